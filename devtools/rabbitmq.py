@@ -1,0 +1,222 @@
+"""A private RabbitMQ node on loopback: own name, ports and folders, TLS with verify_peer, gone when it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+#: Where Debian's package has the server; its wrapper in /usr/sbin insists on a certain user.
+DEBIAN_BIN = Path("/usr/lib/rabbitmq/bin")
+START_TIMEOUT = 90
+STOP_TIMEOUT = 30
+#: Login of programs that come without a client certificate; the node is on loopback and lives for minutes.
+USER, PASSWORD = "demo", "demo"
+
+
+class RabbitMQError(Exception):
+    """RabbitMQ is not installed or did not start; the text says what to do."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on at the moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def find_server() -> Path:
+    """The rabbitmq-server script.
+
+    Raises:
+        RabbitMQError: there is none.
+    """
+    for candidate in (DEBIAN_BIN / "rabbitmq-server", shutil.which("rabbitmq-server")):
+        if candidate and Path(candidate).exists():
+            return Path(candidate)
+    msg = "RabbitMQ is not installed. As root: apt-get install rabbitmq-server"
+    raise RabbitMQError(msg)
+
+
+class RabbitMQ:
+    """One node.
+
+    Args:
+        folder: for its configuration, data and logs; is made anew at the first start.
+        certificates: folder with ``cacert.pem``, ``broker_cert.pem``, ``broker_key.pem``.
+        tls_port: a free one if None.
+        plain_port: likewise; without TLS, for tools.
+    """
+
+    def __init__(
+        self, folder: Path, certificates: Path, tls_port: int | None = None, plain_port: int | None = None
+    ) -> None:
+        free = free_ports(4)
+        self.folder = folder.resolve()
+        self._certificates = certificates.resolve()
+        self.tls_port = tls_port or free[0]
+        self.port = plain_port or free[1]
+        self._distribution_port, self._epmd_port = free[2:]
+        self._process: subprocess.Popen[str] | None = None
+        self._environment: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        """For programs with a client certificate, which is their login."""
+        return f"amqps://localhost:{self.tls_port}/"
+
+    @property
+    def plain_url(self) -> str:
+        """For programs without TLS."""
+        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/"
+
+    def configure(self) -> None:
+        """Write the node's files, from scratch.
+
+        Raises:
+            RabbitMQError: RabbitMQ is not installed.
+        """
+        find_server()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        permission = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+        definitions = {
+            "vhosts": [{"name": "/"}],
+            # The certificates' common names; without a pass word nobody logs in by one.
+            "users": [
+                {"name": "provider-gateway", "password_hash": "", "tags": ""},
+                {"name": "initiator", "password_hash": "", "tags": ""},
+                {"name": USER, "password": PASSWORD, "tags": ""},
+            ],
+            "permissions": [{"user": user, **permission} for user in ("provider-gateway", "initiator", USER)],
+        }
+        (self.folder / "definitions.json").write_text(json.dumps(definitions))
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_auth_mechanism_ssl].\n")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"""\
+listeners.tcp.1 = 127.0.0.1:{self.port}
+listeners.ssl.1 = 127.0.0.1:{self.tls_port}
+ssl_options.cacertfile = {self._certificates}/cacert.pem
+ssl_options.certfile = {self._certificates}/broker_cert.pem
+ssl_options.keyfile = {self._certificates}/broker_key.pem
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+ssl_options.versions.1 = tlsv1.3
+ssl_options.versions.2 = tlsv1.2
+auth_mechanisms.1 = EXTERNAL
+auth_mechanisms.2 = PLAIN
+ssl_cert_login_from = common_name
+load_definitions = {self.folder}/definitions.json
+# The node is private: no disk or memory of others is to block it.
+disk_free_limit.absolute = 50MB
+log.console = true
+log.console.level = warning
+log.file = false
+"""
+        )
+        self._environment = {
+            "HOME": str(self.folder),  # the Erlang cookie is made there
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "LANG": "C.UTF-8",
+            "RABBITMQ_NODENAME": f"pg{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            # Erlang reads its time zone and terminal from these otherwise.
+            "TERM": "dumb",
+        }
+
+    def start(self) -> None:
+        """Start the node and wait until it takes connections.
+
+        Raises:
+            RabbitMQError: it ended, or took more than 90 s; the text holds the end of its output.
+        """
+        if not self._environment:
+            self.configure()
+        self._process = subprocess.Popen(
+            [find_server()],
+            env=self._environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the node in order
+        )
+        started, output = threading.Event(), [""]
+        threading.Thread(target=self._read, args=(self._process, started, output), daemon=True).start()
+        if not started.wait(START_TIMEOUT) or self._process.poll() is not None:
+            self.kill()
+            msg = f"RabbitMQ did not start. Its last words:\n{output[0][-2000:]}"
+            raise RabbitMQError(msg)
+
+    @staticmethod
+    def _read(process: subprocess.Popen[str], started: threading.Event, output: list[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            output[0] += line
+            if "completed with" in line:
+                started.set()
+        process.wait()
+        started.set()
+
+    def stop(self) -> None:
+        """Stop the node in order; its data stays for another start."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the node at once."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for each in (number, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, each)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT)
+                break
+        # The node's own port mapper stays behind otherwise.
+        if shutil.which("epmd"):
+            subprocess.run(["epmd", "-kill"], env=self._environment, capture_output=True, check=False)
+
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl on the node.
+
+        Returns:
+            What it prints.
+        """
+        command = [find_server().with_name("rabbitmqctl"), "--quiet", *arguments]
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=True).stdout
+
+
+def main() -> None:
+    """Start a node by hand: ``python -m devtools.rabbitmq FOLDER CERTIFICATES``; Ctrl-C ends it."""
+    node = RabbitMQ(Path(sys.argv[1]), Path(sys.argv[2]))
+    node.start()
+    print(f"{node.url}\n{node.plain_url}", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+    node.stop()
+
+
+if __name__ == "__main__":
+    main()

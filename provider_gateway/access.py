@@ -1,0 +1,55 @@
+"""What is recorded of each finished HTTP request: metrics, and a line of the access log."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from provider_gateway.messages import RQUID, text_of
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from provider_gateway.metrics import Metrics
+    from provider_gateway.site import BoundedRequest
+
+#: Values of labels; everything else is "other", so that a scanner cannot make new time series.
+_ROUTES = frozenset({"/v1/predict", "/v1/publish", "/health"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
+
+
+class AccessRecord:
+    """Records finished requests of the HTTPS listener.
+
+    Args:
+        clock: the one that stamped ``received_at``.
+        access_log: gets one JSON line per request; None for no access log.
+    """
+
+    def __init__(self, metrics: Metrics, clock: IReactorTime, access_log: TextIO | None) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._access_log = access_log
+
+    def __call__(self, request: BoundedRequest) -> None:
+        """Record one request."""
+        path, method = text_of(request.path), text_of(request.method)
+        route = path if path in _ROUTES else "other"
+        seconds = self._clock.seconds() - request.received_at
+        self._metrics.http_requests.labels(route, method if method in _METHODS else "other", request.code).inc()
+        self._metrics.http_request_seconds.labels(route).observe(seconds)
+        if self._access_log is None:
+            return
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "method": method,
+            "path": path,
+            "status": request.code,
+            "seconds": round(seconds, 6),
+            "bytes": request.sentLength,
+            "rquid": request.responseHeaders.getRawHeaders(RQUID, [None])[0],
+            "correlation_id": request.correlation_id,
+        }
+        self._access_log.write(json.dumps(line) + "\n")
+        self._access_log.flush()

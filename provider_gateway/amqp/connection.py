@@ -1,0 +1,112 @@
+"""A named AMQP connection that is kept up: opened, prepared, and opened again with back-off when it is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+
+from provider_gateway.amqp.endpoint import BrokerEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocol
+
+    from provider_gateway.amqp.session import ConnectionLost, Session
+    from provider_gateway.broker_url import BrokerURL
+    from provider_gateway.metrics import Metrics
+
+#: Seconds before the first attempts to reconnect; doubled up to the last. Twisted adds up to 1 s of jitter.
+_FIRST_DELAY, _LAST_DELAY = 0.25, 15.0
+
+
+class Connection:
+    """Keeps one AMQP connection open.
+
+    Args:
+        name: ``publish`` or ``consume``, in logs and metrics.
+        prepare: declares, opens channels and consumers on each new session; a failure of it is one of the attempt.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        reactor: Any,
+        urls: Sequence[BrokerURL],
+        *,
+        tls: Callable[[str], IOpenSSLClientConnectionCreator] | None,
+        has_client_certificate: bool,
+        instance: str,
+        prepare: Callable[[Session], Awaitable[None]],
+        metrics: Metrics,
+    ) -> None:
+        self.name = name
+        self._prepare = prepare
+        self._connected = metrics.amqp_connected.labels(name)
+        self._reconnects = metrics.amqp_reconnects
+        self._opened_before = False
+        self._stopping = False
+        self._session: Session | None = None
+        endpoint = BrokerEndpoint(
+            reactor,
+            urls,
+            tls=tls,
+            has_client_certificate=has_client_certificate,
+            connection_name=f"{instance} {name}",
+            prepare=self._open,
+        )
+        self._client = ClientService(
+            endpoint,
+            Factory.forProtocol(Protocol),
+            retryPolicy=backoffPolicy(_FIRST_DELAY, _LAST_DELAY, 2.0),
+            clock=reactor,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """True while a prepared session is there."""
+        return self._session is not None
+
+    @property
+    def is_blocked(self) -> bool:
+        """True while the broker asks this connection's publishers to stop."""
+        return self._session is not None and self._session.blocked
+
+    def start(self) -> Deferred[IProtocol]:
+        """Start connecting.
+
+        Returns:
+            A Deferred that fires when the connection is open for the first time; fails with CancelledError if
+            :meth:`stop` comes first.
+        """
+        self._client.startService()
+        return self._client.whenConnected()
+
+    def stop(self) -> Deferred[None]:
+        """Close the connection in order, or stop trying; the Deferred fires when nothing is left open."""
+        self._stopping = True
+        return self._client.stopService()
+
+    async def _open(self, session: Session) -> None:
+        await self._prepare(session)
+        self._session = session
+        self._connected.set(1)
+        if self._opened_before:
+            self._reconnects.inc()
+        self._opened_before = True
+        self._log.info("AMQP connection {connection} is open", connection=self.name)
+        session.when_lost().addCallback(self._lost)
+
+    def _lost(self, error: ConnectionLost) -> None:
+        self._session = None
+        self._connected.set(0)
+        if self._stopping:
+            self._log.info("AMQP connection {connection} is closed", connection=self.name)
+        else:
+            self._log.warn("AMQP connection {connection} is lost: {reason}", connection=self.name, reason=str(error))

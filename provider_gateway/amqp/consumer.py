@@ -1,0 +1,148 @@
+"""Consumes one queue with manual acknowledgement and a finite prefetch, and keeps doing so.
+
+A consumer that the broker cancels (its queue was deleted) or whose channel closes is declared and opened again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pika.exceptions import AMQPError
+from twisted.logger import Logger
+
+from provider_gateway.amqp.session import ConnectionLost
+from provider_gateway.deferreds import InFlight, shield, sleep
+from provider_gateway.errors import TopologyError
+from provider_gateway.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pika.adapters.twisted_connection import ClosableDeferredQueue, TwistedChannel
+    from twisted.internet.interfaces import IReactorTime
+
+    from provider_gateway.amqp.session import Session
+
+#: Seconds between attempts to open a consumer again on a connection that is up.
+_RESTORE_DELAY = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A message that waits for its acknowledgement.
+
+    Attributes:
+        redelivered: the broker delivered it before, and it was not acknowledged.
+    """
+
+    message: Message
+    queue: str
+    redelivered: bool
+    _tag: int
+    _channel: TwistedChannel
+
+    @property
+    def is_lost(self) -> bool:
+        """True if it can no longer be acknowledged: its channel is gone and the broker delivers it again."""
+        return not self._channel.is_open
+
+    def ack(self) -> bool:
+        """Acknowledge it; False if it is lost."""
+        if self.is_lost:
+            return False
+        self._channel.basic_ack(self._tag)
+        return True
+
+
+class Consumer:
+    """Consumes one queue.
+
+    Args:
+        prefetch: unacknowledged messages at a time.
+        declare: declares the queue, before each (re)opening of the consumer.
+        deliver: takes each delivery; must not raise, and settles it in its own time.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        queue: str,
+        *,
+        prefetch: int,
+        declare: Callable[[Session], Awaitable[None]],
+        deliver: Callable[[Delivery], object],
+        clock: IReactorTime,
+    ) -> None:
+        self.queue = queue
+        self._prefetch = prefetch
+        self._declare = declare
+        self._deliver = deliver
+        self._clock = clock
+        self._channel: TwistedChannel | None = None
+        self._tag: str | None = None
+        self._stopping = False
+        self._pumping = InFlight(lambda f: self._log.failure("The consumer of {queue} broke", f, queue=queue))
+
+    @property
+    def is_registered(self) -> bool:
+        """True while the broker delivers to this consumer."""
+        return self._channel is not None
+
+    async def open(self, session: Session) -> None:
+        """Declare the queue and start consuming on a session.
+
+        Raises:
+            TopologyError, AMQPError, ConnectionLost: as the broker refuses or goes away.
+        """
+        if self._stopping:
+            return
+        await self._declare(session)
+        channel = await session.channel()
+        await shield(channel.basic_qos(prefetch_count=self._prefetch))
+        queue, tag = await shield(channel.basic_consume(self.queue))
+        self._channel, self._tag = channel, tag
+        self._pumping.start(self._pump(session, channel, queue))
+
+    async def cancel(self) -> None:
+        """Stop deliveries for good; what was delivered may still be acknowledged."""
+        self._stopping = True
+        channel, tag, self._channel = self._channel, self._tag, None
+        if channel is not None and tag is not None and channel.is_open:
+            await shield(channel.basic_cancel(tag))
+
+    async def _pump(self, session: Session, channel: TwistedChannel, queue: ClosableDeferredQueue) -> None:
+        reason: Exception
+        try:
+            while True:
+                self._hand_on(channel, await queue.get())
+        except (AMQPError, ConnectionLost) as error:
+            reason = error
+        if self._stopping:
+            return
+        self._channel = None
+        if not session.is_open:
+            return
+        self._log.warn(
+            "The consumer of {queue} was ended by the broker: {reason}",
+            queue=self.queue,
+            reason=str(reason) or type(reason).__name__,
+        )
+        await self._restore(session)
+
+    def _hand_on(self, channel: TwistedChannel, received: Any) -> None:
+        message = Message.received(received.properties, received.body)
+        method = received.method
+        self._deliver(Delivery(message, self.queue, method.redelivered, method.delivery_tag, channel))
+
+    async def _restore(self, session: Session) -> None:
+        while not self._stopping and session.is_open:
+            try:
+                await self.open(session)
+            except (TopologyError, AMQPError, ConnectionLost) as error:
+                self._log.warn("{queue} cannot be consumed: {reason}", queue=self.queue, reason=str(error))
+                await sleep(self._clock, _RESTORE_DELAY)
+            else:
+                self._log.info("{queue} is consumed again", queue=self.queue)
+                return

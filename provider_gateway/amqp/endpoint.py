@@ -1,0 +1,189 @@
+"""A Twisted endpoint that connects to the first broker of a list that answers, up to a usable AMQP session.
+
+``ClientService`` owns the reconnecting; what it gets from here is either ready for use or a failure, so that its
+back-off counts refused logins and failed declarations like refused connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pika
+from pika.credentials import ExternalCredentials, PlainCredentials
+from pika.exceptions import AMQPError
+from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from provider_gateway import __version__
+from provider_gateway.amqp.session import ConnectionLost, Session
+from provider_gateway.errors import TopologyError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocol, IProtocolFactory
+
+    from provider_gateway.broker_url import BrokerURL
+
+#: Seconds for TCP, TLS and AMQP handshakes together, for each address.
+HANDSHAKE_TIMEOUT = 10.0
+#: Seconds for what is declared and opened before the session is handed over.
+PREPARE_TIMEOUT = 30.0
+
+#: What can go wrong with one address; the next one is tried.
+ConnectFailure = (
+    ConnectError,
+    DNSLookupError,
+    ConnectionLost,
+    DeferredTimeoutError,
+    AMQPError,
+    TopologyError,
+)
+
+
+class _Lease:
+    """The transport that ClientService sees: its close is AMQP's."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def loseConnection(self) -> None:
+        self._session.close()
+
+
+@implementer(IStreamClientEndpoint)
+class BrokerEndpoint:
+    """Connects to the brokers in turn, the one that worked last first.
+
+    Args:
+        reactor: provides TCP, host names and time.
+        urls: at least one.
+        tls: TLS towards a host, for ``amqps`` addresses.
+        has_client_certificate: a certificate is presented; without a user in the URL, it is the login.
+        connection_name: what the broker's own tools show.
+        prepare: makes a session ready for use; if it fails, so does the attempt.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        urls: Sequence[BrokerURL],
+        *,
+        tls: Callable[[str], IOpenSSLClientConnectionCreator] | None,
+        has_client_certificate: bool,
+        connection_name: str,
+        prepare: Callable[[Session], Awaitable[None]],
+    ) -> None:
+        self._reactor = reactor
+        self._urls = list(urls)
+        self._tls = tls
+        self._has_client_certificate = has_client_certificate
+        self._name = connection_name
+        self._prepare = prepare
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect (twisted.internet.interfaces.IStreamClientEndpoint).
+
+        Returns:
+            A Deferred of the factory's protocol; fails if no address led to a usable session.
+        """
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, protocol_factory: IProtocolFactory) -> IProtocol:
+        failed: Exception = ConnectionLost("no broker address")
+        for _ in range(len(self._urls)):
+            try:
+                session = await self.open_session()
+            except ConnectFailure as error:
+                failed = error
+                self._log.warn(
+                    "AMQP connection {connection}: {address}: {reason}",
+                    connection=self._name,
+                    address=str(self._urls[0]),
+                    reason=str(error) or type(error).__name__,
+                )
+                self._urls.append(self._urls.pop(0))
+                continue
+            return self._hand_over(session, protocol_factory)
+        raise failed
+
+    def _hand_over(self, session: Session, protocol_factory: IProtocolFactory) -> IProtocol:
+        assert session.transport is not None
+        protocol = protocol_factory.buildProtocol(session.transport.getPeer())
+        assert protocol is not None
+        protocol.makeConnection(_Lease(session))  # type: ignore[arg-type] # of ITransport, ClientService closes only
+        session.when_lost().addCallback(lambda error: protocol.connectionLost(Failure(error)))
+        return protocol
+
+    async def open_session(self) -> Session:
+        """A session with the first address, prepared.
+
+        Raises:
+            ConnectFailure: one of these, and nothing is left open.
+        """
+        url = self._urls[0]
+        session = Session(self._parameters(url), self._reactor)
+        try:
+            await self._within(HANDSHAKE_TIMEOUT, self._handshake(url, session))
+            await self._within(PREPARE_TIMEOUT, self._prepare(session))
+            if not session.is_open:
+                raise await session.when_lost()
+        except BaseException:
+            # BaseException: a cancelled attempt (GeneratorExit included) must not leave a socket open.
+            session.abort()
+            raise
+        return session
+
+    async def _handshake(self, url: BrokerURL, session: Session) -> None:
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, url.host, url.port)
+        if url.tls:
+            assert self._tls is not None
+            endpoint = wrapClientTLS(self._tls(url.host), endpoint)
+        await endpoint.connect(_Only(session))
+        await session.open()
+
+    def _within(self, seconds: float, coroutine: Awaitable[None]) -> Deferred[None]:
+        attempt: Deferred[None] = Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type] # async defs all
+        return attempt.addTimeout(seconds, self._reactor)
+
+    def _parameters(self, url: BrokerURL) -> pika.ConnectionParameters:
+        credentials: ExternalCredentials | PlainCredentials
+        if url.user is None and url.tls and self._has_client_certificate:
+            credentials = ExternalCredentials()
+        else:
+            # RabbitMQ URI specification: without a user, it is guest's.
+            password = url.password.get_secret_value() if url.user is not None else "guest"
+            credentials = PlainCredentials("guest" if url.user is None else url.user, password)
+        return pika.ConnectionParameters(
+            host=url.host,
+            port=url.port,
+            virtual_host=url.virtual_host,
+            credentials=credentials,
+            heartbeat=lambda _connection, offered: int(min(offered, url.heartbeat)) or url.heartbeat,
+            client_properties={
+                "connection_name": self._name,
+                "product": "provider-gateway",
+                "version": __version__,
+            },
+        )
+
+
+class _Only(Factory):
+    """Builds one protocol: the one it is given."""
+
+    noisy = False
+
+    def __init__(self, protocol: Session) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: object) -> Session:  # noqa: ARG002 - Twisted's signature
+        """Return the session (twisted.internet.interfaces.IProtocolFactory)."""
+        return self._protocol

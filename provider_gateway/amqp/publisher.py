@@ -1,0 +1,155 @@
+"""Publishes with ``mandatory`` and publisher confirms, and tells each publish what became of it.
+
+Which message was returned is told by its ``message_id``: pika's own attribution charges a Return to whichever
+publish is confirmed next. RabbitMQ sends the Return of a message before its confirm (RabbitMQ guide, "Publisher
+Confirms"), so the decision falls when the confirm arrives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pika.exceptions import NackError, UnroutableError
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+
+from provider_gateway.deferreds import shield
+from provider_gateway.errors import (
+    BrokerBlocked,
+    BrokerUnavailable,
+    GatewayError,
+    Nacked,
+    NoRoute,
+    OutcomeUnknown,
+)
+
+if TYPE_CHECKING:
+    from pika.adapters.twisted_connection import ReceivedMessage, TwistedChannel
+    from twisted.python.failure import Failure
+
+    from provider_gateway.amqp.session import Session
+    from provider_gateway.messages import Message
+    from provider_gateway.metrics import Metrics
+
+
+class Publisher:
+    """Publishes on the session that it was opened on last.
+
+    Args:
+        metrics: counts ``published_total`` by outcome.
+    """
+
+    _log = Logger()
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._published = metrics.published
+        self._session: Session | None = None
+        self._channel: TwistedChannel | None = None
+        self._returned: set[str] = set()
+        self._waiting: list[Deferred[None]] = []
+
+    async def open(self, session: Session) -> None:
+        """Open a confirm channel on a new session; publishes use it from now on."""
+        channel = await session.channel()
+        await channel.confirm_delivery()
+        channel.add_on_return_callback(self._remember_return)
+        channel.on_closed.addCallback(self._closed, session)
+        self._returned = set()
+        self._session, self._channel = session, channel
+        session.on_unblocked = self._tell_waiting
+        self._tell_waiting()
+
+    @property
+    def is_ready(self) -> bool:
+        """True if a publish would be sent now."""
+        channel, session = self._channel, self._session
+        return channel is not None and channel.is_open and session is not None and not session.blocked
+
+    def when_ready(self) -> Deferred[None]:
+        """A Deferred that fires when a publish would be sent (at once, if it would now)."""
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        if self.is_ready:
+            waiting.callback(None)
+        else:
+            self._waiting.append(waiting)
+        return waiting
+
+    def publish(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
+        """Publish one message, persistent and mandatory.
+
+        Args:
+            message: needs a ``message_id`` of its own.
+            exchange: the empty string is the default exchange.
+
+        Returns:
+            A Deferred that fires when the broker has taken responsibility for the message. Cancelling it changes
+            nothing for the message. Fails with:
+            :class:`BrokerUnavailable`, :class:`BrokerBlocked`: nothing was sent;
+            :class:`NoRoute`: returned, no queue is bound;
+            :class:`Nacked`: refused, as by a full queue;
+            :class:`OutcomeUnknown`: the channel closed before the confirm.
+        """
+        channel, session = self._channel, self._session
+        # While pika tells its waiters of a closed channel, the channel is still here: hence is_open.
+        if channel is None or session is None or not channel.is_open:
+            return fail(BrokerUnavailable("The connection to the broker is down; it is being opened again."))
+        if session.blocked:
+            return fail(BrokerBlocked("The broker is short of memory or disk space and accepts no messages."))
+        assert message.message_id is not None
+        confirm: Deferred[Any] = channel.basic_publish(
+            exchange=exchange,
+            routing_key=routing_key,
+            body=message.body,
+            properties=message.properties(),
+            mandatory=True,
+        )
+        confirm.addCallbacks(
+            self._acked,
+            self._failed,
+            callbackArgs=(message.message_id, exchange, routing_key),
+            errbackArgs=(message.message_id, exchange, routing_key),
+        )
+        return shield(confirm)
+
+    def _acked(self, _: object, message_id: str, exchange: str, routing_key: str) -> None:
+        if message_id in self._returned:
+            self._returned.discard(message_id)
+            self._published.labels(exchange, "returned").inc()
+            msg = f"The broker returned the message: no queue is bound for {routing_key!r} at exchange {exchange!r}."
+            raise NoRoute(msg)
+        self._published.labels(exchange, "confirmed").inc()
+
+    def _failed(self, failure: Failure, message_id: str, exchange: str, routing_key: str) -> None:
+        if failure.check(UnroutableError):
+            # pika's guess; the confirm itself is positive.
+            self._acked(None, message_id, exchange, routing_key)
+            return
+        error: GatewayError
+        if failure.check(NackError):
+            outcome, error = (
+                "nacked",
+                Nacked(f"The broker refused the message for {routing_key!r}: a queue is full."),
+            )
+        else:
+            outcome = "unknown"
+            error = OutcomeUnknown("The connection to the broker was lost before it confirmed the message.")
+        self._returned.discard(message_id)
+        self._published.labels(exchange, outcome).inc()
+        raise error
+
+    def _remember_return(self, returned: ReceivedMessage) -> None:
+        self._returned.add(returned.properties.message_id)
+
+    def _closed(self, reason: object, session: Session) -> None:
+        if self._session is not session:
+            return
+        self._channel = self._session = None
+        if session.is_open:
+            # The broker closed the channel, as it does for an exchange that is gone: a new session declares it again.
+            self._log.warn("The publishing channel was closed: {reason}", reason=str(reason))
+            session.close()
+
+    def _tell_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)

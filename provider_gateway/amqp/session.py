@@ -1,0 +1,207 @@
+"""One AMQP connection from its first byte to its last, around pika's Twisted protocol.
+
+pika encodes, decodes and keeps the protocol's state. Added here is what it leaves out: no Nagle delay, the real
+cause of a loss, an end of waiting for peers that never close, ``connection.blocked``, and errors out of its decoder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pika import frame, spec
+from pika.adapters.twisted_connection import TwistedChannel, TwistedProtocolConnection
+from pika.exceptions import AMQPError
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from provider_gateway.deferreds import shield
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pika
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+#: Seconds that the broker has to finish a close before the transport is aborted.
+CLOSE_GRACE = 2.0
+
+
+class ConnectionLost(Exception):
+    """The AMQP connection is gone; the text says why."""
+
+
+class _Wire:
+    """What pika takes for its transport.
+
+    Args:
+        write: the real transport's.
+        drop: called when pika gives the connection up.
+    """
+
+    def __init__(self, write: Callable[[bytes], None], drop: Callable[[], None]) -> None:
+        self.write = write
+        self.loseConnection = drop
+
+
+class Session(Protocol):
+    """One AMQP connection.
+
+    Args:
+        clock: times heartbeats and the end of a close.
+
+    Attributes:
+        blocked: True while the broker asks publishers to stop.
+        on_unblocked: called when it no longer does.
+    """
+
+    transport: Any  # TCP or TLS over it, which have what ITransport lacks; None once lost
+    _log = Logger()
+
+    def __init__(self, parameters: pika.ConnectionParameters, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._amqp = TwistedProtocolConnection(parameters, custom_reactor=clock)
+        assert self._amqp.ready is not None
+        self._ready: Deferred[object] = self._amqp.ready
+        self._witness: bytes | None = b""
+        self._cause: str | None = None
+        self._closing = False
+        self._dropped = False
+        self._abort_call: IDelayedCall | None = None
+        self.blocked = False
+        self.on_unblocked: Callable[[], None] = lambda: None
+        self._lost: ConnectionLost | None = None
+        self._waiting_for_loss: list[Deferred[ConnectionLost]] = []
+
+    def connectionMade(self) -> None:
+        """Start the AMQP handshake (twisted.internet.interfaces.IProtocol)."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        wire: Any = _Wire(self.transport.write, self._drop)
+        self._amqp.makeConnection(wire)
+
+    async def open(self) -> None:
+        """Wait for the end of the AMQP handshake.
+
+        Raises:
+            ConnectionLost: the broker refused or went away; says why.
+        """
+        try:
+            await shield(self._ready)
+        except (AMQPError, ConnectionLost):
+            raise ConnectionLost(self._cause or "the connection closed during the AMQP handshake") from None
+        self._witness = None
+        connection = (await self.channel()).connection
+        connection.callbacks.add(0, spec.Connection.Close, self._closed_by_broker)
+        connection.add_on_connection_blocked_callback(self._block)
+        connection.add_on_connection_unblocked_callback(self._unblock)
+
+    async def channel(self) -> TwistedChannel:
+        """A new channel."""
+        channel: TwistedChannel = await shield(self._amqp.channel())
+        return channel
+
+    @property
+    def is_open(self) -> bool:
+        """True until the transport is gone or :meth:`close` is called."""
+        return self._lost is None and not self._closing
+
+    def when_lost(self) -> Deferred[ConnectionLost]:
+        """A Deferred that fires with the reason when the transport is gone (at once, if it is)."""
+        waiting: Deferred[ConnectionLost] = Deferred()
+        if self._lost is not None:
+            waiting.callback(self._lost)
+        else:
+            self._waiting_for_loss.append(waiting)
+        return waiting
+
+    def close(self) -> Deferred[ConnectionLost]:
+        """End the connection in order (Close, Close-Ok); aborts it if the broker takes too long.
+
+        Returns:
+            A Deferred that fires when the transport is gone.
+        """
+        if self.is_open:
+            self._closing = True
+            if self._abort_call is None:
+                self._abort_call = self._clock.callLater(CLOSE_GRACE, self.abort)
+            if self._amqp.is_open:
+                self._amqp.close()
+            else:
+                self.abort()
+        return self.when_lost()
+
+    def abort(self) -> None:
+        """Drop the connection now, without a word to the broker."""
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand bytes to pika; what its decoder cannot take ends the connection."""
+        if self._witness is not None:
+            self._watch_handshake(data)
+        try:
+            self._amqp.dataReceived(data)
+        except Exception as error:  # noqa: BLE001 - pika raises whatever its decoder stumbles on
+            self._log.failure("pika could not handle the broker's data; the connection is dropped")
+            self._cause = f"undecodable data: {type(error).__name__}: {error}"
+            self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell pika, and whoever waits for :attr:`lost`, with the real cause."""
+        if self._abort_call is not None and self._abort_call.active():
+            self._abort_call.cancel()
+        cause = self._cause
+        if cause is None and self._closing:
+            cause = "closed by us"
+        elif cause is None and self._dropped and self._witness is not None:
+            cause = "no agreement in the AMQP handshake; does the broker offer our SASL mechanism?"
+        elif cause is None and self._dropped:
+            cause = "no heartbeat from the broker"
+        error = self._lost = ConnectionLost(cause or reason.getErrorMessage())
+        self.transport = None
+        self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more
+        self._amqp.connectionLost(Failure(error))
+        waiting, self._waiting_for_loss = self._waiting_for_loss, []
+        for each in waiting:
+            each.callback(error)
+
+    def _watch_handshake(self, data: bytes) -> None:
+        """Find the broker's reason for refusing us, which pika drops before the connection is open."""
+        assert self._witness is not None
+        self._witness += data
+        while self._witness:
+            try:
+                consumed, value = frame.decode_frame(self._witness)
+            except Exception:  # noqa: BLE001 - pika will meet the same bytes and say so
+                return
+            if value is None or not consumed:
+                return
+            self._witness = self._witness[consumed:]
+            if isinstance(value, frame.Method) and isinstance(value.method, spec.Connection.Close):
+                self._cause = f"refused by the broker: {value.method.reply_code} {value.method.reply_text}"
+
+    def _closed_by_broker(self, method: frame.Method[Any]) -> None:
+        self._cause = f"closed by the broker: {method.method.reply_code} {method.method.reply_text}"
+
+    def _block(self, _connection: Any, method: frame.Method[Any]) -> None:
+        self.blocked = True
+        self._log.warn("The broker blocks publishers: {reason}", reason=str(method.method.reason))
+
+    def _unblock(self, _connection: Any, _method: frame.Method[Any]) -> None:
+        self.blocked = False
+        self._log.info("The broker accepts messages again")
+        self.on_unblocked()
+
+    def _drop(self) -> None:
+        """Pika is done with the connection: close it, and abort if the peer does not react.
+
+        A frozen peer never answers a TLS close, and unsent bytes hold up a TCP one.
+        """
+        self._dropped = True
+        if self.transport is None:
+            return
+        self.transport.loseConnection()
+        if self._abort_call is None:
+            self._abort_call = self._clock.callLater(CLOSE_GRACE, self.abort)

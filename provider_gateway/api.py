@@ -1,0 +1,293 @@
+"""The HTTP API: parse a request, call, render the answer. Every failure leaves here as a problem document."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NoReturn
+
+from klein import Klein
+from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
+from twisted.logger import Logger
+
+from provider_gateway.errors import (
+    BadRequest,
+    Draining,
+    InvalidJSON,
+    MethodNotAllowed,
+    OutcomeUnknown,
+    Overloaded,
+    UnsupportedMediaType,
+)
+from provider_gateway.messages import (
+    JSON,
+    RQUID,
+    Message,
+    checked_rquid,
+    fresh_id,
+    fresh_rquid,
+    headers_from_http,
+    headers_to_http,
+    safe_content_type,
+    text_of,
+)
+from provider_gateway.problems import error_of, render
+from provider_gateway.routing import checked_routing_key
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+    from twisted.web.iweb import IRequest
+
+    from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.metrics import Metrics
+    from provider_gateway.routing import Routes
+    from provider_gateway.rpc import RPCClient
+
+#: What a browser may send and read across origins.
+_CORS_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}"
+
+
+def _not_a_number(name: str) -> NoReturn:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)
+
+
+def _any_digits(digits: str) -> str:
+    return digits
+
+
+#: Checks syntax only: numbers stay text, so that none is too long, and NaN and Infinity are refused (RFC 8259, 6).
+_json_syntax = json.JSONDecoder(parse_int=_any_digits, parse_float=_any_digits, parse_constant=_not_a_number)
+
+
+def check_json(body: bytes) -> None:
+    """Check that a body is one JSON value in UTF-8 (RFC 8259).
+
+    Raises:
+        InvalidJSON: it is not, or is nested too deeply to tell.
+    """
+    try:
+        _json_syntax.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        msg = f"The body is not valid UTF-8 at byte {error.start}."
+        raise InvalidJSON(msg) from None
+    except json.JSONDecodeError as error:
+        msg = f"{error.msg} at line {error.lineno}, column {error.colno}."
+        raise InvalidJSON(msg) from None
+    except ValueError as error:
+        raise InvalidJSON(f"{error}.") from None
+    except RecursionError:
+        msg = "The body is nested too deeply."
+        raise InvalidJSON(msg) from None
+
+
+def check_media_type(request: IRequest) -> None:
+    """Check that the body is declared as plain JSON.
+
+    Raises:
+        UnsupportedMediaType: another type or charset, or a content coding.
+    """
+    content_type = request.requestHeaders.getRawHeaders("Content-Type", [""])[0]
+    media_type, *parameters = [part.strip().lower() for part in content_type.split(";")]
+    if media_type != JSON:
+        msg = f"Expected Content-Type: {JSON}, found {content_type or 'none'!r}."
+        raise UnsupportedMediaType(msg)
+    if any(p.startswith("charset=") and p[8:].strip('"') != "utf-8" for p in parameters):
+        msg = "JSON is UTF-8 (RFC 8259): no other charset is supported."
+        raise UnsupportedMediaType(msg)
+    coding = request.requestHeaders.getRawHeaders("Content-Encoding", ["identity"])[0]
+    if coding.lower() != "identity":
+        msg = f"Content-Encoding {coding!r} is not supported; send the body as it is."
+        raise UnsupportedMediaType(msg)
+
+
+class API:
+    """The routes of the HTTPS listener.
+
+    Args:
+        rpc: calls for ``/v1/predict``.
+        publisher: publishes for ``/v1/publish``.
+        reply_timeout: seconds that a caller waits.
+        max_in_flight: requests served at a time; more are answered with 503.
+        cors_origins: origins that a browser may call from; ``*`` is every one.
+    """
+
+    app = Klein()
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        rpc: RPCClient,
+        publisher: Publisher,
+        routes: Routes,
+        reply_timeout: float,
+        max_in_flight: int,
+        cors_origins: Sequence[str],
+        clock: IReactorTime,
+        metrics: Metrics,
+    ) -> None:
+        self._rpc = rpc
+        self._publisher = publisher
+        self._routes = routes
+        self._reply_timeout = reply_timeout
+        self._max_in_flight = max_in_flight
+        self._cors_origins = frozenset(cors_origins)
+        self._clock = clock
+        self._metrics = metrics
+        self._in_flight = 0
+        self._draining = False
+        self._waiting_for_idle: list[Deferred[None]] = []
+
+    def drain(self) -> None:
+        """Refuse new requests from now on."""
+        self._draining = True
+
+    def idle(self) -> Deferred[None]:
+        """A Deferred that fires when no request is being served (at once, if none is)."""
+        idle: Deferred[None] = Deferred()
+        if self._in_flight:
+            self._waiting_for_idle.append(idle)
+        else:
+            idle.callback(None)
+        return idle
+
+    @app.route("/health", methods=["GET"])
+    def health(self, request: IRequest) -> bytes:
+        """The listener runs (the seed's answer)."""
+        request.setHeader("Content-Type", JSON)
+        return b'{"status": "OK"}'
+
+    @app.route("/v1/predict", methods=["POST"])
+    async def predict(self, request: IRequest) -> bytes:
+        """Publish the body, wait for the reply, answer with it."""
+        return await self._admit(request, self._predict)
+
+    @app.route("/v1/publish", methods=["POST"])
+    async def publish(self, request: IRequest) -> bytes:
+        """Publish the body and answer 202 once the broker has confirmed and routed it."""
+        return await self._admit(request, self._publish)
+
+    @app.route("/v1/predict", methods=["OPTIONS"])
+    @app.route("/v1/publish", methods=["OPTIONS"])
+    def preflight(self, request: IRequest) -> bytes:
+        """A browser asks whether it may call (Fetch standard, CORS-preflight request)."""
+        if not self._allow_origin(request):
+            msg = "This path supports POST."
+            raise MethodNotAllowed(msg, ("POST",))
+        request.setHeader("Access-Control-Allow-Methods", "POST")
+        request.setHeader("Access-Control-Allow-Headers", _CORS_REQUEST_HEADERS)
+        request.setResponseCode(204)
+        return b""
+
+    @app.handle_errors(Exception)
+    def problem(self, request: IRequest, failure: Failure) -> bytes:
+        """Any failure as a problem document."""
+        rquid = self._answered_rquid(request) or self._set_rquid(request, fresh_rquid())
+        error = error_of(failure)
+        self._log.info(
+            "{status} {problem}: {detail}",
+            status=error.status,
+            problem=error.problem,
+            detail=error.detail,
+            rquid=rquid,
+            correlation_id=getattr(request, "correlation_id", None),
+        )
+        return render(request, error, rquid)
+
+    async def _admit(self, request: IRequest, serve: Callable[[IRequest, str], Awaitable[bytes]]) -> bytes:
+        """Serve a request, unless there are too many or we are stopping."""
+        sent = request.requestHeaders.getRawHeaders(RQUID.encode())
+        rquid = self._set_rquid(request, checked_rquid(text_of(sent[0])) if sent else fresh_rquid())
+        self._allow_origin(request)
+        if self._draining:
+            msg = "This instance is stopping; another one, or this one after its restart, will serve the request."
+            raise Draining(msg)
+        if self._in_flight >= self._max_in_flight:
+            msg = f"{self._in_flight} requests are being served (MAX_IN_FLIGHT)."
+            raise Overloaded(msg)
+        self._in_flight += 1
+        self._metrics.http_in_flight.inc()
+        try:
+            return await serve(request, rquid)
+        finally:
+            self._in_flight -= 1
+            self._metrics.http_in_flight.dec()
+            if not self._in_flight:
+                waiting, self._waiting_for_idle = self._waiting_for_idle, []
+                for idle in waiting:
+                    idle.callback(None)
+
+    async def _predict(self, request: IRequest, rquid: str) -> bytes:
+        message, routing_key = self._message(request, rquid, self._rpc.reply_queue)
+        exchange = self._routes.exchange(routing_key)
+        reply = await self._rpc.call(message, exchange, routing_key, self._reply_timeout)
+        request.setResponseCode(reply.status)
+        for name, value in headers_to_http(reply.headers).items():
+            request.setHeader(name, value.encode())
+        request.setHeader("Content-Type", safe_content_type(reply.content_type))
+        request.setHeader("Content-Length", str(len(reply.body)))
+        self._log.debug("answered", rquid=rquid, correlation_id=message.correlation_id, routing_key=routing_key)
+        return reply.body
+
+    async def _publish(self, request: IRequest, rquid: str) -> bytes:
+        message, routing_key = self._message(request, rquid, None)
+        confirmed = self._publisher.publish(message, self._routes.exchange(routing_key), routing_key)
+        try:
+            await confirmed.addTimeout(self._reply_timeout, self._clock)
+        except DeferredTimeoutError:
+            msg = f"The broker did not confirm the message within {self._reply_timeout:g} s."
+            raise OutcomeUnknown(msg) from None
+        request.setResponseCode(202)
+        request.setHeader("Content-Type", JSON)
+        answer = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": rquid}
+        return json.dumps(answer).encode()
+
+    def _message(self, request: IRequest, rquid: str, reply_to: str | None) -> tuple[Message, str]:
+        """The message for a request, and its routing key."""
+        check_media_type(request)
+        routing_key = self._routing_key(request)
+        assert request.content is not None
+        body = request.content.read()
+        check_json(body)
+        headers = headers_from_http(request.requestHeaders.getAllRawHeaders())
+        headers[RQUID] = rquid
+        message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
+        request.correlation_id = message.correlation_id  # type: ignore[attr-defined] # of our request class
+        return message, routing_key
+
+    def _routing_key(self, request: IRequest) -> str:
+        sent = request.requestHeaders.getRawHeaders(b"routing-key", [])
+        if len(sent) > 1:
+            msg = "There are several routing-key headers; send one."
+            raise BadRequest(msg)
+        if sent:
+            return checked_routing_key(text_of(sent[0]))
+        if self._routes.default_routing_key is None:
+            msg = "The routing-key header is missing, and the queue file names no routingKey to use without it."
+            raise BadRequest(msg)
+        return self._routes.default_routing_key
+
+    def _allow_origin(self, request: IRequest) -> bool:
+        """Set the CORS headers if the request's origin may call; False if it may not, or there is none."""
+        if not self._cors_origins:
+            return False
+        request.setHeader("Vary", "Origin")
+        origin = text_of(request.requestHeaders.getRawHeaders(b"Origin", [b""])[0])
+        if not origin or not self._cors_origins & {origin, "*"}:
+            return False
+        request.setHeader("Access-Control-Allow-Origin", origin)
+        request.setHeader("Access-Control-Expose-Headers", RQUID)
+        return True
+
+    @staticmethod
+    def _set_rquid(request: IRequest, rquid: str) -> str:
+        request.setHeader(RQUID, rquid)
+        return rquid
+
+    @staticmethod
+    def _answered_rquid(request: IRequest) -> str | None:
+        values: list[str] = request.responseHeaders.getRawHeaders(RQUID, [])
+        return values[0] if values else None

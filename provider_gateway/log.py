@@ -1,0 +1,78 @@
+"""Log lines as JSON objects: one per line, with the request's ids, on any text file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import TextIO
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+)
+from zope.interface import implementer
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def json_line(event: LogEvent) -> str:
+    """One log event as one line.
+
+    ``time`` (UTC, RFC 3339), ``level``, ``logger`` and ``message``; then the event's own values as far as they are
+    plain (text, numbers); then ``traceback`` of a failure. Objects are never rendered, so none can leak a secret.
+    """
+    level = event.get("log_level", LogLevel.info)
+    line: dict[str, object] = {
+        "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
+        "level": level.name,
+        "logger": event.get("log_namespace", "-"),
+        "message": formatEvent(event),
+    }
+    for name, value in event.items():
+        if not name.startswith("log_") and isinstance(value, _PLAIN) and name not in line:
+            line[name] = value
+    failure = event.get("log_failure")
+    if failure is not None:
+        line["traceback"] = failure.getTraceback()
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+@implementer(ILogObserver)
+class JSONLogObserver:
+    """Writes each event as one JSON line.
+
+    Args:
+        out: is flushed after each line.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event."""
+        self._out.write(json_line(event))
+        self._out.flush()
+
+
+def log_observer(out: TextIO, level: str) -> ILogObserver:
+    """An observer for twistd: JSON lines at this level and above.
+
+    pika's own logging is off: it repeats what we report, at alarming levels and with message bodies.
+
+    Args:
+        level: ``info`` or ``debug``.
+    """
+    pika_logger = logging.getLogger("pika")
+    pika_logger.addHandler(logging.NullHandler())
+    pika_logger.setLevel(logging.CRITICAL + 1)
+    predicate = LogLevelFilterPredicate(LogLevel.lookupByName(level))
+    # Twisted reports each connection attempt, port and factory at "info"; ours says the same once, with a reason.
+    for namespace in ("twisted.internet", "twisted.web", "twisted.application.internet", "stdout", "log_legacy"):
+        predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
+    predicate.setLogLevelForNamespace("twisted.application._client_service", LogLevel.warn)
+    return FilteringLogObserver(JSONLogObserver(out), [predicate])

@@ -1,0 +1,189 @@
+"""Messages as values, and the rules by which headers travel between HTTP and AMQP.
+
+Pure: no I/O, no clock. HTTP's side is bytes (RFC 9110), AMQP's is pika's ``BasicProperties``.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pika.spec import BasicProperties
+
+from provider_gateway.errors import BadRequest, HeadersTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+PERSISTENT = 2
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+
+#: Headers of our own, on messages only.
+PG_STATUS = "pg-status"
+PG_REASON = "pg-reason"
+RQUID = "RqUID"
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: no CR, LF, NUL; other controls neither
+_RQUID = re.compile(r"[\x21-\x7e]{1,128}")
+
+#: Never copied between HTTP and AMQP, either way (lower case).
+_NOT_END_TO_END = frozenset(
+    {
+        # RFC 9110, 7.6.1: for this connection only
+        "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+        "proxy-authenticate", "proxy-authorization", "expect",
+        # belong to one hop's framing, coding or identity
+        "host", "content-length", "content-encoding", "accept-encoding", "date", "server",
+        # secrets of one hop
+        "authorization", "cookie", "set-cookie", "x-forwarded-client-cert",
+        # travel as a property, or are set by us
+        "content-type", "rquid",
+        # interpreted by the broker
+        "cc", "bcc", "x-death", "x-delivery-count", "x-acquired-count", "x-delay", "x-match",
+    }
+)  # fmt: skip
+_NOT_END_TO_END_PREFIXES = ("pg-", "x-first-death-", "x-last-death-", "x-opt-")
+
+
+def end_to_end(name: str) -> bool:
+    """True if a header of this name may be copied from HTTP to AMQP or back."""
+    lowered = name.lower()
+    return lowered not in _NOT_END_TO_END and not lowered.startswith(_NOT_END_TO_END_PREFIXES)
+
+
+def text_of(value: bytes) -> str:
+    """An HTTP header value as text: UTF-8 if it is, else Latin-1 (which any bytes are)."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str, str]:
+    """The message headers for a request or response with these HTTP headers.
+
+    Args:
+        raw: names with all their values; several values are joined with ", " (RFC 9110, 5.3).
+
+    Raises:
+        HeadersTooLarge: a name is longer than AMQP's 255 bytes.
+    """
+    raw = list(raw)
+    listed = {
+        token.strip().lower()
+        for name, values in raw
+        if name.lower() == b"connection"
+        for value in values
+        for token in text_of(value).split(",")
+    }
+    headers: dict[str, str] = {}
+    for raw_name, values in raw:
+        name = text_of(raw_name)
+        if not end_to_end(name) or name.lower() in listed:
+            continue
+        if len(raw_name) > 255:
+            msg = f"The header name {name[:40]}… is longer than 255 bytes."
+            raise HeadersTooLarge(msg)
+        headers[name] = ", ".join(map(text_of, values))
+    return headers
+
+
+def headers_to_http(headers: Mapping[str, Any]) -> dict[str, str]:
+    """The HTTP headers for a message: its text headers that may travel and are well formed.
+
+    Anything else (tables, numbers, names that are no tokens, values with CR, LF or NUL) is left out.
+    """
+    return {
+        name: value
+        for name, value in headers.items()
+        if isinstance(value, str) and end_to_end(name) and _TOKEN.fullmatch(name) and not _UNSAFE_VALUE.search(value)
+    }
+
+
+def safe_content_type(content_type: str | None) -> str:
+    """A message's content type, fit for an HTTP header; JSON if it has none or a malformed one."""
+    if content_type and content_type.isascii() and not _UNSAFE_VALUE.search(content_type):
+        return content_type
+    return JSON
+
+
+def checked_rquid(value: str) -> str:
+    """A request id that a client sent.
+
+    Raises:
+        BadRequest: it is not 1 to 128 visible ASCII characters.
+    """
+    if not _RQUID.fullmatch(value):
+        msg = "The RqUID header must be 1 to 128 visible ASCII characters."
+        raise BadRequest(msg)
+    return value
+
+
+def rquid_of(headers: Mapping[str, Any]) -> str:
+    """The request id of a message, or a fresh one if it has none that is valid."""
+    for name, value in headers.items():
+        if name.lower() == "rquid" and isinstance(value, str) and _RQUID.fullmatch(value):
+            return value
+    return fresh_rquid()
+
+
+def fresh_rquid() -> str:
+    """A new request id, in the form that the seed generates."""
+    return str(uuid.uuid4())
+
+
+def fresh_id() -> str:
+    """A new correlation or message id."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is published or was consumed.
+
+    Attributes:
+        headers: AMQP header table; values of any AMQP type on consumed messages.
+        message_id: fresh for each message that we publish: the publisher tells its returns by it.
+    """
+
+    body: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    content_type: str | None = JSON
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    message_id: str | None = field(default_factory=fresh_id)
+
+    def properties(self) -> BasicProperties:
+        """The AMQP properties to publish it with; persistent always."""
+        return BasicProperties(
+            content_type=self.content_type,
+            headers=dict(self.headers),
+            delivery_mode=PERSISTENT,
+            correlation_id=self.correlation_id,
+            reply_to=self.reply_to,
+            message_id=self.message_id,
+        )
+
+    @classmethod
+    def received(cls, properties: BasicProperties, body: bytes) -> Message:
+        """The message with these properties; none of them needs to be there."""
+        return cls(
+            body=body,
+            headers=properties.headers or {},
+            content_type=properties.content_type,
+            correlation_id=properties.correlation_id,
+            reply_to=properties.reply_to,
+            message_id=properties.message_id,
+        )
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that a reply stands for: ``pg-status``, or 200 from a worker that sets none."""
+        status = self.headers.get(PG_STATUS, 200)
+        if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599:
+            return status
+        return 200

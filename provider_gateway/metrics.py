@@ -1,0 +1,58 @@
+"""The Prometheus collectors of the process, on a registry of their own. Labels have few values only."""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.gc_collector import GCCollector
+
+_NAMESPACE = "provider_gateway"
+_HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
+_MODEL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """Every metric that is exported; docs/operation.md lists them.
+
+    Attributes:
+        registry: what ``/metrics`` renders.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.http_requests = self._counter("http_requests", "Answered requests", "route", "method", "code")
+        self.http_request_seconds = self._histogram(
+            "http_request_seconds", "Time from the request's last byte to its answer", _HTTP_BUCKETS, "route"
+        )
+        self.http_in_flight = self._gauge("http_in_flight", "Requests being served")
+        self.published = self._counter("published", "Publishes by what became of them", "exchange", "outcome")
+        self.consumed = self._counter("consumed", "Messages delivered to us", "queue")
+        self.deliveries_in_flight = self._gauge("deliveries_in_flight", "Deliveries not yet settled", "queue")
+        self.model_requests = self._counter("model_requests", "Calls of the model", "queue", "result")
+        self.model_request_seconds = self._histogram(
+            "model_request_seconds", "Time of one call of the model", _MODEL_BUCKETS, "queue"
+        )
+        self.replies = self._counter("replies", "Replies that reached the reply queue", "kind")
+        self.amqp_connected = self._gauge("amqp_connected", "1 if the AMQP connection is open", "connection")
+        self.amqp_reconnects = self._counter("amqp_reconnects", "AMQP connections opened again")
+        self.certificate_expiry = self._gauge(
+            "certificate_expiry_seconds", "Unix time at which our certificate expires", "side"
+        )
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, namespace=_NAMESPACE, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(name, documentation, labels, namespace=_NAMESPACE, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, documentation, labels, namespace=_NAMESPACE, buckets=buckets, registry=self.registry)

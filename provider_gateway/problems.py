@@ -1,0 +1,72 @@
+"""Errors as problem documents (RFC 9457): the one form in which a failure leaves this process, over HTTP or AMQP."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed
+
+from provider_gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from provider_gateway.messages import PROBLEM_JSON
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+    from twisted.web.iweb import IRequest
+
+_log = Logger()
+
+TYPE_PREFIX = "urn:provider-gateway:problem:"
+
+
+def problem_body(error: GatewayError, rquid: str | None) -> bytes:
+    """The problem document for an error.
+
+    Args:
+        error: supplies type, title, status and detail.
+        rquid: id of the request, for the caller's report; None before it is known.
+    """
+    document: dict[str, object] = {
+        "type": TYPE_PREFIX + error.problem,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+    }
+    if rquid is not None:
+        document["rquid"] = rquid
+    return json.dumps(document).encode()
+
+
+def error_of(failure: Failure) -> GatewayError:
+    """The error that a failure of a route stands for; anything unforeseen is logged and becomes a 500."""
+    error = failure.value
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, WerkzeugMethodNotAllowed):
+        allowed = tuple(sorted(error.valid_methods or ()))
+        return MethodNotAllowed(f"This path supports {', '.join(allowed)}.", allowed)
+    if isinstance(error, HTTPException):
+        return NotFound("There is nothing at this path.")
+    _log.failure("A request failed", failure)
+    return GatewayError("An unexpected error; the log of this instance has the details.")
+
+
+def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
+    """Set a response's status and headers for an error.
+
+    Args:
+        rquid: None if the request has no id.
+
+    Returns:
+        The body.
+    """
+    body = problem_body(error, rquid)
+    request.setResponseCode(error.status, error.title.encode("ascii"))
+    request.setHeader("Content-Type", PROBLEM_JSON)
+    request.setHeader("Content-Length", str(len(body)))
+    if error.retry_after is not None:
+        request.setHeader("Retry-After", str(error.retry_after))
+    if isinstance(error, MethodNotAllowed):
+        request.setHeader("Allow", ", ".join(error.allowed))
+    return body

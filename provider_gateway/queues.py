@@ -1,0 +1,182 @@
+"""The queue file: which exchanges, queues and bindings there are, and what the model of each queue may do.
+
+The keys are the seed's (``topic``, ``queueName``, ``bindingKey``, ``replyTo``, ``dle``, ``dleParams``, ``argQueue``)
+plus optional ones of our own. Nothing here touches the broker; :mod:`provider_gateway.amqp.topology` declares.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from provider_gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+ExchangeType = Literal["topic", "direct", "fanout"]
+
+#: Names and routing keys are AMQP short strings (AMQP 0-9-1, 4.2.5.3): at most 255 bytes of UTF-8.
+SHORT_STRING_BYTES = 255
+
+
+def _short_string(value: object) -> object:
+    if isinstance(value, str) and len(value.encode()) > SHORT_STRING_BYTES:
+        msg = f"at most {SHORT_STRING_BYTES} bytes are allowed"
+        raise ValueError(msg)
+    return value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _empty_as_none(value: object) -> object:
+    return None if value == "" else value
+
+
+ShortString = Annotated[str, BeforeValidator(_short_string)]
+Name = Annotated[ShortString, Field(min_length=1)]
+Arguments = dict[str, str | bool | int | float]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
+
+
+class DleParams(_Strict):
+    """The seed's waiting queue: declared exactly as written."""
+
+    dle_exchange: Name
+    dle_exchange_type: ExchangeType = "fanout"
+    dle_queue: Name
+    dle_args: Arguments = Field(default_factory=dict)
+
+
+class QueueEntry(_Strict):
+    """One entry of the queue file: a work queue, its bindings, and the model calls made for it.
+
+    Attributes:
+        exchange: ``topic`` in the file; the empty string is the default exchange.
+        reply_to: queue.out of AMQP initiators that name no ``reply_to`` themselves; None makes a worker.
+        routing_key: routing key of HTTP requests that bring none.
+        prefetch: messages that may be unacknowledged, and so model calls under way, at a time.
+        timeout: seconds for one model call; None means ``MODEL_TIMEOUT``.
+        retry_delay: milliseconds.
+    """
+
+    exchange: ShortString = Field(alias="topic")
+    exchange_type: ExchangeType = "topic"
+    queue_name: Name
+    binding_key: Annotated[tuple[ShortString, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
+    reply_to: Annotated[Name | None, BeforeValidator(_empty_as_none)] = None
+    routing_key: Name | None = None
+    durable: bool = True
+    queue_type: Literal["classic", "quorum"] = "classic"
+    prefetch: int = Field(default=100, ge=1, le=65535)
+    timeout: Annotated[float, Field(gt=0, strict=False)] | None = None
+    dle: bool = False
+    dle_params: DleParams | None = None
+    arg_queue: Arguments = Field(default_factory=dict)
+    max_attempts: int = Field(default=5, ge=1)
+    retry_delay: int = Field(default=60_000, ge=1)
+    parking_queue: Name | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> QueueEntry:
+        if self.exchange and self.exchange_type != "fanout" and not self.binding_key:
+            msg = f"bindingKey is needed to bind {self.queue_name!r} to the exchange {self.exchange!r}"
+            raise ValueError(msg)
+        if self.queue_type == "quorum" and not self.durable:
+            msg = f"quorum queues are always durable; remove 'durable: false' from {self.queue_name!r}"
+            raise ValueError(msg)
+        return self
+
+
+_ENTRIES = TypeAdapter(Annotated[tuple[QueueEntry, ...], Field(min_length=1, strict=False)])
+
+#: What the seed does without a queue file.
+BUILT_IN = _ENTRIES.validate_python(
+    [{"topic": "ML.MQ", "queueName": "fib", "bindingKey": "predict.*", "replyTo": "response"}]
+)
+
+
+def describe(error: ErrorDetails) -> str:
+    """What pydantic expected and found, in one line without its URL.
+
+    Args:
+        error: one of ``ValidationError.errors()``.
+    """
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] == "missing":
+        return "is required and missing"
+    if error["type"] == "extra_forbidden":
+        return "unknown key; see the queue file's keys in docs/settings.md"
+    found = error["input"]
+    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
+    return f"expected {text}{shown}" if error["type"] != "value_error" else text
+
+
+def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
+    """Read the text of a queue file.
+
+    Args:
+        text: YAML, a list of entries.
+        source: name of the file for error messages.
+
+    Raises:
+        SettingsError: not YAML, an unknown or missing key, or a value out of range; names the key's path.
+    """
+    try:
+        data: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        msg = f"{source}:{where} expected YAML, {problem}"
+        raise SettingsError(msg) from None
+    if not isinstance(data, list):
+        msg = f"{source}: expected a list of queue entries, found {type(data).__name__}"
+        raise SettingsError(msg)
+    try:
+        entries = _ENTRIES.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        msg = f"{source}: {path.lstrip('.') or 'the file'}: {describe(first)}{more}"
+        raise SettingsError(msg) from None
+    repeated = [name for name, count in Counter(e.queue_name for e in entries).items() if count > 1]
+    if repeated:
+        msg = f"{source}: queueName {repeated[0]!r} stands in several entries; list its keys under bindingKey instead"
+        raise SettingsError(msg)
+    return entries
+
+
+def load_queues(path: Path) -> tuple[QueueEntry, ...]:
+    """Read a queue file.
+
+    Raises:
+        SettingsError: the file cannot be read or is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        msg = f"{path}: cannot be read as a queue file: {reason}"
+        raise SettingsError(msg) from None
+    return parse_queues(text, str(path))

@@ -1,0 +1,160 @@
+"""The two roles, each put together from its parts: the gateway (HTTPS → AMQP) and the provider (AMQP → model).
+
+A role knows how to prepare a new AMQP session, what it still waits for, and how to come to rest.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from provider_gateway.amqp.consumer import Consumer
+from provider_gateway.amqp.topology import declare, declare_reply_queue
+from provider_gateway.api import API
+from provider_gateway.model import Model, model_client
+from provider_gateway.provider import Provider
+from provider_gateway.routing import Routes
+from provider_gateway.rpc import RPCClient
+from provider_gateway.site import GatewaySite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.defer import Deferred
+    from twisted.web.iweb import IPolicyForHTTPS
+
+    from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.amqp.session import Session
+    from provider_gateway.metrics import Metrics
+    from provider_gateway.queues import QueueEntry
+    from provider_gateway.settings import Settings
+    from provider_gateway.site import BoundedRequest
+
+#: Replies that may be unacknowledged at a time; they are acknowledged as they arrive.
+_REPLY_PREFETCH = 1000
+
+
+class GatewayRole:
+    """HTTPS requests become messages, replies become answers.
+
+    Args:
+        on_finished: is told each finished HTTP request.
+
+    Attributes:
+        site: what the HTTPS listener serves.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        entries: Sequence[QueueEntry],
+        publisher: Publisher,
+        metrics: Metrics,
+        on_finished: Callable[[BoundedRequest], object],
+    ) -> None:
+        prefix = next((entry.reply_to for entry in entries if entry.reply_to is not None), "replies")
+        self._rpc = RPCClient(publisher, f"{prefix}.{settings.instance}", reactor, metrics)
+        self._consumer = Consumer(
+            self._rpc.reply_queue,
+            prefetch=_REPLY_PREFETCH,
+            declare=declare_reply_queue(self._rpc.reply_queue),
+            deliver=self._rpc.deliver,
+            clock=reactor,
+        )
+        self._api = API(
+            rpc=self._rpc,
+            publisher=publisher,
+            routes=Routes(entries),
+            reply_timeout=settings.reply_timeout,
+            max_in_flight=settings.max_in_flight,
+            cors_origins=settings.cors_origins,
+            clock=reactor,
+            metrics=metrics,
+        )
+        self.site = GatewaySite(self._api.app.resource(), reactor, settings.max_body_bytes, on_finished)
+
+    async def open(self, session: Session) -> None:
+        """Consume the reply queue on a new session."""
+        await self._consumer.open(session)
+
+    def waiting_for(self) -> list[str]:
+        """What is missing for this role to be ready."""
+        return [] if self._consumer.is_registered else [f"consumer of {self._consumer.queue}"]
+
+    def refuse(self) -> None:
+        """Answer new requests with 503 from now on."""
+        self._api.drain()
+
+    def idle(self) -> Deferred[None]:
+        """A Deferred that fires when no request is being served."""
+        return self._api.idle()
+
+    def abandon(self) -> None:
+        """End the requests that still wait."""
+        self._rpc.abandon()
+
+
+class ProviderRole:
+    """Messages of every queue of the queue file become model calls.
+
+    Args:
+        tls: TLS towards the model.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        entries: Sequence[QueueEntry],
+        publisher: Publisher,
+        metrics: Metrics,
+        tls: IPolicyForHTTPS,
+    ) -> None:
+        client = model_client(reactor, tls, connections=sum(entry.prefetch for entry in entries))
+        model = Model(reactor, client, settings.effective_model_url, settings.max_body_bytes)
+        self._providers: list[Provider] = []
+        self._consumers: list[Consumer] = []
+        for entry in entries:
+            provider = Provider(
+                entry,
+                model=model,
+                timeout=entry.timeout if entry.timeout is not None else settings.model_timeout,
+                publisher=publisher,
+                clock=reactor,
+                metrics=metrics,
+            )
+            self._providers.append(provider)
+            self._consumers.append(
+                Consumer(
+                    entry.queue_name,
+                    prefetch=entry.prefetch,
+                    declare=partial(declare, entries=[entry]),
+                    deliver=provider.serve,
+                    clock=reactor,
+                )
+            )
+
+    async def open(self, session: Session) -> None:
+        """Consume every queue on a new session."""
+        for consumer in self._consumers:
+            await consumer.open(session)
+
+    def waiting_for(self) -> list[str]:
+        """What is missing for this role to be ready."""
+        return [f"consumer of {c.queue}" for c in self._consumers if not c.is_registered]
+
+    async def cancel_consumers(self) -> None:
+        """Take no more messages."""
+        for consumer in self._consumers:
+            await consumer.cancel()
+
+    async def idle(self) -> None:
+        """Return when no delivery is being served."""
+        for provider in self._providers:
+            await provider.idle()
+
+    def abandon(self) -> None:
+        """Leave what is being served unacknowledged: the broker delivers it again."""
+        for provider in self._providers:
+            provider.abandon()

@@ -1,0 +1,89 @@
+"""Which exchange a routing key is published to, by the bindings of the queue file.
+
+The broker has the last word: every publish is ``mandatory``, so a key that nothing is bound to comes back.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from provider_gateway.errors import BadRequest
+from provider_gateway.queues import SHORT_STRING_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provider_gateway.queues import QueueEntry
+
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f*#]")
+
+
+@lru_cache(maxsize=1024)
+def _topic_pattern(binding_key: str) -> re.Pattern[str]:
+    """A topic binding key as a regular expression (RabbitMQ guide: ``*`` is one word, ``#`` is zero or more)."""
+    parts: list[str] = []
+    for word in binding_key.split("."):
+        if word == "#":
+            parts.append(r"(?:\.[^.]*)*")
+        else:
+            parts.append(r"\." + (r"[^.]*" if word == "*" else re.escape(word)))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def topic_matches(binding_key: str, routing_key: str) -> bool:
+    """True if a topic exchange routes this key to that binding.
+
+    A leading dot on both sides makes every word, the first included, ".word".
+    """
+    return _topic_pattern(binding_key).fullmatch("." + routing_key) is not None
+
+
+def checked_routing_key(routing_key: str) -> str:
+    """The routing key, if a client may publish with it.
+
+    Raises:
+        BadRequest: it is empty, over 255 bytes, or has a wildcard or control character.
+    """
+    if not routing_key:
+        msg = "The routing-key header is empty; expected the routing key of a queue, such as predict.now."
+        raise BadRequest(msg)
+    if len(routing_key.encode()) > SHORT_STRING_BYTES:
+        msg = f"The routing key is longer than {SHORT_STRING_BYTES} bytes."
+        raise BadRequest(msg)
+    if _FORBIDDEN.search(routing_key):
+        msg = "The routing key has a wildcard (* or #) or a control character; those belong in bindings only."
+        raise BadRequest(msg)
+    return routing_key
+
+
+class Routes:
+    """The exchanges and bindings of the queue file.
+
+    Args:
+        entries: at least one.
+    """
+
+    def __init__(self, entries: Sequence[QueueEntry]) -> None:
+        self._entries = entries
+        defaults = [entry.routing_key for entry in entries if entry.routing_key is not None]
+        #: Routing key of HTTP requests that bring none: that of the first entry which names one.
+        self.default_routing_key: str | None = defaults[0] if defaults else None
+
+    def exchange(self, routing_key: str) -> str:
+        """The exchange to publish to: that of the first entry whose binding matches, else that of the first entry."""
+        for entry in self._entries:
+            if _matches(entry, routing_key):
+                return entry.exchange
+        return self._entries[0].exchange
+
+
+def _matches(entry: QueueEntry, routing_key: str) -> bool:
+    if not entry.exchange:
+        return entry.queue_name == routing_key
+    if entry.exchange_type == "fanout":
+        return True
+    if entry.exchange_type == "direct":
+        return routing_key in entry.binding_key
+    return any(topic_matches(key, routing_key) for key in entry.binding_key)

@@ -1,0 +1,96 @@
+"""Request and reply over AMQP: the requests of this instance that wait, matched to replies by correlation id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
+
+from provider_gateway.errors import DeadlinePassed, OutcomeUnknown
+
+#: Ended calls that are remembered, to tell a late reply from one that was never ours.
+_REMEMBERED = 10_000
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from provider_gateway.amqp.consumer import Delivery
+    from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.messages import Message
+    from provider_gateway.metrics import Metrics
+
+
+class RPCClient:
+    """Publishes requests and hands each its reply.
+
+    Args:
+        reply_queue: this instance's own.
+        clock: times the deadlines.
+    """
+
+    def __init__(self, publisher: Publisher, reply_queue: str, clock: IReactorTime, metrics: Metrics) -> None:
+        self.reply_queue = reply_queue
+        self._publisher = publisher
+        self._clock = clock
+        self._replies = metrics.replies
+        self._pending: dict[str, Deferred[Message]] = {}
+        self._given_up: dict[str, None] = {}
+
+    async def call(self, message: Message, exchange: str, routing_key: str, timeout: float) -> Message:
+        """Publish a request and wait for its reply.
+
+        The reply implies the confirm, so that is not waited for first; a return, a nack or a lost connection before
+        it ends the call. Cancelling the call (the caller has left) gives up the place, and lets the publish be.
+
+        Args:
+            message: its ``correlation_id`` is unique, its ``reply_to`` is :attr:`reply_queue`.
+            timeout: seconds.
+
+        Raises:
+            DeadlinePassed: no reply in time.
+            GatewayError: the publish failed, see :meth:`Publisher.publish`.
+        """
+        correlation_id = message.correlation_id
+        assert correlation_id is not None
+        reply: Deferred[Message] = Deferred()
+        self._pending[correlation_id] = reply
+        reply.addTimeout(timeout, self._clock)
+        self._publisher.publish(message, exchange, routing_key).addErrback(self._not_published, correlation_id)
+        try:
+            return await reply
+        except DeferredTimeoutError:
+            msg = (
+                f"No reply within {timeout:g} s. The request may have been executed or may still be: "
+                "repeat it only if running it twice does no harm."
+            )
+            raise DeadlinePassed(msg) from None
+        finally:
+            if self._pending.pop(correlation_id, None) is not None:
+                self._give_up(correlation_id)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a delivery of the reply queue: hand it to its request, or count it as late or unknown."""
+        correlation_id = delivery.message.correlation_id or ""
+        waiting = self._pending.pop(correlation_id, None)
+        if waiting is not None:
+            self._replies.labels("matched").inc()
+            waiting.callback(delivery.message)
+        else:
+            self._replies.labels("late" if correlation_id in self._given_up else "unknown").inc()
+        delivery.ack()
+
+    def abandon(self) -> None:
+        """End every call that still waits: the process stops."""
+        for waiting in list(self._pending.values()):
+            waiting.errback(OutcomeUnknown("This instance is stopping; the request may still be executed."))
+
+    def _not_published(self, failure: Failure, correlation_id: str) -> None:
+        waiting = self._pending.pop(correlation_id, None)
+        if waiting is not None:
+            waiting.errback(failure)
+
+    def _give_up(self, correlation_id: str) -> None:
+        self._given_up[correlation_id] = None
+        if len(self._given_up) > _REMEMBERED:
+            del self._given_up[next(iter(self._given_up))]

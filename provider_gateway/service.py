@@ -1,0 +1,255 @@
+"""The life of the process: the order of the start, readiness, and the ordered drain.
+
+Start: admin listener (live, not ready) → both AMQP connections with topology and consumers → HTTPS listener → ready.
+Stop: not ready → accept nothing new → finish what is in flight → close. Messages that are not finished by then stay
+unacknowledged, so the broker delivers them again.
+"""
+
+from __future__ import annotations
+
+import socket
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    TimeoutError as DeferredTimeoutError,
+    maybeDeferred,
+)
+from twisted.internet.error import CannotListenError
+from twisted.logger import ILogObserver, Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.components import Componentized
+
+from provider_gateway.access import AccessRecord
+from provider_gateway.admin import Admin
+from provider_gateway.amqp.connection import Connection
+from provider_gateway.amqp.publisher import Publisher
+from provider_gateway.amqp.topology import declare
+from provider_gateway.errors import SettingsError, TopologyError
+from provider_gateway.roles import GatewayRole, ProviderRole
+from provider_gateway.site import GatewaySite
+from provider_gateway.tls import ModelTLSPolicy, broker_options, server_options
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from twisted.internet.interfaces import IListeningPort
+    from twisted.python.failure import Failure
+
+    from provider_gateway.amqp.session import Session
+    from provider_gateway.metrics import Metrics
+    from provider_gateway.queues import QueueEntry
+    from provider_gateway.settings import Role, Settings
+
+_ADMIN_MAX_BODY_BYTES = 1024
+
+
+class State(Enum):
+    """Where in its life the process is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class GatewayService(Service):
+    """Everything that ``twistd provider-gateway`` runs.
+
+    Args:
+        reactor: provides TCP, host names, time.
+        roles: ``gateway``, ``provider`` or both.
+        observer: log observer for twistd to use; None leaves twistd's own.
+        fatal: is told, in one line, why the process cannot go on; must stop it.
+
+    Raises:
+        SettingsError: a certificate is missing or wrong, or the access log cannot be written.
+    """
+
+    name = "provider-gateway"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        entries: Sequence[QueueEntry],
+        roles: Sequence[Role],
+        *,
+        metrics: Metrics,
+        observer: ILogObserver | None,
+        fatal: Callable[[str], object],
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._entries = entries
+        self._observer = observer
+        self._fatal = fatal
+        self._state = State.STARTING
+        self._ports: list[IListeningPort] = []
+        self._starting: Deferred[None] | None = None
+
+        def expires(side: str, when: float) -> None:
+            metrics.certificate_expiry.labels(side).set_function(lambda: when - reactor.seconds())
+
+        self._publisher = Publisher(metrics)
+        self._gateway: GatewayRole | None = None
+        self._provider: ProviderRole | None = None
+        self._server_tls = None
+        if "gateway" in roles:
+            if settings.http_tls:
+                self._server_tls = server_options(settings, expires)
+            record = AccessRecord(metrics, reactor, _open_access_log(settings))
+            self._gateway = GatewayRole(reactor, settings, entries, self._publisher, metrics, record)
+        if "provider" in roles:
+            model_tls = ModelTLSPolicy(settings, expires)
+            self._provider = ProviderRole(reactor, settings, entries, self._publisher, metrics, model_tls)
+        broker_tls = broker_options(settings, expires) if any(url.tls for url in settings.rmq_url) else None
+        self._connections = [
+            Connection(
+                name,
+                reactor,
+                settings.rmq_url,
+                tls=broker_tls,
+                has_client_certificate=settings.mq_cert is not None,
+                instance=settings.instance,
+                prepare=self._refusals_are_fatal_at_start(prepare),
+                metrics=metrics,
+            )
+            for name, prepare in (("publish", self._open_publishing), ("consume", self._open_consuming))
+        ]
+        admin = Admin(metrics.registry, self.waiting_for)
+        self._admin_site = GatewaySite(admin.app.resource(), reactor, _ADMIN_MAX_BODY_BYTES)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, and make it log through our observer (twisted.application.service.IService)."""
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+    def waiting_for(self) -> list[str]:
+        """What keeps this instance from being ready; empty when it is."""
+        missing = [f"AMQP connection {c.name}" for c in self._connections if not c.is_open]
+        missing += [f"AMQP connection {c.name} is blocked by the broker" for c in self._connections if c.is_blocked]
+        for role in (self._gateway, self._provider):
+            if role is not None:
+                missing += role.waiting_for()
+        if self._state is not State.RUNNING:
+            missing.append(f"the process is {self._state.value}")
+        return missing
+
+    def startService(self) -> None:
+        """Start (twisted.application.service.IService); what goes wrong for good is told to ``fatal``."""
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._start_failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Drain, in order; the Deferred fires when nothing of ours is left (twisted.application.service.IService)."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        settings = self._settings
+        self._listen("admin", settings.admin_addr, settings.admin_port, self._admin_site)
+        for opening in [connection.start() for connection in self._connections]:
+            await opening
+        if self._gateway is not None:
+            factory: Any = self._gateway.site
+            if self._server_tls is not None:
+                factory = TLSMemoryBIOFactory(self._server_tls, False, factory)
+            else:
+                self._log.warn("HTTP_TLS is off: anybody who reaches the port may call; keep it behind a sidecar")
+            scheme = "https" if settings.http_tls else "http"
+            self._listen(scheme, settings.http_addr, settings.http_port, factory)
+        self._state = State.RUNNING
+        self._log.info("ready")
+
+    def _start_failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(CannotListenError):
+            self._fatal(f"cannot listen: {failure.getErrorMessage()}")
+            return
+        self._log.failure("The start failed", failure)
+        self._fatal("the start failed for an unforeseen reason, see the log")
+
+    def _listen(self, what: str, address: str, port: int, factory: Any) -> None:
+        bound = self._reactor.listenTCP(port, factory, interface=address, backlog=socket.SOMAXCONN)
+        self._ports.append(bound)
+        host = bound.getHost()
+        self._log.info("{what} listener on {host}:{port}", what=what, host=host.host, port=host.port)
+
+    async def _open_publishing(self, session: Session) -> None:
+        await declare(session, self._entries)
+        await self._publisher.open(session)
+
+    async def _open_consuming(self, session: Session) -> None:
+        await declare(session, self._entries)
+        for role in (self._gateway, self._provider):
+            if role is not None:
+                await role.open(session)
+
+    def _refusals_are_fatal_at_start(
+        self, prepare: Callable[[Session], Awaitable[None]]
+    ) -> Callable[[Session], Awaitable[None]]:
+        """A preparation that stops the process if an object exists with other arguments; later, it is retried."""
+
+        async def prepare_or_stop(session: Session) -> None:
+            try:
+                await prepare(session)
+            except TopologyError as error:
+                if error.mismatch and self._state is State.STARTING:
+                    self._fatal(str(error))
+                raise
+
+        return prepare_or_stop
+
+    async def _stop(self) -> None:
+        self._state = State.STOPPING
+        deadline = self._reactor.seconds() + self._settings.drain_timeout
+        self._log.info("draining for up to {seconds:g} s", seconds=self._settings.drain_timeout)
+        # The admin port is the first, and stays open to the end: "not ready" is to be seen.
+        for port in self._ports[1:]:
+            await maybeDeferred(port.stopListening)
+        if self._gateway is not None:
+            self._gateway.refuse()
+            # Our own provider may be the one that answers them, so it goes on; but it needs time to finish, too.
+            share = 0.5 if self._provider is not None else 1.0
+            await self._until(self._gateway.idle(), share * self._settings.drain_timeout)
+        if self._provider is not None:
+            await self._until(Deferred.fromCoroutine(self._rest(self._provider)), deadline - self._reactor.seconds())
+            self._provider.abandon()
+        if self._gateway is not None:
+            self._gateway.abandon()
+        for closing in [connection.stop() for connection in self._connections]:
+            await closing
+        for port in self._ports[:1]:
+            await maybeDeferred(port.stopListening)
+        self._log.info("stopped")
+
+    @staticmethod
+    async def _rest(provider: ProviderRole) -> None:
+        await provider.cancel_consumers()
+        await provider.idle()
+
+    async def _until(self, finished: Deferred[None], seconds: float) -> None:
+        """Wait for something, but not longer than some seconds."""
+        try:
+            await finished.addTimeout(max(seconds, 0), self._reactor)
+        except DeferredTimeoutError:
+            self._log.warn("not everything was finished in time")
+        except Exception:  # noqa: BLE001 - a broken connection must not keep the process from stopping
+            self._log.failure("a part could not be stopped in order")
+
+
+def _open_access_log(settings: Settings) -> Any:
+    if settings.access_log is None:
+        return None
+    try:
+        return settings.access_log.open("a", encoding="utf-8")
+    except OSError as error:
+        msg = f"ACCESS_LOG: {settings.access_log}: expected a file that can be appended to, got: {error.strerror}"
+        raise SettingsError(msg) from None

@@ -1,0 +1,178 @@
+"""Settings of the process: environment, ``.env`` and queue file become one frozen, validated object.
+
+The names are those of the seed's two services; ``GIN_*`` are accepted in place of ``HTTP_*``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from provider_gateway.broker_url import BrokerURL, parse_broker_urls
+from provider_gateway.errors import SettingsError
+from provider_gateway.queues import BUILT_IN, QueueEntry, describe, load_queues
+
+Role = Literal["gateway", "provider"]
+ROLES: tuple[Role, ...] = ("gateway", "provider")
+
+#: Where the seed's two services look for their certificates.
+_SEED_CERTIFICATES = (Path("/certs/gateway_mq"), Path("/certs/provider_mq"))
+_QUEUE_FILES = (Path("conf/queue_config.yaml"), Path("configs/queue_config.yaml"))
+
+
+def _seed_file(name: str) -> Path:
+    """The first of the seed's folders that has the file; where the first would have it, if none does."""
+    candidates = [folder / name for folder in _SEED_CERTIFICATES]
+    return next((path for path in candidates if path.exists()), candidates[0])
+
+
+def _seed_file_if_there(name: str) -> Path | None:
+    path = _seed_file(name)
+    return path if path.exists() else None
+
+
+def _broker_urls(value: object) -> object:
+    return parse_broker_urls(value) if isinstance(value, str) else value
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """The effective settings; docs/settings.md says what each variable means.
+
+    ``http_port`` and ``admin_port`` may be 0 for a free port, which is then in the log. Times are seconds.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", populate_by_name=True)
+
+    rmq_url: Annotated[tuple[BrokerURL, ...], NoDecode, BeforeValidator(_broker_urls)]
+    mq_cacert: Path = Field(default_factory=lambda: _seed_file("cacert_mq.pem"))
+    mq_cert: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_cert_mq.pem"))
+    mq_key: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_key_mq.pem"))
+
+    http_addr: str = Field("0.0.0.0", validation_alias=AliasChoices("HTTP_ADDR", "GIN_ADDR"))  # noqa: S104 - a server
+    http_port: Port = Field(5050, validation_alias=AliasChoices("HTTP_PORT", "GIN_PORT"))
+    http_tls: bool = Field(default=True, validation_alias=AliasChoices("HTTP_TLS", "GIN_HTTPS"))
+    http_cert: Path = Field(
+        default_factory=lambda: _seed_file("server_cert.pem"),
+        validation_alias=AliasChoices("HTTP_CERT", "GIN_CERT"),
+    )
+    http_key: Path = Field(
+        default_factory=lambda: _seed_file("server_key.pem"),
+        validation_alias=AliasChoices("HTTP_KEY", "GIN_KEY", "GIN_CERT_KEY"),
+    )
+    http_cacert: Path = Field(default_factory=lambda: _seed_file("trusted_crt.pem"))
+    http_crl: Path | None = None
+
+    admin_addr: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from outside
+    admin_port: Port = 5080
+
+    model_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+")] | None = None
+    model_host: str | None = None
+    model_host_env: str | None = None
+    model_port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    model_path: Annotated[str, Field(pattern=r"^/")] = "/predict"
+    model_cacert: Path | None = None
+    model_cert: Path | None = None
+    model_key: Path | None = None
+
+    model_timeout: Seconds = 300
+    reply_timeout: Seconds = 90
+    max_in_flight: Annotated[int, Field(ge=1)] = 1000
+    max_body_bytes: Annotated[int, Field(ge=1)] = 10_485_760
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
+    drain_timeout: Seconds = 25
+
+    log_level: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] = "info"
+    access_log: Path | None = None
+    queues_conf: Path | None = None
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
+        default_factory=lambda: f"{socket.gethostname()[:60]}-{uuid.uuid4().hex[:8]}"
+    )
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        for cert, key, names in (
+            (self.mq_cert, self.mq_key, "MQ_CERT and MQ_KEY"),
+            (self.model_cert, self.model_key, "MODEL_CERT and MODEL_KEY"),
+        ):
+            if (cert is None) != (key is None):
+                msg = f"{names}: expected both or neither"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def effective_model_url(self) -> str:
+        """``MODEL_URL``, or the URL made of the seed's host, port and path."""
+        if self.model_url is not None:
+            return self.model_url
+        host = self.model_host
+        if host is None and self.model_host_env is not None:
+            # Kubernetes sets <NAME>_SERVICE_HOST; the seed upper-cases the name before the look-up.
+            host = os.environ.get(self.model_host_env.upper())
+        return f"http://{host or 'webapp'}:{self.model_port}{self.model_path}"
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Read the environment and an env file; the environment wins.
+
+    Args:
+        env_file: None means ``.env`` in the working directory, if there is one.
+
+    Raises:
+        SettingsError: a variable is missing or wrong; names it and says what was expected.
+    """
+    if env_file is not None and not env_file.is_file():
+        msg = f"--env-file {env_file}: no such file"
+        raise SettingsError(msg)
+    try:
+        # A type checker wants the required fields as arguments; pydantic-settings takes them from the environment.
+        return Settings(_env_file=env_file or ".env")  # type: ignore[call-arg]
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise SettingsError(describe(first)) from None
+        name = str(first["loc"][0]).upper()
+        if name == "RMQ_URL":
+            first = {**first, "input": None}  # it may hold a password
+        expected = describe(first)
+        if first["type"] == "value_error":
+            expected = f"expected {expected}"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        msg = f"{name}: {expected}{more}"
+        raise SettingsError(msg) from None
+
+
+def find_queues(option: Path | None, settings: Settings) -> tuple[tuple[QueueEntry, ...], str]:
+    """The queue entries and where they come from.
+
+    Args:
+        option: ``--queues`` of the command line.
+
+    Returns:
+        The entries, and the file's path or "built-in".
+
+    Raises:
+        SettingsError: the file is wrong, or was named and is not there.
+    """
+    named = option or settings.queues_conf
+    path = named or next((path for path in _QUEUE_FILES if path.exists()), None)
+    if path is None:
+        return BUILT_IN, "built-in"
+    return load_queues(path), str(path)

@@ -1,0 +1,168 @@
+"""Twisted's HTTP server with our rules: bodies are capped as they arrive, failures are problem documents, no HTML.
+
+HTTP/1.1 only. Used by the HTTPS listener and by the admin listener.
+"""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.protocol import connectionDone
+from twisted.web.http import HTTPChannel
+from twisted.web.server import Request, Site
+
+from provider_gateway.errors import BadRequest, BodyTooLarge, GatewayError
+from provider_gateway.messages import PROBLEM_JSON
+from provider_gateway.problems import error_of, problem_body, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
+    from twisted.web.resource import IResource
+
+#: Seconds that a refused client has to read the answer and close; what it still sends is thrown away.
+_LINGER = 2.0
+#: Seconds that a connection may be idle, between requests or within one.
+IDLE_TIMEOUT = 60
+#: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+
+
+class Channel(HTTPChannel):
+    """One HTTP connection: no Nagle delay, and a way to refuse a request before its body is read."""
+
+    transport: Any  # TCP or TLS over it; both have what the interface lacks
+    site: GatewaySite
+    _refused = False
+    _linger: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Switch Nagle's algorithm off: a reply in two segments would wait 40 ms for a delayed ACK."""
+        self.transport.setTcpNoDelay(True)
+        super().connectionMade()
+
+    def refuse(self, error: GatewayError) -> None:
+        """Answer the request whose headers were just read, ignore everything that follows, and close."""
+        body = problem_body(error, None)
+        self._refused = True
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+            % (error.status, error.title.encode("ascii"), PROBLEM_JSON.encode(), len(body), body)
+        )
+        # Closing at once would reset the connection while the client sends, and it would not read the answer.
+        self._linger = self.callLater(_LINGER, self.transport.abortConnection)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse, unless the request was refused."""
+        if not self._refused:
+            super().dataReceived(data)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Take a piece of body, unless the request was refused."""
+        if not self._refused:
+            super().rawDataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget the connection."""
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        super().connectionLost(reason)
+
+
+class BoundedRequest(Request):
+    """A request whose body is refused as soon as it is known to be too large."""
+
+    channel: Channel
+    #: Set by the API, for the access log.
+    correlation_id: str | None = None
+    #: Seconds of the site's clock at which the whole request was there.
+    received_at = 0.0
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse a declared length over the limit; in memory otherwise, where the message is published from."""
+        self.content = BytesIO()
+        if length is not None and length > self.channel.site.max_body_bytes:
+            self._refuse_body()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Refuse a chunked body that grows over the limit."""
+        self._received += len(data)
+        if self._received > self.channel.site.max_body_bytes:
+            self._refuse_body()
+        else:
+            super().handleContentChunk(data)
+
+    def _refuse_body(self) -> None:
+        # A client that asks first ("Expect: 100-continue") must get the refusal, not the go-ahead.
+        self.requestHeaders.removeHeader(b"Expect")
+        limit = self.channel.site.max_body_bytes
+        self.channel.refuse(BodyTooLarge(f"The body is larger than {limit} bytes (MAX_BODY_BYTES)."))
+
+    def process(self) -> None:
+        """Route the request, if its target can be routed."""
+        self.received_at = self.channel.site.reactor.seconds()
+        host = self.requestHeaders.getRawHeaders(b"Host", [b"-"])[0]
+        try:
+            self.path.decode("utf-8")
+            self.method.decode("ascii")
+        except UnicodeDecodeError:
+            self.answer(BadRequest("The request line is not valid UTF-8."))
+            return
+        if not _HOST.fullmatch(host):
+            self.answer(BadRequest("The Host header is not a host name."))
+            return
+        super().process()
+
+    def answer(self, error: GatewayError) -> None:
+        """Answer with a problem document and be done."""
+        self.write(render(self, error, None))
+        self.finish()
+
+    def processingFailed(self, reason: Failure) -> None:
+        """Answer 500 without a word about the cause, which is logged (twisted.web.server.Request)."""
+        error = error_of(reason)
+        if not self.startedWriting:
+            self.answer(error)
+
+
+class GatewaySite(Site):
+    """The factory of a listener.
+
+    Args:
+        resource: gets the requests.
+        clock: times idle connections.
+        max_body_bytes: larger bodies are refused with 413.
+        on_finished: is told each finished request, for an access log.
+    """
+
+    displayTracebacks = False
+    noisy = False
+
+    def __init__(
+        self,
+        resource: IResource,
+        clock: IReactorTime,
+        max_body_bytes: int,
+        on_finished: Callable[[BoundedRequest], object] | None = None,
+    ) -> None:
+        # Form parsing off: bodies are JSON, and parsing would cost 50 µs for each.
+        super().__init__(
+            resource,
+            requestFactory=BoundedRequest,
+            timeout=IDLE_TIMEOUT,
+            reactor=clock,
+            parsePOSTFormSubmission=False,
+        )
+        self.protocol = Channel  # type: ignore[method-assign,assignment] # HTTP/1.1 without a choice
+        self.max_body_bytes = max_body_bytes
+        self._on_finished = on_finished
+
+    def log(self, request: Any) -> None:
+        """Tell of a finished request (twisted.web.http.HTTPFactory)."""
+        if self._on_finished is not None:
+            self._on_finished(request)

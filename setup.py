@@ -1,0 +1,49 @@
+"""Packaging of provider-gateway: declarative, no logic beyond reading the version."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "provider_gateway/__init__.py").read_text())[1]
+
+setup(
+    name="provider-gateway",
+    version=VERSION,
+    description="HTTPS and AMQP in, machine-learning model out: one Twisted process around RabbitMQ",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    # "twisted.plugins" has no __init__.py on purpose: a file there would shadow Twisted's own package.
+    packages=["provider_gateway", "provider_gateway.amqp", "twisted.plugins"],
+    package_data={"provider_gateway": ["py.typed"]},
+    install_requires=[
+        "twisted[tls]>=25.5",
+        "pika>=1.4,<1.5",
+        "klein>=24.8",
+        "treq>=25.5",
+        "pyopenssl>=25",
+        "service-identity>=24",
+        "prometheus-client>=0.21",
+        "PyYAML>=6",
+        "pydantic-settings>=2.7",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis",
+            "mypy",
+            "mypy-zope",
+            "ruff",
+            "types-PyYAML",
+        ],
+    },
+    classifiers=[
+        "Framework :: Twisted",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Typing :: Typed",
+    ],
+)
