@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from klein import Klein
 from prometheus_client.exposition import choose_encoder
 
-from provider_gateway.problems import error_of, render
+from provider_gateway.messages import JSON
+from provider_gateway.problems import error_of, render, with_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,9 +57,7 @@ class Admin:
         """Prometheus exposition in the format that the scraper asks for."""
         accept = ",".join(request.requestHeaders.getRawHeaders("Accept", [""]))
         encode, content_type = choose_encoder(accept)
-        request.setHeader("Content-Type", content_type)
-        body: bytes = encode(self._registry)
-        return body
+        return with_length(request, content_type, encode(self._registry))
 
     @app.handle_errors(Exception)
     def problem(self, request: IRequest, failure: Failure) -> bytes:
@@ -67,5 +66,4 @@ class Admin:
 
 
 def _json(request: IRequest, document: object) -> bytes:
-    request.setHeader("Content-Type", "application/json")
-    return json.dumps(document).encode()
+    return with_length(request, JSON, json.dumps(document).encode())

@@ -30,7 +30,7 @@ from provider_gateway.messages import (
     safe_content_type,
     text_of,
 )
-from provider_gateway.problems import error_of, render
+from provider_gateway.problems import error_of, render, with_length
 from provider_gateway.routing import checked_routing_key
 
 if TYPE_CHECKING:
@@ -157,8 +157,7 @@ class API:
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
         """The listener runs (the seed's answer)."""
-        request.setHeader("Content-Type", JSON)
-        return b'{"status": "OK"}'
+        return with_length(request, JSON, b'{"status": "OK"}')
 
     @app.route("/v1/predict", methods=["POST"])
     async def predict(self, request: IRequest) -> bytes:
@@ -227,10 +226,8 @@ class API:
         request.setResponseCode(reply.status)
         for name, value in headers_to_http(reply.headers).items():
             request.setHeader(name, value.encode())
-        request.setHeader("Content-Type", safe_content_type(reply.content_type))
-        request.setHeader("Content-Length", str(len(reply.body)))
         self._log.debug("answered", rquid=rquid, correlation_id=message.correlation_id, routing_key=routing_key)
-        return reply.body
+        return with_length(request, safe_content_type(reply.content_type), reply.body)
 
     async def _publish(self, request: IRequest, rquid: str) -> bytes:
         message, routing_key = self._message(request, rquid, None)
@@ -241,9 +238,8 @@ class API:
             msg = f"The broker did not confirm the message within {self._reply_timeout:g} s."
             raise OutcomeUnknown(msg) from None
         request.setResponseCode(202)
-        request.setHeader("Content-Type", JSON)
         answer = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": rquid}
-        return json.dumps(answer).encode()
+        return with_length(request, JSON, json.dumps(answer).encode())
 
     def _message(self, request: IRequest, rquid: str, reply_to: str | None) -> tuple[Message, str]:
         """The message for a request, and its routing key."""

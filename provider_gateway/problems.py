@@ -52,6 +52,13 @@ def error_of(failure: Failure) -> GatewayError:
     return GatewayError("An unexpected error; the log of this instance has the details.")
 
 
+def with_length(request: IRequest, content_type: str, body: bytes) -> bytes:
+    """Set the headers that belong to a response's body, and return the body."""
+    request.setHeader("Content-Type", content_type)
+    request.setHeader("Content-Length", str(len(body)))
+    return body
+
+
 def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
     """Set a response's status and headers for an error.
 
@@ -61,12 +68,9 @@ def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
     Returns:
         The body.
     """
-    body = problem_body(error, rquid)
     request.setResponseCode(error.status, error.title.encode("ascii"))
-    request.setHeader("Content-Type", PROBLEM_JSON)
-    request.setHeader("Content-Length", str(len(body)))
     if error.retry_after is not None:
         request.setHeader("Retry-After", str(error.retry_after))
     if isinstance(error, MethodNotAllowed):
         request.setHeader("Allow", ", ".join(error.allowed))
-    return body
+    return with_length(request, PROBLEM_JSON, problem_body(error, rquid))

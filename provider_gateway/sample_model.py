@@ -19,6 +19,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from provider_gateway.deferreds import sleep
+from provider_gateway.messages import JSON
+from provider_gateway.problems import with_length
 from provider_gateway.site import GatewaySite
 
 if TYPE_CHECKING:
@@ -88,27 +90,25 @@ class SampleModel:
     @app.route("/predict", methods=["POST"])
     async def answer(self, request: IRequest) -> bytes:
         """Answer one request, or do what its body asks for instead."""
-        request.setHeader("Content-Type", "application/json")
         assert request.content is not None
         try:
             document = json.loads(request.content.read())
             result = predict(document)
         except (ValueError, RecursionError) as error:
             request.setResponseCode(422)
-            return json.dumps({"error": str(error)}).encode()
+            return with_length(request, JSON, json.dumps({"error": str(error)}).encode())
         if document.get("hang"):
             await Deferred()
         if document.get("delay"):
             await sleep(self._clock, float(document["delay"]))
         if document.get("status"):
             request.setResponseCode(int(document["status"]))
-        return json.dumps({"result": result}).encode()
+        return with_length(request, JSON, json.dumps({"result": result}).encode())
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
         """The model runs."""
-        request.setHeader("Content-Type", "application/json")
-        return b'{"status": "OK"}'
+        return with_length(request, JSON, b'{"status": "OK"}')
 
 
 def main() -> None:

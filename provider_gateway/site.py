@@ -56,6 +56,14 @@ class Channel(HTTPChannel):
         # Closing at once would reset the connection while the client sends, and it would not read the answer.
         self._linger = self.callLater(_LINGER, self.transport.abortConnection)
 
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Keep HTTP/1.0 connections that ask for it, too: all our answers have a Content-Length."""
+        wishes = request.requestHeaders.getRawHeaders(b"Connection", [b""])[0].lower()
+        if version == b"HTTP/1.0" and wishes == b"keep-alive":
+            request.responseHeaders.setRawHeaders(b"Connection", [b"keep-alive"])
+            return True
+        return bool(super().checkPersistence(request, version))
+
     def dataReceived(self, data: bytes) -> None:
         """Parse, unless the request was refused."""
         if not self._refused:

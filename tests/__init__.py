@@ -1,0 +1,1 @@
+"""Tests of provider-gateway, run with trial."""

@@ -1,0 +1,1 @@
+"""Tests with a real RabbitMQ, real twistd processes and real curl."""

@@ -1,0 +1,1 @@
+"""Tests without network: pure functions, fakes of time and transport."""
