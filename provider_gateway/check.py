@@ -92,7 +92,8 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
             [url],
             tls=tls,
             has_client_certificate=settings.mq_cert is not None,
-            connection_name=f"{settings.instance} check",
+            name="check",
+            instance=settings.instance,
             prepare=look,
         )
         try:

@@ -15,7 +15,9 @@ from twisted.application.service import Service
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
+    FirstError,
     TimeoutError as DeferredTimeoutError,
+    gatherResults,
     maybeDeferred,
 )
 from twisted.internet.error import CannotListenError
@@ -154,8 +156,7 @@ class GatewayService(Service):
     async def _start(self) -> None:
         settings = self._settings
         self._listen("admin", settings.admin_addr, settings.admin_port, self._admin_site)
-        for opening in [connection.start() for connection in self._connections]:
-            await opening
+        await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
         if self._gateway is not None:
             factory: Any = self._gateway.site
             if self._server_tls is not None:
@@ -168,8 +169,10 @@ class GatewayService(Service):
         self._log.info("ready")
 
     def _start_failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, FirstError):
+            failure = failure.value.subFailure
         if failure.check(CancelledError):
-            return
+            return  # stopped before the broker came
         if failure.check(CannotListenError):
             self._fatal(f"cannot listen: {failure.getErrorMessage()}")
             return
@@ -224,8 +227,7 @@ class GatewayService(Service):
             self._provider.abandon()
         if self._gateway is not None:
             self._gateway.abandon()
-        for closing in [connection.stop() for connection in self._connections]:
-            await closing
+        await gatherResults([connection.stop() for connection in self._connections])
         for port in self._ports[:1]:
             await maybeDeferred(port.stopListening)
         self._log.info("stopped")

@@ -147,7 +147,8 @@ def _stop_once() -> None:
 def _fatal(reason: str) -> None:
     """Stop the process with a line on standard error and exit status 1, which twistd has no way to give."""
     _log.critical("{reason}", reason=reason)
-    sys.stderr.write(f"provider-gateway: {reason}\n")
+    # Twisted has redirected sys.stderr to the log by now.
+    print(f"provider-gateway: {reason}", file=sys.__stderr__, flush=True)
     atexit.register(_exit_with_1)
     reactor.callWhenRunning(_stop_once)
 

@@ -102,6 +102,7 @@ def server_options(settings: Settings, on_expiry: Callable[[str, float], object]
             msg = f"HTTP_CRL: {settings.http_crl}: expected a PEM certificate revocation list"
             raise SettingsError(msg) from None
         store = options.getContext().get_cert_store()
+        assert store is not None
         store.add_crl(crl)
         store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
     return options

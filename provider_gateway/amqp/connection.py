@@ -58,7 +58,8 @@ class Connection:
             urls,
             tls=tls,
             has_client_certificate=has_client_certificate,
-            connection_name=f"{instance} {name}",
+            name=name,
+            instance=instance,
             prepare=self._open,
         )
         self._client = ClientService(

@@ -66,7 +66,7 @@ class BrokerEndpoint:
         urls: at least one.
         tls: TLS towards a host, for ``amqps`` addresses.
         has_client_certificate: a certificate is presented; without a user in the URL, it is the login.
-        connection_name: what the broker's own tools show.
+        name: of the connection, in logs; the broker's own tools show it with the instance's.
         prepare: makes a session ready for use; if it fails, so does the attempt.
     """
 
@@ -79,14 +79,16 @@ class BrokerEndpoint:
         *,
         tls: Callable[[str], IOpenSSLClientConnectionCreator] | None,
         has_client_certificate: bool,
-        connection_name: str,
+        name: str,
+        instance: str,
         prepare: Callable[[Session], Awaitable[None]],
     ) -> None:
         self._reactor = reactor
         self._urls = list(urls)
         self._tls = tls
         self._has_client_certificate = has_client_certificate
-        self._name = connection_name
+        self._name = name
+        self._instance = instance
         self._prepare = prepare
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
@@ -169,7 +171,7 @@ class BrokerEndpoint:
             credentials=credentials,
             heartbeat=lambda _connection, offered: int(min(offered, url.heartbeat)) or url.heartbeat,
             client_properties={
-                "connection_name": self._name,
+                "connection_name": f"{self._instance} {self._name}",
                 "product": "provider-gateway",
                 "version": __version__,
             },

@@ -1,0 +1,185 @@
+"""The base of the integration tests: a broker, names of its own for each test, gateways, models, and clients."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import treq
+import yaml
+from twisted.internet import reactor, ssl
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IPolicyForHTTPS
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from zope.interface import implementer
+
+from tests.integration.processes import TWISTD, Gateway
+from tests.integration.resources import certificates, on_channel, shared_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from devtools.rabbitmq import RabbitMQ
+
+
+class ModelServer(Resource):
+    """A model in the test's own process, which keeps what it was asked.
+
+    Attributes:
+        requests: body and headers (lower case) of each request.
+        answer: makes status and body for a request's body; may return a Deferred of them.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[tuple[bytes, dict[str, str]]] = []
+        self.answer: Callable[[bytes], Any] = lambda body: (200, body)
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    def render_POST(self, request: Any) -> int:
+        body = request.content.read()
+        headers = {
+            name.decode().lower(): values[0].decode() for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+        self.requests.append((body, headers))
+        for count, waiting in self._waiting:
+            if len(self.requests) == count:
+                waiting.callback(None)
+        Deferred.fromCoroutine(self._answer(request, body)).addErrback(lambda _: None)
+        return NOT_DONE_YET
+
+    def asked(self, count: int = 1) -> Deferred[None]:
+        """A Deferred that fires with the request of this number."""
+        waiting: Deferred[None] = Deferred()
+        if len(self.requests) >= count:
+            waiting.callback(None)
+        else:
+            self._waiting.append((count, waiting))
+        return waiting
+
+    async def _answer(self, request: Any, body: bytes) -> None:
+        answer = self.answer(body)
+        status, content = await answer if isinstance(answer, Deferred) else answer
+        request.setResponseCode(status)
+        request.setHeader("Content-Type", "application/json")
+        request.setHeader("X-Model", "test")
+        request.write(content)
+        request.finish()
+
+
+@implementer(IPolicyForHTTPS)
+class _ClientTLS:
+    def creatorForNetloc(self, hostname: bytes, _port: int) -> Any:
+        folder = certificates()
+        pem = (folder / "client_cert.pem").read_bytes() + (folder / "client_key.pem").read_bytes()
+        return ssl.optionsForClientTLS(
+            hostname.decode(),
+            trustRoot=ssl.Certificate.loadPEM((folder / "cacert.pem").read_bytes()),
+            clientCertificate=ssl.PrivateCertificate.loadPEM(pem),
+        )
+
+
+class IntegrationTestCase(TestCase):
+    """Each test has an exchange and queues of its own: ``self.exchange``, ``self.queue``, ``self.output``."""
+
+    timeout = 90
+
+    async def setUp(self) -> None:
+        self.broker = await deferToThread(shared_broker)
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        name = uuid.uuid4().hex[:8]
+        self.exchange, self.queue, self.output = f"test.{name}", f"in.{name}", f"out.{name}"
+        self.model = ModelServer()
+        site = Site(self.model)
+        site.noisy = False
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.model_url = f"http://127.0.0.1:{port.getHost().port}/predict"
+        self.pool = HTTPConnectionPool(reactor)
+        self.pool.maxPersistentPerHost = 300
+        self.addCleanup(self.pool.closeCachedConnections)
+        self.client = treq.client.HTTPClient(Agent(reactor, _ClientTLS(), pool=self.pool))
+        self.addCleanup(on_channel, self.broker, self._delete)
+
+    def _delete(self, channel: Any) -> None:
+        for queue in (self.queue, self.output):
+            channel.queue_delete(queue)
+        channel.exchange_delete(self.exchange)
+
+    def entry(self, **keys: Any) -> dict[str, Any]:
+        """A queue-file entry for this test; a key set to None is left out."""
+        entry = {
+            "topic": self.exchange,
+            "queueName": self.queue,
+            "bindingKey": "predict.*",
+            "replyTo": self.output,
+            **keys,
+        }
+        return {key: value for key, value in entry.items() if value is not None}
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The environment of a gateway; ports are free ones."""
+        certs = certificates()
+        return {
+            "PATH": "/usr/bin:/bin",
+            "RMQ_URL": self.broker.url,
+            "MQ_CACERT": str(certs / "cacert.pem"),
+            "MQ_CERT": str(certs / "client_cert_mq.pem"),
+            "MQ_KEY": str(certs / "client_key_mq.pem"),
+            "HTTP_ADDR": "127.0.0.1",
+            "HTTP_PORT": "0",
+            "HTTP_CERT": str(certs / "server_cert.pem"),
+            "HTTP_KEY": str(certs / "server_key.pem"),
+            "HTTP_CACERT": str(certs / "cacert.pem"),
+            "ADMIN_ADDR": "127.0.0.1",
+            "ADMIN_PORT": "0",
+            "MODEL_URL": self.model_url,
+            **variables,
+        }
+
+    def start(self, *arguments: str, entries: list[dict[str, Any]] | None = None, **variables: str) -> Gateway:
+        """Start ``twistd -n provider-gateway`` in this test's folder, with these arguments and variables."""
+        queues = self.folder / f"queues-{uuid.uuid4().hex[:6]}.yaml"
+        queues.write_text(yaml.safe_dump(entries if entries is not None else [self.entry()]))
+        command = [TWISTD, "-n", "--pidfile=", "provider-gateway", "--queues", str(queues.resolve()), *arguments]
+        gateway: Gateway = Gateway.start(self, command, self.environment(**variables), self.folder)
+        return gateway
+
+    async def post(self, gateway: Gateway, body: object, path: str = "/v1/predict", **headers: str) -> tuple[Any, Any]:
+        """POST to a gateway with the client certificate; returns the response and its decoded body."""
+        sent = {"Content-Type": "application/json", "routing-key": "predict.now"}
+        sent.update({name.replace("_", "-"): value for name, value in headers.items()})
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        url = f"https://localhost:{await gateway.port('https')}{path}"
+        response = await self.client.post(url, data=data, headers=sent)
+        return response, await response.json()
+
+    async def admin(self, gateway: Gateway, path: str) -> tuple[int, str]:
+        """GET from a gateway's admin listener; returns status and text."""
+        response = await treq.get(f"http://127.0.0.1:{await gateway.port('admin')}{path}", persistent=False)
+        return response.code, await response.text()
+
+    async def curl(self, *arguments: str, certificate: bool = True) -> tuple[int, str, str]:
+        """Run real curl in the certificates' folder; returns exit status, output and errors."""
+        login = ["--key", "client_key.pem", "--cert", "client_cert.pem"] if certificate else []
+        out, err, status = await getProcessOutputAndValue(
+            "/usr/bin/env",
+            ["curl", "-sS", "-k", *login, *arguments],
+            env={"PATH": "/usr/bin:/bin"},
+            path=str(certificates()),
+        )
+        return status, out.decode(), err.decode()
+
+    def on_channel(self, use: Callable[[Any], Any], node: RabbitMQ | None = None) -> Deferred[Any]:
+        """Run a function in a thread with a plain pika channel."""
+        return on_channel(node or self.broker, use)

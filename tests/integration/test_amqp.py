@@ -1,0 +1,179 @@
+"""The AMQP side from outside: plain pika initiators, queue.out, workers, messages that lack everything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pika
+from twisted.internet.defer import Deferred
+
+from tests.integration.base import IntegrationTestCase
+from tests.integration.processes import Process
+from tests.integration.resources import ROOT, take
+
+
+class InitiatorTests(IntegrationTestCase):
+    """Programs that publish to RabbitMQ themselves."""
+
+    def ask(self, body: bytes, **properties: Any) -> Deferred[Any]:
+        """Publish a request with these properties."""
+        return self.on_channel(
+            lambda channel: channel.basic_publish(
+                self.exchange, "predict.now", body, pika.BasicProperties(**properties), mandatory=True
+            )
+        )
+
+    def answers(self, count: int = 1) -> Deferred[Any]:
+        """Wait for replies in queue.out."""
+        return self.on_channel(lambda channel: take(channel, self.output, count))
+
+    async def test_example(self) -> None:
+        """The example program of the README gets its answer on its own exclusive reply queue."""
+        entry = self.entry(topic="ML.MQ", queueName="fib", replyTo="response")
+        self.model.answer = lambda _body: (200, b'{"result": 18}')
+        await self.start("--role", "provider", entries=[entry]).ready()
+        example = Process.start(
+            self,
+            [sys.executable, str(ROOT / "examples/initiator.py"), self.broker.plain_url],
+            {"PATH": "/usr/bin:/bin"},
+        )
+        self.assertEqual(await example.when_ended(), 0, example.errors)
+        self.assertEqual(example.lines, ['status 200: {"result": 18}'])
+
+    async def test_reply_to_wins(self) -> None:
+        """A message's own reply_to is answered; without one, the entry's replyTo is."""
+        await self.start("--role", "provider").ready()
+        mine = f"{self.output}.mine"
+        self.addCleanup(self.on_channel, lambda channel: channel.queue_delete(mine))
+        await self.on_channel(lambda channel: channel.queue_declare(mine, durable=True))
+        await self.ask(b'"mine"', reply_to=mine, correlation_id="a")
+        await self.ask(b'"default"', correlation_id="b")
+        [(properties, body)] = await self.on_channel(lambda channel: take(channel, mine))
+        self.assertEqual((properties.correlation_id, body), ("a", b'"mine"'))
+        [(properties, body)] = await self.answers()
+        self.assertEqual((properties.correlation_id, body), ("b", b'"default"'))
+        self.assertEqual(properties.headers["pg-status"], 200)
+        self.assertEqual(properties.delivery_mode, 2)
+
+    async def test_bare_message(self) -> None:
+        """A message without correlation id, headers, content type, or body at all is served and acknowledged."""
+        await self.start("--role", "provider").ready()
+        await self.ask(b"")
+        [(properties, body)] = await self.answers()
+        self.assertEqual((properties.correlation_id, body), (None, b""))
+        sent, headers = self.model.requests[0]
+        self.assertEqual((sent, headers["content-type"]), (b"", "application/json"))
+        self.assertEqual(await self.on_channel(self.waiting), 0)
+
+    async def test_odd_headers(self) -> None:
+        """Header tables, numbers and line breaks in a message never reach the model's HTTP request."""
+        await self.start("--role", "provider").ready()
+        odd = {"table": {"a": 1}, "number": 7, "broken": "a\r\nInjected: yes", "bad name": "x", "fine": "yes"}
+        await self.ask(b"1", headers=odd)
+        await self.answers()
+        _, headers = self.model.requests[0]
+        self.assertEqual(headers["fine"], "yes")
+        self.assertFalse({"table", "number", "broken", "bad name", "injected"} & set(headers))
+
+    async def test_model_failure(self) -> None:
+        """A failed model call is answered on the output channel with a problem document, and acknowledged."""
+        await self.start("--role", "provider").ready()
+        self.model.answer = lambda _body: (500, b"oops")
+        await self.ask(b"1", correlation_id="c", headers={"RqUID": "r-7"})
+        [(properties, body)] = await self.answers()
+        self.assertEqual(properties.content_type, "application/problem+json")
+        self.assertEqual((properties.correlation_id, properties.headers["pg-status"]), ("c", 502))
+        self.assertEqual(properties.headers["pg-reason"], "status")
+        self.assertEqual(json.loads(body)["rquid"], "r-7")
+        self.assertEqual(await self.on_channel(self.waiting), 0)
+
+    async def test_worker(self) -> None:
+        """An entry without replyTo is a worker: the model is called, nothing is published, the message is gone."""
+        gateway = await self.start("--role", "provider", entries=[self.entry(replyTo=None)]).ready()
+        await self.ask(b'"work"')
+        await self.model.asked()
+        gateway.signal("TERM")
+        self.assertEqual(await gateway.when_ended(), 0)
+        self.assertEqual(await self.on_channel(self.waiting), 0)
+
+    async def test_many_at_once(self) -> None:
+        """The model is called concurrently, up to the prefetch and not beyond."""
+        await self.start("--role", "provider", entries=[self.entry(prefetch=5)]).ready()
+        held: Deferred[tuple[int, bytes]] = Deferred()
+        answers: list[Deferred[tuple[int, bytes]]] = []
+
+        def hold(_body: bytes) -> Deferred[tuple[int, bytes]]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.model.answer = hold
+
+        def publish(channel: Any) -> None:
+            for number in range(12):
+                channel.basic_publish(self.exchange, "predict.now", str(number).encode(), mandatory=True)
+
+        await self.on_channel(publish)
+        await self.model.asked(5)
+        self.assertEqual(await self.on_channel(self.waiting), 7)
+        self.assertEqual(len(answers), 5)
+        self.model.answer = lambda body: (200, body)
+        for answer in answers:
+            answer.callback((200, b"0"))
+        self.assertEqual(len(await self.answers(12)), 12)
+        self.assertFalse(held.called)
+
+    def waiting(self, channel: Any) -> int:
+        """How many messages wait in the work queue."""
+        count: int = channel.queue_declare(self.queue, passive=True).method.message_count
+        return count
+
+
+class DeploymentTests(IntegrationTestCase):
+    """Roles together, apart, several, and with somebody else's worker."""
+
+    async def test_two_gateways(self) -> None:
+        """Two instances share one queue and one replyTo; each caller gets its own answer from either."""
+        gateways = [await self.start().ready() for _ in range(2)]
+        for number in range(20):
+            for name, gateway in enumerate(gateways):
+                _, body = await self.post(gateway, [name, number])
+                self.assertEqual(body, [name, number])
+
+    async def test_foreign_worker(self) -> None:
+        """The gateway role alone works with a worker that only knows reply_to and correlation_id: 20 lines of pika."""
+        gateway = await self.start("--role", "gateway").ready()
+        worker = Process.start(
+            self,
+            [sys.executable, str(ROOT / "examples/worker.py"), self.broker.plain_url, self.queue],
+            {"PATH": "/usr/bin:/bin"},
+        )
+        await worker.when(lambda: "ready" in worker.lines)
+        response, body = await self.post(gateway, {"n": 1})
+        self.assertEqual((response.code, body), (200, {"worker": {"n": 1}}))
+        self.assertEqual(self.model.requests, [])
+
+    async def test_roles_apart(self) -> None:
+        """A gateway process and a provider process serve a request together; the provider has no HTTPS listener."""
+        gateway = await self.start("--role", "gateway").ready()
+        provider = await self.start("--role", "provider", HTTP_CERT="/nowhere").ready()
+        response, body = await self.post(gateway, {"n": 1})
+        self.assertEqual((response.code, body), (200, {"n": 1}))
+        self.assertFalse([line for line in provider.log if "https" in line["message"]])
+
+    async def test_several_entries(self) -> None:
+        """Each entry of the queue file has its exchange and queue; a request goes where its routing key is bound."""
+        other = f"{self.queue}.other"
+        entries = [
+            self.entry(),
+            self.entry(topic="", queueName=other, bindingKey=None, replyTo=None),
+        ]
+        self.addCleanup(self.on_channel, lambda channel: channel.queue_delete(other))
+        gateway = await self.start(entries=entries).ready()
+        for key in ("predict.now", other):
+            response, _ = await self.post(gateway, key, routing_key=key)
+            self.assertEqual(response.code, 200)
+        _, metrics = await self.admin(gateway, "/metrics")
+        for queue in (self.queue, other):
+            self.assertIn(f'consumed_total{{queue="{queue}"}} 1.0', metrics)

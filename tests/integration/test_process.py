@@ -1,0 +1,127 @@
+"""The process as its operator sees it: the checks, the refusals to start, the drain, and what it never says."""
+
+from __future__ import annotations
+
+import json
+
+from twisted.internet.defer import Deferred
+
+from tests.integration.base import IntegrationTestCase
+
+
+class StartTests(IntegrationTestCase):
+    """Wrong settings end the process with one line; --check says what there is."""
+
+    async def test_wrong_setting(self) -> None:
+        """A wrong variable: one line on standard error that names it, exit status 1, no traceback."""
+        gateway = self.start(HTTP_PORT="fifty")
+        self.assertEqual(await gateway.when_ended(), 1)
+        self.assertEqual(
+            gateway.errors,
+            "provider-gateway: HTTP_PORT: expected a valid integer, unable to parse string as an integer, "
+            "found 'fifty'\n",
+        )
+
+    async def test_port_taken(self) -> None:
+        """A port that is in use: one line that names it, exit status 1."""
+        first = await self.start().ready()
+        port = await first.port("https")
+        second = self.start(HTTP_PORT=str(port))
+        self.assertEqual(await second.when_ended(), 1)
+        self.assertIn(f":{port}: ", second.errors)
+        self.assertEqual(second.errors.count("\n"), 1)
+
+    async def test_other_arguments(self) -> None:
+        """A queue that exists with other arguments: the start is refused; object and argument are named."""
+        first = await self.start().ready()
+        first.signal("TERM")
+        await first.when_ended()
+        second = self.start(entries=[self.entry(argQueue={"x-max-length": 10})])
+        self.assertEqual(await second.when_ended(), 1)
+        self.assertIn(f"queue '{self.queue}'", second.errors)
+        self.assertIn("x-max-length", second.errors)
+        self.assertNotIn("Traceback", second.errors)
+
+    async def test_check(self) -> None:
+        """--check prints the effective settings without secrets, touches nothing, and ends with 0."""
+        gateway = self.start("--check", RMQ_URL="amqps://somebody:hush-hush@nowhere.invalid/")
+        self.assertEqual(await gateway.when_ended(), 0)
+        output = "\n".join(gateway.lines)
+        self.assertIn("amqps://somebody:***@nowhere.invalid:5671/", output)
+        self.assertNotIn("hush-hush", output + gateway.errors)
+
+    async def test_check_connect(self) -> None:
+        """--check --connect reports broker, missing and differing objects and the model, and creates nothing."""
+        fresh = self.start("--check", "--connect")
+        self.assertEqual(await fresh.when_ended(), 0)
+        output = "\n".join(fresh.lines)
+        self.assertIn(f"broker {self.broker.url}: connected", output)
+        self.assertIn(f"queue '{self.queue}' is not there yet", output)
+        self.assertIn(f"model {self.model_url}: answers", output)
+        (await self.start().ready()).signal("TERM")
+        differing = self.start("--check", "--connect", entries=[self.entry(argQueue={"x-max-length": 10})])
+        self.assertEqual(await differing.when_ended(), 1)
+        self.assertIn("x-max-length", "\n".join(differing.lines))
+
+    async def test_login_refused(self) -> None:
+        """A wrong password: the broker's words are in the log, the password is nowhere."""
+        url = self.broker.plain_url.replace("demo:demo@", "demo:hush-hush@")
+        gateway = self.start(RMQ_URL=url)
+        line = await gateway.logged("ACCESS_REFUSED")
+        self.assertEqual(line["level"], "warn")
+        gateway.signal("TERM")
+        self.assertEqual(await gateway.when_ended(), 0)
+        self.assertNotIn("hush-hush", "\n".join(gateway.lines) + gateway.errors)
+
+
+class DrainTests(IntegrationTestCase):
+    """SIGTERM ends the process in order."""
+
+    async def test_requests_in_flight_are_answered(self) -> None:
+        """SIGTERM during a request: it is answered, new connections are refused, the exit status is 0."""
+        gateway = await self.start().ready()
+        held: Deferred[tuple[int, bytes]] = Deferred()
+        self.model.answer = lambda _body: held
+        answer = Deferred.fromCoroutine(self.post(gateway, {"n": 1}))
+        await self.model.asked()
+        gateway.signal("TERM")
+        await gateway.logged("draining")
+        status, text = await self.admin(gateway, "/health/ready")
+        self.assertEqual(status, 503, text)
+        code, _, _ = await self.curl(f"https://127.0.0.1:{await gateway.port('https')}/health")
+        self.assertEqual(code, 7)
+        held.callback((200, b'"done"'))
+        response, body = await answer
+        self.assertEqual((response.code, body), (200, "done"))
+        self.assertEqual(await gateway.when_ended(), 0)
+        self.assertEqual(gateway.errors, "")
+
+    async def test_unfinished_work_is_left_to_the_broker(self) -> None:
+        """What is not finished within DRAIN_TIMEOUT is not acknowledged: another instance serves it."""
+        first = await self.start("--role", "provider", DRAIN_TIMEOUT="0.5").ready()
+        self.model.answer = lambda _body: Deferred()
+        await self.on_channel(
+            lambda channel: channel.basic_publish(self.exchange, "predict.now", b'"again"', mandatory=True)
+        )
+        await self.model.asked()
+        first.signal("TERM")
+        self.assertEqual(await first.when_ended(), 0)
+        self.model.answer = lambda body: (200, body)
+        await self.start("--role", "provider").ready()
+        await self.model.asked(2)
+        self.assertEqual([body for body, _ in self.model.requests], [b'"again"'] * 2)
+
+    async def test_log_lines(self) -> None:
+        """Every line of a whole run is JSON; a refusal is logged with RqUID; the access log has a line per request."""
+        access = self.folder.resolve() / "access.log"
+        gateway = await self.start(ACCESS_LOG=str(access)).ready()
+        await self.post(gateway, {"n": 1}, RqUID="r-1")
+        await self.post(gateway, {"n": 1}, RqUID="r-2", routing_key="nobody.listens")
+        gateway.signal("TERM")
+        self.assertEqual(await gateway.when_ended(), 0)
+        self.assertEqual(len(gateway.log), len(gateway.lines))
+        refused = next(line for line in gateway.log if line.get("rquid") == "r-2")
+        self.assertEqual(refused["status"], 404)
+        self.assertIsNotNone(refused["correlation_id"])
+        lines = [json.loads(line) for line in access.read_text().splitlines()]
+        self.assertEqual([(line["rquid"], line["status"]) for line in lines], [("r-1", 200), ("r-2", 404)])

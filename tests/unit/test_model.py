@@ -1,0 +1,291 @@
+"""Calling the model over HTTP: what is sent, what counts as an answer, and every way to fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError as TCPRefused
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import ModelFailure
+from provider_gateway.messages import Message
+from provider_gateway.model import Answer, Model, model_client
+
+MAX_BODY = 100
+
+
+class ModelTransport(StringTransport):
+    """The connection to the model, as the model sees it."""
+
+    no_delay = False
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__()
+        self.protocol = protocol
+
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
+        self.no_delay = enabled
+
+    def request(self) -> tuple[bytes, dict[bytes, list[bytes]], bytes]:
+        """The request that was written: its first line, its headers in lower case, its body."""
+        head, _, body = self.value().partition(b"\r\n\r\n")
+        first, *lines = head.split(b"\r\n")
+        headers: dict[bytes, list[bytes]] = {}
+        for line in lines:
+            name, _, value = line.partition(b": ")
+            headers.setdefault(name.lower(), []).append(value)
+        return first, headers, body
+
+    def respond(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
+
+    def close(self, reason: Exception | None = None) -> None:
+        self.protocol.connectionLost(Failure(reason or ConnectionDone()))
+
+
+def response(status: int, body: bytes = b"", *headers: str) -> bytes:
+    """The bytes of a whole response."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+class ModelTestCase(SynchronousTestCase):
+    """A model client on a reactor in memory; the test is the model."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        client = model_client(self.reactor, tls=None, connections=10)
+        self.model = Model(self.reactor, client, "http://127.0.0.1:8080/predict?v=1", MAX_BODY)
+
+    def call(self, timeout: float = 30, **message: Any) -> Deferred[Answer]:
+        calling = Deferred.fromCoroutine(self.model.call(Message(**{"body": b"[1, 2]", **message}), timeout))
+        self.reactor.advance(0)
+        return calling
+
+    def accept(self) -> ModelTransport:
+        """Accept the connection that was asked for last."""
+        host, port, factory, _, _ = self.reactor.tcpClients[-1]
+        self.assertEqual((host, port), ("127.0.0.1", 8080))
+        protocol = factory.buildProtocol(None)
+        transport = ModelTransport(protocol)
+        protocol.makeConnection(transport)
+        return transport
+
+    def answered(self, data: bytes) -> Deferred[Answer]:
+        calling = self.call()
+        transport = self.accept()
+        transport.respond(data)
+        transport.close()
+        return calling
+
+    def assert_failure(self, calling: Deferred[Answer], reason: str) -> ModelFailure:
+        failure: ModelFailure = self.failureResultOf(calling, ModelFailure).value
+        self.assertEqual(failure.reason, reason)
+        return failure
+
+
+class RequestTests(ModelTestCase):
+    """What the model is sent."""
+
+    def headers_for(self, **headers: Any) -> dict[bytes, list[bytes]]:
+        self.call(headers={name.replace("_", "-"): value for name, value in headers.items()})
+        return self.accept().request()[1]
+
+    def test_body(self) -> None:
+        """The body is posted byte for byte to the model's URL, with its length, over a connection without delay."""
+        body = b'{"n": 123456789012345678901234567890, "\xff": 1}'
+        self.call(body=body, content_type="application/x-thing")
+        transport = self.accept()
+        first, headers, sent = transport.request()
+        self.assertEqual(first, b"POST /predict?v=1 HTTP/1.1")
+        self.assertEqual(sent, body)
+        self.assertEqual(headers[b"content-length"], [str(len(body)).encode()])
+        self.assertEqual(headers[b"content-type"], [b"application/x-thing"])
+        self.assertEqual(headers[b"host"], [b"127.0.0.1:8080"])
+        self.assertNotIn(b"transfer-encoding", headers)
+        self.assertTrue(transport.no_delay)
+
+    def test_no_content_type(self) -> None:
+        """A message without a content type, or with a malformed one, is JSON to the model."""
+        for content_type in (None, "", "a\r\nX-Evil: 1", "caf\u00e9"):
+            self.call(content_type=content_type)
+            self.assertEqual(self.accept().request()[1][b"content-type"], [b"application/json"])
+
+    def test_headers(self) -> None:
+        """Text headers are forwarded; ours, those of one hop, tables and numbers are not."""
+        headers = self.headers_for(
+            X_Tenant="a", pg_attempt="2", PG_Status="200", Connection="close", Cookie="c=1", Authorization="Basic x",
+            Host="elsewhere", Content_Length="7", depth=3, table={"a": "b"}, x_death="d",
+        )  # fmt: skip
+        self.assertEqual(headers[b"x-tenant"], [b"a"])
+        self.assertEqual(headers[b"content-length"], [b"6"])
+        self.assertEqual(headers[b"host"], [b"127.0.0.1:8080"])
+        unwanted = {b"pg-attempt", b"pg-status", b"cookie", b"authorization", b"depth", b"table", b"x-death"}
+        self.assertEqual(unwanted & set(headers), set())
+        self.assertNotIn(b"close", headers.get(b"connection", []))
+
+    def test_malformed_headers(self) -> None:
+        """A header that would break the request line by line is not sent."""
+        headers = self.headers_for(**{"X-Bad": "a\r\nX-Injected: 1", "X Space": "b", "X-Good": "c"})
+        self.assertEqual(headers[b"x-good"], [b"c"])
+        self.assertEqual({b"x-bad", b"x-injected", b"x space"} & set(headers), set())
+
+    def test_rquid(self) -> None:
+        """The message's request id is sent once, whatever its case."""
+        self.assertEqual(self.headers_for(rquid="r1")[b"rquid"], [b"r1"])
+
+    def test_fresh_rquid(self) -> None:
+        """A message without a valid request id is sent with a fresh one."""
+        for headers in ({}, {"RqUID": "with space"}, {"RqUID": 7}):
+            (rquid,) = self.headers_for(**headers)[b"rquid"]
+            self.assertRegex(rquid, rb"^[0-9a-f-]{36}$")
+
+    def test_cookies(self) -> None:
+        """A cookie of one answer is neither sent with the next call nor handed on."""
+        first = self.call()
+        transport = self.accept()
+        transport.respond(response(200, b"1", "Set-Cookie: session=secret; Path=/"))
+        self.assertNotIn("set-cookie", {name.lower() for name in self.successResultOf(first).headers})
+        transport.clear()
+        self.call()
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+        self.assertTrue(transport.value().startswith(b"POST "))
+        self.assertNotIn(b"secret", transport.value())
+
+
+class AnswerTests(ModelTestCase):
+    """What counts as an answer."""
+
+    def test_result(self) -> None:
+        """A 2xx is a result, with its body, content type and end-to-end headers."""
+        headers = ("Content-Type: text/csv", "X-Model: m1", "Server: s", "Pg-Status: 500", "Keep-Alive: timeout=5")
+        answer = self.successResultOf(self.answered(response(201, b"1;2", *headers)))
+        self.assertEqual((answer.status, answer.body, answer.content_type), (201, b"1;2", "text/csv"))
+        self.assertEqual(answer.headers, {"X-Model": "m1"})
+
+    def test_in_pieces(self) -> None:
+        """An answer that arrives byte by byte, in chunks, is put together."""
+        data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n42\r\n1\r\n!\r\n0\r\n\r\n"
+        calling = self.call()
+        transport = self.accept()
+        for byte in data:
+            transport.respond(bytes([byte]))
+        self.assertEqual(self.successResultOf(calling).body, b"42!")
+
+    def test_until_the_end_of_the_connection(self) -> None:
+        """A body without a length ends with its connection."""
+        calling = self.call()
+        transport = self.accept()
+        transport.respond(b"HTTP/1.1 200 OK\r\n\r\n42")
+        self.assertNoResult(calling)
+        transport.close()
+        self.assertEqual(self.successResultOf(calling).body, b"42")
+
+    def test_error_of_the_caller(self) -> None:
+        """A 4xx is an answer, too: the caller's error, with the model's words."""
+        for status in (400, 404, 422):
+            answer = self.successResultOf(self.answered(response(status, b"no")))
+            self.assertEqual((answer.status, answer.body), (status, b"no"))
+
+    def test_no_content_type(self) -> None:
+        """An answer without a content type is taken for JSON."""
+        self.assertEqual(self.successResultOf(self.answered(response(200, b"1"))).content_type, "application/json")
+
+    def test_status(self) -> None:
+        """5xx, 408, 429 and redirects are failures that name the status; redirects are not followed."""
+        for status in (500, 503, 408, 429, 302):
+            failure = self.assert_failure(
+                self.answered(response(status, b"x", "Location: http://127.0.0.1:8080/x")), "status"
+            )
+            self.assertIn(str(status), failure.detail)
+            self.assertEqual(failure.status, 502)
+
+    def test_largest_body(self) -> None:
+        """A body of just the allowed size is an answer."""
+        answer = self.successResultOf(self.answered(response(200, b"x" * MAX_BODY)))
+        self.assertEqual(len(answer.body), MAX_BODY)
+
+
+class FailureTests(ModelTestCase):
+    """No usable answer."""
+
+    def test_timeout_before_the_headers(self) -> None:
+        """A model that accepts and says nothing is a timeout, exactly at the deadline; its connection is closed."""
+        calling = self.call(timeout=5)
+        transport = self.accept()
+        self.reactor.advance(4.9)
+        self.assertNoResult(calling)
+        self.reactor.advance(0.1)
+        self.assertIn("5 s", self.assert_failure(calling, "timeout").detail)
+        self.assertTrue(transport.disconnecting)
+
+    def test_timeout_over_a_trickling_body(self) -> None:
+        """The deadline covers the body: one byte a second does not put it off; the connection is closed."""
+        calling = self.call(timeout=5)
+        transport = self.accept()
+        transport.respond(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+        for _ in range(4):
+            self.reactor.advance(1)
+            transport.respond(b"x")
+        self.assertNoResult(calling)
+        self.reactor.advance(1)
+        self.assert_failure(calling, "timeout")
+        self.assertTrue(transport.disconnecting)
+        transport.close()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_oversized_body(self) -> None:
+        """A body over the limit fails as soon as it is, declared or not; its connection is closed."""
+        for head in (b"Content-Length: 1000\r\n\r\n", b"\r\n"):
+            calling = self.call()
+            transport = self.accept()
+            transport.respond(b"HTTP/1.1 200 OK\r\n" + head + b"x" * MAX_BODY)
+            self.assertNoResult(calling)
+            transport.respond(b"x")
+            self.assertIn("MAX_BODY_BYTES", self.assert_failure(calling, "body").detail)
+            self.assertTrue(transport.disconnecting)
+
+    def test_broken_off(self) -> None:
+        """A body that breaks off is a failure, not a shorter answer."""
+        calling = self.call()
+        transport = self.accept()
+        transport.respond(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf")
+        transport.close()
+        self.assert_failure(calling, "body")
+
+    def test_refused(self) -> None:
+        """A refused connection is a failure of the connection."""
+        calling = self.call()
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(TCPRefused("refused")))
+        self.reactor.advance(1)
+        self.assertIn("refused", self.assert_failure(calling, "connection").detail)
+
+    def test_closed_without_an_answer(self) -> None:
+        """A connection that ends before the answer is a failure of the connection, and nothing is sent again."""
+        for reason in (ConnectionDone(), ConnectionLost("reset")):
+            calling = self.call()
+            connections = len(self.reactor.tcpClients)
+            self.accept().close(reason)
+            self.assert_failure(calling, "connection")
+            self.assertEqual(len(self.reactor.tcpClients), connections)
+
+    def test_not_http(self) -> None:
+        """Bytes that are no HTTP are a failure of the connection."""
+        calling = self.call()
+        transport = self.accept()
+        transport.respond(b"SSH-2.0-OpenSSH\r\n")
+        transport.close()
+        self.assert_failure(calling, "connection")
+
+    def test_cancelled(self) -> None:
+        """A call that is cancelled, before the headers or within the body, is no failure of the model."""
+        for received in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf"):
+            calling = self.call()
+            transport = self.accept()
+            transport.respond(received) if received else None
+            calling.cancel()
+            self.failureResultOf(calling, CancelledError)
+            self.assertTrue(transport.disconnecting)

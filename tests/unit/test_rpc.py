@@ -1,0 +1,217 @@
+"""Requests and their replies: matched by correlation id, ended by whatever comes first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import BrokerUnavailable, DeadlinePassed, NoRoute, OutcomeUnknown
+from provider_gateway.messages import Message
+from provider_gateway.metrics import Metrics
+from provider_gateway.rpc import RPCClient
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
+
+
+class FakePublisher:
+    """Keeps what is published, with a Deferred that the test fires.
+
+    Attributes:
+        published: message, exchange, routing key and confirm of each publish.
+        waiting: Deferreds of :meth:`when_ready`.
+    """
+
+    def __init__(self) -> None:
+        self.published: list[tuple[Message, str, str, Deferred[None]]] = []
+        self.waiting: list[Deferred[None]] = []
+
+    def publish(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
+        confirm: Deferred[None] = Deferred()
+        self.published.append((message, exchange, routing_key, confirm))
+        return confirm
+
+    def when_ready(self) -> Deferred[None]:
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def confirm(self, number: int = -1) -> None:
+        self.published[number][3].callback(None)
+
+    def fail(self, error: Exception, number: int = -1) -> None:
+        self.published[number][3].errback(error)
+
+
+class FakeDelivery:
+    """A delivery of the queue ``work`` that counts its acknowledgements."""
+
+    queue = "work"
+    redelivered = False
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.is_lost = False
+        self.acks = 0
+
+    def ack(self) -> bool:
+        if self.is_lost:
+            return False
+        self.acks += 1
+        return True
+
+
+def counted(counter: Counter, *labels: str) -> float:
+    """The value of a counter's child."""
+    child: Counter = counter.labels(*labels) if labels else counter
+    return sum(s.value for metric in child.collect() for s in metric.samples if not s.name.endswith("_created"))
+
+
+class RPCTests(SynchronousTestCase):
+    """Calls over a publisher and deliveries that the test controls."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.publisher = FakePublisher()
+        self.metrics = Metrics()
+        self.rpc = RPCClient(self.publisher, "response.host-1", self.clock, self.metrics)
+
+    def call(self, correlation_id: str = "c1", timeout: float = 90) -> Deferred[Message]:
+        request = Message(b"{}", correlation_id=correlation_id, reply_to=self.rpc.reply_queue)
+        return Deferred.fromCoroutine(self.rpc.call(request, "ML.MQ", "predict.now", timeout))
+
+    def reply(self, correlation_id: str | None = "c1", body: bytes = b"42") -> FakeDelivery:
+        delivery = FakeDelivery(Message(body, correlation_id=correlation_id))
+        self.rpc.deliver(delivery)
+        self.assertEqual(delivery.acks, 1, "a reply was not acknowledged once")
+        return delivery
+
+    def kinds(self) -> dict[str, float]:
+        kinds = {kind: counted(self.metrics.replies, kind) for kind in ("matched", "late", "unknown")}
+        return {kind: count for kind, count in kinds.items() if count}
+
+    def test_published(self) -> None:
+        """A call publishes its request once, to the exchange and routing key given."""
+        self.call()
+        ((message, exchange, routing_key, _),) = self.publisher.published
+        self.assertEqual((message.body, exchange, routing_key), (b"{}", "ML.MQ", "predict.now"))
+        self.assertEqual(message.reply_to, "response.host-1")
+
+    def test_matched(self) -> None:
+        """Each call gets the reply with its correlation id, in whatever order they come."""
+        first, second = self.call("c1"), self.call("c2")
+        self.reply("c2", b"two")
+        self.assertNoResult(first)
+        self.assertEqual(self.successResultOf(second).body, b"two")
+        self.reply("c1", b"one")
+        self.assertEqual(self.successResultOf(first).body, b"one")
+        self.assertEqual(self.kinds(), {"matched": 2})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_confirm_is_not_the_end(self) -> None:
+        """The confirm of the request is no reply."""
+        calling = self.call()
+        self.publisher.confirm()
+        self.assertNoResult(calling)
+        self.reply()
+        self.successResultOf(calling)
+
+    def test_reply_before_the_confirm(self) -> None:
+        """A reply that overtakes the confirm is enough, and whatever becomes of the confirm then is of no interest."""
+        calling = self.call()
+        self.reply()
+        self.successResultOf(calling)
+        self.publisher.fail(OutcomeUnknown("lost"))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_not_published(self) -> None:
+        """A publish that fails ends the call with its error, long before the deadline."""
+        for error in (NoRoute("nowhere"), BrokerUnavailable("away"), OutcomeUnknown("lost")):
+            calling = self.call()
+            self.publisher.fail(error)
+            self.assertIs(self.failureResultOf(calling).value, error)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_deadline(self) -> None:
+        """At the deadline the call fails as DeadlinePassed, and the text says that the request may still run."""
+        calling = self.call(timeout=5)
+        self.publisher.confirm()
+        self.clock.advance(4.9)
+        self.assertNoResult(calling)
+        self.clock.advance(0.1)
+        text = str(self.failureResultOf(calling, DeadlinePassed).value)
+        self.assertIn("5 s", text)
+        self.assertIn("may have been executed", text)
+
+    def test_late(self) -> None:
+        """A reply after the deadline is counted as late and acknowledged."""
+        calling = self.call(timeout=5)
+        self.clock.advance(5)
+        self.failureResultOf(calling, DeadlinePassed)
+        self.reply()
+        self.assertEqual(self.kinds(), {"late": 1})
+
+    def test_publish_fails_after_the_deadline(self) -> None:
+        """A publish that fails after the deadline is no unhandled error."""
+        calling = self.call(timeout=5)
+        self.clock.advance(5)
+        self.failureResultOf(calling, DeadlinePassed)
+        self.publisher.fail(OutcomeUnknown("lost"))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_unknown(self) -> None:
+        """A reply to nothing that was asked is counted as unknown and acknowledged, with or without an id."""
+        calling = self.call()
+        self.reply("other")
+        self.reply(None)
+        self.reply("")
+        self.assertNoResult(calling)
+        self.assertEqual(self.kinds(), {"unknown": 3})
+
+    def test_second_reply(self) -> None:
+        """The first reply counts; a second one to the same request changes nothing."""
+        calling = self.call()
+        self.reply(body=b"first")
+        self.reply(body=b"second")
+        self.assertEqual(self.successResultOf(calling).body, b"first")
+        self.assertEqual(self.kinds()["matched"], 1)
+
+    def test_caller_left(self) -> None:
+        """A caller who leaves frees the place at once; the publish goes on, and the reply is late."""
+        calling = self.call()
+        calling.cancel()
+        self.failureResultOf(calling, CancelledError)
+        self.assertFalse(self.publisher.published[0][3].called)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.reply()
+        self.assertEqual(self.kinds(), {"late": 1})
+
+    def test_caller_left_and_publish_fails(self) -> None:
+        """After the caller has left, a failed publish is no unhandled error."""
+        calling = self.call()
+        calling.cancel()
+        self.failureResultOf(calling, CancelledError)
+        self.publisher.fail(NoRoute("nowhere"))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_abandon(self) -> None:
+        """abandon() ends every call that waits as OutcomeUnknown; replies that come after all are late."""
+        calls = [self.call("c1"), self.call("c2")]
+        self.rpc.abandon()
+        for each in calls:
+            self.failureResultOf(each, OutcomeUnknown)
+        self.reply("c1")
+        self.assertEqual(self.kinds(), {"late": 1})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_memory_of_ended_calls_is_bounded(self) -> None:
+        """Of very many ended calls the latest are known as late, the oldest have become unknown."""
+        for number in range(10_001):
+            calling = self.call(f"c{number}")
+            calling.cancel()
+            self.failureResultOf(calling, CancelledError)
+        self.reply("c0")
+        self.reply("c10000")
+        self.assertEqual(self.kinds(), {"late": 1, "unknown": 1})

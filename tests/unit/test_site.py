@@ -1,0 +1,270 @@
+"""The HTTP server under the API: limits, connections, and answers that are never HTML."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+
+from provider_gateway.site import BoundedRequest, GatewaySite
+
+MAX_BODY = 20
+
+
+class Response(NamedTuple):
+    """A response as a client reads it; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """The problem document."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        problem: dict[str, Any] = json.loads(self.body)
+        return problem
+
+
+class Client(StringTransport):
+    """An HTTP client at the other end of one connection of a site."""
+
+    no_delay = False
+    aborted = False
+
+    def __init__(self, site: GatewaySite) -> None:
+        super().__init__()
+        self.protocol = site.buildProtocol(None)
+        # A channel takes its timers from the reactor unless it is told otherwise.
+        self.protocol.callLater = site.reactor.callLater
+        self.protocol.makeConnection(self)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
+        self.no_delay = enabled
+
+    def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
+        self.aborted = True
+        super().abortConnection()
+
+    def send(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
+
+    def leave(self) -> None:
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def post(self, path: str = "/", body: bytes = b"{}", *headers: str) -> None:
+        """Send a whole POST; a header that is given replaces the usual one."""
+        self.request("POST", path, body, *headers)
+
+    def request(self, method: str, path: str, body: bytes = b"", *headers: str) -> None:
+        usual = [f"Content-Length: {len(body)}", "Content-Type: application/json", "Host: gateway"]
+        given = {header.partition(":")[0].lower() for header in headers}
+        lines = [each for each in usual if each.partition(":")[0].lower() not in given]
+        self.send("\r\n".join([f"{method} {path} HTTP/1.1", *lines, *headers, "", ""]).encode("latin-1") + body)
+
+    def responses(self) -> list[Response]:
+        """Everything that was answered so far."""
+        data, found = self.value(), []
+        while data:
+            head, _, data = data.partition(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            size = int(headers.get("content-length", "0"))
+            found.append(Response(int(first.split(" ")[1]), headers, data[:size]))
+            data = data[size:]
+        return found
+
+    def response(self) -> Response:
+        """The only response."""
+        (response,) = self.responses()
+        return response
+
+
+class SiteTests(SynchronousTestCase):
+    """A site over a small application that keeps what it was asked."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.bodies: list[bytes] = []
+        self.finished: list[BoundedRequest] = []
+        self.waiting: list[Deferred[bytes]] = []
+        self.site = GatewaySite(self.application().resource(), self.clock, MAX_BODY, self.finished.append)
+        self.client = Client(self.site)
+
+    def application(self) -> Klein:
+        app = Klein()
+
+        @app.route("/", methods=["POST"])
+        def take(request: Any) -> bytes:
+            self.bodies.append(request.content.read())
+            request.setHeader("Content-Length", str(len(self.bodies[-1])))
+            return self.bodies[-1]
+
+        @app.route("/slow", methods=["POST"])
+        def wait(request: Any) -> Deferred[bytes]:
+            request.setHeader("Content-Length", "4")
+            self.waiting.append(Deferred())
+            return self.waiting[-1]
+
+        return app
+
+    def test_no_delay(self) -> None:
+        """Nagle's algorithm is off: an answer in two segments does not wait for an acknowledgement."""
+        self.assertTrue(self.client.no_delay)
+
+    def test_largest_body(self) -> None:
+        """A body of just the allowed size is taken, declared or chunked."""
+        body = b"x" * MAX_BODY
+        self.client.post("/", body)
+        self.client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n14\r\n" + body + b"\r\n0\r\n\r\n"
+        )
+        self.assertEqual(self.bodies, [body, body])
+
+    def test_declared_length_over_the_limit(self) -> None:
+        """A length over the limit is refused with 413 before the body is there; the body is never routed."""
+        self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
+        response = self.client.response()
+        self.assertEqual((response.status, response.problem["status"]), (413, 413))
+        self.assertEqual(response.headers["connection"], "close")
+        self.assertIn(str(MAX_BODY), response.problem["detail"])
+        self.client.send(b"x" * (MAX_BODY + 1))
+        self.client.post("/", b"1")
+        self.assertEqual(self.bodies, [])
+        self.assertEqual(len(self.client.responses()), 1)
+
+    def test_whole_request_over_the_limit(self) -> None:
+        """A request over the limit that arrives in one piece is refused once."""
+        self.client.post("/", b"x" * (MAX_BODY + 1))
+        self.assertEqual(self.client.response().status, 413)
+        self.assertEqual(self.bodies, [])
+
+    def test_chunks_over_the_limit(self) -> None:
+        """A chunked body is refused with 413 by the chunk that takes it over the limit."""
+        self.client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.client.send(b"a\r\n0123456789\r\n")
+        self.client.send(b"a\r\n0123456789\r\n")
+        self.assertEqual(self.client.responses(), [])
+        self.client.send(b"1\r\n0\r\n")
+        self.assertEqual(self.client.response().problem["status"], 413)
+        self.client.send(b"0\r\n\r\n")
+        self.assertEqual(self.bodies, [])
+        self.assertEqual(len(self.client.responses()), 1)
+
+    def test_refused_client_that_asks_first(self) -> None:
+        """A client that asks with "Expect: 100-continue" gets the refusal, not the go-ahead."""
+        self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue")
+        self.assertEqual(self.client.response().status, 413)
+
+    def test_client_that_asks_first(self) -> None:
+        """A client that asks with "Expect: 100-continue" for a body within the limit is told to go on."""
+        self.client.post("/", b"", "Content-Length: 2", "Expect: 100-continue")
+        self.assertEqual(self.client.response().status, 100)
+
+    def test_refused_client_has_time_to_read(self) -> None:
+        """A refused connection is left open for two seconds, so that the answer is not lost, and then aborted."""
+        self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
+        self.clock.advance(1.9)
+        self.assertFalse(self.client.aborted)
+        self.clock.advance(0.1)
+        self.assertTrue(self.client.aborted)
+
+    def test_refused_client_that_leaves(self) -> None:
+        """A refused client that closes by itself leaves no timer behind."""
+        self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
+        self.client.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_host(self) -> None:
+        """A Host that is no host is answered with 400, those that are none."""
+        for host in ("a b", "a/b", "exa<mple", "a:b", "a:123456", "\u00e9", "", "[::1"):
+            client = Client(self.site)
+            client.post("/", b"1", f"Host: {host}")
+            self.assertEqual(client.response().problem["status"], 400, host)
+        self.assertEqual(self.bodies, [])
+        for host in ("a", "a.b-c.d_e:8443", "127.0.0.1", "[::1]:5050"):
+            client = Client(self.site)
+            client.post("/", b"1", f"Host: {host}")
+            self.assertEqual(client.response().status, 200, host)
+
+    def test_path_that_is_not_text(self) -> None:
+        """A path that is no UTF-8 is answered with 400."""
+        self.client.send(b"GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.client.send(b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual({each.status for each in self.client.responses()} & {200, 500}, set())
+
+    def test_keep_alive_of_http_1_0(self) -> None:
+        """An HTTP/1.0 client that asks for it keeps its connection, and is told so."""
+        for _ in range(2):
+            self.client.send(b"POST / HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n7")
+        self.assertEqual([each.headers.get("connection") for each in self.client.responses()], ["keep-alive"] * 2)
+        self.assertFalse(self.client.disconnecting)
+
+    def test_http_1_0(self) -> None:
+        """An HTTP/1.0 client that does not ask is disconnected after its answer."""
+        self.client.send(b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\n7")
+        self.assertEqual(self.client.response().body, b"7")
+        self.assertTrue(self.client.disconnecting)
+
+    def test_connection_close(self) -> None:
+        """A client that says "Connection: close" is disconnected after its answer."""
+        self.client.post("/", b"7", "Connection: close")
+        self.assertEqual(self.client.response().body, b"7")
+        self.assertTrue(self.client.disconnecting)
+
+    def test_pipelining(self) -> None:
+        """Two requests in one segment are answered in their order, the first being the slower one."""
+        self.client.send(
+            b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n7"
+        )
+        self.assertEqual(self.client.responses(), [])
+        self.waiting[0].callback(b"slow")
+        self.assertEqual([each.body for each in self.client.responses()], [b"slow", b"7"])
+
+    def test_idle_timeout(self) -> None:
+        """A connection without a request, or within one, is closed after a minute; not while the answer is made."""
+        within, serving = Client(self.site), Client(self.site)
+        within.send(b"POST / HTTP/1.1\r\n")
+        serving.post("/slow", b"")
+        self.clock.advance(59)
+        self.assertFalse(self.client.disconnecting or within.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(self.client.disconnecting and within.disconnecting)
+        self.assertFalse(serving.disconnecting)
+
+    def test_finished(self) -> None:
+        """Each finished request is told, with the time at which all of it was there."""
+        self.clock.advance(5)
+        self.client.post("/slow", b"")
+        self.assertEqual(self.finished, [])
+        self.clock.advance(2)
+        self.waiting[0].callback(b"slow")
+        (request,) = self.finished
+        self.assertEqual((request.path, request.code, request.received_at), (b"/slow", 200, 5))
+
+    def test_broken_resource(self) -> None:
+        """A resource that raises is answered with a 500 that says nothing of the cause, which is logged."""
+        client = Client(GatewaySite(Broken(), self.clock, MAX_BODY))
+        client.post("/", b"1")
+        self.assertEqual(client.response().problem["status"], 500)
+        self.assertNotIn(b"secret", client.value())
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class Broken(Resource):
+    """Raises at every request."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        msg = "secret"
+        raise KeyError(msg)
