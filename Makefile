@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint format system clean
+.PHONY: help demo test lint format latency system clean
 
 help:
 	@echo "make demo    a private RabbitMQ, a sample model and the gateway, with a curl line to try; Ctrl-C ends it"
 	@echo "make test    all tests, against a private RabbitMQ"
+	@echo "make latency how long one request at rest takes, with a model that answers at once"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the code in ruff's format"
 	@echo "make clean   remove what these commands made here"
@@ -19,6 +20,9 @@ demo: $(INSTALLED) system
 
 test: $(INSTALLED) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests
+
+latency: $(INSTALLED) system
+	@$(BIN)/python -m benchmarks.latency
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from tests.integration.resources import certificates, shared_broker
 class OwnBrokerTests(IntegrationTestCase):
     """A node of the test's own, which may be stopped."""
 
-    timeout = 180
+    timeout = 120
 
     async def setUp(self) -> None:
         await super().setUp()

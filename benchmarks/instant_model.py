@@ -1,0 +1,38 @@
+"""A model that costs next to nothing: answers every HTTP request on a connection at once. Prints its URL."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
+
+BODY = b'{"result": 42}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+class InstantModel(Protocol):
+    """Answers when a request's last byte is there; understands no more of HTTP than its clients here need."""
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self._received = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        head, end, rest = self._received.partition(b"\r\n\r\n")
+        if end:
+            found = _LENGTH.search(head)
+            length = int(found[1]) if found else 0
+            if len(rest) >= length:
+                self._received = rest[length:]
+                self.transport.write(ANSWER)
+
+
+if __name__ == "__main__":
+    port = reactor.listenTCP(0, Factory.forProtocol(InstantModel), interface="127.0.0.1")
+    sys.stdout.write(f"http://127.0.0.1:{port.getHost().port}/predict\n")
+    sys.stdout.flush()
+    reactor.run()
