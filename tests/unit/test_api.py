@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -106,7 +105,7 @@ class RequestTests(APITestCase):
 
     def test_body(self) -> None:
         """The body is forwarded byte for byte: big integers, spaces and escapes are the client's."""
-        body = b' {"n":  123456789012345678901234567890123456789012345678901234567890, "e": 1e999, "s": "\\u00e9\xc3\xa9"}\n'
+        body = b' {"n":  1234567890123456789012345678901234567890, "e": 1e999, "s": "\\u00e9\xc3\xa9"}\n'
         self.post(KEY, body=body)
         self.assertEqual(self.rpc.calls[0][0].body, body)
 
@@ -267,8 +266,31 @@ class AnswerTests(APITestCase):
         self.assertNotIn(b"secret", client.value())
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
-    def test_health(self) -> None:
-        """/health answers as the seed's does."""
-        client = Client(self.site)
-        client.request("GET", "/health")
-        self.assertEqual((client.response().status, json.loads(client.response().body)), (200, {"status": "OK"}))
+
+class PublishTests(APITestCase):
+    """``/v1/publish``: no reply is waited for, but the broker's confirm is."""
+
+    def test_confirmed(self) -> None:
+        """202 with the message's ids is answered once the broker has confirmed the message, and not before."""
+        client = self.post(KEY, "RqUID: r1", path="/v1/publish", body=b"[1]")
+        self.assertEqual(client.responses(), [])
+        ((message, exchange, routing_key, _),) = self.publisher.published
+        self.assertEqual(
+            (exchange, routing_key, message.body, message.reply_to), ("ML.MQ", "predict.now", b"[1]", None)
+        )
+        self.publisher.confirm()
+        response = client.response()
+        ids = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": "r1"}
+        self.assertEqual((response.status, json.loads(response.body)), (202, ids))
+
+    def test_not_routed(self) -> None:
+        """A message that came back is 404."""
+        client = self.post(path="/v1/publish")
+        self.publisher.fail(NoRoute("nowhere"))
+        self.assert_problem(client, 404, "no-route")
+
+    def test_no_confirm(self) -> None:
+        """Without a confirm in time the outcome is unknown: 504."""
+        client = self.post(path="/v1/publish")
+        self.clock.advance(90)
+        self.assert_problem(client, 504, "outcome-unknown")

@@ -1,0 +1,128 @@
+"""Broker addresses: what the RabbitMQ URI specification allows, what is refused, and that no password shows."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.broker_url import parse_broker_url, parse_broker_urls
+
+
+class ParseTests(SynchronousTestCase):
+    """From text to its parts."""
+
+    def test_scheme_and_port(self) -> None:
+        """``amqp`` is plain on 5672, ``amqps`` is TLS on 5671, and a written port wins."""
+        for text, expected in (
+            ("amqp://rabbit", ("rabbit", 5672, False)),
+            ("amqps://rabbit", ("rabbit", 5671, True)),
+            ("amqp://rabbit:1", ("rabbit", 1, False)),
+            ("amqps://rabbit:65535/", ("rabbit", 65535, True)),
+            ("amqps://10.0.0.7:5671/", ("10.0.0.7", 5671, True)),
+            ("amqp://[::1]:5673/", ("::1", 5673, False)),
+            ("AMQPS://Rabbit/", ("rabbit", 5671, True)),
+        ):
+            url = parse_broker_url(text)
+            self.assertEqual(expected, (url.host, url.port, url.tls), text)
+
+    def test_virtual_host(self) -> None:
+        """No path, an empty one and ``%2F`` are the default virtual host; others are percent-decoded."""
+        for path, expected in (
+            ("", "/"),
+            ("/", "/"),
+            ("/%2F", "/"),
+            ("/%2f", "/"),
+            ("/ml", "ml"),
+            ("/ml%2Fprod", "ml/prod"),
+            ("/%C3%A4", "ä"),
+        ):
+            self.assertEqual(expected, parse_broker_url(f"amqp://rabbit{path}").virtual_host, path)
+
+    def test_login(self) -> None:
+        """User and password are percent-decoded; without a user there is none, so a certificate can be the login."""
+        for login, user, password in (
+            ("", None, ""),
+            ("guest:guest@", "guest", "guest"),
+            ("guest@", "guest", ""),
+            ("us%40er:p%3A%2F%3F%23%40%25w@", "us@er", "p:/?#@%w"),
+            ("user:p@ss@", "user", "p@ss"),
+            ("user:p+w@", "user", "p+w"),
+            ("user:p%C3%A4@", "user", "pä"),
+        ):
+            url = parse_broker_url(f"amqps://{login}rabbit:5671/")
+            self.assertEqual((user, password), (url.user, url.password.get_secret_value()), login)
+            self.assertEqual("rabbit", url.host, login)
+
+    def test_heartbeat(self) -> None:
+        """The heartbeat is 30 s unless the address says otherwise."""
+        for query, expected in (("", 30), ("?heartbeat=1", 1), ("?heartbeat=65535", 65535)):
+            self.assertEqual(expected, parse_broker_url(f"amqp://rabbit/ml{query}").heartbeat, query)
+
+    def test_several(self) -> None:
+        """Addresses are separated by commas; spaces and empty parts do not matter, the order does."""
+        for text, expected in (
+            ("amqp://a", ["a"]),
+            ("amqp://b:1/,amqps://a", ["b", "a"]),
+            (" amqp://a , amqp://b,\n,", ["a", "b"]),
+        ):
+            self.assertEqual(expected, [url.host for url in parse_broker_urls(text)], text)
+
+
+class RefusalTests(SynchronousTestCase):
+    """What is not an address."""
+
+    def test_what_was_expected(self) -> None:
+        """Each refusal says what was expected and does not quote the address."""
+        for text, expected in (
+            ("http://user:hunter2@rabbit", "amqp://… or amqps://…"),
+            ("user:hunter2@rabbit:5672", "amqp://… or amqps://…"),
+            ("rabbit", "amqp://… or amqps://…"),
+            ("", "amqp://… or amqps://…"),
+            ("amqp://", "a host name"),
+            ("amqp://user:hunter2@/ml", "a host name"),
+            ("amqp://user:hunter2@rabbit:abc", "a port from 1 to 65535"),
+            ("amqp://user:hunter2@rabbit:65536", "a port from 1 to 65535"),
+            ("amqp://user:hunter2@rabbit:-1", "a port from 1 to 65535"),
+            ("amqp://user:hunter2/x@rabbit", "percent-encode"),
+            ("amqp://user:hunter2@[::1", "a host and a port"),
+            ("amqp://user:hunter2@rabbit/?heartbeat=0", "heartbeat as seconds from 1 to 65535"),
+            ("amqp://user:hunter2@rabbit/?heartbeat=65536", "heartbeat as seconds"),
+            ("amqp://user:hunter2@rabbit/?heartbeat=-1", "heartbeat as seconds"),
+            ("amqp://user:hunter2@rabbit/?heartbeat=soon", "heartbeat as seconds"),
+            ("amqp://user:hunter2@rabbit/?frame_max=1&channel_max=2", "found channel_max, frame_max"),
+        ):
+            error = str(self.assertRaises(ValueError, parse_broker_url, text))
+            self.assertIn(expected, error, f"for {text!r}")
+            self.assertNotIn("hunter2", error, f"for {text!r}")
+            self.assertNotIn("\n", error, f"for {text!r}")
+
+    def test_none_at_all(self) -> None:
+        """A list without an address is refused with an example of one."""
+        for text in ("", " , ,"):
+            error = str(self.assertRaises(ValueError, parse_broker_urls, text))
+            self.assertIn("at least one address", error, repr(text))
+
+    def test_one_of_several(self) -> None:
+        """One wrong address spoils the list, as it does where a comma stands in a password."""
+        for text in ("amqp://a,http://user:hunter2@b", "amqp://user:p,hunter2@rabbit"):
+            error = str(self.assertRaises(ValueError, parse_broker_urls, text))
+            self.assertNotIn("hunter2", error, text)
+
+
+class MaskTests(SynchronousTestCase):
+    """What an address looks like in logs."""
+
+    def test_text(self) -> None:
+        """As text, an address is complete but for its password."""
+        for text, expected in (
+            ("amqp://rabbit", "amqp://rabbit:5672/"),
+            ("amqps://user:hunter2@rabbit/ml?heartbeat=5", "amqps://user:***@rabbit:5671/ml"),
+            ("amqps://user:hunter2@rabbit:1/%2F", "amqps://user:***@rabbit:1/"),
+        ):
+            self.assertEqual(expected, str(parse_broker_url(text)))
+
+    def test_password_never_shows(self) -> None:
+        """Neither str, repr nor formatting of an address, alone or in a tuple, has the password."""
+        url = parse_broker_url("amqps://user:hunter%32@rabbit:5671/ml")
+        self.assertEqual("hunter2", url.password.get_secret_value())
+        for shown in (str(url), repr(url), f"{url}", "{!r:>200}".format(url), str((url,)), str(url.password)):
+            self.assertNotIn("hunter", shown)

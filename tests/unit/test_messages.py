@@ -1,0 +1,203 @@
+"""Messages as values: which headers travel between HTTP and AMQP, request ids, properties, status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pika.spec import BasicProperties
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import BadRequest, HeadersTooLarge
+from provider_gateway.messages import (
+    Message,
+    checked_rquid,
+    end_to_end,
+    headers_from_http,
+    headers_to_http,
+    rquid_of,
+    safe_content_type,
+)
+
+STAY = (
+    # one connection's
+    *("Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"),
+    *("Proxy-Authenticate", "Proxy-Authorization", "Host", "Content-Length", "Content-Encoding", "Accept-Encoding"),
+    # secrets
+    *("Authorization", "Cookie", "Set-Cookie", "X-Forwarded-Client-Cert"),
+    # properties, or ours
+    *("Content-Type", "RqUID", "pg-status", "PG-Reason", "pg-anything"),
+    # the broker's
+    *("CC", "BCC", "x-death", "X-Death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count"),
+    *("x-delay", "x-match", "x-opt-anything"),
+)
+TRAVEL = ("routing-key", "CorrID", "Accept", "Accept-Language", "X-Request-Id", "x-forwarded-for", "traceparent", "pg")
+
+
+class EndToEndTests(SynchronousTestCase):
+    """Which header names may be copied."""
+
+    def test_names(self) -> None:
+        """Hop-by-hop headers, secrets, our own and the broker's never travel, in any case; others do."""
+        for name in STAY:
+            for spelt in (name, name.lower(), name.upper()):
+                self.assertFalse(end_to_end(spelt), f"{spelt} stays")
+        for name in TRAVEL:
+            self.assertTrue(end_to_end(name), f"{name} travels")
+
+
+class HeadersFromHTTPTests(SynchronousTestCase):
+    """From HTTP headers to the header table of a message."""
+
+    def test_only_end_to_end_headers_are_copied(self) -> None:
+        """What travels keeps its name's spelling and its value; what stays is not in the table."""
+        raw = [(name.encode(), [b"value"]) for name in (*STAY, *TRAVEL) if name != "Connection"]
+        self.assertEqual(dict.fromkeys(TRAVEL, "value"), headers_from_http(raw))
+
+    def test_headers_that_connection_names(self) -> None:
+        """A header that Connection lists is for this connection only, wherever and however it is spelt."""
+        raw = [
+            (b"X-Hop", [b"1"]),
+            (b"connection", [b"close, x-hop", b" X-Other ,"]),
+            (b"X-OTHER", [b"2"]),
+            (b"X-Stays", [b"3"]),
+        ]
+        self.assertEqual({"X-Stays": "3"}, headers_from_http(iter(raw)))
+
+    def test_several_values_are_joined(self) -> None:
+        """Several values of a header become one, joined with a comma."""
+        self.assertEqual({"Accept": "a, b, c"}, headers_from_http([(b"Accept", [b"a", b"b, c"])]))
+
+    def test_text(self) -> None:
+        """Values are UTF-8, or Latin-1 where they are not: no value is lost or makes an error."""
+        raw = [(b"X-Utf", ["größe".encode()]), (b"X-Latin", [b"gr\xf6\xdfe"]), (b"X-Empty", [b""])]
+        self.assertEqual({"X-Utf": "größe", "X-Latin": "größe", "X-Empty": ""}, headers_from_http(raw))
+
+    def test_long_names(self) -> None:
+        """A name over AMQP's 255 bytes is answered with 431; one of 255 travels, and one that stays does not count."""
+        self.assertEqual({"x" * 255: "1"}, headers_from_http([(b"x" * 255, [b"1"])]))
+        error = self.assertRaises(HeadersTooLarge, headers_from_http, [(b"x" * 256, [b"1"])])
+        self.assertEqual(431, error.status)
+        self.assertNotIn("x" * 100, error.detail)
+        self.assertEqual({}, headers_from_http([(b"pg-" + b"x" * 256, [b"1"])]))
+
+
+class HeadersToHTTPTests(SynchronousTestCase):
+    """From the header table of a message to HTTP headers."""
+
+    def test_only_well_formed_text_travels(self) -> None:
+        """Tables, numbers, names that are no tokens and values that could end a header are left out."""
+        headers: dict[str, Any] = {
+            "X-Text": "some text",
+            "X-Tab": "a\tb",
+            "X-Latin": "größe",
+            "x-empty": "",
+            "number": 5,
+            "truth": True,
+            "nothing": None,
+            "bytes": b"raw",
+            "table": {"a": "b"},
+            "list": ["a"],
+            "bad name": "x",
+            "bad:name": "x",
+            "": "x",
+            "näme": "x",
+            "name\r\nInjected": "x",
+            "cr": "a\rb",
+            "lf": "a\nInjected: b",
+            "nul": "a\x00b",
+            "escape": "\x1b[0m",
+            "delete": "\x7f",
+            **dict.fromkeys(STAY, "x"),
+        }
+        self.assertEqual(
+            {"X-Text": "some text", "X-Tab": "a\tb", "X-Latin": "größe", "x-empty": ""}, headers_to_http(headers)
+        )
+
+    def test_content_type(self) -> None:
+        """A message's content type is kept if it is fit for a header; else it is JSON."""
+        for given, expected in (
+            ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+            (None, "application/json"),
+            ("", "application/json"),
+            ("text/plain\r\nInjected: x", "application/json"),
+            ("text/größe", "application/json"),
+        ):
+            self.assertEqual(expected, safe_content_type(given), repr(given))
+
+
+class RequestIdTests(SynchronousTestCase):
+    """``RqUID``."""
+
+    def test_limits(self) -> None:
+        """A client's id is 1 to 128 visible ASCII characters; anything else is answered with 400."""
+        for accepted in ("a", "x" * 128, "!~", "0c6c3f0e-8b7c-4b0e-9d5e-000000000000"):
+            self.assertEqual(accepted, checked_rquid(accepted))
+        for refused in ("", "x" * 129, "a b", "a\n", "\n", "\x7f", "é", "a\x00"):
+            error = self.assertRaises(BadRequest, checked_rquid, refused)
+            self.assertIn("RqUID", error.detail, repr(refused))
+
+    def test_of_a_message(self) -> None:
+        """A message's valid id is used, however its header is spelt."""
+        for name in ("RqUID", "rquid", "RQUID"):
+            self.assertEqual("abc", rquid_of({"other": "x", name: "abc"}), name)
+
+    def test_fresh_one(self) -> None:
+        """A message without a valid id gets a new one each time."""
+        for headers in ({}, {"RqUID": ""}, {"RqUID": "a b"}, {"RqUID": 5}, {"RqUID": None}, {"RqUID": "x" * 129}):
+            first, second = rquid_of(headers), rquid_of(headers)
+            self.assertNotEqual(first, second, repr(headers))
+            self.assertEqual(first, checked_rquid(first))
+
+
+def over_the_wire(properties: BasicProperties) -> BasicProperties:
+    """Properties as the other side reads them."""
+    return BasicProperties().decode(b"".join(properties.encode()))
+
+
+class PropertiesTests(SynchronousTestCase):
+    """AMQP properties."""
+
+    def test_round_trip(self) -> None:
+        """What is published is what the consumer's side sees, headers of every type included."""
+        sent = Message(
+            b"[1]",
+            headers={"RqUID": "r", "pg-status": 404, "größe": "ä", "table": {"a": [1, True]}},
+            content_type="text/plain",
+            correlation_id="c",
+            reply_to="q",
+            message_id="m",
+        )
+        self.assertEqual(sent, Message.received(over_the_wire(sent.properties()), b"[1]"))
+
+    def test_persistent(self) -> None:
+        """Every message outlives a restart of the broker: delivery mode 2."""
+        self.assertEqual(2, over_the_wire(Message(b"").properties()).delivery_mode)
+
+    def test_fresh_message_id(self) -> None:
+        """Two messages never share a message id."""
+        self.assertNotEqual(Message(b"").message_id, Message(b"").message_id)
+
+    def test_no_properties_at_all(self) -> None:
+        """A message of a program that sets nothing is received; nothing is made up for it."""
+        found = Message.received(over_the_wire(BasicProperties()), b"x")
+        self.assertEqual(
+            Message(b"x", headers={}, content_type=None, correlation_id=None, reply_to=None, message_id=None), found
+        )
+
+    def test_headers_are_a_copy(self) -> None:
+        """Changing the properties does not change the message."""
+        message = Message(b"", headers={"a": "b"})
+        message.properties().headers["a"] = "c"
+        self.assertEqual({"a": "b"}, message.headers)
+
+
+class StatusTests(SynchronousTestCase):
+    """The HTTP status that a reply stands for."""
+
+    def test_pg_status(self) -> None:
+        """A number from 200 to 599 is the status; anything else, or nothing, is 200."""
+        for value, expected in ((200, 200), (422, 422), (599, 599), (502, 502)):
+            self.assertEqual(expected, Message(b"", headers={"pg-status": value}).status, repr(value))
+        for value in (199, 100, 600, 0, -404, "404", 404.0, True, None, {"a": 1}):
+            self.assertEqual(200, Message(b"", headers={"pg-status": value}).status, repr(value))
+        self.assertEqual(200, Message(b"").status)

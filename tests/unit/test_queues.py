@@ -1,0 +1,230 @@
+"""The queue file: every form that the seed's users have works unchanged, and each mistake is one line that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.queues import BUILT_IN, QueueEntry, load_queues, parse_queues
+
+FULL = """
+- topic: ML.MQ
+  queueName: fib
+  bindingKey: "predict.*"
+  replyTo: "response"
+  dle: true
+  dleParams: {
+    dleExchange: dead_letter_exchange, dleExchangeType: fanout, dleQueue: dead_letter_queue,
+    dleArgs: {x-message-ttl: 60000, x-dead-letter-exchange: ML.MQ}
+  }
+  argQueue: {"x-dead-letter-exchange": dead_letter_exchange}
+"""
+
+WITHOUT_DLE_PARAMS = """
+- topic: ML.MQ
+  queueName: fib
+  bindingKey: "predict.*"
+  replyTo: "response"
+  dle: true
+"""
+
+WITHOUT_DLE = """
+- topic: ML.MQ
+  queueName: ML.FIB.IN
+  bindingKey: "predict.mlx.*"
+  replyTo: ML.FIB.OUT
+"""
+
+
+def only_entry(text: str) -> QueueEntry:
+    """The entry of a queue file that has one."""
+    (entry,) = parse_queues(text, "queues.yaml")
+    return entry
+
+
+class SeedFilesTests(SynchronousTestCase):
+    """The variants of the seed's file."""
+
+    def test_full_entry(self) -> None:
+        """An entry with waiting queue and queue arguments keeps every value as written."""
+        entry = only_entry(FULL)
+        self.assertEqual("ML.MQ", entry.exchange)
+        self.assertEqual("topic", entry.exchange_type)
+        self.assertEqual("fib", entry.queue_name)
+        self.assertEqual(("predict.*",), entry.binding_key)
+        self.assertEqual("response", entry.reply_to)
+        self.assertTrue(entry.dle)
+        self.assertEqual({"x-dead-letter-exchange": "dead_letter_exchange"}, entry.arg_queue)
+        params = entry.dle_params
+        assert params is not None
+        self.assertEqual("dead_letter_exchange", params.dle_exchange)
+        self.assertEqual("fanout", params.dle_exchange_type)
+        self.assertEqual("dead_letter_queue", params.dle_queue)
+        self.assertEqual({"x-message-ttl": 60000, "x-dead-letter-exchange": "ML.MQ"}, params.dle_args)
+
+    def test_dle_without_its_params(self) -> None:
+        """``dle: true`` alone is allowed: the seed's ConfigMap has it."""
+        entry = only_entry(WITHOUT_DLE_PARAMS)
+        self.assertTrue(entry.dle)
+        self.assertIsNone(entry.dle_params)
+        self.assertEqual({}, entry.arg_queue)
+
+    def test_without_dle(self) -> None:
+        """An entry without ``dle`` has none, and dots in names are kept."""
+        entry = only_entry(WITHOUT_DLE)
+        self.assertFalse(entry.dle)
+        self.assertEqual(
+            ("ML.FIB.IN", "ML.FIB.OUT", ("predict.mlx.*",)), (entry.queue_name, entry.reply_to, entry.binding_key)
+        )
+
+    def test_several_entries(self) -> None:
+        """All entries are there, in the order of the file: the seed used only the last one."""
+        entries = parse_queues(FULL + WITHOUT_DLE, "queues.yaml")
+        self.assertEqual(["fib", "ML.FIB.IN"], [entry.queue_name for entry in entries])
+
+    def test_worker(self) -> None:
+        """An entry without ``replyTo``, or with an empty one, is a worker's."""
+        base = "- {topic: ML.MQ, queueName: fib, bindingKey: a"
+        self.assertIsNone(only_entry(base + "}").reply_to)
+        self.assertIsNone(only_entry(base + ", replyTo: ''}").reply_to)
+
+    def test_binding_key_as_text_or_list(self) -> None:
+        """One binding key may be written as text; several are a list, in order."""
+        base = "- {topic: ML.MQ, queueName: fib, bindingKey: "
+        self.assertEqual(("a.*",), only_entry(base + "a.*}").binding_key)
+        self.assertEqual(("a.*", "b.#"), only_entry(base + "[a.*, 'b.#']}").binding_key)
+
+    def test_default_exchange_needs_no_binding_key(self) -> None:
+        """``topic: ""`` is the default exchange, which knows every queue by its name."""
+        entry = only_entry('- {topic: "", queueName: fib}')
+        self.assertEqual(("", ()), (entry.exchange, entry.binding_key))
+
+    def test_fanout_needs_no_binding_key(self) -> None:
+        """A fanout exchange ignores binding keys, so none is asked for."""
+        self.assertEqual((), only_entry("- {topic: X, exchangeType: fanout, queueName: fib}").binding_key)
+
+    def test_defaults(self) -> None:
+        """What the file leaves out is the documented default."""
+        entry = only_entry("- {topic: ML.MQ, queueName: fib, bindingKey: a}")
+        found = {name: getattr(entry, name) for name in ("prefetch", "max_attempts", "retry_delay", "durable")}
+        self.assertEqual({"prefetch": 100, "max_attempts": 5, "retry_delay": 60000, "durable": True}, found)
+        self.assertEqual("classic", entry.queue_type)
+        for name in ("routing_key", "timeout", "parking_queue"):
+            self.assertIsNone(getattr(entry, name), name)
+
+    def test_added_keys(self) -> None:
+        """Our own keys are read under their camelCase names."""
+        entry = only_entry(
+            "- {topic: X, exchangeType: direct, queueName: q, bindingKey: k, routingKey: k, durable: true, "
+            "queueType: quorum, prefetch: 7, timeout: 2.5, maxAttempts: 2, retryDelay: 1500, parkingQueue: p}"
+        )
+        self.assertEqual(
+            ("direct", "k", "quorum", 7, 2.5, 2, 1500, "p"),
+            (
+                entry.exchange_type,
+                entry.routing_key,
+                entry.queue_type,
+                entry.prefetch,
+                entry.timeout,
+                entry.max_attempts,
+                entry.retry_delay,
+                entry.parking_queue,
+            ),
+        )
+
+    def test_built_in_entry(self) -> None:
+        """Without any file, there is the entry that the seed has built in."""
+        self.assertEqual(
+            parse_queues("- {topic: ML.MQ, queueName: fib, bindingKey: predict.*, replyTo: response}", "f"), BUILT_IN
+        )
+
+    def test_names_of_255_bytes(self) -> None:
+        """The longest name that AMQP allows is accepted."""
+        self.assertEqual("é" * 127 + "x", only_entry(f'- {{topic: "", queueName: {"é" * 127}x}}').queue_name)
+
+
+#: Text of the file, and what the line must say (the key's path, then what was expected).
+MISTAKES = (
+    ("- {topic: t, queueName: q, bindingKey: b, prefetsch: 1}", ("[0].prefetsch", "unknown key")),
+    ("- {topic: t, bindingKey: b}", ("[0].queueName", "is required and missing")),
+    ("- {queueName: q, bindingKey: b}", ("[0].topic", "is required and missing")),
+    ("- {topic: t, queueName: '', bindingKey: b}", ("[0].queueName", "at least 1 character")),
+    ("- {topic: t, queueName: 7, bindingKey: b}", ("[0].queueName", "expected a valid string", "found 7")),
+    ("- {topic: t, queueName: q, bindingKey: {a: b}}", ("[0].bindingKey", "expected")),
+    ("- {topic: t, queueName: q, bindingKey: [5]}", ("[0].bindingKey[0]", "expected a valid string", "found 5")),
+    ("- {topic: t, queueName: q, bindingKey: b, dle: 'yes'}", ("[0].dle", "expected a valid boolean", "'yes'")),
+    ("- {topic: t, queueName: q, bindingKey: b, prefetch: '9'}", ("[0].prefetch", "valid integer", "'9'")),
+    ("- {topic: t, queueName: q, bindingKey: b, prefetch: 0}", ("[0].prefetch", "expected greater", "1", "found 0")),
+    ("- {topic: t, queueName: q, bindingKey: b, prefetch: 65536}", ("[0].prefetch", "65535", "found 65536")),
+    ("- {topic: t, queueName: q, bindingKey: b, timeout: 0}", ("[0].timeout", "greater than 0", "found 0")),
+    ("- {topic: t, queueName: q, bindingKey: b, maxAttempts: 0}", ("[0].maxAttempts", "1", "found 0")),
+    ("- {topic: t, queueName: q, bindingKey: b, retryDelay: 0}", ("[0].retryDelay", "1", "found 0")),
+    ("- {topic: t, queueName: q, bindingKey: b, queueType: lazy}", ("[0].queueType", "'classic' or 'quorum'")),
+    ("- {topic: t, queueName: q, bindingKey: b, exchangeType: headers}", ("[0].exchangeType", "'direct'", "'headers'")),
+    ("- {topic: t, queueName: q, bindingKey: b, dleParams: {dleQueue: w}}", ("[0].dleParams.dleExchange", "missing")),
+    (
+        "- {topic: t, queueName: q, bindingKey: b, dleParams: {dleExchange: e, dleQueue: w, ttl: 1}}",
+        ("[0].dleParams.ttl", "unknown key"),
+    ),
+    (f"- {{topic: t, queueName: {'é' * 128}, bindingKey: b}}", ("[0].queueName", "255 bytes")),
+    ("- {topic: t, queueName: q}", ("[0]", "bindingKey is needed", "'q'", "'t'")),
+    ("- {topic: t, queueName: q, bindingKey: []}", ("[0]", "bindingKey is needed")),
+    (
+        "- {topic: t, queueName: q, bindingKey: b, queueType: quorum, durable: false}",
+        ("[0]", "quorum", "durable: false", "'q'"),
+    ),
+    ("- {topic: t, queueName: p, bindingKey: b}\n- {topic: t, queueName: q, dle: 1}", ("[1].dle", "boolean")),
+    (
+        "- {topic: t, queueName: q, bindingKey: a}\n- {topic: t, queueName: q, bindingKey: b}",
+        ("queueName 'q'", "several entries", "bindingKey"),
+    ),
+    ("topic: t\nqueueName: q\n", ("expected a list of queue entries", "dict")),
+    ("", ("expected a list of queue entries", "NoneType")),
+    ("[]", ("at least 1",)),
+    ("- fib", ("[0]", "expected a valid dictionary", "'fib'")),
+    ("- topic: t\n  queueName: [\n", ("line 3, column 1", "expected YAML")),
+    ("- topic: a: b", ("line 1, column 11", "expected YAML", "mapping values are not allowed here")),
+    ("- !!python/name:os.system", ("line 1, column 3", "expected YAML")),
+)
+
+
+class MistakesTests(SynchronousTestCase):
+    """What a wrong queue file is refused with."""
+
+    def test_each_mistake_is_one_line_that_names_file_key_and_expectation(self) -> None:
+        """Every refusal is one line: the file, the key's path, what was expected and what was found."""
+        for text, parts in MISTAKES:
+            line = str(self.assertRaises(SettingsError, parse_queues, text, "conf/queues.yaml"))
+            self.assertTrue(line.startswith("conf/queues.yaml:"), f"{text!r} gives {line!r}")
+            self.assertNotIn("\n", line, f"for {text!r}")
+            for part in parts:
+                self.assertIn(part, line, f"{text!r} gives {line!r}")
+
+    def test_several_mistakes(self) -> None:
+        """With several mistakes, the first is told, and how many there are besides."""
+        text = (
+            "- {topic: t, queueName: p, bindingKey: b}\n- {topic: t, queueName: q, bindingKey: b, dle: 1, prefetch: 0}"
+        )
+        line = str(self.assertRaises(SettingsError, parse_queues, text, "f"))
+        self.assertTrue(line.endswith("(and 1 more)"), line)
+
+    def test_file_that_is_there(self) -> None:
+        """A file is read as UTF-8, and is the source that errors name."""
+        path = Path(self.mktemp())
+        path.write_text('- {topic: "", queueName: größe}', encoding="utf-8")
+        self.assertEqual("größe", load_queues(path)[0].queue_name)
+        path.write_text("- {}", encoding="utf-8")
+        self.assertIn(f"{path}: [0].topic", str(self.assertRaises(SettingsError, load_queues, path)))
+
+    def test_file_that_cannot_be_read(self) -> None:
+        """A missing file, a folder and a file that is not text are refused in one line that names the path."""
+        missing, folder, binary = (Path(self.mktemp()) for _ in range(3))
+        folder.mkdir()
+        binary.write_bytes(b"\xff\xfe\x00")
+        for path, reason in ((missing, "No such file"), (folder, "directory"), (binary, "not UTF-8")):
+            line = str(self.assertRaises(SettingsError, load_queues, path))
+            self.assertNotIn("\n", line)
+            self.assertIn(str(path), line)
+            self.assertIn(reason, line)

@@ -1,0 +1,135 @@
+"""Which exchange a routing key is published to, and which routing keys a client may use."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import BadRequest
+from provider_gateway.queues import parse_queues
+from provider_gateway.routing import Routes, checked_routing_key, topic_matches
+
+#: Binding key, keys that it takes, keys that it does not take.
+TOPICS = (
+    ("predict.now", ["predict.now"], ["predict", "predict.now.x", "predict.nowx", "xpredict.now", "", "predict.NOW"]),
+    ("predict.*", ["predict.now", "predict."], ["predict", "predict.a.b", "x.predict.a", "predictxa"]),
+    ("*.now", ["predict.now", ".now"], ["now", "a.b.now"]),
+    ("a.*.c", ["a.b.c", "a..c"], ["a.c", "a.b.b.c"]),
+    ("*", ["a", ""], ["a.b", "."]),
+    ("#", ["", "a", "a.b.c", ".", "..."], []),
+    ("#.c", ["c", "b.c", "a.b.c", ".c"], ["", "c.d", "xc"]),
+    ("a.#", ["a", "a.b", "a.b.c", "a."], ["", "ab", "b.a", "ab.c"]),
+    ("a.#.c", ["a.c", "a.b.c", "a.b.b.c", "a..c"], ["a", "c", "ac", "a.cd", "a.c.d"]),
+    ("#.b.#", ["b", "a.b", "b.c", "a.b.c", "b.b"], ["", "a", "ab", "bb"]),
+    ("#.#", ["", "a", "a.b"], []),
+    ("*.#", ["a", "a.b", "", "."], []),
+    ("#.*", ["a", "a.b", ""], []),
+    ("a.*.#", ["a.b", "a.b.c", "a."], ["a", "b.b"]),
+    ("", [""], ["a", "."]),
+    ("a.", ["a."], ["a", "a.b", "a.."]),
+    (".a", [".a"], ["a", "b.a"]),
+    ("a..b", ["a..b"], ["a.b", "a.x.b", "a...b"]),
+    # Only whole words are wildcards, and nothing else has a meaning.
+    ("a*", ["a*"], ["a", "ab", "aa"]),
+    ("a#", ["a#"], ["a", "ab"]),
+    ("a.b+", ["a.b+"], ["a.b", "a.bb"]),
+    ("[ab].(c|d)", ["[ab].(c|d)"], ["a.c", "b.d"]),
+    (r"^a\d$", [r"^a\d$"], ["a1"]),
+    ("a?.b", ["a?.b"], [".b", "a.b"]),
+    ("*.b", ["a\nx.b"], ["a.b\n"]),
+    ("größe.*", ["größe.ä"], ["grosse.a"]),
+)
+
+
+class TopicTests(SynchronousTestCase):
+    """The rules of topic exchanges."""
+
+    def test_table(self) -> None:
+        """``*`` is exactly one word (which may be empty), ``#`` zero or more, everything else is itself."""
+        for binding_key, taken, not_taken in TOPICS:
+            for key in taken:
+                self.assertTrue(topic_matches(binding_key, key), f"{binding_key!r} takes {key!r}")
+            for key in not_taken:
+                self.assertFalse(topic_matches(binding_key, key), f"{binding_key!r} does not take {key!r}")
+
+
+class RoutesTests(SynchronousTestCase):
+    """From routing key to exchange."""
+
+    def routes(self, text: str) -> Routes:
+        return Routes(parse_queues(text, "f"))
+
+    def test_first_match_wins(self) -> None:
+        """The exchange is that of the first entry with a binding that matches; any of its bindings may."""
+        routes = self.routes(
+            "- {topic: A, queueName: a, bindingKey: [a.*, z.*]}\n"
+            "- {topic: B, queueName: b, bindingKey: b.*}\n"
+            "- {topic: C, queueName: c, bindingKey: '#'}"
+        )
+        for key, exchange in (("a.1", "A"), ("z.1", "A"), ("b.1", "B"), ("c.1", "C"), ("a.1.2", "C")):
+            self.assertEqual(exchange, routes.exchange(key), key)
+
+    def test_first_entry_without_a_match(self) -> None:
+        """A key that no binding matches goes to the first entry's exchange: the broker decides and returns it."""
+        routes = self.routes(
+            "- {topic: A, queueName: a, bindingKey: a.*}\n- {topic: B, queueName: b, bindingKey: b.*}"
+        )
+        self.assertEqual("A", routes.exchange("nothing.here.matches"))
+
+    def test_direct(self) -> None:
+        """A direct exchange compares the whole key; wildcards of its binding key mean themselves."""
+        routes = self.routes(
+            "- {topic: A, queueName: a, bindingKey: x}\n"
+            "- {topic: D, exchangeType: direct, queueName: d, bindingKey: [k, 'p.*']}"
+        )
+        for key, exchange in (("k", "D"), ("p.*", "D"), ("p.a", "A"), ("kk", "A")):
+            self.assertEqual(exchange, routes.exchange(key), key)
+
+    def test_fanout(self) -> None:
+        """A fanout exchange takes every key."""
+        routes = self.routes(
+            "- {topic: A, queueName: a, bindingKey: x}\n- {topic: F, exchangeType: fanout, queueName: f}"
+        )
+        self.assertEqual(["A", "F", "F"], [routes.exchange(key) for key in ("x", "y", "y.z")])
+
+    def test_default_exchange(self) -> None:
+        """The default exchange takes the name of the queue, whatever binding keys are written there."""
+        routes = self.routes(
+            "- {topic: A, queueName: a, bindingKey: x}\n- {topic: '', queueName: q.in, bindingKey: other}"
+        )
+        for key, exchange in (("q.in", ""), ("other", "A"), ("q", "A"), ("qxin", "A")):
+            self.assertEqual(exchange, routes.exchange(key), key)
+
+    def test_default_routing_key(self) -> None:
+        """Requests without a key get that of the first entry which names one; without any, there is none."""
+        entry = "- {topic: A, queueName: %s, bindingKey: x%s}\n"
+        three = entry % ("a", "") + entry % ("b", ", routingKey: k1") + entry % ("c", ", routingKey: k2")
+        self.assertEqual("k1", self.routes(three).default_routing_key)
+        self.assertIsNone(self.routes(entry % ("a", "")).default_routing_key)
+
+
+class CheckedRoutingKeyTests(SynchronousTestCase):
+    """Routing keys from outside."""
+
+    def test_accepted(self) -> None:
+        """Any text up to 255 bytes comes back unchanged, single characters of several bytes included."""
+        for key in ("predict.now", "a", "..", " ", "a b", "größe", "x" * 255, "é" * 127 + "x"):
+            self.assertEqual(key, checked_routing_key(key), key)
+
+    def test_refused(self) -> None:
+        """Empty, too long in bytes, wildcards and control characters are refused as 400 with the reason."""
+        for key, reason in (
+            ("", "empty"),
+            ("x" * 256, "255 bytes"),
+            ("é" * 128, "255 bytes"),
+            ("predict.*", "wildcard"),
+            ("#", "wildcard"),
+            ("a#b", "wildcard"),
+            ("a\nb", "control character"),
+            ("a\rb", "control character"),
+            ("a\x00", "control character"),
+            ("\t", "control character"),
+            ("a\x7f", "control character"),
+        ):
+            error = self.assertRaises(BadRequest, checked_routing_key, key)
+            self.assertEqual(400, error.status)
+            self.assertIn(reason, error.detail, f"for {key!r}")

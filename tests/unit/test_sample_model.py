@@ -1,0 +1,82 @@
+"""The sample model's arithmetic, and what it refuses."""
+
+from __future__ import annotations
+
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.sample_model import MAX_NUMBER, MAX_NUMBERS, digits_of_power_of_two, fibonacci_sum, predict
+
+
+class ArithmeticTests(SynchronousTestCase):
+    """The two functions that the answer is made of."""
+
+    def test_fibonacci_sum(self) -> None:
+        """The sum of the first n Fibonacci numbers, counted by hand for small n."""
+        numbers = [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55]
+        for n in range(len(numbers) + 1):
+            self.assertEqual(sum(numbers[:n]), fibonacci_sum(n), f"n = {n}")
+
+    def test_digits_of_small_powers(self) -> None:
+        """Every exponent up to 2000 has as many digits as the power written out."""
+        for exponent in range(2001):
+            self.assertEqual(len(str(2**exponent)), digits_of_power_of_two(exponent), f"2^{exponent}")
+
+    def test_digits_of_larger_powers(self) -> None:
+        """Larger exponents agree with the power itself, compared without writing it out."""
+        chosen = random.Random(2)
+        for exponent in [10_000, 100_000, *(chosen.randrange(2001, 300_000) for _ in range(5))]:
+            digits = digits_of_power_of_two(exponent)
+            self.assertTrue(10 ** (digits - 1) <= 2**exponent < 10**digits, f"2^{exponent} has not {digits} digits")
+
+    def test_exponents_of_many_digits(self) -> None:
+        """With exponents of thousands of digits the answer stays exact: 10^k · log10 2 is known digit for digit."""
+        self.assertEqual(int("30102999566398119521373889472449") + 1, digits_of_power_of_two(10**32))
+        huge = digits_of_power_of_two(10**2000)
+        self.assertEqual("30102999566398119521373889472449", str(huge)[:32])
+        self.assertEqual(2000, len(str(huge)))
+
+
+class PredictTests(SynchronousTestCase):
+    """The answer to a document."""
+
+    def test_list_and_text(self) -> None:
+        """The numbers may come as a list or as its text, as the seed's own request has them."""
+        for data in ([29, 29], "[29,29]", " [29, 29] "):
+            self.assertEqual(len(f"{2 ** (2 * 832_039):x}") and 500_938, predict({"data": data}), repr(data))
+
+    def test_limits_are_accepted(self) -> None:
+        """The smallest and largest documents have answers; other members are ignored."""
+        self.assertEqual(1, predict({"data": []}))
+        self.assertEqual(1, predict({"data": [0], "other": "x"}))
+        self.assertEqual(1, predict({"data": [1] * MAX_NUMBERS}))
+        self.assertEqual(2091, len(str(predict({"data": [MAX_NUMBER]}))) + 1)
+
+    def test_refusals(self) -> None:
+        """What is no list of whole numbers within the limits is refused with what was expected."""
+        for document in (
+            None,
+            [29, 29],
+            "text",
+            {},
+            {"data": None},
+            {"data": {"a": 1}},
+            {"data": "29"},
+            {"data": "no JSON"},
+            {"data": [1] * (MAX_NUMBERS + 1)},
+            {"data": [-1]},
+            {"data": [MAX_NUMBER + 1]},
+            {"data": [1.0]},
+            {"data": [True]},
+            {"data": ["1"]},
+            {"data": [[1]]},
+            {"data": [None]},
+        ):
+            error = self.assertRaises(ValueError, predict, document)
+            self.assertTrue(str(error), repr(document))
+
+    def test_refusal_does_not_repeat_everything(self) -> None:
+        """A refusal quotes at most the beginning of what it found."""
+        error = self.assertRaises(ValueError, predict, {"data": ["x" * 1000]})
+        self.assertLess(len(str(error)), 200)
