@@ -104,7 +104,7 @@ class Provider:
             self._in_flight_gauge.dec()
 
     async def _call(self, message: Message) -> Answer:
-        result = "error"
+        result = "unfinished"
         started = self._clock.seconds()
         try:
             answer = await self._model.call(message, self._timeout)

@@ -190,7 +190,6 @@ class GatewayService(Service):
         await self._publisher.open(session)
 
     async def _open_consuming(self, session: Session) -> None:
-        await declare(session, self._entries)
         for role in (self._gateway, self._provider):
             if role is not None:
                 await role.open(session)
@@ -212,6 +211,8 @@ class GatewayService(Service):
 
     async def _stop(self) -> None:
         self._state = State.STOPPING
+        if self._starting is not None:
+            self._starting.cancel()
         deadline = self._reactor.seconds() + self._settings.drain_timeout
         self._log.info("draining for up to {seconds:g} s", seconds=self._settings.drain_timeout)
         # The admin port is the first, and stays open to the end: "not ready" is to be seen.

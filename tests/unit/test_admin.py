@@ -93,7 +93,7 @@ class AdminTests(SynchronousTestCase):
         for path in ("/health", "/health/live", "/health/ready", "/metrics"):
             response = self.request("POST", path)
             self.assertEqual((response.status, response.problem["status"]), (405, 405))
-            self.assertEqual(response.headers["allow"], "GET, HEAD, OPTIONS")
+            self.assertEqual(response.headers["allow"], "GET, HEAD")
 
     def test_unknown_path(self) -> None:
         """An unknown path is a problem document, not HTML."""

@@ -1,0 +1,161 @@
+"""Deferreds that cannot be cancelled from outside, timers, and coroutines that nobody awaits."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.deferreds import InFlight, shield, sleep
+
+
+class ShieldTests(SynchronousTestCase):
+    """``shield``."""
+
+    def test_result(self) -> None:
+        """The result of the source is that of the shield, before and after."""
+        source: Deferred[int] = Deferred()
+        shielded = shield(source)
+        self.assertNoResult(shielded)
+        source.callback(5)
+        self.assertEqual(5, self.successResultOf(shielded))
+        done: Deferred[int] = Deferred()
+        done.callback(6)
+        self.assertEqual(6, self.successResultOf(shield(done)))
+
+    def test_failure(self) -> None:
+        """A failure of the source goes to the shield, and nowhere else."""
+        source: Deferred[int] = Deferred()
+        shielded = shield(source)
+        source.errback(ZeroDivisionError())
+        self.failureResultOf(shielded, ZeroDivisionError)
+        self.assertIsNone(self.successResultOf(source))
+
+    def test_cancel_does_not_reach_the_source(self) -> None:
+        """Who cancels is told so at once; the source is not cancelled and may still fire."""
+        cancelled: list[object] = []
+        source: Deferred[int] = Deferred(cancelled.append)
+        shielded = shield(source)
+        shielded.cancel()
+        self.failureResultOf(shielded, CancelledError)
+        self.assertEqual([], cancelled)
+        self.assertFalse(source.called)
+
+    def test_late_outcome_is_swallowed(self) -> None:
+        """After a cancel, a later result or failure of the source bothers nobody."""
+        for fire in (lambda d: d.callback(5), lambda d: d.errback(ZeroDivisionError())):
+            source: Deferred[int] = Deferred()
+            shielded = shield(source)
+            shielded.cancel()
+            self.failureResultOf(shielded, CancelledError)
+            fire(source)
+            self.assertIsNone(self.successResultOf(source))
+        self.assertEqual([], self.flushLoggedErrors())
+
+
+class SleepTests(SynchronousTestCase):
+    """``sleep``."""
+
+    def test_time(self) -> None:
+        """It fires after that time and not before."""
+        clock = Clock()
+        slept = sleep(clock, 2.5)
+        clock.advance(2.4)
+        self.assertNoResult(slept)
+        clock.advance(0.1)
+        self.assertIsNone(self.successResultOf(slept))
+
+    def test_cancel(self) -> None:
+        """Cancelling it leaves no timer behind."""
+        clock = Clock()
+        slept = sleep(clock, 2.5)
+        slept.cancel()
+        self.failureResultOf(slept, CancelledError)
+        self.assertEqual([], clock.getDelayedCalls())
+
+
+class InFlightTests(SynchronousTestCase):
+    """``InFlight``."""
+
+    def setUp(self) -> None:
+        self.errors: list[Failure] = []
+        self.in_flight = InFlight(self.errors.append)
+        self.finished: list[object] = []
+
+    async def wait_for(self, source: Deferred[object]) -> None:
+        self.finished.append(await source)
+
+    def start(self) -> Deferred[object]:
+        """Start a coroutine, and return what it waits for."""
+        source: Deferred[object] = Deferred()
+        self.in_flight.start(self.wait_for(source))
+        return source
+
+    def test_runs_to_the_end(self) -> None:
+        """A coroutine runs without being awaited, and counts while it does."""
+        first, second = self.start(), self.start()
+        self.assertEqual(2, len(self.in_flight))
+        first.callback("a")
+        self.assertEqual((["a"], 1), (self.finished, len(self.in_flight)))
+        second.callback("b")
+        self.assertEqual((["a", "b"], 0), (self.finished, len(self.in_flight)))
+        self.assertEqual([], self.errors)
+
+    def test_runs_at_once(self) -> None:
+        """A coroutine that need not wait is finished when start returns."""
+        done: Deferred[object] = Deferred()
+        done.callback("a")
+        self.in_flight.start(self.wait_for(done))
+        self.assertEqual((["a"], 0), (self.finished, len(self.in_flight)))
+
+    def test_error_is_told(self) -> None:
+        """An error of a coroutine is told, once, and the coroutine no longer counts."""
+        self.start().errback(ZeroDivisionError())
+        (failure,) = self.errors
+        self.assertIsNotNone(failure.check(ZeroDivisionError))
+        self.assertEqual(0, len(self.in_flight))
+
+    def test_empty_now(self) -> None:
+        """With nothing running, empty fires at once."""
+        self.assertIsNone(self.successResultOf(self.in_flight.empty()))
+
+    def test_empty_later(self) -> None:
+        """With something running, empty fires when the last one ends, for everybody who waits."""
+        first, second = self.start(), self.start()
+        waiting = [self.in_flight.empty(), self.in_flight.empty()]
+        first.callback(None)
+        for each in waiting:
+            self.assertNoResult(each)
+        second.errback(ZeroDivisionError())
+        for each in waiting:
+            self.assertIsNone(self.successResultOf(each))
+        third = self.start()
+        again = self.in_flight.empty()
+        self.assertNoResult(again)
+        third.callback(None)
+        self.assertIsNone(self.successResultOf(again))
+
+    def test_cancel(self) -> None:
+        """Cancelling ends everything that runs; that is no error."""
+        cancelled: list[object] = []
+        for _ in range(3):
+            self.in_flight.start(self.wait_for(Deferred(cancelled.append)))
+        empty = self.in_flight.empty()
+        self.in_flight.cancel()
+        self.assertEqual((3, 0), (len(cancelled), len(self.in_flight)))
+        self.assertIsNone(self.successResultOf(empty))
+        self.assertEqual(([], []), (self.errors, self.finished))
+
+    def test_error_while_being_cancelled(self) -> None:
+        """A coroutine that breaks while it is cancelled is an error all the same."""
+
+        async def breaks() -> None:
+            try:
+                await Deferred()
+            finally:
+                raise ZeroDivisionError
+
+        self.in_flight.start(breaks())
+        self.in_flight.cancel()
+        self.assertEqual([ZeroDivisionError], [failure.type for failure in self.errors])

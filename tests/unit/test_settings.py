@@ -1,0 +1,258 @@
+"""Settings: names, defaults, aliases, what wins over what, and error lines that name the variable and leak nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway import settings as settings_module
+from provider_gateway.errors import SettingsError
+from provider_gateway.queues import BUILT_IN
+from provider_gateway.settings import Settings, find_queues, load_settings
+
+RMQ_URL = "amqps://user:hunter2@rabbitmq:5671/"
+QUEUES = '- {topic: "", queueName: %s}\n'
+
+
+class SettingsTestCase(SynchronousTestCase):
+    """Runs in an empty folder, with no variable but those of the test."""
+
+    def setUp(self) -> None:
+        before = Path.cwd()
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        os.chdir(self.folder)
+        self.addCleanup(os.chdir, before)
+        # What the seed mounts at /certs may be there on a machine that runs it.
+        self.gateway_certs, self.provider_certs = Path("/certs-1"), self.folder / "certs-2"
+        self.patch(settings_module, "_SEED_CERTIFICATES", (self.gateway_certs, self.provider_certs))
+
+    def load(self, env_file: Path | None = None, **variables: str) -> Settings:
+        self.patch(os, "environ", {"RMQ_URL": RMQ_URL, **variables})
+        return load_settings(env_file)
+
+    def refusal(self, env_file: Path | None = None, **variables: str) -> str:
+        line = str(self.assertRaises(SettingsError, self.load, env_file, **variables))
+        self.assertNotIn("\n", line)
+        self.assertNotIn("hunter2", line)
+        return line
+
+
+class DefaultsTests(SettingsTestCase):
+    """A process with RMQ_URL only."""
+
+    def test_documented_defaults(self) -> None:
+        """Every default is the documented one."""
+        settings = self.load()
+        expected = {
+            "http_addr": "0.0.0.0",
+            "http_port": 5050,
+            "http_tls": True,
+            "http_crl": None,
+            "admin_addr": "0.0.0.0",
+            "admin_port": 5080,
+            "model_cacert": None,
+            "model_cert": None,
+            "model_key": None,
+            "model_timeout": 300,
+            "reply_timeout": 90,
+            "max_in_flight": 1000,
+            "max_body_bytes": 10485760,
+            "cors_origins": (),
+            "drain_timeout": 25,
+            "log_level": "info",
+            "access_log": None,
+            "queues_conf": None,
+        }
+        for name, value in expected.items():
+            self.assertEqual(value, getattr(settings, name), name)
+        self.assertEqual("http://webapp:8080/predict", settings.effective_model_url)
+        self.assertEqual(["rabbitmq"], [url.host for url in settings.rmq_url])
+
+    def test_instance(self) -> None:
+        """Each process has a name of its own, fit for the name of a queue; it can be given."""
+        first, second = self.load().instance, self.load().instance
+        self.assertNotEqual(first, second)
+        self.assertEqual(second, self.load(INSTANCE=second).instance)
+
+    def test_certificates_where_the_seed_has_them(self) -> None:
+        """Files are taken from the seed's gateway folder, or the provider's if only that has them."""
+        settings = self.load()
+        self.assertEqual(
+            [self.gateway_certs / name for name in ("server_cert.pem", "server_key.pem", "trusted_crt.pem")],
+            [settings.http_cert, settings.http_key, settings.http_cacert],
+        )
+        self.assertEqual(self.gateway_certs / "cacert_mq.pem", settings.mq_cacert)
+        self.assertEqual((None, None), (settings.mq_cert, settings.mq_key))
+        self.provider_certs.mkdir()
+        names = ("cacert_mq.pem", "client_cert_mq.pem", "client_key_mq.pem")
+        for name in names:
+            (self.provider_certs / name).touch()
+        settings = self.load()
+        self.assertEqual(
+            [self.provider_certs / name for name in names], [settings.mq_cacert, settings.mq_cert, settings.mq_key]
+        )
+
+    def test_frozen(self) -> None:
+        """Settings do not change after the start."""
+        self.assertRaises(Exception, setattr, self.load(), "http_port", 1)
+
+
+class NamesTests(SettingsTestCase):
+    """Where values come from."""
+
+    def test_gin_aliases(self) -> None:
+        """The seed's GIN_* variables set ours, the template's GIN_CERT_KEY included."""
+        for variable, value, name, expected in (
+            ("GIN_ADDR", "127.0.0.1", "http_addr", "127.0.0.1"),
+            ("GIN_PORT", "8443", "http_port", 8443),
+            ("GIN_HTTPS", "true", "http_tls", True),
+            ("GIN_HTTPS", "false", "http_tls", False),
+            ("GIN_CERT", "c.pem", "http_cert", Path("c.pem")),
+            ("GIN_KEY", "k.pem", "http_key", Path("k.pem")),
+            ("GIN_CERT_KEY", "k.pem", "http_key", Path("k.pem")),
+        ):
+            self.assertEqual(expected, getattr(self.load(**{variable: value}), name), f"{variable}={value}")
+
+    def test_own_name_wins_over_alias(self) -> None:
+        """If both are set, HTTP_* counts; if it is empty, GIN_* does."""
+        self.assertEqual(1, self.load(HTTP_PORT="1", GIN_PORT="2").http_port)
+        self.assertEqual(2, self.load(HTTP_PORT="", GIN_PORT="2").http_port)
+
+    def test_unknown_variables(self) -> None:
+        """Variables of others, the seed's GIN_MODE among them, do not matter."""
+        self.assertEqual(5050, self.load(GIN_MODE="release", HTTP_PROXY="x").http_port)
+
+    def test_environment_wins_over_env_file(self) -> None:
+        """``.env`` in the working directory is read; a variable of the environment wins over it."""
+        Path(".env").write_text("HTTP_PORT=1\nADMIN_PORT=2\nGIN_ADDR='::1'\n# a comment\n", encoding="utf-8")
+        settings = self.load(HTTP_PORT="3")
+        self.assertEqual((3, 2, "::1"), (settings.http_port, settings.admin_port, settings.http_addr))
+
+    def test_named_env_file(self) -> None:
+        """A named env file is read in place of ``.env``, and alone is enough."""
+        Path(".env").write_text("HTTP_PORT=1\n", encoding="utf-8")
+        named = Path("other.env")
+        named.write_text(f"RMQ_URL={RMQ_URL}\nADMIN_PORT=2\n", encoding="utf-8")
+        self.patch(os, "environ", {})
+        settings = load_settings(named)
+        self.assertEqual((5050, 2), (settings.http_port, settings.admin_port))
+
+    def test_empty_is_unset(self) -> None:
+        """An empty variable counts as one that is not set."""
+        settings = self.load(HTTP_PORT="", MODEL_HOST="", MQ_CERT="", MQ_KEY="", MODEL_URL="", LOG_LEVEL="")
+        self.assertEqual((5050, None, "info"), (settings.http_port, settings.mq_cert, settings.log_level))
+        self.assertEqual("http://webapp:8080/predict", settings.effective_model_url)
+        self.assertIn("RMQ_URL: is required", self.refusal(RMQ_URL=""))
+
+    def test_forms_of_values(self) -> None:
+        """Level in any case, a list with commas, fractions of seconds."""
+        settings = self.load(LOG_LEVEL="DEBUG", CORS_ORIGINS="https://a, https://b,", MODEL_TIMEOUT="0.5")
+        self.assertEqual(
+            ("debug", ("https://a", "https://b"), 0.5),
+            (settings.log_level, settings.cors_origins, settings.model_timeout),
+        )
+
+
+class ModelURLTests(SettingsTestCase):
+    """Where the model is."""
+
+    def test_what_it_is_made_of(self) -> None:
+        """MODEL_URL wins, then MODEL_HOST, then the variable named by MODEL_HOST_ENV in upper case, then webapp."""
+        named = {"MODEL_HOST_ENV": "fib_service_host", "FIB_SERVICE_HOST": "10.0.0.9"}
+        for variables, expected in (
+            ({"MODEL_HOST": "m", "MODEL_PORT": "81", "MODEL_PATH": "/query"}, "http://m:81/query"),
+            (named, "http://10.0.0.9:8080/predict"),
+            ({**named, "MODEL_HOST": ""}, "http://10.0.0.9:8080/predict"),
+            ({**named, "MODEL_HOST": "m"}, "http://m:8080/predict"),
+            ({**named, "MODEL_URL": "https://m.example/v2?x=1", "MODEL_HOST": "m"}, "https://m.example/v2?x=1"),
+            ({"MODEL_HOST_ENV": "not_there"}, "http://webapp:8080/predict"),
+        ):
+            self.assertEqual(expected, self.load(**variables).effective_model_url, repr(variables))
+
+
+class RefusalTests(SettingsTestCase):
+    """What a wrong setting is refused with."""
+
+    def test_lines(self) -> None:
+        """Each refusal starts with the variable and says what was expected and found."""
+        for variable, value, part in (
+            ("HTTP_PORT", "http", "expected a valid integer"),
+            ("HTTP_PORT", "65536", "65535, found '65536'"),
+            ("ADMIN_PORT", "-1", "0, found '-1'"),
+            ("HTTP_TLS", "perhaps", "expected a valid boolean"),
+            ("MODEL_URL", "model:8080", "^https?://"),
+            ("MODEL_PATH", "predict", "^/"),
+            ("MODEL_PORT", "0", "found '0'"),
+            ("MODEL_TIMEOUT", "0", "expected greater than 0"),
+            ("REPLY_TIMEOUT", "soon", "expected a valid number"),
+            ("DRAIN_TIMEOUT", "-1", "expected greater than 0"),
+            ("MAX_IN_FLIGHT", "0", "1, found '0'"),
+            ("MAX_BODY_BYTES", "10MB", "expected a valid integer"),
+            ("LOG_LEVEL", "verbose", "expected 'debug' or 'info', found 'verbose'"),
+            ("INSTANCE", "a b", "found 'a b'"),
+        ):
+            line = self.refusal(**{variable: value})
+            self.assertTrue(line.startswith(f"{variable}: "), f"{variable}={value} gives {line!r}")
+            self.assertIn(part, line, f"{variable}={value}")
+
+    def test_broker_url(self) -> None:
+        """RMQ_URL is refused without quoting it: it holds a password."""
+        self.patch(os, "environ", {})
+        self.assertEqual("RMQ_URL: is required and missing", str(self.assertRaises(SettingsError, load_settings)))
+        for value, part in (
+            ("http://user:hunter2@rabbit", "expected amqp://… or amqps://…"),
+            ("amqps://user:hunter2@rabbit:x", "expected a host and a port"),
+            ("amqp://user:hunter2/@rabbit", "percent-encode"),
+            ("amqp://a,amqp://user:hunter2@", "expected a host name"),
+            ("amqp://user:hunter2@rabbit?heartbeat=0", "expected heartbeat as seconds"),
+        ):
+            line = self.refusal(RMQ_URL=value)
+            self.assertTrue(line.startswith("RMQ_URL: "), line)
+            self.assertIn(part, line)
+
+    def test_pairs(self) -> None:
+        """A certificate without its key, or a key without its certificate, is refused; both are named."""
+        for cert, key in (("MQ_CERT", "MQ_KEY"), ("MODEL_CERT", "MODEL_KEY")):
+            for alone in (cert, key):
+                line = self.refusal(**{alone: "x.pem"})
+                self.assertEqual(f"{cert} and {key}: expected both or neither", line, alone)
+
+    def test_several(self) -> None:
+        """With several mistakes, the first is told, and how many there are besides."""
+        line = self.refusal(HTTP_PORT="x", ADMIN_PORT="x", RMQ_URL="amqp://u:hunter2@")
+        self.assertTrue(line.endswith("(and 2 more)"), line)
+
+    def test_missing_env_file(self) -> None:
+        """A named env file must be there; ``.env`` need not be."""
+        self.assertEqual("--env-file missing.env: no such file", self.refusal(Path("missing.env")))
+
+
+class FindQueuesTests(SettingsTestCase):
+    """Which queue file is read."""
+
+    def test_order(self) -> None:
+        """``--queues``, QUEUES_CONF, conf/, configs/ (the seed's), built-in: each only without those before it."""
+        plain, named = self.load(), self.load(QUEUES_CONF="b.yaml")
+        self.assertEqual((BUILT_IN, "built-in"), find_queues(None, plain))
+        steps = (
+            (None, plain, "configs/queue_config.yaml"),
+            (None, plain, "conf/queue_config.yaml"),
+            (None, named, "b.yaml"),
+            (Path("a.yaml"), named, "a.yaml"),
+        )
+        for number, (option, settings, path) in enumerate(steps):
+            Path(path).parent.mkdir(exist_ok=True)
+            Path(path).write_text(QUEUES % f"q{number}", encoding="utf-8")
+            entries, source = find_queues(option, settings)
+            self.assertEqual((f"q{number}", path), (entries[0].queue_name, source))
+
+    def test_named_file_must_be_there(self) -> None:
+        """A file that was named and is missing is refused, whatever other files there are."""
+        Path("conf").mkdir()
+        Path("conf/queue_config.yaml").write_text(QUEUES % "q", encoding="utf-8")
+        for option, settings in ((Path("x.yaml"), self.load()), (None, self.load(QUEUES_CONF="x.yaml"))):
+            line = str(self.assertRaises(SettingsError, find_queues, option, settings))
+            self.assertTrue(line.startswith("x.yaml: "), line)
