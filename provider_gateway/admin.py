@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from klein import Klein
 from prometheus_client.exposition import choose_encoder
 
-from provider_gateway.messages import JSON
+from provider_gateway.messages import JSON, text_of
 from provider_gateway.problems import error_of, render, with_length
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Admin:
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: IRequest) -> bytes:
         """Prometheus exposition in the format that the scraper asks for."""
-        accept = ",".join(request.requestHeaders.getRawHeaders("Accept", [""]))
+        accept = ",".join(map(text_of, request.requestHeaders.getRawHeaders(b"Accept", [])))
         encode, content_type = choose_encoder(accept)
         return with_length(request, content_type, encode(self._registry))
 

@@ -13,7 +13,6 @@ from provider_gateway.errors import (
     BadRequest,
     Draining,
     InvalidJSON,
-    MethodNotAllowed,
     OutcomeUnknown,
     Overloaded,
     UnsupportedMediaType,
@@ -89,7 +88,7 @@ def check_media_type(request: IRequest) -> None:
     Raises:
         UnsupportedMediaType: another type or charset, or a content coding.
     """
-    content_type = request.requestHeaders.getRawHeaders("Content-Type", [""])[0]
+    content_type = text_of(request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0])
     media_type, *parameters = [part.strip().lower() for part in content_type.split(";")]
     if media_type != JSON:
         msg = f"Expected Content-Type: {JSON}, found {content_type or 'none'!r}."
@@ -97,7 +96,7 @@ def check_media_type(request: IRequest) -> None:
     if any(p.startswith("charset=") and p[8:].strip('"') != "utf-8" for p in parameters):
         msg = "JSON is UTF-8 (RFC 8259): no other charset is supported."
         raise UnsupportedMediaType(msg)
-    coding = request.requestHeaders.getRawHeaders("Content-Encoding", ["identity"])[0]
+    coding = text_of(request.requestHeaders.getRawHeaders(b"Content-Encoding", [b"identity"])[0])
     if coding.lower() != "identity":
         msg = f"Content-Encoding {coding!r} is not supported; send the body as it is."
         raise UnsupportedMediaType(msg)
@@ -172,12 +171,11 @@ class API:
     @app.route("/v1/predict", methods=["OPTIONS"])
     @app.route("/v1/publish", methods=["OPTIONS"])
     def preflight(self, request: IRequest) -> bytes:
-        """A browser asks whether it may call (Fetch standard, CORS-preflight request)."""
-        if not self._allow_origin(request):
-            msg = "This path supports POST."
-            raise MethodNotAllowed(msg, ("POST",))
-        request.setHeader("Access-Control-Allow-Methods", "POST")
-        request.setHeader("Access-Control-Allow-Headers", _CORS_REQUEST_HEADERS)
+        """Say what may be asked, to a browser of an allowed origin as well (Fetch standard, CORS-preflight request)."""
+        if self._allow_origin(request):
+            request.setHeader("Access-Control-Allow-Methods", "POST")
+            request.setHeader("Access-Control-Allow-Headers", _CORS_REQUEST_HEADERS)
+        request.setHeader("Allow", "OPTIONS, POST")
         request.setResponseCode(204)
         return b""
 
@@ -227,6 +225,8 @@ class API:
         for name, value in headers_to_http(reply.headers).items():
             request.setHeader(name, value.encode())
         self._log.debug("answered", rquid=rquid, correlation_id=message.correlation_id, routing_key=routing_key)
+        if reply.status in (204, 304):
+            return b""  # RFC 9110, 8.6: they have no content, and no Content-Length
         return with_length(request, safe_content_type(reply.content_type), reply.body)
 
     async def _publish(self, request: IRequest, rquid: str) -> bytes:

@@ -32,7 +32,8 @@ class BrokerURL:
         """The address with the password masked."""
         login = f"{self.user}:***@" if self.user is not None else ""
         vhost = "" if self.virtual_host == "/" else self.virtual_host
-        return f"{'amqps' if self.tls else 'amqp'}://{login}{self.host}:{self.port}/{vhost}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'amqps' if self.tls else 'amqp'}://{login}{host}:{self.port}/{vhost}"
 
 
 def parse_broker_url(text: str) -> BrokerURL:
@@ -44,24 +45,27 @@ def parse_broker_url(text: str) -> BrokerURL:
     Raises:
         ValueError: what is wrong with it, without quoting it (it may hold a password).
     """
+    unencoded = "a host and a port from 1 to 65535 after '@' (percent-encode special characters of the password)"
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        msg = "a host and a port from 1 to 65535 after '@' (percent-encode special characters of the password)"
-        raise ValueError(msg) from None
+        raise ValueError(unencoded) from None
     if parts.scheme not in _PORTS:
         msg = "amqp://… or amqps://…"
         raise ValueError(msg)
+    if port == 0 or parts.fragment or "@" in parts.path + parts.query:
+        # Part of a password has become something else: nothing of it may be shown.
+        raise ValueError(unencoded)
     if not parts.hostname:
         msg = "a host name after amqp:// or amqps://"
         raise ValueError(msg)
-    query = dict(parse_qsl(parts.query))
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
     heartbeat = query.pop("heartbeat", str(DEFAULT_HEARTBEAT))
     if query:
-        msg = f"no parameter but heartbeat after '?', found {', '.join(sorted(query))}"
+        msg = "no parameter but heartbeat after '?'"
         raise ValueError(msg)
-    if not heartbeat.isdigit() or not 1 <= int(heartbeat) <= 65535:
+    if not (heartbeat.isascii() and heartbeat.isdigit()) or not 1 <= int(heartbeat) <= 65535:
         msg = "heartbeat as seconds from 1 to 65535"
         raise ValueError(msg)
     return BrokerURL(

@@ -39,7 +39,7 @@ def json_line(event: LogEvent) -> str:
     failure = event.get("log_failure")
     if failure is not None:
         line["traceback"] = failure.getTraceback()
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    return json.dumps(line) + "\n"
 
 
 @implementer(ILogObserver)

@@ -26,6 +26,9 @@ PG_STATUS = "pg-status"
 PG_REASON = "pg-reason"
 RQUID = "RqUID"
 
+#: Bytes, at worst, of all text headers of a message; pika writes them in one frame, and RabbitMQ's is 131,072 bytes.
+MAX_HEADERS = 100_000
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: no CR, LF, NUL; other controls neither
 _RQUID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -42,11 +45,13 @@ _NOT_END_TO_END = frozenset(
         "authorization", "cookie", "set-cookie", "x-forwarded-client-cert",
         # travel as a property, or are set by us
         "content-type", "rquid",
+        # says what our own answer depends on
+        "vary",
         # interpreted by the broker
         "cc", "bcc", "x-death", "x-delivery-count", "x-acquired-count", "x-delay", "x-match",
     }
 )  # fmt: skip
-_NOT_END_TO_END_PREFIXES = ("pg-", "x-first-death-", "x-last-death-", "x-opt-")
+_NOT_END_TO_END_PREFIXES = ("pg-", "access-control-", "x-first-death-", "x-last-death-", "x-opt-")
 
 
 def end_to_end(name: str) -> bool:
@@ -70,7 +75,7 @@ def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str,
         raw: names with all their values; several values are joined with ", " (RFC 9110, 5.3).
 
     Raises:
-        HeadersTooLarge: a name is longer than AMQP's 255 bytes.
+        HeadersTooLarge: a name is longer than AMQP's 255 bytes, or all together are larger than fits a frame.
     """
     raw = list(raw)
     listed = {
@@ -85,10 +90,13 @@ def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str,
         name = text_of(raw_name)
         if not end_to_end(name) or name.lower() in listed:
             continue
-        if len(raw_name) > 255:
+        if len(name.encode()) > 255:
             msg = f"The header name {name[:40]}… is longer than 255 bytes."
             raise HeadersTooLarge(msg)
         headers[name] = ", ".join(map(text_of, values))
+    if sum(len(name) + 4 * len(value) for name, value in headers.items()) > MAX_HEADERS:
+        msg = "The headers are too large to travel in a message."
+        raise HeadersTooLarge(msg)
     return headers
 
 
@@ -100,13 +108,23 @@ def headers_to_http(headers: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: value
         for name, value in headers.items()
-        if isinstance(value, str) and end_to_end(name) and _TOKEN.fullmatch(name) and not _UNSAFE_VALUE.search(value)
+        # pika leaves names and values that are not UTF-8 as bytes
+        if isinstance(name, str)
+        and isinstance(value, str)
+        and end_to_end(name)
+        and _TOKEN.fullmatch(name)
+        and not _UNSAFE_VALUE.search(value)
     }
 
 
 def safe_content_type(content_type: str | None) -> str:
-    """A message's content type, fit for an HTTP header; JSON if it has none or a malformed one."""
-    if content_type and content_type.isascii() and not _UNSAFE_VALUE.search(content_type):
+    """A content type fit for an HTTP header and an AMQP property; JSON if there is none or a malformed one."""
+    if (
+        isinstance(content_type, str)
+        and 0 < len(content_type) <= 255
+        and content_type.isascii()
+        and not _UNSAFE_VALUE.search(content_type)
+    ):
         return content_type
     return JSON
 
@@ -184,6 +202,6 @@ class Message:
     def status(self) -> int:
         """The HTTP status that a reply stands for: ``pg-status``, or 200 from a worker that sets none."""
         status = self.headers.get(PG_STATUS, 200)
-        if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599:
+        if isinstance(status, int) and 200 <= status <= 599:
             return status
         return 200

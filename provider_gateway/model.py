@@ -13,7 +13,7 @@ from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -27,11 +27,11 @@ from twisted.web.client import (
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
-from provider_gateway.errors import ModelFailure
-from provider_gateway.messages import RQUID, headers_from_http, headers_to_http, rquid_of, safe_content_type
+from provider_gateway.errors import HeadersTooLarge, ModelFailure
+from provider_gateway.messages import RQUID, headers_from_http, headers_to_http, rquid_of, safe_content_type, text_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
@@ -159,6 +159,37 @@ class ModelEndpoints:
         return _NoDelayEndpoint(endpoint)
 
 
+@implementer(IAgent)
+class PlainBodies:
+    """An agent that asks for bodies without a content coding, and takes no others.
+
+    treq asks for gzip by itself; Twisted's decoder turns a body that is broken into an empty success.
+    """
+
+    def __init__(self, agent: IAgent) -> None:
+        self._agent = agent
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        """Send a request (twisted.web.iweb.IAgent)."""
+        headers = Headers() if headers is None else headers.copy()
+        headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        return self._agent.request(method, uri, headers, bodyProducer).addCallback(self._refuse_coded)
+
+    @staticmethod
+    def _refuse_coded(response: IResponse) -> IResponse:
+        codings = [text_of(value).lower() for value in response.headers.getRawHeaders(b"content-encoding", [])]
+        if all(coding == "identity" for coding in codings):
+            return response
+        unwanted = _CappedBody(0)
+        unwanted.done.addErrback(lambda _: None)
+        response.deliverBody(unwanted)
+        unwanted.done.cancel()
+        msg = f"The model's answer has the Content-Encoding {', '.join(codings)}, which was not asked for."
+        raise ModelFailure(msg, "body")
+
+
 def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPClient:
     """A treq client for the model.
 
@@ -168,7 +199,7 @@ def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPCl
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = connections
     pool.cachedConnectionTimeout = _KEEP_ALIVE  # type: ignore[assignment] # fractions work
-    agent = Agent.usingEndpointFactory(reactor, ModelEndpoints(reactor, tls), pool)
+    agent = PlainBodies(Agent.usingEndpointFactory(reactor, ModelEndpoints(reactor, tls), pool))
     no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return HTTPClient(agent, no_cookies, data_to_body_producer=_ImmediateBody)
 
@@ -220,6 +251,8 @@ class Model:
                 unbuffered=True,
                 reactor=self._clock,
             )
+        except ConnectingCancelledError:
+            raise CancelledError from None  # ours: the deadline, or the end of the process
         except (ConnectError, DNSLookupError) as error:
             msg = f"The model cannot be reached: {error}"
             raise ModelFailure(msg, "connection") from None
@@ -244,10 +277,10 @@ class Model:
         if not (200 <= status < 300 or (400 <= status < 500 and status not in _RETRIED_4XX)):
             msg = f"The model answered with HTTP status {status}."
             raise ModelFailure(msg, "status")
-        content_type = response.headers.getRawHeaders("content-type", [""])[0]
-        return Answer(
-            status=status,
-            body=body,
-            content_type=safe_content_type(content_type),
-            headers=headers_from_http(response.headers.getAllRawHeaders()),
-        )
+        content_type = text_of(response.headers.getRawHeaders(b"content-type", [b""])[0])
+        try:
+            headers = headers_from_http(response.headers.getAllRawHeaders())
+        except HeadersTooLarge as error:
+            msg = f"The model's answer cannot be passed on. {error}"
+            raise ModelFailure(msg, "body") from None
+        return Answer(status, body, safe_content_type(content_type), headers)

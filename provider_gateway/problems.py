@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from provider_gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from provider_gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound
 from provider_gateway.messages import PROBLEM_JSON
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def error_of(failure: Failure) -> GatewayError:
     if isinstance(error, WerkzeugMethodNotAllowed):
         allowed = tuple(sorted(error.valid_methods or ()))
         return MethodNotAllowed(f"This path supports {', '.join(allowed)}.", allowed)
+    if isinstance(error, HTTPException) and error.code == 400:
+        return BadRequest("The Host header or the path is malformed.")
     if isinstance(error, HTTPException):
         return NotFound("There is nothing at this path.")
     _log.failure("A request failed", failure)

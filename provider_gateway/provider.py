@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import (
     BrokerBlocked,
     BrokerUnavailable,
+    GatewayError,
     ModelFailure,
     Nacked,
     NoRoute,
@@ -98,6 +100,12 @@ class Provider:
                     correlation_id=message.correlation_id,
                 )
                 await self._fail(delivery, failure, rquid)
+            except CancelledError:
+                raise
+            except Exception:  # noqa: BLE001 - a bug of ours must not hold the message for ever, unanswered
+                self._log.failure("{queue}: unforeseen error", queue=delivery.queue, rquid=rquid)
+                error = GatewayError("An unexpected error; the log of the provider has the details.")
+                await self._settle(delivery, self._error_reply(message, rquid, error, "internal"), rquid)
             else:
                 await self._settle(delivery, reply, rquid)
         finally:
@@ -119,7 +127,7 @@ class Provider:
 
     async def _fail(self, delivery: Delivery, failure: ModelFailure, rquid: str) -> None:
         """Decide what becomes of a delivery that the model failed on: here, the error goes to the output channel."""
-        await self._settle(delivery, self._error_reply(delivery.message, rquid, failure), rquid)
+        await self._settle(delivery, self._error_reply(delivery.message, rquid, failure, failure.reason), rquid)
 
     async def _settle(self, delivery: Delivery, reply: Message, rquid: str) -> None:
         """Publish the reply, wait for its confirm, then acknowledge."""
@@ -164,10 +172,10 @@ class Provider:
             headers={**answer.headers, RQUID: rquid, PG_STATUS: answer.status},
         )
 
-    def _error_reply(self, message: Message, rquid: str, failure: ModelFailure) -> Message:
+    def _error_reply(self, message: Message, rquid: str, error: GatewayError, reason: str) -> Message:
         return Message(
-            body=problem_body(failure, rquid),
+            body=problem_body(error, rquid),
             content_type=PROBLEM_JSON,
             correlation_id=message.correlation_id,
-            headers={RQUID: rquid, PG_STATUS: failure.status, PG_REASON: failure.reason},
+            headers={RQUID: rquid, PG_STATUS: error.status, PG_REASON: reason},
         )

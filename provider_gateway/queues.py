@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 ExchangeType = Literal["topic", "direct", "fanout"]
 
+#: A week: more is a mistake, or a wish for no limit, which there is not.
+MAX_SECONDS = 604_800
+
 #: Names and routing keys are AMQP short strings (AMQP 0-9-1, 4.2.5.3): at most 255 bytes of UTF-8.
 SHORT_STRING_BYTES = 255
 
@@ -49,9 +52,19 @@ def _empty_as_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _argument(value: object) -> object:
+    """An argument of a declaration: what AMQP's field tables and YAML have in common."""
+    if isinstance(value, str | bool | float):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    msg = "expected text, a number of at most 64 bits, true or false"
+    raise ValueError(msg)
+
+
 ShortString = Annotated[str, BeforeValidator(_short_string)]
 Name = Annotated[ShortString, Field(min_length=1)]
-Arguments = dict[str, str | bool | int | float]
+Arguments = dict[str, Annotated[Any, BeforeValidator(_argument)]]
 
 
 class _Strict(BaseModel):
@@ -88,12 +101,12 @@ class QueueEntry(_Strict):
     durable: bool = True
     queue_type: Literal["classic", "quorum"] = "classic"
     prefetch: int = Field(default=100, ge=1, le=65535)
-    timeout: Annotated[float, Field(gt=0, strict=False)] | None = None
+    timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] | None = None
     dle: bool = False
     dle_params: DleParams | None = None
     arg_queue: Arguments = Field(default_factory=dict)
     max_attempts: int = Field(default=5, ge=1)
-    retry_delay: int = Field(default=60_000, ge=1)
+    retry_delay: int = Field(default=60_000, ge=1, le=2**32 - 1)
     parking_queue: Name | None = None
 
     @model_validator(mode="after")
@@ -115,20 +128,32 @@ BUILT_IN = _ENTRIES.validate_python(
 )
 
 
+_DESCRIPTIONS = {
+    "missing": "is required and missing",
+    "extra_forbidden": "unknown key; docs/settings.md lists the queue file's keys",
+}
+
+
 def describe(error: ErrorDetails) -> str:
     """What pydantic expected and found, in one line without its URL.
 
     Args:
         error: one of ``ValidationError.errors()``.
     """
+    kind, found = error["type"], error["input"]
+    if kind == "too_short":
+        return "expected text that is not empty" if isinstance(found, str) else "expected at least one entry"
+    if kind in _DESCRIPTIONS:
+        return _DESCRIPTIONS[kind]
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if error["type"] == "missing":
-        return "is required and missing"
-    if error["type"] == "extra_forbidden":
-        return "unknown key; see the queue file's keys in docs/settings.md"
-    found = error["input"]
+    if kind == "string_pattern_mismatch":
+        text = f"text like {error['ctx']['pattern']}"
     shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
-    return f"expected {text}{shown}" if error["type"] != "value_error" else text
+    return f"expected {text}{shown}" if kind != "value_error" else text
+
+
+def _dotted(key: str) -> str:
+    return f".{key}" if key.replace("-", "").isidentifier() else f".{key!r}"
 
 
 def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
@@ -149,15 +174,21 @@ def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
         problem = getattr(error, "problem", None) or "unreadable"
         msg = f"{source}:{where} expected YAML, {problem}"
         raise SettingsError(msg) from None
+    except (ValueError, RecursionError) as error:
+        # PyYAML lets impossible dates and bottomless nesting through to here.
+        msg = f"{source}: expected YAML: {error}"
+        raise SettingsError(msg) from None
     if not isinstance(data, list):
         msg = f"{source}: expected a list of queue entries, found {type(data).__name__}"
         raise SettingsError(msg)
     try:
         entries = _ENTRIES.validate_python(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        # That there is no valid entry is pydantic's echo of what is wrong with the only one.
+        errors = [each for each in error.errors() if each["loc"] or error.error_count() == 1]
+        first = errors[0]
+        path = "".join(f"[{part}]" if isinstance(part, int) else _dotted(part) for part in first["loc"])
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         msg = f"{source}: {path.lstrip('.') or 'the file'}: {describe(first)}{more}"
         raise SettingsError(msg) from None
     repeated = [name for name, count in Counter(e.queue_name for e in entries).items() if count > 1]

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from provider_gateway.broker_url import BrokerURL, parse_broker_urls
 from provider_gateway.errors import SettingsError
-from provider_gateway.queues import BUILT_IN, QueueEntry, describe, load_queues
+from provider_gateway.queues import BUILT_IN, MAX_SECONDS, QueueEntry, describe, load_queues
 
 Role = Literal["gateway", "provider"]
 ROLES: tuple[Role, ...] = ("gateway", "provider")
@@ -49,8 +49,11 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+#: Their values are never quoted.
+_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL")
+
 Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -83,7 +86,7 @@ class Settings(BaseSettings):
     admin_addr: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from outside
     admin_port: Port = 5080
 
-    model_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+")] | None = None
+    model_url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/[^\s]*)?$")] | None = None
     model_host: str | None = None
     model_host_env: str | None = None
     model_port: Annotated[int, Field(ge=1, le=65535)] = 8080
@@ -129,6 +132,16 @@ class Settings(BaseSettings):
         return f"http://{host or 'webapp'}:{self.model_port}{self.model_path}"
 
 
+def _name_used(name: str) -> str:
+    """The name that the user gave a variable: ``GIN_PORT``, if that is what is set."""
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names = [str(choice) for choice in field.validation_alias.choices]
+            if name in names:
+                return next((each for each in names if os.environ.get(each)), name)
+    return name
+
+
 def load_settings(env_file: Path | None = None) -> Settings:
     """Read the environment and an env file; the environment wins.
 
@@ -144,13 +157,16 @@ def load_settings(env_file: Path | None = None) -> Settings:
     try:
         # A type checker wants the required fields as arguments; pydantic-settings takes them from the environment.
         return Settings(_env_file=env_file or ".env")  # type: ignore[call-arg]
+    except UnicodeDecodeError:
+        msg = f"{env_file or '.env'}: expected UTF-8"
+        raise SettingsError(msg) from None
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:
             raise SettingsError(describe(first)) from None
-        name = str(first["loc"][0]).upper()
-        if name == "RMQ_URL":
-            first = {**first, "input": None}  # it may hold a password
+        name = _name_used(str(first["loc"][0]).upper())
+        if name in _MAY_HOLD_SECRETS:
+            first = {**first, "input": None}
         expected = describe(first)
         if first["type"] == "value_error":
             expected = f"expected {expected}"

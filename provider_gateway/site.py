@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.protocol import connectionDone
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request, Site
 
-from provider_gateway.errors import BadRequest, BodyTooLarge, GatewayError
-from provider_gateway.messages import PROBLEM_JSON
+from provider_gateway.errors import BadRequest, BodyTooLarge, GatewayError, HeadersTooLarge
+from provider_gateway.messages import PROBLEM_JSON, RQUID, rquid_of, text_of
 from provider_gateway.problems import error_of, problem_body, render
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _LINGER = 2.0
 #: Seconds that a connection may be idle, between requests or within one.
 IDLE_TIMEOUT = 60
+#: Bytes of a request's header lines together, and of one of them.
+MAX_HEADER_BYTES = 16_384
 #: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
@@ -37,7 +40,10 @@ class Channel(HTTPChannel):
 
     transport: Any  # TCP or TLS over it; both have what the interface lacks
     site: GatewaySite
-    _refused = False
+    #: Twisted's own limit would answer 400 without a body.
+    totalHeadersSize = 4 * MAX_HEADER_BYTES
+    refused = False
+    _header_bytes = 0
     _linger: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -46,15 +52,57 @@ class Channel(HTTPChannel):
         super().connectionMade()
 
     def refuse(self, error: GatewayError) -> None:
-        """Answer the request whose headers were just read, ignore everything that follows, and close."""
-        body = problem_body(error, None)
-        self._refused = True
+        """Answer the request that is being read, ignore everything that follows, and close."""
+        if self.refused:
+            return
+        self.refused = True
+        request = self.requests[-1]
+        rquid = rquid_sent(request)
+        body = problem_body(error, rquid)
         self.transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
-            % (error.status, error.title.encode("ascii"), PROBLEM_JSON.encode(), len(body), body)
+            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s: %s\r\nConnection: close\r\n\r\n%s"
+            % (
+                error.status,
+                error.title.encode(),
+                PROBLEM_JSON.encode(),
+                len(body),
+                RQUID.encode(),
+                rquid.encode(),
+                body,
+            )
         )
+        request.note_refusal(error.status, rquid)
+        self.site.log(request)
         # Closing at once would reset the connection while the client sends, and it would not read the answer.
         self._linger = self.callLater(_LINGER, self.transport.abortConnection)
+
+    def lineLengthExceeded(self, _line: bytes) -> None:
+        """Refuse a header that is too long (twisted.protocols.basic.LineReceiver)."""
+        self._refuse_headers()
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Take one header, unless there have been too many bytes of them (twisted.web.http.HTTPChannel)."""
+        self._header_bytes += len(line)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse_headers()
+            return False
+        return bool(super().headerReceived(line))
+
+    def _refuse_headers(self) -> None:
+        if self.requests:
+            self.refuse(HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes."))
+        else:
+            self.loseConnection()  # not even a request line
+
+    def allHeadersReceived(self) -> None:
+        """Go on with the body (twisted.web.http.HTTPChannel)."""
+        self._header_bytes = 0
+        super().allHeadersReceived()
+
+    def lineReceived(self, line: bytes) -> None:
+        """Parse a line, unless the request was refused."""
+        if not self.refused:
+            super().lineReceived(line)
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Keep HTTP/1.0 connections that ask for it, too: all our answers have a Content-Length."""
@@ -64,14 +112,9 @@ class Channel(HTTPChannel):
             return True
         return bool(super().checkPersistence(request, version))
 
-    def dataReceived(self, data: bytes) -> None:
-        """Parse, unless the request was refused."""
-        if not self._refused:
-            super().dataReceived(data)
-
     def rawDataReceived(self, data: bytes) -> None:
         """Take a piece of body, unless the request was refused."""
-        if not self._refused:
+        if not self.refused:
             super().rawDataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -99,6 +142,8 @@ class BoundedRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """Refuse a chunked body that grows over the limit."""
+        if self.channel.refused:
+            return
         self._received += len(data)
         if self._received > self.channel.site.max_body_bytes:
             self._refuse_body()
@@ -111,24 +156,37 @@ class BoundedRequest(Request):
         limit = self.channel.site.max_body_bytes
         self.channel.refuse(BodyTooLarge(f"The body is larger than {limit} bytes (MAX_BODY_BYTES)."))
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Serve the request, unless its body was refused."""
+        if not self.channel.refused:
+            super().requestReceived(command, path, version)
+
+    def note_refusal(self, status: int, rquid: str) -> None:
+        """Remember, for the record of finished requests, how the channel answered."""
+        self.method = self.path = b"-"
+        self.code = status
+        self.received_at = self.channel.site.reactor.seconds()
+        self.setHeader(RQUID, rquid)
+
     def process(self) -> None:
         """Route the request, if its target can be routed."""
         self.received_at = self.channel.site.reactor.seconds()
         host = self.requestHeaders.getRawHeaders(b"Host", [b"-"])[0]
-        try:
-            self.path.decode("utf-8")
-            self.method.decode("ascii")
-        except UnicodeDecodeError:
-            self.answer(BadRequest("The request line is not valid UTF-8."))
-            return
         if not _HOST.fullmatch(host):
             self.answer(BadRequest("The Host header is not a host name."))
+            return
+        try:
+            unquote_to_bytes(self.path).decode("utf-8")
+        except UnicodeDecodeError:
+            self.answer(BadRequest("The path is not valid UTF-8."))
             return
         super().process()
 
     def answer(self, error: GatewayError) -> None:
         """Answer with a problem document and be done."""
-        self.write(render(self, error, None))
+        rquid = rquid_sent(self)
+        self.setHeader(RQUID, rquid)
+        self.write(render(self, error, rquid))
         self.finish()
 
     def processingFailed(self, reason: Failure) -> None:
@@ -136,6 +194,12 @@ class BoundedRequest(Request):
         error = error_of(reason)
         if not self.startedWriting:
             self.answer(error)
+
+
+def rquid_sent(request: Request) -> str:
+    """The request id that a client sent, or a fresh one if there is none that is valid."""
+    values = request.requestHeaders.getRawHeaders(RQUID.encode(), [b""])
+    return rquid_of({RQUID: text_of(values[0])})
 
 
 class GatewaySite(Site):

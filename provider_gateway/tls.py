@@ -66,8 +66,11 @@ def _key_pair(cert_name: str, cert: Path, key_name: str, key: Path) -> dict[str,
     context = SSL.Context(SSL.TLS_METHOD)
     try:
         context.use_certificate(chain[0])
+    except SSL.Error:
+        msg = f"{cert_name}: {cert}: expected a certificate that TLS accepts (is its key too short?)"
+        raise SettingsError(msg) from None
+    try:
         context.use_privatekey(private)
-        context.check_privatekey()
     except SSL.Error:
         msg = f"{key_name}: {key}: expected the private key of the certificate in {cert_name} ({cert})"
         raise SettingsError(msg) from None

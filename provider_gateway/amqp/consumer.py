@@ -101,7 +101,12 @@ class Consumer:
         await self._declare(session)
         channel = await session.channel()
         await shield(channel.basic_qos(prefetch_count=self._prefetch))
+        if self._stopping:
+            return
         queue, tag = await shield(channel.basic_consume(self.queue))
+        if self._stopping:
+            await shield(channel.basic_cancel(tag))
+            return
         self._channel, self._tag = channel, tag
         self._pumping.start(self._pump(session, channel, queue))
 
@@ -129,6 +134,9 @@ class Consumer:
             queue=self.queue,
             reason=str(reason) or type(reason).__name__,
         )
+        if channel.is_open:
+            # What is unacknowledged on it went with the queue, or is delivered again.
+            channel.close()
         await self._restore(session)
 
     def _hand_on(self, channel: TwistedChannel, received: Any) -> None:

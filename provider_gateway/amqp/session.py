@@ -89,10 +89,10 @@ class Session(Protocol):
         """
         try:
             await shield(self._ready)
-        except (AMQPError, ConnectionLost):
-            raise ConnectionLost(self._cause or "the connection closed during the AMQP handshake") from None
+            connection = (await self.channel()).connection
+        except (AMQPError, ConnectionLost) as error:
+            raise ConnectionLost(str(self._lost or error)) from None
         self._witness = None
-        connection = (await self.channel()).connection
         connection.callbacks.add(0, spec.Connection.Close, self._closed_by_broker)
         connection.add_on_connection_blocked_callback(self._block)
         connection.add_on_connection_unblocked_callback(self._unblock)
@@ -168,7 +168,7 @@ class Session(Protocol):
             each.callback(error)
 
     def _watch_handshake(self, data: bytes) -> None:
-        """Find the broker's reason for refusing us, which pika drops before the connection is open."""
+        """Find the broker's reason for refusing us, which pika drops; later there is a channel to be told through."""
         assert self._witness is not None
         self._witness += data
         while self._witness:

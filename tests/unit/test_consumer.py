@@ -123,13 +123,13 @@ class DeliveryTests(ConsumerTestCase):
         self.assertFalse(self.delivered[0].ack())
 
     def test_ack_after_the_consumer_was_ended(self) -> None:
-        """What was delivered before the broker ended the consumer may still be acknowledged, on its own channel."""
+        """What was delivered before the broker ended the consumer is lost: its channel is closed, no ack is sent."""
         self.peer.deliver(b"x", 1)
-        before = self.channel
         self.end_by_broker()
-        self.assertTrue(self.delivered[0].ack())
+        self.assertTrue(self.delivered[0].is_lost)
+        self.assertFalse(self.delivered[0].ack())
         self.peer.pump()
-        self.assertEqual(self.peer.channel_of(spec.Basic.Ack), before)
+        self.assertEqual(self.peer.sent(spec.Basic.Ack), [])
 
     def test_loss_of_the_connection(self) -> None:
         """A lost connection ends the registration, and nothing is tried on it again."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.deferreds import InFlight, shield, sleep
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
 
 
 class ShieldTests(SynchronousTestCase):

@@ -70,7 +70,7 @@ class LineTests(SynchronousTestCase):
     def test_failure_has_its_traceback(self) -> None:
         """A failure's traceback is in the line, with its error; an own value of that name gives way."""
         try:
-            raise ZeroDivisionError("by zero")  # noqa: EM101, TRY301, RUF100
+            raise ZeroDivisionError("by zero")
         except ZeroDivisionError:
             failure = Failure()
         line = self.line(log_failure=failure, traceback="x", log_level=LogLevel.critical)
@@ -111,7 +111,7 @@ class ObserverTests(SynchronousTestCase):
             log = Logger("provider_gateway.x", observer=log_observer(self.out, level))
             log.debug("d")
             log.info("i")
-            log.warn("w")
+            log.warn("w")  # noqa: G010 - the name that Twisted's logger has
             log.error("e")
             self.assertEqual(expected, self.messages(), level)
 
@@ -121,10 +121,10 @@ class ObserverTests(SynchronousTestCase):
             self.out = StringIO()
             log = Logger(namespace, observer=log_observer(self.out, "debug"))
             log.info("starting")
-            log.warn("trouble")
+            log.warn("trouble")  # noqa: G010 - likewise
             self.assertEqual(["trouble"], self.messages(), namespace)
 
     def test_pika_is_silent(self) -> None:
-        """pika's logging, which writes message bodies, is off."""
+        """The logging of pika, which writes message bodies, is off."""
         log_observer(self.out, "debug")
         self.assertFalse(logging.getLogger("pika.connection").isEnabledFor(logging.CRITICAL))

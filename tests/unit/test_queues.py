@@ -150,7 +150,7 @@ MISTAKES = (
     ("- {topic: t, queueName: q, bindingKey: b, prefetsch: 1}", ("[0].prefetsch", "unknown key")),
     ("- {topic: t, bindingKey: b}", ("[0].queueName", "is required and missing")),
     ("- {queueName: q, bindingKey: b}", ("[0].topic", "is required and missing")),
-    ("- {topic: t, queueName: '', bindingKey: b}", ("[0].queueName", "at least 1 character")),
+    ("- {topic: t, queueName: '', bindingKey: b}", ("[0].queueName", "expected text that is not empty")),
     ("- {topic: t, queueName: 7, bindingKey: b}", ("[0].queueName", "expected a valid string", "found 7")),
     ("- {topic: t, queueName: q, bindingKey: {a: b}}", ("[0].bindingKey", "expected")),
     ("- {topic: t, queueName: q, bindingKey: [5]}", ("[0].bindingKey[0]", "expected a valid string", "found 5")),
@@ -182,7 +182,15 @@ MISTAKES = (
     ),
     ("topic: t\nqueueName: q\n", ("expected a list of queue entries", "dict")),
     ("", ("expected a list of queue entries", "NoneType")),
-    ("[]", ("at least 1",)),
+    ("[]", ("the file: expected at least one entry",)),
+    ("- topic: 2001-99-99", ("expected YAML", "month")),
+    ("[" * 3000, ("expected YAML",)),
+    ('- {topic: t, queueName: q, bindingKey: b, "a\\nb": 1}', ("[0].'a\\nb'", "unknown key")),
+    ("- {topic: t, queueName: q, bindingKey: b, argQueue: {x: [1]}}", ("[0].argQueue.x: expected text, a number",)),
+    ("- {topic: t, queueName: q, bindingKey: b, argQueue: {x: 99999999999999999999}}", ("[0].argQueue.x", "64 bits")),
+    ("- {topic: t, queueName: q, bindingKey: b, timeout: .inf}", ("[0].timeout", "finite")),
+    ("- {topic: t, queueName: q, bindingKey: b, timeout: true}", ("[0].timeout", "valid number")),
+    ("- {topic: t, queueName: q, bindingKey: b, retryDelay: 99999999999}", ("[0].retryDelay", "4294967295")),
     ("- fib", ("[0]", "expected a valid dictionary", "'fib'")),
     ("- topic: t\n  queueName: [\n", ("line 3, column 1", "expected YAML")),
     ("- topic: a: b", ("line 1, column 11", "expected YAML", "mapping values are not allowed here")),
@@ -199,6 +207,7 @@ class MistakesTests(SynchronousTestCase):
             line = str(self.assertRaises(SettingsError, parse_queues, text, "conf/queues.yaml"))
             self.assertTrue(line.startswith("conf/queues.yaml:"), f"{text!r} gives {line!r}")
             self.assertNotIn("\n", line, f"for {text!r}")
+            self.assertNotIn("more)", line, f"one mistake in {text!r}")
             for part in parts:
                 self.assertIn(part, line, f"{text!r} gives {line!r}")
 

@@ -70,9 +70,7 @@ class RoutesTests(SynchronousTestCase):
 
     def test_first_entry_without_a_match(self) -> None:
         """A key that no binding matches goes to the first entry's exchange: the broker decides and returns it."""
-        routes = self.routes(
-            "- {topic: A, queueName: a, bindingKey: a.*}\n- {topic: B, queueName: b, bindingKey: b.*}"
-        )
+        routes = self.routes("- {topic: A, queueName: a, bindingKey: a.*}\n- {topic: B, queueName: b, bindingKey: b.*}")
         self.assertEqual("A", routes.exchange("nothing.here.matches"))
 
     def test_direct(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pydantic import ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway import settings as settings_module
@@ -13,6 +14,7 @@ from provider_gateway.queues import BUILT_IN
 from provider_gateway.settings import Settings, find_queues, load_settings
 
 RMQ_URL = "amqps://user:hunter2@rabbitmq:5671/"
+SEED_CERTIFICATES = (Path("/certs/gateway_mq"), Path("/certs/provider_mq"))
 QUEUES = '- {topic: "", queueName: %s}\n'
 
 
@@ -20,14 +22,14 @@ class SettingsTestCase(SynchronousTestCase):
     """Runs in an empty folder, with no variable but those of the test."""
 
     def setUp(self) -> None:
-        before = Path.cwd()
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
+        self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
-        self.addCleanup(os.chdir, before)
-        # What the seed mounts at /certs may be there on a machine that runs it.
-        self.gateway_certs, self.provider_certs = Path("/certs-1"), self.folder / "certs-2"
-        self.patch(settings_module, "_SEED_CERTIFICATES", (self.gateway_certs, self.provider_certs))
+        # What the seed mounts there may be there on a machine that runs it.
+        self.assertEqual(SEED_CERTIFICATES, settings_module._SEED_CERTIFICATES)
+        self.gateway_certs, self.provider_certs = folders = self.folder / "certs-1", self.folder / "certs-2"
+        self.patch(settings_module, "_SEED_CERTIFICATES", folders)
 
     def load(self, env_file: Path | None = None, **variables: str) -> Settings:
         self.patch(os, "environ", {"RMQ_URL": RMQ_URL, **variables})
@@ -47,15 +49,7 @@ class DefaultsTests(SettingsTestCase):
         """Every default is the documented one."""
         settings = self.load()
         expected = {
-            "http_addr": "0.0.0.0",
-            "http_port": 5050,
             "http_tls": True,
-            "http_crl": None,
-            "admin_addr": "0.0.0.0",
-            "admin_port": 5080,
-            "model_cacert": None,
-            "model_cert": None,
-            "model_key": None,
             "model_timeout": 300,
             "reply_timeout": 90,
             "max_in_flight": 1000,
@@ -63,11 +57,13 @@ class DefaultsTests(SettingsTestCase):
             "cors_origins": (),
             "drain_timeout": 25,
             "log_level": "info",
-            "access_log": None,
-            "queues_conf": None,
         }
         for name, value in expected.items():
             self.assertEqual(value, getattr(settings, name), name)
+        for name in ("http_crl", "model_cacert", "model_cert", "model_key", "access_log", "queues_conf"):
+            self.assertIsNone(getattr(settings, name), name)
+        self.assertEqual(("0.0.0.0", 5050), (settings.http_addr, settings.http_port))
+        self.assertEqual(("0.0.0.0", 5080), (settings.admin_addr, settings.admin_port))
         self.assertEqual("http://webapp:8080/predict", settings.effective_model_url)
         self.assertEqual(["rabbitmq"], [url.host for url in settings.rmq_url])
 
@@ -91,13 +87,12 @@ class DefaultsTests(SettingsTestCase):
         for name in names:
             (self.provider_certs / name).touch()
         settings = self.load()
-        self.assertEqual(
-            [self.provider_certs / name for name in names], [settings.mq_cacert, settings.mq_cert, settings.mq_key]
-        )
+        found = [settings.mq_cacert, settings.mq_cert, settings.mq_key]
+        self.assertEqual([self.provider_certs / name for name in names], found)
 
     def test_frozen(self) -> None:
         """Settings do not change after the start."""
-        self.assertRaises(Exception, setattr, self.load(), "http_port", 1)
+        self.assertRaises(ValidationError, setattr, self.load(), "http_port", 1)
 
 
 class NamesTests(SettingsTestCase):
@@ -134,8 +129,7 @@ class NamesTests(SettingsTestCase):
     def test_named_env_file(self) -> None:
         """A named env file is read in place of ``.env``, and alone is enough."""
         Path(".env").write_text("HTTP_PORT=1\n", encoding="utf-8")
-        named = Path("other.env")
-        named.write_text(f"RMQ_URL={RMQ_URL}\nADMIN_PORT=2\n", encoding="utf-8")
+        (named := Path("other.env")).write_text(f"RMQ_URL={RMQ_URL}\nADMIN_PORT=2\n", encoding="utf-8")
         self.patch(os, "environ", {})
         settings = load_settings(named)
         self.assertEqual((5050, 2), (settings.http_port, settings.admin_port))
@@ -150,10 +144,8 @@ class NamesTests(SettingsTestCase):
     def test_forms_of_values(self) -> None:
         """Level in any case, a list with commas, fractions of seconds."""
         settings = self.load(LOG_LEVEL="DEBUG", CORS_ORIGINS="https://a, https://b,", MODEL_TIMEOUT="0.5")
-        self.assertEqual(
-            ("debug", ("https://a", "https://b"), 0.5),
-            (settings.log_level, settings.cors_origins, settings.model_timeout),
-        )
+        found = (settings.log_level, settings.cors_origins, settings.model_timeout)
+        self.assertEqual(("debug", ("https://a", "https://b"), 0.5), found)
 
 
 class ModelURLTests(SettingsTestCase):
@@ -217,8 +209,7 @@ class RefusalTests(SettingsTestCase):
         """A certificate without its key, or a key without its certificate, is refused; both are named."""
         for cert, key in (("MQ_CERT", "MQ_KEY"), ("MODEL_CERT", "MODEL_KEY")):
             for alone in (cert, key):
-                line = self.refusal(**{alone: "x.pem"})
-                self.assertEqual(f"{cert} and {key}: expected both or neither", line, alone)
+                self.assertEqual(f"{cert} and {key}: expected both or neither", self.refusal(**{alone: "x.pem"}), alone)
 
     def test_several(self) -> None:
         """With several mistakes, the first is told, and how many there are besides."""
@@ -256,3 +247,27 @@ class FindQueuesTests(SettingsTestCase):
         for option, settings in ((Path("x.yaml"), self.load()), (None, self.load(QUEUES_CONF="x.yaml"))):
             line = str(self.assertRaises(SettingsError, find_queues, option, settings))
             self.assertTrue(line.startswith("x.yaml: "), line)
+
+
+class QuotedNamesTests(SettingsTestCase):
+    """Errors speak of what the user wrote, and quote nothing that may be secret."""
+
+    def test_alias(self) -> None:
+        """A wrong GIN_PORT is called GIN_PORT."""
+        self.assertTrue(self.refusal(GIN_PORT="abc").startswith("GIN_PORT: expected a valid integer"))
+
+    def test_model_url(self) -> None:
+        """A login in MODEL_URL is refused: it would be shown; the value is not quoted."""
+        for url in ("https://u:hunter2@m/", "ftp://hunter2", "http://m /hunter2"):
+            self.assertTrue(self.refusal(MODEL_URL=url).startswith("MODEL_URL: expected text like"), url)
+
+    def test_seconds(self) -> None:
+        """Times are finite, and a week at most."""
+        for seconds in ("inf", "nan", "0", "-1", "604801"):
+            self.assertTrue(self.refusal(MODEL_TIMEOUT=seconds).startswith("MODEL_TIMEOUT: expected"), seconds)
+
+    def test_env_file_of_another_encoding(self) -> None:
+        """An env file that is not UTF-8 is refused by its name."""
+        path = self.folder / "broken.env"
+        path.write_bytes(b"X=\xff\xfe\n")
+        self.assertEqual(f"{path}: expected UTF-8", self.refusal(path))

@@ -1,0 +1,137 @@
+"""The package's structure: imports point downwards, modules are small and explained, one knows the reactor."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+PACKAGE = "provider_gateway"
+ROOT = Path(__file__).parents[2]
+
+#: From the top down: a module may import only those that stand after it.
+LAYERS = (
+    "tap",
+    "check",
+    "service",
+    "roles",
+    "admin",
+    "access",
+    "api",
+    "sample_model",
+    "site",
+    "rpc",
+    "provider",
+    "model",
+    "amqp.consumer",
+    "amqp.connection",
+    "amqp.endpoint",
+    "amqp.publisher",
+    "amqp.topology",
+    "amqp.session",
+    "tls",
+    "log",
+    "problems",
+    "routing",
+    "metrics",
+    "messages",
+    "settings",
+    "broker_url",
+    "queues",
+    "deferreds",
+    "errors",
+    # The packages themselves, which import nothing of ours.
+    "amqp",
+    "",
+)
+REACTOR = "twisted.internet.reactor"
+
+
+def module_name(path: Path) -> str:
+    """The name of a module within the package; the package itself is the empty string."""
+    parts = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {module_name(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+
+
+def imports(node: ast.AST) -> list[tuple[str, int]]:
+    """Everything that is imported below a node, as a full name with its line; ``from a import b`` is ``a.b``."""
+    found: list[tuple[str, int]] = []
+    for each in ast.walk(node):
+        if isinstance(each, ast.Import):
+            found += [(alias.name, each.lineno) for alias in each.names]
+        elif isinstance(each, ast.ImportFrom):
+            prefix = "." * each.level + (each.module or "")
+            found += [(f"{prefix}.{alias.name}", each.lineno) for alias in each.names]
+    return found
+
+
+def own_module(imported: str) -> str | None:
+    """The module of ours that an import reaches; None for others."""
+    top, _, rest = imported.partition(".")
+    if top != PACKAGE:
+        return None
+    while rest and rest not in MODULES:
+        rest = rest.rpartition(".")[0]
+    return rest
+
+
+class LayersTests(SynchronousTestCase):
+    """Which module may know which."""
+
+    def trees(self) -> list[tuple[str, ast.Module]]:
+        return [(name, ast.parse(path.read_text(encoding="utf-8"))) for name, path in MODULES.items()]
+
+    def test_every_module_has_its_place(self) -> None:
+        """The list of layers has every module, once, and none that is gone."""
+        self.assertEqual(sorted(MODULES), sorted(LAYERS))
+
+    def test_imports_point_downwards(self) -> None:
+        """No module imports one that stands above it, not even for the type checker."""
+        wrong = [
+            f"{name or PACKAGE}, line {line}: imports {target or PACKAGE}"
+            for name, tree in self.trees()
+            for imported, line in imports(tree)
+            if (target := own_module(imported)) is not None and LAYERS.index(target) <= LAYERS.index(name)
+        ]
+        self.assertEqual([], wrong)
+
+    def test_imports_are_absolute(self) -> None:
+        """Imports name the package, so that the direction can be read."""
+        wrong = [
+            f"{name}, line {line}: {what}"
+            for name, tree in self.trees()
+            for what, line in imports(tree)
+            if what.startswith(".")
+        ]
+        self.assertEqual([], wrong)
+
+    def test_reactor(self) -> None:
+        """The global reactor is imported by tap at its top, by the sample model's main, and nowhere else."""
+        anywhere = [name for name, tree in self.trees() for what, _ in imports(tree) if what == REACTOR]
+        self.assertEqual(["sample_model", "tap"], sorted(anywhere))
+        sample_model = ast.parse(MODULES["sample_model"].read_text(encoding="utf-8"))
+        (main,) = [each for each in sample_model.body if isinstance(each, ast.FunctionDef) and each.name == "main"]
+        self.assertIn(REACTOR, [what for what, _ in imports(main)])
+
+
+class ModulesTests(SynchronousTestCase):
+    """What each module looks like."""
+
+    def test_docstring(self) -> None:
+        """Every module opens with a docstring that says what it is for."""
+        for name, path in MODULES.items():
+            self.assertTrue(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name or PACKAGE)
+
+    def test_size(self) -> None:
+        """A module has fewer than 300 lines: one that outgrows them has more than one job."""
+        for name, path in MODULES.items():
+            self.assertLess(len(path.read_text(encoding="utf-8").splitlines()), 300, name or PACKAGE)
+
+    def test_plugin_folder_is_no_package(self) -> None:
+        """There is no __init__.py under twisted/: it would hide Twisted itself."""
+        self.assertEqual([], list((ROOT / "twisted").rglob("__init__.py")))
+        self.assertTrue((ROOT / "twisted" / "plugins" / "provider_gateway_plugin.py").is_file())

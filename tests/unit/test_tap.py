@@ -1,0 +1,210 @@
+"""What twistd runs: the command line, refusals in one line, and ``--check``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+from twisted.application.service import IService
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway import __version__, tap
+from provider_gateway.errors import SettingsError
+from provider_gateway.queues import parse_queues
+from provider_gateway.tap import Options, makeService
+from tests.unit.test_make_certs import make_certs
+
+
+def options(*arguments: str) -> Options:
+    """The options of a command line."""
+    parsed = Options()
+    parsed.parseOptions(list(arguments))
+    return parsed
+
+
+class OptionsTests(SynchronousTestCase):
+    """The command line."""
+
+    def test_defaults(self) -> None:
+        """Without arguments, both roles run and nothing is only checked."""
+        parsed = options()
+        self.assertEqual(["gateway", "provider"], parsed.roles())
+        for name in ("queues", "env-file"):
+            self.assertIsNone(parsed[name], name)
+        self.assertFalse(parsed["check"] or parsed["connect"])
+
+    def test_roles(self) -> None:
+        """Roles may be given alone or together, in any order, with spaces."""
+        for text, expected in (
+            ("gateway", ["gateway"]),
+            ("provider", ["provider"]),
+            ("gateway,provider", ["gateway", "provider"]),
+            ("provider, gateway", ["gateway", "provider"]),
+            ("provider,provider,", ["provider"]),
+        ):
+            self.assertEqual(expected, options("--role", text).roles(), text)
+
+    def test_wrong_roles(self) -> None:
+        """An unknown role, or none at all, is refused with those that there are."""
+        for text in ("worker", "gateway,worker", "", ",", "Gateway"):
+            line = str(self.assertRaises(SettingsError, options("--role", text).roles))
+            self.assertIn("--role: expected gateway or provider", line)
+            self.assertIn(f"found {text!r}", line)
+
+    def test_unknown_option(self) -> None:
+        """An option that does not exist, or an argument, is a usage error, which twistd reports."""
+        for arguments in (["--certs", "x"], ["something"], ["--queues"]):
+            self.assertRaises(UsageError, options, *arguments)
+
+    def test_version(self) -> None:
+        """``--version`` prints ours and exits with 0."""
+        out = StringIO()
+        self.patch(sys, "stdout", out)
+        self.assertEqual(0, self.assertRaises(SystemExit, options, "--version").code)
+        self.assertEqual(f"provider-gateway {__version__}\n", out.getvalue())
+
+
+class MakeServiceTestCase(SynchronousTestCase):
+    """Runs in an empty folder with certificates, with the variables of the test and a reactor in memory."""
+
+    def setUp(self) -> None:
+        before = Path.cwd()
+        folder = Path(self.mktemp()).absolute()
+        make_certs.make_certificates(folder / "certs")
+        os.chdir(folder)
+        self.addCleanup(os.chdir, before)
+        self.reactor = MemoryReactorClock()
+        self.patch(tap, "reactor", self.reactor)
+        self.environ()
+        self.out = StringIO()
+        self.patch(sys, "stdout", self.out)
+
+    def environ(self, **changes: str) -> None:
+        """Set the variables: fitting ones, with these changes."""
+        fitting = {
+            "HTTP_CERT": "certs/server_cert.pem",
+            "HTTP_KEY": "certs/server_key.pem",
+            "HTTP_CACERT": "certs/cacert.pem",
+            "MQ_CACERT": "certs/cacert.pem",
+            "RMQ_URL": "amqps://user:hunter2@rabbitmq:5671/ml",
+        }
+        self.patch(os, "environ", {**fitting, **changes})
+
+    def refusal(self, *arguments: str) -> str:
+        """The one line that a start ends with; nothing was left on the reactor."""
+        code = self.assertRaises(SystemExit, makeService, options(*arguments)).code
+        self.assertIsInstance(code, str)  # Python prints it on standard error and exits with 1
+        line = str(code)
+        self.assertTrue(line.startswith("provider-gateway: "), line)
+        self.assertNotIn("\n", line)
+        self.assertNotIn("hunter2", line)
+        self.assertEqual([], self.reactor.tcpServers)
+        return line
+
+
+class MakeServiceTests(MakeServiceTestCase):
+    """The service."""
+
+    def test_service(self) -> None:
+        """Fitting settings make a service; it listens and connects only when it is started."""
+        for arguments in ([], ["--role", "gateway"], ["--role", "provider"]):
+            service: Any = makeService(options(*arguments))
+            self.assertTrue(IService.providedBy(service))
+            self.assertEqual("provider-gateway", service.name)
+            self.assertEqual(([], []), (self.reactor.tcpServers, self.reactor.tcpClients))
+
+    def test_wrong_setting(self) -> None:
+        """A wrong variable ends the start with one line that names it."""
+        for changes, part in (
+            ({"HTTP_PORT": "x"}, "HTTP_PORT: expected a valid integer"),
+            ({"RMQ_URL": "http://user:hunter2@rabbit"}, "RMQ_URL: expected amqp"),
+            ({"RMQ_URL": ""}, "RMQ_URL: is required"),
+            ({"MQ_CERT": "certs/client_cert_mq.pem"}, "MQ_CERT and MQ_KEY: expected both or neither"),
+            ({"ACCESS_LOG": "no/such/folder.log"}, "ACCESS_LOG: no/such/folder.log"),
+        ):
+            self.environ(**changes)
+            self.assertIn(part, self.refusal())
+
+    def test_wrong_command_line(self) -> None:
+        """So does a wrong role, env file or queue file."""
+        Path("wrong.yaml").write_text("- {topic: t, queueName: q, bindingKey: b, prefetch: 0}", encoding="utf-8")
+        for arguments, part in (
+            (["--role", "worker"], "--role: expected gateway or provider"),
+            (["--env-file", "missing.env"], "--env-file missing.env: no such file"),
+            (["--queues", "missing.yaml"], "missing.yaml: cannot be read as a queue file"),
+            (["--queues", "wrong.yaml"], "wrong.yaml: [0].prefetch: expected greater than or equal to 1, found 0"),
+        ):
+            self.assertIn(part, self.refusal(*arguments))
+
+    def test_wrong_certificates(self) -> None:
+        """So does a missing certificate, or a key that does not belong to its certificate."""
+        for changes, part in (
+            ({"HTTP_CERT": "missing.pem"}, "HTTP_CERT: missing.pem: expected a readable PEM file"),
+            ({"HTTP_KEY": "certs/client_key.pem"}, "HTTP_KEY: certs/client_key.pem: expected the private key"),
+            ({"MQ_CACERT": "missing.pem"}, "MQ_CACERT: missing.pem: expected a readable PEM file"),
+            ({"MODEL_CACERT": "missing.pem"}, "MODEL_CACERT: missing.pem: expected a readable PEM file"),
+        ):
+            self.environ(**changes)
+            self.assertIn(part, self.refusal())
+
+    def test_certificates_that_are_not_needed(self) -> None:
+        """A side that is not used needs no certificate: a provider no listener's, a plain broker no CA."""
+        self.environ(RMQ_URL="amqp://rabbit", HTTP_CERT="missing", MQ_CACERT="missing")
+        makeService(options("--role", "provider"))
+        self.environ(RMQ_URL="amqp://rabbit", HTTP_CERT="missing", MQ_CACERT="missing", HTTP_TLS="false")
+        makeService(options("--role", "gateway"))
+
+
+class CheckTests(MakeServiceTestCase):
+    """``--check``."""
+
+    def check(self, *arguments: str) -> dict[str, Any]:
+        """What is printed, decoded."""
+        error = self.assertRaises(SystemExit, makeService, options("--check", *arguments))
+        self.assertEqual(0, error.code)
+        self.assertNotIn("hunter2", self.out.getvalue())
+        document: dict[str, Any] = yaml.safe_load(self.out.getvalue())
+        return document
+
+    def test_settings(self) -> None:
+        """The effective settings are printed under the variables' names, the broker's password masked."""
+        self.environ(HTTP_PORT="8443", MODEL_HOST="m", CORS_ORIGINS="https://a,https://b")
+        document = self.check("--role", "gateway")
+        self.assertEqual(["gateway"], document["roles"])
+        expected = {
+            "RMQ_URL": "amqps://user:***@rabbitmq:5671/ml",
+            "HTTP_PORT": 8443,
+            "HTTP_TLS": True,
+            "HTTP_CERT": "certs/server_cert.pem",
+            "MODEL_URL": "http://m:8080/predict",
+            "MODEL_TIMEOUT": 300.0,
+            "CORS_ORIGINS": "https://a,https://b",
+        }
+        found = document["settings"]
+        self.assertEqual(expected, {name: found.get(name) for name in expected})
+
+    def test_queues(self) -> None:
+        """The queue entries are printed with their source, in a form that is a queue file again."""
+        self.assertEqual("built-in", self.check()["queues"]["source"])
+        text = (
+            "- {topic: X, queueName: q, bindingKey: [a, b.*], replyTo: r, timeout: 2.5, dle: true, "
+            "dleParams: {dleExchange: e, dleQueue: w, dleArgs: {x-message-ttl: 5}}, argQueue: {x-max-length: 3}}"
+        )
+        Path("q.yaml").write_text(text, encoding="utf-8")
+        self.out.truncate(0)
+        self.out.seek(0)
+        queues = self.check("--queues", "q.yaml")["queues"]
+        self.assertEqual("q.yaml", queues["source"])
+        self.assertEqual(parse_queues(text, "f"), parse_queues(yaml.safe_dump(queues["entries"]), "f"))
+
+    def test_wrong_settings(self) -> None:
+        """Wrong settings are refused as at a start, and nothing is printed."""
+        self.environ(HTTP_KEY="certs/client_key.pem")
+        self.assertIn("HTTP_KEY: ", self.refusal("--check"))
+        self.assertEqual("", self.out.getvalue())

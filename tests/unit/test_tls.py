@@ -1,0 +1,246 @@
+"""The three TLS sides: what is refused at start, and who is let in, with real handshakes in memory."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.test.iosim import connectedServerAndClient
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface.verify import verifyObject
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.settings import Settings
+from provider_gateway.tls import ModelTLSPolicy, broker_options, server_options
+from tests.unit.test_make_certs import make_certs
+
+
+def exchanged(server_tls: Any, client_tls: Any) -> tuple[bytes, bytes]:
+    """What server and client receive of each other's greeting, over TLS in memory."""
+    received: dict[str, bytes] = {"server": b"", "client": b""}
+
+    class Greeter(Protocol):
+        """Greets, and keeps what it receives."""
+
+        name = "server"
+
+        def connectionMade(self) -> None:
+            assert self.transport is not None
+            self.transport.write(b"from " + self.name.encode())
+
+        def dataReceived(self, data: bytes) -> None:
+            received[self.name] += data
+
+    class ClientGreeter(Greeter):
+        name = "client"
+
+    clock = Clock()  # Twisted's TLS collects small writes until its clock's next turn
+    server = TLSMemoryBIOFactory(server_tls, False, Factory.forProtocol(Greeter), clock)
+    client = TLSMemoryBIOFactory(client_tls, True, Factory.forProtocol(ClientGreeter), clock)
+    *_, pump = connectedServerAndClient(
+        lambda: server.buildProtocol(None), lambda: client.buildProtocol(None), clock=clock
+    )
+    for _ in range(20):
+        clock.advance(0)
+        pump.flush()
+    return received["server"], received["client"]
+
+
+BOTH = (b"from client", b"from server")
+
+
+class TLSTestCase(SynchronousTestCase):
+    """Has the certificates of a CA, and those of another one that nobody trusts."""
+
+    def setUp(self) -> None:
+        self.patch(os, "environ", {})
+        self.certs, self.others = Path(self.mktemp()), Path(self.mktemp())
+        for folder in (self.certs, self.others):
+            make_certs.make_certificates(folder)
+        self.garbage = Path(self.mktemp())
+        self.garbage.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n", encoding="utf-8")
+        self.told: list[tuple[str, float]] = []
+
+    def settings(self, **values: Any) -> Settings:
+        fitting = {
+            "rmq_url": "amqps://rabbitmq/",
+            "http_cert": self.certs / "server_cert.pem",
+            "http_key": self.certs / "server_key.pem",
+            "http_cacert": self.certs / "cacert.pem",
+            "mq_cacert": self.certs / "cacert.pem",
+        }
+        return Settings(_env_file=None, **{**fitting, **values})
+
+    def on_expiry(self, side: str, when: float) -> None:
+        self.told.append((side, when))
+
+    def server(self, **values: Any) -> Any:
+        return server_options(self.settings(**values), self.on_expiry)
+
+    def client(self, host: str = "localhost", folder: Path | None = None, stem: str = "client", **values: Any) -> Any:
+        """TLS of a client with the pair of a folder, or without any."""
+        if folder is not None:
+            values = {"mq_cert": folder / f"{stem}_cert.pem", "mq_key": folder / f"{stem}_key.pem", **values}
+        return broker_options(self.settings(**values), lambda *_: None)(host)
+
+    def expiry(self, name: str) -> float:
+        """The expiry of a certificate; it is in the future."""
+        certificate = x509.load_pem_x509_certificate((self.certs / name).read_bytes())
+        self.assertGreater(certificate.not_valid_after_utc, datetime.now(UTC))
+        return certificate.not_valid_after_utc.timestamp()
+
+    def refusal(self, build: Any, **values: Any) -> str:
+        line = str(self.assertRaises(SettingsError, build, self.settings(**values), self.on_expiry))
+        self.assertNotIn("\n", line)
+        return line
+
+    def assert_wrong_files_are_refused(self, build: Any, pairs: dict[str, str], **fitting: Any) -> None:
+        """Each file of a side, missing, a folder and garbage, is refused by its variable's name.
+
+        Args:
+            build: makes the side.
+            pairs: names of settings and what the error says was expected of garbage.
+            fitting: the other settings.
+        """
+        missing = self.certs / "missing.pem"
+        for name, expected in pairs.items():
+            for path, part in ((missing, "No such file"), (self.certs, "directory"), (self.garbage, expected)):
+                line = self.refusal(build, **{**fitting, name: path})
+                self.assertTrue(line.startswith(f"{name.upper()}: {path}: expected"), line)
+                self.assertIn(part, line)
+
+
+class ServerTests(TLSTestCase):
+    """The HTTPS listener."""
+
+    def test_wrong_files(self) -> None:
+        """A missing or wrong file stops the start with the variable's name."""
+        self.assert_wrong_files_are_refused(
+            server_options,
+            {
+                "http_cert": "one or more PEM certificates",
+                "http_key": "a PEM private key",
+                "http_cacert": "one or more PEM certificates",
+                "http_crl": "a PEM certificate revocation list",
+            },
+        )
+
+    def test_key_of_another_certificate(self) -> None:
+        """A key that does not belong to the certificate is refused; both variables are named."""
+        line = self.refusal(server_options, http_key=self.certs / "client_key.pem")
+        self.assertTrue(line.startswith("HTTP_KEY: "), line)
+        self.assertIn("expected the private key of the certificate in HTTP_CERT", line)
+
+    def test_certificate_and_key_exchanged(self) -> None:
+        """A key where a certificate belongs is no certificate."""
+        line = self.refusal(server_options, http_cert=self.certs / "server_key.pem")
+        self.assertTrue(line.startswith("HTTP_CERT: "), line)
+
+    def test_client_certificate_is_demanded(self) -> None:
+        """Only a client with a client certificate of our CA gets through."""
+        server = self.server()
+        self.assertEqual(BOTH, exchanged(server, self.client(folder=self.certs)))
+        for client, why in (
+            (self.client(), "none"),
+            (self.client(folder=self.others), "another CA's"),
+            (self.client(folder=self.certs, stem="server"), "a server's"),
+        ):
+            self.assertEqual(b"", exchanged(server, client)[0], f"certificate: {why}")
+
+    def test_revoked_client(self) -> None:
+        """With HTTP_CRL, a client whose certificate is on the list is refused, and others are not."""
+        authority = make_certs.Authority(self.certs)
+        authority.issue("server_cert.pem", "server_key.pem", "server", server=True, names=("localhost",))
+        for stem in ("good", "revoked"):
+            authority.issue(f"{stem}_cert.pem", f"{stem}_key.pem", stem, server=False)
+        ca, revoked = (
+            x509.load_pem_x509_certificate((self.certs / f).read_bytes()) for f in ("cacert.pem", "revoked_cert.pem")
+        )
+        now, later = authority.not_before, authority.not_after
+        entry = x509.RevokedCertificateBuilder(revoked.serial_number, now).build()
+        crl = x509.CertificateRevocationListBuilder(ca.subject, now, later, [], [entry])
+        path = self.certs / "crl.pem"
+        path.write_bytes(crl.sign(authority._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        server = self.server(http_crl=path)
+        self.assertEqual(BOTH, exchanged(server, self.client(folder=self.certs, stem="good")))
+        self.assertEqual(b"", exchanged(server, self.client(folder=self.certs, stem="revoked"))[0])
+
+    def test_expiry_is_told(self) -> None:
+        """The time at which our certificate expires is told, with its side."""
+        self.server()
+        self.assertEqual([("server", self.expiry("server_cert.pem"))], self.told)
+
+
+class BrokerTests(TLSTestCase):
+    """The client of the broker."""
+
+    def test_wrong_files(self) -> None:
+        """A missing or wrong file stops the start with the variable's name."""
+        pair = {"mq_cert": self.certs / "client_cert_mq.pem", "mq_key": self.certs / "client_key_mq.pem"}
+        kinds = {"mq_cacert": "PEM certificates", "mq_cert": "PEM certificates", "mq_key": "a PEM private key"}
+        self.assert_wrong_files_are_refused(broker_options, kinds, **pair)
+        line = self.refusal(broker_options, **{**pair, "mq_key": self.certs / "client_key.pem"})
+        self.assertIn("MQ_KEY: ", line)
+        self.assertIn("MQ_CERT", line)
+
+    def test_host_name_is_checked(self) -> None:
+        """The broker's certificate must be for the host that was asked for, and of our CA."""
+        server = self.server()
+        for host in ("localhost", "127.0.0.1", "provider-gateway"):
+            self.assertEqual(BOTH, exchanged(server, self.client(host, self.certs)), host)
+        wrong_ca = self.client("localhost", self.certs, mq_cacert=self.others / "cacert.pem")
+        for client in (self.client("rabbitmq", self.certs), self.client("127.0.0.2", self.certs), wrong_ca):
+            self.assertEqual((b"", b""), exchanged(server, client))
+
+    def test_expiry_is_told(self) -> None:
+        """With a client certificate its expiry is told; without one there is nothing to tell."""
+        broker_options(self.settings(), self.on_expiry)
+        self.assertEqual([], self.told)
+        pair = {"mq_cert": self.certs / "client_cert_mq.pem", "mq_key": self.certs / "client_key_mq.pem"}
+        broker_options(self.settings(**pair), self.on_expiry)
+        self.assertEqual([("broker", self.expiry("client_cert_mq.pem"))], self.told)
+
+
+class ModelTests(TLSTestCase):
+    """The client of the model."""
+
+    def policy(self, **values: Any) -> ModelTLSPolicy:
+        return ModelTLSPolicy(self.settings(**values), self.on_expiry)
+
+    def pair(self) -> dict[str, Path]:
+        return {"model_cert": self.certs / "client_cert.pem", "model_key": self.certs / "client_key.pem"}
+
+    def test_wrong_files(self) -> None:
+        """A missing or wrong file stops the start with the variable's name."""
+        kinds = {"model_cacert": "PEM certificates", "model_cert": "PEM certificates", "model_key": "PEM private key"}
+        self.assert_wrong_files_are_refused(ModelTLSPolicy, kinds, **self.pair())
+
+    def test_policy_for_the_agent(self) -> None:
+        """It is what Twisted's agent asks for, and makes TLS for a host without any setting."""
+        policy = self.policy()
+        verifyObject(IPolicyForHTTPS, policy)
+        verifyObject(IOpenSSLClientConnectionCreator, policy.creatorForNetloc(b"model.example", 443))
+
+    def test_own_ca_and_certificate(self) -> None:
+        """MODEL_CACERT is what is trusted, the certificate is presented, and the host name is checked."""
+        policy = self.policy(model_cacert=self.certs / "cacert.pem", **self.pair())
+        server = self.server()
+        self.assertEqual(BOTH, exchanged(server, policy.creatorForNetloc(b"localhost", 8443)))
+        self.assertEqual((b"", b""), exchanged(server, policy.creatorForNetloc(b"model.example", 8443)))
+        without_ca = self.policy(**self.pair()).creatorForNetloc(b"localhost", 8443)
+        self.assertEqual((b"", b""), exchanged(server, without_ca), "the system's CAs do not know ours")
+
+    def test_expiry_is_told(self) -> None:
+        """With a client certificate its expiry is told."""
+        self.policy(**self.pair())
+        self.assertEqual([("model", self.expiry("client_cert.pem"))], self.told)
