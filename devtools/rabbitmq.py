@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -150,6 +151,8 @@ log.file = false
         """
         if not self._environment:
             self.configure()
+        # Whatever ends this program in order ends the node, too, even if nobody calls stop().
+        atexit.register(self.stop)
         self._process = subprocess.Popen(
             [find_server()],
             env=self._environment,

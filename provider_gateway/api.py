@@ -225,8 +225,8 @@ class API:
         for name, value in headers_to_http(reply.headers).items():
             request.setHeader(name, value.encode())
         self._log.debug("answered", rquid=rquid, correlation_id=message.correlation_id, routing_key=routing_key)
-        if reply.status in (204, 304):
-            return b""  # RFC 9110, 8.6: they have no content, and no Content-Length
+        if reply.status in (204, 205, 304):
+            return b""  # RFC 9110, 8.6 and 15.3.6: they have no content, and no Content-Length
         return with_length(request, safe_content_type(reply.content_type), reply.body)
 
     async def _publish(self, request: IRequest, rquid: str) -> bytes:

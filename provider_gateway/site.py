@@ -5,6 +5,7 @@ HTTP/1.1 only. Used by the HTTPS listener and by the admin listener.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,10 @@ IDLE_TIMEOUT = 60
 MAX_HEADER_BYTES = 16_384
 #: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+
+
+class _RefusedError(Exception):
+    """Leaves the decoder of a chunked body that has been refused."""
 
 
 class Channel(HTTPChannel):
@@ -115,7 +120,8 @@ class Channel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         """Take a piece of body, unless the request was refused."""
         if not self.refused:
-            super().rawDataReceived(data)
+            with contextlib.suppress(_RefusedError):
+                super().rawDataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the connection."""
@@ -142,24 +148,18 @@ class BoundedRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """Refuse a chunked body that grows over the limit."""
-        if self.channel.refused:
-            return
         self._received += len(data)
         if self._received > self.channel.site.max_body_bytes:
             self._refuse_body()
-        else:
-            super().handleContentChunk(data)
+            # The decoder would go on with what it has, to the end of the body or to an answer of its own.
+            raise _RefusedError
+        super().handleContentChunk(data)
 
     def _refuse_body(self) -> None:
         # A client that asks first ("Expect: 100-continue") must get the refusal, not the go-ahead.
         self.requestHeaders.removeHeader(b"Expect")
         limit = self.channel.site.max_body_bytes
         self.channel.refuse(BodyTooLarge(f"The body is larger than {limit} bytes (MAX_BODY_BYTES)."))
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Serve the request, unless its body was refused."""
-        if not self.channel.refused:
-            super().requestReceived(command, path, version)
 
     def note_refusal(self, status: int, rquid: str) -> None:
         """Remember, for the record of finished requests, how the channel answered."""

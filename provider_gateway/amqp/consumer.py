@@ -102,6 +102,7 @@ class Consumer:
         channel = await session.channel()
         await shield(channel.basic_qos(prefetch_count=self._prefetch))
         if self._stopping:
+            channel.close()
             return
         queue, tag = await shield(channel.basic_consume(self.queue))
         if self._stopping:
@@ -152,5 +153,6 @@ class Consumer:
                 self._log.warn("{queue} cannot be consumed: {reason}", queue=self.queue, reason=str(error))
                 await sleep(self._clock, _RESTORE_DELAY)
             else:
-                self._log.info("{queue} is consumed again", queue=self.queue)
+                if self.is_registered:
+                    self._log.info("{queue} is consumed again", queue=self.queue)
                 return

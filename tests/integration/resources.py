@@ -43,7 +43,6 @@ def certificates() -> Path:
 def shared_broker() -> RabbitMQ:
     """The node that most tests use; it runs when this returns. Tests use names of their own on it."""
     node = RabbitMQ(folder() / "shared-node", certificates())
-    atexit.register(node.stop)
     node.start()
     return node
 

@@ -64,6 +64,22 @@ class OversizedChunksTests(HostileTestCase):
         self.assertEqual(self.bodies, [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_malformed_chunk_behind(self) -> None:
+        """A malformed chunk behind the limit, in the same segment, gets no second answer and no early close."""
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.client.send(head + 5 * b"a\r\n0123456789\r\n" + b"zz\r\n")
+        self.assert_problem(413)
+        self.assertFalse(self.client.disconnecting)
+
+    def test_later_segment(self) -> None:
+        """What comes in a later segment is thrown away unread: it may be no chunk at all."""
+        self.client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + 3 * b"a\r\n0123456789\r\n"
+        )
+        self.client.send(b"nonsense\r\n")
+        self.assert_problem(413)
+        self.assertFalse(self.client.disconnecting)
+
     def test_aborted_later(self) -> None:
         """One timer ends the connection two seconds later, and not before."""
         self.post_chunks()
