@@ -177,3 +177,31 @@ class DeploymentTests(IntegrationTestCase):
         _, metrics = await self.admin(gateway, "/metrics")
         for queue in (self.queue, other):
             self.assertIn(f'consumed_total{{queue="{queue}"}} 1.0', metrics)
+
+    async def test_seed_entry(self) -> None:
+        """The seed's full entry, with dleParams and argQueue, is declared as written and served."""
+        waiting = f"{self.queue}.dead"
+        entry = self.entry(
+            dle=True,
+            dleParams={
+                "dleExchange": waiting,
+                "dleExchangeType": "fanout",
+                "dleQueue": waiting,
+                "dleArgs": {"x-message-ttl": 60000, "x-dead-letter-exchange": self.exchange},
+            },
+            argQueue={"x-dead-letter-exchange": waiting},
+        )
+        self.addCleanup(self.on_channel, lambda channel: channel.exchange_delete(waiting))
+        self.addCleanup(self.on_channel, lambda channel: channel.queue_delete(waiting))
+        gateway = await self.start(entries=[entry]).ready()
+        response, _ = await self.post(gateway, {"n": 1})
+        self.assertEqual(response.code, 200)
+
+        def publish_to_dead_letters(channel: Any) -> int:
+            channel.basic_publish(waiting, "", b"x", mandatory=True)
+            # Declaring it with the same arguments is no error: they are as written.
+            arguments = {"x-message-ttl": 60000, "x-dead-letter-exchange": self.exchange}
+            count: int = channel.queue_declare(waiting, durable=True, arguments=arguments).method.message_count
+            return count
+
+        self.assertEqual(await self.on_channel(publish_to_dead_letters), 1)
