@@ -34,6 +34,7 @@ class AccessRecord:
 
     def __call__(self, request: BoundedRequest) -> None:
         """Record one request."""
+        assert request.received_at is not None
         path, method = text_of(request.path), text_of(request.method)
         route = path if path in _ROUTES else "other"
         seconds = self._clock.seconds() - request.received_at

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, NoReturn
 
 from klein import Klein
-from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
-from twisted.logger import Logger
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.logger import Logger, LogLevel
 
 from provider_gateway.errors import (
     BadRequest,
@@ -53,11 +53,11 @@ def _not_a_number(name: str) -> NoReturn:
     raise ValueError(msg)
 
 
-def _any_digits(digits: str) -> str:
-    return digits
+def _any_digits(_digits: str) -> None:
+    """Any number is well-formed; nothing is kept of it."""
 
 
-#: Checks syntax only: numbers stay text, so that none is too long, and NaN and Infinity are refused (RFC 8259, 6).
+#: Checks syntax only: numbers are not converted, so none is too long; NaN and Infinity are refused (RFC 8259, 6).
 _json_syntax = json.JSONDecoder(parse_int=_any_digits, parse_float=_any_digits, parse_constant=_not_a_number)
 
 
@@ -138,20 +138,10 @@ class API:
         self._metrics = metrics
         self._in_flight = 0
         self._draining = False
-        self._waiting_for_idle: list[Deferred[None]] = []
 
     def drain(self) -> None:
         """Refuse new requests from now on."""
         self._draining = True
-
-    def idle(self) -> Deferred[None]:
-        """A Deferred that fires when no request is being served (at once, if none is)."""
-        idle: Deferred[None] = Deferred()
-        if self._in_flight:
-            self._waiting_for_idle.append(idle)
-        else:
-            idle.callback(None)
-        return idle
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
@@ -184,7 +174,9 @@ class API:
         """Any failure as a problem document."""
         rquid = self._answered_rquid(request) or self._set_rquid(request, fresh_rquid())
         error = error_of(failure)
-        self._log.info(
+        # A broker that is away refuses every request: the metrics count those, a line for each would be a flood.
+        self._log.emit(
+            LogLevel.debug if error.status == 503 else LogLevel.info,
             "{status} {problem}: {detail}",
             status=error.status,
             problem=error.problem,
@@ -212,10 +204,6 @@ class API:
         finally:
             self._in_flight -= 1
             self._metrics.http_in_flight.dec()
-            if not self._in_flight:
-                waiting, self._waiting_for_idle = self._waiting_for_idle, []
-                for idle in waiting:
-                    idle.callback(None)
 
     async def _predict(self, request: IRequest, rquid: str) -> bytes:
         message, routing_key = self._message(request, rquid, self._rpc.reply_queue)

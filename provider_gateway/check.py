@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
         source: where the queue entries come from.
     """
     variables = {name.upper(): _plain(value) for name, value in settings if value is not None}
-    variables["MODEL_URL"] = settings.effective_model_url
+    url = settings.effective_model_url
+    variables["MODEL_URL"] = re.sub(r"\?.*", "?***", url)  # a key may be in its query
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
     document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)

@@ -107,13 +107,15 @@ class ModelFailure(GatewayError):
 
     Attributes:
         reason: one of ``timeout``, ``connection``, ``status``, ``body``: the label of metrics and ``pg-reason``.
+        cause: what the operator should know and the caller should not, such as host names.
     """
 
     status, problem, title = 502, "model-failed", "The model failed"
 
-    def __init__(self, detail: str, reason: str) -> None:
+    def __init__(self, detail: str, reason: str, cause: object = "") -> None:
         super().__init__(detail)
         self.reason = reason
+        self.cause = str(cause)
 
 
 class Unavailable(GatewayError):
@@ -162,3 +164,9 @@ class OutcomeUnknown(GatewayError):
     """The broker's confirm did not arrive; the message may or may not have been accepted."""
 
     status, problem, title = 504, "outcome-unknown", "It is not known whether the broker accepted the message"
+
+
+class PublishRefused(OutcomeUnknown):
+    """The broker closed the channel over a message on it: this one, or another that was under way."""
+
+    problem = "publish-refused"

@@ -45,7 +45,7 @@ class Metrics:
         self.amqp_connected = self._gauge("amqp_connected", "1 if the AMQP connection is open", "connection")
         self.amqp_reconnects = self._counter("amqp_reconnects", "AMQP connections opened again")
         self.certificate_expiry = self._gauge(
-            "certificate_expiry_seconds", "Unix time at which our certificate expires", "side"
+            "certificate_expiry_seconds", "Seconds until our certificate expires", "side"
         )
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:

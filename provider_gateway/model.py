@@ -254,12 +254,12 @@ class Model:
         except ConnectingCancelledError:
             raise CancelledError from None  # ours: the deadline, or the end of the process
         except (ConnectError, DNSLookupError) as error:
-            msg = f"The model cannot be reached: {error}"
-            raise ModelFailure(msg, "connection") from None
+            msg = "The model cannot be reached."
+            raise ModelFailure(msg, "connection", error) from None
         except (ResponseNeverReceived, ResponseFailed, RequestTransmissionFailed) as error:
             self._reraise_cancellation(error)
             msg = "The model closed the connection without a valid HTTP answer."
-            raise ModelFailure(msg, "connection") from None
+            raise ModelFailure(msg, "connection", error) from None
         body = _CappedBody(self._max_body_bytes)
         response.deliverBody(body)
         return self._judge(response, await body.done)

@@ -20,6 +20,7 @@ from provider_gateway.errors import (
     Nacked,
     NoRoute,
     OutcomeUnknown,
+    PublishRefused,
 )
 from provider_gateway.messages import PG_REASON, PG_STATUS, PROBLEM_JSON, RQUID, Message, rquid_of
 from provider_gateway.problems import problem_body
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Seconds before a reply that the broker refused (its queue is full) is published again.
 _NACK_DELAY = 1.0
+#: Channels that the broker may close over a reply before it is replaced by a small one, and then before we give up.
+_MAX_REFUSALS = 3
 
 
 class Provider:
@@ -96,6 +99,7 @@ class Provider:
                     "{queue}: {reason}",
                     queue=delivery.queue,
                     reason=failure.detail,
+                    cause=failure.cause,
                     rquid=rquid,
                     correlation_id=message.correlation_id,
                 )
@@ -141,8 +145,9 @@ class Provider:
         """Publish a reply until it is confirmed.
 
         Returns:
-            False if the delivery was lost first: the broker delivers it again.
+            False if the delivery was lost first (the broker delivers it again), or nothing can be replied.
         """
+        refusals = 0
         while True:
             try:
                 await self._publisher.publish(reply, "", address)
@@ -157,6 +162,19 @@ class Provider:
                 return True
             except Nacked:
                 await sleep(self._clock, _NACK_DELAY)
+            except PublishRefused as error:
+                refusals += 1
+                self._log.warn("{queue}: {reason}", queue=delivery.queue, reason=error.detail, rquid=rquid)
+                if refusals == 2 * _MAX_REFUSALS:
+                    self._log.error(
+                        "{queue}: left unacknowledged, nothing can be replied", queue=delivery.queue, rquid=rquid
+                    )
+                    return False
+                if refusals == _MAX_REFUSALS:
+                    # It may be this reply that the broker does not take, for its size: say so in a small one.
+                    failure = ModelFailure("The broker does not take the model's answer.", "refused")
+                    reply = self._error_reply(delivery.message, rquid, failure, failure.reason)
+                await self._publisher.when_ready()
             except (BrokerUnavailable, BrokerBlocked, OutcomeUnknown):
                 await self._publisher.when_ready()
             else:

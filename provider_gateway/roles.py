@@ -87,8 +87,8 @@ class GatewayRole:
         self._api.drain()
 
     def idle(self) -> Deferred[None]:
-        """A Deferred that fires when no request is being served."""
-        return self._api.idle()
+        """Close every connection when its answer is sent; the Deferred fires when all are closed."""
+        return self.site.close_connections()
 
     def abandon(self) -> None:
         """End the requests that still wait."""

@@ -88,6 +88,8 @@ class RPCClient:
     def _not_published(self, failure: Failure, correlation_id: str) -> None:
         waiting = self._pending.pop(correlation_id, None)
         if waiting is not None:
+            if failure.check(OutcomeUnknown):
+                self._give_up(correlation_id)  # it may have been accepted, and be answered
             waiting.errback(failure)
 
     def _give_up(self, correlation_id: str) -> None:

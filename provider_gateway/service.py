@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -86,7 +87,6 @@ class GatewayService(Service):
     ) -> None:
         self._reactor = reactor
         self._settings = settings
-        self._entries = entries
         self._observer = observer
         self._fatal = fatal
         self._state = State.STARTING
@@ -96,7 +96,7 @@ class GatewayService(Service):
         def expires(side: str, when: float) -> None:
             metrics.certificate_expiry.labels(side).set_function(lambda: when - reactor.seconds())
 
-        self._publisher = Publisher(metrics)
+        self._publisher = Publisher(partial(declare, entries=entries), reactor, metrics)
         self._gateway: GatewayRole | None = None
         self._provider: ProviderRole | None = None
         self._server_tls = None
@@ -120,7 +120,7 @@ class GatewayService(Service):
                 prepare=self._refusals_are_fatal_at_start(prepare),
                 metrics=metrics,
             )
-            for name, prepare in (("publish", self._open_publishing), ("consume", self._open_consuming))
+            for name, prepare in (("publish", self._publisher.open), ("consume", self._open_consuming))
         ]
         admin = Admin(metrics.registry, self.waiting_for)
         self._admin_site = GatewaySite(admin.app.resource(), reactor, _ADMIN_MAX_BODY_BYTES)
@@ -135,6 +135,8 @@ class GatewayService(Service):
         """What keeps this instance from being ready; empty when it is."""
         missing = [f"AMQP connection {c.name}" for c in self._connections if not c.is_open]
         missing += [f"AMQP connection {c.name} is blocked by the broker" for c in self._connections if c.is_blocked]
+        if not missing and not self._publisher.is_ready:
+            missing.append("publishing channel")
         for role in (self._gateway, self._provider):
             if role is not None:
                 missing += role.waiting_for()
@@ -185,10 +187,6 @@ class GatewayService(Service):
         host = bound.getHost()
         self._log.info("{what} listener on {host}:{port}", what=what, host=host.host, port=host.port)
 
-    async def _open_publishing(self, session: Session) -> None:
-        await declare(session, self._entries)
-        await self._publisher.open(session)
-
     async def _open_consuming(self, session: Session) -> None:
         for role in (self._gateway, self._provider):
             if role is not None:
@@ -204,6 +202,7 @@ class GatewayService(Service):
                 await prepare(session)
             except TopologyError as error:
                 if error.mismatch and self._state is State.STARTING:
+                    self._state = State.STOPPING  # the other connection meets the same
                     self._fatal(str(error))
                 raise
 

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from provider_gateway.broker_url import BrokerURL, parse_broker_urls
@@ -43,6 +43,11 @@ def _broker_urls(value: object) -> object:
 
 def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _unique(name: str) -> str:
+    """Two replicas with one name would share a reply queue, and each lose half of the other's replies."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
 def _lower(value: object) -> object:
@@ -105,8 +110,8 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] = "info"
     access_log: Path | None = None
     queues_conf: Path | None = None
-    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
-        default_factory=lambda: f"{socket.gethostname()[:60]}-{uuid.uuid4().hex[:8]}"
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$"), AfterValidator(_unique)] = Field(
+        default_factory=lambda: socket.gethostname()[:60], validate_default=True
     )
 
     @model_validator(mode="after")

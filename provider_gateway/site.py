@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request, Site
@@ -54,6 +55,7 @@ class Channel(HTTPChannel):
     def connectionMade(self) -> None:
         """Switch Nagle's algorithm off: a reply in two segments would wait 40 ms for a delayed ACK."""
         self.transport.setTcpNoDelay(True)
+        self.site.channels.add(self)
         super().connectionMade()
 
     def refuse(self, error: GatewayError) -> None:
@@ -80,6 +82,18 @@ class Channel(HTTPChannel):
         self.site.log(request)
         # Closing at once would reset the connection while the client sends, and it would not read the answer.
         self._linger = self.callLater(_LINGER, self.transport.abortConnection)
+
+    def close_when_answered(self) -> None:
+        """Close now if no request is being served, else when its answer is sent."""
+        if self.requests:
+            self.persistent = 0
+            if not self.requests[0].startedWriting:
+                self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return
+        self.loseConnection()
+        if self._linger is None:
+            # An idle client may not read, and so never answer a TLS close.
+            self._linger = self.callLater(_LINGER, self.transport.abortConnection)
 
     def lineLengthExceeded(self, _line: bytes) -> None:
         """Refuse a header that is too long (twisted.protocols.basic.LineReceiver)."""
@@ -112,6 +126,9 @@ class Channel(HTTPChannel):
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Keep HTTP/1.0 connections that ask for it, too: all our answers have a Content-Length."""
         wishes = request.requestHeaders.getRawHeaders(b"Connection", [b""])[0].lower()
+        if self.site.closing:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
         if version == b"HTTP/1.0" and wishes == b"keep-alive":
             request.responseHeaders.setRawHeaders(b"Connection", [b"keep-alive"])
             return True
@@ -127,6 +144,7 @@ class Channel(HTTPChannel):
         """Forget the connection."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
+        self.site.channel_closed(self)
         super().connectionLost(reason)
 
 
@@ -137,7 +155,7 @@ class BoundedRequest(Request):
     #: Set by the API, for the access log.
     correlation_id: str | None = None
     #: Seconds of the site's clock at which the whole request was there.
-    received_at = 0.0
+    received_at: float | None = None
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
@@ -167,6 +185,13 @@ class BoundedRequest(Request):
         self.code = status
         self.received_at = self.channel.site.reactor.seconds()
         self.setHeader(RQUID, rquid)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Record a request whose client left before the answer, with the status that nginx made usual for it."""
+        if self.received_at is not None and not self.channel.refused:
+            self.code = 499
+            self.channel.site.log(self)
+        super().connectionLost(reason)
 
     def process(self) -> None:
         """Route the request, if its target can be routed."""
@@ -210,6 +235,10 @@ class GatewaySite(Site):
         clock: times idle connections.
         max_body_bytes: larger bodies are refused with 413.
         on_finished: is told each finished request, for an access log.
+
+    Attributes:
+        channels: open connections.
+        closing: True once connections are no longer kept for another request.
     """
 
     displayTracebacks = False
@@ -230,9 +259,37 @@ class GatewaySite(Site):
             reactor=clock,
             parsePOSTFormSubmission=False,
         )
+        self.channels: set[Channel] = set()
+        self.closing = False
         self.protocol = Channel  # type: ignore[method-assign,assignment] # HTTP/1.1 without a choice
         self.max_body_bytes = max_body_bytes
         self._on_finished = on_finished
+        self._closed: list[Deferred[None]] = []
+
+    def close_connections(self) -> Deferred[None]:
+        """Close every connection, those with a request in work when its answer is sent.
+
+        Returns:
+            A Deferred that fires when all are closed.
+        """
+        self.closing = True
+        closed: Deferred[None] = Deferred()
+        self._closed.append(closed)
+        for channel in list(self.channels):
+            channel.close_when_answered()
+        self._tell_closed()
+        return closed
+
+    def channel_closed(self, channel: Channel) -> None:
+        """Forget a connection."""
+        self.channels.discard(channel)
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        if not self.channels:
+            waiting, self._closed = self._closed, []
+            for each in waiting:
+                each.callback(None)
 
     def log(self, request: Any) -> None:
         """Tell of a finished request (twisted.web.http.HTTPFactory)."""

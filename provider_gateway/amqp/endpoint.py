@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pika
 from pika.credentials import ExternalCredentials, PlainCredentials
 from pika.exceptions import AMQPError
-from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -41,7 +41,6 @@ ConnectFailure = (
     ConnectError,
     DNSLookupError,
     ConnectionLost,
-    DeferredTimeoutError,
     AMQPError,
     TopologyError,
 )
@@ -154,7 +153,10 @@ class BrokerEndpoint:
 
     def _within(self, seconds: float, coroutine: Awaitable[None]) -> Deferred[None]:
         attempt: Deferred[None] = Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type] # async defs all
-        return attempt.addTimeout(seconds, self._reactor)
+        # Whatever the cancelled attempt ends with (Twisted has several words for it), it was the time that ran out.
+        return attempt.addTimeout(
+            seconds, self._reactor, lambda _, limit: Failure(ConnectionLost(f"no answer within {limit:g} s"))
+        )
 
     def _parameters(self, url: BrokerURL) -> pika.ConnectionParameters:
         credentials: ExternalCredentials | PlainCredentials

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pika.exceptions import NackError, UnroutableError
+from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError, UnroutableError
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
-from provider_gateway.deferreds import shield
+from provider_gateway.amqp.session import ConnectionLost
+from provider_gateway.deferreds import InFlight, shield, sleep
 from provider_gateway.errors import (
     BrokerBlocked,
     BrokerUnavailable,
@@ -21,10 +22,15 @@ from provider_gateway.errors import (
     Nacked,
     NoRoute,
     OutcomeUnknown,
+    PublishRefused,
+    TopologyError,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from pika.adapters.twisted_connection import ReceivedMessage, TwistedChannel
+    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
     from provider_gateway.amqp.session import Session
@@ -32,24 +38,38 @@ if TYPE_CHECKING:
     from provider_gateway.metrics import Metrics
 
 
+#: Seconds before a closed channel is opened again; doubled until something is confirmed.
+_FIRST_DELAY, _LAST_DELAY = 0.1, 15.0
+
+
 class Publisher:
     """Publishes on the session that it was opened on last.
 
     Args:
+        declare: declares what is published to, before each (re)opening of the channel.
         metrics: counts ``published_total`` by outcome.
     """
 
     _log = Logger()
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, declare: Callable[[Session], Awaitable[None]], clock: IReactorTime, metrics: Metrics) -> None:
+        self._declare = declare
+        self._clock = clock
         self._published = metrics.published
+        self._reopen_delay = _FIRST_DELAY
+        self._reopening = InFlight(lambda f: self._log.failure("The publishing channel cannot be reopened", f))
         self._session: Session | None = None
         self._channel: TwistedChannel | None = None
         self._returned: set[str] = set()
         self._waiting: list[Deferred[None]] = []
 
     async def open(self, session: Session) -> None:
-        """Open a confirm channel on a new session; publishes use it from now on."""
+        """Open a confirm channel on a session; publishes use it from now on.
+
+        Raises:
+            TopologyError, AMQPError, ConnectionLost: as the broker refuses or goes away.
+        """
+        await self._declare(session)
         channel = await session.channel()
         await channel.confirm_delivery()
         channel.add_on_return_callback(self._remember_return)
@@ -87,7 +107,8 @@ class Publisher:
             :class:`BrokerUnavailable`, :class:`BrokerBlocked`: nothing was sent;
             :class:`NoRoute`: returned, no queue is bound;
             :class:`Nacked`: refused, as by a full queue;
-            :class:`OutcomeUnknown`: the channel closed before the confirm.
+            :class:`OutcomeUnknown`: the channel closed before the confirm;
+            :class:`PublishRefused`: over a message, which may be this one.
         """
         channel, session = self._channel, self._session
         # While pika tells its waiters of a closed channel, the channel is still here: hence is_open.
@@ -117,6 +138,7 @@ class Publisher:
             self._published.labels(exchange, "returned").inc()
             msg = f"The broker returned the message: no queue is bound for {routing_key!r} at exchange {exchange!r}."
             raise NoRoute(msg)
+        self._reopen_delay = _FIRST_DELAY
         self._published.labels(exchange, "confirmed").inc()
 
     def _failed(self, failure: Failure, message_id: str, exchange: str, routing_key: str) -> None:
@@ -125,7 +147,10 @@ class Publisher:
             self._acked(None, message_id, exchange, routing_key)
             return
         error: GatewayError
-        if failure.check(NackError):
+        if isinstance(failure.value, ChannelClosedByBroker):
+            outcome = "unknown"
+            error = PublishRefused(f"The broker refused a message: {failure.value.reply_text}.")
+        elif failure.check(NackError):
             outcome, error = (
                 "nacked",
                 Nacked(f"The broker refused the message for {routing_key!r}: a queue is full."),
@@ -145,9 +170,22 @@ class Publisher:
             return
         self._channel = self._session = None
         if session.is_open:
-            # The broker closed the channel, as it does for an exchange that is gone: a new session declares it again.
+            # As for an exchange that is gone, a user without permission, or a message that is too large.
             self._log.warn("The publishing channel was closed: {reason}", reason=str(reason))
-            session.close()
+            self._reopening.start(self._reopen(session))
+
+    async def _reopen(self, session: Session) -> None:
+        while session.is_open:
+            # Growing until something is confirmed: a message that is refused again and again must not spin.
+            await sleep(self._clock, self._reopen_delay)
+            self._reopen_delay = min(2 * self._reopen_delay, _LAST_DELAY)
+            try:
+                await self.open(session)
+            except (TopologyError, AMQPError, ConnectionLost) as error:
+                self._log.warn("The publishing channel cannot be opened: {reason}", reason=str(error))
+            else:
+                self._log.info("The publishing channel is open again")
+                return
 
     def _tell_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -112,7 +112,9 @@ class SharedBrokerTests(IntegrationTestCase):
         seen = len(gateway.log)
         response, _ = await self.post(gateway, {"n": 1})
         self.assertIn(response.code, (503, 504))
-        await gateway.when(lambda: [x for x in gateway.log[seen:] if x["message"] == "AMQP connection publish is open"])
+        await gateway.when(
+            lambda: [x for x in gateway.log[seen:] if x["message"] == "The publishing channel is open again"]
+        )
         response, _ = await self.post(gateway, {"n": 2})
         self.assertEqual(response.code, 200)
 

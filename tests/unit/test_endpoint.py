@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pika import spec
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError as TCPRefused
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
@@ -202,7 +202,7 @@ class NothingLeftTests(EndpointTestCase):
             self.assertNoResult(connecting)
             peer.receive(b"\x08\x00\x00\x00\x00\x00\x00\xce")
             self.reactor.advance(1)
-        self.failureResultOf(connecting, DeferredTimeoutError)
+        self.assertIn("no answer within", str(self.failureResultOf(connecting, ConnectionLost).value))
         self.assertTrue(peer.transport.aborted)
 
     def test_lost_during_preparation(self) -> None:

@@ -261,7 +261,10 @@ class FailureTests(ModelTestCase):
         calling = self.call()
         self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(TCPRefused("refused")))
         self.reactor.advance(1)
-        self.assertIn("refused", self.assert_failure(calling, "connection").detail)
+        failure = self.assert_failure(calling, "connection")
+        self.assertIn("refused", failure.cause)
+        # The caller is told nothing of hosts and addresses.
+        self.assertNotIn("refused", failure.detail)
 
     def test_closed_without_an_answer(self) -> None:
         """A connection that ends before the answer is a failure of the connection, and nothing is sent again."""

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.publisher import Publisher
-from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, Nacked, NoRoute, OutcomeUnknown
+from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, Nacked, NoRoute, OutcomeUnknown, PublishRefused
 from provider_gateway.messages import Message
 from provider_gateway.metrics import Metrics
 from tests.unit.amqp_peer import Peer, open_peer, run
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
+    from provider_gateway.amqp.session import Session
+
 
 class PublisherTestCase(SynchronousTestCase):
     """A publisher on an open session."""
@@ -25,8 +27,12 @@ class PublisherTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.metrics = Metrics()
-        self.publisher = Publisher(self.metrics)
+        self.declared = 0
+        self.publisher = Publisher(self.declare, self.clock, self.metrics)
         self.peer = self.opened()
+
+    async def declare(self, _session: Session) -> None:
+        self.declared += 1
 
     def opened(self) -> Peer:
         """A new session that the publisher is open on."""
@@ -166,7 +172,7 @@ class ReadinessTests(PublisherTestCase):
 
     def test_never_opened(self) -> None:
         """Without a session nothing is sent, and the publish fails as BrokerUnavailable."""
-        publisher = Publisher(self.metrics)
+        publisher = Publisher(self.declare, self.clock, self.metrics)
         self.assertFalse(publisher.is_ready)
         self.failureResultOf(publisher.publish(Message(b""), "", "q"), BrokerUnavailable)
 
@@ -247,14 +253,42 @@ class ReadinessTests(PublisherTestCase):
         self.failureResultOf(again[0], BrokerUnavailable)
 
     def test_channel_closed_by_the_broker(self) -> None:
-        """An exchange that is gone closes the channel, and with it the session, so that a new one declares it."""
+        """A message that closes the channel ends the publishes on it; another channel is opened after declaring."""
         published = self.publish()
-        lost = self.peer.protocol.when_lost()
-        self.peer.send(spec.Channel.Close(404, "no exchange 'ML.MQ'", 60, 40), self.peer.published[0].channel)
-        self.failureResultOf(published, OutcomeUnknown)
-        self.successResultOf(lost)
-        self.assertEqual(len(self.peer.sent(spec.Connection.Close)), 1)
+        self.close_channel()
+        self.assertIn("no exchange", self.failureResultOf(published, PublishRefused).value.detail)
         self.assertFalse(self.publisher.is_ready)
+        ready = self.publisher.when_ready()
+        self.clock.advance(0.1)
+        self.peer.pump()
+        self.successResultOf(ready)
+        self.assertEqual((self.declared, self.peer.sent(spec.Connection.Close)), (2, []))
+        published = self.publish()
+        self.confirm(1)
+        self.successResultOf(published)
+
+    def test_channel_closed_again_and_again(self) -> None:
+        """A message that is refused again and again is waited for longer and longer, until something is confirmed."""
+        for seconds in (0.1, 0.2, 0.4, 0.8):
+            self.publish().addErrback(lambda _: None)
+            self.close_channel()
+            self.clock.advance(seconds - 0.01)
+            self.peer.pump()
+            self.assertFalse(self.publisher.is_ready)
+            self.clock.advance(0.01)
+            self.peer.pump()
+            self.assertTrue(self.publisher.is_ready)
+        self.publish()
+        self.confirm(1)
+        self.publish().addErrback(lambda _: None)
+        self.close_channel()
+        self.clock.advance(0.1)
+        self.peer.pump()
+        self.assertTrue(self.publisher.is_ready)
+
+    def close_channel(self) -> None:
+        closed = spec.Channel.Close(404, "no exchange 'ML.MQ'", 60, 40)
+        self.peer.send(closed, self.peer.published[-1].channel)
 
     def test_loss_of_an_older_session(self) -> None:
         """The end of a session that was replaced does not stop publishing on the newer one."""

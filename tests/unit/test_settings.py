@@ -68,10 +68,12 @@ class DefaultsTests(SettingsTestCase):
         self.assertEqual(["rabbitmq"], [url.host for url in settings.rmq_url])
 
     def test_instance(self) -> None:
-        """Each process has a name of its own, fit for the name of a queue; it can be given."""
+        """Each process has a name of its own, even if several are given the same one."""
         first, second = self.load().instance, self.load().instance
         self.assertNotEqual(first, second)
-        self.assertEqual(second, self.load(INSTANCE=second).instance)
+        first, second = (self.load(INSTANCE="pod").instance for _ in range(2))
+        self.assertTrue(first.startswith("pod-"), first)
+        self.assertNotEqual(first, second)
 
     def test_certificates_where_the_seed_has_them(self) -> None:
         """Files are taken from the seed's gateway folder, or the provider's if only that has them."""
