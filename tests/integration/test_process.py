@@ -7,6 +7,8 @@ import json
 from twisted.internet.defer import Deferred
 
 from tests.integration.base import IntegrationTestCase
+from tests.integration.processes import Process
+from tests.integration.resources import certificates
 
 
 class StartTests(IntegrationTestCase):
@@ -95,6 +97,29 @@ class DrainTests(IntegrationTestCase):
         self.assertEqual((response.code, body), (200, "done"))
         self.assertEqual(await gateway.when_ended(), 0)
         self.assertEqual(gateway.errors, "")
+
+    async def test_slow_reader_gets_its_whole_answer(self) -> None:
+        """SIGTERM while a large answer is being read slowly: the process ends when the whole of it is sent."""
+        gateway = await self.start().ready()
+        large = b"[\n" + b"1,\n" * 2_000_000 + b"1]\n"
+        self.model.answer = lambda _body: (200, large)
+        reader = Process.start(
+            self,
+            [
+                "/usr/bin/env", "curl", "-sSkN", "--limit-rate", "3M",
+                "--cert", "client_cert.pem", "--key", "client_key.pem",
+                "-H", "Content-Type: application/json", "-H", "routing-key: predict.now", "-d", "1",
+                f"https://localhost:{await gateway.port('https')}/v1/predict",
+            ],
+            {"PATH": "/usr/bin:/bin"},
+            certificates(),
+        )  # fmt: skip
+        await reader.when(lambda: len(reader.lines) > 1000)
+        self.assertLess(len(reader.lines), 2_000_000)
+        gateway.signal("TERM")
+        self.assertEqual(await reader.when_ended(), 0, reader.errors)
+        self.assertEqual(len(reader.lines), 2_000_002)
+        self.assertEqual(await gateway.when_ended(), 0)
 
     async def test_unfinished_work_is_left_to_the_broker(self) -> None:
         """What is not finished within DRAIN_TIMEOUT is not acknowledged: another instance serves it."""
