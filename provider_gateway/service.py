@@ -212,21 +212,24 @@ class GatewayService(Service):
         self._state = State.STOPPING
         if self._starting is not None:
             self._starting.cancel()
-        deadline = self._reactor.seconds() + self._settings.drain_timeout
-        self._log.info("draining for up to {seconds:g} s", seconds=self._settings.drain_timeout)
+        whole = self._settings.drain_timeout
+        last_words = min(1.0, 0.1 * whole)
+        deadline = self._reactor.seconds() + whole - last_words
+        self._log.info("draining for up to {seconds:g} s", seconds=whole)
         # The admin port is the first, and stays open to the end: "not ready" is to be seen.
         for port in self._ports[1:]:
             await maybeDeferred(port.stopListening)
         if self._gateway is not None:
             self._gateway.refuse()
             # Our own provider may be the one that answers them, so it goes on; but it needs time to finish, too.
-            share = 0.5 if self._provider is not None else 1.0
-            await self._until(self._gateway.idle(), share * self._settings.drain_timeout)
+            share = 0.5 * whole if self._provider is not None else whole - last_words
+            await self._until(self._gateway.idle(), share)
         if self._provider is not None:
             await self._until(Deferred.fromCoroutine(self._rest(self._provider)), deadline - self._reactor.seconds())
             self._provider.abandon()
         if self._gateway is not None:
             self._gateway.abandon()
+            await self._until(self._gateway.idle(), last_words)
         await gatherResults([connection.stop() for connection in self._connections])
         for port in self._ports[:1]:
             await maybeDeferred(port.stopListening)

@@ -98,6 +98,17 @@ class DrainTests(IntegrationTestCase):
         self.assertEqual(await gateway.when_ended(), 0)
         self.assertEqual(gateway.errors, "")
 
+    async def test_request_that_takes_too_long(self) -> None:
+        """A request that is not answered within DRAIN_TIMEOUT gets 504 before the process ends."""
+        gateway = await self.start(DRAIN_TIMEOUT="2").ready()
+        self.model.answer = lambda _body: Deferred()
+        answer = Deferred.fromCoroutine(self.post(gateway, {"n": 1}))
+        await self.model.asked()
+        gateway.signal("TERM")
+        response, problem = await answer
+        self.assertEqual((response.code, problem["type"]), (504, "urn:provider-gateway:problem:outcome-unknown"))
+        self.assertEqual(await gateway.when_ended(), 0)
+
     async def test_slow_reader_gets_its_whole_answer(self) -> None:
         """SIGTERM while a large answer is being read slowly: the process ends when the whole of it is sent."""
         gateway = await self.start().ready()
