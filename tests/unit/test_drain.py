@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.problems import with_length
-from provider_gateway.site import GatewaySite
+from provider_gateway.site import IDLE_TIMEOUT, GatewaySite
 from tests.unit.test_site import Client
 
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ class CloseConnectionsTests(SynchronousTestCase):
         self.assertNoResult(closed)
         client.leave()
         self.successResultOf(closed)
+
+    def test_longer_than_the_idle_limit(self) -> None:
+        """A request in work is not idle: its connection is kept for as long as the answer takes."""
+        client = Client(self.site)
+        client.post()
+        for _ in range(2 * IDLE_TIMEOUT):
+            self.clock.advance(1)
+        self.assertFalse(client.disconnecting or client.aborted)
+        self.answers[0].callback(b"done")
+        self.assertEqual(client.response().body, b"done")
 
     def test_headers_half_read(self) -> None:
         """A request whose end arrives during the drain is served, and is the last of its connection."""
