@@ -71,7 +71,7 @@ class Publisher:
         """
         await self._declare(session)
         channel = await session.channel()
-        await channel.confirm_delivery()
+        await shield(channel.confirm_delivery())
         channel.add_on_return_callback(self._remember_return)
         channel.on_closed.addCallback(self._closed, session)
         self._returned = set()

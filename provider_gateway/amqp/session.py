@@ -149,7 +149,7 @@ class Session(Protocol):
             self.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell pika, and whoever waits for :attr:`lost`, with the real cause."""
+        """Tell pika, and whoever asked :meth:`when_lost`, with the real cause."""
         if self._abort_call is not None and self._abort_call.active():
             self._abort_call.cancel()
         cause = self._cause

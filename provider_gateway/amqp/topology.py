@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pika.exceptions import ChannelClosedByBroker
 
+from provider_gateway.deferreds import shield
 from provider_gateway.errors import TopologyError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from pika.adapters.twisted_connection import TwistedChannel
+    from twisted.internet.defer import Deferred
 
     from provider_gateway.amqp.session import Session
     from provider_gateway.queues import QueueEntry
@@ -29,9 +31,9 @@ def queue_arguments(entry: QueueEntry) -> dict[str, object]:
     return arguments
 
 
-async def _declare(what: str, declaration: Awaitable[object]) -> None:
+async def _declare(what: str, declaration: Deferred[Any]) -> None:
     try:
-        await declaration
+        await shield(declaration)
     except ChannelClosedByBroker as error:
         msg = f"{what}: the broker refused it: {error.reply_text}"
         if error.reply_code == 406:

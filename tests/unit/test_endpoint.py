@@ -41,7 +41,7 @@ class NoTLS:
     """Stands for a TLS configuration; no TLS connection is made with it here."""
 
     def clientConnectionForTLS(self, tls_protocol: Any) -> Any:  # noqa: N802 - Twisted's name
-        raise NotImplementedError
+        raise AssertionError("no TLS connection is made here")
 
 
 class EndpointTestCase(SynchronousTestCase):
