@@ -19,6 +19,7 @@ from provider_gateway.errors import (
 )
 from provider_gateway.messages import (
     JSON,
+    PG_DEADLINE,
     RQUID,
     Message,
     checked_rquid,
@@ -33,7 +34,7 @@ from provider_gateway.problems import error_of, render, with_length
 from provider_gateway.routing import checked_routing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
@@ -206,7 +207,8 @@ class API:
             self._metrics.http_in_flight.dec()
 
     async def _predict(self, request: IRequest, rquid: str) -> bytes:
-        message, routing_key = self._message(request, rquid, self._rpc.reply_queue)
+        deadline = int(1000 * (self._clock.seconds() + self._reply_timeout))
+        message, routing_key = self._message(request, rquid, self._rpc.reply_queue, {PG_DEADLINE: deadline})
         exchange = self._routes.exchange(routing_key)
         reply = await self._rpc.call(message, exchange, routing_key, self._reply_timeout)
         request.setResponseCode(reply.status)
@@ -218,7 +220,7 @@ class API:
         return with_length(request, safe_content_type(reply.content_type), reply.body)
 
     async def _publish(self, request: IRequest, rquid: str) -> bytes:
-        message, routing_key = self._message(request, rquid, None)
+        message, routing_key = self._message(request, rquid, None, {})
         confirmed = self._publisher.publish(message, self._routes.exchange(routing_key), routing_key)
         try:
             await confirmed.addTimeout(self._reply_timeout, self._clock)
@@ -229,15 +231,16 @@ class API:
         answer = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": rquid}
         return with_length(request, JSON, json.dumps(answer).encode())
 
-    def _message(self, request: IRequest, rquid: str, reply_to: str | None) -> tuple[Message, str]:
-        """The message for a request, and its routing key."""
+    def _message(
+        self, request: IRequest, rquid: str, reply_to: str | None, added: Mapping[str, int]
+    ) -> tuple[Message, str]:
+        """The message for a request, with headers of our own, and its routing key."""
         check_media_type(request)
         routing_key = self._routing_key(request)
         assert request.content is not None
         body = request.content.read()
         check_json(body)
-        headers = headers_from_http(request.requestHeaders.getAllRawHeaders())
-        headers[RQUID] = rquid
+        headers = {**headers_from_http(request.requestHeaders.getAllRawHeaders()), RQUID: rquid, **added}
         message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
         request.correlation_id = message.correlation_id  # type: ignore[attr-defined] # of our request class
         return message, routing_key

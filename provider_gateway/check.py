@@ -15,12 +15,14 @@ from provider_gateway.amqp.topology import declare_entry
 from provider_gateway.broker_url import BrokerURL
 from provider_gateway.errors import TopologyError
 from provider_gateway.model import model_client
+from provider_gateway.objects import Binding, Exchange, objects_of
 from provider_gateway.tls import ModelTLSPolicy, broker_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provider_gateway.amqp.session import Session
+    from provider_gateway.objects import Queue
     from provider_gateway.queues import QueueEntry
     from provider_gateway.settings import Role, Settings
 
@@ -112,11 +114,11 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
     return wrong
 
 
-async def _exists(session: Session, kind: str, name: str) -> bool:
+async def _exists(session: Session, what: Exchange | Queue) -> bool:
     channel = await session.channel()
-    passive = channel.exchange_declare if kind == "exchange" else channel.queue_declare
+    passive = channel.exchange_declare if isinstance(what, Exchange) else channel.queue_declare
     try:
-        await passive(name, passive=True)
+        await passive(what.name, passive=True)
     except ChannelClosedByBroker as error:
         if error.reply_code == 404:
             return False
@@ -127,14 +129,8 @@ async def _exists(session: Session, kind: str, name: str) -> bool:
 
 async def _differences(session: Session, entry: QueueEntry) -> list[str]:
     """What the broker says of the objects of one entry."""
-    objects = [("queue", entry.queue_name)]
-    if entry.exchange:
-        objects.append(("exchange", entry.exchange))
-    if entry.reply_to is not None:
-        objects.append(("queue", entry.reply_to))
-    if entry.dle_params is not None:
-        objects += [("exchange", entry.dle_params.dle_exchange), ("queue", entry.dle_params.dle_queue)]
-    missing = [f"{kind} {name!r}" for kind, name in objects if not await _exists(session, kind, name)]
+    named = [each for each in objects_of(entry) if not isinstance(each, Binding)]
+    missing = [str(each) for each in named if not await _exists(session, each)]
     if missing:
         return [f"{what} is not there yet and will be declared at start" for what in missing]
     channel = await session.channel()

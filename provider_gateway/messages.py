@@ -24,6 +24,10 @@ PROBLEM_JSON = "application/problem+json"
 #: Headers of our own, on messages only.
 PG_STATUS = "pg-status"
 PG_REASON = "pg-reason"
+#: Of a copy, unlike any other: a return is told by it.
+PG_COPY = "pg-copy"
+#: Milliseconds since 1970 after which nobody waits for the reply.
+PG_DEADLINE = "pg-deadline"
 RQUID = "RqUID"
 
 #: Bytes, at worst, of all text headers of a message; pika writes them in one frame, and RabbitMQ's is 131,072 bytes.
@@ -166,6 +170,7 @@ class Message:
     Attributes:
         headers: AMQP header table; values of any AMQP type on consumed messages.
         message_id: fresh for each message that we publish: the publisher tells its returns by it.
+        original: all properties of a message that was received, for copies of it.
     """
 
     body: bytes
@@ -174,6 +179,7 @@ class Message:
     correlation_id: str | None = None
     reply_to: str | None = None
     message_id: str | None = field(default_factory=fresh_id)
+    original: BasicProperties | None = field(default=None, repr=False)
 
     def properties(self) -> BasicProperties:
         """The AMQP properties to publish it with; persistent always."""
@@ -196,7 +202,20 @@ class Message:
             correlation_id=properties.correlation_id,
             reply_to=properties.reply_to,
             message_id=properties.message_id,
+            original=properties,
         )
+
+    @property
+    def publish_id(self) -> str:
+        """What the publisher tells a return of this message by."""
+        assert self.message_id is not None
+        return self.message_id
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds since 1970 after which nobody waits for the reply; None if somebody may wait for ever."""
+        value = self.headers.get(PG_DEADLINE)
+        return value / 1000 if isinstance(value, int) else None
 
     @property
     def status(self) -> int:

@@ -41,6 +41,11 @@ class Metrics:
         self.model_request_seconds = self._histogram(
             "model_request_seconds", "Time of one call of the model", _MODEL_BUCKETS, "queue"
         )
+        self.retried = self._counter("retried", "Copies published for another attempt", "queue", "reason")
+        self.parked = self._counter("parked", "Messages put into the parking queue", "queue", "reason")
+        self.expired = self._counter("expired", "Messages dropped because nobody waited any more", "queue")
+        self.redelivered = self._counter("redelivered", "Messages that came back unacknowledged", "queue", "state")
+        self.foreign_copies = self._counter("foreign_copies", "Copies of other queues' messages, dropped", "queue")
         self.replies = self._counter("replies", "Replies that reached the reply queue", "kind")
         self.amqp_connected = self._gauge("amqp_connected", "1 if the AMQP connection is open", "connection")
         self.amqp_reconnects = self._counter("amqp_reconnects", "AMQP connections opened again")

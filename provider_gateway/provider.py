@@ -1,7 +1,7 @@
-"""The provider role for one queue: each delivery becomes a model call and a reply, and only then is acknowledged.
+"""The provider role for one queue: each delivery becomes a model call, and what comes of it decides its end.
 
-A delivery whose reply cannot be published is kept unacknowledged and tried again; if its channel goes away in the
-meantime, the broker delivers it anew. Nothing is acknowledged on hope.
+A result, or a 4xx, is the reply. A failure of the model is tried again on the retry route (``dle``), and at last the
+message is parked and the error replied. Messages that nobody waits for any more are dropped and counted.
 """
 
 from __future__ import annotations
@@ -11,43 +11,37 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from provider_gateway.deferreds import InFlight, sleep
-from provider_gateway.errors import (
-    BrokerBlocked,
-    BrokerUnavailable,
-    GatewayError,
-    ModelFailure,
-    Nacked,
-    NoRoute,
-    OutcomeUnknown,
-    PublishRefused,
-)
+from provider_gateway.deferreds import InFlight
+from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure
 from provider_gateway.messages import PG_REASON, PG_STATUS, PROBLEM_JSON, RQUID, Message, rquid_of
+from provider_gateway.objects import DELIVERY_LIMIT
 from provider_gateway.problems import problem_body
+from provider_gateway.settlement import DeliveryLost, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.amqp.consumer import Delivery
-    from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.metrics import Metrics
     from provider_gateway.model import Answer, Model
     from provider_gateway.queues import QueueEntry
-
-#: Seconds before a reply that the broker refused (its queue is full) is published again.
-_NACK_DELAY = 1.0
-#: Channels that the broker may close over a reply before it is replaced by a small one, and then before we give up.
-_MAX_REFUSALS = 3
+    from provider_gateway.retry import RetryRoute
+    from provider_gateway.settlement import Settlement
 
 
 class Provider:
     """Serves the deliveries of one queue, concurrently; the consumer's prefetch bounds how many.
 
     Args:
-        entry: the queue, and the reply address of messages that bring none.
+        entry: the queue.
         timeout: seconds for one model call.
-        publisher: publishes the replies.
+        max_body_bytes: larger messages are refused.
+        retry: where failed messages go, and what is known of those that came back.
+        settlement: ends each delivery.
+        has_given_up: says by a correlation id whether its caller, who waits in this process, is gone.
     """
 
     _log = Logger()
@@ -58,26 +52,39 @@ class Provider:
         *,
         model: Model,
         timeout: float,
-        publisher: Publisher,
+        max_body_bytes: int,
+        retry: RetryRoute,
+        settlement: Settlement,
+        has_given_up: Callable[[str], bool],
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
         self._entry = entry
         self._model = model
         self._timeout = timeout
-        self._publisher = publisher
+        self._max_body_bytes = max_body_bytes
+        self._retry = retry
+        self._settlement = settlement
+        self._has_given_up = has_given_up
         self._clock = clock
         queue = entry.queue_name
         self._consumed = metrics.consumed.labels(queue)
+        self._expired = metrics.expired.labels(queue)
+        self._foreign = metrics.foreign_copies.labels(queue)
+        self._redelivered = metrics.redelivered
         self._in_flight_gauge = metrics.deliveries_in_flight.labels(queue)
         self._model_seconds = metrics.model_request_seconds.labels(queue)
         self._model_requests = metrics.model_requests
+        self._serving: dict[Hashable, Task] = {}
         self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
 
     def serve(self, delivery: Delivery) -> None:
         """Take on one delivery; it is settled in its own time."""
         self._consumed.inc()
-        self._in_flight.start(self._serve(delivery))
+        task = Task(delivery, self._retry.history(delivery), rquid_of(delivery.message.headers))
+        if delivery.redelivered and self._is_known(task):
+            return
+        self._in_flight.start(self._serve(task))
 
     def idle(self) -> Deferred[None]:
         """A Deferred that fires when no delivery is being served."""
@@ -87,33 +94,110 @@ class Provider:
         """Stop serving; what is under way stays unacknowledged, so the broker delivers it again."""
         self._in_flight.cancel()
 
-    async def _serve(self, delivery: Delivery) -> None:
-        message = delivery.message
-        rquid = rquid_of(message.headers)
+    def waiting_for(self) -> list[str]:
+        """What keeps messages from being settled."""
+        return [f"queue {name}" for name in self._settlement.waiting_for()]
+
+    def _is_known(self, task: Task) -> bool:
+        """Deal with a redelivery of a message that was settled, or is being served."""
+        running = self._serving.get(task.identity) if task.identity is not None else None
+        if running is not None and running.delivery.is_lost:
+            running.delivery = task.delivery
+            self._redelivered.labels(self._entry.queue_name, "running").inc()
+            return True
+        if self._settlement.is_settled(task):
+            self._redelivered.labels(self._entry.queue_name, "settled").inc()
+            self._settlement.done(task)
+            return True
+        self._redelivered.labels(self._entry.queue_name, "unknown").inc()
+        return False
+
+    async def _serve(self, task: Task) -> None:
         self._in_flight_gauge.inc()
+        if task.identity is not None:
+            self._serving[task.identity] = task
         try:
             try:
-                reply = self._result(message, rquid, await self._call(message))
-            except ModelFailure as failure:
-                self._log.warn(
-                    "{queue}: {reason}",
-                    queue=delivery.queue,
-                    reason=failure.detail,
-                    cause=failure.cause,
-                    rquid=rquid,
-                    correlation_id=message.correlation_id,
-                )
-                await self._fail(delivery, failure, rquid)
-            except CancelledError:
+                await self._decide(task)
+            except (CancelledError, DeliveryLost):
                 raise
-            except Exception:  # noqa: BLE001 - a bug of ours must not hold the message for ever, unanswered
-                self._log.failure("{queue}: unforeseen error", queue=delivery.queue, rquid=rquid)
+            except Exception:  # noqa: BLE001 - a message that our code cannot take must not come back for ever
+                self._log.failure("{queue}: unforeseen error", queue=self._entry.queue_name, rquid=task.rquid)
                 error = GatewayError("An unexpected error; the log of the provider has the details.")
-                await self._settle(delivery, self._error_reply(message, rquid, error, "internal"), rquid)
-            else:
-                await self._settle(delivery, reply, rquid)
+                await self._settlement.park(task, "internal", self._error_reply(task, error, "internal"))
+        except DeliveryLost:
+            self._log.info("{queue}: lost, and delivered again", queue=self._entry.queue_name, rquid=task.rquid)
         finally:
             self._in_flight_gauge.dec()
+            if self._serving.get(task.identity) is task:
+                del self._serving[task.identity]
+
+    async def _decide(self, task: Task) -> None:
+        """Serve a message, or say why it is not to be served."""
+        message = task.message
+        if self._retry.is_foreign(task.delivery):
+            self._foreign.inc()
+            self._settlement.done(task)
+        elif self._is_expired(task):
+            self._drop(task)
+        elif len(message.body) > self._max_body_bytes:
+            too_large = BodyTooLarge(f"The message is larger than {self._max_body_bytes} bytes (MAX_BODY_BYTES).")
+            await self._end(task, too_large, "too-large")
+        elif self._is_to_be_counted(task):
+            if task.history.redeliveries >= DELIVERY_LIMIT:
+                error = GatewayError(f"The message came back unacknowledged {DELIVERY_LIMIT} times.")
+                await self._settlement.park(task, "redelivered", self._error_reply(task, error, "redelivered"))
+            else:
+                await self._settlement.renew(task)
+        else:
+            await self._run(task)
+
+    def _is_expired(self, task: Task) -> bool:
+        """True if nobody waits for the reply any more, and no work on it was begun."""
+        message = task.message
+        if task.history.attempt > 1:
+            return False
+        if message.correlation_id is not None and self._has_given_up(message.correlation_id):
+            return True
+        return message.deadline is not None and message.deadline <= self._clock.seconds()
+
+    def _drop(self, task: Task) -> None:
+        self._expired.inc()
+        self._log.info(
+            "{queue}: expired: nobody waits for the reply any more",
+            queue=self._entry.queue_name,
+            rquid=task.rquid,
+            correlation_id=task.message.correlation_id,
+            message_id=task.message.message_id,
+        )
+        self._settlement.done(task)
+
+    def _is_to_be_counted(self, task: Task) -> bool:
+        """True for a message that came back from a process that may have died of it; quorum queues count themselves."""
+        return task.delivery.redelivered and self._entry.queue_type != "quorum"
+
+    async def _run(self, task: Task) -> None:
+        try:
+            answer = await self._call(task.message)
+        except ModelFailure as failure:
+            self._log.warn(
+                "{queue}: {reason}",
+                queue=self._entry.queue_name,
+                reason=failure.detail,
+                cause=failure.cause,
+                attempt=task.history.attempt,
+                rquid=task.rquid,
+                correlation_id=task.message.correlation_id,
+            )
+            await self._fail(task, failure)
+            return
+        if self._settlement.address(task) is not None:
+            reply = self._result(task, answer)
+            await self._settlement.reply(task, reply, lambda error: self._error_reply(task, error, error.reason))
+        elif answer.status < 300:
+            self._settlement.done(task)
+        else:
+            await self._settlement.park(task, "rejected")
 
     async def _call(self, message: Message) -> Answer:
         result = "unfinished"
@@ -129,71 +213,35 @@ class Provider:
             self._model_requests.labels(self._entry.queue_name, result).inc()
         return answer
 
-    async def _fail(self, delivery: Delivery, failure: ModelFailure, rquid: str) -> None:
-        """Decide what becomes of a delivery that the model failed on: here, the error goes to the output channel."""
-        await self._settle(delivery, self._error_reply(delivery.message, rquid, failure, failure.reason), rquid)
+    async def _fail(self, task: Task, failure: ModelFailure) -> None:
+        """Decide what becomes of a message that the model failed on."""
+        if not self._entry.dle:
+            await self._end(task, failure, failure.reason)
+        elif task.history.attempt < self._entry.max_attempts:
+            await self._settlement.retry(task, *self._retry.target(task.delivery), failure.reason)
+        else:
+            await self._settlement.park(task, failure.reason, self._error_reply(task, failure, failure.reason))
 
-    async def _settle(self, delivery: Delivery, reply: Message, rquid: str) -> None:
-        """Publish the reply, wait for its confirm, then acknowledge."""
-        address = delivery.message.reply_to or self._entry.reply_to
-        if address is not None and not await self._publish(delivery, reply, address, rquid):
+    async def _end(self, task: Task, error: GatewayError, reason: str) -> None:
+        """Reply with an error; without a reply address, park the message."""
+        if self._settlement.address(task) is None:
+            await self._settlement.park(task, reason)
             return
-        if not delivery.ack():
-            self._log.info("{queue}: acknowledgement lost with its channel", queue=delivery.queue, rquid=rquid)
+        reply = self._error_reply(task, error, reason)
+        await self._settlement.reply(task, reply, lambda refused: self._error_reply(task, refused, refused.reason))
 
-    async def _publish(self, delivery: Delivery, reply: Message, address: str, rquid: str) -> bool:
-        """Publish a reply until it is confirmed.
-
-        Returns:
-            False if the delivery was lost first (the broker delivers it again), or nothing can be replied.
-        """
-        refusals = 0
-        while True:
-            try:
-                await self._publisher.publish(reply, "", address)
-            except NoRoute:
-                self._log.warn(
-                    "{queue}: nobody takes the reply: the queue {address} does not exist",
-                    queue=delivery.queue,
-                    address=address,
-                    rquid=rquid,
-                    correlation_id=reply.correlation_id,
-                )
-                return True
-            except Nacked:
-                await sleep(self._clock, _NACK_DELAY)
-            except PublishRefused as error:
-                refusals += 1
-                self._log.warn("{queue}: {reason}", queue=delivery.queue, reason=error.detail, rquid=rquid)
-                if refusals == 2 * _MAX_REFUSALS:
-                    self._log.error(
-                        "{queue}: left unacknowledged, nothing can be replied", queue=delivery.queue, rquid=rquid
-                    )
-                    return False
-                if refusals == _MAX_REFUSALS:
-                    # It may be this reply that the broker does not take, for its size: say so in a small one.
-                    failure = ModelFailure("The broker does not take the model's answer.", "refused")
-                    reply = self._error_reply(delivery.message, rquid, failure, failure.reason)
-                await self._publisher.when_ready()
-            except (BrokerUnavailable, BrokerBlocked, OutcomeUnknown):
-                await self._publisher.when_ready()
-            else:
-                return True
-            if delivery.is_lost:
-                return False
-
-    def _result(self, message: Message, rquid: str, answer: Answer) -> Message:
+    def _result(self, task: Task, answer: Answer) -> Message:
         return Message(
             body=answer.body,
             content_type=answer.content_type,
-            correlation_id=message.correlation_id,
-            headers={**answer.headers, RQUID: rquid, PG_STATUS: answer.status},
+            correlation_id=task.message.correlation_id,
+            headers={**answer.headers, RQUID: task.rquid, PG_STATUS: answer.status},
         )
 
-    def _error_reply(self, message: Message, rquid: str, error: GatewayError, reason: str) -> Message:
+    def _error_reply(self, task: Task, error: GatewayError, reason: str) -> Message:
         return Message(
-            body=problem_body(error, rquid),
+            body=problem_body(error, task.rquid),
             content_type=PROBLEM_JSON,
-            correlation_id=message.correlation_id,
-            headers={RQUID: rquid, PG_STATUS: error.status, PG_REASON: reason},
+            correlation_id=task.message.correlation_id,
+            headers={RQUID: task.rquid, PG_STATUS: error.status, PG_REASON: reason},
         )

@@ -89,7 +89,11 @@ class QueueEntry(_Strict):
         routing_key: routing key of HTTP requests that bring none.
         prefetch: messages that may be unacknowledged, and so model calls under way, at a time.
         timeout: seconds for one model call; None means ``MODEL_TIMEOUT``.
-        retry_delay: milliseconds.
+        dle: a message that the model failed on is tried again.
+        dle_params: the retry route as the seed has it; None means one of this queue's own.
+        max_attempts: model calls for one message, if they fail, before it is parked.
+        retry_delay: milliseconds; with ``dle_params``, their TTL counts instead.
+        parking_queue: None means one of this queue's own.
     """
 
     exchange: ShortString = Field(alias="topic")
@@ -117,7 +121,39 @@ class QueueEntry(_Strict):
         if self.queue_type == "quorum" and not self.durable:
             msg = f"quorum queues are always durable; remove 'durable: false' from {self.queue_name!r}"
             raise ValueError(msg)
+        if len(self.parking.encode()) > SHORT_STRING_BYTES:
+            msg = f"queueName is too long: {self.parking!r} has more than {SHORT_STRING_BYTES} bytes"
+            raise ValueError(msg)
+        if self.dle and self.dle_params is not None:
+            self._check_way_back(self.dle_params)
         return self
+
+    def _check_way_back(self, dle: DleParams) -> None:
+        for argument, otherwise in (
+            ("x-message-ttl", "messages would wait for ever"),
+            ("x-dead-letter-exchange", "messages would be dropped after their wait"),
+        ):
+            if argument not in dle.dle_args:
+                msg = f"dleParams.dleArgs of {self.queue_name!r} needs {argument}: without it {otherwise}"
+                raise ValueError(msg)
+        if dle.dle_exchange_type == "direct" and self.exchange_type != "direct":
+            msg = f"dleExchangeType 'direct' cannot take every routing key of {self.queue_name!r}; use fanout or topic"
+            raise ValueError(msg)
+
+    @property
+    def retry_queue(self) -> str:
+        """Where messages wait for their next attempt, without ``dle_params``."""
+        return f"{self.queue_name}.retry"
+
+    @property
+    def return_exchange(self) -> str:
+        """The exchange through which copies come back; bound to the work queue only."""
+        return f"{self.queue_name}.return"
+
+    @property
+    def parking(self) -> str:
+        """Where messages stay that nobody could answer."""
+        return self.parking_queue if self.parking_queue is not None else f"{self.queue_name}.parking"
 
 
 _ENTRIES = TypeAdapter(Annotated[tuple[QueueEntry, ...], Field(min_length=1, strict=False)])
@@ -195,6 +231,11 @@ def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
     if repeated:
         msg = f"{source}: queueName {repeated[0]!r} stands in several entries; list its keys under bindingKey instead"
         raise SettingsError(msg)
+    names = {entry.queue_name for entry in entries}
+    for index, entry in enumerate(entries):
+        if entry.parking in names:
+            msg = f"{source}: [{index}].parkingQueue: {entry.parking!r} is a work queue; nothing may consume it"
+            raise SettingsError(msg)
     return entries
 
 

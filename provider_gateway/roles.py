@@ -13,8 +13,10 @@ from provider_gateway.amqp.topology import declare, declare_reply_queue
 from provider_gateway.api import API
 from provider_gateway.model import Model, model_client
 from provider_gateway.provider import Provider
+from provider_gateway.retry import RetryRoute
 from provider_gateway.routing import Routes
 from provider_gateway.rpc import RPCClient
+from provider_gateway.settlement import Settlement
 from provider_gateway.site import GatewaySite
 
 if TYPE_CHECKING:
@@ -78,6 +80,10 @@ class GatewayRole:
         """Consume the reply queue on a new session."""
         await self._consumer.open(session)
 
+    def has_given_up(self, correlation_id: str) -> bool:
+        """True if the caller of this request has left, or its time is over."""
+        return self._rpc.has_given_up(correlation_id)
+
     def waiting_for(self) -> list[str]:
         """What is missing for this role to be ready."""
         return [] if self._consumer.is_registered else [f"consumer of {self._consumer.queue}"]
@@ -100,6 +106,7 @@ class ProviderRole:
 
     Args:
         tls: TLS towards the model.
+        has_given_up: says by a correlation id whether its caller, who waits in this process, is gone.
     """
 
     def __init__(
@@ -110,6 +117,7 @@ class ProviderRole:
         publisher: Publisher,
         metrics: Metrics,
         tls: IPolicyForHTTPS,
+        has_given_up: Callable[[str], bool],
     ) -> None:
         client = model_client(reactor, tls, connections=sum(entry.prefetch for entry in entries))
         model = Model(reactor, client, settings.effective_model_url, settings.max_body_bytes)
@@ -120,7 +128,10 @@ class ProviderRole:
                 entry,
                 model=model,
                 timeout=entry.timeout if entry.timeout is not None else settings.model_timeout,
-                publisher=publisher,
+                max_body_bytes=settings.max_body_bytes,
+                retry=RetryRoute(entry, entries),
+                settlement=Settlement(entry, publisher, reactor, metrics),
+                has_given_up=has_given_up,
                 clock=reactor,
                 metrics=metrics,
             )
@@ -142,7 +153,10 @@ class ProviderRole:
 
     def waiting_for(self) -> list[str]:
         """What is missing for this role to be ready."""
-        return [f"consumer of {c.queue}" for c in self._consumers if not c.is_registered]
+        missing = [f"consumer of {c.queue}" for c in self._consumers if not c.is_registered]
+        for provider in self._providers:
+            missing += provider.waiting_for()
+        return missing
 
     async def cancel_consumers(self) -> None:
         """Take no more messages."""

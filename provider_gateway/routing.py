@@ -74,12 +74,13 @@ class Routes:
     def exchange(self, routing_key: str) -> str:
         """The exchange to publish to: that of the first entry whose binding matches, else that of the first entry."""
         for entry in self._entries:
-            if _matches(entry, routing_key):
+            if matches(entry, routing_key):
                 return entry.exchange
         return self._entries[0].exchange
 
 
-def _matches(entry: QueueEntry, routing_key: str) -> bool:
+def matches(entry: QueueEntry, routing_key: str) -> bool:
+    """True if the entry's exchange routes this key to its queue."""
     if not entry.exchange:
         return entry.queue_name == routing_key
     if entry.exchange_type == "fanout":
@@ -87,3 +88,15 @@ def _matches(entry: QueueEntry, routing_key: str) -> bool:
     if entry.exchange_type == "direct":
         return routing_key in entry.binding_key
     return any(topic_matches(key, routing_key) for key in entry.binding_key)
+
+
+def matching_key(entry: QueueEntry) -> str:
+    """A routing key that the entry's exchange routes to its queue."""
+    if not entry.exchange:
+        return entry.queue_name
+    if entry.exchange_type == "fanout":
+        return ""
+    key = entry.binding_key[0]
+    if entry.exchange_type == "direct":
+        return key
+    return ".".join("any" if word == "*" else word for word in key.split(".") if word != "#")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
+from twisted.logger import Logger
 
 from provider_gateway.errors import DeadlinePassed, OutcomeUnknown
+from provider_gateway.messages import rquid_of
+from provider_gateway.recent import Recent
 
 #: Ended calls that are remembered, to tell a late reply from one that was never ours.
 _REMEMBERED = 10_000
@@ -29,13 +32,15 @@ class RPCClient:
         clock: times the deadlines.
     """
 
+    _log = Logger()
+
     def __init__(self, publisher: Publisher, reply_queue: str, clock: IReactorTime, metrics: Metrics) -> None:
         self.reply_queue = reply_queue
         self._publisher = publisher
         self._clock = clock
         self._replies = metrics.replies
         self._pending: dict[str, Deferred[Message]] = {}
-        self._given_up: dict[str, None] = {}
+        self._given_up = Recent(_REMEMBERED)
 
     async def call(self, message: Message, exchange: str, routing_key: str, timeout: float) -> Message:
         """Publish a request and wait for its reply.
@@ -67,7 +72,11 @@ class RPCClient:
             raise DeadlinePassed(msg) from None
         finally:
             if self._pending.pop(correlation_id, None) is not None:
-                self._give_up(correlation_id)
+                self._given_up.add(correlation_id)
+
+    def has_given_up(self, correlation_id: str) -> bool:
+        """True if the caller of this request does not wait any more: it has left, or its time is over."""
+        return correlation_id in self._given_up
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery of the reply queue: hand it to its request, or count it as late or unknown."""
@@ -77,7 +86,14 @@ class RPCClient:
             self._replies.labels("matched").inc()
             waiting.callback(delivery.message)
         else:
-            self._replies.labels("late" if correlation_id in self._given_up else "unknown").inc()
+            kind = "late" if correlation_id in self._given_up else "unknown"
+            self._replies.labels(kind).inc()
+            self._log.info(
+                "{kind} reply dropped",
+                kind=kind,
+                rquid=rquid_of(delivery.message.headers),
+                correlation_id=correlation_id,
+            )
         delivery.ack()
 
     def abandon(self) -> None:
@@ -89,10 +105,5 @@ class RPCClient:
         waiting = self._pending.pop(correlation_id, None)
         if waiting is not None:
             if failure.check(OutcomeUnknown):
-                self._give_up(correlation_id)  # it may have been accepted, and be answered
+                self._given_up.add(correlation_id)  # it may have been accepted, and be answered
             waiting.errback(failure)
-
-    def _give_up(self, correlation_id: str) -> None:
-        self._given_up[correlation_id] = None
-        if len(self._given_up) > _REMEMBERED:
-            del self._given_up[next(iter(self._given_up))]

@@ -32,6 +32,7 @@ from provider_gateway.amqp.connection import Connection
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.topology import declare
 from provider_gateway.errors import SettingsError, TopologyError
+from provider_gateway.retry import warnings
 from provider_gateway.roles import GatewayRole, ProviderRole
 from provider_gateway.site import GatewaySite
 from provider_gateway.tls import ModelTLSPolicy, broker_options, server_options
@@ -90,13 +91,16 @@ class GatewayService(Service):
         self._observer = observer
         self._fatal = fatal
         self._state = State.STARTING
+        self._warnings = list(warnings(entries))
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
 
         def expires(side: str, when: float) -> None:
             metrics.certificate_expiry.labels(side).set_function(lambda: when - reactor.seconds())
 
-        self._publisher = Publisher(partial(declare, entries=entries), reactor, metrics)
+        self._publisher = Publisher(
+            partial(declare, entries=entries), max_unsent=2 * settings.max_body_bytes, clock=reactor, metrics=metrics
+        )
         self._gateway: GatewayRole | None = None
         self._provider: ProviderRole | None = None
         self._server_tls = None
@@ -107,7 +111,8 @@ class GatewayService(Service):
             self._gateway = GatewayRole(reactor, settings, entries, self._publisher, metrics, record)
         if "provider" in roles:
             model_tls = ModelTLSPolicy(settings, expires)
-            self._provider = ProviderRole(reactor, settings, entries, self._publisher, metrics, model_tls)
+            has_given_up = self._gateway.has_given_up if self._gateway is not None else lambda _: False
+            self._provider = ProviderRole(reactor, settings, entries, self._publisher, metrics, model_tls, has_given_up)
         broker_tls = broker_options(settings, expires) if any(url.tls for url in settings.rmq_url) else None
         self._connections = [
             Connection(
@@ -157,6 +162,8 @@ class GatewayService(Service):
 
     async def _start(self) -> None:
         settings = self._settings
+        for warning in self._warnings:
+            self._log.warn("{warning}", warning=warning)
         self._listen("admin", settings.admin_addr, settings.admin_port, self._admin_site)
         await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
         if self._gateway is not None:

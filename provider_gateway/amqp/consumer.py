@@ -33,11 +33,15 @@ class Delivery:
     """A message that waits for its acknowledgement.
 
     Attributes:
+        exchange: the exchange that it was published to, or dead-lettered through.
+        routing_key: with which it was.
         redelivered: the broker delivered it before, and it was not acknowledged.
     """
 
     message: Message
     queue: str
+    exchange: str
+    routing_key: str
     redelivered: bool
     _tag: int
     _channel: TwistedChannel
@@ -53,6 +57,11 @@ class Delivery:
             return False
         self._channel.basic_ack(self._tag)
         return True
+
+
+def _text(name: str | bytes) -> str:
+    """A name as text; pika leaves those that are not UTF-8 as bytes."""
+    return name if isinstance(name, str) else name.decode("utf-8", "replace")
 
 
 class Consumer:
@@ -143,7 +152,16 @@ class Consumer:
     def _hand_on(self, channel: TwistedChannel, received: Any) -> None:
         message = Message.received(received.properties, received.body)
         method = received.method
-        self._deliver(Delivery(message, self.queue, method.redelivered, method.delivery_tag, channel))
+        delivery = Delivery(
+            message,
+            self.queue,
+            _text(method.exchange),
+            _text(method.routing_key),
+            method.redelivered,
+            method.delivery_tag,
+            channel,
+        )
+        self._deliver(delivery)
 
     async def _restore(self, session: Session) -> None:
         while not self._stopping and session.is_open:

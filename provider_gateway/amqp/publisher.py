@@ -1,6 +1,6 @@
 """Publishes with ``mandatory`` and publisher confirms, and tells each publish what became of it.
 
-Which message was returned is told by its ``message_id``: pika's own attribution charges a Return to whichever
+Which message was returned is told by its ``publish_id``: pika's own attribution charges a Return to whichever
 publish is confirmed next. RabbitMQ sends the Return of a message before its confirm (RabbitMQ guide, "Publisher
 Confirms"), so the decision falls when the confirm arrives.
 """
@@ -25,6 +25,7 @@ from provider_gateway.errors import (
     PublishRefused,
     TopologyError,
 )
+from provider_gateway.messages import PG_COPY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,13 +48,22 @@ class Publisher:
 
     Args:
         declare: declares what is published to, before each (re)opening of the channel.
+        max_unsent: bytes that may wait for a broker that reads slowly, before publishes are refused.
         metrics: counts ``published_total`` by outcome.
     """
 
     _log = Logger()
 
-    def __init__(self, declare: Callable[[Session], Awaitable[None]], clock: IReactorTime, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        declare: Callable[[Session], Awaitable[None]],
+        *,
+        max_unsent: int,
+        clock: IReactorTime,
+        metrics: Metrics,
+    ) -> None:
         self._declare = declare
+        self._max_unsent = max_unsent
         self._clock = clock
         self._published = metrics.published
         self._reopen_delay = _FIRST_DELAY
@@ -61,6 +71,8 @@ class Publisher:
         self._session: Session | None = None
         self._channel: TwistedChannel | None = None
         self._returned: set[str] = set()
+        self._unconfirmed = 0
+        self._restoring = False
         self._waiting: list[Deferred[None]] = []
 
     async def open(self, session: Session) -> None:
@@ -75,6 +87,7 @@ class Publisher:
         channel.add_on_return_callback(self._remember_return)
         channel.on_closed.addCallback(self._closed, session)
         self._returned = set()
+        self._unconfirmed = 0
         self._session, self._channel = session, channel
         session.on_unblocked = self._tell_waiting
         self._tell_waiting()
@@ -83,7 +96,22 @@ class Publisher:
     def is_ready(self) -> bool:
         """True if a publish would be sent now."""
         channel, session = self._channel, self._session
-        return channel is not None and channel.is_open and session is not None and not session.blocked
+        if channel is None or not channel.is_open or session is None:
+            return False
+        return not session.blocked and session.unsent <= self._max_unsent
+
+    async def restore(self) -> None:
+        """Declare what is published to once more, after something of it was found missing; failures are logged."""
+        session = self._session
+        if session is None or self._restoring:
+            return
+        self._restoring = True
+        try:
+            await self._declare(session)
+        except (TopologyError, AMQPError, ConnectionLost) as error:
+            self._log.warn("What is published to cannot be declared: {reason}", reason=str(error))
+        finally:
+            self._restoring = False
 
     def when_ready(self) -> Deferred[None]:
         """A Deferred that fires when a publish would be sent (at once, if it would now)."""
@@ -98,14 +126,14 @@ class Publisher:
         """Publish one message, persistent and mandatory.
 
         Args:
-            message: needs a ``message_id`` of its own.
+            message: needs a ``publish_id`` of its own.
             exchange: the empty string is the default exchange.
 
         Returns:
             A Deferred that fires when the broker has taken responsibility for the message. Cancelling it changes
             nothing for the message. Fails with:
             :class:`BrokerUnavailable`, :class:`BrokerBlocked`: nothing was sent;
-            :class:`NoRoute`: returned, no queue is bound;
+            :class:`NoRoute`: returned, no queue is bound, or there is no such exchange;
             :class:`Nacked`: refused, as by a full queue;
             :class:`OutcomeUnknown`: the channel closed before the confirm;
             :class:`PublishRefused`: over a message, which may be this one.
@@ -116,7 +144,9 @@ class Publisher:
             return fail(BrokerUnavailable("The connection to the broker is down; it is being opened again."))
         if session.blocked:
             return fail(BrokerBlocked("The broker is short of memory or disk space and accepts no messages."))
-        assert message.message_id is not None
+        if session.unsent > self._max_unsent:
+            return fail(BrokerBlocked("The broker is too slow in taking messages."))
+        self._unconfirmed += 1
         confirm: Deferred[Any] = channel.basic_publish(
             exchange=exchange,
             routing_key=routing_key,
@@ -127,30 +157,36 @@ class Publisher:
         confirm.addCallbacks(
             self._acked,
             self._failed,
-            callbackArgs=(message.message_id, exchange, routing_key),
-            errbackArgs=(message.message_id, exchange, routing_key),
+            callbackArgs=(message.publish_id, exchange, routing_key),
+            errbackArgs=(message.publish_id, exchange, routing_key),
         )
         return shield(confirm)
 
-    def _acked(self, _: object, message_id: str, exchange: str, routing_key: str) -> None:
-        if message_id in self._returned:
-            self._returned.discard(message_id)
+    def _acked(self, _: object, publish_id: str, exchange: str, routing_key: str) -> None:
+        self._unconfirmed -= 1
+        if publish_id in self._returned:
+            self._returned.discard(publish_id)
             self._published.labels(exchange, "returned").inc()
             msg = f"The broker returned the message: no queue is bound for {routing_key!r} at exchange {exchange!r}."
             raise NoRoute(msg)
         self._reopen_delay = _FIRST_DELAY
         self._published.labels(exchange, "confirmed").inc()
 
-    def _failed(self, failure: Failure, message_id: str, exchange: str, routing_key: str) -> None:
+    def _failed(self, failure: Failure, publish_id: str, exchange: str, routing_key: str) -> None:
         if failure.check(UnroutableError):
             # pika's guess; the confirm itself is positive.
-            self._acked(None, message_id, exchange, routing_key)
+            self._acked(None, publish_id, exchange, routing_key)
             return
         error: GatewayError
-        if isinstance(failure.value, ChannelClosedByBroker):
+        closed = failure.value if isinstance(failure.value, ChannelClosedByBroker) else None
+        if closed is not None and closed.reply_code == 404 and self._unconfirmed == 1:
+            # Of several unconfirmed ones, it could not be told which was refused and which had been accepted.
+            outcome, error = "returned", NoRoute(f"The broker refused the message: {closed.reply_text}.")
+        elif closed is not None:
             outcome = "unknown"
-            error = PublishRefused(f"The broker refused a message: {failure.value.reply_text}.")
+            error = PublishRefused(f"The broker refused a message: {closed.reply_text}.")
         elif failure.check(NackError):
+            self._unconfirmed -= 1
             outcome, error = (
                 "nacked",
                 Nacked(f"The broker refused the message for {routing_key!r}: a queue is full."),
@@ -158,12 +194,13 @@ class Publisher:
         else:
             outcome = "unknown"
             error = OutcomeUnknown("The connection to the broker was lost before it confirmed the message.")
-        self._returned.discard(message_id)
+        self._returned.discard(publish_id)
         self._published.labels(exchange, outcome).inc()
         raise error
 
     def _remember_return(self, returned: ReceivedMessage) -> None:
-        self._returned.add(returned.properties.message_id)
+        properties = returned.properties
+        self._returned.add((properties.headers or {}).get(PG_COPY, properties.message_id))
 
     def _closed(self, reason: object, session: Session) -> None:
         if self._session is not session:

@@ -36,7 +36,7 @@ class _Wire:
     """What pika takes for its transport.
 
     Args:
-        write: the real transport's.
+        write: takes bytes for the real transport.
         drop: called when pika gives the connection up.
     """
 
@@ -53,7 +53,8 @@ class Session(Protocol):
 
     Attributes:
         blocked: True while the broker asks publishers to stop.
-        on_unblocked: called when it no longer does.
+        unsent: bytes written since the transport's buffer was full; 0 while it is not.
+        on_unblocked: called when the broker takes messages again, after either.
     """
 
     transport: Any  # TCP or TLS over it, which have what ITransport lacks; None once lost
@@ -70,6 +71,8 @@ class Session(Protocol):
         self._dropped = False
         self._abort_call: IDelayedCall | None = None
         self.blocked = False
+        self.unsent = 0
+        self._paused = False
         self.on_unblocked: Callable[[], None] = lambda: None
         self._lost: ConnectionLost | None = None
         self._waiting_for_loss: list[Deferred[ConnectionLost]] = []
@@ -78,8 +81,22 @@ class Session(Protocol):
         """Start the AMQP handshake (twisted.internet.interfaces.IProtocol)."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
-        wire: Any = _Wire(self.transport.write, self._drop)
+        self.transport.registerProducer(self, True)
+        wire: Any = _Wire(self._write, self._drop)
         self._amqp.makeConnection(wire)
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full: the broker is slow, or frozen (twisted.internet.interfaces.IPushProducer)."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty again (twisted.internet.interfaces.IPushProducer)."""
+        self._paused = False
+        self.unsent = 0
+        self.on_unblocked()
+
+    def stopProducing(self) -> None:
+        """The connection is lost, which :meth:`connectionLost` deals with (twisted.internet.interfaces.IProducer)."""
 
     async def open(self) -> None:
         """Wait for the end of the AMQP handshake.
@@ -194,6 +211,11 @@ class Session(Protocol):
         self._log.info("The broker accepts messages again")
         self.on_unblocked()
 
+    def _write(self, data: bytes) -> None:
+        if self._paused:
+            self.unsent += len(data)
+        self.transport.write(data)
+
     def _drop(self) -> None:
         """Pika is done with the connection: close it, and abort if the peer does not react.
 
@@ -202,6 +224,7 @@ class Session(Protocol):
         self._dropped = True
         if self.transport is None:
             return
+        self.transport.unregisterProducer()  # or TLS would wait for it
         self.transport.loseConnection()
         if self._abort_call is None:
             self._abort_call = self._clock.callLater(CLOSE_GRACE, self.abort)

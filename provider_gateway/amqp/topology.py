@@ -8,6 +8,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from provider_gateway.deferreds import shield
 from provider_gateway.errors import TopologyError
+from provider_gateway.objects import Exchange, Queue, objects_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
 
 #: Milliseconds that an instance's reply queue outlives its last consumer.
 REPLY_QUEUE_EXPIRES = 600_000
-
-
-def queue_arguments(entry: QueueEntry) -> dict[str, object]:
-    """The arguments that the work queue of an entry is declared with: ``argQueue`` and the queue's type."""
-    arguments: dict[str, object] = dict(entry.arg_queue)
-    if entry.queue_type != "classic":
-        # Not for classic queues: an argument that was not there when the queue was made would be a mismatch.
-        arguments["x-queue-type"] = entry.queue_type
-    return arguments
 
 
 async def _declare(what: str, declaration: Deferred[Any]) -> None:
@@ -47,33 +39,14 @@ async def declare_entry(channel: TwistedChannel, entry: QueueEntry) -> None:
     Raises:
         TopologyError: the broker refused one; the channel is closed then.
     """
-    if entry.exchange:
-        await _declare(
-            f"exchange {entry.exchange!r}",
-            channel.exchange_declare(entry.exchange, entry.exchange_type, durable=entry.durable),
-        )
-    if entry.dle_params is not None:
-        dle = entry.dle_params
-        await _declare(
-            f"exchange {dle.dle_exchange!r}",
-            channel.exchange_declare(dle.dle_exchange, dle.dle_exchange_type, durable=True),
-        )
-        await _declare(
-            f"queue {dle.dle_queue!r}",
-            channel.queue_declare(dle.dle_queue, durable=True, arguments=dict(dle.dle_args)),
-        )
-        await _declare(f"binding of {dle.dle_queue!r}", channel.queue_bind(dle.dle_queue, dle.dle_exchange, ""))
-    await _declare(
-        f"queue {entry.queue_name!r}",
-        channel.queue_declare(entry.queue_name, durable=entry.durable, arguments=queue_arguments(entry)),
-    )
-    if entry.exchange:
-        for key in entry.binding_key or ("",):
-            await _declare(
-                f"binding of {entry.queue_name!r}", channel.queue_bind(entry.queue_name, entry.exchange, key)
-            )
-    if entry.reply_to is not None:
-        await _declare(f"queue {entry.reply_to!r}", channel.queue_declare(entry.reply_to, durable=True))
+    for each in objects_of(entry):
+        if isinstance(each, Exchange):
+            declaration = channel.exchange_declare(each.name, each.type, durable=each.durable)
+        elif isinstance(each, Queue):
+            declaration = channel.queue_declare(each.name, durable=each.durable, arguments=dict(each.arguments))
+        else:
+            declaration = channel.queue_bind(each.queue, each.exchange, each.key)
+        await _declare(str(each), declaration)
 
 
 async def declare(session: Session, entries: Sequence[QueueEntry]) -> None:

@@ -112,9 +112,10 @@ class IntegrationTestCase(TestCase):
         self.addCleanup(on_channel, self.broker, self._delete)
 
     def _delete(self, channel: Any) -> None:
-        for queue in (self.queue, self.output):
+        for queue in (self.queue, f"{self.queue}.retry", f"{self.queue}.parking", self.output):
             channel.queue_delete(queue)
-        channel.exchange_delete(self.exchange)
+        for exchange in (self.exchange, f"{self.queue}.return"):
+            channel.exchange_delete(exchange)
 
     def entry(self, **keys: Any) -> dict[str, Any]:
         """A queue-file entry for this test; a key set to None is left out."""

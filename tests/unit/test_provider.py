@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -15,6 +15,8 @@ from provider_gateway.metrics import Metrics
 from provider_gateway.model import Answer
 from provider_gateway.provider import Provider
 from provider_gateway.queues import QueueEntry
+from provider_gateway.retry import RetryRoute
+from provider_gateway.settlement import Settlement
 from tests.unit.test_rpc import FakeDelivery, FakePublisher, counted
 
 
@@ -44,27 +46,34 @@ class ProviderTestCase(SynchronousTestCase):
     """A provider of the queue ``work``."""
 
     reply_to: str | None = "response"
+    keys: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.model = FakeModel()
         self.publisher = FakePublisher()
         self.metrics = Metrics()
-        entry = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "replyTo": self.reply_to}
+        self.given_up: set[str] = set()
+        values = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "replyTo": self.reply_to}
+        entry = QueueEntry.model_validate({**values, **self.keys})
         self.provider = Provider(
-            QueueEntry.model_validate(entry),
+            entry,
             model=self.model,
             timeout=30,
-            publisher=self.publisher,
+            max_body_bytes=1000,
+            retry=RetryRoute(entry, [entry]),
+            settlement=Settlement(entry, self.publisher, self.clock, self.metrics),
+            has_given_up=self.given_up.__contains__,
             clock=self.clock,
             metrics=self.metrics,
         )
 
-    def serve(self, **message: Any) -> FakeDelivery:
+    def serve(self, body: bytes = b"{}", delivery: dict[str, Any] | None = None, **message: Any) -> FakeDelivery:
+        """Deliver a message; ``delivery`` has what is not of the message itself."""
         values = {"headers": {"RqUID": "r1"}, "correlation_id": "c1", "reply_to": "back"}
-        delivery = FakeDelivery(Message(b"{}", **{**values, **message}))
-        self.provider.serve(delivery)
-        return delivery
+        made = FakeDelivery(Message(body, **{**values, **message}), **(delivery or {}))
+        self.provider.serve(made)
+        return made
 
     @property
     def reply(self) -> Message:

@@ -28,7 +28,7 @@ class PublisherTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.metrics = Metrics()
         self.declared = 0
-        self.publisher = Publisher(self.declare, self.clock, self.metrics)
+        self.publisher = Publisher(self.declare, max_unsent=1000, clock=self.clock, metrics=self.metrics)
         self.peer = self.opened()
 
     async def declare(self, _session: Session) -> None:
@@ -172,7 +172,7 @@ class ReadinessTests(PublisherTestCase):
 
     def test_never_opened(self) -> None:
         """Without a session nothing is sent, and the publish fails as BrokerUnavailable."""
-        publisher = Publisher(self.declare, self.clock, self.metrics)
+        publisher = Publisher(self.declare, max_unsent=1000, clock=self.clock, metrics=self.metrics)
         self.assertFalse(publisher.is_ready)
         self.failureResultOf(publisher.publish(Message(b""), "", "q"), BrokerUnavailable)
 

@@ -23,11 +23,16 @@ class FakePublisher:
     Attributes:
         published: message, exchange, routing key and confirm of each publish.
         waiting: Deferreds of :meth:`when_ready`.
+        restored: how often what is published to was declared again.
     """
 
     def __init__(self) -> None:
         self.published: list[tuple[Message, str, str, Deferred[None]]] = []
         self.waiting: list[Deferred[None]] = []
+        self.restored = 0
+
+    async def restore(self) -> None:
+        self.restored += 1
 
     def publish(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
         confirm: Deferred[None] = Deferred()
@@ -49,10 +54,19 @@ class FakeDelivery:
     """A delivery of the queue ``work`` that counts its acknowledgements."""
 
     queue = "work"
-    redelivered = False
 
-    def __init__(self, message: Message) -> None:
+    def __init__(
+        self,
+        message: Message,
+        *,
+        redelivered: bool = False,
+        exchange: str = "ML.MQ",
+        routing_key: str = "predict.now",
+    ) -> None:
         self.message = message
+        self.redelivered = redelivered
+        self.exchange = exchange
+        self.routing_key = routing_key
         self.is_lost = False
         self.acks = 0
 

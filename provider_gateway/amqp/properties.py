@@ -1,0 +1,127 @@
+"""Message properties that survive what pika's codec does not: odd headers on the way in, exact copies on the way out.
+
+pika raises on a header that Python has no value for (a time stamp beyond the year 9999, a number that is none), and
+so drops the connection, and the message comes back for ever; and it cuts the fraction off numbers that have one.
+Here such headers are left out of what is decoded, and copies carry each header as its bytes arrived.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from pika import data, spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+#: Bytes of the values of fixed size (AMQP 0-9-1, 4.2.5, with RabbitMQ's errata); the others begin with their length.
+_SIZES = {
+    b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"U": 2, b"u": 2, b"I": 4, b"i": 4, b"f": 4,
+    b"l": 8, b"L": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
+}  # fmt: skip
+#: What pika's decoder raises on values that it cannot represent.
+_UNDECODABLE = (ValueError, OverflowError, OSError, ArithmeticError)
+
+#: What a copy keeps. Not the expiration, which would end the copy in a queue where it is to stay, and not the
+#: user id, which the broker compares with ours.
+_COPIED = (
+    "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "timestamp", "type", "app_id"
+)  # fmt: skip
+
+
+def _bounds(encoded: bytes) -> tuple[int, int]:
+    """Where the header table of encoded properties begins (with its length) and ends; both the same without one."""
+    (flags,) = struct.unpack_from(">H", encoded)
+    start = 2
+    for flag in (spec.BasicProperties.FLAG_CONTENT_TYPE, spec.BasicProperties.FLAG_CONTENT_ENCODING):
+        if flags & flag:
+            start += 1 + encoded[start]
+    if not flags & spec.BasicProperties.FLAG_HEADERS:
+        return start, start
+    return start, start + 4 + int(struct.unpack_from(">I", encoded, start)[0])
+
+
+def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:
+    """The headers of a table (without its length): name in lower case, and all bytes of name and value."""
+    start = 0
+    while start < len(table):
+        end = start + 1 + table[start]
+        name = table[start + 1 : end].decode("utf-8", "replace").lower()
+        size = _SIZES.get(table[end : end + 1])
+        if size is None:
+            size = 4 + struct.unpack_from(">I", table, end + 1)[0]
+        end += 1 + size
+        yield name, table[start:end]
+        start = end
+
+
+def _decoded(table: bytes) -> dict[Any, Any]:
+    """The headers that pika can decode."""
+    headers: dict[Any, Any] = {}
+    for _, entry in _entries(table):
+        try:
+            headers.update(data.decode_table(struct.pack(">I", len(entry)) + entry, 0)[0])
+        except _UNDECODABLE:
+            continue  # the copy has it all the same
+    return headers
+
+
+class ReceivedProperties(spec.BasicProperties):
+    """Properties as they came from the broker; headers without a value in Python are left out of ``headers``."""
+
+    _encoded = b"\x00\x00"
+
+    def decode(self, encoded: bytes, offset: int = 0) -> ReceivedProperties:
+        """Read properties (pika.amqp_object.Properties)."""
+        self._encoded = encoded = encoded[offset:]
+        try:
+            super().decode(encoded)
+        except _UNDECODABLE:
+            start, end = _bounds(encoded)
+            (flags,) = struct.unpack_from(">H", encoded)
+            flags &= ~spec.BasicProperties.FLAG_HEADERS
+            super().decode(struct.pack(">H", flags) + encoded[2:start] + encoded[end:])
+            self.headers = _decoded(encoded[start + 4 : end])
+        return self
+
+    def headers_that(self, wanted: Callable[[str], bool]) -> bytes:
+        """The bytes of some headers, as they were received.
+
+        Args:
+            wanted: says by the name, in lower case, whether to take a header.
+        """
+        start, end = _bounds(self._encoded)
+        return b"".join(entry for name, entry in _entries(self._encoded[start + 4 : end]) if wanted(name))
+
+
+class CopiedProperties(spec.BasicProperties):
+    """Properties of a persistent copy.
+
+    Args:
+        original: what is copied, see ``_COPIED``.
+        message_id: of the copy.
+        added: headers besides those of the original.
+        kept: headers of the original, as bytes.
+    """
+
+    def __init__(self, original: spec.BasicProperties, message_id: str, added: Mapping[str, Any], kept: bytes) -> None:
+        same = {name: getattr(original, name) for name in _COPIED}
+        super().__init__(headers=dict(added), delivery_mode=2, message_id=message_id, **same)
+        self._kept = kept
+
+    def encode(self) -> list[bytes]:
+        """Write properties (pika.amqp_object.Properties)."""
+        encoded = b"".join(super().encode())
+        start, end = _bounds(encoded)
+        table = encoded[start + 4 : end] + self._kept
+        return [encoded[:start], struct.pack(">I", len(table)), table, encoded[end:]]
+
+
+def received(properties: spec.BasicProperties) -> ReceivedProperties:
+    """Properties as if they had come from the broker."""
+    return ReceivedProperties().decode(b"".join(properties.encode()))
+
+
+# pika's frame decoder makes properties of the class that stands here.
+spec.props[spec.BasicProperties.INDEX] = ReceivedProperties

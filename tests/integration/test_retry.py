@@ -1,0 +1,229 @@
+"""Failed messages at a real RabbitMQ: back after the retry delay, parked in the end, on each kind of retry route."""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pika
+from twisted.internet.defer import Deferred
+
+from provider_gateway.amqp.properties import CopiedProperties
+from tests.integration.base import IntegrationTestCase
+from tests.integration.resources import take
+
+if TYPE_CHECKING:
+    from tests.integration.processes import Gateway
+
+
+class RetryTestCase(IntegrationTestCase):
+    """A provider of one queue with a short retry delay."""
+
+    keys: ClassVar[dict[str, Any]] = {}
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.parking = f"{self.queue}.parking"
+
+    def provider(self, **keys: Any) -> Gateway:
+        """Start the provider role for an entry that is tried again."""
+        entry = self.entry(**{"dle": True, "retryDelay": 300, "maxAttempts": 3, **self.keys, **keys})
+        return self.start("--role", "provider", entries=[entry])
+
+    def fail(self, times: int) -> None:
+        """Let the model fail some times, and then answer."""
+        self.model.answer = lambda body: (500, b"no") if len(self.model.requests) <= times else (200, body)
+
+    def ask(self, body: bytes = b'"x"', exchange: str | None = None, key: str = "predict.now", **more: Any) -> Any:
+        """Publish a request; returns a Deferred."""
+        values: dict[str, Any] = {"message_id": "m1", "correlation_id": "c1", **more}
+        to = self.exchange if exchange is None else exchange
+        return self.on_channel(
+            lambda channel: channel.basic_publish(to, key, body, pika.BasicProperties(**values), mandatory=True)
+        )
+
+    def taken(self, queue: str, count: int = 1) -> Deferred[Any]:
+        """Wait for messages of a queue."""
+        return self.on_channel(lambda channel: take(channel, queue, count))
+
+    async def assert_empty(self, *queues: str) -> None:
+        """No message is left in these queues."""
+        for queue in queues:
+            left = await self.on_channel(
+                lambda channel, queue=queue: channel.queue_declare(queue, passive=True).method.message_count
+            )
+            self.assertEqual(left, 0, queue)
+
+
+class DerivedRouteTests(RetryTestCase):
+    """The retry route that each queue has for itself."""
+
+    async def test_answered_at_last(self) -> None:
+        """A message that the model fails on twice comes back twice, unchanged, and is answered once."""
+        self.fail(2)
+        gateway = await self.provider().ready()
+        await self.ask(headers={"Text": "t"})
+        [(properties, body)] = await self.taken(self.output)
+        self.assertEqual((properties.correlation_id, body), ("c1", b'"x"'))
+        self.assertEqual([sent for sent, _ in self.model.requests], [b'"x"'] * 3)
+        self.assertEqual({headers["text"] for _, headers in self.model.requests}, {"t"})
+        _, metrics = await self.admin(gateway, "/metrics")
+        self.assertIn(f'retried_total{{queue="{self.queue}",reason="status"}} 2.0', metrics)
+        await self.assert_empty(self.queue, f"{self.queue}.retry", self.parking)
+
+    async def test_parked(self) -> None:
+        """A message that the model fails on every time is parked as it was, and the error is replied."""
+        self.fail(100)
+        gateway = await self.provider().ready()
+        await self.ask(headers={"Text": "t"}, priority=3, app_id="a", expiration="60000")
+        [(properties, _)] = await self.taken(self.output)
+        self.assertEqual(properties.headers["pg-status"], 502)
+        self.assertEqual(properties.headers["pg-reason"], "status")
+        [(properties, body)] = await self.taken(self.parking)
+        self.assertEqual((properties.message_id, properties.correlation_id, body), ("m1", "c1", b'"x"'))
+        self.assertEqual((properties.priority, properties.app_id, properties.expiration), (3, "a", None))
+        self.assertEqual((properties.headers["pg-attempt"], properties.headers["pg-reason"]), (3, "status"))
+        self.assertNotIn("x-death", properties.headers)
+        self.assertEqual(len(self.model.requests), 3)
+        _, metrics = await self.admin(gateway, "/metrics")
+        self.assertIn(f'parked_total{{queue="{self.queue}",reason="status"}} 1.0', metrics)
+        await self.assert_empty(self.queue, f"{self.queue}.retry")
+
+    async def test_spoofed(self) -> None:
+        """What a client writes into pg-attempt and x-death does not cost it attempts, nor gain it any."""
+        self.fail(100)
+        await self.provider().ready()
+        death = {"count": 9, "reason": "expired", "queue": f"{self.queue}.retry", "exchange": ""}
+        await self.ask(headers={"pg-attempt": 3, "pg-queue": "other", "pg-redeliveries": 20, "x-death": [death]})
+        await self.ask(headers={"pg-attempt": -100})
+        for properties, _ in await self.taken(self.parking, 2):
+            self.assertEqual((properties.headers["pg-attempt"], properties.headers["pg-reason"]), (3, "status"))
+        self.assertEqual(len(self.model.requests), 6)
+
+    async def test_odd_headers(self) -> None:
+        """Headers that Python has no value for neither break the connection nor get lost on the way to parking."""
+        self.fail(100)
+        gateway = await self.provider(maxAttempts=2).ready()
+        odd = b"\x04Halfd" + struct.pack(">d", 0.5) + b"\x04HugeT" + struct.pack(">Q", 2**62)
+        properties = CopiedProperties(pika.BasicProperties(correlation_id="c1"), "m1", {"Text": "t"}, odd)
+        await self.on_channel(
+            lambda channel: channel.basic_publish(self.exchange, "predict.now", b"1", properties, mandatory=True)
+        )
+        [(received, _)] = await self.taken(self.parking)
+        self.assertEqual(received.headers_that(lambda name: not name.startswith(("pg-", "text"))), odd)
+        self.assertEqual([headers["text"] for _, headers in self.model.requests], ["t", "t"])
+        self.assertEqual([line for line in gateway.log if "lost" in line["message"]], [])
+
+    async def test_worker(self) -> None:
+        """A worker's failed message is parked, and no error is published."""
+        self.fail(100)
+        await self.provider(replyTo=None).ready()
+        await self.ask()
+        [(properties, _)] = await self.taken(self.parking)
+        self.assertEqual(properties.headers["pg-attempt"], 3)
+
+    async def test_http(self) -> None:
+        """An HTTP caller gets the answer of the attempt that succeeds."""
+        self.fail(1)
+        entry = self.entry(dle=True, retryDelay=300)
+        gateway = await self.start(entries=[entry]).ready()
+        response, body = await self.post(gateway, {"a": 1})
+        self.assertEqual((response.code, body), (200, {"a": 1}))
+        self.assertEqual(len(self.model.requests), 2)
+
+    async def test_expired(self) -> None:
+        """Messages whose HTTP caller has gone are not computed when their turn comes, and are counted."""
+        answers: list[Deferred[Any]] = []
+
+        def slow(_body: bytes) -> Deferred[Any]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.model.answer = slow
+        entry = self.entry(prefetch=1)
+        gateway = await self.start(entries=[entry], REPLY_TIMEOUT="1").ready()
+        calls = [self.post(gateway, number) for number in range(3)]
+        responses = [await Deferred.fromCoroutine(call) for call in calls]
+        self.assertEqual([response.code for response, _ in responses], [504] * 3)
+        answers[0].callback((200, b"1"))
+        await gateway.logged("expired")
+        self.assertEqual(len(self.model.requests), 1)
+
+
+class QuorumRouteTests(DerivedRouteTests):
+    """The same with quorum queues."""
+
+    keys: ClassVar[dict[str, Any]] = {"queueType": "quorum"}
+
+
+class SeedRouteTests(RetryTestCase):
+    """The retry route of the services that this replaces, as their queue file has it."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        name = uuid.uuid4().hex[:8]
+        self.dle = {
+            "dleExchange": f"dle.{name}",
+            "dleExchangeType": "fanout",
+            "dleQueue": f"dleq.{name}",
+            "dleArgs": {"x-message-ttl": 300, "x-dead-letter-exchange": self.exchange},
+        }
+        self.keys = {"dleParams": self.dle, "argQueue": {"x-dead-letter-exchange": f"dle.{name}"}}  # type: ignore[misc]
+        self.others: list[str] = []
+        self.addCleanup(self.on_channel, self._delete_more)
+
+    def _delete_more(self, channel: Any) -> None:
+        channel.exchange_delete(self.dle["dleExchange"])
+        for queue in [self.dle["dleQueue"], *self.others]:
+            channel.queue_delete(queue)
+
+    async def test_answered_at_last(self) -> None:
+        """A failed message comes back through the seed's objects, and its attempts are counted."""
+        self.fail(2)
+        await self.provider().ready()
+        await self.ask()
+        [(_, body)] = await self.taken(self.output)
+        self.assertEqual((body, len(self.model.requests)), (b'"x"', 3))
+
+    async def test_parked(self) -> None:
+        """After maxAttempts the message is parked."""
+        self.fail(100)
+        await self.provider().ready()
+        await self.ask()
+        [(properties, _)] = await self.taken(self.parking)
+        self.assertEqual(properties.headers["pg-attempt"], 3)
+        self.assertEqual(len(self.model.requests), 3)
+
+    async def test_past_the_exchange(self) -> None:
+        """A message that was put into the queue directly comes back, too, though its routing key is not bound."""
+        self.fail(1)
+        await self.provider().ready()
+        await self.ask(exchange="", key=self.queue)
+        [(_, body)] = await self.taken(self.output)
+        self.assertEqual(body, b'"x"')
+
+    async def test_shared_exchange(self) -> None:
+        """Queues that share the seed's exchange are warned of, and copies that it scatters are not run."""
+        other_name = f"{self.queue}.other"
+        self.others = [other_name, f"{other_name}.parking", f"{self.dle['dleQueue']}.other"]
+        self.addCleanup(self.on_channel, lambda channel: channel.exchange_delete(f"{other_name}.return"))
+        one = self.entry(dle=True, maxAttempts=3, **self.keys)
+        other_dle = {**self.dle, "dleQueue": f"{self.dle['dleQueue']}.other"}
+        other = {**one, "queueName": other_name, "bindingKey": "predict.#", "dleParams": other_dle}
+        self.fail(4)
+        gateway = await self.start("--role", "provider", entries=[one, other]).ready()
+        warned = [line["message"] for line in gateway.log if line["level"] == "warn"]
+        self.assertTrue(any("share the exchange" in line for line in warned), warned)
+        await self.ask()
+        # Both queues are bound to the key: two messages from the start; each fails twice, and is answered once.
+        answers = await self.taken(self.output, 2)
+        self.assertEqual(len(answers), 2)
+        self.assertEqual(await self.taken_within(self.output, 2), [])
+        _, metrics = await self.admin(gateway, "/metrics")
+        self.assertIn("foreign_copies_total", metrics)
+        self.assertEqual(len(self.model.requests), 6)
+
+    def taken_within(self, queue: str, seconds: float) -> Deferred[Any]:
+        """What comes in some seconds."""
+        return self.on_channel(lambda channel: take(channel, queue, 10, seconds))
