@@ -23,15 +23,13 @@ PG_REDELIVERIES = "pg-redeliveries"
 
 #: Never copied (lower case): what the broker adds on dead-lettering and delivery, and what it routes by.
 _BROKERS = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc"})
-_BROKERS_PREFIXES = ("x-first-death-", "x-last-death-")
+_NOT_COPIED_PREFIXES = ("pg-", "x-first-death-", "x-last-death-")
 #: Bytes of the original's headers that surely fit into a frame of 131,072 bytes together with all else.
 _MAX_KEPT = 128_000
 
 
 def _copied(name: str) -> bool:
-    if name.startswith("pg-"):
-        return name == PG_DEADLINE
-    return name not in _BROKERS and not name.startswith(_BROKERS_PREFIXES)
+    return name not in _BROKERS and not name.startswith(_NOT_COPIED_PREFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +69,23 @@ class Copy(Message):
     added: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, message: Message, queue: str, history: History, reason: str) -> Copy:
+    def of(cls, message: Message, queue: str, history: History, reason: str, *, may_expire: bool = False) -> Copy:
         """A copy of a message that goes on with this history.
 
         Args:
             queue: the work queue that it was consumed from.
             reason: why it is copied, such as ``timeout``.
+            may_expire: keep the deadline; without it, the copy is served whenever its turn comes.
         """
+        added = {**history.headers(), PG_QUEUE: queue, PG_REASON: reason, PG_COPY: fresh_id()}
+        if may_expire and PG_DEADLINE in message.headers:
+            added[PG_DEADLINE] = message.headers[PG_DEADLINE]
         return cls(
             body=message.body,
             correlation_id=message.correlation_id,
             message_id=message.message_id or fresh_id(),
             original=message.original if message.original is not None else message.properties(),
-            added={**history.headers(), PG_QUEUE: queue, PG_REASON: reason, PG_COPY: fresh_id()},
+            added=added,
         )
 
     @property

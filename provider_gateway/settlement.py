@@ -150,7 +150,7 @@ class Settlement:
             DeliveryLost: as above.
         """
         history = History(task.history.attempt, task.history.redeliveries + 1)
-        copy = Copy.of(task.message, self._entry.queue_name, history, "redelivered")
+        copy = Copy.of(task.message, self._entry.queue_name, history, "redelivered", may_expire=True)
         await self._copy(task, copy, self._entry.return_exchange, task.delivery.routing_key)
         self.done(task)
 
