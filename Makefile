@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint format latency system clean
+.PHONY: help demo test soak outages lint format latency system clean
 
 help:
 	@echo "make demo    a private RabbitMQ, a sample model and the gateway, with a curl line to try; Ctrl-C ends it"
 	@echo "make test    all tests, against a private RabbitMQ"
+	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
+	@echo "make outages a minute without a model, half a minute without a broker, with their figures"
 	@echo "make latency how long one request at rest takes, with a model that answers at once"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the code in ruff's format"
@@ -20,6 +22,14 @@ demo: $(INSTALLED) system
 
 test: $(INSTALLED) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests
+
+soak: export SOAK_MESSAGES ?= 100000
+soak: export SOAK_SECONDS ?= 1800
+soak: $(INSTALLED) system
+	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.test_soak
+
+outages: $(INSTALLED) system
+	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.outages
 
 latency: $(INSTALLED) system
 	@$(BIN)/python -m benchmarks.latency

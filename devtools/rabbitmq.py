@@ -6,12 +6,15 @@ import atexit
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 #: Where Debian's package has the server; its wrapper in /usr/sbin insists on a certain user.
@@ -56,19 +59,40 @@ class RabbitMQ:
         certificates: folder with ``cacert.pem``, ``broker_cert.pem``, ``broker_key.pem``.
         tls_port: a free one if None.
         plain_port: likewise; without TLS, for tools.
+        peer: a node whose cluster this one joins at its first start.
     """
 
     def __init__(
-        self, folder: Path, certificates: Path, tls_port: int | None = None, plain_port: int | None = None
+        self,
+        folder: Path,
+        certificates: Path,
+        tls_port: int | None = None,
+        plain_port: int | None = None,
+        peer: RabbitMQ | None = None,
     ) -> None:
         free = free_ports(4)
         self.folder = folder.resolve()
         self._certificates = certificates.resolve()
         self.tls_port = tls_port or free[0]
         self.port = plain_port or free[1]
-        self._distribution_port, self._epmd_port = free[2:]
+        self._distribution_port = free[2]
+        self._peer = peer
+        # Nodes of a cluster have the port mapper and the secret in common.
+        self._epmd_port: int = peer._epmd_port if peer else free[3]
+        self._cookie: str = peer._cookie if peer else secrets.token_hex()
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
         self._environment: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """Of the Erlang node."""
+        return f"pg{self.port}@localhost"
+
+    @property
+    def is_running(self) -> bool:
+        """True from its start to its end, suspended or not."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def url(self) -> str:
@@ -124,11 +148,19 @@ log.console.level = warning
 log.file = false
 """
         )
+        if self._peer:
+            with (self.folder / "rabbitmq.conf").open("a") as conf:
+                conf.write("cluster_formation.peer_discovery_backend = classic_config\n")
+                for number, name in enumerate((self._peer.name, self.name), 1):
+                    conf.write(f"cluster_formation.classic_config.nodes.{number} = {name}\n")
+        cookie = self.folder / ".erlang.cookie"
+        cookie.write_text(self._cookie)
+        cookie.chmod(0o400)
         self._environment = {
-            "HOME": str(self.folder),  # the Erlang cookie is made there
+            "HOME": str(self.folder),  # the Erlang cookie is there
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LANG": "C.UTF-8",
-            "RABBITMQ_NODENAME": f"pg{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
@@ -164,7 +196,8 @@ log.file = false
             start_new_session=True,  # Ctrl-C is for the demo, which then stops the node in order
         )
         started, output = threading.Event(), [""]
-        threading.Thread(target=self._read, args=(self._process, started, output), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self._process, started, output), daemon=True)
+        self._reader.start()
         if not started.wait(START_TIMEOUT) or self._process.poll() is not None:
             self.kill()
             msg = f"RabbitMQ did not start. Its last words:\n{output[0][-2000:]}"
@@ -188,28 +221,67 @@ log.file = false
         """End the node at once."""
         self._end(signal.SIGKILL)
 
+    def suspend(self) -> None:
+        """Freeze the node: it keeps its connections and says nothing, until :meth:`resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a suspended node go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._process is not None:
+                os.killpg(self._process.pid, number)
+
     def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None or self._reader is None:
             return
         for each in (number, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, each)
+            self._signal(each)
+            self.resume()  # a suspended node would not see the first
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_TIMEOUT)
+                self._process.wait(STOP_TIMEOUT)
                 break
-        # The node's own port mapper stays behind otherwise.
-        if shutil.which("epmd"):
-            subprocess.run(["epmd", "-kill"], env=self._environment, capture_output=True, check=False)
+        self._process = None
+        # The process is the script that started Erlang; the output ends with Erlang itself.
+        self._reader.join(STOP_TIMEOUT)
+        self._end_port_mapper()
+
+    def _end_port_mapper(self) -> None:
+        """End the port mapper, which the node leaves behind; it declines while another node is registered with it."""
+        if not shutil.which("epmd"):
+            return
+        for _ in range(20):
+            ran = subprocess.run(["epmd", "-names"], env=self._environment, capture_output=True, check=False)
+            if f"name pg{self.port} ".encode() not in ran.stdout:
+                break
+            time.sleep(0.1)  # it has not noticed yet that the node is gone
+        subprocess.run(["epmd", "-kill"], env=self._environment, capture_output=True, check=False)
 
     def control(self, *arguments: str) -> str:
-        """Run rabbitmqctl on the node.
-
-        Returns:
-            What it prints.
-        """
-        command = [find_server().with_name("rabbitmqctl"), "--quiet", *arguments]
+        """What rabbitmqctl prints with these arguments, such as ``stop_app``."""
+        command = [str(find_server().with_name("rabbitmqctl")), "--quiet", *arguments]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=True).stdout
+
+
+def cluster(folder: Path, certificates: Path, count: int = 3) -> list[RabbitMQ]:
+    """Nodes that form one cluster, running; each has its own name, ports and folder below this one.
+
+    Raises:
+        RabbitMQError: one of them did not start; none is left running.
+    """
+    first = RabbitMQ(folder / "node-1", certificates)
+    first.start()
+    others = [RabbitMQ(folder / f"node-{number}", certificates, peer=first) for number in range(2, count + 1)]
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(RabbitMQ.start, others))
+    except RabbitMQError:
+        for node in (*others, first):
+            node.kill()
+        raise
+    return [first, *others]
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from provider_gateway.broker_url import BrokerURL
 from provider_gateway.errors import TopologyError
 from provider_gateway.model import model_client
 from provider_gateway.objects import Binding, Exchange, objects_of
+from provider_gateway.retry import warnings
 from provider_gateway.tls import ModelTLSPolicy, broker_options
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
     variables["MODEL_URL"] = re.sub(r"\?.*", "?***", url)  # a key may be in its query
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
     document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
+    if risks := list(warnings(entries)):
+        document["warnings"] = risks
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     return text
 

@@ -78,7 +78,7 @@ class Copy(Message):
             may_expire: keep the deadline; without it, the copy is served whenever its turn comes.
         """
         added = {**history.headers(), PG_QUEUE: queue, PG_REASON: reason, PG_COPY: fresh_id()}
-        if may_expire and PG_DEADLINE in message.headers:
+        if may_expire and message.deadline is not None:
             added[PG_DEADLINE] = message.headers[PG_DEADLINE]
         return cls(
             body=message.body,

@@ -215,7 +215,7 @@ class Message:
     def deadline(self) -> float | None:
         """Seconds since 1970 after which nobody waits for the reply; None if somebody may wait for ever."""
         value = self.headers.get(PG_DEADLINE)
-        return value / 1000 if isinstance(value, int) else None
+        return value / 1000 if isinstance(value, int) and not isinstance(value, bool) else None
 
     @property
     def status(self) -> int:

@@ -59,15 +59,15 @@ def objects_of(entry: QueueEntry) -> Iterator[Exchange | Queue | Binding]:
     """The objects of one entry."""
     if entry.exchange:
         yield Exchange(entry.exchange, entry.exchange_type, entry.durable)
-    # What messages leave the work queue for comes first: they may leave as soon as it is there.
+    # Where messages go before where they come from: the broker drops what it cannot dead-letter.
     yield Queue(entry.parking, _parking_arguments(entry))
+    yield Queue(entry.queue_name, queue_arguments(entry), entry.durable)
+    yield Exchange(entry.return_exchange, "fanout")
+    yield Binding(entry.queue_name, entry.return_exchange)
     if entry.dle_params is not None:
         yield from _seed_route(entry, entry.dle_params)
     elif entry.dle:
         yield Queue(entry.retry_queue, _retry_arguments(entry))
-    yield Queue(entry.queue_name, queue_arguments(entry), entry.durable)
-    yield Exchange(entry.return_exchange, "fanout")
-    yield Binding(entry.queue_name, entry.return_exchange)
     if entry.exchange:
         for key in entry.binding_key or ("",):
             yield Binding(entry.queue_name, entry.exchange, key)
@@ -117,6 +117,7 @@ def _seed_route(entry: QueueEntry, dle: DleParams) -> Iterator[Exchange | Queue 
     yield Exchange(dle.dle_exchange, dle.dle_exchange_type)
     yield Queue(dle.dle_queue, dict(dle.dle_args))
     # A copy is published with the routing key that it is to come back with.
-    keys = {"fanout": ("",), "topic": ("#",), "direct": entry.binding_key}[dle.dle_exchange_type]
+    direct = (*entry.binding_key, entry.queue_name)
+    keys = {"fanout": ("",), "topic": ("#",), "direct": direct}[dle.dle_exchange_type]
     for key in keys:
         yield Binding(dle.dle_queue, dle.dle_exchange, key)

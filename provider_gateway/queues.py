@@ -121,8 +121,8 @@ class QueueEntry(_Strict):
         if self.queue_type == "quorum" and not self.durable:
             msg = f"quorum queues are always durable; remove 'durable: false' from {self.queue_name!r}"
             raise ValueError(msg)
-        if len(self.parking.encode()) > SHORT_STRING_BYTES:
-            msg = f"queueName is too long: {self.parking!r} has more than {SHORT_STRING_BYTES} bytes"
+        if len(f"{self.queue_name}.parking".encode()) > SHORT_STRING_BYTES:
+            msg = f"queueName is too long: with '.parking' it has more than {SHORT_STRING_BYTES} bytes"
             raise ValueError(msg)
         if self.dle and self.dle_params is not None:
             self._check_way_back(self.dle_params)
@@ -231,10 +231,10 @@ def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
     if repeated:
         msg = f"{source}: queueName {repeated[0]!r} stands in several entries; list its keys under bindingKey instead"
         raise SettingsError(msg)
-    names = {entry.queue_name for entry in entries}
+    names = {entry.queue_name for entry in entries} | {entry.reply_to for entry in entries}
     for index, entry in enumerate(entries):
         if entry.parking in names:
-            msg = f"{source}: [{index}].parkingQueue: {entry.parking!r} is a work queue; nothing may consume it"
+            msg = f"{source}: [{index}].parkingQueue: {entry.parking!r} is a work queue or a replyTo already"
             raise SettingsError(msg)
     return entries
 

@@ -21,6 +21,7 @@ class Recent:
 
     def add(self, thing: Hashable) -> None:
         """Remember one, and forget the oldest if there are too many."""
+        self._known.pop(thing, None)
         self._known[thing] = None
         if len(self._known) > self._size:
             del self._known[next(iter(self._known))]

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Protocol
 
 from provider_gateway.copies import PG_QUEUE, History
+from provider_gateway.errors import SettingsError
 from provider_gateway.routing import matches, matching_key
 
 if TYPE_CHECKING:
@@ -47,14 +48,16 @@ class RetryRoute:
     def __init__(self, entry: QueueEntry, entries: Sequence[QueueEntry]) -> None:
         self._entry = entry
         self._dle = entry.dle_params if entry.dle else None
-        self._gets_copies = any(entry.exchange == _back(dle) for each in entries if (dle := _seed(each)) is not None)
+        self._gets_copies = any(entry.exchange == _back(dle) for _, dle in _seed_routes(entries))
 
     def target(self, delivery: Arrived) -> tuple[str, str]:
         """Exchange and routing key for a copy that is to come back after the retry delay."""
         if self._dle is None:
             return "", self._entry.retry_queue
-        key = delivery.routing_key
-        if _back(self._dle) == self._entry.exchange and not matches(self._entry, key):
+        key, back = delivery.routing_key, _back(self._dle)
+        if back == "":
+            key = self._entry.queue_name
+        elif back == self._entry.exchange and not matches(self._entry, key):
             # It came past the exchange, so this key would not lead back.
             key = matching_key(self._entry)
         return self._dle.dle_exchange, key
@@ -96,9 +99,30 @@ def _waited_in(message: Message) -> str | None:
     return str(newest.get("queue")) if newest.get("reason") == "expired" else None
 
 
+def check_ways_back(entries: Sequence[QueueEntry]) -> None:
+    """Check that messages which wait on the seed's route come back, as far as this can be known.
+
+    Raises:
+        SettingsError: the dead-letter routing key of ``dleArgs`` does not lead to the queue.
+    """
+    for entry, dle in _seed_routes(entries):
+        key, back = dle.dle_args.get("x-dead-letter-routing-key"), _back(dle)
+        leads_back = key == entry.queue_name if back == "" else back != entry.exchange or matches(entry, str(key))
+        if key is not None and not leads_back:
+            msg = (
+                f"dleParams.dleArgs.x-dead-letter-routing-key of {entry.queue_name!r}: {key!r} does not lead from the "
+                f"exchange {back!r} to the queue: its messages would be dropped after their wait"
+            )
+            raise SettingsError(msg)
+
+
+def _seed_routes(entries: Sequence[QueueEntry]) -> list[tuple[QueueEntry, DleParams]]:
+    return [(entry, dle) for entry in entries if (dle := _seed(entry)) is not None]
+
+
 def warnings(entries: Sequence[QueueEntry]) -> Iterator[str]:
     """What is risky about the retry routes of the queue file, one line each."""
-    routes = [(entry, dle) for entry in entries if (dle := _seed(entry)) is not None]
+    routes = _seed_routes(entries)
     for (one, dle), (other, other_dle) in combinations(routes, 2):
         if dle.dle_exchange == other_dle.dle_exchange and dle.dle_queue != other_dle.dle_queue:
             yield (
@@ -107,6 +131,12 @@ def warnings(entries: Sequence[QueueEntry]) -> Iterator[str]:
                 f"back twice; the surplus copy is dropped. {_ADVICE}"
             )
     for entry, dle in routes:
+        if _back(dle) not in ("", entry.exchange):
+            yield (
+                f"dleParams of {entry.queue_name!r}: its messages come back through the exchange {_back(dle)!r}, to "
+                "which this program does not bind the queue: without such a binding, the broker drops them after "
+                f"their wait. {_ADVICE}"
+            )
         others = [e.queue_name for e in entries if e is not entry and e.exchange == _back(dle)]
         if others:
             yield (

@@ -32,7 +32,7 @@ from provider_gateway.amqp.connection import Connection
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.topology import declare
 from provider_gateway.errors import SettingsError, TopologyError
-from provider_gateway.retry import warnings
+from provider_gateway.retry import check_ways_back, warnings
 from provider_gateway.roles import GatewayRole, ProviderRole
 from provider_gateway.site import GatewaySite
 from provider_gateway.tls import ModelTLSPolicy, broker_options, server_options
@@ -69,7 +69,8 @@ class GatewayService(Service):
         fatal: is told, in one line, why the process cannot go on; must stop it.
 
     Raises:
-        SettingsError: a certificate is missing or wrong, or the access log cannot be written.
+        SettingsError: a certificate is missing or wrong, the access log cannot be written, or messages that wait for
+            another attempt would not come back.
     """
 
     name = "provider-gateway"
@@ -91,6 +92,7 @@ class GatewayService(Service):
         self._observer = observer
         self._fatal = fatal
         self._state = State.STARTING
+        check_ways_back(entries)
         self._warnings = list(warnings(entries))
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None

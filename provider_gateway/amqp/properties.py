@@ -21,7 +21,7 @@ _SIZES = {
     b"l": 8, b"L": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
 }  # fmt: skip
 #: What pika's decoder raises on values that it cannot represent.
-_UNDECODABLE = (ValueError, OverflowError, OSError, ArithmeticError)
+_UNDECODABLE = (ValueError, OverflowError, OSError, RecursionError)
 
 #: What a copy keeps. Not the expiration, which would end the copy in a queue where it is to stay, and not the
 #: user id, which the broker compares with ours.

@@ -146,7 +146,6 @@ class Publisher:
             return fail(BrokerBlocked("The broker is short of memory or disk space and accepts no messages."))
         if session.unsent > self._max_unsent:
             return fail(BrokerBlocked("The broker is too slow in taking messages."))
-        self._unconfirmed += 1
         confirm: Deferred[Any] = channel.basic_publish(
             exchange=exchange,
             routing_key=routing_key,
@@ -154,6 +153,7 @@ class Publisher:
             properties=message.properties(),
             mandatory=True,
         )
+        self._unconfirmed += 1
         confirm.addCallbacks(
             self._acked,
             self._failed,
@@ -225,6 +225,8 @@ class Publisher:
                 return
 
     def _tell_waiting(self) -> None:
+        if not self.is_ready:
+            return
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(None)

@@ -1,7 +1,8 @@
 """One AMQP connection from its first byte to its last, around pika's Twisted protocol.
 
 pika encodes, decodes and keeps the protocol's state. Added here is what it leaves out: no Nagle delay, the real
-cause of a loss, an end of waiting for peers that never close, ``connection.blocked``, and errors out of its decoder.
+cause of a loss, an end of waiting for peers that never close or have gone silent, ``connection.blocked``, a count of
+unsent bytes, and errors out of its decoder.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+# The import makes pika decode with it.
+from provider_gateway.amqp import properties  # noqa: F401
 from provider_gateway.deferreds import shield
 
 if TYPE_CHECKING:
@@ -70,6 +73,8 @@ class Session(Protocol):
         self._closing = False
         self._dropped = False
         self._abort_call: IDelayedCall | None = None
+        self._silence: IDelayedCall | None = None
+        self._heard = clock.seconds()
         self.blocked = False
         self.unsent = 0
         self._paused = False
@@ -113,6 +118,9 @@ class Session(Protocol):
         connection.callbacks.add(0, spec.Connection.Close, self._closed_by_broker)
         connection.add_on_connection_blocked_callback(self._block)
         connection.add_on_connection_unblocked_callback(self._unblock)
+        heartbeat: Any = connection.params.heartbeat  # what was agreed on with the broker
+        if heartbeat:
+            self._watch_silence(2.0 * heartbeat)
 
     async def channel(self) -> TwistedChannel:
         """A new channel."""
@@ -156,6 +164,7 @@ class Session(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Hand bytes to pika; what its decoder cannot take ends the connection."""
+        self._heard = self._clock.seconds()
         if self._witness is not None:
             self._watch_handshake(data)
         try:
@@ -167,15 +176,14 @@ class Session(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell pika, and whoever asked :meth:`when_lost`, with the real cause."""
-        if self._abort_call is not None and self._abort_call.active():
-            self._abort_call.cancel()
+        for call in (self._abort_call, self._silence):
+            if call is not None and call.active():
+                call.cancel()
         cause = self._cause
         if cause is None and self._closing:
             cause = "closed by us"
         elif cause is None and self._dropped and self._witness is not None:
             cause = "no agreement in the AMQP handshake; does the broker offer our SASL mechanism?"
-        elif cause is None and self._dropped:
-            cause = "no heartbeat from the broker"
         error = self._lost = ConnectionLost(cause or reason.getErrorMessage())
         self.transport = None
         self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more
@@ -198,6 +206,15 @@ class Session(Protocol):
             self._witness = self._witness[consumed:]
             if isinstance(value, frame.Method) and isinstance(value.method, spec.Connection.Close):
                 self._cause = f"refused by the broker: {value.method.reply_code} {value.method.reply_text}"
+
+    def _watch_silence(self, limit: float) -> None:
+        """Drop the connection after so many seconds without a byte, as AMQP 0-9-1 (4.2.7) says; pika takes longer."""
+        left = self._heard + limit - self._clock.seconds()
+        if left > 0:
+            self._silence = self._clock.callLater(left, self._watch_silence, limit)
+        else:
+            self._cause = f"no heartbeat from the broker for {limit:g} s"
+            self.abort()
 
     def _closed_by_broker(self, method: frame.Method[Any]) -> None:
         self._cause = f"closed by the broker: {method.method.reply_code} {method.method.reply_text}"

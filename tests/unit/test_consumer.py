@@ -104,6 +104,14 @@ class DeliveryTests(ConsumerTestCase):
         self.assertIsNone(message.content_type)
         self.assertIsNone(message.message_id)
 
+    def test_way(self) -> None:
+        """A delivery says how it came: through which exchange, with which key; as text, whatever bytes they are."""
+        for tag, (exchange, key) in enumerate((("ML.MQ", "predict.now"), ("", "work"), ("größe", "ä.ö")), 1):
+            self.peer.deliver(b"x", tag, exchange=exchange, routing_key=key)
+            self.assertEqual((self.delivered[-1].exchange, self.delivered[-1].routing_key), (exchange, key))
+        self.peer.deliver(b"x", 9, exchange=b"\xffe", routing_key=b"k\xfe")
+        self.assertEqual((self.delivered[-1].exchange, self.delivered[-1].routing_key), ("\ufffde", "k\ufffd"))
+
     def test_ack(self) -> None:
         """ack() acknowledges this delivery alone, on the channel that it came on."""
         for tag in (1, 2, 3):

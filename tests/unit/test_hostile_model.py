@@ -13,6 +13,7 @@ from provider_gateway.amqp.consumer import Consumer
 from provider_gateway.messages import MAX_HEADERS, headers_to_http
 from tests.unit.amqp_peer import content, open_peer, run
 from tests.unit.test_model import ModelTestCase, response
+from tests.unit.test_properties import BAD, Raw, decoded, header, table_of
 from tests.unit.test_provider import ProviderTestCase
 
 
@@ -155,6 +156,19 @@ class UndecodableDeliveryTests(ProviderTestCase):
         self.assertEqual([each.delivery_tag for each in self.peer.sent(spec.Basic.Ack)], [1])
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_values_that_cannot_be_decoded(self) -> None:
+        """A message with a header that Python has no value for is served, and its copies carry that header on."""
+        for tag, bad in enumerate(BAD.values(), 1):
+            table = header("bad", bad) + header("RqUID", b"S\x00\x00\x00\x02r1")
+            self.peer.deliver(b"{}", tag, Raw(table))
+            message = self.model.calls[-1][0]
+            self.assertEqual(message.headers, {"RqUID": "r1"})
+            self.model.calls[-1][2].errback(KeyError("x"))
+            self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+            copy = decoded(table_of(self.reply.properties()))
+            self.assertEqual(copy.headers_that(lambda name: not name.startswith("pg-")), table)
+        self.assertFalse(self.peer.transport.disconnecting)
+
 
 class BytesToTheModelTests(ModelTestCase):
     """A message with a header name of bytes, on its way to the model."""
@@ -174,10 +188,13 @@ class UnforeseenTests(ProviderTestCase):
     """Errors of the model call that nobody thought of."""
 
     def test_reply(self) -> None:
-        """The caller is told 500 with the reason "internal" and nothing of the cause, which is logged once."""
+        """The message is parked; then its caller is told 500 "internal", and nothing of the cause, which is logged."""
         delivery = self.serve()
         self.model.calls[0][2].errback(KeyError("secret"))
-        ((_, exchange, routing_key, _),) = self.publisher.published
+        ((copy, exchange, routing_key, _),) = self.publisher.published
+        self.assertEqual((exchange, routing_key, copy.body), ("", "work.parking", b"{}"))
+        self.publisher.confirm()
+        _, (_, exchange, routing_key, _) = self.publisher.published
         self.assertEqual((exchange, routing_key), ("", "back"))
         self.assertEqual(self.reply.content_type, "application/problem+json")
         self.assertEqual(self.reply.headers, {"RqUID": "r1", "pg-status": 500, "pg-reason": "internal"})
@@ -195,6 +212,7 @@ class UnforeseenTests(ProviderTestCase):
         """The next delivery is served as if nothing had been."""
         self.serve()
         self.model.calls[0][2].errback(KeyError("secret"))
+        self.publisher.confirm()
         self.publisher.confirm()
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         delivery = self.serve()

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, ModelFailure, Nacked, NoRoute, OutcomeUnknown
+from provider_gateway.errors import ModelFailure, Nacked
 from provider_gateway.messages import Message
 from provider_gateway.metrics import Metrics
 from provider_gateway.model import Answer
@@ -209,70 +209,6 @@ class WorkerTests(ProviderTestCase):
         self.model.answer()
         self.assertEqual(delivery.acks, 1)
         self.assertEqual(self.publisher.published, [])
-
-
-class UndeliverableReplyTests(ProviderTestCase):
-    """The reply cannot be published, for now or for good."""
-
-    def answered(self) -> FakeDelivery:
-        delivery = self.serve()
-        self.model.answer()
-        return delivery
-
-    def test_nobody_takes_it(self) -> None:
-        """A reply whose queue is gone is given up: the delivery is acknowledged, nothing is published again."""
-        delivery = self.answered()
-        self.publisher.fail(NoRoute("gone"))
-        self.clock.advance(60)
-        self.assertEqual(delivery.acks, 1)
-        self.assertEqual(len(self.publisher.published), 1)
-
-    def test_broker_away(self) -> None:
-        """While no reply can be published the delivery waits unacknowledged; then the same reply is published."""
-        for error in (BrokerUnavailable("away"), BrokerBlocked("low on memory"), OutcomeUnknown("lost")):
-            self.publisher.published.clear()
-            delivery = self.answered()
-            self.publisher.fail(error)
-            self.clock.advance(60)
-            self.assertEqual((delivery.acks, len(self.publisher.published)), (0, 1))
-            self.publisher.waiting[-1].callback(None)
-            self.assertEqual(len(self.publisher.published), 2)
-            self.assertIs(self.publisher.published[1][0], self.publisher.published[0][0])
-            self.assertEqual(delivery.acks, 0)
-            self.publisher.confirm()
-            self.assertEqual(delivery.acks, 1)
-
-    def test_refused(self) -> None:
-        """A reply that the broker refuses, as when its queue is full, is published again a second later."""
-        delivery = self.answered()
-        self.publisher.fail(Nacked("full"))
-        self.clock.advance(0.9)
-        self.assertEqual(len(self.publisher.published), 1)
-        self.clock.advance(0.1)
-        self.assertEqual(len(self.publisher.published), 2)
-        self.publisher.confirm()
-        self.assertEqual(delivery.acks, 1)
-        self.assertEqual(len(self.model.calls), 1)
-
-    def test_delivery_lost_meanwhile(self) -> None:
-        """A delivery that is lost while its reply waits is given up: the broker delivers it again."""
-        delivery = self.answered()
-        self.publisher.fail(BrokerUnavailable("away"))
-        delivery.is_lost = True
-        self.publisher.waiting[-1].callback(None)
-        self.assertEqual(len(self.publisher.published), 1)
-        self.assertEqual(delivery.acks, 0)
-        self.assertEqual(self.in_flight(), 0)
-
-    def test_delivery_lost_during_the_call(self) -> None:
-        """A delivery that is lost while the model works is answered all the same, and not acknowledged."""
-        delivery = self.serve()
-        delivery.is_lost = True
-        self.model.answer()
-        self.publisher.confirm()
-        self.assertEqual(delivery.acks, 0)
-        self.successResultOf(self.provider.idle())
-        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class RestTests(ProviderTestCase):

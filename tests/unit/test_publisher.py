@@ -254,9 +254,11 @@ class ReadinessTests(PublisherTestCase):
 
     def test_channel_closed_by_the_broker(self) -> None:
         """A message that closes the channel ends the publishes on it; another channel is opened after declaring."""
-        published = self.publish()
+        both = self.publish(), self.publish()
         self.close_channel()
-        self.assertIn("no exchange", self.failureResultOf(published, PublishRefused).value.detail)
+        for each in both:
+            self.assertIn("no exchange", self.failureResultOf(each, PublishRefused).value.detail)
+        self.assertEqual(self.outcomes(), {"unknown": 2})
         self.assertFalse(self.publisher.is_ready)
         ready = self.publisher.when_ready()
         self.clock.advance(0.1)
@@ -289,12 +291,3 @@ class ReadinessTests(PublisherTestCase):
     def close_channel(self) -> None:
         closed = spec.Channel.Close(404, "no exchange 'ML.MQ'", 60, 40)
         self.peer.send(closed, self.peer.published[-1].channel)
-
-    def test_loss_of_an_older_session(self) -> None:
-        """The end of a session that was replaced does not stop publishing on the newer one."""
-        older, self.peer = self.peer, self.opened()
-        older.lose()
-        self.assertTrue(self.publisher.is_ready)
-        published = self.publish()
-        self.confirm(1)
-        self.successResultOf(published)

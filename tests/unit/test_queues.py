@@ -140,10 +140,41 @@ class SeedFilesTests(SynchronousTestCase):
             parse_queues("- {topic: ML.MQ, queueName: fib, bindingKey: predict.*, replyTo: response}", "f"), BUILT_IN
         )
 
-    def test_names_of_255_bytes(self) -> None:
-        """The longest name that AMQP allows is accepted."""
-        self.assertEqual("é" * 127 + "x", only_entry(f'- {{topic: "", queueName: {"é" * 127}x}}').queue_name)
+    def test_derived_names(self) -> None:
+        """Retry queue, return exchange and parking queue have the queue's name in theirs; the last can be chosen."""
+        entry = only_entry("- {topic: X, queueName: q.in, bindingKey: k}")
+        self.assertEqual(
+            ("q.in.retry", "q.in.return", "q.in.parking"), (entry.retry_queue, entry.return_exchange, entry.parking)
+        )
+        self.assertEqual("p", only_entry("- {topic: X, queueName: q, bindingKey: k, parkingQueue: p}").parking)
 
+    def test_shared_parking_queue(self) -> None:
+        """Several entries may park in the same queue."""
+        both = "".join(f"- {{topic: X, queueName: {name}, bindingKey: k, parkingQueue: p}}\n" for name in "ab")
+        self.assertEqual(["p", "p"], [entry.parking for entry in parse_queues(both, "f")])
+
+    def test_unused_dle_params(self) -> None:
+        """Without ``dle`` its parameters need no way back, as in files that declare a waiting queue for others."""
+        params = "dleParams: {dleExchange: e, dleQueue: w, dleExchangeType: direct}"
+        self.assertFalse(only_entry(f"- {{topic: X, queueName: q, bindingKey: k, {params}}}").dle)
+
+    def test_direct_waiting_exchange(self) -> None:
+        """A direct exchange of work may have a direct waiting exchange."""
+        text = (
+            "- {topic: X, exchangeType: direct, queueName: q, bindingKey: k, dle: true, dleParams: {dleExchange: e, "
+            "dleQueue: w, dleExchangeType: direct, dleArgs: {x-message-ttl: 5, x-dead-letter-exchange: X}}}"
+        )
+        self.assertTrue(only_entry(text).dle)
+
+    def test_names_of_255_bytes(self) -> None:
+        """The longest name that AMQP allows is accepted; the names that are made of a queue's must fit as well."""
+        exchange, queue = "é" * 127 + "x", "é" * 123 + "x"
+        entry = only_entry(f"- {{topic: {exchange}, queueName: {queue}, bindingKey: {exchange}}}")
+        self.assertEqual((exchange, (exchange,), queue), (entry.exchange, entry.binding_key, entry.queue_name))
+        self.assertEqual(255, len(entry.parking.encode()))
+
+
+DLE = "- {topic: t, queueName: q, bindingKey: b, dle: true, dleParams: {dleExchange: e, dleQueue: w, %s}}"
 
 #: Text of the file, and what the line must say (the key's path, then what was expected).
 MISTAKES = (
@@ -174,6 +205,33 @@ MISTAKES = (
     (
         "- {topic: t, queueName: q, bindingKey: b, queueType: quorum, durable: false}",
         ("[0]", "quorum", "durable: false", "'q'"),
+    ),
+    (
+        f"- {{topic: t, queueName: {'é' * 124}, bindingKey: b}}",
+        ("[0]", "queueName is too long", "'.parking'", "255 bytes"),
+    ),
+    (f"- {{topic: t, queueName: q, bindingKey: b, parkingQueue: {'é' * 128}}}", ("[0].parkingQueue", "255 bytes")),
+    ("- {topic: t, queueName: q, bindingKey: b, parkingQueue: ''}", ("[0].parkingQueue", "not empty")),
+    (
+        "- {topic: t, queueName: p, bindingKey: b}\n- {topic: t, queueName: q, bindingKey: b, parkingQueue: p}",
+        ("[1].parkingQueue", "'p' is a work queue"),
+    ),
+    (
+        "- {topic: t, queueName: q.parking, bindingKey: b}\n- {topic: t, queueName: q, bindingKey: b}",
+        ("[1].parkingQueue", "'q.parking' is a work queue"),
+    ),
+    ("- {topic: t, queueName: q, bindingKey: b, parkingQueue: q}", ("[0].parkingQueue", "'q' is a work queue")),
+    (
+        DLE % "dleArgs: {x-dead-letter-exchange: t}",
+        ("[0]", "dleArgs", "'q'", "needs x-message-ttl", "wait for ever"),
+    ),
+    (
+        DLE % "dleArgs: {x-message-ttl: 5}",
+        ("[0]", "dleArgs", "'q'", "needs x-dead-letter-exchange", "dropped"),
+    ),
+    (
+        DLE % "dleExchangeType: direct, dleArgs: {x-message-ttl: 5, x-dead-letter-exchange: t}",
+        ("[0]", "dleExchangeType 'direct'", "'q'", "fanout or topic"),
     ),
     ("- {topic: t, queueName: p, bindingKey: b}\n- {topic: t, queueName: q, dle: 1}", ("[1].dle", "boolean")),
     (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import BrokerUnavailable, DeadlinePassed, NoRoute, OutcomeUnknown
@@ -35,6 +36,7 @@ class FakePublisher:
         self.restored += 1
 
     def publish(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
+        assert b"".join(message.properties().encode())  # as it would be sent
         confirm: Deferred[None] = Deferred()
         self.published.append((message, exchange, routing_key, confirm))
         return confirm
@@ -83,7 +85,16 @@ def counted(counter: Counter, *labels: str) -> float:
     return sum(s.value for metric in child.collect() for s in metric.samples if not s.name.endswith("_created"))
 
 
-class RPCTests(SynchronousTestCase):
+def collect_log(test: SynchronousTestCase) -> list[dict[str, Any]]:
+    """What is logged from now on, to the end of a test."""
+    logged: list[dict[str, Any]] = []
+    observer = logged.append
+    globalLogPublisher.addObserver(observer)
+    test.addCleanup(globalLogPublisher.removeObserver, observer)
+    return logged
+
+
+class RPCTestCase(SynchronousTestCase):
     """Calls over a publisher and deliveries that the test controls."""
 
     def setUp(self) -> None:
@@ -96,8 +107,10 @@ class RPCTests(SynchronousTestCase):
         request = Message(b"{}", correlation_id=correlation_id, reply_to=self.rpc.reply_queue)
         return Deferred.fromCoroutine(self.rpc.call(request, "ML.MQ", "predict.now", timeout))
 
-    def reply(self, correlation_id: str | None = "c1", body: bytes = b"42") -> FakeDelivery:
-        delivery = FakeDelivery(Message(body, correlation_id=correlation_id))
+    def reply(
+        self, correlation_id: str | None = "c1", body: bytes = b"42", headers: dict[str, str] | None = None
+    ) -> FakeDelivery:
+        delivery = FakeDelivery(Message(body, headers or {}, correlation_id=correlation_id))
         self.rpc.deliver(delivery)
         self.assertEqual(delivery.acks, 1, "a reply was not acknowledged once")
         return delivery
@@ -105,6 +118,10 @@ class RPCTests(SynchronousTestCase):
     def kinds(self) -> dict[str, float]:
         kinds = {kind: counted(self.metrics.replies, kind) for kind in ("matched", "late", "unknown")}
         return {kind: count for kind, count in kinds.items() if count}
+
+
+class RPCTests(RPCTestCase):
+    """What becomes of calls."""
 
     def test_published(self) -> None:
         """A call publishes its request once, to the exchange and routing key given."""

@@ -12,7 +12,6 @@ from provider_gateway.amqp.session import CLOSE_GRACE, ConnectionLost, Session
 from tests.unit.amqp_peer import HEARTBEAT, Peer, content, new_peer, open_peer, run
 
 #: pika looks for signs of life this often (seconds).
-CHECK_INTERVAL = HEARTBEAT + 5
 
 
 class HandshakeTests(SynchronousTestCase):
@@ -112,15 +111,9 @@ class LossTests(SynchronousTestCase):
         self.assertFalse(self.session.is_open)
 
     def test_heartbeat_loss_of_a_stuck_transport(self) -> None:
-        """A peer that is silent and cannot be closed is aborted after the grace, and the reason is the heartbeat."""
+        """A peer that is silent and cannot be closed is aborted after two heartbeats, and the reason says so."""
         self.peer.frozen = self.peer.transport.stuck = True
-        for _ in range(2 * CHECK_INTERVAL):
-            if self.peer.transport.disconnecting:
-                break
-            self.clock.advance(1)
-        self.assertTrue(self.peer.transport.disconnecting)
-        self.assertFalse(self.peer.transport.aborted)
-        self.clock.advance(CLOSE_GRACE - 0.1)
+        self.clock.advance(2 * HEARTBEAT - 0.1)
         self.assertFalse(self.peer.transport.aborted)
         self.clock.advance(0.1)
         self.assertTrue(self.peer.transport.aborted)
@@ -161,7 +154,7 @@ class LossTests(SynchronousTestCase):
         self.assertEqual(told, [False])
 
     def test_undecodable_header(self) -> None:
-        """A message header that pika's decoder cannot take is logged, and ends the connection with that reason."""
+        """A message header of a type that there is not is logged, and ends the connection with that reason."""
         channel = run(self.peer, self.session.channel())
         consuming = channel.basic_consume("work")
         self.peer.pump()
@@ -169,7 +162,7 @@ class LossTests(SynchronousTestCase):
         number = self.peer.channel_of(spec.Basic.Consume)
         properties = spec.BasicProperties(headers={"when": 0})
         frames = content(number, b"", properties)[0].marshal()
-        poisoned = frames.replace(b"\x04whenI\x00\x00\x00\x00", b"\x04whenT" + b"\xff" * 8)
+        poisoned = frames.replace(b"\x04whenI\x00\x00\x00\x00", b"\x04when?" + b"\xff" * 8)
         size = int.from_bytes(poisoned[3:7], "big") + len(poisoned) - len(frames)
         table = int.from_bytes(poisoned[21:25], "big") + len(poisoned) - len(frames)
         poisoned = poisoned[:3] + size.to_bytes(4, "big") + poisoned[7:21] + table.to_bytes(4, "big") + poisoned[25:]

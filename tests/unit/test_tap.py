@@ -194,7 +194,8 @@ class CheckTests(MakeServiceTestCase):
         self.assertEqual("built-in", self.check()["queues"]["source"])
         text = (
             "- {topic: X, queueName: q, bindingKey: [a, b.*], replyTo: r, timeout: 2.5, dle: true, "
-            "dleParams: {dleExchange: e, dleQueue: w, dleArgs: {x-message-ttl: 5}}, argQueue: {x-max-length: 3}}"
+            "dleParams: {dleExchange: e, dleQueue: w, "
+            "dleArgs: {x-message-ttl: 5, x-dead-letter-exchange: X}}, argQueue: {x-max-length: 3}}"
         )
         Path("q.yaml").write_text(text, encoding="utf-8")
         self.out.truncate(0)

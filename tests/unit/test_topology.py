@@ -50,10 +50,17 @@ class EntryTests(TopologyTestCase):
     """The objects of an entry."""
 
     def test_plain(self) -> None:
-        """An entry is an exchange, a queue, and a binding between them, in this order."""
+        """An exchange, the parking queue, the work queue with its way back, and its binding, in this order."""
         self.assertEqual(
             self.declare(),
-            [("exchange", "ML.MQ", "topic"), ("queue", "work", {}), ("bind", "work", "ML.MQ", "predict.*")],
+            [
+                ("exchange", "ML.MQ", "topic"),
+                ("queue", "work.parking", {}),
+                ("queue", "work", {}),
+                ("exchange", "work.return", "fanout"),
+                ("bind", "work", "work.return", ""),
+                ("bind", "work", "ML.MQ", "predict.*"),
+            ],
         )
 
     def test_durable(self) -> None:
@@ -67,54 +74,72 @@ class EntryTests(TopologyTestCase):
             self.assertFalse(method.exclusive)
 
     def test_not_durable(self) -> None:
-        """``durable: false`` makes the exchange and the work queue transient, the reply queue not."""
-        self.declare(durable=False, replyTo="response")
-        self.assertFalse(self.peer.sent(spec.Exchange.Declare)[0].durable)
+        """``durable: false`` makes the exchange and the work queue transient, and nothing else."""
+        self.declare(durable=False, dle=True, replyTo="response")
+        self.assertEqual(
+            {method.exchange: method.durable for method in self.peer.sent(spec.Exchange.Declare)},
+            {"ML.MQ": False, "work.return": True},
+        )
         self.assertEqual(
             {method.queue: method.durable for method in self.peer.sent(spec.Queue.Declare)},
-            {"work": False, "response": True},
+            {"work.parking": True, "work.retry": True, "work": False, "response": True},
         )
 
     def test_default_exchange(self) -> None:
-        """On the default exchange there is nothing to declare or to bind but the queue."""
-        self.assertEqual(self.declare(topic="", bindingKey=[]), [("queue", "work", {})])
+        """On the default exchange there is nothing to declare or to bind but what is the queue's own."""
+        self.assertEqual(
+            self.declare(topic="", bindingKey=[]),
+            [
+                ("queue", "work.parking", {}),
+                ("queue", "work", {}),
+                ("exchange", "work.return", "fanout"),
+                ("bind", "work", "work.return", ""),
+            ],
+        )
 
     def test_several_binding_keys(self) -> None:
         """Each binding key is a binding of its own."""
         sent = self.declare(bindingKey=["a.*", "b.#"])
-        self.assertEqual(sent[2:], [("bind", "work", "ML.MQ", "a.*"), ("bind", "work", "ML.MQ", "b.#")])
+        self.assertEqual(sent[-2:], [("bind", "work", "ML.MQ", "a.*"), ("bind", "work", "ML.MQ", "b.#")])
 
     def test_fanout_without_key(self) -> None:
         """A fanout exchange is bound to without a key."""
         sent = self.declare(exchangeType="fanout", bindingKey=[])
         self.assertEqual(sent[0], ("exchange", "ML.MQ", "fanout"))
-        self.assertEqual(sent[2:], [("bind", "work", "ML.MQ", "")])
+        self.assertEqual(sent[-2:], [("bind", "work", "work.return", ""), ("bind", "work", "ML.MQ", "")])
 
     def test_quorum(self) -> None:
         """A quorum queue says so in its arguments, beside those of the file."""
         sent = self.declare(queueType="quorum", argQueue={"x-delivery-limit": 3})
-        self.assertEqual(sent[1], ("queue", "work", {"x-delivery-limit": 3, "x-queue-type": "quorum"}))
+        arguments = {each[1]: each[2] for each in sent if each[0] == "queue"}["work"]
+        self.assertEqual((arguments["x-delivery-limit"], arguments["x-queue-type"]), (3, "quorum"))
 
     def test_arguments(self) -> None:
         """A classic queue has the arguments of the file and no others, or it would not match one of old."""
         sent = self.declare(argQueue={"x-max-length": 10, "x-overflow": "reject-publish"})
-        self.assertEqual(sent[1], ("queue", "work", {"x-max-length": 10, "x-overflow": "reject-publish"}))
+        self.assertIn(("queue", "work", {"x-max-length": 10, "x-overflow": "reject-publish"}), sent)
 
     def test_reply_queue(self) -> None:
         """``replyTo`` is declared, without a binding: replies go through the default exchange."""
-        self.assertEqual(self.declare(replyTo="response")[3:], [("queue", "response", {})])
+        self.assertEqual(
+            self.declare(replyTo="response")[-2:],
+            [("bind", "work", "ML.MQ", "predict.*"), ("queue", "response", {})],
+        )
 
     def test_waiting_queue(self) -> None:
-        """``dleParams`` are declared as written, before the work queue whose arguments name them."""
+        """``dleParams`` are declared as written, after the work queue that their messages come back to."""
         sent = self.declare(dle=True, dleParams=DLE, argQueue={"x-dead-letter-exchange": "retry"})
         self.assertEqual(
             sent,
             [
                 ("exchange", "ML.MQ", "topic"),
+                ("queue", "work.parking", {}),
+                ("queue", "work", {"x-dead-letter-exchange": "retry"}),
+                ("exchange", "work.return", "fanout"),
+                ("bind", "work", "work.return", ""),
                 ("exchange", "retry", "fanout"),
                 ("queue", "waiting", DLE["dleArgs"]),
                 ("bind", "waiting", "retry", ""),
-                ("queue", "work", {"x-dead-letter-exchange": "retry"}),
                 ("bind", "work", "ML.MQ", "predict.*"),
             ],
         )
@@ -125,7 +150,8 @@ class EntryTests(TopologyTestCase):
             QueueEntry.model_validate({"topic": "ML.MQ", "queueName": name, "bindingKey": name}) for name in ("a", "b")
         ]
         run(self.peer, declare(self.session, entries))
-        self.assertEqual([each[1] for each in self.sent() if each[0] == "queue"], ["a", "b"])
+        queues = [each[1] for each in self.sent() if each[0] == "queue"]
+        self.assertEqual(queues, ["a.parking", "a", "b.parking", "b"])
         channels = {each.channel for each in self.peer.seen if isinstance(each.method, DECLARATIONS)}
         self.assertEqual(len(channels), 1)
         self.assertEqual({self.peer.channel_of(spec.Channel.Close)}, channels)
@@ -150,7 +176,15 @@ class RefusalTests(TopologyTestCase):
     """The broker refuses a declaration: the error names the object, and the broker's reason."""
 
     def refusal(self, kind: type, code: int, text: str, **entry: Any) -> TopologyError:
-        self.peer.answers[kind] = lambda _: spec.Channel.Close(code, text, 50, 10)
+        """The error when the broker refuses the object that the text names, and no other."""
+        accept = self.peer.answers[kind]
+        assert accept is not None
+
+        def answer(method: Any) -> Any:
+            name = getattr(method, "queue", None) or getattr(method, "exchange", None)
+            return spec.Channel.Close(code, text, 50, 10) if f"'{name}'" in text else accept(method)
+
+        self.peer.answers[kind] = answer
         return self.assertRaises(TopologyError, self.declare, **entry)
 
     def test_other_arguments(self) -> None:
@@ -184,7 +218,8 @@ class RefusalTests(TopologyTestCase):
 
     def test_waiting_queue(self) -> None:
         """A refused object of ``dleParams`` is named, not the work queue."""
-        error = self.refusal(spec.Queue.Declare, 406, "PRECONDITION_FAILED", dleParams=DLE)
+        text = "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'waiting' in vhost '/'"
+        error = self.refusal(spec.Queue.Declare, 406, text, dleParams=DLE)
         self.assertIn("queue 'waiting': ", str(error))
 
     def test_reply_queue_of_an_instance(self) -> None:

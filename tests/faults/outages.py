@@ -1,0 +1,102 @@
+"""``make outages``: a minute without a model, and half a minute without a broker, with their figures.
+
+Too long for the tests, which have the same faults in short. Prints CPU, memory and the ledger.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.threads import deferToThread
+
+from tests.faults.base import FaultTestCase, cpu, echo_after, memory
+from tests.faults.disturbances import pause
+from tests.faults.ledger import Outcome
+from tests.faults.proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from tests.integration.processes import Gateway
+
+MEGABYTE = 1024 * 1024
+_PREFETCH = 100
+
+
+class OutageTests(FaultTestCase):
+    """One gateway with both roles under 50 requests per second, half of them over AMQP."""
+
+    timeout = 300
+
+    async def loaded(self, **variables: str) -> Gateway:
+        """Start a gateway whose model is reached through ``self.to_model``, and load on it."""
+        self.model.answer = echo_after(0.05)
+        self.to_model = FaultProxy(reactor, int(self.model_url.split(":")[2].split("/")[0]))
+        self.to_model.start()
+        self.addCleanup(self.to_model.stop)
+        entry = self.entry(prefetch=_PREFETCH, dle=True, retryDelay=5000, timeout=2)
+        url = f"http://127.0.0.1:{self.to_model.port}/predict"
+        gateway = await self.start(entries=[entry], **{"MODEL_URL": url, **variables}).ready()
+        self.load = [self.initiator(rate=25), await self.callers(gateway, rate=25)]
+        self.running = [self.load[0].publish(), self.load[1].call()]
+        await pause(5)
+        return gateway
+
+    async def finish(self, faults: int = 1) -> None:
+        """Stop the load, drain, check and print the ledger."""
+        for each in self.load:
+            each.stop()
+        await gatherResults(self.running, consumeErrors=True)
+        await self.drained(90)
+        self.say(self.ledger.summary())
+        self.ledger.check(self, duplicates_at_most=faults * _PREFETCH)
+
+    def say(self, text: str) -> None:
+        """Print a figure."""
+        sys.stdout.write(f"\n{text}")
+
+    async def test_model_down_for_a_minute(self) -> None:
+        """The model refuses connections for 60 s: each message is answered or parked, and waiting costs no CPU."""
+        gateway = await self.loaded()
+        before = cpu(gateway)
+        await pause(10)
+        self.say(f"CPU with the model up        {(cpu(gateway) - before) * 10:.1f} % of a core")
+        self.to_model.refuse = True
+        self.to_model.reset()
+        before = cpu(gateway)
+        await pause(60)
+        self.say(f"CPU with the model down      {(cpu(gateway) - before) / 60 * 100:.1f} % of a core, load and retries")
+        for each in self.load:
+            each.stop()
+        await pause(1)
+        idle = []
+        for _ in range(20):
+            before = cpu(gateway)
+            await pause(0.5)
+            idle.append((cpu(gateway) - before) / 0.5 * 100)
+        self.say(f"CPU without load, waiting    median {sorted(idle)[10]:.1f} % of a core in half-seconds of 10 s")
+        self.to_model.refuse = False
+        await self.finish()
+
+    async def test_broker_frozen(self) -> None:
+        """The broker is suspended for 30 s: memory stays flat, callers are answered, all is well afterwards."""
+        gateway = await self.loaded(REPLY_TIMEOUT="5")
+        before = memory(gateway)
+        peak = before
+        await deferToThread(self.node.suspend)
+        for _ in range(60):
+            await pause(0.5)
+            peak = max(peak, memory(gateway))
+        await deferToThread(self.node.resume)
+        await pause(10)
+        after = memory(gateway)
+        self.say(
+            f"memory in MB                 {before / MEGABYTE:.1f} before, {peak / MEGABYTE:.1f} at most, "
+            f"{after / MEGABYTE:.1f} after"
+        )
+        self.assertLess(peak - before, 20 * MEGABYTE)
+        self.assertLess(abs(after - before), 20 * MEGABYTE)
+        self.say(f"answers                      {dict(self.load[1].statuses)}")
+        self.assertGreater(self.ledger.count(Outcome.CONFIRMED), 100)
+        await self.finish()

@@ -1,0 +1,170 @@
+"""Single AMQP frames are lost between a gateway and the broker, with or without their connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.base import echo_after
+from tests.faults.proxy import Action, Direction
+from tests.faults.wire import WireTestCase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.faults.proxy import Frame
+    from tests.integration.processes import Gateway
+
+
+class FrameTests(WireTestCase):
+    """Single frames are lost, with or without their connection."""
+
+    async def publish(self, gateway: Gateway) -> tuple[int, Any]:
+        """POST /v1/publish; returns status and body."""
+        response, body = await self.post(gateway, {"n": 1}, path="/v1/publish")
+        return response.code, body
+
+    async def test_06_reset_before_the_confirm(self) -> None:
+        """The connection is reset instead of the confirm: 504 "outcome unknown" at once, at most one message."""
+        gateway = await self.behind(once(Direction.TO_CLIENT, "basic.ack", Action.RESET))
+        status, body = await self.publish(gateway)
+        self.assertEqual((status, body["type"].rpartition(":")[2]), (504, "outcome-unknown"))
+        self.assertLessEqual(await self.queued(), 1)
+
+    async def test_06_under_load(self) -> None:
+        """Connections are reset at every 40th confirm, under load: nothing is lost."""
+        resets = every(40, Direction.TO_CLIENT, "basic.ack", Action.RESET)
+        self.proxied(on_frame=resets)
+        gateway = await self.gateway()
+        await self.load(gateway)
+        await self.confirmed(150)
+        self.proxy.on_frame = None
+        await self.finish(faults=resets.count)
+        self.assertGreater(resets.count, 2)
+
+    async def test_07_confirm_swallowed(self) -> None:
+        """A confirm never comes: 504 when the time is over; the next publish is confirmed as if nothing were."""
+        gateway = await self.behind(once(Direction.TO_CLIENT, "basic.ack", Action.DROP), REPLY_TIMEOUT="1")
+        status, body = await self.publish(gateway)
+        self.assertEqual((status, body["type"].rpartition(":")[2]), (504, "outcome-unknown"))
+        self.assertEqual((await self.publish(gateway))[0], 202)
+        self.assertEqual(await self.queued(), 2)
+
+    async def test_08_cut_within_a_frame(self) -> None:
+        """Connections are cut in the middle of frames, both ways, under load: no partial message, nothing lost."""
+        cuts = [
+            every(60, Direction.TO_TARGET, "body", Action.CUT),
+            every(60, Direction.TO_CLIENT, "body", Action.CUT),
+            every(90, Direction.TO_TARGET, "basic.publish", Action.CUT),
+        ]
+        self.proxied(on_frame=first_of(*cuts))
+        gateway = await self.gateway()
+        await self.load(gateway)
+        await self.confirmed(200)
+        self.proxy.on_frame = None
+        faults = sum(cut.count for cut in cuts)
+        await self.finish(faults)
+        self.assertGreater(faults, 4)
+
+    async def test_17_ack_lost(self) -> None:
+        """The acknowledgement of a replied message is lost: its redelivery is acknowledged, the model asked once."""
+        channels: set[tuple[int, int]] = set()
+        name = self.queue.encode()
+        lost: list[Frame] = []
+
+        def lose(frame: Frame) -> Action:
+            if frame.name == "basic.consume" and name in frame.raw:
+                channels.add((frame.connection, frame.channel))
+            work = (frame.connection, frame.channel) in channels
+            if work and frame.direction is Direction.TO_TARGET and frame.name == "basic.ack" and not lost:
+                lost.append(frame)
+                return Action.RESET
+            return Action.PASS
+
+        self.proxied(on_frame=lose)
+        gateway = await self.gateway()
+        response, _ = await self.post(gateway, {"n": 1})
+        self.assertEqual(response.code, 200)
+        await gateway.logged("lost")
+        await self.reconnected_and_quiet(gateway)
+        _, metrics = await self.admin(gateway, "/metrics")
+        self.assertIn(f'redelivered_total{{queue="{self.queue}",state="settled"}} 1.0', metrics)
+        self.assertEqual(len(self.model.requests), 1)
+        self.assertEqual(await self.queued(), 0)
+
+    async def test_17_running(self) -> None:
+        """Connections are lost while the model is asked: the redelivery is adopted, one call and one reply."""
+        self.model.answer = echo_after(3)
+        self.proxied()
+        gateway = await self.gateway()
+        self.amqp = self.initiator()
+        published = self.amqp.publish(10)
+        await self.model.asked(10)
+        self.proxy.reset()
+        await published
+        await self.drained()
+        self.ledger.check(self, duplicates_at_most=0)
+        self.assertEqual(len(self.model.requests), 10)
+        _, metrics = await self.admin(gateway, "/metrics")
+        self.assertIn(f'redelivered_total{{queue="{self.queue}",state="running"}} 10.0', metrics)
+
+    async def behind(self, judge: Callable[[Frame], Action], **variables: str) -> Gateway:
+        """A gateway role whose frames are judged."""
+        self.proxied(on_frame=judge)
+        return await self.gateway("--role", "gateway", **variables)
+
+    async def reconnected_and_quiet(self, gateway: Gateway) -> None:
+        """Wait until the consumer is back, and its first deliveries are through."""
+        await self.reconnections(gateway, 2)
+        response, _ = await self.post(gateway, {"n": 2})
+        self.assertEqual(response.code, 200)
+        self.model.requests.pop()
+
+    async def reconnections(self, gateway: Gateway, count: int) -> None:
+        """Wait until the consuming connection has been opened so often."""
+        text = "AMQP connection consume is open"
+        await gateway.when(lambda: sum(text in line["message"] for line in gateway.log) >= count)
+
+
+class every:  # noqa: N801 - reads as a word: every 40th confirm
+    """Judges one kind of frame: every so many, something happens to it.
+
+    Attributes:
+        count: how often it has.
+    """
+
+    def __init__(self, number: int, direction: Direction, name: str, action: Action) -> None:
+        self.count = 0
+        self._number, self._direction, self._name, self._action = number, direction, name, action
+        self._seen = 0
+
+    def __call__(self, frame: Frame) -> Action:
+        if frame.direction is not self._direction or frame.name != self._name:
+            return Action.PASS
+        self._seen += 1
+        if self._seen % self._number:
+            return Action.PASS
+        self.count += 1
+        return self._action
+
+
+def once(direction: Direction, name: str, action: Action) -> Callable[[Frame], Action]:
+    """Judges the first frame of a kind."""
+    seen: list[Frame] = []
+
+    def judge(frame: Frame) -> Action:
+        if seen or frame.direction is not direction or frame.name != name:
+            return Action.PASS
+        seen.append(frame)
+        return action
+
+    return judge
+
+
+def first_of(*judges: Callable[[Frame], Action]) -> Callable[[Frame], Action]:
+    """Asks all, and does what the first says that wants more than to let the frame pass."""
+
+    def judge(frame: Frame) -> Action:
+        wanted = [action for each in judges if (action := each(frame)) is not Action.PASS]
+        return wanted[0] if wanted else Action.PASS
+
+    return judge

@@ -1,0 +1,138 @@
+"""The soak: load over HTTP and AMQP for a set number of messages, a random fault every few seconds, a ledger.
+
+``make soak`` runs it with 100,000 messages; as a part of the tests it is short. Settings are environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+
+from devtools.rabbitmq import free_ports
+from tests.faults.base import FaultTestCase, echo_after
+from tests.faults.disturbances import Disturbances, pause
+from tests.faults.ledger import Outcome
+from tests.faults.proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from tests.integration.processes import Gateway
+
+#: Requests that are to be confirmed.
+MESSAGES = int(os.environ.get("SOAK_MESSAGES", "15000"))
+#: Seconds after which no more are sent, however many there were.
+SECONDS = float(os.environ.get("SOAK_SECONDS", "100"))
+#: The same seed, the same faults in the same order.
+SEED = os.environ.get("SOAK_SEED", "provider-gateway")
+
+GATEWAYS = 2
+PREFETCH = 30
+#: Requests per second: of each AMQP initiator, of HTTP callers who wait, and of those who publish only.
+AMQP_RATES, PREDICT_RATE, PUBLISH_RATE = (100, 100), 50, 30
+_DRAIN = 120
+
+
+class SoakTests(FaultTestCase):
+    """Two gateways with both roles, and everything that may happen to them."""
+
+    timeout = SECONDS + _DRAIN + 120
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.model.answer = echo_after(0.05)
+        self.to_broker = await self.proxy(self.node.tls_port)
+        self.to_model = await self.proxy(int(self.model_url.split(":")[2].split("/")[0]))
+        self.slots: list[Gateway] = []
+        self.ports = free_ports(GATEWAYS)
+        for port in self.ports:
+            self.slots.append(await self.serve(port))
+
+    async def proxy(self, port: int) -> FaultProxy:
+        """A running proxy in front of a port."""
+        made = FaultProxy(reactor, port)
+        made.start()
+        self.addCleanup(made.stop)
+        return made
+
+    async def serve(self, port: int) -> Gateway:
+        """Start a gateway on a port."""
+        entry = self.entry(prefetch=PREFETCH, dle=True, retryDelay=2000, maxAttempts=5, timeout=2)
+        return (
+            await self.start(
+                entries=[entry],
+                HTTP_PORT=str(port),
+                RMQ_URL=f"amqps://localhost:{self.to_broker.port}/?heartbeat=5",
+                MODEL_URL=f"http://127.0.0.1:{self.to_model.port}/predict",
+                REPLY_TIMEOUT="10",
+                DRAIN_TIMEOUT="10",
+            )
+            .logged("admin listener")
+            .addCallback(lambda _: self.gateways[-1])
+        )
+
+    async def end_gateway(self, signal: str) -> None:
+        """End one of the gateways, and start another on its port."""
+        number = self.chance.randrange(GATEWAYS)
+        self.slots[number].signal(signal)
+        status = await self.slots[number].when_ended()
+        if signal == "TERM":
+            self.assertEqual(status, 0)
+        self.slots[number] = await self.serve(self.ports[number])
+
+    async def test_soak(self) -> None:
+        """Whatever happens, each confirmed request ends in a reply, in parking, or as counted drop; none is lost."""
+        self.chance = random.Random(SEED)
+        self.faults: Counter[str] = Counter()
+        self.enough = False
+        for each in self.slots:
+            await each.ready()
+        loading = Deferred.fromCoroutine(self.load())
+        disturbing = Deferred.fromCoroutine(self.disturb())
+        await gatherResults([loading, disturbing], consumeErrors=True)
+        await self.drained(_DRAIN)
+        faults = "\n".join(f"{name:<40} {count}" for name, count in sorted(self.faults.items()))
+        sys.stdout.write(f"\n\n{faults}\n\n{self.ledger.summary()}\n")
+        in_flight = GATEWAYS * PREFETCH
+        self.ledger.check(self, duplicates_at_most=sum(self.faults.values()) * in_flight)
+
+    async def load(self) -> None:
+        """Send until enough requests are confirmed, or the time is over."""
+        ends = reactor.seconds() + SECONDS
+        initiators = [self.initiator(rate=rate) for rate in AMQP_RATES]
+        callers = [
+            await self.callers(*self.slots, rate=PREDICT_RATE),
+            await self.callers(*self.slots, rate=PUBLISH_RATE, path="/v1/publish"),
+        ]
+        running = [each.publish() for each in initiators] + [each.call() for each in callers]
+        while self.ledger.count(Outcome.CONFIRMED) < MESSAGES and reactor.seconds() < ends:
+            await pause(1)
+        self.enough = True
+        for each in (*initiators, *callers):
+            each.stop()
+        await gatherResults(running, consumeErrors=True)
+
+    async def disturb(self) -> None:
+        """Break one thing after another while there is load."""
+        disturbances = Disturbances(
+            self.chance,
+            broker=self.node,
+            to_broker=self.to_broker,
+            to_model=self.to_model,
+            model=self.model,
+            end_gateway=self.end_gateway,
+        ).all
+        waiting: list[str] = []
+        while not self.enough:
+            if not waiting:
+                # All of them before any again, so that a short soak has each.
+                waiting = list(disturbances)
+                self.chance.shuffle(waiting)
+            name = waiting.pop()
+            self.faults[name] += 1
+            await disturbances[name]()
+            await pause(self.chance.uniform(1, 4))

@@ -1,0 +1,240 @@
+"""Properties of consumed messages: which headers are decoded, and that copies carry every header as it arrived."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from pika import frame, spec
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.amqp.properties import CopiedProperties, ReceivedProperties, received
+
+#: A value of each field type, as its bytes, and what pika makes of it.
+VALUES = {
+    "bool": (b"t\x01", True),
+    "int8": (b"b\xff", -1),
+    "uint8": (b"B\xff", 255),
+    "int16": (b"s\xff\xfe", -2),
+    "int16 of the specification": (b"U\xff\xfe", -2),
+    "uint16": (b"u\xff\xfe", 65534),
+    "int32": (b"I\xff\xff\xff\xfd", -3),
+    "uint32": (b"i\xff\xff\xff\xfd", 2**32 - 3),
+    "int64": (b"l" + struct.pack(">q", -(2**60)), -(2**60)),
+    "int64 of the specification": (b"L" + struct.pack(">q", -(2**60)), -(2**60)),
+    "float": (b"f" + struct.pack(">f", 1.5), 1),
+    "double": (b"d" + struct.pack(">d", -2.75), -2),
+    "decimal": (b"D\x02" + struct.pack(">i", 314), Decimal("3.14")),
+    "text": (b"S\x00\x00\x00\x03\xc3\xa4b", "äb"),
+    "text that is not UTF-8": (b"S\x00\x00\x00\x02\xff\xfe", b"\xff\xfe"),
+    "bytes": (b"x\x00\x00\x00\x02\x00\x01", b"\x00\x01"),
+    "array": (b"A\x00\x00\x00\x03t\x00V", [False, None]),
+    "time": (b"T" + struct.pack(">Q", 86400), datetime(1970, 1, 2, tzinfo=UTC)),
+    "table": (b"F\x00\x00\x00\x04\x01ab\x05", {"a": 5}),
+    "void": (b"V", None),
+}
+
+
+def nested(levels: int) -> bytes:
+    """Arrays in arrays."""
+    value = b"V"
+    for _ in range(levels):
+        value = b"A" + struct.pack(">I", len(value)) + value
+    return value
+
+
+#: Values that Python has none for.
+BAD = {
+    "arrays nested beyond the recursion limit": nested(2000),
+    "time beyond the year 9999": b"T" + struct.pack(">Q", 10**15),
+    "greatest time": b"T" + b"\xff" * 8,
+    "NaN": b"d" + struct.pack(">d", float("nan")),
+    "infinite": b"d" + struct.pack(">d", float("inf")),
+    "float NaN": b"f" + struct.pack(">f", float("nan")),
+    "negative infinite float": b"f" + struct.pack(">f", float("-inf")),
+    "nested in an array": b"A\x00\x00\x00\x0bt\x01T" + b"\xff" * 8,
+    "nested in a table": b"F\x00\x00\x00\x0b\x01ad" + struct.pack(">d", float("nan")),
+}
+
+
+def header(name: str | bytes, value: bytes) -> bytes:
+    """One entry of a header table."""
+    encoded = name.encode() if isinstance(name, str) else name
+    return bytes([len(encoded)]) + encoded + value
+
+
+def encoded(table: bytes | None, **properties: object) -> bytes:
+    """Encoded properties with this header table, which pika's codec did not see."""
+    if table is None:
+        return b"".join(spec.BasicProperties(**properties).encode())
+    data = b"".join(spec.BasicProperties(headers={"@": None}, **properties).encode())
+    before, found, after = data.partition(b"\x00\x00\x00\x03\x01@V")
+    assert found
+    return before + struct.pack(">I", len(table)) + table + after
+
+
+def decoded(table: bytes | None, **properties: object) -> ReceivedProperties:
+    """Properties with this header table as they are received."""
+    return ReceivedProperties().decode(encoded(table, **properties))
+
+
+class Raw(spec.BasicProperties):
+    """Properties with this header table, to send as they are."""
+
+    def __init__(self, table: bytes, **properties: object) -> None:
+        super().__init__()
+        self._data = encoded(table, **properties)
+
+    def encode(self) -> list[bytes]:
+        return [self._data]
+
+
+def table_of(properties: spec.BasicProperties) -> bytes:
+    """The header table that is sent for properties without content type and encoding."""
+    data = b"".join(properties.encode())
+    (size,) = struct.unpack_from(">I", data, 2)
+    return data[6 : 6 + size]
+
+
+class ReceivedTests(SynchronousTestCase):
+    """Decoding."""
+
+    def test_every_type(self) -> None:
+        """Values of all types are decoded as pika does, alone and together."""
+        for kind, (data, value) in VALUES.items():
+            self.assertEqual(decoded(header("a", data)).headers, {"a": value}, kind)
+        together = b"".join(header(kind, data) for kind, (data, _) in VALUES.items())
+        self.assertEqual(decoded(together).headers, {kind: value for kind, (_, value) in VALUES.items()})
+
+    def test_value_without_a_python_value(self) -> None:
+        """A header that Python has no value for is left out; the others, and the other properties, are there."""
+        for kind, data in BAD.items():
+            properties = decoded(
+                header("first", b"t\x01") + header("bad", data) + header("last", b"S\x00\x00\x00\x01x"),
+                content_type="text/plain",
+                content_encoding="identity",
+                priority=3,
+                correlation_id="c",
+                message_id="m",
+                timestamp=5,
+            )
+            self.assertEqual(properties.headers, {"first": True, "last": "x"}, kind)
+            self.assertEqual((properties.content_type, properties.content_encoding), ("text/plain", "identity"), kind)
+            self.assertEqual((properties.priority, properties.correlation_id), (3, "c"), kind)
+            self.assertEqual((properties.message_id, properties.timestamp), ("m", 5), kind)
+
+    def test_every_type_beside_a_bad_value(self) -> None:
+        """Values of all types are found as well when a header before and one after them is left out."""
+        good = b"".join(header(kind, data) for kind, (data, _) in VALUES.items())
+        for kind, bad in BAD.items():
+            headers = decoded(header("bad", bad) + good + header("bad too", bad)).headers
+            self.assertEqual(headers, {name: value for name, (_, value) in VALUES.items()}, kind)
+
+    def test_no_value_left(self) -> None:
+        """A message whose only header is left out has an empty table; one without a table has none."""
+        self.assertEqual(decoded(header("bad", BAD["NaN"])).headers, {})
+        self.assertEqual(decoded(b"").headers, {})
+        self.assertIsNone(decoded(None).headers)
+
+    def test_name_that_is_not_utf_8(self) -> None:
+        """A name that is not UTF-8 stays bytes, beside a value that is left out, too."""
+        table = header(b"\xff", b"t\x01")
+        self.assertEqual(decoded(table).headers, {b"\xff": True})
+        self.assertEqual(decoded(table + header("bad", BAD["NaN"])).headers, {b"\xff": True})
+
+    def test_offset(self) -> None:
+        """Properties may begin anywhere in a frame."""
+        for bad in (b"", header("bad", BAD["NaN"])):
+            data = encoded(header("a", b"t\x01") + bad, message_id="m")
+            properties = ReceivedProperties().decode(b"12345" + data, 5)
+            self.assertEqual((properties.headers, properties.message_id), ({"a": True}, "m"))
+            self.assertEqual(properties.headers_that(lambda _: True), header("a", b"t\x01") + bad)
+
+    def test_pika_uses_it(self) -> None:
+        """Frames that pika decodes have such properties."""
+        data = b"\x00\x3c\x00\x00" + struct.pack(">Q", 0) + encoded(header("bad", BAD["greatest time"]))
+        whole = struct.pack(">BHI", 2, 1, len(data)) + data + b"\xce"
+        _, value = frame.decode_frame(whole)
+        self.assertIsInstance(value.properties, ReceivedProperties)
+        self.assertEqual(value.properties.headers, {})
+
+
+class HeaderBytesTests(SynchronousTestCase):
+    """The bytes of single headers."""
+
+    def test_wanted(self) -> None:
+        """Headers are asked for by their names in lower case; their bytes are untouched and in order."""
+        table = [header("A-b", b"t\x01"), header("Ä", b"d" + struct.pack(">d", 0.1)), header(b"\xff", b"V")]
+        properties = decoded(b"".join(table))
+        asked: list[str] = []
+        self.assertEqual(properties.headers_that(lambda name: bool(asked.append(name)) or True), b"".join(table))
+        self.assertEqual(asked, ["a-b", "ä", "\ufffd"])
+        self.assertEqual(properties.headers_that(lambda name: name == "ä"), table[1])
+        self.assertEqual(properties.headers_that(lambda _: False), b"")
+
+    def test_after_content_type_and_encoding(self) -> None:
+        """The table is found behind a content type and an encoding of any length."""
+        table = header("a", b"t\x01")
+        for kind in (None, "", "x", "y" * 255):
+            for coding in (None, "", "x", "y" * 255):
+                properties = decoded(table, content_type=kind, content_encoding=coding, reply_to="q")
+                self.assertEqual(properties.headers_that(lambda _: True), table, f"{kind!r} {coding!r}")
+
+    def test_no_table(self) -> None:
+        """Without a table there are no bytes; so for properties that were never decoded."""
+        self.assertEqual(decoded(None, content_type="a", priority=5).headers_that(lambda _: True), b"")
+        self.assertEqual(ReceivedProperties().headers_that(lambda _: True), b"")
+
+
+class CopiedTests(SynchronousTestCase):
+    """Properties of a copy."""
+
+    def test_bytes(self) -> None:
+        """Every header goes out with the bytes that came in, fractions and what cannot be decoded included."""
+        good = {kind: data for kind, (data, _) in VALUES.items()}
+        for kind, data in {**good, **BAD}.items():
+            original = decoded(header("Name", data) + header(b"\xff", b"V"))
+            kept = original.headers_that(lambda _: True)
+            copied = CopiedProperties(original, "m", {"pg-attempt": 2}, kept)
+            self.assertEqual(table_of(copied), header("pg-attempt", b"I\x00\x00\x00\x02") + kept, kind)
+            self.assertEqual(kept, header("Name", data) + header(b"\xff", b"V"), kind)
+
+    def test_properties(self) -> None:
+        """What an application sets is copied, in any combination with a content type and encoding; persistent."""
+        same = {"priority": 4, "correlation_id": "c", "reply_to": "q", "timestamp": 2**63, "type": "t", "app_id": "a"}
+        kept = header("x", b"d" + struct.pack(">d", 0.5))
+        for kind in (None, "", "text/plain"):
+            for coding in (None, "gzip"):
+                original = decoded(
+                    kept, content_type=kind, content_encoding=coding, **same, delivery_mode=1, message_id="old"
+                )
+                sent = b"".join(CopiedProperties(original, "new", {"pg-a": 1}, kept).encode())
+                copied = ReceivedProperties().decode(sent)
+                self.assertEqual((copied.content_type, copied.content_encoding), (kind, coding))
+                self.assertEqual({name: getattr(copied, name) for name in same}, same)
+                self.assertEqual((copied.message_id, copied.delivery_mode), ("new", 2))
+                self.assertEqual(copied.headers_that(lambda name: name == "x"), kept)
+
+    def test_left_out(self) -> None:
+        """Expiration, user id and cluster id are not copied."""
+        original = decoded(b"", expiration="1000", user_id="guest", cluster_id="c")
+        copied = ReceivedProperties().decode(b"".join(CopiedProperties(original, "m", {"a": 1}, b"").encode()))
+        self.assertEqual((copied.expiration, copied.user_id, copied.cluster_id), (None, None, None))
+
+    def test_text_that_is_not_utf_8(self) -> None:
+        """Properties that are not UTF-8 are copied as their bytes."""
+        data = (
+            encoded(b"", correlation_id="abc", reply_to="def")
+            .replace(b"abc", b"\xff\xfea")
+            .replace(b"def", b"\xff" * 3)
+        )
+        copied = CopiedProperties(ReceivedProperties().decode(data), "m", {"a": 1}, b"")
+        again = ReceivedProperties().decode(b"".join(copied.encode()))
+        self.assertEqual((again.correlation_id, again.reply_to), (b"\xff\xfea", b"\xff" * 3))
+
+    def test_of_properties_that_we_made(self) -> None:
+        """Properties that did not come from the broker are taken as if they had."""
+        properties = received(spec.BasicProperties(headers={"a": 1}, message_id="m"))
+        self.assertEqual((properties.headers, properties.message_id), ({"a": 1}, "m"))
+        self.assertEqual(properties.headers_that(lambda _: True), header("a", b"I\x00\x00\x00\x01"))
