@@ -110,27 +110,28 @@ class Settlement:
         """Publish a reply; park the message if nobody takes replies to it.
 
         Args:
-            refused: makes the reply that is sent if the broker does not take the first one, for its size for example.
+            refused: makes the small reply that is sent if the broker does not take the first one, for its size perhaps.
 
         Raises:
             DeliveryLost: nothing was published; the broker delivers the message again.
         """
         address = self.address(task)
         assert address is not None
-        too_much = refused(ModelFailure("The broker does not take the model's answer.", "refused"))
-        for candidate in (reply, too_much):
+        try:
             try:
-                await self._offer(task, candidate, address)
+                await self._offer(task, reply, address)
             except PublishRefused as error:
                 self._warn(task, "the reply is refused", error.detail)
-            except NoRoute as error:
-                self._warn(task, "nobody takes the reply", error.detail)
-                await self.park(task, "reply")
-                return
-            else:
-                self.done(task)
-                return
-        await self.park(task, "refused")
+                stand_in = refused(ModelFailure("The broker does not take the model's answer.", "refused"))
+                await self._offer(task, stand_in, address)
+        except PublishRefused as error:
+            self._warn(task, "its stand-in is refused", error.detail)
+            await self.park(task, "refused")
+        except NoRoute as error:
+            self._warn(task, "nobody takes the reply", error.detail)
+            await self.park(task, "reply")
+        else:
+            self.done(task)
 
     async def retry(self, task: Task, exchange: str, routing_key: str, reason: str) -> None:
         """Publish the copy for the next attempt.

@@ -230,7 +230,6 @@ class _Side(Protocol):
 
     def drop(self) -> None:
         self._dropped = True
-        self._queue.clear()
         self._backlog = 0
         self.pump()
 

@@ -7,7 +7,9 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pika
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from provider_gateway.amqp.properties import CopiedProperties
 from tests.integration.base import IntegrationTestCase
@@ -149,6 +151,33 @@ class DerivedRouteTests(RetryTestCase):
         answers[0].callback((200, b"1"))
         await gateway.logged("expired")
         self.assertEqual(len(self.model.requests), 1)
+
+    async def test_caller_left(self) -> None:
+        """A message whose HTTP caller has hung up is not computed, long before its deadline."""
+        held: Deferred[Any] = Deferred()
+        self.model.answer = lambda _body: held
+        gateway = await self.start(entries=[self.entry(prefetch=1)]).ready()
+        first = Deferred.fromCoroutine(self.post(gateway, 1))
+        await self.model.asked()
+        second = Deferred.fromCoroutine(self.post(gateway, 2))
+        await self.on_channel(self.wait_for_message)
+        second.cancel()
+        second.addErrback(lambda _: None)
+        await self.in_flight(gateway, 1)
+        held.callback((200, b"1"))
+        self.assertEqual((await first)[0].code, 200)
+        await gateway.logged("expired")
+        self.assertEqual(len(self.model.requests), 1)
+
+    async def in_flight(self, gateway: Gateway, count: int) -> None:
+        """Return when the gateway serves this many HTTP requests."""
+        while f"http_in_flight {count}.0" not in (await self.admin(gateway, "/metrics"))[1]:
+            await deferLater(reactor, 0.05)
+
+    def wait_for_message(self, channel: Any) -> None:
+        """Return when a message waits in the work queue."""
+        while not channel.queue_declare(self.queue, passive=True).method.message_count:
+            channel.connection.sleep(0.05)
 
 
 class QuorumRouteTests(DerivedRouteTests):
