@@ -230,7 +230,6 @@ class _Side(Protocol):
 
     def drop(self) -> None:
         self._dropped = True
-        self._backlog = 0
         self.pump()
 
     def pump(self) -> None:
@@ -278,8 +277,10 @@ class _Side(Protocol):
 
     def _judge(self, frame: Frame) -> None:
         self._busy = True
-        action = Action(self.proxy.on_frame(frame)) if self.proxy.on_frame else Action.PASS
-        self._busy = False
+        try:
+            action = Action(self.proxy.on_frame(frame)) if self.proxy.on_frame else Action.PASS
+        finally:
+            self._busy = False
         if action is Action.DROP:
             self._backlog -= len(frame.raw)
             return
