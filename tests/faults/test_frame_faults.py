@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
+
 from tests.faults.base import echo_after
 from tests.faults.proxy import Action, Direction
 from tests.faults.wire import WireTestCase
@@ -64,6 +66,43 @@ class FrameTests(WireTestCase):
         faults = sum(cut.count for cut in cuts)
         await self.finish(faults)
         self.assertGreater(faults, 4)
+
+    async def test_16_killed_before_the_confirm(self) -> None:
+        """SIGKILL between the reply and its confirm: at most one more call of the model, and one more reply, each."""
+        await self.killed_at(Direction.TO_CLIENT)
+
+    async def test_16_killed_after_the_confirm(self) -> None:
+        """SIGKILL between the reply's confirm and the acknowledgement: likewise."""
+        await self.killed_at(Direction.TO_TARGET)
+
+    async def killed_at(self, direction: Direction) -> None:
+        """Kill a provider that has called the model for 10 messages, and is held at confirms or acknowledgements."""
+        held: Deferred[None] = Deferred()
+        seen: list[Frame] = []
+
+        def hold(frame: Frame) -> Action:
+            if frame.direction is not direction or frame.name != "basic.ack":
+                return Action.PASS
+            seen.append(frame)
+            if not held.called:
+                held.callback(None)
+            return Action.HOLD
+
+        self.proxied(on_frame=hold)
+        killed = await self.gateway("--role", "provider")
+        self.amqp = self.initiator()
+        published = self.amqp.publish(10)
+        await held
+        await published
+        await self.model.asked(10)
+        await killed.kill()
+        self.proxy.on_frame = None
+        self.proxy.reset()
+        await self.gateway("--role", "provider")
+        await self.drained()
+        self.ledger.check(self, duplicates_at_most=10)
+        self.assertLessEqual(len(self.model.requests), 20)
+        self.assertTrue(seen)
 
     async def test_17_ack_lost(self) -> None:
         """The acknowledgement of a replied message is lost: its redelivery is acknowledged, the model asked once."""
