@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from provider_gateway.queues import DleParams, QueueEntry
 
-#: Deliveries of one message that may end without an acknowledgement (it kills the process), before it is parked.
+#: Times that one message may come back without an acknowledgement (it kills the process); the next time it is parked.
 DELIVERY_LIMIT = 20
 #: RabbitMQ 4 drops a message from a quorum queue that was looked at and put back 20 times, unless told otherwise.
 _NO_DELIVERY_LIMIT = 2**31 - 1
@@ -72,7 +72,15 @@ def objects_of(entry: QueueEntry) -> Iterator[Exchange | Queue | Binding]:
         for key in entry.binding_key or ("",):
             yield Binding(entry.queue_name, entry.exchange, key)
     if entry.reply_to is not None:
-        yield Queue(entry.reply_to)
+        yield Queue(entry.reply_to, reply_queue_arguments([entry]))
+
+
+def reply_queue_arguments(entries: Sequence[QueueEntry]) -> dict[str, object]:
+    """The arguments of a queue for replies to messages of these entries.
+
+    A classic queue is away while its node is; where requests survive the loss of a node, replies are to as well.
+    """
+    return {"x-queue-type": "quorum"} if any(entry.queue_type == "quorum" for entry in entries) else {}
 
 
 def queue_arguments(entry: QueueEntry) -> dict[str, object]:

@@ -6,12 +6,13 @@ message is parked and the error replied. Messages that nobody waits for any more
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.logger import Logger
 
-from provider_gateway.deferreds import InFlight
+from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure
 from provider_gateway.messages import PG_REASON, PG_STATUS, PROBLEM_JSON, RQUID, Message, rquid_of
 from provider_gateway.objects import DELIVERY_LIMIT
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from provider_gateway.queues import QueueEntry
     from provider_gateway.retry import RetryRoute
     from provider_gateway.settlement import Settlement
+
+#: Times that a message came back unacknowledged before it may be the one that kills the process, and is served alone.
+_SUSPECT = 3
+#: Seconds within which suspects get their turn, in random order.
+_SUSPECT_DELAY = 1.0
 
 
 class Provider:
@@ -75,6 +81,7 @@ class Provider:
         self._in_flight_gauge = metrics.deliveries_in_flight.labels(queue)
         self._model_seconds = metrics.model_request_seconds.labels(queue)
         self._model_requests = metrics.model_requests
+        self._one_suspect = DeferredLock()
         self._serving: dict[Hashable, Task] = {}
         self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
 
@@ -145,10 +152,12 @@ class Provider:
             await self._end(task, too_large, "too-large")
         elif self._is_to_be_counted(task):
             if task.history.redeliveries >= DELIVERY_LIMIT:
-                error = GatewayError(f"The message came back unacknowledged {DELIVERY_LIMIT} times.")
+                error = GatewayError(f"The message came back unacknowledged more than {DELIVERY_LIMIT} times.")
                 await self._settlement.park(task, "redelivered", self._error_reply(task, error, "redelivered"))
             else:
                 await self._settlement.renew(task)
+        elif self._returns(task) >= _SUSPECT:
+            await self._run_alone(task)
         else:
             await self._run(task)
 
@@ -175,6 +184,22 @@ class Provider:
     def _is_to_be_counted(self, task: Task) -> bool:
         """True for a message that came back from a process that may have died of it; quorum queues count themselves."""
         return task.delivery.redelivered and self._entry.queue_type != "quorum"
+
+    @staticmethod
+    def _returns(task: Task) -> int:
+        """How often a message came back unacknowledged, as we or a quorum queue counted."""
+        counted = task.message.headers.get("x-delivery-count")
+        return max(task.history.redeliveries, counted if isinstance(counted, int) else 0)
+
+    async def _run_alone(self, task: Task) -> None:
+        """Serve a suspect when no other is: else the one that kills would take its neighbours along to parking."""
+        # Nor would they ever have their turn, were it always the first.
+        await sleep(self._clock, random.uniform(0, _SUSPECT_DELAY))  # noqa: S311 - no secret
+        await self._one_suspect.acquire()
+        try:
+            await self._run(task)
+        finally:
+            self._one_suspect.release()
 
     async def _run(self, task: Task) -> None:
         try:

@@ -24,6 +24,7 @@ from pydantic.alias_generators import to_camel
 from provider_gateway.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -236,7 +237,21 @@ def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
         if entry.parking in names:
             msg = f"{source}: [{index}].parkingQueue: {entry.parking!r} is a work queue or a replyTo already"
             raise SettingsError(msg)
+    _check_shared(entries, source)
     return entries
+
+
+def _check_shared(entries: Sequence[QueueEntry], source: str) -> None:
+    """Check that queues which several entries name are declared in one way only."""
+    types: dict[str, str] = {}
+    for index, entry in enumerate(entries):
+        for key, name in (("replyTo", entry.reply_to), ("parkingQueue", entry.parking)):
+            if name is not None and types.setdefault(name, entry.queue_type) != entry.queue_type:
+                msg = (
+                    f"{source}: [{index}].{key}: {name!r} is shared with an entry of queueType {types[name]}, "
+                    f"this one is {entry.queue_type}; use another name, or one type"
+                )
+                raise SettingsError(msg)
 
 
 def load_queues(path: Path) -> tuple[QueueEntry, ...]:

@@ -60,7 +60,7 @@ class GatewayRole:
         self._consumer = Consumer(
             self._rpc.reply_queue,
             prefetch=_REPLY_PREFETCH,
-            declare=declare_reply_queue(self._rpc.reply_queue),
+            declare=declare_reply_queue(self._rpc.reply_queue, entries),
             deliver=self._rpc.deliver,
             clock=reactor,
         )

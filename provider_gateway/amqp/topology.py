@@ -8,7 +8,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from provider_gateway.deferreds import shield
 from provider_gateway.errors import TopologyError
-from provider_gateway.objects import Exchange, Queue, objects_of
+from provider_gateway.objects import Exchange, Queue, objects_of, reply_queue_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -61,16 +61,17 @@ async def declare(session: Session, entries: Sequence[QueueEntry]) -> None:
     channel.close()
 
 
-def declare_reply_queue(name: str) -> Callable[[Session], Awaitable[None]]:
+def declare_reply_queue(name: str, entries: Sequence[QueueEntry]) -> Callable[[Session], Awaitable[None]]:
     """A declaration of an instance's own reply queue: durable, so that replies survive a reconnect, but not for ever.
 
     Args:
         name: ``<replyTo>.<instance>``.
+        entries: whose requests are replied to there.
     """
 
     async def declare_it(session: Session) -> None:
         channel = await session.channel()
-        arguments = {"x-expires": REPLY_QUEUE_EXPIRES}
+        arguments = {"x-expires": REPLY_QUEUE_EXPIRES, **reply_queue_arguments(entries)}
         await _declare(f"queue {name!r}", channel.queue_declare(name, durable=True, arguments=arguments))
         channel.close()
 

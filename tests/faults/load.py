@@ -50,7 +50,7 @@ class AMQPInitiator:
     Replies are acknowledged after they are recorded.
 
     Args:
-        reply_queue: is declared durable.
+        reply_queue: is declared durable, with ``reply_arguments``.
         rate: publishes per second.
         names_reply_queue: send it as ``reply_to``; else the entry's ``replyTo`` has to be it.
         properties: further properties of each message; ``headers`` are added to RqUID.
@@ -66,6 +66,7 @@ class AMQPInitiator:
         *,
         rate: float = 40,
         names_reply_queue: bool = True,
+        reply_arguments: dict[str, Any] | None = None,
         properties: dict[str, Any] | None = None,
     ) -> None:
         self._ledger = ledger
@@ -75,6 +76,7 @@ class AMQPInitiator:
         self._exchange = exchange
         self._routing_key = routing_key
         self._reply_queue = reply_queue
+        self._reply_arguments = reply_arguments
         self._interval = 1 / rate
         self._reply_to = reply_queue if names_reply_queue else None
         self._properties = properties or {}
@@ -161,7 +163,7 @@ class AMQPInitiator:
 
     def _take_replies(self, connection: Any) -> bool:
         channel = connection.channel()
-        channel.queue_declare(self._reply_queue, durable=True)
+        channel.queue_declare(self._reply_queue, durable=True, arguments=self._reply_arguments)
         channel.basic_qos(prefetch_count=100)
         for method, properties, body in channel.consume(self._reply_queue, inactivity_timeout=NOTICE):
             if self._closing.is_set():

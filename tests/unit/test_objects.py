@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.objects import Binding, Exchange, Queue, objects_of, queue_arguments
+from provider_gateway.objects import Binding, Exchange, Queue, objects_of, queue_arguments, reply_queue_arguments
 from provider_gateway.queues import QueueEntry
 
 SAFE = {"x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
@@ -104,6 +104,12 @@ class QuorumTests(SynchronousTestCase):
                 },
             },
         )
+
+    def test_replies(self) -> None:
+        """The queue for replies is one, too: a classic one would be away with its node."""
+        self.assertEqual(queues(entry(queueType="quorum", replyTo="out"))["out"], {"x-queue-type": "quorum"})
+        self.assertEqual(reply_queue_arguments([entry(), entry(queueType="quorum")]), {"x-queue-type": "quorum"})
+        self.assertEqual(reply_queue_arguments([entry()]), {})
 
     def test_own_parking_queue(self) -> None:
         """What exceeds the delivery limit goes to the ``parkingQueue`` that the file names."""

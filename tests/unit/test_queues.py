@@ -222,6 +222,10 @@ MISTAKES = (
     ),
     ("- {topic: t, queueName: q, bindingKey: b, parkingQueue: q}", ("[0].parkingQueue", "'q' is a work queue")),
     (
+        "- {topic: '', queueName: a, replyTo: r}\n- {topic: '', queueName: b, replyTo: r, queueType: quorum}",
+        ("[1].replyTo", "'r' is shared", "classic", "quorum"),
+    ),
+    (
         DLE % "dleArgs: {x-dead-letter-exchange: t}",
         ("[0]", "dleArgs", "'q'", "needs x-message-ttl", "wait for ever"),
     ),

@@ -34,6 +34,7 @@ class CountedTests(AttemptsTestCase):
         self.assertEqual((self.headers["pg-attempt"], self.headers["pg-redeliveries"]), (2, 5))
         self.publisher.confirm()
         self.come_back()
+        self.clock.advance(1)
         self.model.fail()
         self.assertEqual((self.headers["pg-attempt"], self.headers["pg-redeliveries"]), (3, 5))
 
@@ -53,6 +54,7 @@ class CountedTests(AttemptsTestCase):
     def test_twenty_but_not_again(self) -> None:
         """What came back twenty times and is now delivered for the first time is run."""
         self.serve(headers={"pg-redeliveries": 20}, delivery=BACK)
+        self.clock.advance(1)
         self.assertEqual(len(self.model.calls), 1)
 
     def test_expired(self) -> None:
@@ -64,6 +66,48 @@ class CountedTests(AttemptsTestCase):
         self.clock.advance(5)
         delivery = self.come_back()
         self.assertEqual((delivery.acks, self.model.calls, counted(self.metrics.expired, "work")), (1, [], 2))
+
+
+class SuspectTests(AttemptsTestCase):
+    """What came back several times may be what kills the process."""
+
+    def suspect(self, name: str, **headers: int) -> FakeDelivery:
+        return self.serve(name.encode(), headers={"pg-redeliveries": 3, **headers}, delivery=BACK)
+
+    def test_alone(self) -> None:
+        """Suspects are served one after the other; messages that are none, at once and beside them."""
+        self.suspect("a")
+        self.suspect("b")
+        self.clock.advance(1)
+        self.assertEqual(len(self.model.calls), 1)
+        self.serve(b"c", headers={"pg-redeliveries": 2}, delivery=BACK)
+        self.assertEqual([message.body for message, _, _ in self.model.calls[1:]], [b"c"])
+        self.model.answer(number=0)
+        self.assertEqual(len(self.model.calls), 2, "before the first is settled")
+        self.publisher.confirm()
+        self.assertEqual({self.model.calls[number][0].body for number in (0, 2)}, {b"a", b"b"})
+
+    def test_random_order(self) -> None:
+        """Their order changes: one that kills whenever it is served must not always be the first."""
+        first = set()
+        for _ in range(40):
+            self.setUp()
+            self.suspect("a")
+            self.suspect("b")
+            self.clock.pump([0.01] * 100)
+            first.add(self.model.calls[0][0].body)
+            self.provider.abandon()
+        self.assertEqual(first, {b"a", b"b"})
+
+    def test_abandoned(self) -> None:
+        """At the end of the process, suspects that wait for their turn are left to the broker."""
+        waiting = [self.suspect("a"), self.suspect("b")]
+        self.clock.advance(1)
+        self.suspect("c")
+        self.provider.abandon()
+        self.assertEqual([delivery.acks for delivery in waiting], [0, 0])
+        self.successResultOf(self.provider.idle())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class KnownTests(AttemptsTestCase):
@@ -219,4 +263,5 @@ class QuorumTests(AttemptsTestCase):
     def test_parked(self) -> None:
         """The count of another kind of queue does not park it."""
         self.serve(headers={"pg-redeliveries": 20}, delivery={**BACK, **AGAIN})
+        self.clock.advance(1)
         self.assertEqual((self.targets, len(self.model.calls)), ([], 1))

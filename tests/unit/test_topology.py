@@ -165,7 +165,7 @@ class EntryTests(TopologyTestCase):
 
     def test_reply_queue_of_an_instance(self) -> None:
         """An instance's own reply queue is durable, survives short absences, and goes away after long ones."""
-        run(self.peer, declare_reply_queue("response.host-1")(self.session))
+        run(self.peer, declare_reply_queue("response.host-1", [])(self.session))
         self.assertEqual(self.sent(), [("queue", "response.host-1", {"x-expires": 600000})])
         (method,) = self.peer.sent(spec.Queue.Declare)
         self.assertTrue(method.durable)
@@ -225,6 +225,6 @@ class RefusalTests(TopologyTestCase):
     def test_reply_queue_of_an_instance(self) -> None:
         """A refused reply queue is named."""
         self.peer.answers[spec.Queue.Declare] = lambda _: spec.Channel.Close(403, "ACCESS_REFUSED", 50, 10)
-        declaring = declare_reply_queue("response.host-1")(self.session)
+        declaring = declare_reply_queue("response.host-1", [])(self.session)
         error = self.assertRaises(TopologyError, run, self.peer, declaring)
         self.assertIn("'response.host-1'", str(error))

@@ -1,0 +1,132 @@
+"""A model in the test's own process that misbehaves on the wire, towards the requests that a test chooses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import reactor
+from twisted.internet.task import LoopingCall
+
+from tests.integration.base import ModelServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds between two bytes of a model that trickles.
+TRICKLE = 0.1
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+_BLOCK = b"x" * 65536
+
+
+class HostileModel(ModelServer):
+    """A model that answers like any other, where no misdeed is chosen.
+
+    Attributes:
+        misdeed: chooses what is done to a request, by its body; None to answer it.
+        seconds: how long each request lasted that was ended by the caller, by the name of the misdeed.
+        taken: bytes that the callers of :func:`floods` have taken.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.misdeed: Callable[[bytes], Callable[[HostileModel, Any], None] | None] = lambda _body: None
+        self.seconds: list[tuple[str, float]] = []
+        self.taken = 0
+
+    async def _answer(self, request: Any, body: bytes) -> None:
+        misdeed = self.misdeed(body)
+        if misdeed is None:
+            await super()._answer(request, body)
+            return
+        started = reactor.seconds()
+        name = misdeed.__name__
+        request.notifyFinish().addErrback(lambda _: self.seconds.append((name, reactor.seconds() - started)))
+        misdeed(self, request)
+
+
+def hangs(_model: HostileModel, _request: Any) -> None:
+    """Never answer."""
+
+
+def trickles(_model: HostileModel, request: Any) -> None:
+    """Begin at once, and send the body byte by byte."""
+    request.transport.write(_HEAD)
+    _trickle(request, b"[")
+
+
+def trickles_headers(_model: HostileModel, request: Any) -> None:
+    """Send even the status line byte by byte."""
+    _trickle(request, _HEAD)
+
+
+def resets(_model: HostileModel, request: Any) -> None:
+    """Reset the connection instead of an answer."""
+    request.transport.abortConnection()
+
+
+def resets_within(_model: HostileModel, request: Any) -> None:
+    """Reset the connection within the answer."""
+    request.transport.write(_HEAD + b'{"half": ')
+    reactor.callLater(TRICKLE, request.transport.abortConnection)
+
+
+def babbles(_model: HostileModel, request: Any) -> None:
+    """Answer with what is no HTTP."""
+    request.transport.write(b"\x00\xff\r\n\r\n: \r\n{}")
+    request.transport.loseConnection()
+
+
+def answers(status: int) -> Callable[[HostileModel, Any], None]:
+    """Answer with a status, and a body that is not the request's."""
+
+    def answers_with(_model: HostileModel, request: Any) -> None:
+        request.setResponseCode(status)
+        request.write(b'{"said": "by the model"}')
+        request.finish()
+
+    answers_with.__name__ = str(status)
+    return answers_with
+
+
+def floods(size: int) -> Callable[[HostileModel, Any], None]:
+    """Answer with this many bytes, as fast as they are taken, their number not being told before."""
+
+    def floods_with(model: HostileModel, request: Any) -> None:
+        _Flood(model, request, size)
+
+    return floods_with
+
+
+class _Flood:
+    """A pull producer of many bytes."""
+
+    def __init__(self, model: HostileModel, request: Any, size: int) -> None:
+        self._model = model
+        self._request = request
+        self._left = size
+        request.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        self._left -= len(_BLOCK)
+        self._model.taken += len(_BLOCK)
+        self._request.write(_BLOCK)
+        if self._left <= 0:
+            self._request.unregisterProducer()
+            self._request.finish()
+
+    def stopProducing(self) -> None:
+        pass
+
+
+def _trickle(request: Any, data: bytes) -> None:
+    """Send data byte by byte, over and over, until the caller has gone."""
+    sent = 0
+
+    def send() -> None:
+        nonlocal sent
+        request.transport.write(data[sent % len(data) :][:1])
+        sent += 1
+
+    sending = LoopingCall(send)
+    request.notifyFinish().addErrback(lambda _: sending.stop())
+    sending.start(TRICKLE)

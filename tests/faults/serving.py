@@ -1,0 +1,185 @@
+"""The base of the fault tests of model, replies and processes: gateways for one entry, and what became of messages."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pika
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from tests.faults.base import FaultTestCase, echo_after
+from tests.faults.hostile import HostileModel
+from tests.faults.ledger import fresh_id, id_in
+from tests.faults.resources import ready_counts
+from tests.integration import base
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.faults.callers import HTTPCallers
+    from tests.faults.load import AMQPInitiator
+    from tests.integration.processes import Gateway, Process
+
+#: Deliveries in work at a time, in each gateway.
+PREFETCH = 20
+#: Seconds that the model takes, so that faults meet requests in every stage.
+MODEL_SECONDS = 0.2
+#: Seconds within which "at once" is.
+AT_ONCE = 1.0
+#: Messages that are met by a fault, in one test.
+SOME = 6
+#: Seconds between looks at what nobody tells the test of.
+LOOK = 0.1
+
+
+def pause(seconds: float) -> Deferred[None]:
+    """Let something last."""
+    return deferLater(reactor, seconds, lambda: None)
+
+
+def peak_memory(process: Process) -> int:
+    """Bytes of a process that were in memory together, at most, since its start."""
+    assert process.transport is not None
+    status = Path(f"/proc/{process.transport.pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+class ServingTestCase(FaultTestCase):
+    """Gateways whose model may misbehave.
+
+    Attributes:
+        keys: of the entry.
+    """
+
+    model: HostileModel
+
+    async def setUp(self) -> None:
+        self.patch(base, "ModelServer", HostileModel)
+        await super().setUp()
+        self.keys: dict[str, Any] = {"prefetch": PREFETCH}
+
+    def serve(self, *arguments: str, **variables: str) -> Gateway:
+        """Start a gateway for the entry."""
+        return self.start(*arguments, entries=[self.entry(**self.keys)], **variables)
+
+    async def all_of(self, *loads: Deferred[None]) -> None:
+        """Wait for the outcomes of loads that end by themselves."""
+        for load in loads:
+            await load
+
+    def hold(self) -> Deferred[None]:
+        """Make the model wait with its answers until the Deferred is fired; then it answers as before."""
+        released: Deferred[None] = Deferred()
+        before = self.model.answer
+
+        def answer(body: bytes) -> Deferred[Any]:
+            waiting: Deferred[Any] = Deferred()
+            released.addCallback(lambda _: waiting.callback(body))
+            return waiting.addCallback(before)
+
+        def release(_: None) -> None:
+            self.model.answer = before
+
+        self.model.answer = answer
+        return released.addCallback(release)
+
+    async def called(self, requests: list[str]) -> bool:
+        """The model was called for each of them."""
+        return self.calls().keys() >= set(requests)
+
+    def calls(self) -> dict[str, int]:
+        """How often the model was called for each request."""
+        counts: dict[str, int] = {}
+        for body, _ in self.model.requests:
+            counts[request] = counts.get(request := str(id_in(body)), 0) + 1
+        return counts
+
+    async def parked(self) -> dict[str, dict[str, Any]]:
+        """The headers of the parked copies by request, the ledger being told of them, too."""
+        found = {}
+        for properties, body in await self._take_all(f"{self.queue}.parking"):
+            request, _ = self.ledger.read(properties.headers or {}, properties.correlation_id, body)
+            self.ledger.parked(request)
+            found[request] = properties.headers
+        return found
+
+    async def metric(self, gateway: Gateway, name: str) -> float:
+        """A metric's value, or the sum of its values with all labels; ``name{label="value"}`` is one of them."""
+        _, text = await self.admin(gateway, "/metrics")
+        found = re.findall(rf"^provider_gateway_{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found))
+
+    async def ready(self, gateway: Gateway) -> tuple[int, str]:
+        """What ``/health/ready`` answers."""
+        return await self.admin(gateway, "/health/ready")
+
+    async def look_until(self, what: str, met: Callable[[], Awaitable[Any]], seconds: float = 30) -> None:
+        """Wait until a condition is met that has to be asked for, again and again."""
+        deadline = reactor.seconds() + seconds
+        while not await met():
+            if reactor.seconds() > deadline:
+                self.fail(f"within {seconds:g} s there was not: {what}\n{self.ledger.summary()}")
+            await pause(LOOK)
+
+    async def has_waiting(self, queue: str, count: int) -> bool:
+        """At least so many messages wait in a queue, undelivered."""
+        return await self.waiting(queue) >= count
+
+    async def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue, undelivered; none, if it is not there."""
+        found: dict[str, int] = await self.on_channel(lambda channel: ready_counts(channel, [queue]))
+        return found.get(queue, 0)
+
+
+class LoadedTestCase(ServingTestCase):
+    """Load, and next to it messages that a fault meets: their ids begin with "odd"."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.model.answer = echo_after(MODEL_SECONDS)
+        self.running: list[Deferred[None]] = []
+
+    async def load(self, *gateways: Gateway, **options: Any) -> tuple[AMQPInitiator, HTTPCallers]:
+        """Start the load; returns when some of it is confirmed."""
+        self.amqp, self.http = self.initiator(rate=20), await self.callers(*gateways, rate=20, **options)
+        self.running = [self.amqp.publish(), self.http.call()]
+        await self.confirmed(20)
+        return self.amqp, self.http
+
+    async def balances(self, faults: int = 0) -> None:
+        """Stop the load, drain, and check the ledger."""
+        await self.confirmed(20)
+        self.amqp.stop()
+        self.http.stop()
+        await self.all_of(*self.running)
+        await self.drained()
+        self.ledger.check(self, duplicates_at_most=faults * PREFETCH)
+
+    def publish_odd(self, channel: Any, count: int = SOME, **values: Any) -> list[str]:
+        """Publish messages that a fault meets; returns their ids."""
+        requests = [fresh_id("odd") for _ in range(count)]
+        for request in requests:
+            self.publish_one(
+                channel, request, pika.BasicProperties(message_id=request, headers={"RqUID": request}, **values)
+            )
+        return requests
+
+    def publish_one(self, channel: Any, request: str, properties: pika.BasicProperties) -> None:
+        """Publish one, and tell the ledger; the channel confirms."""
+        self.ledger.sent(request)
+        channel.basic_publish(
+            self.exchange, "predict.now", json.dumps({"id": request}).encode(), properties, mandatory=True
+        )
+        self.ledger.confirmed(request)
+
+    def fail_odd(self) -> None:
+        """Let the model fail on such messages."""
+        echo = self.model.answer
+        self.model.answer = lambda body: (500, b"") if b'"odd-' in body else echo(body)

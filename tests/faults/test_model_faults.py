@@ -1,0 +1,238 @@
+"""The model fails, in each way that it can; the rows are those of the fault matrix."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import pika
+from twisted.internet import reactor
+from twisted.web.server import Site
+
+from devtools.rabbitmq import free_ports
+from tests.faults.base import cpu, echo_after
+from tests.faults.hostile import (
+    answers,
+    babbles,
+    floods,
+    hangs,
+    resets,
+    resets_within,
+    trickles,
+    trickles_headers,
+)
+from tests.faults.ledger import fresh_id, id_in
+from tests.faults.serving import AT_ONCE, LOOK, MODEL_SECONDS, PREFETCH, ServingTestCase, pause, peak_memory
+from tests.integration.processes import Process
+from tests.integration.resources import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.trial.unittest import TestCase
+
+    from tests.integration.base import ModelServer
+    from tests.integration.processes import Gateway
+
+#: Seconds for a model call.
+TIMEOUT = 1.0
+MEGABYTE = 1024 * 1024
+TRIED_AGAIN = {"timeout": TIMEOUT, "dle": True, "retryDelay": 300, "maxAttempts": 2}
+#: Messages that wait for a model that is away.
+MANY = 1000
+#: Milliseconds until their next attempt: longer than it takes to try each of them once.
+RETRY_DELAY = 8000
+#: Seconds in which the process has to be idle.
+IDLE = 1
+
+
+class MisdeedTests(ServingTestCase):
+    """The model misbehaves towards some messages, and answers others."""
+
+    async def among_others(self, *misdeeds: Callable[..., None]) -> tuple[Gateway, dict[str, str]]:
+        """Have every other message met by one of the misdeeds, each time that it is tried.
+
+        Returns:
+            The gateway, and the name of the misdeed towards each such message.
+        """
+        self.keys |= {**TRIED_AGAIN, "prefetch": 2 * PREFETCH}
+        gateway = await self.serve().ready()
+        turns = cycle(step for misdeed in misdeeds for step in (misdeed, None))
+        chosen: dict[str, Any] = {}
+
+        def misdeed(body: bytes) -> Any:
+            request = str(id_in(body))
+            if request not in chosen:
+                chosen[request] = next(turns)
+            return chosen[request]
+
+        self.model.misdeed = misdeed
+        self.model.answer = echo_after(MODEL_SECONDS)
+        http = await self.callers(gateway)
+        count = 2 * len(misdeeds)
+        await self.all_of(self.initiator().publish(count), http.call(count))
+        await self.until("all replied", lambda: sum(self.ledger.statuses.values()) == 2 * count)
+        # Nobody had to wait for messages that the model misbehaves towards.
+        self.assertLess(max(seconds for status, seconds in http.answers if status == 200), AT_ONCE)
+        return gateway, {request: misdeed.__name__ for request, misdeed in chosen.items() if misdeed}
+
+    async def balances(self) -> None:
+        """Drain and check the ledger: no fault here doubles anything."""
+        await self.drained()
+        self.ledger.check(self)
+
+    async def test_18_fails(self) -> None:
+        """Model hangs, trickles, resets, 500, 429: one deadline for all of the answer, retry, parked and told 502.
+
+        Every other message is answered meanwhile.
+        """
+        reasons = {
+            hangs: "timeout",
+            trickles: "timeout",
+            trickles_headers: "timeout",
+            resets: "connection",
+            resets_within: "body",
+            answers(500): "status",
+            answers(429): "status",
+        }
+        gateway, victims = await self.among_others(*reasons)
+        parked = await self.parked()
+        expected = {misdeed.__name__: (2, reason, self.queue) for misdeed, reason in reasons.items()}
+        for request, name in victims.items():
+            headers = parked[request]
+            found = (headers["pg-attempt"], headers["pg-reason"], headers["pg-queue"])
+            self.assertEqual(found, expected[name], name)
+        self.assertEqual(parked.keys(), victims.keys())
+        self.assertEqual(self.ledger.statuses, {200: len(victims), 502: len(victims)})
+        self.assertEqual({request for request, count in self.calls().items() if count == 2}, set(victims))
+        self.assertEqual(sum(self.calls().values()), 3 * len(victims))
+        self.assertEqual(await self.metric(gateway, "retried_total"), len(victims))
+        self.assertEqual(await self.metric(gateway, "parked_total"), len(victims))
+        timed_out = [request for request, name in victims.items() if expected[name][1] == "timeout"]
+        slow = [seconds for name, seconds in self.model.seconds if expected[name][1] == "timeout"]
+        self.assertEqual(len(slow), 2 * len(timed_out))  # none of the calls was left open
+        self.assertGreater(min(slow), TIMEOUT - 0.1)
+        self.assertLess(max(slow), TIMEOUT + 0.5)
+        await self.balances()
+
+    async def test_18_refuses(self) -> None:
+        """Model refuses connections: retry, parked and told 502; when it listens again, messages are answered."""
+        [port] = free_ports(1)
+        self.keys |= TRIED_AGAIN
+        gateway = await self.serve(MODEL_URL=f"http://127.0.0.1:{port}/predict").ready()
+        amqp, http = self.initiator(), await self.callers(gateway)
+        await self.all_of(amqp.publish(10), http.call(10))
+        await self.until("told", lambda: self.ledger.statuses[502] == 20)
+        parked = await self.parked()
+        self.assertEqual({(each["pg-attempt"], each["pg-reason"]) for each in parked.values()}, {(2, "connection")})
+        listen(self, self.model, port)
+        await self.all_of(amqp.publish(10), http.call(10))
+        await self.balances()
+        self.assertEqual(self.ledger.statuses, {200: 20, 502: 20})
+
+    async def test_19_answers(self) -> None:
+        """Model answers 4xx: passed through at once. What is no HTTP: a failure, parked after its attempts."""
+        rejections = [answers(400), answers(404), answers(422)]
+        _, victims = await self.among_others(*rejections, babbles)
+        parked = await self.parked()
+        self.assertEqual(parked.keys(), {request for request, name in victims.items() if name == "babbles"})
+        self.assertEqual({(each["pg-attempt"], each["pg-reason"]) for each in parked.values()}, {(2, "connection")})
+        self.assertEqual(self.ledger.statuses, {200: 8, 400: 2, 404: 2, 422: 2, 502: 2})
+        await self.balances()
+
+    async def test_19_huge(self) -> None:
+        """Model answers with 200 MB: capped at MAX_BODY_BYTES, a failure, and never in the gateway's memory."""
+        self.keys |= {"timeout": 20}
+        gateway = await self.serve(MAX_BODY_BYTES=str(MEGABYTE)).ready()
+        http = await self.callers(gateway)
+        await self.all_of(http.call(10))
+        self.model.misdeed = lambda _body: floods(200 * MEGABYTE)
+        before = peak_memory(gateway)
+        await self.all_of(http.call(5), self.initiator().publish(5))
+        await self.until("told", lambda: self.ledger.statuses[502] == 10)
+        self.assertLess(peak_memory(gateway) - before, 40 * MEGABYTE)
+        self.assertLess(self.model.taken, 10 * 20 * MEGABYTE)  # the rest was not even read
+        self.assertEqual(await self.metric(gateway, f'model_requests_total{{queue="{self.queue}",result="body"}}'), 10)
+        await self.balances()
+
+
+class AbsenceTests(ServingTestCase):
+    """The model is frozen, or away, and comes back."""
+
+    async def test_20_frozen(self) -> None:
+        """Model SIGSTOP under load: no more calls than the prefetch, the rest waits in the queue; then all is well."""
+        command = [sys.executable, "-m", "benchmarks.instant_model"]
+        model = Process.start(self, command, {"PATH": "/usr/bin:/bin"}, ROOT)
+        url = await model.when(lambda: model.lines and model.lines[0])
+        self.keys |= TRIED_AGAIN
+        gateway = await self.serve(MODEL_URL=url).ready()
+        amqp, http = self.initiator(), await self.callers(gateway)
+        running = [amqp.publish(), http.call()]
+        await self.until("answers", lambda: self.ledger.statuses[200] > 20)
+        model.signal("STOP")
+        for _ in range(15):
+            await pause(LOOK)
+            self.assertLessEqual(await self.metric(gateway, "deliveries_in_flight"), PREFETCH)
+        self.assertGreater(await self.waiting(self.queue), PREFETCH)
+        self.assertGreater(await self.metric(gateway, "retried_total"), 0)
+        model.transport.signalProcess(signal.SIGCONT)
+        await self.confirmed(20)
+        amqp.stop()
+        http.stop()
+        await self.all_of(*running)
+        await self.drained()
+        self.ledger.check(self)
+
+    async def test_28_away(self) -> None:
+        """Model away while many messages wait: nothing spins, nothing is lost, all are served when it is back."""
+        [port] = free_ports(1)
+        self.keys |= {"prefetch": 100, "dle": True, "retryDelay": RETRY_DELAY, "maxAttempts": 10}
+        await self.on_channel(self.publish_many)
+        gateway = await self.serve("--role", "provider", MODEL_URL=f"http://127.0.0.1:{port}/predict").ready()
+        self.initiator()  # takes the replies
+        await self.look_until("all wait", lambda: self.all_wait(gateway))
+        computed, held = cpu(gateway), peak_memory(gateway)
+        await pause(IDLE)
+        self.assertLess(cpu(gateway) - computed, 0.1 * IDLE)
+        self.assertEqual(await self.metric(gateway, "retried_total"), MANY)
+        await self.look_until("a second attempt", lambda: self.tried_again(gateway))
+        listen(self, self.model, port)
+        await self.until("all answered", lambda: self.ledger.statuses[200] == MANY)
+        self.assertLess(peak_memory(gateway) - held, 20 * MEGABYTE)
+        await self.drained()
+        self.ledger.check(self)
+
+    def publish_many(self, channel: Any) -> None:
+        """Put messages into the work queue, all of them confirmed by the end of a transaction."""
+        channel.queue_declare(self.queue, durable=True)
+        transaction = channel.connection.channel()
+        transaction.tx_select()
+        requests = [fresh_id("many") for _ in range(MANY)]
+        for request in requests:
+            self.ledger.sent(request)
+            properties = pika.BasicProperties(
+                delivery_mode=2, message_id=request, correlation_id=request, headers={"RqUID": request}
+            )
+            transaction.basic_publish("", self.queue, json.dumps({"id": request}).encode(), properties)
+        transaction.tx_commit()
+        for request in requests:
+            self.ledger.confirmed(request)
+
+    async def all_wait(self, gateway: Gateway) -> bool:
+        """Every message waits in the retry queue, and none is in work."""
+        waiting = await self.waiting(f"{self.queue}.retry")
+        return waiting == MANY and not await self.metric(gateway, "deliveries_in_flight")
+
+    async def tried_again(self, gateway: Gateway) -> bool:
+        """Some messages failed once more."""
+        return await self.metric(gateway, "retried_total") > MANY
+
+
+def listen(test: TestCase, model: ModelServer, port: int) -> None:
+    """Let a model listen on a port, too."""
+    site = Site(model)
+    site.noisy = False
+    test.addCleanup(reactor.listenTCP(port, site, interface="127.0.0.1").stopListening)
