@@ -98,7 +98,8 @@ def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str,
             msg = f"The header name {name[:40]}… is longer than 255 bytes."
             raise HeadersTooLarge(msg)
         headers[name] = ", ".join(map(text_of, values))
-    if sum(len(name) + 4 * len(value) for name, value in headers.items()) > MAX_HEADERS:
+    # A length and a type for each, and up to four bytes for each character.
+    if sum(6 + 4 * (len(name) + len(value)) for name, value in headers.items()) > MAX_HEADERS:
         msg = "The headers are too large to travel in a message."
         raise HeadersTooLarge(msg)
     return headers

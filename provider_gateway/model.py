@@ -31,7 +31,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from provider_gateway.errors import HeadersTooLarge, ModelFailure
-from provider_gateway.messages import RQUID, headers_from_http, headers_to_http, rquid_of, safe_content_type, text_of
+from provider_gateway.messages import RQUID, headers_from_http, headers_to_http, safe_content_type, text_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
@@ -219,10 +219,11 @@ class Model:
         self._url = url
         self._max_body_bytes = max_body_bytes
 
-    async def call(self, message: Message, timeout: float) -> Answer:
+    async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
         """Have a message's body answered.
 
         Args:
+            rquid: its request id.
             timeout: seconds over connecting, answer and body together.
 
         Returns:
@@ -231,17 +232,17 @@ class Model:
         Raises:
             ModelFailure: timeout, no connection, 5xx (and 408, 429, 3xx), a broken or oversized body.
         """
-        calling = Deferred.fromCoroutine(self._exchange(message)).addTimeout(timeout, self._clock)
+        calling = Deferred.fromCoroutine(self._exchange(message, rquid)).addTimeout(timeout, self._clock)
         try:
             return await calling
         except DeferredTimeoutError:
             msg = f"The model did not answer within {timeout:g} s."
             raise ModelFailure(msg, "timeout") from None
 
-    async def _exchange(self, message: Message) -> Answer:
+    async def _exchange(self, message: Message, rquid: str) -> Answer:
         headers = headers_to_http(message.headers)
         headers["Content-Type"] = safe_content_type(message.content_type)
-        headers[RQUID] = rquid_of(message.headers)
+        headers[RQUID] = rquid
         try:
             response = await self._client.post(
                 self._url,

@@ -17,7 +17,7 @@ from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure
 from provider_gateway.messages import PG_REASON, PG_STATUS, PROBLEM_JSON, RQUID, Message, rquid_of
 from provider_gateway.objects import DELIVERY_LIMIT
 from provider_gateway.problems import problem_body
-from provider_gateway.settlement import DeliveryLost, Task
+from provider_gateway.task import DeliveryLost, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -133,7 +133,11 @@ class Provider:
                 error = GatewayError("An unexpected error; the log of the provider has the details.")
                 await self._settlement.park(task, "internal", self._error_reply(task, error, "internal"))
         except DeliveryLost:
-            self._log.info("{queue}: lost, and delivered again", queue=self._entry.queue_name, rquid=task.rquid)
+            self._log.info(
+                "{queue}: the channel closed before the acknowledgement; the broker delivers the message again",
+                queue=self._entry.queue_name,
+                rquid=task.rquid,
+            )
         finally:
             self._in_flight_gauge.dec()
             if self._serving.get(task.identity) is task:
@@ -185,11 +189,12 @@ class Provider:
         """True for a message that came back from a process that may have died of it; quorum queues count themselves."""
         return task.delivery.redelivered and self._entry.queue_type != "quorum"
 
-    @staticmethod
-    def _returns(task: Task) -> int:
+    def _returns(self, task: Task) -> int:
         """How often a message came back unacknowledged, as we or a quorum queue counted."""
+        if self._entry.queue_type != "quorum":
+            return task.history.redeliveries
         counted = task.message.headers.get("x-delivery-count")
-        return max(task.history.redeliveries, counted if isinstance(counted, int) else 0)
+        return counted if isinstance(counted, int) else 0
 
     async def _run_alone(self, task: Task) -> None:
         """Serve a suspect when no other is: else the one that kills would take its neighbours along to parking."""
@@ -203,7 +208,7 @@ class Provider:
 
     async def _run(self, task: Task) -> None:
         try:
-            answer = await self._call(task.message)
+            answer = await self._call(task)
         except ModelFailure as failure:
             self._log.warn(
                 "{queue}: {reason}",
@@ -224,11 +229,11 @@ class Provider:
         else:
             await self._settlement.park(task, "rejected")
 
-    async def _call(self, message: Message) -> Answer:
+    async def _call(self, task: Task) -> Answer:
         result = "unfinished"
         started = self._clock.seconds()
         try:
-            answer = await self._model.call(message, self._timeout)
+            answer = await self._model.call(task.message, task.rquid, self._timeout)
             result = "ok" if answer.status < 300 else "rejected"
         except ModelFailure as failure:
             result = failure.reason

@@ -122,6 +122,9 @@ class QueueEntry(_Strict):
         if self.queue_type == "quorum" and not self.durable:
             msg = f"quorum queues are always durable; remove 'durable: false' from {self.queue_name!r}"
             raise ValueError(msg)
+        if self.reply_to == self.queue_name:
+            msg = f"replyTo is the queue {self.queue_name!r} itself: each reply would be served as a request"
+            raise ValueError(msg)
         if len(f"{self.queue_name}.parking".encode()) > SHORT_STRING_BYTES:
             msg = f"queueName is too long: with '.parking' it has more than {SHORT_STRING_BYTES} bytes"
             raise ValueError(msg)

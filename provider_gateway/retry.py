@@ -42,13 +42,13 @@ class RetryRoute:
     """The retry route of one entry.
 
     Args:
-        entries: all of the queue file; those that share an exchange with the seed's retry route get copies of others.
+        entries: all of the queue file; if one has the seed's retry route, copies of its messages may come to any.
     """
 
     def __init__(self, entry: QueueEntry, entries: Sequence[QueueEntry]) -> None:
         self._entry = entry
         self._dle = entry.dle_params if entry.dle else None
-        self._gets_copies = any(entry.exchange == _back(dle) for _, dle in _seed_routes(entries))
+        self._gets_copies = bool(_seed_routes(entries))
 
     def target(self, delivery: Arrived) -> tuple[str, str]:
         """Exchange and routing key for a copy that is to come back after the retry delay."""
@@ -116,12 +116,26 @@ def check_ways_back(entries: Sequence[QueueEntry]) -> None:
             raise SettingsError(msg)
 
 
+def _gaps(entry: QueueEntry) -> Iterator[str]:
+    """What of an entry's arguments makes the broker drop messages that it has confirmed."""
+    arguments = entry.arg_queue
+    if not entry.durable:
+        yield f"durable: false: the messages of {entry.queue_name!r} are lost when the broker stops"
+    lengths = {"x-max-length", "x-max-length-bytes"} & arguments.keys()
+    if lengths and arguments.get("x-overflow", "drop-head") == "drop-head" and entry.queue_type == "classic":
+        yield f"argQueue of {entry.queue_name!r}: a full queue drops its oldest message; add x-overflow: reject-publish"
+    if "x-message-ttl" in arguments and "x-dead-letter-exchange" not in arguments and entry.queue_type == "classic":
+        yield f"argQueue of {entry.queue_name!r}: x-message-ttl drops what waits for longer"
+
+
 def _seed_routes(entries: Sequence[QueueEntry]) -> list[tuple[QueueEntry, DleParams]]:
     return [(entry, dle) for entry in entries if (dle := _seed(entry)) is not None]
 
 
 def warnings(entries: Sequence[QueueEntry]) -> Iterator[str]:
     """What is risky about the retry routes of the queue file, one line each."""
+    for entry in entries:
+        yield from _gaps(entry)
     routes = _seed_routes(entries)
     for (one, dle), (other, other_dle) in combinations(routes, 2):
         if dle.dle_exchange == other_dle.dle_exchange and dle.dle_queue != other_dle.dle_queue:

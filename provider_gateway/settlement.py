@@ -24,56 +24,29 @@ from provider_gateway.errors import (
     PublishRefused,
 )
 from provider_gateway.recent import Recent
+from provider_gateway.task import DeliveryLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
     from twisted.internet.interfaces import IReactorTime
 
-    from provider_gateway.amqp.consumer import Delivery
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.messages import Message
     from provider_gateway.metrics import Metrics
     from provider_gateway.queues import QueueEntry
+    from provider_gateway.task import Task
 
 #: Seconds before what the broker refused (a queue is full, or gone) is published again; doubled up to the last.
 _FIRST_DELAY, _LAST_DELAY = 1.0, 15.0
-#: Seconds to wait for a confirm on a connection that is up; then it is published again.
+#: Seconds to wait for a confirm on a connection that is up; then it is published again, and waited for twice as long.
 _CONFIRM_TIMEOUT = 60.0
 #: Channels that the broker may close over one message, which need not be this one, before something else is tried.
 _MAX_REFUSALS = 3
+#: Addresses of callers without a queue, who are answered at most once (RabbitMQ guide, "Direct Reply-to").
+_DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 #: Settled deliveries that are remembered.
 _REMEMBERED = 1000
-
-
-class DeliveryLost(Exception):
-    """The channel of a delivery is gone before it was settled: the broker delivers it again."""
-
-
-class Task:
-    """One message that is being served.
-
-    Attributes:
-        delivery: what to acknowledge in the end: the newest, if the broker delivered the message again meanwhile.
-        history: what happened to the message before.
-        rquid: its request id.
-        identity: the same for every delivery of the message; None if it has no message id and cannot be known again.
-    """
-
-    def __init__(self, delivery: Delivery, history: History, rquid: str) -> None:
-        self.delivery = delivery
-        self.history = history
-        self.rquid = rquid
-        message = delivery.message
-        self.identity: Hashable = None
-        if message.message_id is not None:
-            # All of these, since a client may use a message id twice.
-            self.identity = (message.message_id, message.correlation_id, history, hash(message.body))
-
-    @property
-    def message(self) -> Message:
-        """The message."""
-        return self.delivery.message
 
 
 class Settlement:
@@ -166,6 +139,7 @@ class Settlement:
         """
         parking = self._entry.parking
         await self._copy(task, Copy.of(task.message, self._entry.queue_name, task.history, reason), "", parking)
+        self._remember(task)  # it has its end; the error that is still to be told is no reason to begin anew
         self._parked.labels(self._entry.queue_name, reason).inc()
         self._log.error(
             "{queue}: parked in {parking}: {reason}",
@@ -186,12 +160,15 @@ class Settlement:
 
     def done(self, task: Task) -> None:
         """Acknowledge a delivery, now that what takes its place is confirmed, and remember it."""
-        if task.identity is not None:
-            self._settled.add(task.identity)
+        self._remember(task)
         if not task.delivery.ack():
             self._log.info(
                 "{queue}: acknowledgement lost with its channel", queue=self._entry.queue_name, rquid=task.rquid
             )
+
+    def _remember(self, task: Task) -> None:
+        if task.identity is not None:
+            self._settled.add(task.identity)
 
     async def _offer(self, task: Task, reply: Message, address: str) -> None:
         """Publish a reply; wait while its queue is full.
@@ -206,6 +183,10 @@ class Settlement:
         while True:
             try:
                 return await self._publish(task, reply, "", address)
+            except NoRoute:
+                if address.startswith(_DIRECT_REPLY_TO):
+                    return None  # the broker delivers these, and returns them all the same
+                raise
             except Nacked as error:
                 self._warn(task, "the reply waits", error.detail)
             delay = await self._pause(task, delay)
@@ -233,9 +214,14 @@ class Settlement:
             self._stuck[name] -= stuck
 
     async def _pause(self, task: Task, delay: float) -> float:
-        """Sleep before another try of what was refused; returns how long to sleep the next time."""
+        """Sleep before another try of what was refused; returns how long to sleep the next time.
+
+        Raises:
+            DeliveryLost: the delivery was lost before, and its redelivery did not come to us meanwhile.
+        """
+        was_lost = task.delivery.is_lost
         await sleep(self._clock, delay)
-        if task.delivery.is_lost:
+        if task.delivery.is_lost and (was_lost or task.identity is None):
             raise DeliveryLost
         return min(2 * delay, _LAST_DELAY)
 
@@ -247,17 +233,19 @@ class Settlement:
             PublishRefused: several channels in a row were closed over it.
             DeliveryLost: meanwhile the broker delivers the message again, and we could not know it again.
         """
-        refusals = 0
+        refusals, patience = 0, _CONFIRM_TIMEOUT
         while True:
             publishing = self._publisher.publish(message, exchange, routing_key)
             try:
-                return await publishing.addTimeout(_CONFIRM_TIMEOUT, self._clock)
+                return await publishing.addTimeout(patience, self._clock)
             except PublishRefused:
                 refusals += 1
                 if refusals == _MAX_REFUSALS:
                     raise
-            except (BrokerUnavailable, BrokerBlocked, OutcomeUnknown, DeferredTimeoutError):
+            except (BrokerUnavailable, BrokerBlocked, OutcomeUnknown):
                 pass  # it comes back
+            except DeferredTimeoutError:
+                patience *= 2  # the confirm may be owed still, by a queue without its majority
             await self._publisher.when_ready()
             if task.delivery.is_lost and task.identity is None:
                 raise DeliveryLost

@@ -7,6 +7,7 @@ Confirms"), so the decision falls when the confirm arrives.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError, UnroutableError
@@ -70,7 +71,7 @@ class Publisher:
         self._reopening = InFlight(lambda f: self._log.failure("The publishing channel cannot be reopened", f))
         self._session: Session | None = None
         self._channel: TwistedChannel | None = None
-        self._returned: set[str] = set()
+        self._returned: Counter[str] = Counter()
         self._unconfirmed = 0
         self._restoring = False
         self._waiting: list[Deferred[None]] = []
@@ -86,7 +87,7 @@ class Publisher:
         await shield(channel.confirm_delivery())
         channel.add_on_return_callback(self._remember_return)
         channel.on_closed.addCallback(self._closed, session)
-        self._returned = set()
+        self._returned = Counter()
         self._unconfirmed = 0
         self._session, self._channel = session, channel
         session.on_unblocked = self._tell_waiting
@@ -164,8 +165,9 @@ class Publisher:
 
     def _acked(self, _: object, publish_id: str, exchange: str, routing_key: str) -> None:
         self._unconfirmed -= 1
-        if publish_id in self._returned:
-            self._returned.discard(publish_id)
+        if self._returned[publish_id]:
+            # Counted: one that is not confirmed for long is published again, and may be returned as often.
+            self._forget_return(publish_id)
             self._published.labels(exchange, "returned").inc()
             msg = f"The broker returned the message: no queue is bound for {routing_key!r} at exchange {exchange!r}."
             raise NoRoute(msg)
@@ -189,18 +191,23 @@ class Publisher:
             self._unconfirmed -= 1
             outcome, error = (
                 "nacked",
-                Nacked(f"The broker refused the message for {routing_key!r}: a queue is full."),
+                Nacked(f"The broker refused the message for {routing_key!r}: probably a queue is full."),
             )
         else:
             outcome = "unknown"
             error = OutcomeUnknown("The connection to the broker was lost before it confirmed the message.")
-        self._returned.discard(publish_id)
+        self._forget_return(publish_id)
         self._published.labels(exchange, outcome).inc()
         raise error
 
     def _remember_return(self, returned: ReceivedMessage) -> None:
         properties = returned.properties
-        self._returned.add((properties.headers or {}).get(PG_COPY, properties.message_id))
+        self._returned[str((properties.headers or {}).get(PG_COPY, properties.message_id))] += 1
+
+    def _forget_return(self, publish_id: str) -> None:
+        self._returned[publish_id] -= 1
+        if self._returned[publish_id] <= 0:
+            del self._returned[publish_id]
 
     def _closed(self, reason: object, session: Session) -> None:
         if self._session is not session:

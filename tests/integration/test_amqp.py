@@ -57,6 +57,27 @@ class InitiatorTests(IntegrationTestCase):
         self.assertEqual(properties.headers["pg-status"], 200)
         self.assertEqual(properties.delivery_mode, 2)
 
+    async def test_direct_reply_to(self) -> None:
+        """A caller with RabbitMQ's direct reply-to is answered, and its message is not parked."""
+        await self.start("--role", "provider").ready()
+
+        def call(channel: Any) -> bytes:
+            pseudo_queue = "amq.rabbitmq.reply-to"
+            answers: list[bytes] = []
+            channel.basic_consume(pseudo_queue, lambda *each: answers.append(each[3]), auto_ack=True)
+            properties = pika.BasicProperties(reply_to=pseudo_queue, message_id="m")
+            channel.basic_publish(self.exchange, "predict.now", b'"direct"', properties, mandatory=True)
+            while not answers:
+                channel.connection.process_data_events(0.1)
+            return answers[0]
+
+        self.assertEqual(await self.on_channel(call), b'"direct"')
+        self.assertEqual(await self.on_channel(self.waiting), 0)
+        parked = await self.on_channel(
+            lambda channel: channel.queue_declare(f"{self.queue}.parking", passive=True).method.message_count
+        )
+        self.assertEqual(parked, 0)
+
     async def test_bare_message(self) -> None:
         """A message without correlation id, headers, content type, or body at all is served and acknowledged."""
         await self.start("--role", "provider").ready()

@@ -53,9 +53,9 @@ class AnswerHeadersTests(ModelTestCase):
         self.assertEqual(list(answer.headers.values()), ["1"])
 
     def test_too_large_together(self) -> None:
-        """Headers over 100,000 bytes make the answer a failure: names, and values at four bytes per character."""
+        """Headers over 100,000 bytes make the answer a failure: four for each character, and six for each header."""
         names = [f"X-{number}" for number in range(8)]
-        characters = (MAX_HEADERS - sum(map(len, names))) // 4
+        characters = (MAX_HEADERS - 8 * 6) // 4 - sum(map(len, names))
         lines = [f"{name}: {'v' * (characters // 8)}" for name in names]
         lines[-1] += "v" * (characters % 8)
         answer = self.successResultOf(self.answered(response(200, b"1", *lines)))

@@ -24,6 +24,7 @@ LAYERS = (
     "rpc",
     "provider",
     "settlement",
+    "task",
     "retry",
     "model",
     "amqp.consumer",

@@ -30,7 +30,7 @@ class FakeModel:
     def __init__(self) -> None:
         self.calls: list[tuple[Message, float, Deferred[Answer]]] = []
 
-    async def call(self, message: Message, timeout: float) -> Answer:
+    async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
         answer: Deferred[Answer] = Deferred()
         self.calls.append((message, timeout, answer))
         return await answer

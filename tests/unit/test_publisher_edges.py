@@ -14,6 +14,22 @@ from tests.unit.test_properties import decoded
 from tests.unit.test_publisher import PublisherTestCase
 
 
+class ReturnedTwiceTests(PublisherTestCase):
+    """A message that is published again before its first publish is confirmed."""
+
+    def test_both(self) -> None:
+        """Both publishes were returned, and both say so."""
+        message = Message(b"1", message_id="m")
+        both = [self.publisher.publish(message, "ML.MQ", "predict.now") for _ in range(2)]
+        self.peer.pump()
+        for sent in self.peer.published:
+            self.peer.give_back(sent)
+        self.confirm(2, multiple=True)
+        for each in both:
+            self.failureResultOf(each, NoRoute)
+        self.assertEqual(self.outcomes(), {"returned": 2})
+
+
 class MissingExchangeTests(PublisherTestCase):
     """The broker closes the channel with 404."""
 

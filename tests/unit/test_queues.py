@@ -212,6 +212,7 @@ MISTAKES = (
     ),
     (f"- {{topic: t, queueName: q, bindingKey: b, parkingQueue: {'é' * 128}}}", ("[0].parkingQueue", "255 bytes")),
     ("- {topic: t, queueName: q, bindingKey: b, parkingQueue: ''}", ("[0].parkingQueue", "not empty")),
+    ("- {topic: '', queueName: q, replyTo: q}", ("[0]", "replyTo is the queue 'q' itself")),
     (
         "- {topic: t, queueName: p, bindingKey: b}\n- {topic: t, queueName: q, bindingKey: b, parkingQueue: p}",
         ("[1].parkingQueue", "'p' is a work queue"),

@@ -263,5 +263,16 @@ class QuorumTests(AttemptsTestCase):
     def test_parked(self) -> None:
         """The count of another kind of queue does not park it."""
         self.serve(headers={"pg-redeliveries": 20}, delivery={**BACK, **AGAIN})
-        self.clock.advance(1)
         self.assertEqual((self.targets, len(self.model.calls)), ([], 1))
+
+    def test_suspects(self) -> None:
+        """What the queue has counted three times is served alone, and later; a client's word on other queues is not."""
+        self.serve(headers={"x-delivery-count": 3})
+        self.assertEqual(self.model.calls, [])
+        self.clock.advance(1)
+        self.assertEqual(len(self.model.calls), 1)
+        classic = SuspectTests("test_alone")
+        classic.setUp()
+        classic.serve(headers={"x-delivery-count": 3})
+        self.assertEqual(len(classic.model.calls), 1)
+        classic.provider.abandon()

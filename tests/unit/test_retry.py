@@ -151,10 +151,12 @@ class ForeignCopyTests(SynchronousTestCase):
             self.assertTrue(route.is_foreign(delivery(pg_queue="plain", x_death=[death()])))
 
     def test_other_exchange(self) -> None:
-        """A queue of another exchange gets no copies, and drops nothing."""
+        """By whatever exchange the seed's route leads back, copies of other queues' messages are known."""
         apart = entry("apart", topic="other")
         route = RetryRoute(apart, [seed(), apart])
-        self.assertFalse(route.is_foreign(delivery("other", pg_queue="work", x_death=[death()])))
+        self.assertTrue(route.is_foreign(delivery("other", pg_queue="work", x_death=[death()])))
+        alone = RetryRoute(apart, [apart, entry("work", dle=True)])
+        self.assertFalse(alone.is_foreign(delivery("other", pg_queue="work", x_death=[death()])))
 
     def test_not_ours(self) -> None:
         """A message that is no copy of ours, or did not just expire, or came through the return exchange, is served."""
@@ -232,6 +234,30 @@ class WarningTests(SynchronousTestCase):
         (line,) = warnings([seed(dleParams=dle(back="elsewhere"))])
         self.assertIn("'elsewhere'", line)
         self.assertIn("does not bind", line)
+
+
+class GapTests(SynchronousTestCase):
+    """What makes the broker drop messages by the queue file's will is said at the start."""
+
+    def test_gaps(self) -> None:
+        """Transient queues, queues that drop their oldest message, and queues that drop what waits too long."""
+        for keys, part in (
+            ({"durable": False}, "durable"),
+            ({"argQueue": {"x-max-length": 5}}, "reject-publish"),
+            ({"argQueue": {"x-max-length-bytes": 5, "x-overflow": "drop-head"}}, "reject-publish"),
+            ({"argQueue": {"x-message-ttl": 5}}, "x-message-ttl"),
+        ):
+            (line,) = warnings([entry(**keys)])
+            self.assertIn(part, line)
+            self.assertIn("'work'", line)
+
+    def test_no_gaps(self) -> None:
+        """A full queue that refuses, and a dead-letter exchange, lose nothing."""
+        for arguments in (
+            {"x-max-length": 5, "x-overflow": "reject-publish"},
+            {"x-message-ttl": 5, "x-dead-letter-exchange": "dlx"},
+        ):
+            self.assertEqual(list(warnings([entry(argQueue=arguments)])), [])
 
 
 class WayBackTests(SynchronousTestCase):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from provider_gateway.copies import Copy, History
 from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, NoRoute, OutcomeUnknown, PublishRefused
 from provider_gateway.messages import Message
-from provider_gateway.settlement import DeliveryLost
-from tests.unit.test_rpc import counted
+from provider_gateway.task import DeliveryLost, Task
+from tests.unit.test_rpc import FakeDelivery, counted
 from tests.unit.test_settlement import SettlementTestCase
 
 
@@ -42,9 +42,21 @@ class ConnectionTests(SettlementTestCase):
         self.assertEqual(len(self.publisher.published), 2)
         self.assertIs(self.publisher.published[0][0], self.publisher.published[1][0])
         self.assertEqual(self.delivery.acks, 0)
-        self.publisher.confirm(1)
+        self.clock.advance(119.9)
+        self.assertEqual(len(self.publisher.waiting), 0, "the second time, it waits for twice as long")
+        self.clock.advance(0.1)
+        self.ready()
+        self.publisher.confirm(2)
         self.successResultOf(settling)
         self.assertEqual((self.delivery.acks, self.clock.getDelayedCalls()), (1, []))
+
+    def test_direct_reply_to(self) -> None:
+        """The broker returns replies to direct reply-to addresses though it delivers them: nothing is parked."""
+        self.task = self.new_task(reply_to="amq.rabbitmq.reply-to.g1h2")
+        settling = self.reply()
+        self.publisher.fail(NoRoute("returned"))
+        self.successResultOf(settling)
+        self.assertEqual((len(self.publisher.published), self.delivery.acks), (1, 1))
 
     def test_lost_and_unknowable(self) -> None:
         """A message without an id is given up when its delivery is lost: it could not be known when it comes again."""
@@ -108,17 +120,33 @@ class MemoryTests(SettlementTestCase):
         self.assertTrue(self.settlement.is_settled(self.new_task()))
 
     def test_by_what(self) -> None:
-        """A message is known by its id, correlation id, body and history together: an id alone may be used twice."""
+        """A message is known by its ids, reply address, body and copy together: an id alone may be used twice."""
         self.settlement.done(self.task)
         for other in (
             self.new_task(message_id="m2"),
             self.new_task(correlation_id="c2"),
             self.new_task(body=b"[]"),
-            self.new_task(History(2, 0)),
-            self.new_task(History(1, 1)),
+            self.new_task(body=b"{} "),
+            self.new_task(reply_to="elsewhere"),
+            self.new_task(headers={"pg-copy": "another"}),
+            self.new_task(headers={"pg-copy": ["odd"]}),
         ):
             self.assertFalse(self.settlement.is_settled(other))
-        self.assertTrue(self.settlement.is_settled(self.new_task(headers={"x": "y"}, reply_to="elsewhere")))
+        self.assertTrue(self.settlement.is_settled(self.new_task(headers={"x": "y"})))
+
+    def test_parked(self) -> None:
+        """A message whose copy is in the parking queue is settled, even while its error waits to be told."""
+        parking = self.park(Message(b"error"))
+        self.publisher.confirm()
+        self.assertNoResult(parking)
+        self.assertTrue(self.settlement.is_settled(self.new_task()))
+
+    def test_unparked(self) -> None:
+        """A message that was put back from the parking queue is another one than that which was parked."""
+        self.settlement.done(self.task)
+        copy = Copy.of(self.task.message, "work", History(), "status")
+        back = Message.received(copy.properties(), copy.body)
+        self.assertFalse(self.settlement.is_settled(Task(FakeDelivery(back, exchange=""), History(), "r1")))
 
     def test_without_id(self) -> None:
         """Messages without an id are never taken for one another."""
