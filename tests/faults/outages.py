@@ -76,48 +76,6 @@ class OutageTests(FaultTestCase):
         spent, attempts = cpu(gateway) - before, await self.retried(gateway) - retried
         self.say(f"CPU with retries only        {spent * 10:.1f} % of a core, {attempts / 10:.0f} retries per second")
         self.to_model.start()
-        self.addCleanup(self.to_model.stop)
-        entry = self.entry(prefetch=_PREFETCH, dle=True, retryDelay=5000, timeout=2)
-        url = f"http://127.0.0.1:{self.to_model.port}/predict"
-        gateway = await self.start(entries=[entry], **{"MODEL_URL": url, **variables}).ready()
-        self.load = [self.initiator(rate=25), await self.callers(gateway, rate=25)]
-        self.running = [self.load[0].publish(), self.load[1].call()]
-        await pause(5)
-        return gateway
-
-    async def finish(self, faults: int = 1) -> None:
-        """Stop the load, drain, check and print the ledger."""
-        for each in self.load:
-            each.stop()
-        await gatherResults(self.running, consumeErrors=True)
-        await self.drained(90)
-        self.say(self.ledger.summary())
-        self.ledger.check(self, duplicates_at_most=faults * _PREFETCH)
-
-    def say(self, text: str) -> None:
-        """Print a figure."""
-        sys.stdout.write(f"\n{text}")
-
-    async def test_model_down_for_a_minute(self) -> None:
-        """The model refuses connections for 60 s: each message is answered or parked, and nothing spins."""
-        gateway = await self.loaded()
-        before = cpu(gateway)
-        await pause(10)
-        self.say(f"CPU with the model up        {(cpu(gateway) - before) * 10:.1f} % of a core")
-        await self.to_model.stop()
-        before = cpu(gateway)
-        await pause(60)
-        self.say(f"CPU with the model down      {(cpu(gateway) - before) / 60 * 100:.1f} % of a core, load and retries")
-        for each in self.load:
-            each.stop()
-        await pause(1)
-        idle = []
-        for _ in range(20):
-            before = cpu(gateway)
-            await pause(0.5)
-            idle.append((cpu(gateway) - before) / 0.5 * 100)
-        self.say(f"CPU without load, waiting    median {sorted(idle)[10]:.1f} % of a core in half-seconds of 10 s")
-        self.to_model.start()
         await self.finish()
 
     async def retried(self, gateway: Gateway) -> float:
