@@ -8,7 +8,8 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help demo test soak outages lint format latency system clean
 
 help:
-	@echo "make demo    a private RabbitMQ, a sample model and the gateway, with a curl line to try; Ctrl-C ends it"
+	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
+	@echo "             (with a broker of yours: make demo RMQ_URL=amqp://…)"
 	@echo "make test    all tests, against a private RabbitMQ"
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
 	@echo "make outages a minute without a model, half a minute without a broker, with their figures"
@@ -17,8 +18,8 @@ help:
 	@echo "make format  rewrite the code in ruff's format"
 	@echo "make clean   remove what these commands made here"
 
-demo: $(INSTALLED) system
-	@$(BIN)/python -m devtools.demo
+demo: $(INSTALLED)
+	@$(BIN)/twistd -n --pidfile= provider-gateway --demo
 
 test: $(INSTALLED) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests

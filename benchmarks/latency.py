@@ -13,8 +13,9 @@ import sys
 import time
 from contextlib import ExitStack
 
-from devtools.demo import CERTS, FOLDER, HTTP_PORT, make_certificates, start, start_gateway
+from devtools.processes import CERTS, FOLDER, HTTP_PORT, start, start_gateway
 from devtools.rabbitmq import RabbitMQ
+from provider_gateway.example_certificates import certificates
 
 WARM_UP, COUNT = 100, 1000
 BODY = b'{"data": [29, 29]}'
@@ -41,7 +42,7 @@ def measure() -> list[float]:
 def main() -> None:
     """Start everything, measure, print."""
     with ExitStack() as stack:
-        make_certificates()
+        certificates(CERTS)
         broker = RabbitMQ(FOLDER / "rabbitmq-latency", CERTS)
         stack.callback(broker.stop)
         broker.start()

@@ -94,7 +94,8 @@ class GatewayService(Service):
         self._state = State.STARTING
         check_ways_back(entries)
         self._warnings = list(warnings(entries))
-        self._ports: list[IListeningPort] = []
+        self._ports: dict[str, IListeningPort] = {}
+        self._running: Deferred[None] = Deferred()
         self._starting: Deferred[None] | None = None
 
         def expires(side: str, when: float) -> None:
@@ -178,6 +179,16 @@ class GatewayService(Service):
             self._listen(scheme, settings.http_addr, settings.http_port, factory)
         self._state = State.RUNNING
         self._log.info("ready")
+        self._running.callback(None)
+
+    def when_running(self) -> Deferred[None]:
+        """The Deferred that fires when the start is complete; for one caller."""
+        return self._running
+
+    def port(self, listener: str) -> int:
+        """The port of the "admin", "https" or "http" listener."""
+        host: Any = self._ports[listener].getHost()
+        return int(host.port)
 
     def _start_failed(self, failure: Failure) -> None:
         if isinstance(failure.value, FirstError):
@@ -192,7 +203,7 @@ class GatewayService(Service):
 
     def _listen(self, what: str, address: str, port: int, factory: Any) -> None:
         bound = self._reactor.listenTCP(port, factory, interface=address, backlog=socket.SOMAXCONN)
-        self._ports.append(bound)
+        self._ports[what] = bound
         host = bound.getHost()
         self._log.info("{what} listener on {host}:{port}", what=what, host=host.host, port=host.port)
 
@@ -226,7 +237,8 @@ class GatewayService(Service):
         deadline = self._reactor.seconds() + whole - last_words
         self._log.info("draining for up to {seconds:g} s", seconds=whole)
         # The admin port is the first, and stays open to the end: "not ready" is to be seen.
-        for port in self._ports[1:]:
+        admin, *others = self._ports.values()
+        for port in others:
             await maybeDeferred(port.stopListening)
         if self._gateway is not None:
             self._gateway.refuse()
@@ -240,8 +252,7 @@ class GatewayService(Service):
             self._gateway.abandon()
             await self._until(self._gateway.idle(), last_words)
         await gatherResults([connection.stop() for connection in self._connections])
-        for port in self._ports[:1]:
-            await maybeDeferred(port.stopListening)
+        await maybeDeferred(admin.stopListening)
         self._log.info("stopped")
 
     @staticmethod

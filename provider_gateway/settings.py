@@ -9,7 +9,7 @@ import os
 import socket
 import uuid
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -147,11 +147,12 @@ def _name_used(name: str) -> str:
     return name
 
 
-def load_settings(env_file: Path | None = None) -> Settings:
+def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
     """Read the environment and an env file; the environment wins.
 
     Args:
         env_file: None means ``.env`` in the working directory, if there is one.
+        given: settings that come before both.
 
     Raises:
         SettingsError: a variable is missing or wrong; names it and says what was expected.
@@ -161,7 +162,7 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise SettingsError(msg)
     try:
         # A type checker wants the required fields as arguments; pydantic-settings takes them from the environment.
-        return Settings(_env_file=env_file or ".env")  # type: ignore[call-arg]
+        return Settings(_env_file=env_file or ".env", **given)  # type: ignore[call-arg]
     except UnicodeDecodeError:
         msg = f"{env_file or '.env'}: expected UTF-8"
         raise SettingsError(msg) from None

@@ -18,9 +18,11 @@ from twisted.python.logfile import LogFile
 
 from provider_gateway import __version__
 from provider_gateway.check import check_connections, effective_settings
+from provider_gateway.demo import Demo
 from provider_gateway.errors import SettingsError
 from provider_gateway.log import log_observer
 from provider_gateway.metrics import Metrics
+from provider_gateway.queues import BUILT_IN, load_queues
 from provider_gateway.service import GatewayService
 from provider_gateway.settings import ROLES, Role, find_queues, load_settings
 
@@ -42,6 +44,7 @@ class Options(usage.Options):
     longdesc = "HTTPS and AMQP in, machine-learning model out. Settings: environment and .env, see docs/settings.md."
     optFlags = [  # noqa: RUF012 - twisted.python.usage reads the list
         ["check", None, "Validate the settings, print the effective ones with secrets masked, and exit"],
+        ["demo", None, "Try it out: embedded broker, sample model and certificates, in this process, on this machine"],
         ["connect", None, "With --check: also try broker, topology and model, and say what differs"],
     ]
     optParameters = [  # noqa: RUF012 - likewise
@@ -52,6 +55,7 @@ class Options(usage.Options):
             None,
             "Queue file (default: QUEUES_CONF, conf/queue_config.yaml, configs/queue_config.yaml)",
         ],
+        ["demo-folder", None, ".demo", "With --demo: where its certificates and its log go"],
         ["env-file", None, None, "File with environment variables (default: .env, if there is one)"],
     ]
 
@@ -89,8 +93,10 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"provider-gateway: {error}") from None
 
 
-def _make_service(options: Options) -> GatewayService:
+def _make_service(options: Options) -> IService:
     roles = options.roles()
+    if options["demo"]:
+        return _make_demo(options)
     settings = load_settings(_path(options["env-file"]))
     entries, source = find_queues(_path(options["queues"]), settings)
     service = GatewayService(
@@ -110,6 +116,17 @@ def _make_service(options: Options) -> GatewayService:
     reactor.callWhenRunning(_exit_with_0_after_sigterm)
     reactor.callWhenRunning(_say_where_queues_come_from, source)
     return service
+
+
+def _make_demo(options: Options) -> Demo:
+    queues = _path(options["queues"])
+    entries = load_queues(queues) if queues is not None else BUILT_IN
+
+    def make_gateway(settings: Settings) -> GatewayService:
+        return GatewayService(reactor, settings, entries, ROLES, metrics=Metrics(), observer=None, fatal=_fatal)
+
+    reactor.callWhenRunning(_exit_with_0_after_sigterm)
+    return Demo(reactor, Path(options["demo-folder"]), make_gateway, _fatal)
 
 
 def _observer(twistd: Any, settings: Settings) -> ILogObserver | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import runpy
 import shutil
 import tempfile
 from functools import cache
@@ -14,6 +13,7 @@ import pika
 from twisted.internet.threads import deferToThread
 
 from devtools.rabbitmq import RabbitMQ
+from provider_gateway.example_certificates import make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def folder() -> Path:
 def certificates() -> Path:
     """The folder with the certificates of everybody."""
     made = folder() / "certs"
-    runpy.run_path(str(ROOT / "certs-example/make_certs.py"))["make_certificates"](made)
+    make_certificates(made)
     return made
 
 

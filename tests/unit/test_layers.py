@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 #: From the top down: a module may import only those that stand after it.
 LAYERS = (
     "tap",
+    "demo",
     "check",
     "service",
     "roles",
@@ -33,6 +34,22 @@ LAYERS = (
     "amqp.publisher",
     "amqp.topology",
     "amqp.session",
+    "devbroker.server",
+    "devbroker.connection",
+    "devbroker.channel",
+    "devbroker.deliveries",
+    "devbroker.confirms",
+    "devbroker.topology",
+    "devbroker.vhost",
+    "devbroker.queue",
+    "devbroker.exchange",
+    "devbroker.arguments",
+    "devbroker.message",
+    "devbroker.login",
+    "devbroker.frames",
+    "devbroker.wire",
+    "devbroker.faults",
+    "devbroker.refusals",
     "tls",
     "log",
     "problems",
@@ -46,10 +63,12 @@ LAYERS = (
     "objects",
     "queues",
     "recent",
+    "example_certificates",
     "deferreds",
     "errors",
     # The packages themselves, which import nothing of ours.
     "amqp",
+    "devbroker",
     "",
 )
 REACTOR = "twisted.internet.reactor"

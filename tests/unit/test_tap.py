@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway import __version__, tap
 from provider_gateway.errors import SettingsError
+from provider_gateway.example_certificates import make_certificates
 from provider_gateway.queues import parse_queues
 from provider_gateway.tap import Options, makeService
-from tests.unit.test_make_certs import make_certs
 
 
 def options(*arguments: str) -> Options:
@@ -76,7 +76,7 @@ class MakeServiceTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         before = Path.cwd()
         folder = Path(self.mktemp()).absolute()
-        make_certs.make_certificates(folder / "certs")
+        make_certificates(folder / "certs")
         os.chdir(folder)
         self.addCleanup(os.chdir, before)
         self.reactor = MemoryReactorClock()

@@ -20,9 +20,9 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface.verify import verifyObject
 
 from provider_gateway.errors import SettingsError
+from provider_gateway.example_certificates import Authority, make_certificates
 from provider_gateway.settings import Settings
 from provider_gateway.tls import ModelTLSPolicy, broker_options, server_options
-from tests.unit.test_make_certs import make_certs
 
 
 def exchanged(server_tls: Any, client_tls: Any) -> tuple[bytes, bytes]:
@@ -66,7 +66,7 @@ class TLSTestCase(SynchronousTestCase):
         self.patch(os, "environ", {})
         self.certs, self.others = Path(self.mktemp()), Path(self.mktemp())
         for folder in (self.certs, self.others):
-            make_certs.make_certificates(folder)
+            make_certificates(folder)
         self.garbage = Path(self.mktemp())
         self.garbage.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n", encoding="utf-8")
         self.told: list[tuple[str, float]] = []
@@ -159,7 +159,7 @@ class ServerTests(TLSTestCase):
 
     def test_revoked_client(self) -> None:
         """With HTTP_CRL, a client whose certificate is on the list is refused, and others are not."""
-        authority = make_certs.Authority(self.certs)
+        authority = Authority(self.certs)
         authority.issue("server_cert.pem", "server_key.pem", "server", server=True, names=("localhost",))
         for stem in ("good", "revoked"):
             authority.issue(f"{stem}_cert.pem", f"{stem}_key.pem", stem, server=False)

@@ -1,36 +1,22 @@
-"""The script that makes example certificates: which files, who may read them, and what each is good for."""
+"""Example certificates and the script that makes them: which files, who may read them, and what each is good for."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import runpy
 import sys
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from provider_gateway.example_certificates import make_certificates
 
-
-def _load() -> ModuleType:
-    """The script as a module; its folder is no package."""
-    path = Path(__file__).parents[2] / "certs-example" / "make_certs.py"
-    spec = importlib.util.spec_from_file_location("make_certs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make_certs = _load()
+SCRIPT = Path(__file__).parents[2] / "certs-example" / "make_certs.py"
 
 #: Certificate, key, common name, for a server.
 PAIRS = (
@@ -49,7 +35,7 @@ class MakeCertificatesTests(SynchronousTestCase):
         self.folder = Path(self.mktemp()) / "below"
         before = os.umask(0)  # the strictest case for the script: nothing masks the modes for it
         self.addCleanup(os.umask, before)
-        make_certs.make_certificates(self.folder, days=7, names=("gateway.example.org", "10.1.2.3"))
+        make_certificates(self.folder, days=7, names=("gateway.example.org", "10.1.2.3"))
         self.authority = self.certificate("cacert.pem")
 
     def certificate(self, name: str) -> x509.Certificate:
@@ -120,7 +106,7 @@ class MakeCertificatesTests(SynchronousTestCase):
     def test_made_again(self) -> None:
         """A second run into the same folder replaces everything, and all fits together again."""
         before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
-        make_certs.make_certificates(self.folder)
+        make_certificates(self.folder)
         for path in self.folder.iterdir():
             self.assertNotEqual(before[path.name], path.read_bytes(), path.name)
         self.certificate("server_cert.pem").verify_directly_issued_by(self.certificate("cacert.pem"))
@@ -134,7 +120,7 @@ class CommandLineTests(SynchronousTestCase):
         folder, out = Path(self.mktemp()), StringIO()
         self.patch(sys, "argv", ["make_certs.py", str(folder), "--days", "2", "--name", "a.example", "--name", "b"])
         self.patch(sys, "stdout", out)
-        make_certs.main()
+        runpy.run_path(str(SCRIPT), run_name="__main__")
         self.assertIn(str(folder), out.getvalue())
         found = x509.load_pem_x509_certificate((folder / "server_cert.pem").read_bytes())
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -1,0 +1,128 @@
+"""A CA and the certificates of everybody who takes part, for trying out and for tests; never for production."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+#: Days that a folder of certificates is valid.
+_DAYS = 30
+#: File name stem, common name, and what it is for.
+SERVERS = (("server", "provider-gateway"), ("broker", "rabbitmq"), ("model", "model"))
+CLIENTS = (("client", "", "initiator"), ("client", "_mq", "provider-gateway"))
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _subject_alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+class Authority:
+    """A certificate authority in a folder.
+
+    Args:
+        folder: is created if needed; gets ``cacert.pem``. The CA's key stays in memory.
+        days: how long the certificates are valid.
+    """
+
+    def __init__(self, folder: Path, days: int = 30, common_name: str = "provider-gateway example CA") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        # A minute back: the clocks of two machines differ.
+        self.not_before = datetime.now(UTC) - timedelta(minutes=1)
+        self.not_after = self.not_before + timedelta(days=days)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._subject = _name(common_name)
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        certificate = (
+            self._builder(self._subject, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        _write(folder / "cacert.pem", certificate.public_bytes(Encoding.PEM), 0o644)
+
+    def _builder(self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self.not_before)
+            .not_valid_after(self.not_after)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+
+    def issue(self, cert: str, key: str, common_name: str, *, server: bool, names: tuple[str, ...] = ()) -> None:
+        """Write a certificate and its key.
+
+        Args:
+            cert: file name of the certificate.
+            key: file name of the key.
+            server: for a server (and its names), or for a client.
+            names: host names and addresses of the server.
+        """
+        private = ec.generate_private_key(ec.SECP256R1())
+        purpose = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        builder = (
+            self._builder(_name(common_name), private.public_key())
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        )
+        if names:
+            alternatives = [_subject_alternative(name) for name in names]
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        _write(self.folder / cert, certificate.public_bytes(Encoding.PEM), 0o644)
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        _write(self.folder / key, pem, 0o600)
+
+
+def make_certificates(folder: Path, days: int = 30, names: tuple[str, ...] = ()) -> None:
+    """Make the CA and all certificates.
+
+    Args:
+        names: further host names of the servers, beside those of this machine.
+    """
+    authority = Authority(folder, days)
+    for stem, common_name in SERVERS:
+        authority.issue(
+            f"{stem}_cert.pem", f"{stem}_key.pem", common_name, server=True, names=(*LOCAL_NAMES, common_name, *names)
+        )
+    for stem, suffix, common_name in CLIENTS:
+        authority.issue(f"{stem}_cert{suffix}.pem", f"{stem}_key{suffix}.pem", common_name, server=False)
+
+
+def certificates(folder: Path) -> Path:
+    """A folder with certificates, made on the first call and again before they expire."""
+    made = folder / "cacert.pem"
+    if not made.exists() or time.time() - made.stat().st_mtime > (_DAYS - 1) * 86400:
+        make_certificates(folder, _DAYS)
+    return folder

@@ -1,0 +1,97 @@
+"""``--demo`` as a user runs it: one process, nothing installed beside it, what it prints works, nothing stays."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+
+from tests.integration.processes import TWISTD, Process
+
+
+class DemoTests(TestCase):
+    """The demo in an empty folder."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    def start(self, *arguments: str, **variables: str) -> Process:
+        """Start the demo on free ports."""
+        command = [TWISTD, "-n", "--pidfile=", "provider-gateway", "--demo", *arguments]
+        environment = {"PATH": "/usr/bin:/bin", "HTTP_PORT": "0", "ADMIN_PORT": "0", **variables}
+        process: Process = Process.start(self, command, environment, self.folder)
+        return process
+
+    async def shown(self, demo: Process) -> list[str]:
+        """What it has printed when it runs."""
+        await demo.when(lambda: "Ctrl-C ends everything." in demo.lines)
+        return demo.lines
+
+    async def run_here(self, command: list[str], **options: Any) -> tuple[str, str, int]:
+        """Run a program in the demo's folder; returns output, errors and exit status."""
+        environment = {"PATH": os.environ["PATH"]}
+        out, err, status = await getProcessOutputAndValue(
+            "/usr/bin/env", command, env=environment, path=str(self.folder), **options
+        )
+        return out.decode(), err.decode(), status
+
+    async def test_curl(self) -> None:
+        """The printed curl line gets the printed answer."""
+        lines = await self.shown(self.start())
+        (curl,) = [line for line in lines if line.strip().startswith("curl --cacert")]
+        out, err, status = await self.run_here([*shlex.split(curl), "-sS"])
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(out, '{"result": 500938}')
+        self.assertIn('    {"result": 500938}', lines)
+
+    async def test_pika(self) -> None:
+        """The printed program gets its answer over AMQP."""
+        lines = await self.shown(self.start())
+        start = lines.index("    import pika")
+        program = textwrap.dedent("\n".join(lines[start : lines.index("", start)]))
+        out, err, status = await self.run_here([sys.executable, "-c", program])
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(out, "200 b'{\"result\": 500938}'\n")
+
+    async def test_end(self) -> None:
+        """Ctrl-C ends it at once, and nothing listens any more."""
+        demo = self.start("--demo-folder", "elsewhere")
+        lines = await self.shown(demo)
+        (health,) = [line for line in lines if line.startswith("Health")]
+        port = int(health.split("localhost:")[1].split("/")[0])
+        demo.signal("INT")
+        await demo.when_ended()
+        self.assertEqual(lines[-1], "stopped, nothing is left running")
+        with socket.socket() as probe:
+            self.assertNotEqual(probe.connect_ex(("127.0.0.1", port)), 0)
+        self.assertTrue((self.folder / "elsewhere" / "gateway.log").read_text().startswith('{"time"'))
+
+    async def test_again(self) -> None:
+        """A second run uses the certificates of the first."""
+        made = set()
+        for _ in range(2):
+            demo = self.start()
+            await self.shown(demo)
+            made.add((self.folder / ".demo/certs/cacert.pem").read_bytes())
+            demo.signal("TERM")
+            self.assertEqual(await demo.when_ended(), 0)
+        self.assertEqual(len(made), 1)
+
+    async def test_port_taken(self) -> None:
+        """A port that is taken ends it with one line that names it."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            demo = self.start(HTTP_PORT=str(port))
+            self.assertEqual(await demo.when_ended(), 1)
+        self.assertIn(str(port), demo.errors)
+        self.assertEqual(demo.errors.count("\n"), 1)

@@ -1,0 +1,129 @@
+"""Where the development broker listens, whom it lets in, and what it says about itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from OpenSSL.crypto import X509
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock, StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.devbroker.login import common_name
+from provider_gateway.devbroker.server import Broker, NotLoopback
+
+
+class Port:
+    """A port that an endpoint made."""
+
+    def __init__(self, address: Any) -> None:
+        self.address = address
+        self.is_stopped = False
+
+    def getHost(self) -> Any:  # noqa: N802 - Twisted's name
+        return self.address
+
+    def stopListening(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        self.is_stopped = True
+        return succeed(None)
+
+
+class Endpoint:
+    """An endpoint that listens on an address."""
+
+    def __init__(self, address: Any) -> None:
+        self.port = Port(address)
+
+    def listen(self, _: object) -> Deferred[Port]:
+        return succeed(self.port)
+
+
+class ListenTests(SynchronousTestCase):
+    """Addresses."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.broker = Broker({}, self.reactor)
+
+    def test_loopback(self) -> None:
+        """The broker listens on addresses of this machine only."""
+        for interface in ("127.0.0.1", "127.8.9.1", "::1", "localhost"):
+            self.broker.listen_tcp(self.reactor, 5672, interface)
+        self.assertEqual(len(self.reactor.tcpServers), 4)
+
+    def test_others(self) -> None:
+        """Any other address is an error that says so, and nothing is listened on."""
+        for interface in ("", "0.0.0.0", "::", "192.0.2.1", "broker.example"):
+            error = self.assertRaises(NotLoopback, self.broker.listen_tcp, self.reactor, 5672, interface)
+            self.assertIn("Use 127.0.0.1, ::1 or localhost.", str(error))
+        self.assertEqual(self.reactor.tcpServers, [])
+
+    def test_endpoint(self) -> None:
+        """An endpoint is closed again if other machines reach it."""
+        listening = Deferred.fromCoroutine(self.broker.listen(Endpoint(IPv4Address("TCP", "127.0.0.1", 5671))))
+        self.assertFalse(self.successResultOf(listening).is_stopped)
+        self.successResultOf(Deferred.fromCoroutine(self.broker.listen(Endpoint(UNIXAddress(b"/run/socket")))))
+        endpoint = Endpoint(IPv6Address("TCP", "::", 5671))
+        self.failureResultOf(Deferred.fromCoroutine(self.broker.listen(endpoint)), NotLoopback)
+        self.assertTrue(endpoint.port.is_stopped)
+
+    def test_real_endpoint(self) -> None:
+        """Twisted's own endpoints listen on all interfaces unless told otherwise."""
+        endpoint = TCP4ServerEndpoint(self.reactor, 5672)
+        self.failureResultOf(Deferred.fromCoroutine(self.broker.listen(endpoint)), NotLoopback)
+
+    def test_clients(self) -> None:
+        """A client of another machine is not let in, whatever the listener."""
+        self.assertIsNone(self.broker.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
+        self.assertIsNotNone(self.broker.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1)))
+        self.assertIsNotNone(self.broker.buildProtocol(IPv6Address("TCP", "::1", 1)))
+
+    def test_warning(self) -> None:
+        """The start is logged with what the broker is for, and what it loses."""
+        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        self.broker.listen_tcp(self.reactor, 5672)
+        texts = [event["log_format"] for event in observer if event.get("log_format")]
+        self.assertTrue(any("for development only" in each and "lost at exit" in each for each in texts), texts)
+
+
+class CertificateTests(SynchronousTestCase):
+    """The name that EXTERNAL logs in with."""
+
+    def test_plain(self) -> None:
+        """Without TLS there is no name."""
+        self.assertIsNone(common_name(StringTransport()))
+
+    def test_tls(self) -> None:
+        """With TLS it is the common name of the client's certificate; None if it showed none, or one without a name."""
+        for attributes, expected in ((["provider-gateway"], "provider-gateway"), ([], None)):
+            transport = TLSTransport(certificate(attributes))
+            self.assertEqual(common_name(transport), expected)
+        self.assertIsNone(common_name(TLSTransport(None)))
+
+
+class TLSTransport(StringTransport):
+    """A transport with a client certificate, or without."""
+
+    def __init__(self, shown: X509 | None) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def getPeerCertificate(self) -> X509 | None:  # noqa: N802 - Twisted's name
+        return self._shown
+
+
+def certificate(common_names: list[str]) -> X509:
+    """A certificate with these common names."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each) for each in common_names])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    return X509.from_cryptography(builder.sign(key, hashes.SHA256()))
