@@ -157,6 +157,13 @@ class ModulesTests(SynchronousTestCase):
         for name, path in MODULES.items():
             self.assertLess(len(path.read_text(encoding="utf-8").splitlines()), 300, name or PACKAGE)
 
+    def test_packaged(self) -> None:
+        """A wheel gets every package: setup.py names them all."""
+        setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+        packages = {".".join(path.relative_to(ROOT).parent.parts) for path in MODULES.values()}
+        for package in packages:
+            self.assertIn(f'"{package}"', setup)
+
     def test_plugin_folder_is_no_package(self) -> None:
         """There is no __init__.py under twisted/: it would hide Twisted itself."""
         self.assertEqual([], list((ROOT / "twisted").rglob("__init__.py")))
