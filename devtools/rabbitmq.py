@@ -193,6 +193,7 @@ log.file = false
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",  # it logs what clients sent, which need not be UTF-8
             start_new_session=True,  # Ctrl-C is for the demo, which then stops the node in order
         )
         started, output = threading.Event(), [""]
