@@ -24,7 +24,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f*#]")
 def _topic_pattern(binding_key: str) -> re.Pattern[str]:
     """A topic binding key as a regular expression (RabbitMQ guide: ``*`` is one word, ``#`` is zero or more)."""
     parts: list[str] = []
-    for word in binding_key.split("."):
+    for word in binding_key.split(".") if binding_key else []:
         if word == "#":
             parts.append(r"(?:\.[^.]*)*")
         else:
@@ -35,9 +35,9 @@ def _topic_pattern(binding_key: str) -> re.Pattern[str]:
 def topic_matches(binding_key: str, routing_key: str) -> bool:
     """True if a topic exchange routes this key to that binding.
 
-    A leading dot on both sides makes every word, the first included, ".word".
+    A dot before every word on both sides makes them alike; the empty key has no words.
     """
-    return _topic_pattern(binding_key).fullmatch("." + routing_key) is not None
+    return _topic_pattern(binding_key).fullmatch(f".{routing_key}" if routing_key else "") is not None
 
 
 def checked_routing_key(routing_key: str) -> str:

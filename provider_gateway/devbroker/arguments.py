@@ -17,6 +17,8 @@ _TYPES: tuple[tuple[type, str], ...] = (
     (bool, "bool"), (long, "long"), (int, "signedint"), (str, "longstr"), (bytes, "longstr"), (Decimal, "decimal"),
     (dict, "table"), (list, "array"), (type(None), "void"),
 )  # fmt: skip
+#: Milliseconds that RabbitMQ's timers can wait: a hundred years of 365 days.
+_LONGEST = 100 * 365 * 86_400_000
 _CLASSIC_ONLY = frozenset({"x-max-priority", "x-queue-mode"})
 _QUORUM_ONLY = frozenset({"x-dead-letter-strategy", "x-delivery-limit", "x-quorum-initial-group-size"})
 _NOT_IMPLEMENTED = frozenset({"x-max-priority", "x-single-active-consumer", "x-max-age"})
@@ -28,6 +30,13 @@ def _type(value: object) -> str:
 
 def _integer(value: Any) -> str | None:
     return None if isinstance(value, int) and not isinstance(value, bool) else f'"expected integer, got {_type(value)}"'
+
+
+def milliseconds(value: int) -> str | None:
+    """What is wrong with a time in milliseconds, None if nothing is."""
+    if value < 0:
+        return f"{{value_negative,{value}}}"
+    return f"{{value_too_large,{value}}}" if value > _LONGEST else None
 
 
 def _not_negative(value: Any) -> str | None:
@@ -48,8 +57,8 @@ def _one_of(wrong: str, *allowed: str) -> Callable[[Any], str | None]:
 
 #: What is wrong with a value, None if nothing is; RabbitMQ compares declarations in this order.
 _CHECKS: dict[str, Callable[[Any], str | None]] = {
-    "x-expires": _positive,
-    "x-message-ttl": _not_negative,
+    "x-expires": lambda value: _positive(value) or milliseconds(value),
+    "x-message-ttl": lambda value: _integer(value) or milliseconds(value),
     "x-dead-letter-exchange": _string,
     "x-dead-letter-routing-key": _string,
     "x-dead-letter-strategy": _one_of("invalid_dlx_strategy", "at-most-once", "at-least-once"),
@@ -123,7 +132,7 @@ class Arguments:
         Raises:
             Refused: it is asked for (406).
         """
-        wrong = {"non-durable": not durable, "exclusive-owner": exclusive, "auto-delete": auto_delete}
+        wrong = {"auto-delete": auto_delete, "exclusive-owner": exclusive, "non-durable": not durable}
         for name, is_wrong in wrong.items():
             if self.is_quorum and is_wrong:
                 raise Refused(406, f"invalid property '{name}' for {self._where}")

@@ -151,13 +151,13 @@ class Deliveries:
         return taken
 
     @staticmethod
-    def requeue(taken: Iterable[Unacked]) -> None:
-        """Put deliveries back into their queues."""
+    def requeue(taken: Iterable[Unacked], *, orphaned: bool = False) -> None:
+        """Put deliveries back into their queues, see :meth:`Queue.requeue`."""
         entries: dict[Queue, list[Entry]] = {}
         for each in taken:
             entries.setdefault(each.queue, []).append(each.entry)
         for queue, those in entries.items():
-            queue.requeue(those)
+            queue.requeue(those, orphaned=orphaned)
 
     @staticmethod
     def reject(taken: Iterable[Unacked]) -> None:
@@ -175,7 +175,7 @@ class Deliveries:
         taken = self.take(0, multiple=True)
         for tag in list(self._consumers):
             self.cancel(tag)
-        self.requeue(taken)
+        self.requeue(taken, orphaned=True)
 
 
 def _counted(queue: Queue, entry: Entry) -> ExactProperties:

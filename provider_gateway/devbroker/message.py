@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pika.compat import long
 
 from provider_gateway.amqp.properties import CopiedProperties, ReceivedProperties, received
+from provider_gateway.devbroker.arguments import milliseconds
 from provider_gateway.devbroker.refusals import Refused, not_implemented
 
 if TYPE_CHECKING:
@@ -54,13 +55,14 @@ class ExactProperties(ReceivedProperties):
 def _milliseconds(expiration: str | bytes) -> int:
     given = text(expiration)
     number = _INTEGER.match(given)
+    why: str | None
     if number is None:
         why = "no_integer"
     elif number.end() < len(given):
         why = f'{{leftover_string,"{given[number.end() :]}"}}'
-    elif int(given) < 0:
-        why = f"{{value_negative,{int(given)}}}"
     else:
+        why = milliseconds(int(given))
+    if why is None:
         return int(given)
     raise Refused(406, f"invalid expiration '{given}': {why}")
 

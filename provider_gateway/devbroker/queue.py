@@ -130,8 +130,13 @@ class Queue:
         self._settle()
         return entry
 
-    def requeue(self, entries: Iterable[Entry]) -> None:
-        """Put messages back that were taken and not acknowledged."""
+    def requeue(self, entries: Iterable[Entry], *, orphaned: bool) -> None:
+        """Put messages back that were taken and not acknowledged.
+
+        Args:
+            entries: the messages.
+            orphaned: their channel is gone; else it sends them back.
+        """
         if self.is_gone:
             return
         limit = self.arguments.delivery_limit
@@ -142,9 +147,10 @@ class Queue:
                 if limit is not None and entry.returns > limit:
                     self._bury(entry, "delivery_limit")
                     continue
-                # Behind what came back before, and before what was never delivered.
+                # Behind what came back before, and before what was never delivered; without a limit behind everything,
+                # so that a message which is always sent back does not stop the others.
                 self._last += 1
-                entry.position = (0, self._last)
+                entry.position = (0 if orphaned or limit is not None else 1, self._last)
             self._insert(entry)
         self._settle()
 

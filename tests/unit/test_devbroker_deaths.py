@@ -187,14 +187,15 @@ class QuorumTests(DeathTestCase):
         self.assertNotIn("x-delivery-count", headers)
 
     def test_order(self) -> None:
-        """What comes back is delivered after what came back before, and before the rest."""
-        self.declare("q", True, queue_type="quorum")
-        for body in (b"1", b"2", b"3"):
-            self.one.ask(to("q"), body)
-        tags = [self.get("q", no_ack=False)[2].delivery_tag for _ in range(2)]
-        for tag in reversed(tags):
-            self.one.ask(spec.Basic.Nack(tag, requeue=True))
-        self.assertEqual([self.get("q")[0] for _ in range(3)], [b"2", b"1", b"3"])
+        """What comes back is delivered after what came back before; with a limit before the rest, else behind it."""
+        for name, limit, order in (("with", {"delivery_limit": 5}, [b"2", b"1", b"3"]), ("q", {}, [b"3", b"2", b"1"])):
+            self.declare(name, True, queue_type="quorum", **limit)
+            for body in (b"1", b"2", b"3"):
+                self.one.ask(to(name), body)
+            tags = [self.get(name, no_ack=False)[2].delivery_tag for _ in range(2)]
+            for tag in reversed(tags):
+                self.one.ask(spec.Basic.Nack(tag, requeue=True))
+            self.assertEqual([self.get(name)[0] for _ in range(3)], order)
 
     def test_at_least_once(self) -> None:
         """With the strategy at-least-once, a message that finds no queue is tried again."""

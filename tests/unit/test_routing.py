@@ -14,15 +14,15 @@ TOPICS = (
     ("predict.*", ["predict.now", "predict."], ["predict", "predict.a.b", "x.predict.a", "predictxa"]),
     ("*.now", ["predict.now", ".now"], ["now", "a.b.now"]),
     ("a.*.c", ["a.b.c", "a..c"], ["a.c", "a.b.b.c"]),
-    ("*", ["a", ""], ["a.b", "."]),
+    ("*", ["a"], ["", "a.b", "."]),
     ("#", ["", "a", "a.b.c", ".", "..."], []),
     ("#.c", ["c", "b.c", "a.b.c", ".c"], ["", "c.d", "xc"]),
     ("a.#", ["a", "a.b", "a.b.c", "a."], ["", "ab", "b.a", "ab.c"]),
     ("a.#.c", ["a.c", "a.b.c", "a.b.b.c", "a..c"], ["a", "c", "ac", "a.cd", "a.c.d"]),
     ("#.b.#", ["b", "a.b", "b.c", "a.b.c", "b.b"], ["", "a", "ab", "bb"]),
     ("#.#", ["", "a", "a.b"], []),
-    ("*.#", ["a", "a.b", "", "."], []),
-    ("#.*", ["a", "a.b", ""], []),
+    ("*.#", ["a", "a.b", "."], [""]),
+    ("#.*", ["a", "a.b", "."], [""]),
     ("a.*.#", ["a.b", "a.b.c", "a."], ["a", "b.b"]),
     ("", [""], ["a", "."]),
     ("a.", ["a."], ["a", "a.b", "a.."]),
@@ -44,7 +44,7 @@ class TopicTests(SynchronousTestCase):
     """The rules of topic exchanges."""
 
     def test_table(self) -> None:
-        """``*`` is exactly one word (which may be empty), ``#`` zero or more, everything else is itself."""
+        """``*`` is exactly one word (which may be empty), ``#`` zero or more, all else is itself; "" has no words."""
         for binding_key, taken, not_taken in TOPICS:
             for key in taken:
                 self.assertTrue(topic_matches(binding_key, key), f"{binding_key!r} takes {key!r}")

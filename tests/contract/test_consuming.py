@@ -1,0 +1,283 @@
+"""Deliveries: how many at a time, to whom, and what acknowledging them one way or the other does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.contract.base import BrokerContract, Inbox, on_channel, wait_until
+from tests.contract.brokers import on_both
+
+if TYPE_CHECKING:
+    from pika.adapters.blocking_connection import BlockingChannel
+
+
+@on_both
+class Prefetch(BrokerContract):
+    """The limit of unacknowledged deliveries."""
+
+    @on_channel
+    def test_per_consumer(self, channel: BlockingChannel) -> None:
+        """By default each consumer has the limit for itself; an acknowledgement makes room for one."""
+        queue = self.queue(channel)
+        channel.basic_qos(prefetch_count=2)
+        first = Inbox(channel, queue, auto_ack=False)
+        self.publish(channel, queue, *(b"%d" % number for number in range(6)))
+        self.assertEqual(first.wait(2), [b"0", b"1"])
+        self.assertEqual(self.count(channel, queue), 4)
+        second = Inbox(channel, queue, auto_ack=False)
+        self.assertEqual(second.wait(2), [b"2", b"3"])
+        self.wait_for_count(channel, queue, 2)
+        channel.basic_ack(first.tags[1])
+        self.assertEqual(first.wait(3)[2:], [b"4"])
+        self.wait_for_count(channel, queue, 1)
+        self.assertEqual((len(first.bodies), len(second.bodies)), (3, 2))
+
+    @on_channel
+    def test_per_channel(self, channel: BlockingChannel) -> None:
+        """A global limit is one of all consumers of the channel together, and of no other channel."""
+        queue = self.queue(channel)
+        channel.basic_qos(prefetch_count=3, global_qos=True)
+        inboxes = [Inbox(channel, queue, auto_ack=False) for _ in range(2)]
+        self.publish(channel, queue, *(b"%d" % number for number in range(5)))
+        wait_until(channel, lambda: sum(len(each.bodies) for each in inboxes) == 3)
+        self.assertEqual(self.count(channel, queue), 2)
+        other = channel.connection.channel()
+        self.assertEqual(Inbox(other, queue).wait(2), [b"3", b"4"])
+        self.assertEqual(sum(len(each.bodies) for each in inboxes), 3)
+
+    @on_channel
+    def test_later(self, channel: BlockingChannel) -> None:
+        """A new limit is for the consumers that come after it."""
+        one, two = self.queue(channel, "one"), self.queue(channel, "two")
+        channel.basic_qos(prefetch_count=1)
+        first = Inbox(channel, one, auto_ack=False)
+        channel.basic_qos(prefetch_count=2)
+        second = Inbox(channel, two, auto_ack=False)
+        for queue in (one, two):
+            self.publish(channel, queue, b"1", b"2", b"3")
+        self.assertEqual((first.wait(1), second.wait(2)), ([b"1"], [b"1", b"2"]))
+        self.assertEqual((self.count(channel, one), self.count(channel, two)), (2, 1))
+
+    @on_channel
+    def test_none(self, channel: BlockingChannel) -> None:
+        """Without a limit everything is delivered; without acknowledgements no limit counts."""
+        queue, other = self.queue(channel), self.queue(channel, "other")
+        inbox = Inbox(channel, queue, auto_ack=False)
+        self.publish(channel, queue, *[b"x"] * 50)
+        self.assertEqual(len(inbox.wait(50)), 50)
+        channel.basic_qos(prefetch_count=1)
+        unlimited = Inbox(channel, other, auto_ack=True)
+        self.publish(channel, other, *[b"x"] * 50)
+        self.assertEqual(len(unlimited.wait(50)), 50)
+
+    @on_channel
+    def test_get(self, channel: BlockingChannel) -> None:
+        """What is fetched one by one is not limited."""
+        queue = self.queue(channel)
+        channel.basic_qos(prefetch_count=1)
+        self.publish(channel, queue, b"1", b"2")
+        self.assertEqual([channel.basic_get(queue)[2] for _ in range(2)], [b"1", b"2"])
+
+
+@on_both
+class Settling(BrokerContract):
+    """Acknowledging, rejecting, and giving back."""
+
+    @on_channel
+    def test_ack(self, channel: BlockingChannel) -> None:
+        """An acknowledged message is gone for good."""
+        queue, connection = self.queue(channel), self.connect()
+        other = connection.channel()
+        self.publish(channel, queue)
+        method, _, _ = other.basic_get(queue)
+        other.basic_ack(method.delivery_tag)
+        connection.close()
+        self.assertIsNone(self.get(channel, queue))
+
+    @on_channel
+    def test_multiple(self, channel: BlockingChannel) -> None:
+        """With multiple, all up to the tag are acknowledged; tag 0 is all that there are."""
+        queue, other = self.queue(channel), channel.connection.channel()
+        self.publish(channel, queue, b"1", b"2", b"3", b"4", b"5")
+        tags = [other.basic_get(queue)[0].delivery_tag for _ in range(5)]
+        other.basic_ack(tags[1], multiple=True)
+        other.basic_nack(tags[3], multiple=True, requeue=True)
+        self.wait_for_count(channel, queue, 2)
+        self.assertEqual([self.get(channel, queue) for _ in range(3)], [b"3", b"4", None])
+        other.basic_ack(0, multiple=True)
+        other.close()
+        self.assertIsNone(self.get(channel, queue))
+
+    @on_channel
+    def test_requeue(self, channel: BlockingChannel) -> None:
+        """A message that is given back stands where it stood, and is delivered again as such."""
+        queue = self.queue(channel)
+        self.publish(channel, queue, b"1", b"2", b"3", b"4")
+        tags = [channel.basic_get(queue)[0].delivery_tag for _ in range(3)]
+        channel.basic_nack(tags[2], requeue=True)
+        channel.basic_reject(tags[0], requeue=True)
+        received = [channel.basic_get(queue, auto_ack=True) for _ in range(3)]
+        seen = [(body, method.redelivered) for method, _, body in received]
+        self.assertEqual(seen, [(b"1", True), (b"3", True), (b"4", False)])
+
+    @on_channel
+    def test_requeue_to_consumer(self, channel: BlockingChannel) -> None:
+        """A message that is given back comes to a consumer again, with another tag."""
+        queue = self.queue(channel)
+        inbox = Inbox(channel, queue, auto_ack=False)
+        self.publish(channel, queue)
+        inbox.wait(1)
+        channel.basic_nack(inbox.tags[0], requeue=True)
+        inbox.wait(2)
+        self.assertEqual(inbox.tags, [1, 2])
+        self.assertEqual([method.redelivered for method, _, _ in inbox.messages], [False, True])
+
+    @on_channel
+    def test_reject(self, channel: BlockingChannel) -> None:
+        """A message that is rejected for good is gone if its queue has no dead-letter exchange."""
+        queue = self.queue(channel)
+        self.publish(channel, queue, b"1", b"2")
+        channel.basic_reject(channel.basic_get(queue)[0].delivery_tag, requeue=False)
+        channel.basic_nack(channel.basic_get(queue)[0].delivery_tag, requeue=False)
+        self.assertIsNone(self.get(channel, queue))
+
+    @on_channel
+    def test_unknown_tag(self, channel: BlockingChannel) -> None:
+        """A tag that was not delivered, or was acknowledged before, closes the channel; its messages come back."""
+        queue = self.queue(channel)
+        self.publish(channel, queue)
+        for settle in ("basic_ack", "basic_nack", "basic_reject"):
+            other = channel.connection.channel()
+            method, _, _ = other.basic_get(queue)
+            self.assertEqual(method.delivery_tag, 1)
+            getattr(other, settle)(7)
+            self.assert_closed(other, 406, "PRECONDITION_FAILED - unknown delivery tag 7")
+        other = channel.connection.channel()
+        other.basic_get(queue)
+        for _ in range(2):
+            other.basic_ack(1)
+        self.assert_closed(other, 406, "PRECONDITION_FAILED - unknown delivery tag 1")
+        self.assertIsNone(self.get(channel, queue))
+
+    @on_channel
+    def test_unknown_multiple(self, channel: BlockingChannel) -> None:
+        """With multiple, a tag that was never delivered is unknown, too."""
+        channel.basic_ack(3, multiple=True)
+        self.assert_closed(channel, 406, "PRECONDITION_FAILED - unknown delivery tag 3")
+
+    @on_channel
+    def test_multiple_none(self, channel: BlockingChannel) -> None:
+        """All of none is no error."""
+        channel.basic_ack(0, multiple=True)
+        channel.basic_nack(0, multiple=True)
+        channel.basic_qos()
+
+    @on_channel
+    def test_channel_closed(self, channel: BlockingChannel) -> None:
+        """What is unacknowledged when a channel closes comes back in its place, redelivered."""
+        queue, other = self.queue(channel), channel.connection.channel()
+        self.publish(channel, queue, b"1", b"2", b"3")
+        for _ in range(2):
+            other.basic_get(queue)
+        other.close()
+        received = [channel.basic_get(queue, auto_ack=True) for _ in range(3)]
+        seen = [(body, method.redelivered) for method, _, body in received]
+        self.assertEqual(seen, [(b"1", True), (b"2", True), (b"3", False)])
+
+    @on_channel
+    def test_connection_closed(self, channel: BlockingChannel) -> None:
+        """So it does when a connection is closed, or dropped without a word."""
+        queue = self.queue(channel)
+        self.publish(channel, queue, b"1", b"2")
+        connection = self.connect()
+        inbox = Inbox(connection.channel(), queue, auto_ack=False)
+        inbox.wait(2)
+        connection.close()
+        again = Inbox(channel, queue, auto_ack=False)
+        self.assertEqual(again.wait(2), [b"1", b"2"])
+        self.assertEqual([method.redelivered for method, _, _ in again.messages], [True, True])
+
+    @on_channel
+    def test_connection_dropped(self, channel: BlockingChannel) -> None:
+        """What is unacknowledged when a connection is dropped without a word comes back, too."""
+        queue, client = self.queue(channel), self.wire()
+        self.publish(channel, queue)
+        client.get(1, queue)
+        client.close()
+        [(method, _, _)] = self.take(channel, queue)
+        self.assertTrue(method.redelivered)
+
+    @on_channel
+    def test_no_ack(self, channel: BlockingChannel) -> None:
+        """Without acknowledgements a delivered message is gone, whatever becomes of the channel."""
+        queue, other = self.queue(channel), channel.connection.channel()
+        self.publish(channel, queue, b"1", b"2")
+        self.assertEqual(other.basic_get(queue, auto_ack=True)[2], b"1")
+        inbox = Inbox(other, queue, auto_ack=True)
+        inbox.wait(1)
+        other.close()
+        self.assertIsNone(self.get(channel, queue))
+
+    @on_channel
+    def test_recover(self, channel: BlockingChannel) -> None:
+        """Recovering with requeue gives back all that is unacknowledged on the channel."""
+        queue = self.queue(channel)
+        self.publish(channel, queue, b"1", b"2")
+        for _ in range(2):
+            channel.basic_get(queue)
+        channel.basic_recover(requeue=True)
+        received = [channel.basic_get(queue, auto_ack=True) for _ in range(3)]
+        self.assertEqual([body for _, _, body in received], [b"1", b"2", None])
+        self.assertTrue(received[0][0].redelivered)
+
+    @on_channel
+    def test_queue_deleted(self, channel: BlockingChannel) -> None:
+        """What was delivered from a queue that is gone may be settled all the same."""
+        queue = self.queue(channel)
+        self.publish(channel, queue, b"1", b"2")
+        tags = [channel.basic_get(queue)[0].delivery_tag for _ in range(2)]
+        channel.queue_delete(queue)
+        channel.basic_ack(tags[0])
+        channel.basic_nack(tags[1], requeue=True)
+        channel.basic_qos()
+        self.assertFalse(self.exists(channel.connection, queue))
+
+
+@on_both
+class Getting(BrokerContract):
+    """Fetching messages one by one."""
+
+    @on_channel
+    def test_get(self, channel: BlockingChannel) -> None:
+        """A message comes with the number of those that still wait; an empty queue says so."""
+        queue = self.queue(channel)
+        self.publish(channel, queue, b"1", b"2")
+        method, properties, body = channel.basic_get(queue)
+        self.assertEqual((method.message_count, method.redelivered, body), (1, False, b"1"))
+        self.assertEqual((method.exchange, method.routing_key), ("", queue))
+        self.assertIsNone(properties.headers)
+        self.assertEqual(channel.basic_get(queue)[0].message_count, 0)
+        self.assertEqual(channel.basic_get(queue), (None, None, None))
+
+    @on_channel
+    def test_missing(self, channel: BlockingChannel) -> None:
+        """A missing queue is refused, for consumers too."""
+        missing = self.name("missing")
+        text = f"NOT_FOUND - no queue '{missing}' in vhost '/'"
+        self.assert_refused(404, text, channel.connection.channel().basic_get, missing)
+        self.assert_refused(404, text, channel.connection.channel().basic_consume, missing, print)
+
+    @on_channel
+    def test_tags(self, channel: BlockingChannel) -> None:
+        """Delivery tags count from 1 on each channel, for consumers and fetches together."""
+        one, two = self.queue(channel, "one"), self.queue(channel, "two")
+        self.publish(channel, one, b"1", b"2")
+        tags = [channel.basic_get(one, auto_ack=True)[0].delivery_tag]
+        inbox = Inbox(channel, one)
+        inbox.wait(1)
+        self.publish(channel, two)
+        tags += [*inbox.tags, channel.basic_get(two)[0].delivery_tag]
+        self.assertEqual(tags, [1, 2, 3])
+        other = channel.connection.channel()
+        self.publish(channel, two)
+        self.assertEqual(other.basic_get(two)[0].delivery_tag, 1)

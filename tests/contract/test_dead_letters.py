@@ -1,0 +1,273 @@
+"""What leaves a queue without being acknowledged, where it goes, and what the broker writes into it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pika
+from pika.exceptions import NackError
+
+from tests.contract.base import BrokerContract, Inbox, on_channel
+from tests.contract.brokers import on_both
+
+if TYPE_CHECKING:
+    from pika.adapters.blocking_connection import BlockingChannel
+
+
+class _DeadLetters(BrokerContract):
+    """Queues with a way out."""
+
+    def leading_to(self, channel: BlockingChannel, dead: str, what: str = "work", **arguments: Any) -> str:
+        """Declare a queue whose dead letters go to another queue, by the default exchange; returns its name."""
+        ways = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+        others = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
+        return self.queue(channel, what, ways | others)
+
+    def reject(self, channel: BlockingChannel, queue: str) -> None:
+        """Reject the first message of a queue for good."""
+        method, _, _ = channel.basic_get(queue)
+        channel.basic_reject(method.delivery_tag, requeue=False)
+
+
+@on_both
+class Expiry(_DeadLetters):
+    """Messages that have a time to live."""
+
+    @on_channel
+    def test_queue_ttl(self, channel: BlockingChannel) -> None:
+        """A message that waited for the queue's time to live leaves it, not before."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead, message_ttl=50)
+        began = time.monotonic()
+        self.publish(channel, work)
+        self.assertEqual(self.count(channel, work), 1)
+        self.take(channel, dead)
+        self.assertGreaterEqual(time.monotonic() - began, 0.045)
+        self.assertEqual(self.count(channel, work), 0)
+
+    @on_channel
+    def test_without_way(self, channel: BlockingChannel) -> None:
+        """Without a dead-letter exchange it is dropped."""
+        work = self.queue(channel, "work", {"x-message-ttl": 20})
+        self.publish(channel, work)
+        self.wait_for_count(channel, work, 0)
+
+    @on_channel
+    def test_expiration(self, channel: BlockingChannel) -> None:
+        """A message may bring a time to live of its own; the shorter one counts."""
+        dead = self.queue(channel, "dead")
+        for what, ttl, expiration in (("short", 20, "60000"), ("long", 60_000, "20")):
+            work = self.leading_to(channel, dead, what, message_ttl=ttl)
+            self.publish(channel, work, expiration=expiration)
+            [(_, properties, _)] = self.take(channel, dead)
+            self.assertEqual(properties.headers["x-death"][0]["queue"], work)
+
+    @on_channel
+    def test_invalid_expiration(self, channel: BlockingChannel) -> None:
+        """An expiration that is no number of milliseconds is refused, with the reason."""
+        queue = self.queue(channel)
+        for value, why in (
+            ("soon", "no_integer"),
+            ("", "no_integer"),
+            ("5s", '{leftover_string,"s"}'),
+            ("-1", "{value_negative,-1}"),
+            ("10000000000000", "{value_too_large,10000000000000}"),
+        ):
+            text = f"PRECONDITION_FAILED - invalid expiration '{value}': {why}"
+            other = channel.connection.channel()
+            self.publish(other, queue, expiration=value)
+            self.assert_closed(other, 406, text)
+        self.assertEqual(self.count(channel, queue), 0)
+
+    @on_channel
+    def test_behind_another(self, channel: BlockingChannel) -> None:
+        """A message that stands behind one that lives longer expires when it comes to the head."""
+        dead = self.queue(channel, "dead")
+        work, other = self.leading_to(channel, dead), self.leading_to(channel, dead, "other")
+        self.publish(channel, work, b"lives")
+        self.publish(channel, work, b"behind", expiration="1")
+        self.publish(channel, other, b"clock", expiration="60")
+        self.assertEqual(self.take(channel, dead)[0][2], b"clock")
+        self.assertEqual(self.count(channel, work), 2)
+        self.assertEqual(self.get(channel, work), b"lives")
+        self.assertIsNone(self.get(channel, work))
+        self.assertEqual(self.take(channel, dead)[0][2], b"behind")
+
+    @on_channel
+    def test_zero(self, channel: BlockingChannel) -> None:
+        """A time to live of 0 is for a consumer that waits; without one the message leaves at once."""
+        dead = self.queue(channel, "dead")
+        for what, arguments, properties in (
+            ("queue", {"message_ttl": 0}, {}),
+            ("message", {}, {"expiration": "0"}),
+        ):
+            work = self.leading_to(channel, dead, what, **arguments)
+            self.publish(channel, work, b"late", **properties)
+            self.assertEqual(self.take(channel, dead)[0][2], b"late")
+            inbox = Inbox(channel, work)
+            self.publish(channel, work, b"in time", **properties)
+            self.assertEqual(inbox.wait(1), [b"in time"])
+            self.assertEqual(self.count(channel, dead), 0)
+
+    @on_channel
+    def test_delivered(self, channel: BlockingChannel) -> None:
+        """A delivered message does not expire; one that comes back after its time does."""
+        dead = self.queue(channel, "dead")
+        work, clock = self.leading_to(channel, dead, message_ttl=30), self.leading_to(channel, dead, "clock")
+        inbox = Inbox(channel, work, auto_ack=False)
+        self.publish(channel, work, b"held")
+        inbox.wait(1)
+        self.publish(channel, clock, b"clock", expiration="80")
+        self.assertEqual(self.take(channel, dead)[0][2], b"clock")
+        channel.basic_cancel(inbox.tag)
+        channel.basic_nack(inbox.tags[0], requeue=True)
+        [(_, properties, body)] = self.take(channel, dead)
+        self.assertEqual((body, properties.headers["x-death"][0]["reason"]), (b"held", "expired"))
+
+
+@on_both
+class Overflow(_DeadLetters):
+    """Queues of limited length."""
+
+    @on_channel
+    def test_drop_head(self, channel: BlockingChannel) -> None:
+        """A full queue drops its oldest message for the new one."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead, max_length=2)
+        self.publish(channel, work, b"1", b"2", b"3")
+        [(_, properties, body)] = self.take(channel, dead)
+        self.assertEqual((body, properties.headers["x-death"][0]["reason"]), (b"1", "maxlen"))
+        self.assertEqual([self.get(channel, work) for _ in range(3)], [b"2", b"3", None])
+
+    @on_channel
+    def test_unacknowledged(self, channel: BlockingChannel) -> None:
+        """What is delivered and not acknowledged does not count."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead, max_length=1)
+        inbox = Inbox(channel, work, auto_ack=False)
+        self.publish(channel, work, b"1", b"2", b"3")
+        self.assertEqual(inbox.wait(3), [b"1", b"2", b"3"])
+        self.assertEqual(self.count(channel, dead), 0)
+
+    @on_channel
+    def test_bytes(self, channel: BlockingChannel) -> None:
+        """The length may be limited in bytes of the bodies; several messages go for a large one."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead, max_length_bytes=10)
+        self.publish(channel, work, b"a" * 4, b"b" * 4, b"c" * 8)
+        self.assertEqual([body for _, _, body in self.take(channel, dead, 2)], [b"a" * 4, b"b" * 4])
+        self.assertEqual(self.get(channel, work), b"c" * 8)
+
+    @on_channel
+    def test_zero(self, channel: BlockingChannel) -> None:
+        """A queue of length 0 hands on to consumers that wait."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead, max_length=0)
+        self.publish(channel, work, b"late")
+        self.assertEqual(self.take(channel, dead)[0][2], b"late")
+        inbox = Inbox(channel, work)
+        self.publish(channel, work, b"in time")
+        self.assertEqual(inbox.wait(1), [b"in time"])
+
+    @on_channel
+    def test_reject_publish(self, channel: BlockingChannel) -> None:
+        """A queue that rejects publishes keeps what it has and dead-letters nothing."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead, max_length=2, overflow="reject-publish")
+        self.publish(channel, work, b"1", b"2")
+        self.assertRaises(NackError, channel.basic_publish, "", work, b"3")
+        self.assertEqual([self.get(channel, work) for _ in range(3)], [b"1", b"2", None])
+        self.assertEqual(self.count(channel, dead), 0)
+
+
+@on_both
+class Ways(_DeadLetters):
+    """Where dead letters go."""
+
+    @on_channel
+    def test_rejected(self, channel: BlockingChannel) -> None:
+        """Rejected and nacked messages go there, several at once in their order; requeued ones do not."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead)
+        inbox = Inbox(channel, work, auto_ack=False)
+        self.publish(channel, work, b"1", b"2", b"3", b"4")
+        inbox.wait(4)
+        channel.basic_reject(inbox.tags[0], requeue=False)
+        channel.basic_nack(inbox.tags[2], multiple=True, requeue=False)
+        self.assertEqual([body for _, _, body in self.take(channel, dead, 3)], [b"1", b"2", b"3"])
+        channel.basic_cancel(inbox.tag)
+        channel.basic_nack(inbox.tags[3], requeue=True)
+        self.assertEqual(self.get(channel, work), b"4")
+        self.assertEqual(self.count(channel, dead), 0)
+
+    @on_channel
+    def test_deleted(self, channel: BlockingChannel) -> None:
+        """What is purged or deleted with its queue is no dead letter."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead)
+        self.publish(channel, work, b"purged")
+        channel.queue_purge(work)
+        self.publish(channel, work, b"deleted")
+        channel.queue_delete(work)
+        self.leading_to(channel, dead)
+        self.publish(channel, work, b"rejected")
+        self.reject(channel, work)
+        self.assertEqual(self.take(channel, dead)[0][2], b"rejected")
+
+    @on_channel
+    def test_exchange(self, channel: BlockingChannel) -> None:
+        """Without a routing key of the queue's, a dead letter keeps its own."""
+        name, dead, other = self.exchange(channel, "direct"), self.queue(channel, "dead"), self.queue(channel, "other")
+        work = self.queue(channel, "work", {"x-dead-letter-exchange": name})
+        channel.queue_bind(dead, name, work)
+        channel.queue_bind(other, name, "other")
+        self.publish(channel, work)
+        self.reject(channel, work)
+        [(method, _, _)] = self.take(channel, dead)
+        self.assertEqual((method.exchange, method.routing_key), (name, work))
+        self.assertEqual(self.count(channel, other), 0)
+
+    @on_channel
+    def test_routing_key(self, channel: BlockingChannel) -> None:
+        """With one, it has that; several queues may get it."""
+        name = self.exchange(channel, "topic")
+        dead = [self.queue(channel, f"dead{number}") for number in range(2)]
+        arguments = {"x-dead-letter-exchange": name, "x-dead-letter-routing-key": "dead.letter"}
+        work = self.queue(channel, "work", arguments)
+        for queue in dead:
+            channel.queue_bind(queue, name, "dead.*")
+        self.publish(channel, work)
+        self.reject(channel, work)
+        for queue in dead:
+            [(method, _, _)] = self.take(channel, queue)
+            self.assertEqual((method.exchange, method.routing_key), (name, "dead.letter"))
+
+    @on_channel
+    def test_missing(self, channel: BlockingChannel) -> None:
+        """A dead-letter exchange or queue that is not there drops it; one that is made later gets the next."""
+        name = self.name("exchange")
+        work = self.queue(channel, "work", {"x-dead-letter-exchange": name})
+        self.publish(channel, work, b"1", b"2")
+        self.reject(channel, work)
+        dead = self.queue(channel, "dead")
+        self.assertEqual(self.count(channel, work), 1)
+        channel.exchange_declare(name, "fanout")
+        channel.queue_bind(dead, name)
+        self.reject(channel, work)
+        self.assertEqual(self.take(channel, dead)[0][2], b"2")
+
+    @on_channel
+    def test_properties(self, channel: BlockingChannel) -> None:
+        """A dead letter has the body and the properties of the message, but for its expiration."""
+        dead = self.queue(channel, "dead")
+        work = self.leading_to(channel, dead)
+        properties = pika.BasicProperties(
+            content_type="text/plain", headers={"mine": 1}, priority=3, correlation_id="c", expiration="20", type="t"
+        )
+        channel.basic_publish("", work, b"body", properties)
+        [(_, received, body)] = self.take(channel, dead)
+        self.assertEqual(body, b"body")
+        self.assertEqual((received.content_type, received.headers["mine"]), ("text/plain", 1))
+        self.assertEqual((received.priority, received.correlation_id, received.type), (3, "c", "t"))
+        self.assertIsNone(received.expiration)

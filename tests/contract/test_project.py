@@ -1,0 +1,298 @@
+"""The project's own AMQP side: what it declares, publishes and consumes, through its own endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from provider_gateway.amqp.consumer import Consumer, Delivery
+from provider_gateway.amqp.endpoint import BrokerEndpoint
+from provider_gateway.amqp.publisher import Publisher
+from provider_gateway.amqp.session import ConnectionLost
+from provider_gateway.amqp.topology import declare, declare_reply_queue
+from provider_gateway.broker_url import parse_broker_url
+from provider_gateway.errors import Nacked, NoRoute, TopologyError
+from provider_gateway.messages import Message
+from provider_gateway.metrics import Metrics
+from provider_gateway.queues import QueueEntry
+from tests.contract.base import BrokerContract
+from tests.contract.brokers import on_both
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from provider_gateway.amqp.session import Session
+
+
+async def _nothing(_session: Session) -> None:
+    """Declare nothing."""
+
+
+class _Deliveries:
+    """What a consumer was given."""
+
+    def __init__(self) -> None:
+        self._arrived: list[Delivery] = []
+        self._waiting: list[Deferred[Delivery]] = []
+
+    def take(self, delivery: Delivery) -> None:
+        """Take one (the ``deliver`` of a consumer)."""
+        if self._waiting:
+            self._waiting.pop(0).callback(delivery)
+        else:
+            self._arrived.append(delivery)
+
+    def next(self) -> Deferred[Delivery]:
+        """A Deferred of the next one."""
+        waiting: Deferred[Delivery] = Deferred()
+        if self._arrived:
+            waiting.callback(self._arrived.pop(0))
+        else:
+            self._waiting.append(waiting)
+        return waiting
+
+
+class _Project(BrokerContract):
+    """Sessions, entries, publishers and consumers of a test's own."""
+
+    async def session(self, url: str | None = None) -> Session:
+        """An open session, closed after the test."""
+        endpoint = BrokerEndpoint(
+            reactor,
+            [parse_broker_url(url or self.url)],
+            tls=None,
+            has_client_certificate=False,
+            name="test",
+            instance="contract",
+            prepare=_nothing,
+        )
+        session = await endpoint.open_session()
+        self.addCleanup(session.close)
+        return session
+
+    def entry(self, **keys: Any) -> QueueEntry:
+        """An entry with names of the test's own; all that it stands for is deleted afterwards."""
+        for what in ("work", "work.retry", "work.parking", "work.return", "out"):
+            self.name(what)
+        entry = {"topic": self.name("topic"), "queueName": self.name("work"), "bindingKey": "predict.*"}
+        return QueueEntry.model_validate({**entry, "replyTo": self.name("out"), **keys})
+
+    async def publisher(self, session: Session) -> Publisher:
+        """A publisher, open on a session."""
+        publisher = Publisher(_nothing, max_unsent=1_000_000, clock=reactor, metrics=Metrics())
+        await publisher.open(session)
+        return publisher
+
+    async def consumer(
+        self,
+        session: Session,
+        queue: str,
+        prefetch: int = 10,
+        declare: Callable[[Session], Awaitable[None]] = _nothing,
+    ) -> _Deliveries:
+        """What a new consumer on a session is given; it is ended before the session."""
+        deliveries = _Deliveries()
+        consumer = Consumer(queue, prefetch=prefetch, declare=declare, deliver=deliveries.take, clock=reactor)
+        await consumer.open(session)
+        self.addCleanup(lambda: Deferred.fromCoroutine(consumer.cancel()))
+        return deliveries
+
+    async def assert_fails(self, error: type[Exception], attempt: Any) -> Any:
+        """Check that something fails with an error; returns it."""
+        return await self.assertFailure(attempt, error)
+
+
+@on_both
+class Declaring(_Project):
+    """The objects of an entry."""
+
+    async def test_again(self) -> None:
+        """An entry with a retry route is declared, and declared again."""
+        session, entry = await self.session(), self.entry(dle=True, retryDelay=50)
+        for _ in range(2):
+            await declare(session, [entry])
+
+    async def test_quorum(self) -> None:
+        """An entry of quorum queues, too."""
+        session, entry = await self.session(), self.entry(queueType="quorum", dle=True, retryDelay=50)
+        for _ in range(2):
+            await declare(session, [entry])
+
+    async def test_mismatch(self) -> None:
+        """An object that differs is named, with the argument; the session lives."""
+        session = await self.session()
+        await declare(session, [self.entry()])
+        changed = self.entry(argQueue={"x-message-ttl": 5})
+        error = await self.assert_fails(TopologyError, Deferred.fromCoroutine(declare(session, [changed])))
+        self.assertTrue(error.mismatch)
+        self.assertIn(f"queue '{changed.queue_name}'", str(error))
+        self.assertIn("inequivalent arg 'x-message-ttl'", str(error))
+        await declare(session, [self.entry()])
+
+    async def test_reply_queue(self) -> None:
+        """An instance's reply queue is declared, and declared again."""
+        session, name = await self.session(), self.name("out.instance")
+        for _ in range(2):
+            await declare_reply_queue(name, [self.entry()])(session)
+
+    async def test_login_refused(self) -> None:
+        """A wrong pass word and an unknown virtual host are told in the broker's words."""
+        for url, words in (
+            (self.url.replace("demo:demo", "demo:wrong"), "403 ACCESS_REFUSED - Login was refused"),
+            (f"{self.url}nowhere", "530 NOT_ALLOWED - vhost nowhere not found"),
+        ):
+            error = await self.assert_fails(ConnectionLost, Deferred.fromCoroutine(self.session(url)))
+            self.assertIn(words, str(error))
+
+
+@on_both
+class Publishing(_Project):
+    """What becomes of publishes."""
+
+    async def test_confirmed(self) -> None:
+        """A message that a queue takes is confirmed, and consumed as it was published."""
+        session, entry = await self.session(), self.entry()
+        await declare(session, [entry])
+        publisher = await self.publisher(session)
+        message = Message(b"{}", {"RqUID": "r"}, correlation_id="c", reply_to="out")
+        await publisher.publish(message, entry.exchange, "predict.now")
+        delivery = await (await self.consumer(session, entry.queue_name)).next()
+        self.assertEqual((delivery.message.body, delivery.message.headers), (b"{}", {"RqUID": "r"}))
+        self.assertEqual((delivery.message.correlation_id, delivery.message.reply_to), ("c", "out"))
+        self.assertEqual((delivery.exchange, delivery.routing_key), (entry.exchange, "predict.now"))
+        self.assertFalse(delivery.redelivered)
+        self.assertTrue(delivery.ack())
+
+    async def test_many(self) -> None:
+        """Many at once are each told what became of them: routed and returned ones in turn."""
+        session, entry = await self.session(), self.entry()
+        await declare(session, [entry])
+        publisher = await self.publisher(session)
+        keys = ["predict.now" if number % 2 else "nobody" for number in range(100)]
+        attempts = [publisher.publish(Message(b"1"), entry.exchange, key) for key in keys]
+        for key, attempt in zip(keys, attempts, strict=True):
+            if key == "nobody":
+                await self.assert_fails(NoRoute, attempt)
+            else:
+                await attempt
+
+    async def test_no_route(self) -> None:
+        """A key that nothing is bound to is no route, and so is an exchange that is not there."""
+        session, entry = await self.session(), self.entry()
+        await declare(session, [entry])
+        publisher = await self.publisher(session)
+        await self.assert_fails(NoRoute, publisher.publish(Message(b"1"), entry.exchange, "nobody"))
+        await self.assert_fails(NoRoute, publisher.publish(Message(b"1"), "", self.name("missing")))
+        await self.assert_fails(NoRoute, publisher.publish(Message(b"1"), self.name("missing"), "key"))
+        await publisher.when_ready()
+        await publisher.publish(Message(b"1"), entry.exchange, "predict.now")
+
+    async def test_nacked(self) -> None:
+        """A full queue that rejects publishes."""
+        session = await self.session()
+        entry = self.entry(argQueue={"x-max-length": 1, "x-overflow": "reject-publish"})
+        await declare(session, [entry])
+        publisher = await self.publisher(session)
+        await publisher.publish(Message(b"1"), entry.exchange, "predict.now")
+        await self.assert_fails(Nacked, publisher.publish(Message(b"2"), entry.exchange, "predict.now"))
+
+
+@on_both
+class Consuming(_Project):
+    """Deliveries, and their way back."""
+
+    async def test_ack(self) -> None:
+        """The prefetch is kept; an acknowledgement brings the next message."""
+        session, entry = await self.session(), self.entry()
+        await declare(session, [entry])
+        publisher = await self.publisher(session)
+        for body in (b"1", b"2", b"3"):
+            await publisher.publish(Message(body), entry.exchange, "predict.now")
+        deliveries = await self.consumer(session, entry.queue_name, prefetch=1)
+        for body in (b"1", b"2", b"3"):
+            delivery = await deliveries.next()
+            self.assertEqual((delivery.message.body, delivery.redelivered), (body, False))
+            self.assertTrue(delivery.ack())
+
+    async def test_redelivery(self) -> None:
+        """What a session that is lost had and did not acknowledge comes to the next one, redelivered."""
+        session, entry = await self.session(), self.entry()
+        await declare(session, [entry])
+        publisher = await self.publisher(session)
+        for body in (b"1", b"2"):
+            await publisher.publish(Message(body), entry.exchange, "predict.now")
+        lost = await self.session()
+        deliveries = await self.consumer(lost, entry.queue_name)
+        for _ in range(2):
+            delivery = await deliveries.next()
+        lost.abort()
+        await lost.when_lost()
+        self.assertFalse(delivery.ack())
+        deliveries = await self.consumer(session, entry.queue_name)
+        for body in (b"1", b"2"):
+            delivery = await deliveries.next()
+            self.assertEqual((delivery.message.body, delivery.redelivered), (body, True))
+            delivery.ack()
+
+    async def test_retry_route(self) -> None:
+        """A copy in the retry queue comes back through the entry's return exchange, in both types of queues."""
+        session = await self.session()
+        for queue_type in ("classic", "quorum"):
+            entry = self.entry(
+                queueName=self.name(queue_type), queueType=queue_type, replyTo=None, dle=True, retryDelay=30
+            )
+            for name in (entry.parking, entry.retry_queue, entry.return_exchange):
+                self._names.add(name)
+            await declare(session, [entry])
+            publisher = await self.publisher(session)
+            deliveries = await self.consumer(session, entry.queue_name)
+            await publisher.publish(Message(b"1", {"pg-attempts": 1}), "", entry.retry_queue)
+            delivery = await deliveries.next()
+            self.assertEqual((delivery.exchange, delivery.routing_key), (entry.return_exchange, entry.retry_queue))
+            self.assertEqual(delivery.message.headers["pg-attempts"], 1)
+            [death] = delivery.message.headers["x-death"]
+            self.assertEqual((death["queue"], death["reason"]), (entry.retry_queue, "expired"))
+            self.assertTrue(delivery.ack())
+
+    async def test_delivery_limit(self) -> None:
+        """A message of a quorum queue that comes back too often is parked; each delivery says how often it did."""
+        session = await self.session()
+        entry = self.entry(queueType="quorum", argQueue={"x-delivery-limit": 2})
+        await declare(session, [entry])
+        publisher = await self.publisher(session)
+        await publisher.publish(Message(b"1"), entry.exchange, "predict.now")
+        for returns in (None, 1, 2):
+            lost = await self.session()
+            deliveries = await self.consumer(lost, entry.queue_name)
+            delivery = await deliveries.next()
+            self.assertEqual(delivery.message.headers.get("x-delivery-count"), returns)
+            self.assertEqual(delivery.redelivered, returns is not None)
+            lost.abort()
+            await lost.when_lost()
+        deliveries = await self.consumer(session, entry.parking)
+        delivery = await deliveries.next()
+        [death] = delivery.message.headers["x-death"]
+        self.assertEqual((death["queue"], death["reason"]), (entry.queue_name, "delivery_limit"))
+        self.assertTrue(delivery.ack())
+
+    async def test_queue_deleted(self) -> None:
+        """A consumer whose queue is deleted is told, and declares and consumes it again."""
+        session, entry = await self.session(), self.entry()
+        again: Deferred[None] = Deferred()
+        declared = 0
+
+        async def declare_entry(session: Session) -> None:
+            nonlocal declared
+            await declare(session, [entry])
+            declared += 1
+            if declared == 2:
+                again.callback(None)
+
+        deliveries = await self.consumer(session, entry.queue_name, declare=declare_entry)
+        await self.run_on_channel(lambda channel: channel.queue_delete(entry.queue_name))
+        await again
+        publisher = await self.publisher(session)
+        await publisher.publish(Message(b"1"), entry.exchange, "predict.now")
+        self.assertTrue((await deliveries.next()).ack())

@@ -1,0 +1,186 @@
+"""Exchanges, queues and bindings: what can be declared, what is refused, and with which words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.contract.base import BrokerContract, on_channel
+from tests.contract.brokers import on_both
+
+if TYPE_CHECKING:
+    from pika.adapters.blocking_connection import BlockingChannel
+
+
+@on_both
+class Exchanges(BrokerContract):
+    """Declaring and deleting exchanges."""
+
+    @on_channel
+    def test_again(self, channel: BlockingChannel) -> None:
+        """An exchange may be declared again as it is."""
+        for type_ in ("direct", "fanout", "topic"):
+            name = self.exchange(channel, type_, type_, durable=True)
+            channel.exchange_declare(name, type_, durable=True)
+
+    @on_channel
+    def test_differs(self, channel: BlockingChannel) -> None:
+        """Another type, durability, auto_delete or internal is refused, naming what it is and what was asked for."""
+        name = self.exchange(channel, "direct")
+        for argument, received, current, flags in (
+            ("type", "fanout", "direct", {"exchange_type": "fanout"}),
+            ("durable", "true", "false", {"durable": True}),
+            ("auto_delete", "true", "false", {"auto_delete": True}),
+            ("internal", "true", "false", {"internal": True}),
+        ):
+            text = (
+                f"PRECONDITION_FAILED - inequivalent arg '{argument}' for exchange '{name}' in vhost '/': "
+                f"received '{received}' but current is '{current}'"
+            )
+            given: dict[str, Any] = {"exchange_type": "direct", **flags}
+            self.assert_refused(406, text, channel.connection.channel().exchange_declare, name, **given)
+
+    @on_channel
+    def test_passive(self, channel: BlockingChannel) -> None:
+        """A passive declaration finds an exchange whatever its properties, and is refused for a missing one."""
+        name = self.exchange(channel, "topic")
+        channel.exchange_declare(name, "direct", passive=True, durable=True)
+        missing = self.name("missing")
+        text = f"NOT_FOUND - no exchange '{missing}' in vhost '/'"
+        self.assert_refused(404, text, channel.exchange_declare, missing, passive=True)
+
+    @on_channel
+    def test_default(self, channel: BlockingChannel) -> None:
+        """The default exchange is neither declared nor looked for nor deleted."""
+        text = "ACCESS_REFUSED - operation not permitted on the default exchange"
+        open_channel = channel.connection.channel
+        self.assert_refused(403, text, open_channel().exchange_declare, "", "direct", durable=True)
+        self.assert_refused(403, text, open_channel().exchange_declare, "", passive=True)
+        self.assert_refused(403, text, open_channel().exchange_delete, "")
+
+    @on_channel
+    def test_predeclared(self, channel: BlockingChannel) -> None:
+        """The broker's own exchanges are there, durable, may be declared as they are, and not deleted."""
+        for type_ in ("direct", "fanout", "topic"):
+            channel.exchange_declare(f"amq.{type_}", type_, durable=True)
+        text = "ACCESS_REFUSED - deletion of system exchange 'amq.topic' in vhost '/' not allowed"
+        self.assert_refused(403, text, channel.exchange_delete, "amq.topic")
+
+    @on_channel
+    def test_reserved(self, channel: BlockingChannel) -> None:
+        """Names that begin with "amq." are the broker's."""
+        text = "ACCESS_REFUSED - exchange name 'amq.mine' contains reserved prefix 'amq.*'"
+        self.assert_refused(403, text, channel.exchange_declare, "amq.mine", "direct")
+
+    @on_channel
+    def test_unknown_type(self, channel: BlockingChannel) -> None:
+        """A type that does not exist ends the connection."""
+        text = "COMMAND_INVALID - unknown exchange type 'odd'"
+        self.assert_disconnected(503, text, channel.exchange_declare, self.name("exchange"), "odd")
+
+    @on_channel
+    def test_delete(self, channel: BlockingChannel) -> None:
+        """A deleted exchange is gone with its bindings; deleting it again is no error."""
+        name, queue = self.exchange(channel, "fanout"), self.queue(channel)
+        channel.queue_bind(queue, name)
+        channel.exchange_delete(name)
+        channel.exchange_delete(name)
+        self.assertFalse(self.exists(channel.connection, name, exchange=True))
+        channel.exchange_declare(name, "fanout")
+        self.publish(channel, "", exchange=name)
+        self.assertEqual(self.count(channel, queue), 0)
+
+    @on_channel
+    def test_delete_if_unused(self, channel: BlockingChannel) -> None:
+        """With if_unused an exchange that has a binding stays."""
+        name, queue = self.exchange(channel, "fanout"), self.queue(channel)
+        channel.queue_bind(queue, name)
+        text = f"PRECONDITION_FAILED - exchange '{name}' in vhost '/' in use"
+        self.assert_refused(406, text, channel.connection.channel().exchange_delete, name, if_unused=True)
+        channel.queue_unbind(queue, name)
+        channel.exchange_delete(name, if_unused=True)
+        self.assertFalse(self.exists(channel.connection, name, exchange=True))
+
+    @on_channel
+    def test_auto_delete(self, channel: BlockingChannel) -> None:
+        """An exchange with auto_delete goes with its last binding, undone or deleted with the queue."""
+        queues = [self.queue(channel, f"queue{number}") for number in range(2)]
+        name = self.exchange(channel, "direct", auto_delete=True)
+        for queue in queues:
+            channel.queue_bind(queue, name, "key")
+        channel.queue_unbind(queues[0], name, "key")
+        self.assertTrue(self.exists(channel.connection, name, exchange=True))
+        channel.queue_delete(queues[1])
+        self.assertFalse(self.exists(channel.connection, name, exchange=True))
+
+    @on_channel
+    def test_internal(self, channel: BlockingChannel) -> None:
+        """Nobody publishes to an internal exchange."""
+        name = self.exchange(channel, "fanout", internal=True)
+        text = f"ACCESS_REFUSED - cannot publish to internal exchange '{name}' in vhost '/'"
+        self.assert_refused(403, text, self.publish, channel, "", exchange=name)
+
+
+@on_both
+class Bindings(BrokerContract):
+    """Binding queues to exchanges, and undoing it."""
+
+    @on_channel
+    def test_twice(self, channel: BlockingChannel) -> None:
+        """A binding may be made twice, is one, and may be undone twice."""
+        name, queue = self.exchange(channel, "direct"), self.queue(channel)
+        for _ in range(2):
+            channel.queue_bind(queue, name, "key")
+        self.publish(channel, "key", exchange=name)
+        self.assertEqual(self.count(channel, queue), 1)
+        for _ in range(2):
+            channel.queue_unbind(queue, name, "key")
+        self.publish(channel, "key", exchange=name)
+        self.assertEqual(self.count(channel, queue), 1)
+
+    @on_channel
+    def test_missing(self, channel: BlockingChannel) -> None:
+        """Binding a missing queue, or to a missing exchange, is refused."""
+        name, queue, missing = self.exchange(channel, "direct"), self.queue(channel), self.name("missing")
+        open_channel = channel.connection.channel
+        text = f"NOT_FOUND - no queue '{missing}' in vhost '/'"
+        self.assert_refused(404, text, open_channel().queue_bind, missing, name)
+        text = f"NOT_FOUND - no exchange '{missing}' in vhost '/'"
+        self.assert_refused(404, text, open_channel().queue_bind, queue, missing)
+
+    @on_channel
+    def test_undo_missing(self, channel: BlockingChannel) -> None:
+        """Undoing a binding of a missing queue, or to a missing exchange, is no error."""
+        name, queue, missing = self.exchange(channel, "direct"), self.queue(channel), self.name("missing")
+        channel.queue_unbind(missing, name, "key")
+        channel.queue_unbind(queue, missing, "key")
+        channel.queue_unbind(missing, missing, "key")
+
+    @on_channel
+    def test_default(self, channel: BlockingChannel) -> None:
+        """The default exchange has the bindings that it has."""
+        queue = self.queue(channel)
+        text = "ACCESS_REFUSED - operation not permitted on the default exchange"
+        self.assert_refused(403, text, channel.connection.channel().queue_bind, queue, "", "key")
+        self.assert_refused(403, text, channel.connection.channel().queue_unbind, queue, "", queue)
+
+    @on_channel
+    def test_arguments(self, channel: BlockingChannel) -> None:
+        """Bindings with other arguments are others, undone each for itself; a message comes once all the same."""
+        name, queue = self.exchange(channel, "direct"), self.queue(channel)
+        channel.queue_bind(queue, name, "key", {"number": 1})
+        channel.queue_bind(queue, name, "key", {"number": 2})
+        self.publish(channel, "key", exchange=name)
+        self.assertEqual(self.count(channel, queue), 1)
+        channel.queue_unbind(queue, name, "key", {"number": 1})
+        self.publish(channel, "key", exchange=name)
+        self.assertEqual(self.count(channel, queue), 2)
+
+    @on_channel
+    def test_last_declared(self, channel: BlockingChannel) -> None:
+        """The empty name is the queue that the channel declared last, and its key too if that is empty."""
+        name, queue = self.exchange(channel, "direct"), self.queue(channel)
+        channel.queue_bind("", name, "")
+        self.publish(channel, queue, exchange=name)
+        self.assertEqual(self.get(channel, ""), b"1")
+        other = channel.connection.channel()
+        self.assert_refused(404, "NOT_FOUND - no previously declared queue", other.basic_get, "")
