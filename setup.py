@@ -26,6 +26,7 @@ setup(
         "pyopenssl>=25",
         "service-identity>=24",
         "prometheus-client>=0.21",
+        "msgspec>=0.19",
         "PyYAML>=6",
         "pydantic-settings>=2.7",
     ],

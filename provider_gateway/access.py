@@ -6,9 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
+from provider_gateway.errors import SettingsError
 from provider_gateway.messages import RQUID, text_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.metrics import Metrics
@@ -17,6 +20,21 @@ if TYPE_CHECKING:
 #: Values of labels; everything else is "other", so that a scanner cannot make new time series.
 _ROUTES = frozenset({"/v1/predict", "/v1/publish", "/health"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
+
+
+def open_access_log(path: Path | None) -> TextIO | None:
+    """The access log, open for appending; None if there is to be none.
+
+    Raises:
+        SettingsError: it cannot be appended to.
+    """
+    if path is None:
+        return None
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        msg = f"ACCESS_LOG: {path}: expected a file that can be appended to, got: {error.strerror}"
+        raise SettingsError(msg) from None
 
 
 class AccessRecord:
@@ -51,6 +69,7 @@ class AccessRecord:
             "bytes": request.sentLength,
             "rquid": request.responseHeaders.getRawHeaders(RQUID, [None])[0],
             "correlation_id": request.correlation_id,
+            "identity": None if request.identity is None else str(request.identity),
         }
         self._access_log.write(json.dumps(line) + "\n")
         self._access_log.flush()

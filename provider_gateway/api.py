@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from klein import Klein
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
@@ -12,11 +12,10 @@ from twisted.logger import Logger, LogLevel
 from provider_gateway.errors import (
     BadRequest,
     Draining,
-    InvalidJSON,
     OutcomeUnknown,
     Overloaded,
-    UnsupportedMediaType,
 )
+from provider_gateway.json_body import check_json, check_media_type
 from provider_gateway.messages import (
     JSON,
     PG_DEADLINE,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
 
     from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.authorization import Authorization
     from provider_gateway.metrics import Metrics
     from provider_gateway.routing import Routes
     from provider_gateway.rpc import RPCClient
@@ -49,58 +49,10 @@ if TYPE_CHECKING:
 _CORS_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}"
 
 
-def _not_a_number(name: str) -> NoReturn:
-    msg = f"{name} is not JSON"
-    raise ValueError(msg)
-
-
-def _any_digits(_digits: str) -> None:
-    """Any number is well-formed; nothing is kept of it."""
-
-
-#: Checks syntax only: numbers are not converted, so none is too long; NaN and Infinity are refused (RFC 8259, 6).
-_json_syntax = json.JSONDecoder(parse_int=_any_digits, parse_float=_any_digits, parse_constant=_not_a_number)
-
-
-def check_json(body: bytes) -> None:
-    """Check that a body is one JSON value in UTF-8 (RFC 8259).
-
-    Raises:
-        InvalidJSON: it is not, or is nested too deeply to tell.
-    """
-    try:
-        _json_syntax.decode(body.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        msg = f"The body is not valid UTF-8 at byte {error.start}."
-        raise InvalidJSON(msg) from None
-    except json.JSONDecodeError as error:
-        msg = f"{error.msg} at line {error.lineno}, column {error.colno}."
-        raise InvalidJSON(msg) from None
-    except ValueError as error:
-        raise InvalidJSON(f"{error}.") from None
-    except RecursionError:
-        msg = "The body is nested too deeply."
-        raise InvalidJSON(msg) from None
-
-
-def check_media_type(request: IRequest) -> None:
-    """Check that the body is declared as plain JSON.
-
-    Raises:
-        UnsupportedMediaType: another type or charset, or a content coding.
-    """
-    content_type = text_of(request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0])
-    media_type, *parameters = [part.strip().lower() for part in content_type.split(";")]
-    if media_type != JSON:
-        msg = f"Expected Content-Type: {JSON}, found {content_type or 'none'!r}."
-        raise UnsupportedMediaType(msg)
-    if any(p.startswith("charset=") and p[8:].strip('"') != "utf-8" for p in parameters):
-        msg = "JSON is UTF-8 (RFC 8259): no other charset is supported."
-        raise UnsupportedMediaType(msg)
-    coding = text_of(request.requestHeaders.getRawHeaders(b"Content-Encoding", [b"identity"])[0])
-    if coding.lower() != "identity":
-        msg = f"Content-Encoding {coding!r} is not supported; send the body as it is."
-        raise UnsupportedMediaType(msg)
+def _identity(request: IRequest) -> str | None:
+    """Who sent a request, for the log."""
+    identity = getattr(request, "identity", None)
+    return None if identity is None else str(identity)
 
 
 class API:
@@ -111,6 +63,8 @@ class API:
         publisher: publishes for ``/v1/publish``.
         reply_timeout: seconds that a caller waits.
         max_in_flight: requests served at a time; more are answered with 503.
+        max_json_depth: of arrays and objects in bodies.
+        authorization: decides who may use which routing key; None lets everybody use every one.
         cors_origins: origins that a browser may call from; ``*`` is every one.
     """
 
@@ -125,7 +79,9 @@ class API:
         routes: Routes,
         reply_timeout: float,
         max_in_flight: int,
+        max_json_depth: int,
         cors_origins: Sequence[str],
+        authorization: Authorization | None,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
@@ -134,6 +90,8 @@ class API:
         self._routes = routes
         self._reply_timeout = reply_timeout
         self._max_in_flight = max_in_flight
+        self._max_json_depth = max_json_depth
+        self._authorization = authorization
         self._cors_origins = frozenset(cors_origins)
         self._clock = clock
         self._metrics = metrics
@@ -175,15 +133,17 @@ class API:
         """Any failure as a problem document."""
         rquid = self._answered_rquid(request) or self._set_rquid(request, fresh_rquid())
         error = error_of(failure)
-        # A broker that is away refuses every request: the metrics count those, a line for each would be a flood.
+        # A broker that is away, or a client over its rate, is refused all the time: the metrics count those, a line for
+        # each would be a flood.
         self._log.emit(
-            LogLevel.debug if error.status == 503 else LogLevel.info,
+            LogLevel.debug if error.status in (429, 503) else LogLevel.info,
             "{status} {problem}: {detail}",
             status=error.status,
             problem=error.problem,
             detail=error.detail,
             rquid=rquid,
             correlation_id=getattr(request, "correlation_id", None),
+            identity=_identity(request),
         )
         return render(request, error, rquid)
 
@@ -212,9 +172,15 @@ class API:
         exchange = self._routes.exchange(routing_key)
         reply = await self._rpc.call(message, exchange, routing_key, self._reply_timeout)
         request.setResponseCode(reply.status)
-        for name, value in headers_to_http(reply.headers).items():
+        for name, value in headers_to_http(reply.headers, self._metrics.headers_dropped.inc).items():
             request.setHeader(name, value.encode())
-        self._log.debug("answered", rquid=rquid, correlation_id=message.correlation_id, routing_key=routing_key)
+        self._log.debug(
+            "answered",
+            rquid=rquid,
+            correlation_id=message.correlation_id,
+            routing_key=routing_key,
+            identity=_identity(request),
+        )
         if reply.status in (204, 205, 304):
             return b""  # RFC 9110, 8.6 and 15.3.6: they have no content, and no Content-Length
         return with_length(request, safe_content_type(reply.content_type), reply.body)
@@ -235,11 +201,15 @@ class API:
         self, request: IRequest, rquid: str, reply_to: str | None, added: Mapping[str, int]
     ) -> tuple[Message, str]:
         """The message for a request, with headers of our own, and its routing key."""
-        check_media_type(request)
         routing_key = self._routing_key(request)
+        if self._authorization is not None:
+            identity = request.identity  # type: ignore[attr-defined] # of our request class
+            assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
+            self._authorization.check(identity, routing_key)
+        check_media_type(request)
         assert request.content is not None
         body = request.content.read()
-        check_json(body)
+        check_json(body, self._max_json_depth)
         headers = {**headers_from_http(request.requestHeaders.getAllRawHeaders()), RQUID: rquid, **added}
         message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
         request.correlation_id = message.correlation_id  # type: ignore[attr-defined] # of our request class

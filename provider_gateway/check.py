@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,11 @@ from provider_gateway.amqp.endpoint import BrokerEndpoint, ConnectFailure
 from provider_gateway.amqp.topology import declare_entry
 from provider_gateway.broker_url import BrokerURL
 from provider_gateway.errors import TopologyError
+from provider_gateway.masked_url import MaskedURL
 from provider_gateway.model import model_client
 from provider_gateway.objects import Binding, Exchange, objects_of
 from provider_gateway.retry import warnings
-from provider_gateway.tls import ModelTLSPolicy, broker_options
+from provider_gateway.tls import broker_tls, model_tls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ _MODEL_TIMEOUT = 5.0
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return ",".join(str(_plain(each)) for each in value)
-    if isinstance(value, BrokerURL | Path):
+    if isinstance(value, BrokerURL | MaskedURL | Path):
         return str(value)
     return value
 
@@ -45,8 +45,7 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
         source: where the queue entries come from.
     """
     variables = {name.upper(): _plain(value) for name, value in settings if value is not None}
-    url = settings.effective_model_url
-    variables["MODEL_URL"] = re.sub(r"\?.*", "?***", url)  # a key may be in its query
+    variables["MODEL_URL"] = str(settings.effective_model_url)
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
     document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
     if risks := list(warnings(entries)):
@@ -87,7 +86,7 @@ def _ignore_expiry(_side: str, _when: float) -> None:
 async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]) -> int:
     wrong = 0
     for url in settings.rmq_url:
-        tls = broker_options(settings, _ignore_expiry) if url.tls else None
+        tls = broker_tls(settings, _ignore_expiry).to if url.tls else None
         found: list[str] = []
 
         async def look(session: Session, found: list[str] = found) -> None:
@@ -147,10 +146,10 @@ async def _differences(session: Session, entry: QueueEntry) -> list[str]:
 
 async def _check_model(reactor: Any, settings: Settings) -> int:
     url = settings.effective_model_url
-    client = model_client(reactor, ModelTLSPolicy(settings, _ignore_expiry), connections=1)
+    client = model_client(reactor, model_tls(settings, _ignore_expiry), connections=1)
     try:
         response = await client.get(
-            url, allow_redirects=False, unbuffered=True, timeout=_MODEL_TIMEOUT, reactor=reactor
+            url.reveal(), allow_redirects=False, unbuffered=True, timeout=_MODEL_TIMEOUT, reactor=reactor
         )
     except Exception as error:  # noqa: BLE001 - whatever keeps the model from answering is the finding
         _say(f"model {url}", f"FAILED: {error or type(error).__name__}")

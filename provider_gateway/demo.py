@@ -25,6 +25,7 @@ from provider_gateway.devbroker.login import common_name
 from provider_gateway.devbroker.server import Broker
 from provider_gateway.errors import SettingsError
 from provider_gateway.example_certificates import certificates
+from provider_gateway.limits import Limits
 from provider_gateway.log import log_observer
 from provider_gateway.sample_model import SampleModel
 from provider_gateway.settings import load_settings
@@ -44,7 +45,6 @@ HOST = "127.0.0.1"
 #: Login of programs without a client certificate; the broker is on loopback, and holds nothing for longer than it runs.
 USER = PASSWORD = "demo"  # noqa: S105 - see above
 BODY = '{"data": "[29, 29]"}'
-_MAX_BODY_BYTES = 1_048_576
 
 _EXAMPLE = """\
     import pika
@@ -142,7 +142,7 @@ class Demo(Service):
             self._fatal(f"the demo failed; see {self._folder / 'gateway.log'}")
 
     def _start_model(self) -> str:
-        site = GatewaySite(SampleModel(self._reactor).app.resource(), self._reactor, _MAX_BODY_BYTES)
+        site = GatewaySite(SampleModel(self._reactor).app.resource(), self._reactor, Limits())
         port = self._reactor.listenTCP(0, site, interface=HOST)
         return f"http://{HOST}:{self._number_of(port)}/predict"
 

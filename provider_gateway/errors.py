@@ -38,7 +38,7 @@ class GatewayError(Exception):
     status: ClassVar[int] = 500
     problem: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
 
     @property
     def detail(self) -> str:
@@ -50,6 +50,12 @@ class BadRequest(GatewayError):
     """A header or the request line breaks a rule."""
 
     status, problem, title = 400, "bad-request", "Bad request"
+
+
+class Forbidden(GatewayError):
+    """The client's certificate does not allow this (any more)."""
+
+    status, problem, title = 403, "forbidden", "Not allowed with this certificate"
 
 
 class NoRoute(GatewayError):
@@ -78,6 +84,12 @@ class MethodNotAllowed(GatewayError):
         self.allowed = allowed
 
 
+class RequestTimeout(GatewayError):
+    """The client took too long to send the request."""
+
+    status, problem, title = 408, "request-timeout", "The request took too long to arrive"
+
+
 class BodyTooLarge(GatewayError):
     """The request's body is over ``MAX_BODY_BYTES``."""
 
@@ -94,6 +106,20 @@ class InvalidJSON(GatewayError):
     """The body is declared as JSON and is not."""
 
     status, problem, title = 422, "invalid-json", "The body is not valid JSON"
+
+
+class RateLimited(GatewayError):
+    """The identity has used up its rate.
+
+    Args:
+        retry_after: seconds until it may call again.
+    """
+
+    status, problem, title = 429, "rate-limited", "Too many requests"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class HeadersTooLarge(GatewayError):
@@ -143,7 +169,7 @@ class Nacked(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """``MAX_IN_FLIGHT`` requests are being served already."""
+    """``MAX_IN_FLIGHT`` requests are being served already, or their bodies take ``MAX_BUFFERED_BYTES``."""
 
     problem, title = "too-many-requests-in-flight", "Too many requests in flight"
 

@@ -15,7 +15,7 @@ from pika.spec import BasicProperties
 from provider_gateway.errors import BadRequest, HeadersTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 PERSISTENT = 2
 JSON = "application/json"
@@ -105,21 +105,23 @@ def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str,
     return headers
 
 
-def headers_to_http(headers: Mapping[str, Any]) -> dict[str, str]:
+def headers_to_http(headers: Mapping[str, Any], on_unsafe: Callable[[], object] = lambda: None) -> dict[str, str]:
     """The HTTP headers for a message: its text headers that may travel and are well formed.
 
     Anything else (tables, numbers, names that are no tokens, values with CR, LF or NUL) is left out.
+
+    Args:
+        on_unsafe: is called for each text header that is malformed.
     """
-    return {
-        name: value
-        for name, value in headers.items()
+    sent = {}
+    for name, value in headers.items():
         # pika leaves names and values that are not UTF-8 as bytes
-        if isinstance(name, str)
-        and isinstance(value, str)
-        and end_to_end(name)
-        and _TOKEN.fullmatch(name)
-        and not _UNSAFE_VALUE.search(value)
-    }
+        if isinstance(name, str) and isinstance(value, str) and end_to_end(name):
+            if _TOKEN.fullmatch(name) and not _UNSAFE_VALUE.search(value):
+                sent[name] = value
+            else:
+                on_unsafe()
+    return sent
 
 
 def safe_content_type(content_type: str | None) -> str:

@@ -50,8 +50,14 @@ class Metrics:
         self.amqp_connected = self._gauge("amqp_connected", "1 if the AMQP connection is open", "connection")
         self.amqp_reconnects = self._counter("amqp_reconnects", "AMQP connections opened again")
         self.certificate_expiry = self._gauge(
-            "certificate_expiry_seconds", "Seconds until our certificate expires", "side"
+            "certificate_expiry_seconds", "Seconds until our certificate, or the revocation list, expires", "side"
         )
+        self.reloads = self._counter("reloads", "Changed files that were loaded again, or refused", "what", "outcome")
+        self.http_connections = self._gauge("http_connections", "Open connections of the HTTPS listener")
+        self.http_dropped = self._counter(
+            "http_dropped_connections", "Connections of the HTTPS listener ended without an answer", "reason"
+        )
+        self.headers_dropped = self._counter("headers_dropped", "Message headers that are unsafe in HTTP, left out")
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(name, documentation, labels, namespace=_NAMESPACE, registry=self.registry)

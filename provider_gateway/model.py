@@ -34,6 +34,8 @@ from provider_gateway.errors import HeadersTooLarge, ModelFailure
 from provider_gateway.messages import RQUID, headers_from_http, headers_to_http, safe_content_type, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
     from twisted.web.client import URI
     from twisted.web.iweb import IPolicyForHTTPS, IResponse
@@ -211,13 +213,22 @@ class Model:
         clock: times the deadline.
         url: the same for every call.
         max_body_bytes: larger answers are failures.
+        on_unsafe_header: is called for each header of a message that must not be passed on.
     """
 
-    def __init__(self, clock: Any, client: HTTPClient, url: str, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        client: HTTPClient,
+        url: str,
+        max_body_bytes: int,
+        on_unsafe_header: Callable[[], object] = lambda: None,
+    ) -> None:
         self._clock = clock
         self._client = client
         self._url = url
         self._max_body_bytes = max_body_bytes
+        self._on_unsafe_header = on_unsafe_header
 
     async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
         """Have a message's body answered.
@@ -240,7 +251,7 @@ class Model:
             raise ModelFailure(msg, "timeout") from None
 
     async def _exchange(self, message: Message, rquid: str) -> Answer:
-        headers = headers_to_http(message.headers)
+        headers = headers_to_http(message.headers, self._on_unsafe_header)
         headers["Content-Type"] = safe_content_type(message.content_type)
         headers[RQUID] = rquid
         try:

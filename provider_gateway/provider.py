@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from provider_gateway.metrics import Metrics
     from provider_gateway.model import Answer, Model
     from provider_gateway.queues import QueueEntry
+    from provider_gateway.reply_address import ReplyAddresses
     from provider_gateway.retry import RetryRoute
     from provider_gateway.settlement import Settlement
 
@@ -61,6 +62,7 @@ class Provider:
         max_body_bytes: int,
         retry: RetryRoute,
         settlement: Settlement,
+        replies: ReplyAddresses,
         has_given_up: Callable[[str], bool],
         clock: IReactorTime,
         metrics: Metrics,
@@ -71,6 +73,7 @@ class Provider:
         self._max_body_bytes = max_body_bytes
         self._retry = retry
         self._settlement = settlement
+        self._replies = replies
         self._has_given_up = has_given_up
         self._clock = clock
         queue = entry.queue_name
@@ -151,6 +154,8 @@ class Provider:
             self._settlement.done(task)
         elif self._is_expired(task):
             self._drop(task)
+        elif not self._replies.allow(message.reply_to):
+            await self._settlement.park(task, "reply-to")
         elif len(message.body) > self._max_body_bytes:
             too_large = BodyTooLarge(f"The message is larger than {self._max_body_bytes} bytes (MAX_BODY_BYTES).")
             await self._end(task, too_large, "too-large")

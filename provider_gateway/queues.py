@@ -9,25 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from provider_gateway.errors import SettingsError
+from provider_gateway.yaml_file import StrictModel, parse_entries, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from pydantic_core import ErrorDetails
 
 ExchangeType = Literal["topic", "direct", "fanout"]
 
@@ -68,11 +57,7 @@ Name = Annotated[ShortString, Field(min_length=1)]
 Arguments = dict[str, Annotated[Any, BeforeValidator(_argument)]]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
-
-
-class DleParams(_Strict):
+class DleParams(StrictModel):
     """The seed's waiting queue: declared exactly as written."""
 
     dle_exchange: Name
@@ -81,12 +66,14 @@ class DleParams(_Strict):
     dle_args: Arguments = Field(default_factory=dict)
 
 
-class QueueEntry(_Strict):
+class QueueEntry(StrictModel):
     """One entry of the queue file: a work queue, its bindings, and the model calls made for it.
 
     Attributes:
         exchange: ``topic`` in the file; the empty string is the default exchange.
         reply_to: queue.out of AMQP initiators that name no ``reply_to`` themselves; None makes a worker.
+        reply_to_allowed: patterns, as of a topic exchange, of other ``reply_to`` addresses that messages may bring;
+            empty for any that is no queue of the queue file.
         routing_key: routing key of HTTP requests that bring none.
         prefetch: messages that may be unacknowledged, and so model calls under way, at a time.
         timeout: seconds for one model call; None means ``MODEL_TIMEOUT``.
@@ -102,6 +89,7 @@ class QueueEntry(_Strict):
     queue_name: Name
     binding_key: Annotated[tuple[ShortString, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
     reply_to: Annotated[Name | None, BeforeValidator(_empty_as_none)] = None
+    reply_to_allowed: Annotated[tuple[Name, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
     routing_key: Name | None = None
     durable: bool = True
     queue_type: Literal["classic", "quorum"] = "classic"
@@ -168,34 +156,6 @@ BUILT_IN = _ENTRIES.validate_python(
 )
 
 
-_DESCRIPTIONS = {
-    "missing": "is required and missing",
-    "extra_forbidden": "unknown key; docs/settings.md lists the queue file's keys",
-}
-
-
-def describe(error: ErrorDetails) -> str:
-    """What pydantic expected and found, in one line without its URL.
-
-    Args:
-        error: one of ``ValidationError.errors()``.
-    """
-    kind, found = error["type"], error["input"]
-    if kind == "too_short":
-        return "expected text that is not empty" if isinstance(found, str) else "expected at least one entry"
-    if kind in _DESCRIPTIONS:
-        return _DESCRIPTIONS[kind]
-    text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if kind == "string_pattern_mismatch":
-        text = f"text like {error['ctx']['pattern']}"
-    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
-    return f"expected {text}{shown}" if kind != "value_error" else text
-
-
-def _dotted(key: str) -> str:
-    return f".{key}" if key.replace("-", "").isidentifier() else f".{key!r}"
-
-
 def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
     """Read the text of a queue file.
 
@@ -204,33 +164,9 @@ def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
         source: name of the file for error messages.
 
     Raises:
-        SettingsError: not YAML, an unknown or missing key, or a value out of range; names the key's path.
+        SettingsError: not YAML, an unknown, repeated or missing key, or a value out of range; names the key's path.
     """
-    try:
-        data: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
-        msg = f"{source}:{where} expected YAML, {problem}"
-        raise SettingsError(msg) from None
-    except (ValueError, RecursionError) as error:
-        # PyYAML lets impossible dates and bottomless nesting through to here.
-        msg = f"{source}: expected YAML: {error}"
-        raise SettingsError(msg) from None
-    if not isinstance(data, list):
-        msg = f"{source}: expected a list of queue entries, found {type(data).__name__}"
-        raise SettingsError(msg)
-    try:
-        entries = _ENTRIES.validate_python(data)
-    except ValidationError as error:
-        # That there is no valid entry is pydantic's echo of what is wrong with the only one.
-        errors = [each for each in error.errors() if each["loc"] or error.error_count() == 1]
-        first = errors[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else _dotted(part) for part in first["loc"])
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        msg = f"{source}: {path.lstrip('.') or 'the file'}: {describe(first)}{more}"
-        raise SettingsError(msg) from None
+    entries = parse_entries(text, source, "queue entries", _ENTRIES)
     repeated = [name for name, count in Counter(e.queue_name for e in entries).items() if count > 1]
     if repeated:
         msg = f"{source}: queueName {repeated[0]!r} stands in several entries; list its keys under bindingKey instead"
@@ -263,10 +199,4 @@ def load_queues(path: Path) -> tuple[QueueEntry, ...]:
     Raises:
         SettingsError: the file cannot be read or is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        msg = f"{path}: cannot be read as a queue file: {reason}"
-        raise SettingsError(msg) from None
-    return parse_queues(text, str(path))
+    return parse_queues(read_text(path, "a queue file"), str(path))

@@ -13,6 +13,7 @@ from provider_gateway.amqp.topology import declare, declare_reply_queue
 from provider_gateway.api import API
 from provider_gateway.model import Model, model_client
 from provider_gateway.provider import Provider
+from provider_gateway.reply_address import ReplyAddresses, reply_prefix
 from provider_gateway.retry import RetryRoute
 from provider_gateway.routing import Routes
 from provider_gateway.rpc import RPCClient
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.amqp.session import Session
+    from provider_gateway.credentials import Credentials
     from provider_gateway.metrics import Metrics
     from provider_gateway.queues import QueueEntry
     from provider_gateway.settings import Settings
@@ -41,6 +43,7 @@ class GatewayRole:
 
     Args:
         on_finished: is told each finished HTTP request.
+        credentials: of the listener.
 
     Attributes:
         site: what the HTTPS listener serves.
@@ -54,9 +57,10 @@ class GatewayRole:
         publisher: Publisher,
         metrics: Metrics,
         on_finished: Callable[[BoundedRequest], object],
+        credentials: Credentials,
     ) -> None:
-        prefix = next((entry.reply_to for entry in entries if entry.reply_to is not None), "replies")
-        self._rpc = RPCClient(publisher, f"{prefix}.{settings.instance}", reactor, metrics)
+        tls = credentials.server
+        self._rpc = RPCClient(publisher, f"{reply_prefix(entries)}.{settings.instance}", reactor, metrics)
         self._consumer = Consumer(
             self._rpc.reply_queue,
             prefetch=_REPLY_PREFETCH,
@@ -70,11 +74,21 @@ class GatewayRole:
             routes=Routes(entries),
             reply_timeout=settings.reply_timeout,
             max_in_flight=settings.max_in_flight,
+            max_json_depth=settings.max_json_depth,
             cors_origins=settings.cors_origins,
+            authorization=credentials.authorization,
             clock=reactor,
             metrics=metrics,
         )
-        self.site = GatewaySite(self._api.app.resource(), reactor, settings.max_body_bytes, on_finished)
+        self.site = GatewaySite(
+            self._api.app.resource(),
+            reactor,
+            settings.limits,
+            on_finished,
+            on_dropped=lambda reason: metrics.http_dropped.labels(reason).inc(),
+            still_trusts=tls.still_trusts if tls is not None else lambda _: True,
+        )
+        metrics.http_connections.set_function(lambda: len(self.site.channels))
 
     async def open(self, session: Session) -> None:
         """Consume the reply queue on a new session."""
@@ -120,7 +134,8 @@ class ProviderRole:
         has_given_up: Callable[[str], bool],
     ) -> None:
         client = model_client(reactor, tls, connections=sum(entry.prefetch for entry in entries))
-        model = Model(reactor, client, settings.effective_model_url, settings.max_body_bytes)
+        url = settings.effective_model_url.reveal()
+        model = Model(reactor, client, url, settings.max_body_bytes, metrics.headers_dropped.inc)
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
         for entry in entries:
@@ -131,6 +146,7 @@ class ProviderRole:
                 max_body_bytes=settings.max_body_bytes,
                 retry=RetryRoute(entry, entries),
                 settlement=Settlement(entry, publisher, reactor, metrics),
+                replies=ReplyAddresses(entry, entries),
                 has_given_up=has_given_up,
                 clock=reactor,
                 metrics=metrics,

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from provider_gateway.deferreds import sleep
+from provider_gateway.limits import Limits
 from provider_gateway.messages import JSON
 from provider_gateway.problems import with_length
 from provider_gateway.site import GatewaySite
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 #: Largest n, and most numbers, that one request may bring: the answer then has about 2,000 digits.
 MAX_NUMBER = 10_000
 MAX_NUMBERS = 100
-_MAX_BODY_BYTES = 1_048_576
 
 
 def fibonacci_sum(n: int) -> int:
@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m provider_gateway.sample_model", description="A sample model.")
     parser.add_argument("--port", type=int, default=8080, help="0 for a free one")
     port = parser.parse_args().port
-    site = GatewaySite(SampleModel(clock).app.resource(), clock, _MAX_BODY_BYTES)
+    site = GatewaySite(SampleModel(clock).app.resource(), clock, Limits())
     listening = TCP4ServerEndpoint(clock, port, interface="127.0.0.1").listen(site)
 
     def say(bound: Any) -> None:

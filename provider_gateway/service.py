@@ -8,6 +8,7 @@ unacknowledged, so the broker delivers them again.
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,16 @@ from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.components import Componentized
 
-from provider_gateway.access import AccessRecord
+from provider_gateway.access import AccessRecord, open_access_log
 from provider_gateway.admin import Admin
 from provider_gateway.amqp.connection import Connection
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.topology import declare
-from provider_gateway.errors import SettingsError, TopologyError
+from provider_gateway.credentials import Credentials
+from provider_gateway.errors import TopologyError
 from provider_gateway.retry import check_ways_back, warnings
 from provider_gateway.roles import GatewayRole, ProviderRole
 from provider_gateway.site import GatewaySite
-from provider_gateway.tls import ModelTLSPolicy, broker_options, server_options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -97,32 +98,27 @@ class GatewayService(Service):
         self._ports: dict[str, IListeningPort] = {}
         self._running: Deferred[None] = Deferred()
         self._starting: Deferred[None] | None = None
-
-        def expires(side: str, when: float) -> None:
-            metrics.certificate_expiry.labels(side).set_function(lambda: when - reactor.seconds())
-
         self._publisher = Publisher(
             partial(declare, entries=entries), max_unsent=2 * settings.max_body_bytes, clock=reactor, metrics=metrics
         )
         self._gateway: GatewayRole | None = None
         self._provider: ProviderRole | None = None
-        self._server_tls = None
+        self._credentials = Credentials(reactor, settings, roles, metrics)
         if "gateway" in roles:
-            if settings.http_tls:
-                self._server_tls = server_options(settings, expires)
-            record = AccessRecord(metrics, reactor, _open_access_log(settings))
-            self._gateway = GatewayRole(reactor, settings, entries, self._publisher, metrics, record)
-        if "provider" in roles:
-            model_tls = ModelTLSPolicy(settings, expires)
+            record = AccessRecord(metrics, reactor, open_access_log(settings.access_log))
+            self._gateway = GatewayRole(reactor, settings, entries, self._publisher, metrics, record, self._credentials)
+        if self._credentials.model is not None:
             has_given_up = self._gateway.has_given_up if self._gateway is not None else lambda _: False
-            self._provider = ProviderRole(reactor, settings, entries, self._publisher, metrics, model_tls, has_given_up)
-        broker_tls = broker_options(settings, expires) if any(url.tls for url in settings.rmq_url) else None
+            self._provider = ProviderRole(
+                reactor, settings, entries, self._publisher, metrics, self._credentials.model, has_given_up
+            )
+        to_broker = self._credentials.broker
         self._connections = [
             Connection(
                 name,
                 reactor,
                 settings.rmq_url,
-                tls=broker_tls,
+                tls=to_broker.to if to_broker is not None else None,
                 has_client_certificate=settings.mq_cert is not None,
                 instance=settings.instance,
                 prepare=self._refusals_are_fatal_at_start(prepare),
@@ -131,7 +127,8 @@ class GatewayService(Service):
             for name, prepare in (("publish", self._publisher.open), ("consume", self._open_consuming))
         ]
         admin = Admin(metrics.registry, self.waiting_for)
-        self._admin_site = GatewaySite(admin.app.resource(), reactor, _ADMIN_MAX_BODY_BYTES)
+        limits = replace(settings.limits, max_body_bytes=_ADMIN_MAX_BODY_BYTES)
+        self._admin_site = GatewaySite(admin.app.resource(), reactor, limits)
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and make it log through our observer (twisted.application.service.IService)."""
@@ -171,15 +168,20 @@ class GatewayService(Service):
         await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
         if self._gateway is not None:
             factory: Any = self._gateway.site
-            if self._server_tls is not None:
-                factory = TLSMemoryBIOFactory(self._server_tls, False, factory)
+            if self._credentials.server is not None:
+                factory = TLSMemoryBIOFactory(self._credentials.server, False, factory)
             else:
                 self._log.warn("HTTP_TLS is off: anybody who reaches the port may call; keep it behind a sidecar")
             scheme = "https" if settings.http_tls else "http"
             self._listen(scheme, settings.http_addr, settings.http_port, factory)
+        self._credentials.reload.start()
         self._state = State.RUNNING
         self._log.info("ready")
         self._running.callback(None)
+
+    def reload(self) -> None:
+        """Read certificates, revocation list and access file again, if they have changed."""
+        self._credentials.reload.now()
 
     def when_running(self) -> Deferred[None]:
         """The Deferred that fires when the start is complete; for one caller."""
@@ -235,6 +237,7 @@ class GatewayService(Service):
         whole = self._settings.drain_timeout
         last_words = min(1.0, 0.1 * whole)
         deadline = self._reactor.seconds() + whole - last_words
+        self._credentials.reload.stop()
         self._log.info("draining for up to {seconds:g} s", seconds=whole)
         # The admin port is the first, and stays open to the end: "not ready" is to be seen.
         admin, *others = self._ports.values()
@@ -268,13 +271,3 @@ class GatewayService(Service):
             self._log.warn("not everything was finished in time")
         except Exception:  # noqa: BLE001 - a broken connection must not keep the process from stopping
             self._log.failure("a part could not be stopped in order")
-
-
-def _open_access_log(settings: Settings) -> Any:
-    if settings.access_log is None:
-        return None
-    try:
-        return settings.access_log.open("a", encoding="utf-8")
-    except OSError as error:
-        msg = f"ACCESS_LOG: {settings.access_log}: expected a file that can be appended to, got: {error.strerror}"
-        raise SettingsError(msg) from None

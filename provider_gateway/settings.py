@@ -8,15 +8,22 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from provider_gateway.broker_url import BrokerURL, parse_broker_urls
 from provider_gateway.errors import SettingsError
-from provider_gateway.queues import BUILT_IN, MAX_SECONDS, QueueEntry, describe, load_queues
+from provider_gateway.limits import Limits
+from provider_gateway.masked_url import MaskedURL, parse_model_path, parse_model_url
+from provider_gateway.queues import BUILT_IN, MAX_SECONDS, QueueEntry, load_queues
+from provider_gateway.yaml_file import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Role = Literal["gateway", "provider"]
 ROLES: tuple[Role, ...] = ("gateway", "provider")
@@ -37,8 +44,9 @@ def _seed_file_if_there(name: str) -> Path | None:
     return path if path.exists() else None
 
 
-def _broker_urls(value: object) -> object:
-    return parse_broker_urls(value) if isinstance(value, str) else value
+def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
+    """A validator that reads text, and leaves what has been read already."""
+    return lambda value: parse(value) if isinstance(value, str) else value
 
 
 def _comma_separated(value: object) -> object:
@@ -55,9 +63,12 @@ def _lower(value: object) -> object:
 
 
 #: Their values are never quoted.
-_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL")
+_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_PATH")
+
+_DEFAULTS = Limits()
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
@@ -69,7 +80,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", populate_by_name=True)
 
-    rmq_url: Annotated[tuple[BrokerURL, ...], NoDecode, BeforeValidator(_broker_urls)]
+    rmq_url: Annotated[tuple[BrokerURL, ...], NoDecode, BeforeValidator(_parsed(parse_broker_urls))]
     mq_cacert: Path = Field(default_factory=lambda: _seed_file("cacert_mq.pem"))
     mq_cert: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_cert_mq.pem"))
     mq_key: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_key_mq.pem"))
@@ -87,23 +98,35 @@ class Settings(BaseSettings):
     )
     http_cacert: Path = Field(default_factory=lambda: _seed_file("trusted_crt.pem"))
     http_crl: Path | None = None
+    http_access: Path | None = None
+    http_handshake_timeout: Seconds = _DEFAULTS.handshake_timeout
+    http_headers_timeout: Seconds = _DEFAULTS.headers_timeout
+    http_body_timeout: Seconds = _DEFAULTS.body_timeout
+    http_write_timeout: Seconds = _DEFAULTS.write_timeout
+    http_idle_timeout: Seconds = _DEFAULTS.idle_timeout
+    http_max_connections: Count = _DEFAULTS.max_connections
+    http_max_connections_per_identity: Count = _DEFAULTS.max_connections_per_identity
+    http_max_headers: Count = _DEFAULTS.max_headers
+    http_max_header_bytes: Annotated[int, Field(ge=1024, le=65_536)] = _DEFAULTS.max_header_bytes
 
     admin_addr: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from outside
     admin_port: Port = 5080
 
-    model_url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/[^\s]*)?$")] | None = None
+    model_url: Annotated[MaskedURL | None, NoDecode, BeforeValidator(_parsed(parse_model_url))] = None
     model_host: str | None = None
     model_host_env: str | None = None
     model_port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    model_path: Annotated[str, Field(pattern=r"^/")] = "/predict"
+    model_path: Annotated[MaskedURL, NoDecode, BeforeValidator(_parsed(parse_model_path))] = MaskedURL("/predict")
     model_cacert: Path | None = None
     model_cert: Path | None = None
     model_key: Path | None = None
 
     model_timeout: Seconds = 300
     reply_timeout: Seconds = 90
-    max_in_flight: Annotated[int, Field(ge=1)] = 1000
-    max_body_bytes: Annotated[int, Field(ge=1)] = 10_485_760
+    max_in_flight: Count = 1000
+    max_body_bytes: Count = _DEFAULTS.max_body_bytes
+    max_buffered_bytes: Count = _DEFAULTS.max_buffered_bytes
+    max_json_depth: Annotated[int, Field(ge=1, le=500)] = 128
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
     drain_timeout: Seconds = 25
 
@@ -123,10 +146,23 @@ class Settings(BaseSettings):
             if (cert is None) != (key is None):
                 msg = f"{names}: expected both or neither"
                 raise ValueError(msg)
+        if self.http_access is not None and not self.http_tls:
+            msg = "HTTP_ACCESS: needs HTTP_TLS: without client certificates nobody has an identity"
+            raise ValueError(msg)
+        if self.max_buffered_bytes < self.max_body_bytes:
+            msg = "MAX_BUFFERED_BYTES: expected at least MAX_BODY_BYTES: one body has to fit"
+            raise ValueError(msg)
         return self
 
     @property
-    def effective_model_url(self) -> str:
+    def limits(self) -> Limits:
+        """The limits of the HTTPS listener."""
+        names = {each.name: f"http_{each.name}" for each in fields(Limits)}
+        names |= {name: name for name in ("max_body_bytes", "max_buffered_bytes")}
+        return Limits(**{name: getattr(self, setting) for name, setting in names.items()})
+
+    @property
+    def effective_model_url(self) -> MaskedURL:
         """``MODEL_URL``, or the URL made of the seed's host, port and path."""
         if self.model_url is not None:
             return self.model_url
@@ -134,7 +170,7 @@ class Settings(BaseSettings):
         if host is None and self.model_host_env is not None:
             # Kubernetes sets <NAME>_SERVICE_HOST; the seed upper-cases the name before the look-up.
             host = os.environ.get(self.model_host_env.upper())
-        return f"http://{host or 'webapp'}:{self.model_port}{self.model_path}"
+        return MaskedURL(f"http://{host or 'webapp'}:{self.model_port}{self.model_path.reveal()}")
 
 
 def _name_used(name: str) -> str:

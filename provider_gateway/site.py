@@ -1,151 +1,38 @@
 """Twisted's HTTP server with our rules: bodies are capped as they arrive, failures are problem documents, no HTML.
 
-HTTP/1.1 only. Used by the HTTPS listener and by the admin listener.
+Used by the HTTPS listener and by the admin listener. :mod:`provider_gateway.http_channel` is one connection of it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
+from collections import Counter
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import connectionDone
-from twisted.web.http import HTTPChannel
+from twisted.internet.interfaces import ISSLTransport
 from twisted.web.server import Request, Site
 
-from provider_gateway.errors import BadRequest, BodyTooLarge, GatewayError, HeadersTooLarge
-from provider_gateway.messages import PROBLEM_JSON, RQUID, rquid_of, text_of
-from provider_gateway.problems import error_of, problem_body, render
+from provider_gateway.errors import BadRequest, BodyTooLarge, Forbidden, GatewayError, Overloaded
+from provider_gateway.http_channel import Channel
+from provider_gateway.http_parser import RefusedError, rquid_sent
+from provider_gateway.identity import Identity
+from provider_gateway.messages import RQUID
+from provider_gateway.problems import error_of, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IAddress, IReactorTime
     from twisted.python.failure import Failure
     from twisted.web.resource import IResource
 
-#: Seconds that a refused client has to read the answer and close; what it still sends is thrown away.
-_LINGER = 2.0
-#: Seconds that a connection may be idle, between requests or within one.
-IDLE_TIMEOUT = 60
-#: Bytes of a request's header lines together, and of one of them.
-MAX_HEADER_BYTES = 16_384
+    from provider_gateway.limits import Limits
+
 #: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
-
-
-class _RefusedError(Exception):
-    """Leaves the decoder of a chunked body that has been refused."""
-
-
-class Channel(HTTPChannel):
-    """One HTTP connection: no Nagle delay, and a way to refuse a request before its body is read."""
-
-    transport: Any  # TCP or TLS over it; both have what the interface lacks
-    site: GatewaySite
-    #: Twisted's own limit would answer 400 without a body.
-    totalHeadersSize = 4 * MAX_HEADER_BYTES
-    refused = False
-    _header_bytes = 0
-    _linger: IDelayedCall | None = None
-
-    def connectionMade(self) -> None:
-        """Switch Nagle's algorithm off: a reply in two segments would wait 40 ms for a delayed ACK."""
-        self.transport.setTcpNoDelay(True)
-        self.site.channels.add(self)
-        super().connectionMade()
-
-    def refuse(self, error: GatewayError) -> None:
-        """Answer the request that is being read, ignore everything that follows, and close."""
-        if self.refused:
-            return
-        self.refused = True
-        request = self.requests[-1]
-        rquid = rquid_sent(request)
-        body = problem_body(error, rquid)
-        self.transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s: %s\r\nConnection: close\r\n\r\n%s"
-            % (
-                error.status,
-                error.title.encode(),
-                PROBLEM_JSON.encode(),
-                len(body),
-                RQUID.encode(),
-                rquid.encode(),
-                body,
-            )
-        )
-        request.note_refusal(error.status, rquid)
-        self.site.log(request)
-        # Closing at once would reset the connection while the client sends, and it would not read the answer.
-        self._linger = self.callLater(_LINGER, self.transport.abortConnection)
-
-    def close_when_answered(self) -> None:
-        """Close now if no request is being served, else when its answer is sent."""
-        if self.requests:
-            self.persistent = 0
-            if not self.requests[0].startedWriting:
-                self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
-            return
-        self.loseConnection()
-        if self._linger is None:
-            # An idle client may not read, and so never answer a TLS close.
-            self._linger = self.callLater(_LINGER, self.transport.abortConnection)
-
-    def lineLengthExceeded(self, _line: bytes) -> None:
-        """Refuse a header that is too long (twisted.protocols.basic.LineReceiver)."""
-        self._refuse_headers()
-
-    def headerReceived(self, line: bytes) -> bool:
-        """Take one header, unless there have been too many bytes of them (twisted.web.http.HTTPChannel)."""
-        self._header_bytes += len(line)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse_headers()
-            return False
-        return bool(super().headerReceived(line))
-
-    def _refuse_headers(self) -> None:
-        if self.requests:
-            self.refuse(HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes."))
-        else:
-            self.loseConnection()  # not even a request line
-
-    def allHeadersReceived(self) -> None:
-        """Go on with the body (twisted.web.http.HTTPChannel)."""
-        self._header_bytes = 0
-        super().allHeadersReceived()
-
-    def lineReceived(self, line: bytes) -> None:
-        """Parse a line, unless the request was refused."""
-        if not self.refused:
-            super().lineReceived(line)
-
-    def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Keep HTTP/1.0 connections that ask for it, too: all our answers have a Content-Length."""
-        wishes = request.requestHeaders.getRawHeaders(b"Connection", [b""])[0].lower()
-        if self.site.closing:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-            return False
-        if version == b"HTTP/1.0" and wishes == b"keep-alive":
-            request.responseHeaders.setRawHeaders(b"Connection", [b"keep-alive"])
-            return True
-        return bool(super().checkPersistence(request, version))
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Take a piece of body, unless the request was refused."""
-        if not self.refused:
-            with contextlib.suppress(_RefusedError):
-                super().rawDataReceived(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the connection."""
-        if self._linger is not None and self._linger.active():
-            self._linger.cancel()
-        self.site.channel_closed(self)
-        super().connectionLost(reason)
 
 
 class BoundedRequest(Request):
@@ -156,28 +43,41 @@ class BoundedRequest(Request):
     correlation_id: str | None = None
     #: Seconds of the site's clock at which the whole request was there.
     received_at: float | None = None
-    _received = 0
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who sent it; None without TLS."""
+        return self.channel.identity
 
     def gotLength(self, length: int | None) -> None:
         """Refuse a declared length over the limit; in memory otherwise, where the message is published from."""
         self.content = BytesIO()
-        if length is not None and length > self.channel.site.max_body_bytes:
-            self._refuse_body()
+        if length is not None:
+            self._check_size(length, length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Refuse a chunked body that grows over the limit."""
-        self._received += len(data)
-        if self._received > self.channel.site.max_body_bytes:
-            self._refuse_body()
+        channel = self.channel
+        channel.buffered += len(data)
+        channel.site.buffered += len(data)
+        self._check_size(channel.buffered, 0)
+        if channel.refused:
             # The decoder would go on with what it has, to the end of the body or to an answer of its own.
-            raise _RefusedError
+            raise RefusedError
         super().handleContentChunk(data)
 
-    def _refuse_body(self) -> None:
+    def _check_size(self, size: int, more: int) -> None:
+        """Refuse a body of some size, or if there is no room for more."""
+        limits, buffered = self.channel.site.limits, self.channel.site.buffered
+        if size > limits.max_body_bytes:
+            self._refuse(BodyTooLarge(f"The body is larger than {limits.max_body_bytes} bytes (MAX_BODY_BYTES)."))
+        elif buffered + more > limits.max_buffered_bytes:
+            self._refuse(Overloaded(f"Bodies of {buffered} bytes are being served (MAX_BUFFERED_BYTES)."))
+
+    def _refuse(self, error: GatewayError) -> None:
         # A client that asks first ("Expect: 100-continue") must get the refusal, not the go-ahead.
         self.requestHeaders.removeHeader(b"Expect")
-        limit = self.channel.site.max_body_bytes
-        self.channel.refuse(BodyTooLarge(f"The body is larger than {limit} bytes (MAX_BODY_BYTES)."))
+        self.channel.refuse(error)
 
     def note_refusal(self, status: int, rquid: str) -> None:
         """Remember, for the record of finished requests, how the channel answered."""
@@ -194,8 +94,13 @@ class BoundedRequest(Request):
         super().connectionLost(reason)
 
     def process(self) -> None:
-        """Route the request, if its target can be routed."""
+        """Route the request, if its client is still trusted and its target can be routed."""
         self.received_at = self.channel.site.reactor.seconds()
+        if not self.channel.site.trusts(self.channel):
+            self.channel.persistent = 0
+            self.setHeader(b"Connection", b"close")
+            self.answer(Forbidden("The client certificate has expired, or is no longer trusted."))
+            return
         host = self.requestHeaders.getRawHeaders(b"Host", [b"-"])[0]
         if not _HOST.fullmatch(host):
             self.answer(BadRequest("The Host header is not a host name."))
@@ -221,24 +126,21 @@ class BoundedRequest(Request):
             self.answer(error)
 
 
-def rquid_sent(request: Request) -> str:
-    """The request id that a client sent, or a fresh one if there is none that is valid."""
-    values = request.requestHeaders.getRawHeaders(RQUID.encode(), [b""])
-    return rquid_of({RQUID: text_of(values[0])})
-
-
 class GatewaySite(Site):
     """The factory of a listener.
 
     Args:
         resource: gets the requests.
-        clock: times idle connections.
-        max_body_bytes: larger bodies are refused with 413.
+        clock: times what the limits limit.
         on_finished: is told each finished request, for an access log.
+        on_dropped: is told why a connection was ended without an answer, see :meth:`Channel.drop`.
+        still_trusts: is asked, of the transport of a TLS connection, whether its client's certificate is one of
+            those that would be let in now.
 
     Attributes:
         channels: open connections.
         closing: True once connections are no longer kept for another request.
+        buffered: bytes of the bodies that are being received or served.
     """
 
     displayTracebacks = False
@@ -248,23 +150,86 @@ class GatewaySite(Site):
         self,
         resource: IResource,
         clock: IReactorTime,
-        max_body_bytes: int,
+        limits: Limits,
         on_finished: Callable[[BoundedRequest], object] | None = None,
+        *,
+        on_dropped: Callable[[str], object] = lambda _: None,
+        still_trusts: Callable[[Any], bool] = lambda _: True,
     ) -> None:
         # Form parsing off: bodies are JSON, and parsing would cost 50 µs for each.
         super().__init__(
             resource,
             requestFactory=BoundedRequest,
-            timeout=IDLE_TIMEOUT,
+            timeout=limits.idle_timeout,
             reactor=clock,
             parsePOSTFormSubmission=False,
         )
         self.channels: set[Channel] = set()
+        self._in_handshake: dict[Channel, None] = {}
+        self._of_identity: Counter[str] = Counter()
         self.closing = False
+        self.buffered = 0
         self.protocol = Channel  # type: ignore[method-assign,assignment] # HTTP/1.1 without a choice
-        self.max_body_bytes = max_body_bytes
+        self.limits = limits
         self._on_finished = on_finished
+        self._still_trusts = still_trusts
+        self._on_dropped = on_dropped
         self._closed: list[Deferred[None]] = []
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 only, on purpose: Twisted offers HTTP/2 as soon as the package h2 happens to be there."""
+        return [b"http/1.1"]
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # Twisted declares a class that we do not use
+        """A channel that takes its time from our clock (twisted.internet.interfaces.IProtocolFactory)."""
+        channel: Any = super().buildProtocol(addr)
+        channel.callLater = self.reactor.callLater
+        return channel
+
+    def join(self, channel: Channel) -> bool:
+        """Take a new connection, at the expense of the oldest that has not shown a certificate; False without room."""
+        if len(self.channels) >= self.limits.max_connections:
+            oldest = next(iter(self._in_handshake), None)
+            if oldest is None:
+                return False
+            del self._in_handshake[oldest]
+            oldest.drop("limit")
+        self.channels.add(channel)
+        if ISSLTransport.providedBy(channel.transport):
+            self._in_handshake[channel] = None
+        return True
+
+    def identify(self, channel: Channel) -> bool:
+        """Give a connection its identity after the handshake; False if that one has its share of connections."""
+        self._in_handshake.pop(channel, None)
+        identity = Identity.of(channel.transport.getPeerCertificate().to_cryptography())
+        if self._of_identity[str(identity)] >= self.limits.max_connections_per_identity:
+            return False
+        self._of_identity[str(identity)] += 1
+        channel.identity = identity
+        return True
+
+    def leave(self, channel: Channel) -> None:
+        """Forget a connection."""
+        self.channels.discard(channel)
+        self._in_handshake.pop(channel, None)
+        if channel.identity is not None:
+            name = str(channel.identity)
+            self._of_identity[name] -= 1
+            if not self._of_identity[name]:
+                del self._of_identity[name]
+        self._tell_closed()
+
+    def count_dropped(self, reason: str) -> None:
+        """Count a connection that is ended without an answer."""
+        self._on_dropped(reason)
+
+    def trusts(self, channel: Channel) -> bool:
+        """True if a connection that was let in would be let in now, too."""
+        identity = channel.identity
+        if identity is None:
+            return True
+        return self.reactor.seconds() < identity.expires and self._still_trusts(channel.transport)
 
     def close_connections(self) -> Deferred[None]:
         """Close every connection, those with a request in work when its answer is sent.
@@ -279,11 +244,6 @@ class GatewaySite(Site):
             channel.close_when_answered()
         self._tell_closed()
         return closed
-
-    def channel_closed(self, channel: Channel) -> None:
-        """Forget a connection."""
-        self.channels.discard(channel)
-        self._tell_closed()
 
     def _tell_closed(self) -> None:
         if not self.channels:

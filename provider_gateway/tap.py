@@ -114,6 +114,7 @@ def _make_service(options: Options) -> IService:
             raise SystemExit(0)
         task.react(check_connections, (settings, entries, roles))
     reactor.callWhenRunning(_exit_with_0_after_sigterm)
+    reactor.callWhenRunning(_reload_on_sighup, service)
     reactor.callWhenRunning(_say_where_queues_come_from, source)
     return service
 
@@ -153,6 +154,12 @@ def _exit_with_0_after_sigterm() -> None:
         reactor.callFromThread(_stop_once)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def _reload_on_sighup(service: GatewayService) -> None:
+    """SIGHUP has changed certificates read again, where changes of files are not noticed by themselves."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(service.reload))
 
 
 def _stop_once() -> None:

@@ -6,6 +6,7 @@ import json
 from io import StringIO
 
 from provider_gateway.access import AccessRecord
+from provider_gateway.limits import Limits
 from provider_gateway.messages import Message
 from provider_gateway.site import GatewaySite
 from tests.unit.test_api import KEY, APITestCase
@@ -155,7 +156,7 @@ class RecordTests(APITestCase):
         super().setUp()
         self.log = StringIO()
         record = AccessRecord(self.metrics, self.clock, self.log)
-        self.site = GatewaySite(self.api.app.resource(), self.clock, 1000, record)
+        self.site = GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=1000), record)
 
     def requests(self) -> set[tuple[str, ...]]:
         """Route, method and code of each series."""
@@ -199,13 +200,14 @@ class RecordTests(APITestCase):
         first, second = map(json.loads, self.log.getvalue().splitlines())
         self.assertRegex(first.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$")
         expected = {"method": "POST", "path": "/v1/predict", "status": 200, "seconds": 0.25, "bytes": 5, "rquid": "r1"}
-        self.assertEqual(first, {**expected, "correlation_id": self.rpc.calls[0][0].correlation_id})
+        correlation_id = self.rpc.calls[0][0].correlation_id
+        self.assertEqual(first, {**expected, "correlation_id": correlation_id, "identity": None})
         self.assertEqual((second["path"], second["status"], second["correlation_id"]), ('/"\\%0a', 404, None))
 
     def test_without_a_log(self) -> None:
         """Without an access log requests are counted all the same."""
         record = AccessRecord(self.metrics, self.clock, None)
-        client = Client(GatewaySite(self.api.app.resource(), self.clock, 1000, record))
+        client = Client(GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=1000), record))
         client.request("GET", "/health")
         self.assertEqual(self.requests(), {("/health", "GET", "200")})
         self.assertEqual(self.log.getvalue(), "")

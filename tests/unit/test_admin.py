@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.admin import Admin
+from provider_gateway.limits import Limits
 from provider_gateway.metrics import Metrics
 from provider_gateway.site import GatewaySite
 from tests.unit.test_site import Client, Response
@@ -20,7 +21,7 @@ class AdminTests(SynchronousTestCase):
         self.metrics = Metrics()
         self.missing: list[str] = []
         admin = Admin(self.metrics.registry, lambda: self.missing)
-        self.site = GatewaySite(admin.app.resource(), Clock(), 1000)
+        self.site = GatewaySite(admin.app.resource(), Clock(), Limits(max_body_bytes=1000))
 
     def request(self, method: str, path: str, *headers: str) -> Response:
         client = Client(self.site)

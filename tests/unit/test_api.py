@@ -19,6 +19,7 @@ from provider_gateway.errors import (
     NoRoute,
     OutcomeUnknown,
 )
+from provider_gateway.limits import Limits
 from provider_gateway.messages import Message
 from provider_gateway.metrics import Metrics
 from provider_gateway.queues import QueueEntry
@@ -68,11 +69,13 @@ class APITestCase(SynchronousTestCase):
             routes=Routes([QueueEntry.model_validate(entry)]),
             reply_timeout=90,
             max_in_flight=self.max_in_flight,
+            max_json_depth=128,
+            authorization=None,
             cors_origins=self.cors_origins,
             clock=self.clock,
             metrics=self.metrics,
         )
-        self.site = GatewaySite(self.api.app.resource(), self.clock, MAX_BODY)
+        self.site = GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY))
 
     def post(self, *headers: str, body: bytes = b"{}", path: str = "/v1/predict") -> Client:
         client = Client(self.site)

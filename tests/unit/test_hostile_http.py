@@ -9,15 +9,17 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.admin import Admin
+from provider_gateway.limits import Limits
 from provider_gateway.messages import Message
 from provider_gateway.metrics import Metrics
-from provider_gateway.site import MAX_HEADER_BYTES, GatewaySite
+from provider_gateway.site import GatewaySite
 from tests.unit.test_api import KEY, APITestCase
 from tests.unit.test_site import MAX_BODY, Client, Response
 
 if TYPE_CHECKING:
     from provider_gateway.site import BoundedRequest
 
+MAX_HEADER_BYTES = Limits().max_header_bytes
 FRESH_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 #: A request that is served, as bytes to follow others.
 GOOD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n7"
@@ -38,7 +40,7 @@ class HostileTestCase(SynchronousTestCase):
             request.setHeader("Content-Length", str(len(self.bodies[-1])))
             return self.bodies[-1]
 
-        self.site = GatewaySite(app.resource(), self.clock, MAX_BODY, self.finished.append)
+        self.site = GatewaySite(app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY), self.finished.append)
         self.client = Client(self.site)
 
     def assert_problem(self, status: int) -> Response:
@@ -229,7 +231,7 @@ class UndecodableHeadersTests(APITestCase):
 
     def test_accept_of_metrics(self) -> None:
         """With such an Accept a scraper gets the metrics in the usual format."""
-        client = Client(GatewaySite(Admin(Metrics().registry, list).app.resource(), self.clock, 1000))
+        client = Client(GatewaySite(Admin(Metrics().registry, list).app.resource(), self.clock, Limits(max_body_bytes=1000)))
         client.request("GET", "/metrics", b"", "Accept: \xff", "Accept: text/\xfe;q=0.5")
         response = client.response()
         self.assertEqual(response.status, 200)

@@ -11,7 +11,7 @@ from twisted.web.test.requesthelper import DummyRequest
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed, NotFound as WerkzeugNotFound
 
 from provider_gateway import errors
-from provider_gateway.errors import GatewayError, MethodNotAllowed, ModelFailure, NoRoute, NotFound
+from provider_gateway.errors import GatewayError, MethodNotAllowed, ModelFailure, NoRoute, NotFound, RateLimited
 from provider_gateway.problems import error_of, problem_body, render
 
 
@@ -26,6 +26,8 @@ def example(kind: type[GatewayError]) -> GatewayError:
         return kind("some detail", ("GET", "POST"))
     if issubclass(kind, ModelFailure):
         return kind("some detail", "timeout")
+    if issubclass(kind, RateLimited):
+        return kind("some detail", 7)
     return kind("some detail")
 
 
@@ -144,7 +146,7 @@ class RenderTests(SynchronousTestCase):
             self.assertEqual("application/problem+json", headers["content-type"], kind.__name__)
             self.assertEqual(str(len(body)), headers["content-length"], kind.__name__)
             self.assertEqual(problem_body(error, "r-1"), body, kind.__name__)
-            wait = None if kind.retry_after is None else str(kind.retry_after)
+            wait = None if error.retry_after is None else str(error.retry_after)
             self.assertEqual(wait, headers.get("retry-after"), kind.__name__)
 
     def test_allow(self) -> None:

@@ -64,7 +64,7 @@ class DefaultsTests(SettingsTestCase):
             self.assertIsNone(getattr(settings, name), name)
         self.assertEqual(("0.0.0.0", 5050), (settings.http_addr, settings.http_port))
         self.assertEqual(("0.0.0.0", 5080), (settings.admin_addr, settings.admin_port))
-        self.assertEqual("http://webapp:8080/predict", settings.effective_model_url)
+        self.assertEqual("http://webapp:8080/predict", settings.effective_model_url.reveal())
         self.assertEqual(["rabbitmq"], [url.host for url in settings.rmq_url])
 
     def test_instance(self) -> None:
@@ -140,7 +140,7 @@ class NamesTests(SettingsTestCase):
         """An empty variable counts as one that is not set."""
         settings = self.load(HTTP_PORT="", MODEL_HOST="", MQ_CERT="", MQ_KEY="", MODEL_URL="", LOG_LEVEL="")
         self.assertEqual((5050, None, "info"), (settings.http_port, settings.mq_cert, settings.log_level))
-        self.assertEqual("http://webapp:8080/predict", settings.effective_model_url)
+        self.assertEqual("http://webapp:8080/predict", settings.effective_model_url.reveal())
         self.assertIn("RMQ_URL: is required", self.refusal(RMQ_URL=""))
 
     def test_forms_of_values(self) -> None:
@@ -164,7 +164,7 @@ class ModelURLTests(SettingsTestCase):
             ({**named, "MODEL_URL": "https://m.example/v2?x=1", "MODEL_HOST": "m"}, "https://m.example/v2?x=1"),
             ({"MODEL_HOST_ENV": "not_there"}, "http://webapp:8080/predict"),
         ):
-            self.assertEqual(expected, self.load(**variables).effective_model_url, repr(variables))
+            self.assertEqual(expected, self.load(**variables).effective_model_url.reveal(), repr(variables))
 
 
 class RefusalTests(SettingsTestCase):
@@ -177,8 +177,8 @@ class RefusalTests(SettingsTestCase):
             ("HTTP_PORT", "65536", "65535, found '65536'"),
             ("ADMIN_PORT", "-1", "0, found '-1'"),
             ("HTTP_TLS", "perhaps", "expected a valid boolean"),
-            ("MODEL_URL", "model:8080", "^https?://"),
-            ("MODEL_PATH", "predict", "^/"),
+            ("MODEL_URL", "model:8080", "expected http://"),
+            ("MODEL_PATH", "predict", "begins with /"),
             ("MODEL_PORT", "0", "found '0'"),
             ("MODEL_TIMEOUT", "0", "expected greater than 0"),
             ("REPLY_TIMEOUT", "soon", "expected a valid number"),
@@ -261,7 +261,7 @@ class QuotedNamesTests(SettingsTestCase):
     def test_model_url(self) -> None:
         """A login in MODEL_URL is refused: it would be shown; the value is not quoted."""
         for url in ("https://u:hunter2@m/", "ftp://hunter2", "http://m /hunter2"):
-            self.assertTrue(self.refusal(MODEL_URL=url).startswith("MODEL_URL: expected text like"), url)
+            self.assertTrue(self.refusal(MODEL_URL=url).startswith("MODEL_URL: expected http:"), url)
 
     def test_seconds(self) -> None:
         """Times are finite, and a week at most."""

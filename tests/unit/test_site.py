@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
+from provider_gateway.limits import Limits
 from provider_gateway.site import BoundedRequest, GatewaySite
 
 MAX_BODY = 20
@@ -96,7 +97,7 @@ class SiteTests(SynchronousTestCase):
         self.bodies: list[bytes] = []
         self.finished: list[BoundedRequest] = []
         self.waiting: list[Deferred[bytes]] = []
-        self.site = GatewaySite(self.application().resource(), self.clock, MAX_BODY, self.finished.append)
+        self.site = GatewaySite(self.application().resource(), self.clock, Limits(max_body_bytes=MAX_BODY), self.finished.append)
         self.client = Client(self.site)
 
     def application(self) -> Klein:
@@ -255,7 +256,7 @@ class SiteTests(SynchronousTestCase):
 
     def test_broken_resource(self) -> None:
         """A resource that raises is answered with a 500 that says nothing of the cause, which is logged."""
-        client = Client(GatewaySite(Broken(), self.clock, MAX_BODY))
+        client = Client(GatewaySite(Broken(), self.clock, Limits(max_body_bytes=MAX_BODY)))
         client.post("/", b"1")
         self.assertEqual(client.response().problem["status"], 500)
         self.assertNotIn(b"secret", client.value())

@@ -22,7 +22,7 @@ from zope.interface.verify import verifyObject
 from provider_gateway.errors import SettingsError
 from provider_gateway.example_certificates import Authority, make_certificates
 from provider_gateway.settings import Settings
-from provider_gateway.tls import ModelTLSPolicy, broker_options, server_options
+from provider_gateway.tls import ClientTLS, ServerTLS, broker_tls, model_tls
 
 
 def exchanged(server_tls: Any, client_tls: Any) -> tuple[bytes, bytes]:
@@ -85,13 +85,13 @@ class TLSTestCase(SynchronousTestCase):
         self.told.append((side, when))
 
     def server(self, **values: Any) -> Any:
-        return server_options(self.settings(**values), self.on_expiry)
+        return ServerTLS(self.settings(**values), self.on_expiry)
 
     def client(self, host: str = "localhost", folder: Path | None = None, stem: str = "client", **values: Any) -> Any:
         """TLS of a client with the pair of a folder, or without any."""
         if folder is not None:
             values = {"mq_cert": folder / f"{stem}_cert.pem", "mq_key": folder / f"{stem}_key.pem", **values}
-        return broker_options(self.settings(**values), lambda *_: None)(host)
+        return broker_tls(self.settings(**values), lambda *_: None).to(host)
 
     def expiry(self, name: str) -> float:
         """The expiry of a certificate; it is in the future."""
@@ -126,24 +126,24 @@ class ServerTests(TLSTestCase):
     def test_wrong_files(self) -> None:
         """A missing or wrong file stops the start with the variable's name."""
         self.assert_wrong_files_are_refused(
-            server_options,
+            ServerTLS,
             {
                 "http_cert": "one or more PEM certificates",
                 "http_key": "a PEM private key",
                 "http_cacert": "one or more PEM certificates",
-                "http_crl": "a PEM certificate revocation list",
+                "http_crl": "one or more PEM certificate revocation lists",
             },
         )
 
     def test_key_of_another_certificate(self) -> None:
         """A key that does not belong to the certificate is refused; both variables are named."""
-        line = self.refusal(server_options, http_key=self.certs / "client_key.pem")
+        line = self.refusal(ServerTLS, http_key=self.certs / "client_key.pem")
         self.assertTrue(line.startswith("HTTP_KEY: "), line)
         self.assertIn("expected the private key of the certificate in HTTP_CERT", line)
 
     def test_certificate_and_key_exchanged(self) -> None:
         """A key where a certificate belongs is no certificate."""
-        line = self.refusal(server_options, http_cert=self.certs / "server_key.pem")
+        line = self.refusal(ServerTLS, http_cert=self.certs / "server_key.pem")
         self.assertTrue(line.startswith("HTTP_CERT: "), line)
 
     def test_client_certificate_is_demanded(self) -> None:
@@ -188,8 +188,8 @@ class BrokerTests(TLSTestCase):
         """A missing or wrong file stops the start with the variable's name."""
         pair = {"mq_cert": self.certs / "client_cert_mq.pem", "mq_key": self.certs / "client_key_mq.pem"}
         kinds = {"mq_cacert": "PEM certificates", "mq_cert": "PEM certificates", "mq_key": "a PEM private key"}
-        self.assert_wrong_files_are_refused(broker_options, kinds, **pair)
-        line = self.refusal(broker_options, **{**pair, "mq_key": self.certs / "client_key.pem"})
+        self.assert_wrong_files_are_refused(broker_tls, kinds, **pair)
+        line = self.refusal(broker_tls, **{**pair, "mq_key": self.certs / "client_key.pem"})
         self.assertIn("MQ_KEY: ", line)
         self.assertIn("MQ_CERT", line)
 
@@ -204,18 +204,18 @@ class BrokerTests(TLSTestCase):
 
     def test_expiry_is_told(self) -> None:
         """With a client certificate its expiry is told; without one there is nothing to tell."""
-        broker_options(self.settings(), self.on_expiry)
+        broker_tls(self.settings(), self.on_expiry)
         self.assertEqual([], self.told)
         pair = {"mq_cert": self.certs / "client_cert_mq.pem", "mq_key": self.certs / "client_key_mq.pem"}
-        broker_options(self.settings(**pair), self.on_expiry)
+        broker_tls(self.settings(**pair), self.on_expiry)
         self.assertEqual([("broker", self.expiry("client_cert_mq.pem"))], self.told)
 
 
 class ModelTests(TLSTestCase):
     """The client of the model."""
 
-    def policy(self, **values: Any) -> ModelTLSPolicy:
-        return ModelTLSPolicy(self.settings(**values), self.on_expiry)
+    def policy(self, **values: Any) -> ClientTLS:
+        return model_tls(self.settings(**values), self.on_expiry)
 
     def pair(self) -> dict[str, Path]:
         return {"model_cert": self.certs / "client_cert.pem", "model_key": self.certs / "client_key.pem"}
@@ -223,7 +223,7 @@ class ModelTests(TLSTestCase):
     def test_wrong_files(self) -> None:
         """A missing or wrong file stops the start with the variable's name."""
         kinds = {"model_cacert": "PEM certificates", "model_cert": "PEM certificates", "model_key": "PEM private key"}
-        self.assert_wrong_files_are_refused(ModelTLSPolicy, kinds, **self.pair())
+        self.assert_wrong_files_are_refused(model_tls, kinds, **self.pair())
 
     def test_policy_for_the_agent(self) -> None:
         """It is what Twisted's agent asks for, and makes TLS for a host without any setting."""

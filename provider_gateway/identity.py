@@ -1,0 +1,55 @@
+"""Who a client is: the names that its certificate gives it, and which of them a pattern means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A client by its certificate.
+
+    Attributes:
+        names: common name of the subject, then DNS names (in lower case) and URIs of the subject alternative name
+            (RFC 5280, 4.2.1.6).
+        expires: Unix time at which the certificate expires.
+    """
+
+    names: tuple[str, ...]
+    expires: float
+
+    @classmethod
+    def of(cls, certificate: Certificate) -> Identity:
+        """The identity that a certificate gives."""
+        names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        try:
+            extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except (x509.ExtensionNotFound, ValueError):
+            pass  # none, or one that cannot be read: nothing in it counts
+        else:
+            names += [name.lower() for name in extension.get_values_for_type(x509.DNSName)]
+            names += extension.get_values_for_type(x509.UniformResourceIdentifier)
+        return cls(tuple(names), certificate.not_valid_after_utc.timestamp())
+
+    def __str__(self) -> str:
+        """The first name, for logs and for counting."""
+        return self.names[0] if self.names else "(a certificate without a name)"
+
+
+def identity_matches(pattern: str, name: str) -> bool:
+    """True if a pattern of the access file means a name.
+
+    Args:
+        pattern: a name; ``*.`` and the end of one; or ``*`` for every name.
+    """
+    if pattern == "*":
+        return True
+    # The dot keeps "*.example.org" from meaning "evilexample.org".
+    return name.endswith(pattern[1:]) and name != pattern[1:] if pattern.startswith("*.") else name == pattern

@@ -1,0 +1,101 @@
+"""PEM files: certificates, keys and revocation lists, read and checked; a wrong one is an error with its variable."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL, crypto
+from twisted.internet import ssl
+
+from provider_gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+
+
+def _read(variable: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{variable}: {path}: expected a readable PEM file, got: {error.strerror}"
+        raise SettingsError(msg) from None
+
+
+def _certificates(variable: str, path: Path) -> list[crypto.X509]:
+    try:
+        found = x509.load_pem_x509_certificates(_read(variable, path))
+    except ValueError:
+        msg = f"{variable}: {path}: expected one or more PEM certificates"
+        raise SettingsError(msg) from None
+    return [crypto.X509.from_cryptography(each) for each in found]
+
+
+def _private_key(variable: str, path: Path) -> crypto.PKey:
+    try:
+        key = load_pem_private_key(_read(variable, path), password=None)
+        # Key types that TLS does not use make pyOpenSSL raise TypeError.
+        return crypto.PKey.from_cryptography_key(key)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        msg = f"{variable}: {path}: expected a PEM private key without a pass phrase"
+        raise SettingsError(msg) from None
+
+
+def read_trust_root(variable: str, path: Path) -> Any:  # its interface is private to Twisted
+    """CA certificates to trust.
+
+    Raises:
+        SettingsError: the file is missing, unreadable or wrong.
+    """
+    return ssl.trustRootFromCertificates([ssl.Certificate(each) for each in _certificates(variable, path)])
+
+
+def read_revocation_lists(variable: str, path: Path) -> list[x509.CertificateRevocationList]:
+    """Certificate revocation lists, at least one.
+
+    Raises:
+        SettingsError: the file is missing, unreadable or wrong.
+    """
+    try:
+        found = [x509.load_pem_x509_crl(each) for each in _CRL.findall(_read(variable, path))]
+    except ValueError:
+        found = []
+    if not found:
+        msg = f"{variable}: {path}: expected one or more PEM certificate revocation lists"
+        raise SettingsError(msg)
+    return found
+
+
+def read_key_pair(cert_name: str, cert: Path, key_name: str, key: Path) -> dict[str, Any]:
+    """Certificate, chain and key as keyword arguments of CertificateOptions, known to belong together.
+
+    Args:
+        cert_name: variable of the certificate's file.
+        key_name: variable of the key's.
+
+    Raises:
+        SettingsError: a file is missing, unreadable or wrong.
+    """
+    chain, private = _certificates(cert_name, cert), _private_key(key_name, key)
+    context = SSL.Context(SSL.TLS_METHOD)
+    try:
+        context.use_certificate(chain[0])
+    except SSL.Error:
+        msg = f"{cert_name}: {cert}: expected a certificate that TLS accepts (is its key too short?)"
+        raise SettingsError(msg) from None
+    try:
+        context.use_privatekey(private)
+    except SSL.Error:
+        msg = f"{key_name}: {key}: expected the private key of the certificate in {cert_name} ({cert})"
+        raise SettingsError(msg) from None
+    return {"privateKey": private, "certificate": chain[0], "extraCertChain": chain[1:]}
+
+
+def expiry(key_pair: dict[str, Any]) -> float:
+    """The Unix time at which the certificate of a key pair expires."""
+    certificate: crypto.X509 = key_pair["certificate"]
+    return certificate.to_cryptography().not_valid_after_utc.timestamp()

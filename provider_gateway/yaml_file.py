@@ -1,0 +1,125 @@
+"""YAML files of the user: read and validated, every error one line with the file's name and the place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from provider_gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from pathlib import Path
+
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
+
+_T = TypeVar("_T")
+
+
+class StrictModel(BaseModel):
+    """An entry of a file: unknown keys and wrong types are refused; keys are in camel case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping; PyYAML would take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping (yaml.constructor.SafeConstructor)."""
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {key.value!r} stands twice"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_DESCRIPTIONS = {
+    "missing": "is required and missing",
+    "extra_forbidden": "unknown key; docs/settings.md lists the file's keys",
+}
+
+
+def describe(error: ErrorDetails) -> str:
+    """What pydantic expected and found, in one line without its URL.
+
+    Args:
+        error: one of ``ValidationError.errors()``.
+    """
+    kind, found = error["type"], error["input"]
+    if kind == "too_short":
+        return "expected text that is not empty" if isinstance(found, str) else "expected at least one entry"
+    if kind in _DESCRIPTIONS:
+        return _DESCRIPTIONS[kind]
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind == "string_pattern_mismatch":
+        text = f"text like {error['ctx']['pattern']}"
+    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
+    return f"expected {text}{shown}" if kind != "value_error" else text
+
+
+def _dotted(key: str) -> str:
+    return f".{key}" if key.replace("-", "").isidentifier() else f".{key!r}"
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file.
+
+    Args:
+        what: what it is to be read as, for errors.
+
+    Raises:
+        SettingsError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        msg = f"{path}: cannot be read as {what}: {reason}"
+        raise SettingsError(msg) from None
+
+
+def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -> _T:
+    """Read the text of a file that is a list.
+
+    Args:
+        text: YAML.
+        source: name of the file for error messages.
+        what: what its entries are, for error messages.
+        adapter: of the whole list.
+
+    Raises:
+        SettingsError: not YAML, an unknown, repeated or missing key, or a value out of range; names the key's path.
+    """
+    try:
+        data: Any = yaml.load(text, _UniqueKeys)  # noqa: S506 - a safe loader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        msg = f"{source}:{where} expected YAML, {problem}"
+        raise SettingsError(msg) from None
+    except (ValueError, RecursionError) as error:
+        # PyYAML lets impossible dates and bottomless nesting through to here.
+        msg = f"{source}: expected YAML: {error}"
+        raise SettingsError(msg) from None
+    if not isinstance(data, list):
+        msg = f"{source}: expected a list of {what}, found {type(data).__name__}"
+        raise SettingsError(msg)
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        # That there is no valid entry is pydantic's echo of what is wrong with the only one.
+        errors = [each for each in error.errors() if each["loc"] or error.error_count() == 1]
+        first = errors[0]
+        path = "".join(f"[{part}]" if isinstance(part, int) else _dotted(part) for part in first["loc"])
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        msg = f"{source}: {path.lstrip('.') or 'the file'}: {describe(first)}{more}"
+        raise SettingsError(msg) from None
