@@ -193,6 +193,14 @@ class OutcomeUnknown(GatewayError):
 
 
 class PublishRefused(OutcomeUnknown):
-    """The broker closed the channel over a message on it: this one, or another that was under way."""
+    """The broker closed the channel over a message on it: this one, or another that was under way.
+
+    Args:
+        is_certain: no other was under way, so it was this one.
+    """
 
     problem = "publish-refused"
+
+    def __init__(self, detail: str, *, is_certain: bool = False) -> None:
+        super().__init__(detail)
+        self.is_certain = is_certain

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 _FIRST_DELAY, _LAST_DELAY = 1.0, 15.0
 #: Seconds to wait for a confirm on a connection that is up; then it is published again, and waited for twice as long.
 _CONFIRM_TIMEOUT = 60.0
-#: Channels that the broker may close over one message, which need not be this one, before something else is tried.
-_MAX_REFUSALS = 3
+#: Channels that the broker may close over a message, or while it is one of several, before something else is tried.
+_MAX_REFUSALS, _MAX_SUSPICIONS = 3, 10
 #: Addresses of callers without a queue, who are answered at most once (RabbitMQ guide, "Direct Reply-to").
 _DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 #: Settled deliveries that are remembered.
@@ -233,22 +233,55 @@ class Settlement:
             PublishRefused: several channels in a row were closed over it.
             DeliveryLost: meanwhile the broker delivers the message again, and we could not know it again.
         """
-        refusals, patience = 0, _CONFIRM_TIMEOUT
+        refusals = suspicions = 0
+        try:
+            return await self._attempt(task, message, exchange, routing_key)
+        except PublishRefused as error:
+            refusals += error.is_certain
+        await self._when_ready(task)
+        # Those that were on the channel with it are suspects, too; apart from each other, it shows who is to blame.
+        await self._publisher.one_suspect.acquire()
+        try:
+            while True:
+                try:
+                    return await self._attempt(task, message, exchange, routing_key)
+                except PublishRefused as error:
+                    refusals += error.is_certain
+                    suspicions += 1
+                    if refusals == _MAX_REFUSALS or suspicions == _MAX_SUSPICIONS:
+                        raise
+                await self._when_ready(task)
+        finally:
+            self._publisher.one_suspect.release()
+
+    async def _attempt(self, task: Task, message: Message, exchange: str, routing_key: str) -> None:
+        """Publish until the broker says something about it, or closes the channel over a message.
+
+        Raises:
+            NoRoute, Nacked, PublishRefused, DeliveryLost: as above.
+        """
+        patience = _CONFIRM_TIMEOUT
         while True:
             publishing = self._publisher.publish(message, exchange, routing_key)
             try:
                 return await publishing.addTimeout(patience, self._clock)
             except PublishRefused:
-                refusals += 1
-                if refusals == _MAX_REFUSALS:
-                    raise
+                raise
             except (BrokerUnavailable, BrokerBlocked, OutcomeUnknown):
                 pass  # it comes back
             except DeferredTimeoutError:
                 patience *= 2  # the confirm may be owed still, by a queue without its majority
-            await self._publisher.when_ready()
-            if task.delivery.is_lost and task.identity is None:
-                raise DeliveryLost
+            await self._when_ready(task)
+
+    async def _when_ready(self, task: Task) -> None:
+        """Return when the publisher is ready again.
+
+        Raises:
+            DeliveryLost: meanwhile the broker delivers the message again, and we could not know it again.
+        """
+        await self._publisher.when_ready()
+        if task.delivery.is_lost and task.identity is None:
+            raise DeliveryLost
 
     def _warn(self, task: Task, what: str, reason: str) -> None:
         self._log.warn(

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError, UnroutableError
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail
 from twisted.logger import Logger
 
 from provider_gateway.amqp.session import ConnectionLost
@@ -51,6 +51,9 @@ class Publisher:
         declare: declares what is published to, before each (re)opening of the channel.
         max_unsent: bytes that may wait for a broker that reads slowly, before publishes are refused.
         metrics: counts ``published_total`` by outcome.
+
+    Attributes:
+        one_suspect: for those who publish again what may have closed a channel.
     """
 
     _log = Logger()
@@ -73,6 +76,7 @@ class Publisher:
         self._channel: TwistedChannel | None = None
         self._returned: Counter[str] = Counter()
         self._unconfirmed = 0
+        self.one_suspect = DeferredLock()
         self._restoring = False
         self._waiting: list[Deferred[None]] = []
 
@@ -186,7 +190,9 @@ class Publisher:
             outcome, error = "returned", NoRoute(f"The broker refused the message: {closed.reply_text}.")
         elif closed is not None:
             outcome = "unknown"
-            error = PublishRefused(f"The broker refused a message: {closed.reply_text}.")
+            error = PublishRefused(
+                f"The broker refused a message: {closed.reply_text}.", is_certain=self._unconfirmed == 1
+            )
         elif failure.check(NackError):
             self._unconfirmed -= 1
             outcome, error = (

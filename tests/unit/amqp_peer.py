@@ -165,14 +165,13 @@ class Peer:
         tag: int,
         properties: spec.BasicProperties | None = None,
         *,
-        redelivered: bool = False,
         exchange: str | bytes = "",
         routing_key: str | bytes | None = None,
     ) -> None:
         """Send a message to the consumer that was registered last."""
         channel, consume = [each for each in self.seen if isinstance(each.method, spec.Basic.Consume)][-1]
         key = consume.queue if routing_key is None else routing_key
-        method = spec.Basic.Deliver(consume.consumer_tag, tag, redelivered, exchange, key)
+        method = spec.Basic.Deliver(consume.consumer_tag, tag, False, exchange, key)
         self.send(method, channel, *content(channel, body, properties or spec.BasicProperties()))
 
     def give_back(self, message: Published) -> None:

@@ -11,16 +11,23 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.consumer import Consumer, Delivery
+from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost
+from provider_gateway.errors import NoRoute
+from provider_gateway.messages import Message
+from provider_gateway.metrics import Metrics
 from tests.unit.amqp_peer import Peer, new_peer, open_peer, run
-from tests.unit.test_consumer import ConsumerTestCase
 
 if TYPE_CHECKING:
     from provider_gateway.amqp.session import Session
 
 
+async def declare_nothing(_: Session) -> None:
+    """Stands for a declaration."""
+
+
 class CancelWhileOpeningTests(SynchronousTestCase):
-    """cancel() of a consumer that is being opened for the first time."""
+    """A consumer that is being opened for the first time, and cancel() meanwhile."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -46,6 +53,16 @@ class CancelWhileOpeningTests(SynchronousTestCase):
         self.successResultOf(opening)
         self.assertFalse(self.consumer.is_registered)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_registered(self) -> None:
+        """Without cancel(), is_registered is true from the broker's Consume-Ok on."""
+        self.peer.answers[spec.Basic.Consume] = None
+        opening = self.start()
+        self.assertFalse(self.consumer.is_registered)
+        (consume,) = self.peer.sent(spec.Basic.Consume)
+        self.peer.send(spec.Basic.ConsumeOk(consume.consumer_tag), self.peer.channel_of(spec.Basic.Consume))
+        self.successResultOf(opening)
+        self.assertTrue(self.consumer.is_registered)
 
     def test_while_declaring(self) -> None:
         """cancel() while the queue is declared: the broker is never asked to deliver."""
@@ -77,6 +94,34 @@ class CancelWhileOpeningTests(SynchronousTestCase):
         self.assertEqual([each.consumer_tag for each in self.peer.sent(spec.Basic.Cancel)], [consume.consumer_tag])
         self.assertEqual(self.peer.channel_of(spec.Basic.Cancel), self.peer.channel_of(spec.Basic.Consume))
         self.assert_cancelled(opening)
+
+
+class ConsumerTestCase(SynchronousTestCase):
+    """A consumer of the queue ``work`` on an open session; the test answers as the broker."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.delivered: list[Delivery] = []
+        self.declared: list[Session] = []
+        self.consumer = Consumer(
+            "work", prefetch=7, declare=self.declare, deliver=self.delivered.append, clock=self.clock
+        )
+        self.peer = open_peer(self.clock)
+        self.session: Session = self.peer.protocol
+        run(self.peer, self.consumer.open(self.session))
+
+    async def declare(self, session: Session) -> None:
+        self.declared.append(session)
+
+    @property
+    def channel(self) -> int:
+        """The channel of the consumer that was registered last."""
+        return self.peer.channel_of(spec.Basic.Consume)
+
+    def end_by_broker(self) -> None:
+        """The queue is deleted."""
+        tag = self.peer.sent(spec.Basic.Consume)[-1].consumer_tag
+        self.peer.send(spec.Basic.Cancel(tag, nowait=True), self.channel)
 
 
 class CancelWhileReopeningTests(ConsumerTestCase):
@@ -118,6 +163,17 @@ class CancelWhileReopeningTests(ConsumerTestCase):
         self.assert_cancelled()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_lost_before_cancel_ok(self) -> None:
+        """A connection that breaks before Cancel-Ok ends cancel(), with or without an error, and leaves nothing."""
+        self.peer.answers[spec.Basic.Cancel] = None
+        cancelling = Deferred.fromCoroutine(self.consumer.cancel())
+        self.peer.pump()
+        self.assertNoResult(cancelling)
+        self.peer.lose()
+        cancelling.addErrback(lambda _: None)
+        self.successResultOf(cancelling)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
 
 class ChannelTests(ConsumerTestCase):
     """The channels of a consumer that the broker ends again and again."""
@@ -141,6 +197,11 @@ class ChannelTests(ConsumerTestCase):
         self.assertEqual(len(self.peer.sent(spec.Channel.CloseOk)), 1)
         self.assertTrue(self.consumer.is_registered)
 
+    def test_names_that_are_not_text(self) -> None:
+        """A delivery names its exchange and key as text, whatever bytes they are."""
+        self.peer.deliver(b"x", 1, exchange=b"\xffe", routing_key=b"k\xfe")
+        self.assertEqual((self.delivered[0].exchange, self.delivered[0].routing_key), ("\ufffde", "k\ufffd"))
+
     def test_delivery_of_a_closed_channel(self) -> None:
         """What was delivered before the end is lost, even while the broker has not said Close-Ok; the next is not."""
         self.peer.deliver(b"x", 1)
@@ -152,6 +213,23 @@ class ChannelTests(ConsumerTestCase):
         self.assertTrue(self.delivered[1].ack())
         self.peer.pump()
         self.assertEqual(self.channels(spec.Basic.Ack), [self.channel])
+
+
+class ReturnTests(SynchronousTestCase):
+    """What a broker may leave out of a message that it returns."""
+
+    def test_without_headers(self) -> None:
+        """A return that has no headers at all is told by its message id."""
+        peer, clock = open_peer(Clock()), Clock()
+        publisher = Publisher(declare_nothing, max_unsent=1000, clock=clock, metrics=Metrics())
+        run(peer, publisher.open(peer.protocol))
+        published = publisher.publish(Message(b"1"), "ML.MQ", "predict.now")
+        peer.pump()
+        (returned,) = peer.published
+        returned.properties = spec.BasicProperties(message_id=returned.properties.message_id)
+        peer.give_back(returned)
+        peer.send(spec.Basic.Ack(1), returned.channel)
+        self.failureResultOf(published, NoRoute)
 
 
 class HandshakeTests(SynchronousTestCase):

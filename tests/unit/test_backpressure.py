@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pika
-from pika import spec
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol
@@ -132,57 +131,53 @@ class GateTests(PublisherTestCase):
 
     def fill(self, size: int) -> None:
         """Let so many bytes wait."""
-        session = self.peer.protocol
-        if not session._paused:
-            session.pauseProducing()
-        session.unsent = size
+        if not self.session._paused:
+            self.session.pauseProducing()
+        self.session.unsent = size
 
     def test_limit(self) -> None:
         """At the limit a publish is sent, above it none is; the reason is that the broker is slow."""
         self.fill(1000)
         self.assertTrue(self.publisher.is_ready)
-        published = self.publish()
-        self.assertGreater(self.peer.protocol.unsent, 1000)
+        self.successResultOf(self.publish())
+        self.assertGreater(self.session.unsent, 1000)
         self.assertFalse(self.publisher.is_ready)
         refused = self.failureResultOf(self.publish(), BrokerBlocked).value
         self.assertIn("slow", refused.detail)
-        self.assertEqual((refused.status, len(self.peer.published)), (503, 1))
-        self.assertEqual(self.outcomes(), {})
-        self.confirm(1)
-        self.successResultOf(published)
+        self.assertEqual((refused.status, self.waiting("work")), (503, 1))
+        self.assertEqual(self.outcomes(), {"confirmed": 1})
 
     def test_memory_is_bounded(self) -> None:
         """However many publishes are tried, no more waits than the limit and one message."""
         self.fill(0)
         for _ in range(100):
             self.publisher.publish(Message(bytes(600)), "ML.MQ", "predict.now").addErrback(lambda _: None)
-        self.peer.pump()
-        self.assertEqual(len(self.peer.published), 2)
-        self.assertLess(self.peer.protocol.unsent, 1000 + 800)
+        self.pump()
+        self.assertEqual(self.waiting("work"), 2)
+        self.assertLess(self.session.unsent, 1000 + 800)
 
     def test_ready_again(self) -> None:
         """Who waits is told when everything was taken."""
         self.fill(1001)
         waiting = self.publisher.when_ready()
         self.assertNoResult(waiting)
-        self.peer.protocol.resumeProducing()
+        self.session.resumeProducing()
         self.successResultOf(waiting)
-        published = self.publish()
-        self.confirm(1)
-        self.successResultOf(published)
+        self.successResultOf(self.publish())
 
     def test_next_session(self) -> None:
         """Another session begins with nothing unsent."""
         self.fill(1001)
         waiting = self.publisher.when_ready()
-        self.peer.lose()
-        self.peer = self.opened()
+        self.lose(self.session)
+        self.opened()
         self.successResultOf(waiting)
 
     def test_blocked_first(self) -> None:
         """An alarm of the broker is told rather than its slowness."""
         self.fill(1001)
-        self.peer.send(spec.Connection.Blocked("low on memory"))
+        self.faults.block()
+        self.pump()
         self.assertIn("memory", self.failureResultOf(self.publish(), BrokerBlocked).value.detail)
 
 

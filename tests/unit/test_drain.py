@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.limits import Limits
 from provider_gateway.problems import with_length
-from provider_gateway.site import IDLE_TIMEOUT, GatewaySite
+from provider_gateway.site import GatewaySite
 from tests.unit.test_site import Client
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class CloseConnectionsTests(SynchronousTestCase):
             self.answers.append(Deferred())
             return self.answers[-1].addCallback(lambda body: with_length(request, "text/plain", body))
 
-        self.site = GatewaySite(app.resource(), self.clock, 1000)
+        self.site = GatewaySite(app.resource(), self.clock, Limits(max_body_bytes=1000))
 
     def test_nothing_open(self) -> None:
         """Without connections it is done at once."""
@@ -48,7 +49,7 @@ class CloseConnectionsTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_in_work(self) -> None:
-        """A request in work is answered, told that the connection ends, and closed without a time limit of its own."""
+        """A request in work is answered, told that the connection ends, and closed; its client has time to read."""
         client = Client(self.site)
         client.post()
         closed = self.site.close_connections()
@@ -56,8 +57,10 @@ class CloseConnectionsTests(SynchronousTestCase):
         self.answers[0].callback(b"done")
         self.assertEqual(client.response().headers["connection"], "close")
         self.assertTrue(client.disconnecting)
-        self.clock.advance(60)
+        self.clock.advance(Limits().write_timeout - 1)
         self.assertFalse(client.aborted)
+        self.clock.advance(1)
+        self.assertTrue(client.aborted)
         self.assertNoResult(closed)
         client.leave()
         self.successResultOf(closed)
@@ -66,7 +69,7 @@ class CloseConnectionsTests(SynchronousTestCase):
         """A request in work is not idle: its connection is kept for as long as the answer takes."""
         client = Client(self.site)
         client.post()
-        for _ in range(2 * IDLE_TIMEOUT):
+        for _ in range(2 * int(Limits().idle_timeout)):
             self.clock.advance(1)
         self.assertFalse(client.disconnecting or client.aborted)
         self.answers[0].callback(b"done")
@@ -91,7 +94,9 @@ class ClientThatLeavesTests(SynchronousTestCase):
         codes: list[int] = []
         app = Klein()
         app.route("/", methods=["POST"])(lambda _request: Deferred())
-        site = GatewaySite(app.resource(), Clock(), 1000, lambda request: codes.append(request.code))
+        site = GatewaySite(
+            app.resource(), Clock(), Limits(max_body_bytes=1000), lambda request: codes.append(request.code)
+        )
         Client(site).leave()
         client = Client(site)
         client.post()

@@ -231,7 +231,9 @@ class UndecodableHeadersTests(APITestCase):
 
     def test_accept_of_metrics(self) -> None:
         """With such an Accept a scraper gets the metrics in the usual format."""
-        client = Client(GatewaySite(Admin(Metrics().registry, list).app.resource(), self.clock, Limits(max_body_bytes=1000)))
+        client = Client(
+            GatewaySite(Admin(Metrics().registry, list).app.resource(), self.clock, Limits(max_body_bytes=1000))
+        )
         client.request("GET", "/metrics", b"", "Accept: \xff", "Accept: text/\xfe;q=0.5")
         response = client.response()
         self.assertEqual(response.status, 200)

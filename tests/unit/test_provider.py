@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -14,9 +14,10 @@ from provider_gateway.messages import Message
 from provider_gateway.metrics import Metrics
 from provider_gateway.model import Answer
 from provider_gateway.provider import Provider
-from provider_gateway.queues import QueueEntry
+from provider_gateway.reply_address import ReplyAddresses
 from provider_gateway.retry import RetryRoute
 from provider_gateway.settlement import Settlement
+from tests.unit.test_retry import entry
 from tests.unit.test_rpc import FakeDelivery, FakePublisher, counted
 
 
@@ -45,33 +46,29 @@ class FakeModel:
 class ProviderTestCase(SynchronousTestCase):
     """A provider of the queue ``work``."""
 
-    reply_to: str | None = "response"
-    keys: ClassVar[dict[str, Any]] = {}
-
     def setUp(self) -> None:
         self.clock = Clock()
         self.model = FakeModel()
         self.publisher = FakePublisher()
         self.metrics = Metrics()
-        self.given_up: set[str] = set()
-        values = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "replyTo": self.reply_to}
-        entry = QueueEntry.model_validate({**values, **self.keys})
+        work = entry(replyTo="response")
         self.provider = Provider(
-            entry,
+            work,
             model=self.model,
             timeout=30,
             max_body_bytes=1000,
-            retry=RetryRoute(entry, [entry]),
-            settlement=Settlement(entry, self.publisher, self.clock, self.metrics),
-            has_given_up=self.given_up.__contains__,
+            retry=RetryRoute(work, [work]),
+            settlement=Settlement(work, self.publisher, self.clock, self.metrics),
+            replies=ReplyAddresses(work, [work]),
+            has_given_up=lambda _: False,
             clock=self.clock,
             metrics=self.metrics,
         )
 
-    def serve(self, body: bytes = b"{}", delivery: dict[str, Any] | None = None, **message: Any) -> FakeDelivery:
-        """Deliver a message; ``delivery`` has what is not of the message itself."""
+    def serve(self, body: bytes = b"{}", **message: Any) -> FakeDelivery:
+        """Deliver a message."""
         values = {"headers": {"RqUID": "r1"}, "correlation_id": "c1", "reply_to": "back"}
-        made = FakeDelivery(Message(body, **{**values, **message}), **(delivery or {}))
+        made = FakeDelivery(Message(body, **{**values, **message}))
         self.provider.serve(made)
         return made
 
@@ -195,20 +192,6 @@ class ReplyTests(ProviderTestCase):
             if sample.name.endswith("_sum")
         ]
         self.assertEqual(seconds, 3)
-
-
-class WorkerTests(ProviderTestCase):
-    """Neither the message nor the entry names a reply address."""
-
-    reply_to = None
-
-    def test_worker(self) -> None:
-        """Without a reply address a message is acknowledged once the model has answered; nothing is published."""
-        delivery = self.serve(reply_to=None)
-        self.assertEqual(delivery.acks, 0)
-        self.model.answer()
-        self.assertEqual(delivery.acks, 1)
-        self.assertEqual(self.publisher.published, [])
 
 
 class RestTests(ProviderTestCase):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from pika import spec
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-
 from provider_gateway.amqp.publisher import Publisher
+from provider_gateway.amqp.topology import declare
 from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, Nacked, NoRoute, OutcomeUnknown, PublishRefused
 from provider_gateway.messages import Message
 from provider_gateway.metrics import Metrics
-from tests.unit.amqp_peer import Peer, open_peer, run
+from tests.unit.broker import BrokerTestCase
+from tests.unit.test_retry import entry
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -21,154 +20,148 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.session import Session
 
 
-class PublisherTestCase(SynchronousTestCase):
-    """A publisher on an open session."""
+class PublisherTestCase(BrokerTestCase):
+    """A publisher on an open session; the keys ``predict.*`` lead to the queue ``work``."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        super().setUp()
         self.metrics = Metrics()
         self.declared = 0
         self.publisher = Publisher(self.declare, max_unsent=1000, clock=self.clock, metrics=self.metrics)
-        self.peer = self.opened()
+        self.session = self.opened()
+        self.faults = self.broker.faults
 
-    async def declare(self, _session: Session) -> None:
+    async def declare(self, session: Session) -> None:
         self.declared += 1
+        await declare(session, [entry()])
 
-    def opened(self) -> Peer:
+    def opened(self) -> Session:
         """A new session that the publisher is open on."""
-        peer = open_peer(self.clock)
-        run(peer, self.publisher.open(peer.protocol))
-        return peer
+        session = self.connect()
+        self.run_(self.publisher.open(session))
+        return session
 
-    def publish(self, body: bytes = b"1", routing_key: str = "predict.now") -> Deferred[None]:
-        published = self.publisher.publish(Message(body), "ML.MQ", routing_key)
-        self.peer.pump()
+    def publish(
+        self, body: bytes = b"1", routing_key: str = "predict.now", exchange: str = "ML.MQ", **message: str
+    ) -> Deferred[None]:
+        published = self.publisher.publish(Message(body, **message), exchange, routing_key)
+        self.pump()
         return published
 
-    def confirm(self, tag: int, *, multiple: bool = False) -> None:
-        self.peer.send(spec.Basic.Ack(tag, multiple), self.peer.published[-1].channel)
+    def release(self, *, backwards: bool = False, multiple: bool = False) -> None:
+        """Send the confirms that were held."""
+        self.faults.release_confirms(backwards=backwards, multiple=multiple)
+        self.pump()
 
-    def outcomes(self) -> dict[str, float]:
+    def outcomes(self) -> Counter[str]:
         """How often each outcome was counted."""
-        return {
-            sample.labels["outcome"]: sample.value
-            for metric in self.metrics.published.collect()
-            for sample in metric.samples
-            if sample.name.endswith("_total") and sample.labels["exchange"] == "ML.MQ"
-        }
+        outcomes: Counter[str] = Counter()
+        for metric in self.metrics.published.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_total"):
+                    outcomes[sample.labels["outcome"]] += sample.value
+        return outcomes
 
 
 class OutcomeTests(PublisherTestCase):
     """What the broker says, and what the publish makes of it."""
 
     def test_what_is_sent(self) -> None:
-        """A message goes out mandatory and persistent, with its ids and headers, on a channel with confirms."""
+        """A message arrives as it was published, persistent, with its ids and headers."""
         message = Message(b"{}", {"RqUID": "r"}, correlation_id="c", reply_to="q", message_id="m")
         self.publisher.publish(message, "ML.MQ", "predict.now")
-        self.peer.pump()
-        (sent,) = self.peer.published
-        self.assertEqual((sent.method.exchange, sent.method.routing_key), ("ML.MQ", "predict.now"))
-        self.assertTrue(sent.method.mandatory)
-        self.assertEqual(sent.body, b"{}")
-        properties = sent.properties
-        self.assertEqual(properties.delivery_mode, 2)
-        self.assertEqual((properties.message_id, properties.correlation_id, properties.reply_to), ("m", "c", "q"))
-        self.assertEqual(properties.headers, {"RqUID": "r"})
-        self.assertEqual(sent.channel, self.peer.channel_of(spec.Confirm.Select))
+        self.pump()
+        (sent,) = self.take("work")
+        self.assertEqual((sent.body, sent.headers, sent.original.delivery_mode), (b"{}", {"RqUID": "r"}, 2))
+        self.assertEqual((sent.message_id, sent.correlation_id, sent.reply_to), ("m", "c", "q"))
 
     def test_confirmed(self) -> None:
         """A publish succeeds when its confirm arrives, and not before."""
+        self.faults.hold_confirms()
         published = self.publish()
+        self.assertEqual(self.waiting("work"), 1)
         self.assertNoResult(published)
-        self.confirm(1)
+        self.release()
         self.assertIsNone(self.successResultOf(published))
         self.assertEqual(self.outcomes(), {"confirmed": 1})
 
     def test_confirmed_together(self) -> None:
         """One confirm with ``multiple`` settles every publish up to it, and no later one."""
-        published = [self.publish() for _ in range(4)]
-        self.confirm(3, multiple=True)
-        for each in published[:3]:
+        self.faults.hold_confirms()
+        published = [self.publish() for _ in range(3)]
+        self.faults.swallow_confirms()
+        later = self.publish()
+        self.release(multiple=True)
+        for each in published:
             self.successResultOf(each)
-        self.assertNoResult(published[3])
+        self.assertNoResult(later)
         self.assertEqual(self.outcomes(), {"confirmed": 3})
 
     def test_returned(self) -> None:
         """A returned message fails as NoRoute once its confirm arrives; the text names key and exchange."""
+        self.faults.hold_confirms()
         published = self.publish(routing_key="nowhere")
-        self.peer.give_back(self.peer.published[0])
         self.assertNoResult(published)
-        self.confirm(1)
+        self.release()
         text = str(self.failureResultOf(published, NoRoute).value)
         self.assertIn("'nowhere'", text)
         self.assertIn("'ML.MQ'", text)
         self.assertEqual(self.outcomes(), {"returned": 1})
 
     def test_returned_among_others(self) -> None:
-        """A return is charged to the message that came back, whatever else is in flight."""
-        published = [self.publish(str(number).encode()) for number in range(10)]
-        self.peer.give_back(self.peer.published[3])
-        self.peer.give_back(self.peer.published[7])
-        self.confirm(10, multiple=True)
-        for number, each in enumerate(published):
-            if number in {3, 7}:
-                self.failureResultOf(each, NoRoute)
-            else:
-                self.successResultOf(each)
-        self.assertEqual(self.outcomes(), {"confirmed": 8, "returned": 2})
-
-    def test_returned_then_others_confirmed_first(self) -> None:
-        """Confirms of other messages between a return and its own confirm are not taken for it."""
-        first, second, third = (self.publish() for _ in range(3))
-        self.peer.give_back(self.peer.published[2])
-        self.confirm(1)
-        self.successResultOf(first)
-        self.confirm(2)
-        self.successResultOf(second)
-        self.assertNoResult(third)
-        self.confirm(3)
-        self.failureResultOf(third, NoRoute)
+        """A return is charged to the message that came back, whatever else is in flight, and in whatever order."""
+        for order in ({}, {"backwards": True}, {"multiple": True}):
+            self.faults.hold_confirms()
+            keys = ["nowhere" if number in {3, 7} else "predict.now" for number in range(10)]
+            published = [self.publish(routing_key=key) for key in keys]
+            self.release(**order)
+            for key, each in zip(keys, published, strict=True):
+                if key == "nowhere":
+                    self.failureResultOf(each, NoRoute)
+                else:
+                    self.successResultOf(each)
+        self.assertEqual(self.outcomes(), {"confirmed": 24, "returned": 6})
 
     def test_refused(self) -> None:
         """A nack, as of a full queue, fails as Nacked."""
-        published = self.publish()
-        self.peer.send(spec.Basic.Nack(1), self.peer.published[0].channel)
-        self.failureResultOf(published, Nacked)
+        self.make_queue("full", **{"x-max-length": 0, "x-overflow": "reject-publish"})
+        self.failureResultOf(self.publish(routing_key="full", exchange=""), Nacked)
         self.assertEqual(self.outcomes(), {"nacked": 1})
 
     def test_lost_before_the_confirm(self) -> None:
         """Publishes without a confirm fail as OutcomeUnknown when the connection breaks; confirmed ones do not."""
-        confirmed, *unconfirmed = (self.publish() for _ in range(3))
-        self.confirm(1)
-        self.peer.lose()
+        confirmed = self.publish()
+        self.faults.swallow_confirms(2)
+        unconfirmed = [self.publish() for _ in range(2)]
+        self.lose(self.session)
         self.successResultOf(confirmed)
         for each in unconfirmed:
             self.failureResultOf(each, OutcomeUnknown)
-        self.assertEqual(self.outcomes(), {"confirmed": 1, "unknown": 2})
+        self.assertEqual((self.outcomes(), self.waiting("work")), ({"confirmed": 1, "unknown": 2}, 3))
 
     def test_cancelled(self) -> None:
-        """Cancelling a publish leaves the message alone: its confirm and those of others are taken as usual."""
-        cancelled, other = self.publish(), self.publish()
-        cancelled.cancel()
-        self.failureResultOf(cancelled)
-        self.confirm(2, multiple=True)
+        """Cancelling a publish leaves the message alone: its confirm or return, and those of others, count as usual."""
+        self.faults.hold_confirms()
+        cancelled, returned, other = self.publish(), self.publish(routing_key="nowhere"), self.publish()
+        for each in (cancelled, returned):
+            each.cancel()
+            self.failureResultOf(each)
+        self.release(multiple=True)
         self.successResultOf(other)
-        self.assertEqual(self.outcomes(), {"confirmed": 2})
-        self.assertEqual(self.flushLoggedErrors(), [])
-
-    def test_cancelled_and_returned(self) -> None:
-        """A cancelled publish that comes back leaves no unhandled error."""
-        cancelled = self.publish()
-        cancelled.cancel()
-        self.failureResultOf(cancelled)
-        self.peer.give_back(self.peer.published[0])
-        self.confirm(1)
-        self.assertEqual(self.outcomes(), {"returned": 1})
+        self.assertEqual((self.outcomes(), self.waiting("work")), ({"confirmed": 2, "returned": 1}, 2))
         self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class ReadinessTests(PublisherTestCase):
     """Publishing while the broker is away or does not want messages."""
+
+    def block(self) -> None:
+        self.faults.block("low on disk")
+        self.pump()
+
+    def unblock(self) -> None:
+        self.faults.unblock()
+        self.pump()
 
     def test_never_opened(self) -> None:
         """Without a session nothing is sent, and the publish fails as BrokerUnavailable."""
@@ -178,24 +171,26 @@ class ReadinessTests(PublisherTestCase):
 
     def test_after_the_loss(self) -> None:
         """After a loss nothing is sent, and the publish fails as BrokerUnavailable."""
-        self.peer.lose()
+        self.lose(self.session)
         self.assertFalse(self.publisher.is_ready)
         self.failureResultOf(self.publish(), BrokerUnavailable)
         self.assertEqual(self.outcomes(), {})
 
     def test_blocked(self) -> None:
         """While the broker blocks publishers nothing is sent, and the publish fails as BrokerBlocked."""
-        self.peer.send(spec.Connection.Blocked("low on disk"))
+        self.block()
         self.assertFalse(self.publisher.is_ready)
         self.failureResultOf(self.publish(), BrokerBlocked)
-        self.assertEqual(self.peer.published, [])
+        self.unblock()
+        self.assertEqual((self.outcomes(), self.waiting("work")), ({}, 0))
 
     def test_blocked_with_publishes_in_flight(self) -> None:
         """Publishes that were sent before the block are still confirmed during it."""
+        self.faults.hold_confirms()
         published = self.publish()
-        self.peer.send(spec.Connection.Blocked("low on disk"))
+        self.block()
         self.assertNoResult(published)
-        self.confirm(1)
+        self.release()
         self.successResultOf(published)
 
     def test_when_ready_at_once(self) -> None:
@@ -204,90 +199,89 @@ class ReadinessTests(PublisherTestCase):
 
     def test_when_ready_after_unblocking(self) -> None:
         """when_ready() fires when the broker takes messages again."""
-        self.peer.send(spec.Connection.Blocked("low on disk"))
+        self.block()
         waiting = self.publisher.when_ready()
         self.assertNoResult(waiting)
-        self.peer.send(spec.Connection.Unblocked())
+        self.unblock()
         self.successResultOf(waiting)
         self.assertTrue(self.publisher.is_ready)
 
     def test_when_ready_after_reopening(self) -> None:
         """when_ready() fires when the publisher is open on a new session, and publishes go there."""
-        self.peer.lose()
+        self.lose(self.session)
         waiting = self.publisher.when_ready()
         self.assertNoResult(waiting)
-        self.peer = self.opened()
+        self.opened()
         self.successResultOf(waiting)
-        published = self.publish()
-        self.confirm(1)
-        self.successResultOf(published)
+        self.successResultOf(self.publish())
 
     def test_cancelled_wait(self) -> None:
         """A cancelled wait is forgotten; the others still fire."""
-        self.peer.lose()
+        self.lose(self.session)
         cancelled, other = self.publisher.when_ready(), self.publisher.when_ready()
         cancelled.cancel()
         self.failureResultOf(cancelled)
         self.opened()
         self.successResultOf(other)
 
-    def test_publish_again_from_the_failure(self) -> None:
-        """A caller that publishes again within the failure of its confirm is refused, and pika is not entered again."""
+
+class ClosedChannelTests(PublisherTestCase):
+    """The broker closes the channel over a message, or the whole connection goes."""
+
+    def publish_again(self) -> list[Deferred[None]]:
+        """Three publishes without a confirm, each of whose callers publishes again when it fails; what they get."""
         again: list[Deferred[None]] = []
 
-        def publish_again(_: Failure) -> None:
+        def publish(_: Failure) -> None:
             again.append(self.publisher.publish(Message(b"2"), "ML.MQ", "predict.now"))
 
+        self.faults.hold_confirms()
         for _ in range(3):
-            self.publish().addErrback(publish_again)
-        self.peer.lose()
+            self.publish().addErrback(publish)
+        return again
+
+    def test_publish_again_from_the_failure(self) -> None:
+        """A caller that publishes again within the failure of its confirm is refused, and pika is not entered again."""
+        again = self.publish_again()
+        self.lose(self.session)
         self.assertEqual(len(again), 3)
         for each in again:
             self.failureResultOf(each, BrokerUnavailable)
 
     def test_publish_again_from_the_failure_of_a_closed_channel(self) -> None:
         """The same holds when it was the channel that the broker closed, not the connection."""
-        again: list[Deferred[None]] = []
-        self.publish().addErrback(lambda _: again.append(self.publisher.publish(Message(b"2"), "ML.MQ", "a")))
-        self.peer.send(spec.Channel.Close(404, "NOT_FOUND", 60, 40), self.peer.published[0].channel)
-        self.failureResultOf(again[0], BrokerUnavailable)
+        again = self.publish_again()
+        self.publish(exchange="none").addErrback(lambda _: None)
+        self.assertEqual(len(again), 3)
+        for each in again:
+            self.failureResultOf(each, BrokerUnavailable)
 
-    def test_channel_closed_by_the_broker(self) -> None:
+    def test_reopened(self) -> None:
         """A message that closes the channel ends the publishes on it; another channel is opened after declaring."""
-        both = self.publish(), self.publish()
-        self.close_channel()
+        self.faults.hold_confirms()
+        both = self.publish(), self.publish(exchange="none")
         for each in both:
-            self.assertIn("no exchange", self.failureResultOf(each, PublishRefused).value.detail)
+            self.assertIn("no exchange 'none'", self.failureResultOf(each, PublishRefused).value.detail)
         self.assertEqual(self.outcomes(), {"unknown": 2})
         self.assertFalse(self.publisher.is_ready)
         ready = self.publisher.when_ready()
-        self.clock.advance(0.1)
-        self.peer.pump()
+        self.advance(0.1)
         self.successResultOf(ready)
-        self.assertEqual((self.declared, self.peer.sent(spec.Connection.Close)), (2, []))
-        published = self.publish()
-        self.confirm(1)
-        self.successResultOf(published)
+        self.assertEqual((self.declared, self.session.is_open), (2, True))
+        self.release()
+        self.successResultOf(self.publish())
 
-    def test_channel_closed_again_and_again(self) -> None:
+    def test_again_and_again(self) -> None:
         """A message that is refused again and again is waited for longer and longer, until something is confirmed."""
         for seconds in (0.1, 0.2, 0.4, 0.8):
-            self.publish().addErrback(lambda _: None)
-            self.close_channel()
-            self.clock.advance(seconds - 0.01)
-            self.peer.pump()
-            self.assertFalse(self.publisher.is_ready)
-            self.clock.advance(0.01)
-            self.peer.pump()
-            self.assertTrue(self.publisher.is_ready)
-        self.publish()
-        self.confirm(1)
-        self.publish().addErrback(lambda _: None)
-        self.close_channel()
-        self.clock.advance(0.1)
-        self.peer.pump()
-        self.assertTrue(self.publisher.is_ready)
+            self.assert_reopened_after(seconds)
+        self.successResultOf(self.publish())
+        self.assert_reopened_after(0.1)
 
-    def close_channel(self) -> None:
-        closed = spec.Channel.Close(404, "no exchange 'ML.MQ'", 60, 40)
-        self.peer.send(closed, self.peer.published[-1].channel)
+    def assert_reopened_after(self, seconds: float) -> None:
+        """Let the channel be closed, and see that another one is there after so long."""
+        self.failureResultOf(self.publish(exchange="none"), NoRoute)
+        self.advance(seconds - 0.01)
+        self.assertFalse(self.publisher.is_ready)
+        self.advance(0.01)
+        self.assertTrue(self.publisher.is_ready)

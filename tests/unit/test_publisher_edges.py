@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pika import spec
 from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
 
@@ -14,128 +13,99 @@ from tests.unit.test_properties import decoded
 from tests.unit.test_publisher import PublisherTestCase
 
 
-class ReturnedTwiceTests(PublisherTestCase):
-    """A message that is published again before its first publish is confirmed."""
-
-    def test_both(self) -> None:
-        """Both publishes were returned, and both say so."""
-        message = Message(b"1", message_id="m")
-        both = [self.publisher.publish(message, "ML.MQ", "predict.now") for _ in range(2)]
-        self.peer.pump()
-        for sent in self.peer.published:
-            self.peer.give_back(sent)
-        self.confirm(2, multiple=True)
-        for each in both:
-            self.failureResultOf(each, NoRoute)
-        self.assertEqual(self.outcomes(), {"returned": 2})
-
-
 class MissingExchangeTests(PublisherTestCase):
     """The broker closes the channel with 404."""
 
-    def close(self, code: int = 404) -> None:
-        """Close the channel, and let the next one open."""
-        self.peer.send(
-            spec.Channel.Close(code, "NOT_FOUND - no exchange 'ML.MQ'", 60, 40), self.peer.published[-1].channel
-        )
-        self.clock.advance(15)
-        self.peer.pump()
+    def publish_nowhere(self, exchange: str = "none") -> Deferred[None]:
+        """Publish to an exchange that is missing, and let the next channel open."""
+        published = self.publish(exchange=exchange)
+        self.advance(15)
         self.assertTrue(self.publisher.is_ready)
+        return published
 
     def test_only_one(self) -> None:
         """With one unconfirmed publish it is clear which was refused: it has no route, and was not accepted."""
-        published = self.publish()
-        self.close()
-        self.assertIn("no exchange 'ML.MQ'", self.failureResultOf(published, NoRoute).value.detail)
+        published = self.publish_nowhere()
+        self.assertIn("no exchange 'none'", self.failureResultOf(published, NoRoute).value.detail)
         self.assertEqual(self.outcomes(), {"returned": 1})
 
     def test_several(self) -> None:
         """With several, any of them may have been accepted before."""
-        both = self.publish(), self.publish()
-        self.close()
+        self.faults.hold_confirms()
+        both = self.publish(), self.publish_nowhere()
         for each in both:
             self.failureResultOf(each, PublishRefused)
-        self.assertEqual(self.outcomes(), {"unknown": 2})
+        self.assertEqual((self.outcomes(), self.waiting("work")), ({"unknown": 2}, 1))
 
     def test_one_left(self) -> None:
         """Publishes that were confirmed, returned or refused do not count as unconfirmed."""
-        settled = [self.publish() for _ in range(3)]
-        last = self.publish()
-        self.peer.give_back(self.peer.published[1])
-        self.confirm(2, multiple=True)
-        self.peer.send(spec.Basic.Nack(3), self.peer.published[-1].channel)
-        for each in settled:
-            each.addErrback(lambda _: None)
-        self.close()
-        self.failureResultOf(last, NoRoute)
+        self.publish()
+        self.failureResultOf(self.publish(routing_key="nowhere"))
+        self.faults.nack_publishes()
+        self.failureResultOf(self.publish())
+        self.failureResultOf(self.publish_nowhere(), NoRoute)
 
     def test_cancelled(self) -> None:
         """A publish that nobody waits for any more still counts as unconfirmed."""
-        cancelled, last = self.publish(), self.publish()
+        self.faults.hold_confirms()
+        cancelled = self.publish()
         cancelled.cancel()
         self.failureResultOf(cancelled)
-        self.close()
-        self.failureResultOf(last, PublishRefused)
+        self.failureResultOf(self.publish_nowhere(), PublishRefused)
 
     def test_other_codes(self) -> None:
-        """Other refusals say nothing about a route."""
-        published = self.publish()
-        self.close(406)
-        self.failureResultOf(published, PublishRefused)
+        """Other refusals, as to publish to an internal exchange (403), say nothing about a route."""
+        self.other().exchange_declare("internal", "fanout", internal=True)
+        self.pump()
+        self.failureResultOf(self.publish_nowhere("internal"), PublishRefused)
 
     def test_next_channel(self) -> None:
         """Each channel counts from nothing; so does each session."""
+        self.faults.hold_confirms()
+        for each in (self.publish(), self.publish_nowhere()):
+            each.addErrback(lambda _: None)
+        self.failureResultOf(self.publish_nowhere(), NoRoute)
         for each in (self.publish(), self.publish()):
             each.addErrback(lambda _: None)
-        self.close()
-        published = self.publish()
-        self.close()
-        self.failureResultOf(published, NoRoute)
-        for each in (self.publish(), self.publish()):
-            each.addErrback(lambda _: None)
-        self.peer.lose()
-        self.peer = self.opened()
-        published = self.publish()
-        self.close()
-        self.failureResultOf(published, NoRoute)
+        self.lose(self.session)
+        self.opened()
+        self.failureResultOf(self.publish_nowhere(), NoRoute)
 
 
-class ReturnedCopyTests(PublisherTestCase):
-    """Copies have the message id of their original, so that is not what they are told by."""
+class ReturnedTests(PublisherTestCase):
+    """By what a return is told: several messages may have the same message id."""
 
-    def publish_copy(self) -> Deferred[None]:
+    def publish_copy(self, routing_key: str) -> Deferred[None]:
         original = Message.received(decoded(b"", message_id="m"), b"1")
-        published = self.publisher.publish(Copy.of(original, "work", History(), "timeout"), "ML.MQ", "work.retry")
-        self.peer.pump()
+        published = self.publisher.publish(Copy.of(original, "work", History(), "timeout"), "ML.MQ", routing_key)
+        self.pump()
         return published
 
-    def test_same_message_id(self) -> None:
+    def test_copies(self) -> None:
         """Of two copies with one message id, the one that came back fails, and no other."""
-        for number in (0, 1):
-            both = [self.publish_copy(), self.publish_copy()]
-            first = len(self.peer.published) - 1
-            self.peer.give_back(self.peer.published[first - 1 + number])
-            self.confirm(first + 1, multiple=True)
-            self.failureResultOf(both[number], NoRoute)
-            self.successResultOf(both[1 - number])
+        for keys in (("nowhere", "predict.now"), ("predict.now", "nowhere")):
+            self.faults.hold_confirms()
+            both = dict(zip(keys, map(self.publish_copy, keys), strict=True))
+            self.release(multiple=True)
+            self.failureResultOf(both["nowhere"], NoRoute)
+            self.successResultOf(both["predict.now"])
 
     def test_beside_others(self) -> None:
-        """Messages without that header are told by their message id, beside copies."""
-        message = self.publisher.publish(Message(b"", message_id="m"), "ML.MQ", "predict.now")
-        copy = self.publish_copy()
-        self.peer.give_back(self.peer.published[0])
-        self.confirm(2, multiple=True)
+        """Messages without the header that tells copies are told by their message id, beside copies."""
+        self.faults.hold_confirms()
+        message, copy = self.publish(routing_key="nowhere", message_id="m"), self.publish_copy("predict.now")
+        self.release(multiple=True)
         self.failureResultOf(message, NoRoute)
         self.successResultOf(copy)
 
-    def test_without_headers(self) -> None:
-        """A return that has no headers at all is told by its message id."""
-        published = self.publish()
-        returned = self.peer.published[0]
-        returned.properties = spec.BasicProperties(message_id=returned.properties.message_id)
-        self.peer.give_back(returned)
-        self.confirm(1)
-        self.failureResultOf(published, NoRoute)
+    def test_published_twice(self) -> None:
+        """A message that is published again before its first publish is confirmed: both were returned, and say so."""
+        self.faults.hold_confirms()
+        both = [self.publish(routing_key="nowhere", message_id="m") for _ in range(2)]
+        self.release(multiple=True)
+        for each in both:
+            self.failureResultOf(each, NoRoute)
+        self.assertEqual(self.outcomes(), {"returned": 2})
 
 
 class RestoreTests(PublisherTestCase):
@@ -146,8 +116,10 @@ class RestoreTests(PublisherTestCase):
         super().setUp()
 
     async def declare(self, session: Session) -> None:
-        await super().declare(session)
-        if self.declarations is not None:
+        if self.declarations is None:
+            await super().declare(session)
+        else:
+            self.declared += 1
             self.declarations.append(Deferred())
             await self.declarations[-1]
 
@@ -186,7 +158,7 @@ class RestoreTests(PublisherTestCase):
 
     def test_no_session(self) -> None:
         """Without a session there is nothing to declare on."""
-        self.peer.lose()
+        self.lose(self.session)
         self.successResultOf(self.restore())
         self.assertEqual(self.declared, 1)
 
@@ -196,9 +168,7 @@ class SessionTests(PublisherTestCase):
 
     def test_loss_of_an_older_session(self) -> None:
         """The end of a session that was replaced does not stop publishing on the newer one."""
-        older, self.peer = self.peer, self.opened()
-        older.lose()
+        older, self.session = self.session, self.opened()
+        self.lose(older)
         self.assertTrue(self.publisher.is_ready)
-        published = self.publish()
-        self.confirm(1)
-        self.successResultOf(published)
+        self.successResultOf(self.publish())

@@ -5,133 +5,155 @@ from __future__ import annotations
 import json
 
 from provider_gateway.amqp.endpoint import HANDSHAKE_TIMEOUT
-from provider_gateway.errors import (
-    BrokerBlocked,
-    BrokerUnavailable,
-    Nacked,
-    NoRoute,
-    OutcomeUnknown,
-    PublishRefused,
-)
+from provider_gateway.devbroker import channel
+from tests.unit.provider_on_broker import ProviderOnBrokerTestCase
 from tests.unit.test_endpoint import EndpointTestCase
-from tests.unit.test_provider import ProviderTestCase
-from tests.unit.test_rpc import FakeDelivery, counted
 
 
-class RefusedReplyTests(ProviderTestCase):
-    """The broker closes the publishing channel over a reply, as for one that is too large for it."""
+class RefusedReplyTests(ProviderOnBrokerTestCase):
+    """The broker closes the publishing channel over a reply that is too large for it."""
 
-    def refuse(self) -> None:
-        """Refuse the reply that was published last, and be ready for another."""
-        self.publisher.fail(PublishRefused("PRECONDITION_FAILED - message size"))
-        if self.publisher.waiting:
-            self.publisher.waiting.pop().callback(None)
+    def limit(self, size: int) -> None:
+        """Let the broker take no messages of more bytes."""
+        self.patch(channel, "_MAX_MESSAGE_BYTES", size)
 
     def test_another_message_was_to_blame(self) -> None:
         """After one refusal the same reply is published again: it may have been somebody else's message."""
-        delivery = self.serve()
-        self.model.answer(200, b"[1]")
-        self.refuse()
-        self.assertEqual((len(self.publisher.published), self.reply.body), (2, b"[1]"))
-        self.publisher.confirm()
-        self.assertEqual(delivery.acks, 1)
+        self.limit(100)
+        for number in (1, 2):
+            self.ask(message_id=f"m{number}")
+        self.model.answer(200, bytes(101), number=0)
+        self.answer(200, b"[1]", number=1)
+        self.assert_left(unacked=2)
+        self.limit(1000)
+        self.advance(1)
+        self.assertEqual(
+            [(reply.status, reply.body) for reply in self.take("back")], [(200, bytes(101)), (200, b"[1]")]
+        )
+        self.assert_left()
+
+    def test_neighbours(self) -> None:
+        """One reply that the broker refuses for good takes no other along, however often it closes their channel."""
+        self.limit(1000)
+        for number in (1, 2, 3):
+            self.ask(message_id=f"m{number}", correlation_id=f"c{number}")
+        self.broker.faults.hold_confirms()
+        self.model.answer(200, b"[1]", number=1)
+        self.model.answer(200, bytes(1001), number=0)
+        self.model.answer(200, b"[2]", number=2)
+        self.broker.faults.release_confirms()
+        self.advance(60)
+        replies = self.take("back")
+        told = {(reply.correlation_id, reply.status) for reply in replies}
+        self.assertEqual(told, {("c1", 502), ("c2", 200), ("c3", 200)})
+        self.assert_left()
 
     def test_stand_in(self) -> None:
         """After three refusals a small error reply takes the reply's place, and the delivery is acknowledged."""
-        delivery = self.serve()
-        self.model.answer(200, b"[1]")
-        for _ in range(3):
-            self.refuse()
-        self.assertEqual((self.reply.headers["pg-status"], self.reply.headers["pg-reason"]), (502, "refused"))
-        self.assertEqual(json.loads(self.reply.body)["rquid"], "r1")
-        self.assertEqual(self.reply.correlation_id, "c1")
-        self.publisher.confirm()
-        self.assertEqual(delivery.acks, 1)
+        self.limit(1000)
+        self.ask()
+        self.answer(200, bytes(1001))
+        self.advance(0.29)  # two channels were opened again, after 0.1 s and 0.2 s
+        self.assert_left(unacked=1)
+        self.advance(1)
+        self.assert_left(back=1)
+        reply = self.taken("back")
+        self.assertEqual((reply.status, reply.headers["pg-reason"], reply.correlation_id), (502, "refused", "c1"))
+        self.assertEqual(json.loads(reply.body)["rquid"], "r1")
 
     def test_nothing_is_taken(self) -> None:
         """If the small one is refused as often, the message is parked, and acknowledged once that is confirmed."""
-        delivery = self.serve()
-        self.model.answer(200, b"[1]")
-        for _ in range(6):
-            self.refuse()
-        self.assertEqual(len(self.publisher.published), 7)
-        copy, exchange, routing_key, _ = self.publisher.published[-1]
-        self.assertEqual((exchange, routing_key), ("", "work.parking"))
-        self.assertEqual((copy.body, copy.properties().headers["pg-reason"]), (b"{}", "refused"))
-        self.assertEqual(delivery.acks, 0)
-        self.publisher.confirm()
-        self.assertEqual(delivery.acks, 1)
-        self.assertEqual(counted(self.metrics.parked, "work", "refused"), 1)
+        self.limit(10)
+        self.ask()
+        self.answer(200, bytes(11))
+        self.broker.faults.hold_confirms()
+        self.advance(10)
+        self.assert_left(unacked=1, parking=1)
+        self.broker.faults.release_confirms()
+        self.pump()
+        self.assert_left(parking=1)
+        parked = self.taken("work.parking")
+        self.assertEqual((parked.body, parked.headers["pg-reason"], self.parked("refused")), (b"{}", "refused", 1))
         self.successResultOf(self.provider.idle())
 
 
-class UndeliverableReplyTests(ProviderTestCase):
+class UndeliverableReplyTests(ProviderOnBrokerTestCase):
     """The reply cannot be published, for now or for good."""
-
-    def answered(self) -> FakeDelivery:
-        delivery = self.serve()
-        self.model.answer()
-        return delivery
 
     def test_nobody_takes_it(self) -> None:
         """A reply whose queue is gone is given up: the message is parked, and nothing more is published."""
-        delivery = self.answered()
-        self.publisher.fail(NoRoute("gone"))
-        copy, exchange, routing_key, _ = self.publisher.published[-1]
-        self.assertEqual((exchange, routing_key), ("", "work.parking"))
-        self.assertEqual((copy.body, copy.properties().headers["pg-reason"]), (b"{}", "reply"))
-        self.assertEqual(delivery.acks, 0)
-        self.publisher.confirm()
-        self.clock.advance(60)
-        self.assertEqual(delivery.acks, 1)
-        self.assertEqual(len(self.publisher.published), 2)
-        self.assertEqual(counted(self.metrics.parked, "work", "reply"), 1)
+        self.ask()
+        self.delete("back")
+        self.answer()
+        self.make_queue("back")
+        self.advance(60)
+        self.assert_left(parking=1)
+        parked = self.taken("work.parking")
+        self.assertEqual((parked.body, parked.headers["pg-reason"], self.parked("reply")), (b"{}", "reply", 1))
 
     def test_broker_away(self) -> None:
         """While no reply can be published the delivery waits unacknowledged; then the same reply is published."""
-        for error in (BrokerUnavailable("away"), BrokerBlocked("low on memory"), OutcomeUnknown("lost")):
-            self.publisher.published.clear()
-            delivery = self.answered()
-            self.publisher.fail(error)
-            self.clock.advance(60)
-            self.assertEqual((delivery.acks, len(self.publisher.published)), (0, 1))
-            self.publisher.waiting[-1].callback(None)
-            self.assertEqual(len(self.publisher.published), 2)
-            self.assertIs(self.publisher.published[1][0], self.publisher.published[0][0])
-            self.assertEqual(delivery.acks, 0)
-            self.publisher.confirm()
-            self.assertEqual(delivery.acks, 1)
+        self.ask()
+        self.lose(self.publishing)
+        self.answer()
+        self.advance(60)
+        self.assert_left(unacked=1)
+        self.open_publisher()
+        self.assert_left(back=1)
+
+    def test_blocked(self) -> None:
+        """The same while the broker takes no messages."""
+        self.ask()
+        self.broker.faults.block()
+        self.pump()
+        self.answer()
+        self.advance(60)
+        self.assert_left(unacked=1)
+        self.broker.faults.unblock()
+        self.pump()
+        self.assert_left(back=1)
+
+    def test_outcome_unknown(self) -> None:
+        """A reply whose confirm was lost with the connection is sent again, as the same message."""
+        self.ask()
+        self.broker.faults.swallow_confirms()
+        self.answer()
+        self.lose(self.publishing)
+        self.assert_left(unacked=1, back=1)
+        self.open_publisher()
+        self.assert_left(back=2)
+        self.assertEqual(len({reply.message_id for reply in self.take("back")}), 1)
 
     def test_refused(self) -> None:
         """A reply that the broker refuses, as when its queue is full, is published again a second later."""
-        delivery = self.answered()
-        self.publisher.fail(Nacked("full"))
-        self.clock.advance(0.9)
-        self.assertEqual(len(self.publisher.published), 1)
-        self.clock.advance(0.1)
-        self.assertEqual(len(self.publisher.published), 2)
-        self.publisher.confirm()
-        self.assertEqual(delivery.acks, 1)
+        self.delete("back")
+        self.make_queue("back", **{"x-max-length": 1, "x-overflow": "reject-publish"})
+        self.put("", "back")
+        self.ask()
+        self.answer()
+        self.take("back")
+        self.advance(0.9)
+        self.assert_left(unacked=1)
+        self.advance(0.1)
+        self.assert_left(back=1)
         self.assertEqual(len(self.model.calls), 1)
 
     def test_delivery_lost_meanwhile(self) -> None:
         """A delivery without an id that is lost while its reply waits is given up: the broker delivers it again."""
-        delivery = self.serve(message_id=None)
-        self.model.answer()
-        self.publisher.fail(BrokerUnavailable("away"))
-        delivery.is_lost = True
-        self.publisher.waiting[-1].callback(None)
-        self.assertEqual(len(self.publisher.published), 1)
-        self.assertEqual(delivery.acks, 0)
+        self.ask(message_id=None)
+        self.lose(self.publishing)
+        self.answer()
+        self.lose(self.consuming)
+        self.open_publisher()
+        self.assert_left(ready=1)
         self.assertEqual(self.in_flight(), 0)
 
     def test_delivery_lost_during_the_call(self) -> None:
         """A delivery that is lost while the model works is answered all the same, and not acknowledged."""
-        delivery = self.serve()
-        delivery.is_lost = True
-        self.model.answer()
-        self.publisher.confirm()
-        self.assertEqual(delivery.acks, 0)
+        self.ask()
+        self.lose(self.consuming)
+        self.answer()
+        self.assert_left(ready=1, back=1)
         self.successResultOf(self.provider.idle())
         self.assertEqual(self.flushLoggedErrors(), [])
 

@@ -2,61 +2,66 @@
 
 from __future__ import annotations
 
-from pika import spec
+from functools import partial
+
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.errors import NoRoute
+from provider_gateway.amqp.publisher import Publisher
+from provider_gateway.amqp.topology import declare
 from provider_gateway.metrics import Metrics
 from provider_gateway.roles import ProviderRole
 from provider_gateway.service import GatewayService
 from provider_gateway.settings import Settings
-from tests.unit.amqp_peer import open_peer, run
-from tests.unit.test_retry import death, entry, seed
-from tests.unit.test_rpc import FakePublisher, collect_log, counted
+from tests.unit.broker import BrokerTestCase
+from tests.unit.test_retry import entry, seed
+from tests.unit.test_rpc import collect_log, counted
 
 
-class ProviderRoleTests(SynchronousTestCase):
-    """A provider of two queues on an open session."""
+class ProviderRoleTests(BrokerTestCase):
+    """A provider of two queues, which share an exchange, on a broker."""
 
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
-        self.publisher = FakePublisher()
+        super().setUp()
         self.metrics = Metrics()
         self.asked: list[str] = []
         entries = [seed("work"), entry("other")]
         settings = Settings(_env_file=None, rmq_url="amqp://rabbitmq/", max_body_bytes=1024)
-        self.role = ProviderRole(self.reactor, settings, entries, self.publisher, self.metrics, None, self.has_given_up)
-        self.peer = open_peer(self.reactor)
-        run(self.peer, self.role.open(self.peer.protocol))
+        publisher = Publisher(
+            partial(declare, entries=entries), max_unsent=10_000, clock=self.clock, metrics=self.metrics
+        )
+        session = self.connect()
+        self.run_(publisher.open(session))
+        self.role = ProviderRole(self.clock, settings, entries, publisher, self.metrics, None, self.has_given_up)
+        self.run_(self.role.open(session))
+
+    def new_clock(self) -> MemoryReactorClock:
+        return MemoryReactorClock()
 
     def has_given_up(self, correlation_id: str) -> bool:
         self.asked.append(correlation_id)
         return True
 
-    def test_ready(self) -> None:
-        """It is ready when all queues are consumed."""
-        self.assertEqual(self.role.waiting_for(), [])
-
     def test_not_ready(self) -> None:
-        """It is not while a queue does not take what has to go there."""
-        self.peer.deliver(bytes(1025), 1)
-        self.publisher.fail(NoRoute("gone"))
-        self.assertEqual(self.role.waiting_for(), ["queue other.parking"])
-        self.reactor.advance(1)
-        self.publisher.confirm()
+        """It is ready when all queues are consumed, and not while a queue does not take what has to go there."""
         self.assertEqual(self.role.waiting_for(), [])
+        self.delete("other.parking")
+        self.put("", "other", bytes(1025))
+        self.assertEqual(self.role.waiting_for(), ["queue other.parking"])
+        self.advance(3)
+        self.assertEqual((self.role.waiting_for(), self.waiting("other.parking")), ([], 1))
 
     def test_given_up(self) -> None:
         """Providers ask who has given up."""
-        self.peer.deliver(b"{}", 1, spec.BasicProperties(correlation_id="c1"))
+        self.put("", "other", correlation_id="c1")
         self.assertEqual((self.asked, counted(self.metrics.expired, "other")), (["c1"], 1))
 
     def test_foreign_copies(self) -> None:
-        """Providers know of the other queues, whose copies they get."""
-        headers = {"pg-queue": "work", "x-death": [death()]}
-        self.peer.deliver(b"{}", 1, spec.BasicProperties(headers=headers))
-        self.assertEqual(counted(self.metrics.foreign_copies, "other"), 1)
+        """Of a copy that waited on the seed's route and comes to two queues, the one whose it is not drops it."""
+        self.put("dlx", "predict.now", headers={"pg-queue": "work"}, correlation_id="c1")
+        self.advance(60)
+        self.assertEqual([counted(self.metrics.foreign_copies, queue) for queue in ("work", "other")], [0, 1])
+        self.assertEqual((self.asked, self.unacked("work") + self.unacked("other")), (["c1"], 0))
 
 
 class WarningTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,6 +31,7 @@ class FakePublisher:
         self.published: list[tuple[Message, str, str, Deferred[None]]] = []
         self.waiting: list[Deferred[None]] = []
         self.restored = 0
+        self.one_suspect = DeferredLock()
 
     async def restore(self) -> None:
         self.restored += 1
@@ -56,17 +57,10 @@ class FakeDelivery:
     """A delivery of the queue ``work`` that counts its acknowledgements."""
 
     queue = "work"
+    redelivered = False
 
-    def __init__(
-        self,
-        message: Message,
-        *,
-        redelivered: bool = False,
-        exchange: str = "ML.MQ",
-        routing_key: str = "predict.now",
-    ) -> None:
+    def __init__(self, message: Message, *, exchange: str = "ML.MQ", routing_key: str = "predict.now") -> None:
         self.message = message
-        self.redelivered = redelivered
         self.exchange = exchange
         self.routing_key = routing_key
         self.is_lost = False

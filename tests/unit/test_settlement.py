@@ -143,7 +143,7 @@ class OrderTests(SettlementTestCase):
 
     def test_park_and_nobody_takes_the_reply(self) -> None:
         """If nobody takes the error, the message is parked all the same, once, and acknowledged."""
-        for error, times in ((NoRoute("gone"), 1), (PublishRefused("too large"), 3)):
+        for error, times in ((NoRoute("gone"), 1), (PublishRefused("too large", is_certain=True), 3)):
             self.publisher.published.clear()
             self.task = self.new_task()
             parking = self.park(Message(b"error"))
@@ -194,7 +194,7 @@ class FullQueueTests(SettlementTestCase):
         """A copy over which the channel is closed three times is kept as well."""
         retrying = self.retry()
         for number in range(3):
-            self.publisher.fail(PublishRefused("no"))
+            self.publisher.fail(PublishRefused("no", is_certain=True))
             if number < 2:
                 self.ready()
         self.assertEqual(self.settlement.waiting_for(), ["work.retry"])

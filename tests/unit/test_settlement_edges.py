@@ -82,11 +82,15 @@ class ConnectionTests(SettlementTestCase):
     def test_refusals_in_a_row(self) -> None:
         """Refusals of a reply are counted across connections that are lost meanwhile; the third one counts."""
         replying = self.reply()
-        for error in (PublishRefused("no"), OutcomeUnknown("lost"), PublishRefused("no")):
+        for error in (
+            PublishRefused("no", is_certain=True),
+            OutcomeUnknown("lost"),
+            PublishRefused("no", is_certain=True),
+        ):
             self.publisher.fail(error)
             self.ready()
         self.assertEqual([each[0].body for each in self.publisher.published], 4 * [b"42"])
-        self.publisher.fail(PublishRefused("no"))
+        self.publisher.fail(PublishRefused("no", is_certain=True))
         self.assertEqual(self.last.body, b"refused")
         self.publisher.confirm()
         self.successResultOf(replying)

@@ -97,7 +97,9 @@ class SiteTests(SynchronousTestCase):
         self.bodies: list[bytes] = []
         self.finished: list[BoundedRequest] = []
         self.waiting: list[Deferred[bytes]] = []
-        self.site = GatewaySite(self.application().resource(), self.clock, Limits(max_body_bytes=MAX_BODY), self.finished.append)
+        self.site = GatewaySite(
+            self.application().resource(), self.clock, Limits(max_body_bytes=MAX_BODY), self.finished.append
+        )
         self.client = Client(self.site)
 
     def application(self) -> Klein:

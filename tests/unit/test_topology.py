@@ -1,4 +1,4 @@
-"""What is declared for each entry of the queue file, in which order, and what a refusal says."""
+"""What is declared for each entry of the queue file, in which order, where messages go then, what a refusal says."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.topology import declare, declare_reply_queue
 from provider_gateway.errors import TopologyError
-from provider_gateway.queues import QueueEntry
 from tests.unit.amqp_peer import open_peer, run
+from tests.unit.broker import BrokerTestCase
+from tests.unit.test_retry import entry
 
 DECLARATIONS = (spec.Exchange.Declare, spec.Queue.Declare, spec.Queue.Bind)
 DLE = {
@@ -28,10 +29,9 @@ class TopologyTestCase(SynchronousTestCase):
         self.peer = open_peer(Clock())
         self.session = self.peer.protocol
 
-    def declare(self, **entry: Any) -> list[tuple[Any, ...]]:
+    def declare(self, **keys: Any) -> list[tuple[Any, ...]]:
         """Declare one entry, and say in short what was sent."""
-        entry = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", **entry}
-        run(self.peer, declare(self.session, [QueueEntry.model_validate(entry)]))
+        run(self.peer, declare(self.session, [entry(**keys)]))
         return self.sent()
 
     def sent(self) -> list[tuple[Any, ...]]:
@@ -97,17 +97,6 @@ class EntryTests(TopologyTestCase):
             ],
         )
 
-    def test_several_binding_keys(self) -> None:
-        """Each binding key is a binding of its own."""
-        sent = self.declare(bindingKey=["a.*", "b.#"])
-        self.assertEqual(sent[-2:], [("bind", "work", "ML.MQ", "a.*"), ("bind", "work", "ML.MQ", "b.#")])
-
-    def test_fanout_without_key(self) -> None:
-        """A fanout exchange is bound to without a key."""
-        sent = self.declare(exchangeType="fanout", bindingKey=[])
-        self.assertEqual(sent[0], ("exchange", "ML.MQ", "fanout"))
-        self.assertEqual(sent[-2:], [("bind", "work", "work.return", ""), ("bind", "work", "ML.MQ", "")])
-
     def test_quorum(self) -> None:
         """A quorum queue says so in its arguments, beside those of the file."""
         sent = self.declare(queueType="quorum", argQueue={"x-delivery-limit": 3})
@@ -146,10 +135,7 @@ class EntryTests(TopologyTestCase):
 
     def test_several_entries(self) -> None:
         """All entries are declared on one channel, which is closed then."""
-        entries = [
-            QueueEntry.model_validate({"topic": "ML.MQ", "queueName": name, "bindingKey": name}) for name in ("a", "b")
-        ]
-        run(self.peer, declare(self.session, entries))
+        run(self.peer, declare(self.session, [entry("a"), entry("b")]))
         queues = [each[1] for each in self.sent() if each[0] == "queue"]
         self.assertEqual(queues, ["a.parking", "a", "b.parking", "b"])
         channels = {each.channel for each in self.peer.seen if isinstance(each.method, DECLARATIONS)}
@@ -163,19 +149,123 @@ class EntryTests(TopologyTestCase):
             self.declare()
         self.assertEqual(self.sent(), [("exchange", "ML.MQ", "topic")])
 
+
+class OnBrokerTestCase(BrokerTestCase):
+    """A broker to declare on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.session = self.connect()
+
+    def declare(self, name: str = "work", **keys: Any) -> None:
+        self.run_(declare(self.session, [entry(name, **keys)]))
+
+
+class RoutingTests(OnBrokerTestCase):
+    """Where the messages go that are published to what was declared."""
+
+    def assert_routed(self, exchange: str, *keys: str) -> None:
+        """With these keys, and with no other of those that are tried, a message is routed to the work queue, once."""
+        tried = {*keys, "a.b", "a.b.c", "b", "work", "elsewhere", ""}
+        for key in tried:
+            self.put(exchange, key)
+            self.assertEqual(len(self.take("work")), int(key in keys), key)
+
+    def test_binding_keys(self) -> None:
+        """Each binding key is a binding of its own; a message that several match comes once."""
+        self.declare(bindingKey=["a.*", "a.#", "b.#"])
+        self.assert_routed("ML.MQ", "a.b", "a.b.c", "b", "b.x")
+
+    def test_direct(self) -> None:
+        """A direct exchange takes its keys literally."""
+        self.declare(exchangeType="direct", bindingKey=["a.*", "b"])
+        self.assert_routed("ML.MQ", "a.*", "b")
+
+    def test_fanout_without_key(self) -> None:
+        """A fanout exchange is bound to without a key, and routes every message."""
+        self.declare(exchangeType="fanout", bindingKey=[])
+        self.assert_routed("ML.MQ", "a.b", "a.b.c", "b", "work", "elsewhere", "")
+
+    def test_default_exchange(self) -> None:
+        """On the default exchange the queue's name is the key, without any binding."""
+        self.declare(topic="", bindingKey=[])
+        self.assert_routed("", "work")
+
+    def test_return_exchange(self) -> None:
+        """What goes through the return exchange comes to the work queue, whatever its key."""
+        self.declare()
+        self.assert_routed("work.return", "a.b", "a.b.c", "b", "work", "elsewhere", "")
+
+    def test_waiting_queues(self) -> None:
+        """What waits in the retry queue, or in that of ``dleParams``, is in the work queue when its time is over."""
+        for name, keys, way in (
+            ("a", {"dle": True, "retryDelay": 60_000}, ("", "a.retry")),
+            ("b", {"dle": True, "dleParams": DLE}, ("retry", "predict.now")),
+            ("c", {"dle": True, "queueType": "quorum"}, ("", "c.retry")),
+        ):
+            self.declare(name, **keys)
+            self.put(*way)
+            self.advance(59.9)
+            self.assertEqual(self.take(name), [])
+            self.advance(0.1)
+            self.assertEqual(len(self.take(name)), 1)
+
+    def test_again(self) -> None:
+        """Declaring the same again changes nothing: messages stay, and are routed once."""
+        for _ in range(2):
+            self.declare(dle=True, replyTo="response")
+            self.put("ML.MQ", "predict.now")
+        self.assertEqual(len(self.take("work")), 2)
+
     def test_reply_queue_of_an_instance(self) -> None:
-        """An instance's own reply queue is durable, survives short absences, and goes away after long ones."""
-        run(self.peer, declare_reply_queue("response.host-1", [])(self.session))
-        self.assertEqual(self.sent(), [("queue", "response.host-1", {"x-expires": 600000})])
-        (method,) = self.peer.sent(spec.Queue.Declare)
-        self.assertTrue(method.durable)
-        self.assertFalse(method.exclusive or method.auto_delete)
+        """An instance's own reply queue is durable, and outlives its last consumer by ten minutes."""
+        declaring = declare_reply_queue("response.host-1", [])
+        self.run_(declaring(self.session))
+        self.put("", "response.host-1")
+        self.advance(599)
+        self.run_(declaring(self.session))
+        self.advance(599)
+        self.assertEqual(self.waiting("response.host-1"), 1)
+        queue = self.broker.vhost.find_queue("response.host-1", None)
+        self.assertEqual((queue.durable, queue.auto_delete), (True, False))
+        self.advance(1)
+        self.run_(declaring(self.session))
+        self.assertEqual(self.waiting("response.host-1"), 0)
+
+
+class MismatchTests(OnBrokerTestCase):
+    """An object is there already, and differs: the error names it, and the broker's reason."""
+
+    def assert_mismatch(self, what: str, argument: str, *name: str, **keys: Any) -> None:
+        error = self.assertRaises(TopologyError, self.declare, *name, **keys)
+        self.assertTrue(error.mismatch)
+        for part in (f"{what}: ", f"inequivalent arg '{argument}' for {what} in vhost '/'", "delete the object"):
+            self.assertIn(part, str(error))
+
+    def test_arguments(self) -> None:
+        """A queue with other arguments; each queue of the entry is named as itself."""
+        self.declare(dle=True, dleParams=DLE)
+        self.assert_mismatch("queue 'work'", "x-max-length", argQueue={"x-max-length": 5})
+        other = {**DLE, "dleArgs": {**DLE["dleArgs"], "x-message-ttl": 1}}
+        self.assert_mismatch("queue 'waiting'", "x-message-ttl", dle=True, dleParams=other)
+
+    def test_exchange_type(self) -> None:
+        """An exchange of another type."""
+        self.declare()
+        self.assert_mismatch("exchange 'ML.MQ'", "type", exchangeType="direct")
+
+    def test_durable(self) -> None:
+        """An exchange or a queue that is transient and was not, or the other way about."""
+        self.declare()
+        self.assert_mismatch("exchange 'ML.MQ'", "durable", durable=False)
+        self.declare("other", topic="", durable=False)
+        self.assert_mismatch("queue 'other'", "durable", "other", topic="")
 
 
 class RefusalTests(TopologyTestCase):
-    """The broker refuses a declaration: the error names the object, and the broker's reason."""
+    """The broker refuses for another reason: the error names the object, and what the broker said."""
 
-    def refusal(self, kind: type, code: int, text: str, **entry: Any) -> TopologyError:
+    def refusal(self, kind: type, code: int, text: str, **keys: Any) -> TopologyError:
         """The error when the broker refuses the object that the text names, and no other."""
         accept = self.peer.answers[kind]
         assert accept is not None
@@ -185,23 +275,7 @@ class RefusalTests(TopologyTestCase):
             return spec.Channel.Close(code, text, 50, 10) if f"'{name}'" in text else accept(method)
 
         self.peer.answers[kind] = answer
-        return self.assertRaises(TopologyError, self.declare, **entry)
-
-    def test_other_arguments(self) -> None:
-        """A queue that exists with other arguments is a mismatch; the text has both the queue and the argument."""
-        text = "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'work' in vhost '/'"
-        error = self.refusal(spec.Queue.Declare, 406, text)
-        self.assertTrue(error.mismatch)
-        self.assertIn("queue 'work': ", str(error))
-        self.assertIn(text, str(error))
-        self.assertIn("delete the object", str(error))
-
-    def test_other_exchange_type(self) -> None:
-        """An exchange that exists with another type is a mismatch, too."""
-        text = "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'ML.MQ' in vhost '/'"
-        error = self.refusal(spec.Exchange.Declare, 406, text)
-        self.assertTrue(error.mismatch)
-        self.assertIn("exchange 'ML.MQ': ", str(error))
+        return self.assertRaises(TopologyError, self.declare, **keys)
 
     def test_no_permission(self) -> None:
         """A missing permission is no mismatch: somebody may grant it, and a later attempt succeed."""
@@ -215,12 +289,6 @@ class RefusalTests(TopologyTestCase):
         """A refused binding names the queue."""
         error = self.refusal(spec.Queue.Bind, 403, "ACCESS_REFUSED - write access to queue 'work' refused")
         self.assertIn("binding of 'work'", str(error))
-
-    def test_waiting_queue(self) -> None:
-        """A refused object of ``dleParams`` is named, not the work queue."""
-        text = "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'waiting' in vhost '/'"
-        error = self.refusal(spec.Queue.Declare, 406, text, dleParams=DLE)
-        self.assertIn("queue 'waiting': ", str(error))
 
     def test_reply_queue_of_an_instance(self) -> None:
         """A refused reply queue is named."""
