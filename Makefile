@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test soak outages lint format latency system clean
+.PHONY: help demo test soak outages fuzz lint format latency slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -14,6 +14,8 @@ help:
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
 	@echo "make outages a minute without a model, half a minute without a broker, with their figures"
 	@echo "make latency how long one request at rest takes, with a model that answers at once"
+	@echo "make slow    a good client's latency among 200 slow ones of each kind (SECONDS, 60 for each)"
+	@echo "make fuzz    hypothesis, for longer than in make test (FUZZ_SECONDS)"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the code in ruff's format"
 	@echo "make clean   remove what these commands made here"
@@ -34,6 +36,14 @@ outages: $(INSTALLED) system
 
 latency: $(INSTALLED) system
 	@$(BIN)/python -m benchmarks.latency
+
+slow: $(INSTALLED) system
+	@sh devtools/system.sh stunnel4 slowhttptest
+	@$(BIN)/python -m benchmarks.slow_clients
+
+fuzz: export FUZZ_SECONDS ?= 600
+fuzz: $(INSTALLED)
+	$(BIN)/trial $(TRIAL_OPTIONS) tests.fuzz
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

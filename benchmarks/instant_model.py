@@ -1,4 +1,7 @@
-"""A model that costs next to nothing: answers every HTTP request on a connection at once. Prints its URL."""
+"""A model that costs next to nothing: answers every HTTP request on a connection at once. Prints its URL.
+
+``"size": N`` in the body asks for an answer of so many bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,14 @@ import sys
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 
-BODY = b'{"result": 42}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+def answer(body: bytes) -> bytes:
+    """A whole answer."""
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+ANSWER = answer(b'{"result": 42}')
+_SIZE = re.compile(rb'"size": *(\d+)')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -28,7 +37,8 @@ class InstantModel(Protocol):
             length = int(found[1]) if found else 0
             if len(rest) >= length:
                 self._received = rest[length:]
-                self.transport.write(ANSWER)
+                size = _SIZE.search(rest) if b"size" in rest else None
+                self.transport.write(ANSWER if size is None else answer(b"7" * int(size[1])))
 
 
 if __name__ == "__main__":

@@ -112,18 +112,19 @@ class SampleModel:
 
 
 def main() -> None:
-    """Serve the sample model on loopback until a signal ends it; prints its URL."""
+    """Serve the sample model until a signal ends it; prints its URL."""
     from twisted.internet import reactor  # noqa: PLC0415 - a program of its own; importing this module installs none
 
     clock: Any = reactor
     parser = argparse.ArgumentParser(prog="python -m provider_gateway.sample_model", description="A sample model.")
     parser.add_argument("--port", type=int, default=8080, help="0 for a free one")
-    port = parser.parse_args().port
+    parser.add_argument("--address", default="127.0.0.1", help="0.0.0.0 in a container")
+    given = parser.parse_args()
     site = GatewaySite(SampleModel(clock).app.resource(), clock, Limits())
-    listening = TCP4ServerEndpoint(clock, port, interface="127.0.0.1").listen(site)
+    listening = TCP4ServerEndpoint(clock, given.port, interface=given.address).listen(site)
 
     def say(bound: Any) -> None:
-        sys.stdout.write(f"http://127.0.0.1:{bound.getHost().port}/predict\n")
+        sys.stdout.write(f"http://{given.address}:{bound.getHost().port}/predict\n")
         sys.stdout.flush()
 
     listening.addCallback(say)
