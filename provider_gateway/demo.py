@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -18,8 +17,6 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IPolicyForHTTPS
-from zope.interface import implementer
 
 from provider_gateway.devbroker.login import common_name
 from provider_gateway.devbroker.server import Broker
@@ -27,17 +24,20 @@ from provider_gateway.errors import SettingsError
 from provider_gateway.example_certificates import certificates
 from provider_gateway.limits import Limits
 from provider_gateway.log import log_observer
+from provider_gateway.routing import matching_key
 from provider_gateway.sample_model import SampleModel
 from provider_gateway.settings import load_settings
 from provider_gateway.site import GatewaySite
+from provider_gateway.tls import ClientTLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from twisted.internet.interfaces import IListeningPort, IOpenSSLClientConnectionCreator
+    from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
 
+    from provider_gateway.queues import QueueEntry
     from provider_gateway.service import GatewayService
     from provider_gateway.settings import Settings
 
@@ -49,24 +49,19 @@ BODY = '{"data": "[29, 29]"}'
 _EXAMPLE = """\
     import pika
     channel = pika.BlockingConnection(pika.URLParameters("{url}")).channel()
-    channel.basic_publish("ML.MQ", "predict.now", b'{body}')
-    for _, properties, body in channel.consume("response", auto_ack=True):
+    channel.basic_publish({exchange!r}, {key!r}, b'{body}')
+    for _, properties, body in channel.consume({reply_to!r}, auto_ack=True):
         print(properties.headers["pg-status"], body)
         break"""
-
-
-@implementer(IPolicyForHTTPS)
-class _Caller:
-    """TLS of a caller with a client certificate."""
-
-    def __init__(self, certs: Path) -> None:
-        pem = (certs / "client_cert.pem").read_bytes() + (certs / "client_key.pem").read_bytes()
-        self._own = ssl.PrivateCertificate.loadPEM(pem)
-        self._ca = ssl.Certificate.loadPEM((certs / "cacert.pem").read_bytes())
-
-    def creatorForNetloc(self, hostname: bytes, _port: int) -> IOpenSSLClientConnectionCreator:
-        """TLS for one host (twisted.web.iweb.IPolicyForHTTPS)."""
-        return ssl.optionsForClientTLS(hostname.decode(), trustRoot=self._ca, clientCertificate=self._own)
+#: For a queue without a reply queue of its own.
+_EXAMPLE_OF_A_WORKER = """\
+    import pika
+    channel = pika.BlockingConnection(pika.URLParameters("{url}")).channel()
+    replies = channel.queue_declare("", exclusive=True).method.queue
+    channel.basic_publish({exchange!r}, {key!r}, b'{body}', pika.BasicProperties(reply_to=replies))
+    for _, properties, body in channel.consume(replies, auto_ack=True):
+        print(properties.headers["pg-status"], body)
+        break"""
 
 
 class Demo(Service):
@@ -74,8 +69,12 @@ class Demo(Service):
 
     Args:
         folder: for certificates and the log.
+        entry: of the queue that is tried.
         make_gateway: makes the gateway for settings.
         fatal: is told, in one line, why the process cannot go on; must stop it.
+
+    Raises:
+        SettingsError: the folder cannot be used.
     """
 
     name = "provider-gateway-demo"
@@ -85,24 +84,29 @@ class Demo(Service):
         self,
         reactor: Any,
         folder: Path,
+        entry: QueueEntry,
         make_gateway: Callable[[Settings], GatewayService],
         fatal: Callable[[str], object],
     ) -> None:
         self._reactor = reactor
-        self._folder = folder
         self._make_gateway = make_gateway
         self._fatal = fatal
         self._ports: list[IListeningPort] = []
         self._gateway: GatewayService | None = None
         self._starting: Deferred[None] | None = None
         self._amqp_url = os.environ.get("RMQ_URL", "")
-        self._certs = certificates(folder / "certs")
+        self._entry = entry
+        try:
+            self._certs = certificates(folder / "certs")
+            self._log_file = (folder / "gateway.log").open("a", encoding="utf-8")
+        except OSError as error:
+            msg = f"--demo-folder {folder}: expected a folder that can be written, got: {error.strerror}"
+            raise SettingsError(msg) from None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and make it log into the folder (twisted.application.service.IService)."""
         if isinstance(parent, Componentized):
-            log = (self._folder / "gateway.log").open("w", encoding="utf-8")
-            parent.setComponent(ILogObserver, log_observer(log, "info"))
+            parent.setComponent(ILogObserver, log_observer(self._log_file, "info"))
         super().setServiceParent(parent)
 
     def startService(self) -> None:
@@ -120,6 +124,9 @@ class Demo(Service):
         values: dict[str, Any] = {"model_url": self._start_model()}
         if not self._amqp_url:
             values |= await self._start_broker()
+        else:
+            where = f"Connecting to the broker of RMQ_URL; what keeps it waiting is in {self._log_file.name}"
+            self._reactor.callWhenRunning(self._say, where)
         self._gateway = self._make_gateway(self._settings(values))
         self._gateway.startService()
         await self._gateway.when_running()
@@ -139,7 +146,7 @@ class Demo(Service):
             self._fatal(failure.getErrorMessage())
         elif self.running:
             self._log.failure("The demo failed", failure)
-            self._fatal(f"the demo failed; see {self._folder / 'gateway.log'}")
+            self._fatal(f"the demo failed; see {self._log_file.name}")
 
     def _start_model(self) -> str:
         site = GatewaySite(SampleModel(self._reactor).app.resource(), self._reactor, Limits())
@@ -175,6 +182,8 @@ class Demo(Service):
             **values,
             http_addr=HOST,
             admin_addr=HOST,
+            http_tls=True,
+            http_crl=None,
             http_cert=certs / "server_cert.pem",
             http_key=certs / "server_key.pem",
             http_cacert=certs / "cacert.pem",
@@ -184,17 +193,24 @@ class Demo(Service):
         """Make the call that a user is to try, and print it with its answer."""
         assert self._gateway is not None
         url = f"https://localhost:{self._gateway.port('https')}/v1/predict"
-        headers = {"Content-Type": "application/json", "routing-key": "predict.now"}
-        client = HTTPClient(Agent(self._reactor, _Caller(self._certs)))
+        key = matching_key(self._entry) or "any"  # a fanout exchange takes every key
+        headers = {"Content-Type": "application/json", "routing-key": key}
+        ca, cert, private = (self._certs / f"{name}.pem" for name in ("cacert", "client_cert", "client_key"))
+        caller = ClientTLS("gateway", "DEMO", ca, cert, private, lambda _side, _when: None)
+        client = HTTPClient(Agent(self._reactor, caller))
         response = await client.post(
             url, data=BODY.encode(), headers=Headers({name: [value] for name, value in headers.items()})
         )
-        answer = json.dumps(await response.json())
+        answer = await response.text()
+        if response.code != 200:
+            msg = f"its own call was answered with HTTP status {response.code}: {answer}"
+            raise SettingsError(msg)
         curl = ["curl", "--cacert", f"{self._certs}/cacert.pem", "--cert", f"{self._certs}/client_cert.pem"]
         curl += ["--key", f"{self._certs}/client_key.pem"]
         for name, value in headers.items():
             curl += ["-H", f"{name}: {value}"]
-        admin = self._gateway.port("admin")
+        admin, reply_to = self._gateway.port("admin"), self._entry.reply_to
+        example = _EXAMPLE if reply_to is not None else _EXAMPLE_OF_A_WORKER
         self._say(
             f"""
 It runs. Try it from another terminal, in this folder:
@@ -207,11 +223,11 @@ Its answer just now (how many digits 2 to the power of the sum of the first Fibo
 
 A program that speaks AMQP itself:
 
-{_EXAMPLE.format(url=self._amqp_url, body=BODY)}
+{example.format(url=self._amqp_url, exchange=self._entry.exchange, key=key, body=BODY, reply_to=reply_to)}
 
 Health and metrics:                curl http://localhost:{admin}/health/ready   …/metrics
 The model slow, failing, hanging:  add "delay": 2, "status": 500 or "hang": true to the body
-Log:                               {self._folder / "gateway.log"}
+Log:                               {self._log_file.name}
 
 Ctrl-C ends everything."""
         )

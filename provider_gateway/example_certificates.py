@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 #: Days that a folder of certificates is valid.
@@ -37,7 +36,8 @@ def _subject_alternative(name: str) -> x509.GeneralName:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    path.unlink(missing_ok=True)  # a file that is there would keep its mode
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
 
@@ -121,8 +121,42 @@ def make_certificates(folder: Path, days: int = 30, names: tuple[str, ...] = ())
 
 
 def certificates(folder: Path) -> Path:
-    """A folder with certificates, made on the first call and again before they expire."""
-    made = folder / "cacert.pem"
-    if not made.exists() or time.time() - made.stat().st_mtime > (_DAYS - 1) * 86400:
-        make_certificates(folder, _DAYS)
+    """A folder with certificates: those that are there, if they fit each other and are valid for a day, else new ones.
+
+    Raises:
+        OSError: the folder cannot be read or written.
+    """
+    if _is_usable(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as made:
+        make_certificates(Path(made) / "new", _DAYS)
+        with contextlib.suppress(OSError):
+            (Path(made) / "new").rename(folder)  # all at once, unless the folder is there
+            return folder
+        if not _is_usable(folder):  # else another process was faster
+            for path in (Path(made) / "new").iterdir():
+                path.replace(folder / path.name)
     return folder
+
+
+def _is_usable(folder: Path) -> bool:
+    """True if all files are there, belong together, and are valid for another day."""
+    soon = datetime.now(UTC) + timedelta(days=1)
+    try:
+        authority = x509.load_pem_x509_certificate((folder / "cacert.pem").read_bytes())
+        for cert_name, key_name in _pairs():
+            cert = x509.load_pem_x509_certificate((folder / cert_name).read_bytes())
+            key = load_pem_private_key((folder / key_name).read_bytes(), password=None)
+            cert.verify_directly_issued_by(authority)
+            if cert.not_valid_after_utc < soon or cert.public_key() != key.public_key():
+                return False
+    except (FileNotFoundError, ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _pairs() -> list[tuple[str, str]]:
+    """File names of each certificate and its key."""
+    pairs = [(f"{stem}_cert.pem", f"{stem}_key.pem") for stem, _ in SERVERS]
+    return pairs + [(f"{stem}_cert{suffix}.pem", f"{stem}_key{suffix}.pem") for stem, suffix, _ in CLIENTS]

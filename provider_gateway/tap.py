@@ -120,6 +120,12 @@ def _make_service(options: Options) -> IService:
 
 
 def _make_demo(options: Options) -> Demo:
+    ignored = [name for name in ("check", "connect", "env-file") if options[name]]
+    if options["role"] != ",".join(ROLES):
+        ignored.append("role")
+    if ignored:
+        msg = f"--{ignored[0]}: means nothing with --demo"
+        raise SettingsError(msg)
     queues = _path(options["queues"])
     entries = load_queues(queues) if queues is not None else BUILT_IN
 
@@ -127,7 +133,7 @@ def _make_demo(options: Options) -> Demo:
         return GatewayService(reactor, settings, entries, ROLES, metrics=Metrics(), observer=None, fatal=_fatal)
 
     reactor.callWhenRunning(_exit_with_0_after_sigterm)
-    return Demo(reactor, Path(options["demo-folder"]), make_gateway, _fatal)
+    return Demo(reactor, Path(options["demo-folder"]), entries[0], make_gateway, _fatal)
 
 
 def _observer(twistd: Any, settings: Settings) -> ILogObserver | None:

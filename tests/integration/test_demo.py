@@ -95,3 +95,39 @@ class DemoTests(TestCase):
             self.assertEqual(await demo.when_ended(), 1)
         self.assertIn(str(port), demo.errors)
         self.assertEqual(demo.errors.count("\n"), 1)
+
+    async def test_own_queues(self) -> None:
+        """With a queue file of one's own, what is printed fits it, a queue without replyTo included."""
+        entries = "- {topic: MY.EX, queueName: mine, bindingKey: other.*}"
+        (self.folder / "queues.yaml").write_text(entries)
+        lines = await self.shown(self.start("--queues", "queues.yaml"))
+        self.assertIn('    {"result": 500938}', lines)
+        start = lines.index("    import pika")
+        program = textwrap.dedent("\n".join(lines[start : lines.index("", start)]))
+        out, err, status = await self.run_here([sys.executable, "-c", program])
+        self.assertEqual((status, err, out), (0, "", "200 b'{\"result\": 500938}'\n"))
+
+    async def test_folder_that_cannot_be_used(self) -> None:
+        """A folder that is a file ends it with one line."""
+        (self.folder / "file").touch()
+        demo = self.start("--demo-folder", "file")
+        self.assertEqual(await demo.when_ended(), 1)
+        self.assertIn("--demo-folder file: ", demo.errors)
+        self.assertEqual(demo.errors.count("\n"), 1)
+
+    async def test_log_is_kept(self) -> None:
+        """A second demo in the same folder, which finds the port taken, does not touch the log of the first."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = str(probe.getsockname()[1])
+        await self.shown(self.start(HTTP_PORT=port))
+        log = self.folder / ".demo/gateway.log"
+        before = log.read_text()
+        self.assertEqual(await self.start(HTTP_PORT=port).when_ended(), 1)
+        self.assertTrue(log.read_text().startswith(before))
+
+    async def test_broker_of_ones_own(self) -> None:
+        """A broker that is away is waited for, with a word about it; SIGTERM ends that, too."""
+        demo = self.start(RMQ_URL="amqp://127.0.0.1:1/")
+        await demo.when(lambda: any("Connecting to the broker" in line for line in demo.lines))
+        demo.signal("TERM")
+        self.assertEqual(await demo.when_ended(), 0)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.example_certificates import make_certificates
+from provider_gateway.example_certificates import certificates, make_certificates
 
 SCRIPT = Path(__file__).parents[2] / "certs-example" / "make_certs.py"
 
@@ -126,3 +126,57 @@ class CommandLineTests(SynchronousTestCase):
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         self.assertTrue({"a.example", "b"} <= set(names.get_values_for_type(x509.DNSName)))
         self.assertEqual(timedelta(days=2), found.not_valid_after_utc - found.not_valid_before_utc)
+
+
+class ReuseTests(SynchronousTestCase):
+    """A folder of certificates that is used again, as long as it is good."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()) / "certs"
+        certificates(self.folder)
+
+    def content(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
+
+    def assert_made_anew(self) -> None:
+        """The next call makes all files anew, and the one after it keeps them."""
+        before = self.content()
+        certificates(self.folder)
+        after = self.content()
+        self.assertEqual([name for name in after if before.get(name) == after[name]], [])
+        self.assertEqual({oct((self.folder / name).stat().st_mode & 0o777) for name in after}, {"0o600", "0o644"})
+        certificates(self.folder)
+        self.assertEqual(self.content(), after)
+        self.assertEqual([path.name for path in self.folder.parent.iterdir()], ["certs"])
+
+    def test_kept(self) -> None:
+        """Certificates that fit each other are kept, whatever their files' times are."""
+        before = self.content()
+        os.utime(self.folder / "cacert.pem", (0, 0))
+        certificates(self.folder)
+        self.assertEqual(self.content(), before)
+
+    def test_incomplete(self) -> None:
+        """A missing file, as an interrupted run leaves it, makes the others useless."""
+        (self.folder / "client_key.pem").unlink()
+        self.assert_made_anew()
+
+    def test_garbage(self) -> None:
+        """So does one that cannot be read, as a key or as a certificate."""
+        for name in ("broker_key.pem", "server_cert.pem", "cacert.pem"):
+            (self.folder / name).write_text("garbage")
+            self.assert_made_anew()
+
+    def test_of_different_runs(self) -> None:
+        """So does a certificate of another CA, and a key of another certificate."""
+        for name in ("cacert.pem", "model_key.pem"):
+            other = Path(self.mktemp())
+            make_certificates(other)
+            (self.folder / name).write_bytes((other / name).read_bytes())
+            self.assert_made_anew()
+
+    def test_expired(self) -> None:
+        """So do certificates that expire within a day; keys that others could read are for their owner only again."""
+        make_certificates(self.folder, days=1)
+        (self.folder / "client_key.pem").chmod(0o666)
+        self.assert_made_anew()

@@ -209,3 +209,12 @@ class CheckTests(MakeServiceTestCase):
         self.environ(HTTP_KEY="certs/client_key.pem")
         self.assertIn("HTTP_KEY: ", self.refusal("--check"))
         self.assertEqual("", self.out.getvalue())
+
+
+class DemoOptionsTests(MakeServiceTestCase):
+    """``--demo`` beside other options."""
+
+    def test_meaningless(self) -> None:
+        """What the demo decides itself is refused, not ignored."""
+        for arguments in (["--check"], ["--connect"], ["--env-file", "x"], ["--role", "gateway"]):
+            self.assertIn(f"{arguments[0]}: means nothing with --demo", self.refusal("--demo", *arguments))
