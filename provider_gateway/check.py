@@ -14,7 +14,7 @@ from provider_gateway.amqp.topology import declare_entry
 from provider_gateway.broker_url import BrokerURL
 from provider_gateway.errors import TopologyError
 from provider_gateway.masked_url import MaskedURL
-from provider_gateway.model import model_client
+from provider_gateway.model_client import model_client
 from provider_gateway.objects import Binding, Exchange, objects_of
 from provider_gateway.retry import warnings
 from provider_gateway.tls import broker_tls, model_tls

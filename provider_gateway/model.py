@@ -6,46 +6,26 @@ Nothing that a message carries selects the host; redirects are not followed; coo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
-from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    Agent,
-    HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-    ResponseNeverReceived,
-)
-from twisted.web.http import PotentialDataLoss
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
-from zope.interface import implementer
 
 from provider_gateway.errors import HeadersTooLarge, ModelFailure
 from provider_gateway.messages import RQUID, headers_from_http, headers_to_http, safe_content_type, text_of
+from provider_gateway.model_client import CappedBody, FixedURL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
-    from twisted.web.client import URI
-    from twisted.web.iweb import IPolicyForHTTPS, IResponse
+    from treq.client import HTTPClient
+    from twisted.web.iweb import IResponse
 
     from provider_gateway.messages import Message
 
-#: Seconds that an idle connection is kept: less than the 5 s after which common model servers close theirs.
-_KEEP_ALIVE = 4.0
-#: Seconds to connect; a busy model queues requests, not connections.
-_CONNECT_TIMEOUT = 10.0
 #: Statuses below 500 that a later attempt may turn into an answer (RFC 9110, 15.5.9; RFC 6585, 4).
 _RETRIED_4XX = (408, 429)
 
@@ -63,147 +43,6 @@ class Answer:
     body: bytes
     content_type: str
     headers: dict[str, str]
-
-
-@implementer(IBodyProducer)
-class _ImmediateBody:
-    """A request body that is written in one go."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.length = len(body)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._body)
-        done: Deferred[None] = Deferred()
-        done.callback(None)
-        return done
-
-    def stopProducing(self) -> None:
-        pass
-
-    def pauseProducing(self) -> None:
-        pass
-
-    def resumeProducing(self) -> None:
-        pass
-
-
-class _CappedBody(Protocol):
-    """Collects a response body up to a size; closes the connection beyond it, and when it is cancelled."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
-
-    def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > self._max_bytes:
-            self._chunks.clear()
-            if not self.done.called:
-                msg = f"The model's answer is larger than {self._max_bytes} bytes (MAX_BODY_BYTES)."
-                self.done.errback(ModelFailure(msg, "body"))
-                self._abort()
-            return
-        self._chunks.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.done.called:
-            return
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self.done.callback(b"".join(self._chunks))
-        else:
-            msg = "The model's answer broke off before its end."
-            self.done.errback(ModelFailure(msg, "body"))
-
-    def _abort(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-
-@implementer(IStreamClientEndpoint)
-class _NoDelayEndpoint:
-    """Switches Nagle's algorithm off on each connection: with it a request waits 40 ms for a delayed ACK."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
-        self._endpoint = endpoint
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        def no_delay(protocol: Any) -> Any:
-            protocol.transport.setTcpNoDelay(True)
-            return protocol
-
-        return self._endpoint.connect(protocolFactory).addCallback(no_delay)
-
-
-@implementer(IAgentEndpointFactory)
-class ModelEndpoints:
-    """Endpoints for the model's URL.
-
-    Args:
-        reactor: provides TCP, host names and time.
-        tls: used for ``https``; checks the host name.
-    """
-
-    def __init__(self, reactor: Any, tls: IPolicyForHTTPS) -> None:
-        self._reactor = reactor
-        self._tls = tls
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """The endpoint for a URL (twisted.web.iweb.IAgentEndpointFactory)."""
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(
-            self._reactor, uri.host.decode("ascii"), uri.port, timeout=_CONNECT_TIMEOUT
-        )
-        if uri.scheme == b"https":
-            endpoint = wrapClientTLS(self._tls.creatorForNetloc(uri.host, uri.port), endpoint)
-        return _NoDelayEndpoint(endpoint)
-
-
-@implementer(IAgent)
-class PlainBodies:
-    """An agent that asks for bodies without a content coding, and takes no others.
-
-    treq asks for gzip by itself; Twisted's decoder turns a body that is broken into an empty success.
-    """
-
-    def __init__(self, agent: IAgent) -> None:
-        self._agent = agent
-
-    def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
-    ) -> Deferred[IResponse]:
-        """Send a request (twisted.web.iweb.IAgent)."""
-        headers = Headers() if headers is None else headers.copy()
-        headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
-        return self._agent.request(method, uri, headers, bodyProducer).addCallback(self._refuse_coded)
-
-    @staticmethod
-    def _refuse_coded(response: IResponse) -> IResponse:
-        codings = [text_of(value).lower() for value in response.headers.getRawHeaders(b"content-encoding", [])]
-        if all(coding == "identity" for coding in codings):
-            return response
-        unwanted = _CappedBody(0)
-        unwanted.done.addErrback(lambda _: None)
-        response.deliverBody(unwanted)
-        unwanted.done.cancel()
-        msg = f"The model's answer has the Content-Encoding {', '.join(codings)}, which was not asked for."
-        raise ModelFailure(msg, "body")
-
-
-def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPClient:
-    """A treq client for the model.
-
-    Args:
-        connections: idle ones to keep: as many as there may be calls at a time, or bursts open thousands.
-    """
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = connections
-    pool.cachedConnectionTimeout = _KEEP_ALIVE  # type: ignore[assignment] # fractions work
-    agent = PlainBodies(Agent.usingEndpointFactory(reactor, ModelEndpoints(reactor, tls), pool))
-    no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    return HTTPClient(agent, no_cookies, data_to_body_producer=_ImmediateBody)
 
 
 class Model:
@@ -226,7 +65,7 @@ class Model:
     ) -> None:
         self._clock = clock
         self._client = client
-        self._url = url
+        self._url = FixedURL.of(url)
         self._max_body_bytes = max_body_bytes
         self._on_unsafe_header = on_unsafe_header
 
@@ -272,7 +111,7 @@ class Model:
             self._reraise_cancellation(error)
             msg = "The model closed the connection without a valid HTTP answer."
             raise ModelFailure(msg, "connection", error) from None
-        body = _CappedBody(self._max_body_bytes)
+        body = CappedBody(self._max_body_bytes)
         response.deliverBody(body)
         return self._judge(response, await body.done)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from provider_gateway.amqp.consumer import Consumer
 from provider_gateway.amqp.topology import declare, declare_reply_queue
 from provider_gateway.api import API
-from provider_gateway.model import Model, model_client
+from provider_gateway.model import Model
+from provider_gateway.model_client import model_client
 from provider_gateway.provider import Provider
 from provider_gateway.reply_address import ReplyAddresses, reply_prefix
 from provider_gateway.retry import RetryRoute

@@ -36,6 +36,7 @@ LAYERS = (
     "retry",
     "reply_address",
     "model",
+    "model_client",
     "amqp.consumer",
     "amqp.connection",
     "amqp.endpoint",

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import ModelFailure
 from provider_gateway.messages import Message
-from provider_gateway.model import Answer, Model, model_client
+from provider_gateway.model import Answer, Model
+from provider_gateway.model_client import model_client
 
 MAX_BODY = 100
 

@@ -1,0 +1,209 @@
+"""The HTTP client of the model: treq, with connections, bodies and answers as our calls need them."""
+
+from __future__ import annotations
+
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+from hyperlink import EncodedURL
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
+from zope.interface import implementer
+
+from provider_gateway.errors import ModelFailure
+from provider_gateway.messages import text_of
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
+    from twisted.python.failure import Failure
+    from twisted.web.client import URI
+    from twisted.web.iweb import IPolicyForHTTPS, IResponse
+
+#: Seconds that an idle connection is kept: less than the 5 s after which common model servers close theirs.
+_KEEP_ALIVE = 4.0
+#: Seconds to connect; a busy model queues requests, not connections.
+_CONNECT_TIMEOUT = 10.0
+
+
+class FixedURL(EncodedURL):
+    """A URL that is asked for again and again: treq would encode its host name each time, which costs 160 µs.
+
+    Args:
+        text: the URL, with a host name in any script.
+    """
+
+    _text = ""
+
+    @classmethod
+    def of(cls, text: str) -> FixedURL:
+        """The URL for a text."""
+        url: Any = cls.from_text(EncodedURL.from_text(text).to_uri().to_text())
+        url._text = EncodedURL.to_text(url)
+        return url  # type: ignore[no-any-return] # hyperlink makes it of our class
+
+    def to_uri(self) -> FixedURL:
+        """The URL itself: it is encoded (hyperlink.EncodedURL)."""
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:  # noqa: ARG002 - hyperlink's signature; there is none
+        """The text that was made once (hyperlink.EncodedURL)."""
+        return self._text
+
+
+@implementer(IBodyProducer)
+class _ImmediateBody:
+    """A request body that is written in one go."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        done: Deferred[None] = Deferred()
+        done.callback(None)
+        return done
+
+    def stopProducing(self) -> None:
+        pass
+
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+
+class CappedBody(Protocol):
+    """Collects a response body up to a size; closes the connection beyond it, and when it is cancelled.
+
+    Attributes:
+        done: fires with the body, or fails with :class:`ModelFailure`.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take a piece (twisted.internet.interfaces.IProtocol)."""
+        self._size += len(data)
+        if self._size > self._max_bytes:
+            self._chunks.clear()
+            if not self.done.called:
+                msg = f"The model's answer is larger than {self._max_bytes} bytes (MAX_BODY_BYTES)."
+                self.done.errback(ModelFailure(msg, "body"))
+                self._abort()
+            return
+        self._chunks.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Fire the result (twisted.internet.interfaces.IProtocol)."""
+        if self.done.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.done.callback(b"".join(self._chunks))
+        else:
+            msg = "The model's answer broke off before its end."
+            self.done.errback(ModelFailure(msg, "body"))
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+@implementer(IStreamClientEndpoint)
+class _NoDelayEndpoint:
+    """Switches Nagle's algorithm off on each connection: with it a request waits 40 ms for a delayed ACK."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        def no_delay(protocol: Any) -> Any:
+            protocol.transport.setTcpNoDelay(True)
+            return protocol
+
+        return self._endpoint.connect(protocolFactory).addCallback(no_delay)
+
+
+@implementer(IAgentEndpointFactory)
+class ModelEndpoints:
+    """Endpoints for the model's URL.
+
+    Args:
+        reactor: provides TCP, host names and time.
+        tls: used for ``https``; checks the host name.
+    """
+
+    def __init__(self, reactor: Any, tls: IPolicyForHTTPS) -> None:
+        self._reactor = reactor
+        self._tls = tls
+        #: By host and port: each costs 80 µs, for its host name mostly, and is asked for with each request.
+        self._endpoints: dict[tuple[bytes, int], IStreamClientEndpoint] = {}
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """The endpoint for a URL (twisted.web.iweb.IAgentEndpointFactory)."""
+        endpoint = self._endpoints.get((uri.host, uri.port))
+        if endpoint is None:
+            host = uri.host.decode("ascii")
+            endpoint = HostnameEndpoint(self._reactor, host, uri.port, timeout=_CONNECT_TIMEOUT)
+            self._endpoints[uri.host, uri.port] = endpoint
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self._tls.creatorForNetloc(uri.host, uri.port), endpoint)
+        return _NoDelayEndpoint(endpoint)
+
+
+@implementer(IAgent)
+class PlainBodies:
+    """An agent that asks for bodies without a content coding, and takes no others.
+
+    treq asks for gzip by itself; Twisted's decoder turns a body that is broken into an empty success.
+    """
+
+    def __init__(self, agent: IAgent) -> None:
+        self._agent = agent
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        """Send a request (twisted.web.iweb.IAgent)."""
+        headers = Headers() if headers is None else headers.copy()
+        headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        return self._agent.request(method, uri, headers, bodyProducer).addCallback(self._refuse_coded)
+
+    @staticmethod
+    def _refuse_coded(response: IResponse) -> IResponse:
+        codings = [text_of(value).lower() for value in response.headers.getRawHeaders(b"content-encoding", [])]
+        if all(coding == "identity" for coding in codings):
+            return response
+        unwanted = CappedBody(0)
+        unwanted.done.addErrback(lambda _: None)
+        response.deliverBody(unwanted)
+        unwanted.done.cancel()
+        msg = f"The model's answer has the Content-Encoding {', '.join(codings)}, which was not asked for."
+        raise ModelFailure(msg, "body")
+
+
+def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPClient:
+    """A treq client for the model.
+
+    Args:
+        connections: idle ones to keep: as many as there may be calls at a time, or bursts open thousands.
+    """
+    pool = HTTPConnectionPool(reactor)
+    pool.maxPersistentPerHost = connections
+    pool.cachedConnectionTimeout = _KEEP_ALIVE  # type: ignore[assignment] # fractions work
+    agent = PlainBodies(Agent.usingEndpointFactory(reactor, ModelEndpoints(reactor, tls), pool))
+    no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return HTTPClient(agent, no_cookies, data_to_body_producer=_ImmediateBody)
