@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,14 @@ class Identity:
     @classmethod
     def of(cls, certificate: Certificate) -> Identity:
         """The identity that a certificate gives."""
-        names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        try:
+        names: list[str] = []
+        # What cannot be read does not count: CAs have been seen to sign stranger things than the library knows.
+        with contextlib.suppress(ValueError):
+            names += [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        with contextlib.suppress(
+            x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError
+        ):
             extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (x509.ExtensionNotFound, ValueError):
-            pass  # none, or one that cannot be read: nothing in it counts
-        else:
             names += [name.lower() for name in extension.get_values_for_type(x509.DNSName)]
             names += extension.get_values_for_type(x509.UniformResourceIdentifier)
         return cls(tuple(names), certificate.not_valid_after_utc.timestamp())
