@@ -16,6 +16,7 @@ from provider_gateway.errors import TopologyError
 from provider_gateway.masked_url import MaskedURL
 from provider_gateway.model_client import model_client
 from provider_gateway.objects import Binding, Exchange, objects_of
+from provider_gateway.reasons import reason_of
 from provider_gateway.retry import warnings
 from provider_gateway.tls import broker_tls, model_tls
 
@@ -152,7 +153,7 @@ async def _check_model(reactor: Any, settings: Settings) -> int:
             url.reveal(), allow_redirects=False, unbuffered=True, timeout=_MODEL_TIMEOUT, reactor=reactor
         )
     except Exception as error:  # noqa: BLE001 - whatever keeps the model from answering is the finding
-        _say(f"model {url}", f"FAILED: {error or type(error).__name__}")
+        _say(f"model {url}", f"FAILED: {reason_of(error)}")
         return 1
     _say(f"model {url}", f"answers (HTTP status {response.code} to GET)")
     return 0

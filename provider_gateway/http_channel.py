@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
 from twisted.internet.protocol import connectionDone
@@ -43,6 +43,8 @@ class Channel(StrictChannel):
     _timed: State = "idle"
     _deadline: IDelayedCall | None = None
     _write_deadline: IDelayedCall | None = None
+    #: What the client has sent behind a request whose answer it does not read.
+    _held: bytes | None = None
 
     def connectionMade(self) -> None:
         """Join the site, if it has room (twisted.internet.interfaces.IProtocol)."""
@@ -76,9 +78,14 @@ class Channel(StrictChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes (twisted.internet.interfaces.IProtocol)."""
+        if self._held is not None:
+            self._held += data
+            return
         if self._state == "idle" and not self.refused:
             self._state = "headers"
         super().dataReceived(data)
+        if self._state == "idle" and self._buffer and not self.refused:
+            self._state = "headers"  # behind a request that is answered, the beginning of a line
         if self._state == "headers" and data.endswith(b"\n\n"):
             # Lines that end without CR: another parser may take them for a request.
             self._respondToBadRequestAndDisconnect()
@@ -118,6 +125,13 @@ class Channel(StrictChannel):
         self._linger_for(self.site.limits.write_timeout)
         super().loseConnection()
 
+    def timeoutConnection(self) -> None:
+        """Close an idle connection; other states have limits of their own (twisted.web.http.HTTPChannel)."""
+        if self._timed in _LIMIT_OF:
+            self.setTimeout(self.timeOut)
+        else:
+            super().timeoutConnection()
+
     def pauseProducing(self) -> None:
         """Give a client that does not read its time to do so (twisted.internet.interfaces.IPushProducer)."""
         if self._write_deadline is None:
@@ -131,6 +145,17 @@ class Channel(StrictChannel):
             self._write_deadline.cancel()
         self._write_deadline = None
         super().resumeProducing()
+        held, self._held = self._held, None
+        if held:
+            self.dataReceived(held)
+
+    def setLineMode(self, extra: bytes = b"") -> Any:
+        """Parse what came behind a request, not before its answer is read (twisted.protocols.basic.LineReceiver)."""
+        if self._write_deadline is None:
+            return super().setLineMode(extra)
+        self._networkProducer.pauseProducing()
+        self._held = extra
+        return super().setLineMode()
 
     def lineReceived(self, line: bytes) -> None:
         """Parse a line (twisted.protocols.basic.LineReceiver)."""
@@ -147,6 +172,11 @@ class Channel(StrictChannel):
         """Have the request served (twisted.web.http.HTTPChannel)."""
         if self.refused:
             return
+        # Twisted throws trailers away, whatever is in them: CR or LF alone, which end a line for others, or NUL.
+        trailers = getattr(self._transferDecoder, "_trailerHeaders", ())
+        if any(each.translate(None, b"\x00\r\n") != each for each in trailers):
+            self._respondToBadRequestAndDisconnect()
+            return
         self._state = "serving"
         super().allContentReceived()
 
@@ -154,6 +184,7 @@ class Channel(StrictChannel):
         """Go on with what the client has sent in the meantime (twisted.web.http.HTTPChannel)."""
         self._state = "idle"
         self._release()
+        self._time_state()
         super().requestDone(request)
         self._time_state()
 

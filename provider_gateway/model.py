@@ -17,6 +17,7 @@ from twisted.web.http_headers import Headers
 from provider_gateway.errors import HeadersTooLarge, ModelFailure
 from provider_gateway.messages import RQUID, headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.model_client import CappedBody, FixedURL
+from provider_gateway.reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,11 +107,11 @@ class Model:
             raise CancelledError from None  # ours: the deadline, or the end of the process
         except (ConnectError, DNSLookupError) as error:
             msg = "The model cannot be reached."
-            raise ModelFailure(msg, "connection", error) from None
+            raise ModelFailure(msg, "connection", reason_of(error)) from None
         except (ResponseNeverReceived, ResponseFailed, RequestTransmissionFailed) as error:
             self._reraise_cancellation(error)
             msg = "The model closed the connection without a valid HTTP answer."
-            raise ModelFailure(msg, "connection", error) from None
+            raise ModelFailure(msg, "connection", reason_of(error)) from None
         body = CappedBody(self._max_body_bytes)
         response.deliverBody(body)
         return self._judge(response, await body.done)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
@@ -27,11 +28,15 @@ def _read(variable: str, path: Path) -> bytes:
 
 
 def _certificates(variable: str, path: Path) -> list[crypto.X509]:
+    data = _read(variable, path)
     try:
-        found = x509.load_pem_x509_certificates(_read(variable, path))
+        found = x509.load_pem_x509_certificates(data)
     except ValueError:
+        found = []
+    # The library passes over one that is cut off, as in a file that is being written.
+    if not found or len(found) != data.count(b"-----BEGIN CERTIFICATE-----"):
         msg = f"{variable}: {path}: expected one or more PEM certificates"
-        raise SettingsError(msg) from None
+        raise SettingsError(msg)
     return [crypto.X509.from_cryptography(each) for each in found]
 
 
@@ -40,7 +45,7 @@ def _private_key(variable: str, path: Path) -> crypto.PKey:
         key = load_pem_private_key(_read(variable, path), password=None)
         # Key types that TLS does not use make pyOpenSSL raise TypeError.
         return crypto.PKey.from_cryptography_key(key)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         msg = f"{variable}: {path}: expected a PEM private key without a pass phrase"
         raise SettingsError(msg) from None
 
@@ -60,11 +65,12 @@ def read_revocation_lists(variable: str, path: Path) -> list[x509.CertificateRev
     Raises:
         SettingsError: the file is missing, unreadable or wrong.
     """
+    data = _read(variable, path)
     try:
-        found = [x509.load_pem_x509_crl(each) for each in _CRL.findall(_read(variable, path))]
+        found = [x509.load_pem_x509_crl(each) for each in _CRL.findall(data)]
     except ValueError:
         found = []
-    if not found:
+    if not found or len(found) != data.count(b"-----BEGIN X509 CRL-----"):
         msg = f"{variable}: {path}: expected one or more PEM certificate revocation lists"
         raise SettingsError(msg)
     return found

@@ -63,7 +63,6 @@ class Reload:
 
     def start(self) -> None:
         """Notice changes from now on, and load what has changed since the files were first read."""
-        self._watch_files()
         self.now()
 
     def _watch_files(self) -> None:
@@ -77,6 +76,7 @@ class Reload:
     def now(self) -> None:
         """Load what has changed; what is wrong is refused with one line in the log, and the old stays in force."""
         self._forget()
+        self._watch_files()
         for index, each in enumerate(self._loaded):
             digest = _digest(each.files)
             if digest == self._digests[index]:
@@ -90,7 +90,6 @@ class Reload:
             else:
                 self._log.info("{name}: loaded again", name=each.name)
                 self._on_outcome(each.name, "loaded")
-        self._watch_files()  # links may lead to other folders now
 
     def stop(self) -> None:
         """Notice changes no more."""

@@ -43,8 +43,10 @@ class ReplyAddresses:
         """True if a message may be answered there; the configured addresses and names below them always may."""
         if address is None or not isinstance(address, str):
             return True  # none, or one that is not UTF-8, which no queue of ours has
-        if any(address == each or address.startswith(f"{each}.") for each in self._configured):
+        if address in self._configured:
             return True
         if address in self._ours:
             return False
+        if any(address.startswith(f"{each}.") for each in self._configured):
+            return True
         return not self._patterns or any(topic_matches(pattern, address) for pattern in self._patterns)

@@ -104,9 +104,9 @@ class ServerTLS:
         connection, generation = self._connections[transport]
         if generation == self._generation:
             return True
-        chain = connection.get_peer_cert_chain()
-        assert chain, "the server demands a certificate"
-        leaf, *chain = chain
+        leaf = connection.get_peer_certificate()
+        assert leaf is not None, "the server demands a certificate"
+        chain = connection.get_peer_cert_chain() or []  # at a server's side without the client's own certificate
         try:
             crypto.X509StoreContext(self._store, leaf, chain).verify_certificate()
         except crypto.X509StoreContextError:

@@ -50,6 +50,7 @@ class FolderWatch:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._notices: Any = None
+        self._warned = False
         self._watched: set[Path] = set()
 
     def watch(self, files: Iterable[Path], on_change: Callable[[], object]) -> bool:
@@ -84,7 +85,9 @@ class FolderWatch:
             for folder in folders:
                 self._notices.watch(FilePath(str(folder)), mask=changed | gone, callbacks=[notice])
         except Exception as error:  # noqa: BLE001 - Twisted's own error can only be imported where there is inotify
-            _log.warn("Changes of certificates are not noticed ({reason}); send SIGHUP", reason=str(error))
+            if not self._warned:
+                self._warned = True
+                _log.warn("Changes of certificates are not noticed ({reason}); send SIGHUP", reason=str(error))
             self.stop()
             return False
         self._watched = folders

@@ -11,7 +11,6 @@ from pydantic.alias_generators import to_camel
 from provider_gateway.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
     from pathlib import Path
 
     from pydantic import TypeAdapter
@@ -29,8 +28,9 @@ class StrictModel(BaseModel):
 class _UniqueKeys(yaml.SafeLoader):
     """Refuses a key that stands twice in a mapping; PyYAML would take the last one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping (yaml.constructor.SafeConstructor)."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping as it is written, before it is merged with others (yaml.composer.Composer)."""
+        node = super().compose_mapping_node(anchor)
         seen: set[Any] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -38,7 +38,7 @@ class _UniqueKeys(yaml.SafeLoader):
                     problem = f"the key {key.value!r} stands twice"
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _DESCRIPTIONS = {
@@ -54,7 +54,7 @@ def describe(error: ErrorDetails) -> str:
         error: one of ``ValidationError.errors()``.
     """
     kind, found = error["type"], error["input"]
-    if kind == "too_short":
+    if kind in ("too_short", "string_too_short"):
         return "expected text that is not empty" if isinstance(found, str) else "expected at least one entry"
     if kind in _DESCRIPTIONS:
         return _DESCRIPTIONS[kind]
@@ -106,7 +106,7 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
         problem = getattr(error, "problem", None) or "unreadable"
         msg = f"{source}:{where} expected YAML, {problem}"
         raise SettingsError(msg) from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:
         # PyYAML lets impossible dates and bottomless nesting through to here.
         msg = f"{source}: expected YAML: {error}"
         raise SettingsError(msg) from None
@@ -117,7 +117,15 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
         return adapter.validate_python(data)
     except ValidationError as error:
         # That there is no valid entry is pydantic's echo of what is wrong with the only one.
-        errors = [each for each in error.errors() if each["loc"] or error.error_count() == 1]
+        found = error.errors()
+        errors = [
+            each
+            for each in found
+            if not any(
+                len(other["loc"]) > len(each["loc"]) and other["loc"][: len(each["loc"])] == each["loc"]
+                for other in found
+            )
+        ]
         first = errors[0]
         path = "".join(f"[{part}]" if isinstance(part, int) else _dotted(part) for part in first["loc"])
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

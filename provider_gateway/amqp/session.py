@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 # The import makes pika decode with it.
 from provider_gateway.amqp import properties  # noqa: F401
 from provider_gateway.deferreds import shield
+from provider_gateway.reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +185,7 @@ class Session(Protocol):
             cause = "closed by us"
         elif cause is None and self._dropped and self._witness is not None:
             cause = "no agreement in the AMQP handshake; does the broker offer our SASL mechanism?"
-        error = self._lost = ConnectionLost(cause or reason.getErrorMessage())
+        error = self._lost = ConnectionLost(cause or reason_of(reason.value))
         self.transport = None
         self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more
         self._amqp.connectionLost(Failure(error))

@@ -77,6 +77,7 @@ LAYERS = (
     "queues",
     "yaml_file",
     "recent",
+    "reasons",
     "example_certificates",
     "deferreds",
     "errors",

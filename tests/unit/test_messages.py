@@ -114,6 +114,14 @@ class HeadersToHTTPTests(SynchronousTestCase):
             {"X-Text": "some text", "X-Tab": "a\tb", "X-Latin": "größe", "x-empty": ""}, headers_to_http(headers)
         )
 
+    def test_unsafe_ones_are_told(self) -> None:
+        """Each text header that is malformed is told, once; those that never travel, and other types, are not."""
+        malformed = {"bad name": "x", "": "x", "näme": "x", "cr": "a\rb", "lf": "a\nb", "nul": "\0", "bad\n": "\n"}
+        silent: dict[Any, Any] = {"X": "fine", "number": 5, "table": {}, b"\xff": "x", "bytes": b"\n", "pg-x": "\n"}
+        told: list[None] = []
+        self.assertEqual({"X": "fine"}, headers_to_http({**malformed, **silent}, lambda: told.append(None)))
+        self.assertEqual(len(malformed), len(told))
+
     def test_content_type(self) -> None:
         """A message's content type is kept if it is fit for a header; else it is JSON."""
         for given, expected in (

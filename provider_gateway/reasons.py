@@ -1,0 +1,37 @@
+"""Why a connection failed, in words for the log: no representation of an object, nothing that the peer has sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.web._newclient import ParseError  # what ResponseFailed wraps has no public name
+
+_LONGEST = 300
+
+
+def reason_of(error: BaseException | None) -> str:
+    """The reason in one line.
+
+    Args:
+        error: of Twisted, of TLS, or any other.
+    """
+    assert error is not None, "Twisted types a Failure without its error, which there is not"
+    inner = getattr(error, "reasons", None)
+    if isinstance(inner, list) and inner:
+        return reason_of(inner[0].value)  # twisted.web.client.ResponseFailed and the like wrap a Failure
+    if isinstance(error, VerificationError):
+        return f"the server's certificate is for another host, not for {', '.join(map(_host, error.errors))}"
+    if isinstance(error, SSL.Error):
+        parts = [part[-1] for part in error.args[0]] if error.args and isinstance(error.args[0], list) else []
+        return f"TLS: {', '.join(parts) or 'the connection was closed'}"
+    if isinstance(error, ParseError):
+        return "no valid HTTP"
+    return (str(error) or type(error).__name__)[:_LONGEST]
+
+
+def _host(mismatch: Any) -> str:
+    """The host that was looked for (service_identity's ``DNS_ID`` or ``IPAddress_ID``)."""
+    wanted = mismatch.mismatched_id
+    return str(wanted.ip) if hasattr(wanted, "ip") else wanted.hostname.decode("ascii")

@@ -1,0 +1,265 @@
+"""The access file: who may use which routing key and how often, and what a wrong file is refused with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway import authorization as authorization_module
+from provider_gateway.authorization import Authorization
+from provider_gateway.errors import Forbidden, RateLimited, SettingsError
+from provider_gateway.identity import Identity
+
+RULES = """
+- {identities: [initiator, "*.clients.org"], routingKeys: ["predict.*", admin]}
+- {identities: ["spiffe://a/b"], routingKeys: ["batch.#"]}
+- {identities: ["*"], routingKeys: [public]}
+"""
+
+
+class AuthorizationTestCase(SynchronousTestCase):
+    """Makes access files."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.path = Path(self.mktemp())
+
+    def load(self, text: str) -> Authorization:
+        self.path.write_text(text, encoding="utf-8")
+        return Authorization(self.path, self.clock)
+
+    def limited(self, more: str) -> Authorization:
+        """The rule for everybody and everything, with a rate."""
+        return self.load(f"- {{identities: ['*'], routingKeys: ['#'], {more}}}")
+
+    def retry_after(self, authorization: Authorization, name: str = "a", key: str = "k") -> int | None:
+        """None if the request passes; else the seconds that the client is told to wait."""
+        try:
+            authorization.check(Identity((name,), 0), key)
+        except RateLimited as error:
+            return error.retry_after
+        return None
+
+    def passing(self, authorization: Authorization, name: str = "a", key: str = "k") -> int:
+        """How many requests pass until one is refused."""
+        count = 0
+        while self.retry_after(authorization, name, key) is None:
+            count += 1
+            self.assertLess(count, 2000, "no limit")
+        return count
+
+
+class RulesTests(AuthorizationTestCase):
+    """Which rule is about a request."""
+
+    def test_rules(self) -> None:
+        """A request passes if a rule has a pattern for one of the names and one for the routing key, and else not."""
+        authorization = self.load(RULES)
+        for names, key, allowed in (
+            (("initiator",), "predict.now", True),
+            (("initiator",), "admin", True),
+            (("initiator",), "public", True),
+            (("initiator",), "predict.now.x", False),
+            (("initiator",), "batch.a", False),
+            (("a.clients.org",), "predict.now", True),
+            (("clients.org",), "predict.now", False),
+            (("nobody", "spiffe://a/b"), "batch", True),
+            (("nobody", "spiffe://a/b"), "batch.a.b", True),
+            (("nobody",), "public", True),
+            ((), "public", False),
+        ):
+            identity = Identity(names, 0)
+            if allowed:
+                authorization.check(identity, key)
+            else:
+                self.assertRaises(Forbidden, authorization.check, identity, key)
+
+    def test_forbidden(self) -> None:
+        """A refusal names the identity and the routing key."""
+        error = self.assertRaises(Forbidden, self.load(RULES).check, Identity(("nobody", "b"), 0), "predict.now")
+        self.assertEqual("The certificate of 'nobody' may not use the routing key 'predict.now'.", error.detail)
+        self.assertEqual(403, error.status)
+
+    def test_empty_file(self) -> None:
+        """A list without rules allows nothing."""
+        self.assertRaises(Forbidden, self.load("[]").check, Identity(("a",), 0), "k")
+
+    def test_first_rule_counts(self) -> None:
+        """The first rule that fits says how often, even if a later one would say more; one that fits not is skipped."""
+        authorization = self.load(
+            "- {identities: [other], routingKeys: ['#'], rate: 50}\n"
+            "- {identities: [a], routingKeys: [x], rate: 50}\n"
+            "- {identities: [a], routingKeys: [k], rate: 2}\n"
+            "- {identities: ['*'], routingKeys: ['#']}"
+        )
+        self.assertEqual(2, self.passing(authorization))
+        for _ in range(200):
+            self.assertIsNone(self.retry_after(authorization, "b"))
+
+
+class RatesTests(AuthorizationTestCase):
+    """How often."""
+
+    def test_burst(self) -> None:
+        """At first a burst passes: as many as are given, else one second's, and at least one."""
+        for more, expected in (("rate: 3", 3), ("rate: 0.1", 1), ("rate: 2.5", 2), ("rate: 1, burst: 7", 7)):
+            self.assertEqual(expected, self.passing(self.limited(more)), more)
+
+    def test_refill(self) -> None:
+        """Requests come back at the rate, up to the burst and not beyond."""
+        authorization = self.limited("rate: 2, burst: 5")
+        self.assertEqual(5, self.passing(authorization))
+        for seconds, expected in ((0.25, 0), (0.25, 1), (2, 4), (1000, 5)):
+            self.clock.advance(seconds)
+            self.assertEqual(expected, self.passing(authorization), f"after {seconds} s")
+
+    def test_refusals_cost_nothing(self) -> None:
+        """A client that is refused often waits no longer for it."""
+        authorization = self.limited("rate: 1")
+        self.passing(authorization)
+        for _ in range(10):
+            self.retry_after(authorization)
+        self.clock.advance(1)
+        self.assertEqual(1, self.passing(authorization))
+
+    def test_retry_after(self) -> None:
+        """A refused client is told the whole seconds after which it gets through, rounded up."""
+        for more, waited, expected in (
+            ("rate: 0.25", 0, 4),
+            ("rate: 0.4", 0, 3),
+            ("rate: 0.25", 0.5, 4),
+            ("rate: 0.25", 3.5, 1),
+            ("rate: 1000", 0, 1),
+        ):
+            authorization = self.limited(more)
+            self.passing(authorization)
+            self.clock.advance(waited)
+            found = self.retry_after(authorization)
+            self.assertEqual(expected, found, f"{more}, after {waited} s")
+            self.clock.advance(expected)
+            self.assertIsNone(self.retry_after(authorization), more)
+
+    def test_detail(self) -> None:
+        """A refusal says who may send how much."""
+        authorization = self.limited("rate: 0.5")
+        self.passing(authorization)
+        error = self.assertRaises(RateLimited, authorization.check, Identity(("a",), 0), "k")
+        self.assertEqual((429, "'a' may send 0.5 requests per second."), (error.status, error.detail))
+
+    def test_each_identity_has_its_own(self) -> None:
+        """One client's requests do not count for another; those of one identity do, whatever its other names."""
+        authorization = self.limited("rate: 2")
+        self.assertEqual((2, 2), (self.passing(authorization, "a"), self.passing(authorization, "b")))
+        self.assertRaises(RateLimited, authorization.check, Identity(("a", "c"), 0), "k")
+
+    def test_each_rule_has_its_own(self) -> None:
+        """What an identity sends by one rule does not count for another one."""
+        rule = "- {identities: [a], routingKeys: [%s], rate: 1}\n"
+        authorization = self.load(rule % "k" + rule % "x")
+        self.assertEqual((1, 1), (self.passing(authorization, key="k"), self.passing(authorization, key="x")))
+
+    def test_clock_that_is_set_back(self) -> None:
+        """A clock that is set back gives nothing and takes nothing; from there on time counts as ever."""
+        authorization = self.limited("rate: 1, burst: 3")
+        self.retry_after(authorization)
+        self.clock.rightNow -= 500
+        self.assertEqual(2, self.passing(authorization))
+        self.clock.advance(1)
+        self.assertEqual(1, self.passing(authorization))
+
+    def test_many_identities(self) -> None:
+        """Once there are very many identities, those that may send a whole burst are forgotten, and no others."""
+        self.patch(authorization_module, "_MANY_BUCKETS", 3)
+        authorization = self.limited("rate: 1, burst: 2")
+        self.retry_after(authorization, "old")
+        self.clock.advance(0.5)
+        for _ in range(2):
+            self.retry_after(authorization, "busy")
+        self.retry_after(authorization, "third")
+        self.clock.advance(0.5)
+        self.retry_after(authorization, "new")
+        self.assertEqual({"busy", "third", "new"}, {name for _, name in authorization._buckets})
+        self.assertEqual((0, 1), (self.passing(authorization, "busy"), self.passing(authorization, "third")))
+
+
+class LoadTests(AuthorizationTestCase):
+    """Reading the file, at first and again."""
+
+    def test_changed_file(self) -> None:
+        """The new rules count once the file is loaded again, not before; rates begin anew."""
+        authorization = self.limited("rate: 1")
+        self.assertEqual(1, self.passing(authorization))
+        self.path.write_text("- {identities: [a], routingKeys: ['#'], rate: 1}", encoding="utf-8")
+        authorization.check(Identity(("b",), 0), "k")
+        authorization.load()
+        self.assertRaises(Forbidden, authorization.check, Identity(("b",), 0), "k")
+        self.assertEqual(1, self.passing(authorization))
+        authorization.load()
+        self.assertEqual(1, self.passing(authorization))
+
+    def test_broken_file(self) -> None:
+        """With a file that is wrong or gone, rules and rates stay as they were."""
+        authorization = self.limited("rate: 1")
+        self.assertEqual(1, self.passing(authorization))
+        self.path.write_text("- {identities: [a]}", encoding="utf-8")
+        self.assertRaises(SettingsError, authorization.load)
+        self.path.unlink()
+        self.assertRaises(SettingsError, authorization.load)
+        self.assertEqual((0, 1), (self.passing(authorization, "a"), self.passing(authorization, "b")))
+
+    def test_what_is_loaded(self) -> None:
+        """It says what it is and which file it comes from, for reloads."""
+        authorization = self.load(RULES)
+        self.assertEqual(("access file", [self.path]), (authorization.name, authorization.files))
+
+    def test_wrong_files(self) -> None:
+        """Each kind of wrong file is refused with one line: the variable, the file, the place, what was expected."""
+        rule = "- {identities: [a], routingKeys: [k], %s}"
+        for text, parts in (
+            ("", ("expected a list of access rules", "NoneType")),
+            ("a: 1", ("expected a list of access rules", "dict")),
+            ("- a", ("[0]: expected a valid dictionary", "'a'")),
+            ("- {routingKeys: [k]}", ("[0].identities: is required and missing",)),
+            ("- {identities: [a]}", ("[0].routingKeys: is required and missing",)),
+            ("- {identities: [], routingKeys: [k]}", ("[0].identities: expected at least one entry",)),
+            ("- {identities: [a], routingKeys: []}", ("[0].routingKeys: expected at least one entry",)),
+            ("- {identities: [''], routingKeys: [k]}", ("[0].identities[0]: expected text that is not empty",)),
+            ("- {identities: [a], routingKeys: [k, '']}", ("[0].routingKeys[1]: expected text that is not empty",)),
+            ("- {identities: a, routingKeys: [k]}", ("[0].identities: expected", "'a'")),
+            ("- {identities: [5], routingKeys: [k]}", ("[0].identities[0]: expected a valid string, found 5",)),
+            ("- {identities: [a*], routingKeys: [k]}", ("[0]: 'a*': '*' may stand alone or before a dot",)),
+            ("- {identities: ['*.*.a'], routingKeys: [k]}", ("[0]: '*.*.a'",)),
+            ("- {identities: ['**'], routingKeys: [k]}", ("[0]: '**'",)),
+            (rule % "rate: 0", ("[0].rate: expected greater than or equal to 0.001, found 0",)),
+            (rule % "rate: -1", ("[0].rate", "found -1")),
+            (rule % "rate: .inf", ("[0].rate",)),
+            (rule % "rate: .nan", ("[0].rate",)),
+            (rule % "rate: '5'", ("[0].rate: expected a valid number, found '5'",)),
+            (rule % "rate: true", ("[0].rate",)),
+            (rule % "rate: 1000001", ("[0].rate", "1000000")),
+            (rule % "rate: 1, burst: 0", ("[0].burst", "greater than or equal to 1")),
+            (rule % "rate: 1, burst: 1.5", ("[0].burst: expected a valid integer",)),
+            (rule % "rate: 1, burst: 1000001", ("[0].burst", "1000000")),
+            (rule % "burst: 5", ("[0]: burst is of use with rate only",)),
+            (rule % "per: second", ("[0].per: unknown key",)),
+            (rule % "rate: 1, rate: 2", ("line 1, column 48: expected YAML, the key 'rate' stands twice",)),
+            ("- {identities: [a", ("line 1, column 18: expected YAML",)),
+        ):
+            line = str(self.assertRaises(SettingsError, self.load, text))
+            self.assertTrue(line.startswith(f"HTTP_ACCESS: {self.path}:"), f"{text!r} gives {line!r}")
+            self.assertNotIn("\n", line)
+            self.assertNotIn("more)", line, f"one mistake in {text!r}")
+            for part in parts:
+                self.assertIn(part, line)
+
+    def test_files_that_cannot_be_read(self) -> None:
+        """A file that is missing, a folder or no text is refused with one line that names it."""
+        missing, folder, binary = (Path(self.mktemp()) for _ in range(3))
+        folder.mkdir()
+        binary.write_bytes(b"- {identities: [\xff]}")
+        for path, reason in ((missing, "No such file or directory"), (folder, "Is a directory"), (binary, "not UTF-8")):
+            line = str(self.assertRaises(SettingsError, Authorization, path, self.clock))
+            self.assertEqual(f"{path}: cannot be read as an access file: {reason}", line)

@@ -1,0 +1,205 @@
+"""What has changed on disk is loaded again, once, and nothing else; what is wrong leaves the old in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.internet import inotify
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.reload import SETTLE, Reload
+from provider_gateway.watch import FolderWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from twisted.logger import LogEvent
+
+
+class Part:
+    """Something that is loaded from files; the text "wrong" in one of them is refused."""
+
+    def __init__(self, name: str, *files: Path) -> None:
+        self.name = name
+        self.files = list(files)
+        self.loads: list[list[str]] = []
+
+    def load(self) -> None:
+        texts = [path.read_text(encoding="utf-8") if path.exists() else "gone" for path in self.files]
+        if {"wrong", "gone"} & set(texts):
+            msg = f"{self.name} is wrong"
+            raise SettingsError(msg)
+        self.loads.append(texts)
+
+
+class FakeWatch:
+    """Keeps what is watched, and notices when it is told to."""
+
+    def __init__(self) -> None:
+        self.files: list[Path] | None = None
+        self.begin: Callable[[], object] = lambda: None
+
+    def watch(self, files: Iterable[Path], on_change: Callable[[], object]) -> bool:
+        self.begin()
+        self.files, self.notice = list(files), on_change
+        return True
+
+    def stop(self) -> None:
+        self.files = None
+
+
+class ReloadTests(SynchronousTestCase):
+    """Two parts, of two files and of one."""
+
+    def setUp(self) -> None:
+        self.clock, self.watch = Clock(), FakeWatch()
+        self.cert, self.key, self.rules = self.files = [Path(self.mktemp()) for _ in range(3)]
+        for path in self.files:
+            self.write(path, "old")
+        self.tls, self.access = Part("TLS", self.cert, self.key), Part("access", self.rules)
+        self.outcomes: list[tuple[str, str]] = []
+        self.events: list[LogEvent] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.reload = self.made(self.watch)
+
+    def made(self, watch: FakeWatch | FolderWatch) -> Reload:
+        parts = (self.tls, self.access)
+        return Reload(parts, self.clock, watch, lambda *outcome: self.outcomes.append(outcome))  # type: ignore[arg-type]
+
+    def write(self, path: Path, text: str) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    def change(self, path: Path, text: str) -> None:
+        """Replace a file, and let the time pass that changes may take."""
+        self.write(path, text)
+        self.watch.notice()
+        self.clock.advance(SETTLE)
+
+    def lines(self, level: LogLevel) -> list[str]:
+        found = [each for each in self.events if each["log_level"] == level]
+        return [each["log_format"].format(**each) for each in found]
+
+    def test_start(self) -> None:
+        """At the start every file is watched, and nothing that is as it was is loaded again."""
+        self.reload.start()
+        self.assertEqual(self.files, self.watch.files)
+        self.assertEqual([], self.tls.loads + self.access.loads + self.outcomes)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_change_before_the_start(self) -> None:
+        """What changed between the first reading and the start is loaded at the start."""
+        self.write(self.rules, "new")
+        self.reload.start()
+        self.assertEqual(([], [["new"]]), (self.tls.loads, self.access.loads))
+
+    def test_only_what_changed(self) -> None:
+        """A change loads the part that it belongs to, once, and is told with its name; another one's is not loaded."""
+        self.reload.start()
+        self.change(self.key, "new")
+        self.assertEqual(([["old", "new"]], []), (self.tls.loads, self.access.loads))
+        self.change(self.rules, "new")
+        self.assertEqual((1, [["new"]]), (len(self.tls.loads), self.access.loads))
+        self.assertEqual([("TLS", "loaded"), ("access", "loaded")], self.outcomes)
+        self.assertEqual(["TLS: loaded again", "access: loaded again"], self.lines(LogLevel.info))
+
+    def test_same_content(self) -> None:
+        """A file that is written again as it was, and another file of the folder, change nothing."""
+        self.reload.start()
+        self.change(self.rules, "old")
+        self.change(Path(self.mktemp()), "other")
+        self.assertEqual([], self.outcomes)
+
+    def test_same_bytes_divided_otherwise(self) -> None:
+        """Two files are not as before if only their contents one after the other are."""
+        self.write(self.cert, "ab")
+        self.write(self.key, "c")
+        self.reload.start()
+        self.write(self.cert, "a")
+        self.change(self.key, "bc")
+        self.assertEqual([["ab", "c"], ["a", "bc"]], self.tls.loads)
+
+    def test_several_changes(self) -> None:
+        """Files that are replaced within a second of the first are loaded together, a second after that one."""
+        self.reload.start()
+        for path in (self.cert, self.key, self.cert):
+            self.write(path, "new")
+            self.watch.notice()
+            self.clock.advance(0.25 * SETTLE)
+        self.assertEqual([], self.tls.loads)
+        self.clock.advance(0.25 * SETTLE)
+        self.assertEqual([["new", "new"]], self.tls.loads)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_refused(self) -> None:
+        """What is wrong is told once, with the reason; the other part is loaded, and a corrected file as well."""
+        self.reload.start()
+        self.write(self.rules, "new")
+        self.change(self.cert, "wrong")
+        self.change(self.key, "old")
+        self.assertEqual([("TLS", "refused"), ("access", "loaded")], self.outcomes)
+        self.assertEqual(["TLS: the old one stays in force: TLS is wrong"], self.lines(LogLevel.error))
+        self.change(self.cert, "right")
+        self.assertEqual([["right", "old"]], self.tls.loads)
+        self.assertEqual(("TLS", "loaded"), self.outcomes[-1])
+
+    def test_missing_file(self) -> None:
+        """A file that is gone is a change that is refused; one that comes back is loaded."""
+        self.reload.start()
+        self.rules.unlink()
+        self.watch.notice()
+        self.clock.advance(SETTLE)
+        self.change(self.rules, "old")
+        self.assertEqual([("access", "refused"), ("access", "loaded")], self.outcomes)
+
+    def test_at_once(self) -> None:
+        """When it is asked for, what has changed is loaded at once, and not again a second later."""
+        self.reload.start()
+        self.write(self.rules, "new")
+        self.watch.notice()
+        self.reload.now()
+        self.assertEqual([["new"]], self.access.loads)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_folders_are_found_anew(self) -> None:
+        """After each look the files' folders are watched as they are then: a link may lead elsewhere now."""
+        self.reload.start()
+        self.watch.files = None
+        self.change(self.rules, "new")
+        self.assertEqual(self.files, self.watch.files)
+
+    def test_change_while_another_folder_is_watched_first(self) -> None:
+        """A file that is replaced just before its new folder is watched is not missed."""
+        self.reload.start()
+        self.watch.begin = lambda: self.write(self.rules, "newer")
+        self.change(self.rules, "new")
+        self.assertEqual(["newer"], self.access.loads[-1])
+
+    def test_stop(self) -> None:
+        """After the end nothing is watched and nothing is due, whatever was under way."""
+        self.reload.start()
+        self.write(self.rules, "new")
+        self.watch.notice()
+        self.reload.stop()
+        self.assertIsNone(self.watch.files)
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertEqual([], self.access.loads)
+
+    def test_system_without_notices(self) -> None:
+        """Where the kernel gives no notice, one warning says what to do, and changes are loaded when asked for."""
+
+        def refuse(_self: object, _reactor: object) -> None:
+            raise inotify.INotifyError(38, "Function not implemented")
+
+        self.patch(inotify.INotify, "__init__", refuse)
+        reload = self.made(FolderWatch(self.clock))
+        reload.start()
+        self.write(self.rules, "new")
+        reload.now()
+        self.assertEqual([["new"]], self.access.loads)
+        (line,) = self.lines(LogLevel.warn)
+        self.assertIn("send SIGHUP", line)

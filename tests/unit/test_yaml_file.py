@@ -1,0 +1,145 @@
+"""YAML files: keys that stand twice, anchors and merge keys, and errors that are one line with the place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.yaml_file import StrictModel, parse_entries, read_text
+
+
+class Entry(StrictModel):
+    """One entry of a file of these tests."""
+
+    full_name: str
+    number: int = 0
+    more: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+
+ENTRIES = TypeAdapter(list[Entry])
+ANYTHING = TypeAdapter(list[Any])
+
+
+class YAMLTestCase(SynchronousTestCase):
+    """Reads texts."""
+
+    def parse(self, text: str) -> list[Any]:
+        return parse_entries(text, "conf/x.yaml", "things", ANYTHING)
+
+    def refusal(self, text: str, adapter: TypeAdapter[Any] = ANYTHING) -> str:
+        line = str(self.assertRaises(SettingsError, parse_entries, text, "conf/x.yaml", "things", adapter))
+        self.assertTrue(line.startswith("conf/x.yaml:"), line)
+        self.assertNotIn("\n", line)
+        return line
+
+
+class RepeatedKeysTests(YAMLTestCase):
+    """A mapping has each key once."""
+
+    def test_at_any_depth(self) -> None:
+        """A key that stands twice in one mapping is refused with its place, however deep and however written."""
+        for text, key, place in (
+            ("a: 1\na: 2", "a", "line 2, column 1"),
+            ("- a: 1\n  b: 2\n  a: 3", "a", "line 3, column 3"),
+            ("- {a: 1, 'a': 2}", "a", "line 1, column 10"),
+            ("- a:\n    b:\n      - c: 1\n        c: 1", "c", "line 4, column 9"),
+            ("- {a: {b: {c: {d: 1, d: 2}}}}", "d", "line 1, column 22"),
+            ("- &x {a: 1}\n- {<<: *x, b: 1, b: 2}", "b", "line 2, column 18"),
+            ("- {5: 1, 5: 2}", "5", "line 1, column 10"),
+        ):
+            self.assertEqual(f"conf/x.yaml: {place}: expected YAML, the key {key!r} stands twice", self.refusal(text))
+
+    def test_in_different_mappings(self) -> None:
+        """The same key in another mapping, within it or beside it, is none that stands twice."""
+        self.assertEqual([{"a": {"a": {"a": 1}}}, {"a": 1}], self.parse("- {a: {a: {a: 1}}}\n- {a: 1}"))
+
+
+class MergeTests(YAMLTestCase):
+    """Anchors, aliases and merge keys."""
+
+    def test_merge(self) -> None:
+        """Merged keys may be overridden, come from several mappings, and from mappings that merge others."""
+        for text, expected in (
+            ("- &x {a: 1, b: 2}\n- *x", {"a": 1, "b": 2}),
+            ("- &x {a: 1, b: 2}\n- {<<: *x, c: 3}", {"a": 1, "b": 2, "c": 3}),
+            ("- &x {a: 1, b: 2}\n- {<<: *x, a: 3}", {"a": 3, "b": 2}),
+            ("- &x {a: 1, b: 2}\n- {a: 3, <<: *x}", {"a": 3, "b": 2}),
+            ("- &x {a: 1}\n- &y {a: 2, b: 3}\n- {<<: [*x, *y]}", {"a": 1, "b": 3}),
+            ("- &x {a: 1, b: 2}\n- &y {<<: *x, a: 2}\n- {<<: *y, c: 3}", {"a": 2, "b": 2, "c": 3}),
+        ):
+            self.assertEqual(expected, self.parse(text)[-1], text)
+
+    def test_merge_of_a_deeper_mapping(self) -> None:
+        """A mapping that overrides what it merges can itself be merged further up: no key of it stands twice."""
+        text = "- &x {a: 1}\n- {deep: {deeper: &y {<<: *x, a: 2}}}\n- {<<: *y, b: 3}"
+        self.assertEqual([{"deep": {"deeper": {"a": 2}}}, {"a": 2, "b": 3}], self.parse(text)[1:])
+
+
+class ErrorsTests(YAMLTestCase):
+    """What a wrong text is refused with."""
+
+    def test_no_yaml(self) -> None:
+        """Text that is no YAML is refused with line and column, where there is one."""
+        for text, expected in (
+            ("- a\n- [b", "line 2, column 5: expected YAML, "),
+            ("- a: b: c", "line 1, column 7: expected YAML, "),
+            ("- *a", "line 1, column 3: expected YAML, found undefined alias 'a'"),
+            ("- !!python/name:os.system", "line 1, column 3: expected YAML, could not determine a constructor"),
+            ("- {[a]: b}", "line 1, column 4: expected YAML, found unhashable key"),
+            ("--- []\n--- []", "line 2, column 1: expected YAML, "),
+            ("- {<<: 5}", "line 1, column 8: expected YAML, "),
+            ("- \0", "expected YAML, unreadable"),
+            ("- 2001-99-99", "expected YAML: month must be in 1..12"),
+            ("[" * 5000, "expected YAML: maximum recursion depth"),
+            ("a", "expected a list of things, found str"),
+            ("5", "expected a list of things, found int"),
+            ("", "expected a list of things, found NoneType"),
+        ):
+            self.assertIn(f"conf/x.yaml: {expected}", self.refusal(text), repr(text))
+
+    def test_values_that_are_not_what_they_say(self) -> None:
+        """A value that is not of the kind that its tag says is refused like all that is no YAML."""
+        for text in ("- !!int ''", "- !!int x", "- !!float ''", "- !!bool maybe", "- !!timestamp soon"):
+            self.assertIn("expected YAML", self.refusal(text), text)
+
+    def test_entries(self) -> None:
+        """A wrong entry is refused with the path of the key, as the file spells it, what was expected and found."""
+        for text, expected in (
+            ("- {}", "[0].fullName: is required and missing"),
+            ("- {fullName: a}\n- {fullName: 5}", "[1].fullName: expected a valid string, found 5"),
+            ("- {fullName: a, number: '1'}", "[0].number: expected a valid integer, found '1'"),
+            ("- {fullName: a, number: [1]}", "[0].number: expected a valid integer"),
+            ("- {fullName: a, nmber: 1}", "[0].nmber: unknown key; docs/settings.md lists the file's keys"),
+            ('- {fullName: a, "x\\ny": 1}', "[0].'x\\ny': unknown key; docs/settings.md lists the file's keys"),
+            ("- {fullName: a, x-y: 1}", "[0].x-y: unknown key; docs/settings.md lists the file's keys"),
+            ("- {number: x, fullName: 5}", "[0].fullName: expected a valid string, found 5 (and 1 more)"),
+        ):
+            self.assertEqual(f"conf/x.yaml: {expected}", self.refusal(text, ENTRIES))
+
+    def test_entry(self) -> None:
+        """Keys are in camel case, and what is left out has its default."""
+        (entry,) = parse_entries("- {fullName: a}", "f", "things", ENTRIES)
+        self.assertEqual(Entry(fullName="a", number=0, more={}), entry)
+
+
+class ReadTextTests(YAMLTestCase):
+    """The text of a file."""
+
+    def test_text(self) -> None:
+        """A file is read as UTF-8, whatever the locale."""
+        path = Path(self.mktemp())
+        path.write_bytes("größe".encode())
+        self.assertEqual("größe", read_text(path, "a list"))
+
+    def test_unreadable(self) -> None:
+        """A file that cannot be read is refused by its path, with what it should be, and why."""
+        missing, latin = Path(self.mktemp()), Path(self.mktemp())
+        latin.write_bytes("größe".encode("latin-1"))
+        folder = Path("/")
+        for path, reason in ((missing, "No such file or directory"), (latin, "not UTF-8"), (folder, "Is a directory")):
+            line = str(self.assertRaises(SettingsError, read_text, path, "a list"))
+            self.assertEqual(f"{path}: cannot be read as a list: {reason}", line)

@@ -1,0 +1,134 @@
+"""TLS in memory between a server's and a client's side, and the certificates of two CAs and an intermediate one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.test.iosim import connectedServerAndClient
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.settings import Settings
+from provider_gateway.tls import ClientTLS, ServerTLS
+from tests.security.certificates import SERVER, authority, local_names, pem
+
+if TYPE_CHECKING:
+    from tests.security.certificates import Holder
+
+
+class Peer(Protocol):
+    """One side; greets, and keeps what it receives."""
+
+    greeting = b"hello"
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.is_lost = False
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self.greeting)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.is_lost = True
+
+
+class Link:
+    """A TLS connection in memory; the handshake has been tried.
+
+    Args:
+        factory: of the server's protocol, in place of one that greets.
+        greeting: what the client sends with the end of its handshake.
+
+    Attributes:
+        transport: the server's.
+        server: the server's protocol.
+        client: the client's protocol.
+    """
+
+    def __init__(self, server_tls: Any, client_tls: Any, factory: Any = None, *, greeting: bytes = b"hello") -> None:
+        self._clock = Clock()
+        peer, greeter = Factory.forProtocol(Peer), type("Greeter", (Peer,), {"greeting": greeting})
+        server = TLSMemoryBIOFactory(server_tls, False, factory or peer, self._clock)
+        client = TLSMemoryBIOFactory(client_tls, True, Factory.forProtocol(greeter), self._clock)
+        self.transport: Any = server.buildProtocol(None)
+        outside: Any = client.buildProtocol(None)
+        self.server, self.client = self.transport.wrappedProtocol, outside.wrappedProtocol
+        *_, self._pump = connectedServerAndClient(lambda: self.transport, lambda: outside, clock=self._clock)
+        self.turn()
+
+    def turn(self) -> None:
+        """Let everything arrive that is under way."""
+        for _ in range(20):
+            self._clock.advance(0)  # Twisted's TLS collects small writes until its clock's next turn
+            self._pump.flush()
+
+    def send(self, data: bytes) -> None:
+        """Have the client send something."""
+        self.client.transport.write(data)
+        self.turn()
+
+    @property
+    def is_open(self) -> bool:
+        """True if both sides let each other in."""
+        return bool(self.server.received and self.client.received)
+
+    @property
+    def shown(self) -> str:
+        """The common name of the certificate that the server showed."""
+        return str(self.client.transport.getPeerCertificate().get_subject().CN)
+
+
+class PKITestCase(SynchronousTestCase):
+    """A CA for servers; another one for clients, with an intermediate one."""
+
+    def setUp(self) -> None:
+        self.patch(os, "environ", {})
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.server_ca, self.client_ca = authority("server CA"), authority("client CA")
+        self.intermediate = self.client_ca.issue("intermediate", is_ca=True)
+        self.told: list[tuple[str, float]] = []
+        self.cert, self.key, self.ca, self.crl = (self.folder / name for name in ("cert", "key", "ca", "crl"))
+        self.show("server")
+        self.trust(self.client_ca)
+
+    def show(self, common_name: str) -> Holder:
+        """Make another certificate the server's."""
+        holder = self.server_ca.issue(common_name, purpose=SERVER, names=local_names())
+        holder.write(self.cert, self.key)
+        return holder
+
+    def trust(self, *authorities: Holder) -> None:
+        """Make these the CAs of clients."""
+        self.ca.write_bytes(pem(*(each.certificate for each in authorities)))
+
+    def settings(self, **values: Any) -> Settings:
+        files = {"http_cert": self.cert, "http_key": self.key, "http_cacert": self.ca}
+        return Settings(_env_file=None, **{"rmq_url": "amqp://rabbitmq/", **files, **values})
+
+    def server(self, *lists: bytes) -> ServerTLS:
+        """The server's side, with revocation lists."""
+        self.crl.write_bytes(b"".join(lists))
+        settings = self.settings(http_crl=self.crl if lists else None)
+        return ServerTLS(settings, lambda *told: self.told.append(told))
+
+    def client(self, holder: Holder | None = None) -> Any:
+        """The side of a client with a certificate, and what it has of a chain."""
+        trusted, cert, key = (self.folder / name for name in ("its-ca", "its-cert", "its-key"))
+        trusted.write_bytes(pem(self.server_ca.certificate))
+        if holder is None:
+            return ClientTLS("broker", "MQ", trusted, None, None, lambda *_: None).to("localhost")
+        holder.write(cert, key)
+        return ClientTLS("broker", "MQ", trusted, cert, key, lambda *_: None).to("localhost")
+
+    def lets_in(self, server: ServerTLS, holder: Holder) -> bool:
+        """True if a handshake with this client's certificate succeeds now."""
+        return Link(server, self.client(holder)).is_open
