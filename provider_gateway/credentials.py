@@ -53,4 +53,7 @@ class Credentials:
         self.broker: ClientTLS | None = broker_tls(settings, expires) if uses_tls else None
         candidates: tuple[Loaded | None, ...] = (self.server, self.authorization, self.model, self.broker)
         loaded = [each for each in candidates if each is not None]
+        for each in loaded:
+            for outcome in ("loaded", "refused"):
+                metrics.reloads.labels(each.name, outcome)  # a series that begins with its first event is no increase
         self.reload = Reload(loaded, reactor, FolderWatch(reactor), count)

@@ -15,6 +15,11 @@ from prometheus_client.gc_collector import GCCollector
 _NAMESPACE = "provider_gateway"
 _HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
 _MODEL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+#: For which messages are parked, see docs/delivery.md; the first line are failures of the model.
+_PARKING_REASONS = (
+    *("timeout", "connection", "status", "body"),
+    *("rejected", "reply", "refused", "reply-to", "too-large", "redelivered", "internal"),
+)
 
 
 class Metrics:
@@ -47,6 +52,7 @@ class Metrics:
         self.redelivered = self._counter("redelivered", "Messages that came back unacknowledged", "queue", "state")
         self.foreign_copies = self._counter("foreign_copies", "Copies of other queues' messages, dropped", "queue")
         self.replies = self._counter("replies", "Replies that reached the reply queue", "kind")
+        self.ready = self._gauge("ready", "1 if nothing keeps this instance from being ready, else 0")
         self.amqp_connected = self._gauge("amqp_connected", "1 if the AMQP connection is open", "connection")
         self.amqp_reconnects = self._counter("amqp_reconnects", "AMQP connections opened again")
         self.certificate_expiry = self._gauge(
@@ -58,6 +64,13 @@ class Metrics:
             "http_dropped_connections", "Connections of the HTTPS listener ended without an answer", "reason"
         )
         self.headers_dropped = self._counter("headers_dropped", "Message headers that are unsafe in HTTP, left out")
+
+    def begin(self, queue: str) -> None:
+        """Begin the series of a queue that alerts are about: one that begins with its first event is no increase."""
+        for reason in _PARKING_REASONS:
+            self.parked.labels(queue, reason)
+        for state in ("running", "settled", "unknown"):
+            self.redelivered.labels(queue, state)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(name, documentation, labels, namespace=_NAMESPACE, registry=self.registry)

@@ -77,6 +77,7 @@ class Provider:
         self._has_given_up = has_given_up
         self._clock = clock
         queue = entry.queue_name
+        metrics.begin(queue)
         self._consumed = metrics.consumed.labels(queue)
         self._expired = metrics.expired.labels(queue)
         self._foreign = metrics.foreign_copies.labels(queue)

@@ -126,6 +126,7 @@ class GatewayService(Service):
             )
             for name, prepare in (("publish", self._publisher.open), ("consume", self._open_consuming))
         ]
+        metrics.ready.set_function(lambda: 0 if self.waiting_for() else 1)
         admin = Admin(metrics.registry, self.waiting_for)
         limits = replace(settings.limits, max_body_bytes=_ADMIN_MAX_BODY_BYTES)
         self._admin_site = GatewaySite(admin.app.resource(), reactor, limits)
