@@ -29,15 +29,22 @@ class ProcessError(Exception):
     """A process did not start; the text says why and what to do."""
 
 
-def start(stack: ExitStack, command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
-    """Start a process that ends with the stack; what it says on standard error goes to a file."""
+def start(
+    stack: ExitStack, command: list[str], log: Path, environment: dict[str, str], *, all_to_log: bool = False
+) -> subprocess.Popen[str]:
+    """Start a process that ends with the stack; what it says on standard error goes to a file.
+
+    Args:
+        all_to_log: what it says on standard output goes there, too; else the caller reads it.
+    """
+    file = stack.enter_context(log.open("w"))
     process = subprocess.Popen(
         command,
         env=environment,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stack.enter_context(log.open("w")),
+        stdout=file if all_to_log else subprocess.PIPE,
+        stderr=file,
         text=True,
         start_new_session=True,  # Ctrl-C is ours; they are stopped in order
     )
@@ -65,8 +72,15 @@ def lines(process: subprocess.Popen[str], copy: Path | None = None) -> Iterator[
             yield line
 
 
-def start_gateway(stack: ExitStack, broker: RabbitMQ, model_url: str) -> subprocess.Popen[str]:
-    """Start provider-gateway and wait until it is ready."""
+def start_gateway(
+    stack: ExitStack, broker: RabbitMQ, model_url: str, name: str = "gateway", **settings: str
+) -> subprocess.Popen[str]:
+    """Start provider-gateway and wait until it is ready.
+
+    Args:
+        name: of its log files.
+        settings: variables that come before those set here.
+    """
     environment = {
         **os.environ,
         "RMQ_URL": broker.url,
@@ -82,16 +96,17 @@ def start_gateway(stack: ExitStack, broker: RabbitMQ, model_url: str) -> subproc
         "ADMIN_PORT": ADMIN_PORT,
         "MODEL_URL": model_url,
         "QUEUES_CONF": str(ROOT / "conf/queue_config.yaml"),
+        **settings,
     }
     twistd = Path(sys.executable).with_name("twistd")
-    process = start(stack, [str(twistd), "-n", "--pidfile=", "provider-gateway"], FOLDER / "gateway.err", environment)
-    output = lines(process, FOLDER / "gateway.log")
+    process = start(stack, [str(twistd), "-n", "--pidfile=", "provider-gateway"], FOLDER / f"{name}.err", environment)
+    output = lines(process, FOLDER / f"{name}.log")
     for line in output:
         if line.startswith("{") and json.loads(line)["message"] == "ready":
             # Its log goes on to the file.
             threading.Thread(target=lambda: list(output), daemon=True).start()
             return process
     process.wait()
-    reason = (FOLDER / "gateway.err").read_text().strip() or "see .demo/gateway.log"
+    reason = (FOLDER / f"{name}.err").read_text().strip() or f"see .demo/{name}.log"
     msg = f"The gateway ended: {reason}\nIf a port is taken:  HTTP_PORT=5051 ADMIN_PORT=5081 in the environment"
     raise ProcessError(msg)

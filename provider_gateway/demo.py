@@ -11,7 +11,6 @@ from treq.client import HTTPClient
 from twisted.application.service import Service
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -123,7 +122,7 @@ class Demo(Service):
     async def _start(self) -> None:
         values: dict[str, Any] = {"model_url": self._start_model()}
         if not self._amqp_url:
-            values |= await self._start_broker()
+            values |= self._start_broker()
         else:
             where = f"Connecting to the broker of RMQ_URL; what keeps it waiting is in {self._log_file.name}"
             self._reactor.callWhenRunning(self._say, where)
@@ -159,14 +158,14 @@ class Demo(Service):
         host: Any = port.getHost()
         return int(host.port)
 
-    async def _start_broker(self) -> dict[str, Any]:
+    def _start_broker(self) -> dict[str, Any]:
         """Start the embedded broker; returns the settings for it."""
         certs = self._certs
         broker = Broker({USER: PASSWORD, "provider-gateway": None}, self._reactor, common_name)
         pem = (certs / "broker_cert.pem").read_bytes() + (certs / "broker_key.pem").read_bytes()
         own = ssl.PrivateCertificate.loadPEM(pem)
         tls = own.options(ssl.Certificate.loadPEM((certs / "cacert.pem").read_bytes()))
-        secure = await broker.listen(SSL4ServerEndpoint(self._reactor, 0, tls, interface=HOST))
+        secure = broker.listen_tcp(self._reactor, tls=tls)
         plain = broker.listen_tcp(self._reactor)
         self._amqp_url = f"amqp://{USER}:{PASSWORD}@{HOST}:{self._number_of(plain)}/"
         return {

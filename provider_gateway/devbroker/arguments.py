@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pika.compat import long
 
-from provider_gateway.devbroker.refusals import Refused, inequivalent, not_implemented, place
+from provider_gateway.devbroker.refusals import Refused, inequivalent, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pika import spec
 
 #: Names of types in RabbitMQ's texts; of classes that inherit from each other, the special one first.
 _TYPES: tuple[tuple[type, str], ...] = (
@@ -18,61 +21,59 @@ _TYPES: tuple[tuple[type, str], ...] = (
     (dict, "table"), (list, "array"), (type(None), "void"),
 )  # fmt: skip
 #: Milliseconds that RabbitMQ's timers can wait: a hundred years of 365 days.
-_LONGEST = 100 * 365 * 86_400_000
-_CLASSIC_ONLY = frozenset({"x-max-priority", "x-queue-mode"})
+MAX_MILLISECONDS = 100 * 365 * 86_400_000
+#: Names, and names with a value.
+_NOT_IMPLEMENTED = (
+    "x-max-priority", "x-max-length-bytes", "x-max-age", ("x-single-active-consumer", True),
+    ("x-queue-type", "stream"), ("x-overflow", "reject-publish-dlx"),
+)  # fmt: skip
 _QUORUM_ONLY = frozenset({"x-dead-letter-strategy", "x-delivery-limit", "x-quorum-initial-group-size"})
-_NOT_IMPLEMENTED = frozenset({"x-max-priority", "x-single-active-consumer", "x-max-age"})
 
 
 def _type(value: object) -> str:
     return next((name for kind, name in _TYPES if isinstance(value, kind)), "timestamp")
 
 
-def _integer(value: Any) -> str | None:
-    return None if isinstance(value, int) and not isinstance(value, bool) else f'"expected integer, got {_type(value)}"'
+def out_of_range(value: int, least: float, most: float) -> str | None:
+    """What is wrong with a number, None if nothing is."""
+    if least <= value <= most:
+        return None
+    wrong = "too_large" if value > most else "negative" if value < 0 else "zero"
+    return f"{{value_{wrong},{value}}}"
 
 
-def milliseconds(value: int) -> str | None:
-    """What is wrong with a time in milliseconds, None if nothing is."""
-    if value < 0:
-        return f"{{value_negative,{value}}}"
-    return f"{{value_too_large,{value}}}" if value > _LONGEST else None
+def _integer(least: float, most: float = inf) -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        return out_of_range(value, least, most) if is_integer else f'"expected integer, got {_type(value)}"'
+
+    return check
 
 
-def _not_negative(value: Any) -> str | None:
-    return _integer(value) or (f"{{value_negative,{value}}}" if value < 0 else None)
+def _is(kind: type, wrong: str = "", *allowed: str) -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
+        if not isinstance(value, kind):
+            return f"{{unacceptable_type,{_type(value)}}}"
+        return None if value in allowed or not allowed else wrong.format(value)
 
-
-def _positive(value: Any) -> str | None:
-    return _not_negative(value) or (None if value else "{value_zero,0}")
-
-
-def _string(value: Any) -> str | None:
-    return None if isinstance(value, str) else f"{{unacceptable_type,{_type(value)}}}"
-
-
-def _one_of(wrong: str, *allowed: str) -> Callable[[Any], str | None]:
-    return lambda value: _string(value) or (None if value in allowed else wrong.format(value))
+    return check
 
 
 #: What is wrong with a value, None if nothing is; RabbitMQ compares declarations in this order.
 _CHECKS: dict[str, Callable[[Any], str | None]] = {
-    "x-expires": lambda value: _positive(value) or milliseconds(value),
-    "x-message-ttl": lambda value: _integer(value) or milliseconds(value),
-    "x-dead-letter-exchange": _string,
-    "x-dead-letter-routing-key": _string,
-    "x-dead-letter-strategy": _one_of("invalid_dlx_strategy", "at-most-once", "at-least-once"),
-    "x-max-length": _not_negative,
-    "x-max-length-bytes": _not_negative,
-    "x-max-priority": _not_negative,
-    "x-overflow": _one_of("invalid_overflow", "drop-head", "reject-publish", "reject-publish-dlx"),
-    "x-queue-mode": _one_of("invalid_queue_mode", "default", "lazy"),
-    "x-single-active-consumer": lambda _: None,
-    "x-max-age": _string,
-    "x-queue-type": _one_of("\"unsupported queue type '{}'\"", "classic", "quorum", "stream"),
-    "x-quorum-initial-group-size": _positive,
-    "x-queue-leader-locator": _string,
-    "x-delivery-limit": _integer,
+    "x-expires": _integer(1, MAX_MILLISECONDS),
+    "x-message-ttl": _integer(0, MAX_MILLISECONDS),
+    "x-dead-letter-exchange": _is(str),
+    "x-dead-letter-routing-key": _is(str),
+    "x-dead-letter-strategy": _is(str, "invalid_dlx_strategy", "at-most-once", "at-least-once"),
+    "x-max-length": _integer(0),
+    "x-overflow": _is(str, "invalid_overflow", "drop-head", "reject-publish"),
+    "x-queue-mode": _is(str, "invalid_queue_mode", "default", "lazy"),
+    "x-single-active-consumer": _is(bool),
+    "x-queue-type": _is(str, "\"unsupported queue type '{}'\"", "classic", "quorum"),
+    "x-quorum-initial-group-size": _integer(1),
+    "x-queue-leader-locator": _is(str),
+    "x-delivery-limit": _integer(-inf),
 }
 
 
@@ -81,61 +82,56 @@ class Arguments:
 
     Args:
         queue: its name, for texts.
-        given: the arguments of the declaration; those that RabbitMQ does not know are ignored, as it does.
+        declared: the declaration; arguments that RabbitMQ does not know are ignored, as it does.
 
     Raises:
-        Refused: a value is wrong (406), or what it asks for is not implemented (540).
+        Refused: a value or a property is wrong (406), or what is asked for is not implemented (540).
 
     Attributes:
         is_quorum: the queue counts deliveries, see ``delivery_limit``; else it is as a classic one.
     """
 
-    def __init__(self, queue: str, given: Mapping[str, Any]) -> None:
+    def __init__(self, queue: str, declared: spec.Queue.Declare) -> None:
         self._where = place("queue", queue)
-        self._given = {name: given[name] for name in _CHECKS if name in given}
+        get = declared.arguments.get
+        for name, value in declared.arguments.items():
+            if name in _NOT_IMPLEMENTED or (name, value) in _NOT_IMPLEMENTED:
+                raise Refused(540, f"arg '{name}' for {self._where}")
+        self._given = {name: declared.arguments[name] for name in _CHECKS if name in declared.arguments}
         for name, value in self._given.items():
             self._check(name, value)
-        get = self._given.get
         self.is_quorum = get("x-queue-type") == "quorum"
         self.expires: int | None = get("x-expires")
         self.message_ttl: int | None = get("x-message-ttl")
         self.max_length: int | None = get("x-max-length")
-        self.max_bytes: int | None = get("x-max-length-bytes")
         self.rejects_publish = get("x-overflow") == "reject-publish"
         self.dead_letter_exchange: str | None = get("x-dead-letter-exchange")
         self.dead_letter_routing_key: str | None = get("x-dead-letter-routing-key")
         self.delivery_limit: int | None = get("x-delivery-limit")
-        #: RabbitMQ falls back to at-most-once without reject-publish.
-        self.dead_letters_surely = get("x-dead-letter-strategy") == "at-least-once" and self.rejects_publish
         if self.dead_letter_routing_key is not None and self.dead_letter_exchange is None:
-            raise self._invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
+            raise self._invalid("x-dead-letter-routing-key", ": routing_key_but_no_dlx_defined")
+        kind = "quorum" if self.is_quorum else "classic"
         for name in self._given:
-            if name in (_CLASSIC_ONLY if self.is_quorum else _QUORUM_ONLY):
-                kind = "rabbit_quorum_queue" if self.is_quorum else "rabbit_classic_queue"
-                raise Refused(406, f"invalid arg '{name}' for {self._where} of queue type {kind}")
-            if name in _NOT_IMPLEMENTED or self._given[name] in ("stream", "reject-publish-dlx"):
-                raise not_implemented(f"arg '{name}' for {self._where}")
+            if name == "x-queue-mode" if self.is_quorum else name in _QUORUM_ONLY:
+                raise self._invalid(name, f" of queue type rabbit_{kind}_queue")
+        wrong = {
+            "auto-delete": declared.auto_delete,
+            "exclusive-owner": declared.exclusive,
+            "non-durable": not declared.durable,
+        }
+        for name, is_wrong in wrong.items():
+            if self.is_quorum and is_wrong:
+                raise Refused(406, f"invalid property '{name}' for {self._where}")
 
     def _invalid(self, name: str, why: str) -> Refused:
-        return Refused(406, f"invalid arg '{name}' for {self._where}: {why}")
+        return Refused(406, f"invalid arg '{name}' for {self._where}{why}")
 
     def _check(self, name: str, value: object) -> None:
         if name == "x-dead-letter-exchange" and not isinstance(value, str):
             raise Refused(406, f"invalid type '{_type(value)}' for arg '{name}' in {self._where}")
         why = _CHECKS[name](value)
         if why is not None:
-            raise self._invalid(name, why)
-
-    def check_properties(self, *, durable: bool, exclusive: bool, auto_delete: bool) -> None:
-        """Check what a quorum queue cannot be.
-
-        Raises:
-            Refused: it is asked for (406).
-        """
-        wrong = {"auto-delete": auto_delete, "exclusive-owner": exclusive, "non-durable": not durable}
-        for name, is_wrong in wrong.items():
-            if self.is_quorum and is_wrong:
-                raise Refused(406, f"invalid property '{name}' for {self._where}")
+            raise self._invalid(name, f": {why}")
 
     def check_equivalent(self, given: Mapping[str, Any]) -> None:
         """Compare with the arguments of another declaration.
@@ -154,4 +150,5 @@ class Arguments:
 
 
 def _described(value: object) -> str:
-    return "none" if value is None else f"the value '{value}' of type '{_type(value)}'"
+    shown = str(value).lower() if isinstance(value, bool) else value
+    return "none" if value is None else f"the value '{shown}' of type '{_type(value)}'"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pika import frame, spec
 
 from provider_gateway.devbroker.confirms import Confirms
 from provider_gateway.devbroker.deliveries import Deliveries
-from provider_gateway.devbroker.message import ExactProperties, Message, text, wire
-from provider_gateway.devbroker.refusals import Refused, not_implemented, place
+from provider_gateway.devbroker.message import Message, text, wire
+from provider_gateway.devbroker.refusals import Refused, place
 from provider_gateway.devbroker.topology import Topology
 
 if TYPE_CHECKING:
@@ -19,239 +17,151 @@ if TYPE_CHECKING:
 
     from provider_gateway.devbroker.faults import Faults
     from provider_gateway.devbroker.vhost import VirtualHost
+    from provider_gateway.devbroker.wire import Client
 
 #: RabbitMQ's default ``max_message_size``.
 _MAX_MESSAGE_BYTES = 134_217_728
-#: Bytes of a frame around its payload.
-_FRAME_OVERHEAD = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
 _NOT_IMPLEMENTED = (spec.Exchange.Bind, spec.Exchange.Unbind, spec.Tx.Select, spec.Tx.Commit, spec.Tx.Rollback)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Client:
-    """Who is at the other end of a connection; exclusive queues belong to it.
-
-    Attributes:
-        user: as whom it logged in.
-        frame_max: bytes of a frame that it takes.
-        hears_cancels: it has the capability ``consumer_cancel_notify``.
-    """
-
-    user: str
-    frame_max: int
-    hears_cancels: bool
-
-
-class _Content:
-    """A publish whose message is not complete."""
-
-    def __init__(self, method: spec.Basic.Publish) -> None:
-        self.method = method
-        self.header: frame.Header | None = None
-        self.body = bytearray()
-
-    def add(self, value: frame.Frame) -> bool:
-        """Take a frame; True if it was the last one."""
-        if self.header is None:
-            if not isinstance(value, frame.Header):
-                msg = "expected content header for class 60, got non content header frame instead"
-                raise Refused(505, msg, self.method.INDEX)
-            self.header = value
-            if value.body_size > _MAX_MESSAGE_BYTES:
-                msg = f"message size {value.body_size} is larger than configured max size {_MAX_MESSAGE_BYTES}"
-                raise Refused(406, msg, self.method.INDEX)
-        elif not isinstance(value, frame.Body):
-            msg = "expected content body, got non content body frame instead"
-            raise Refused(505, msg, self.method.INDEX)
-        else:
-            self.body += value.fragment
-            if len(self.body) > self.header.body_size:
-                raise Refused(501, "content body is longer than its header says", self.method.INDEX)
-        return len(self.body) == self.header.body_size
-
-
 class Channel:
-    """An open channel.
+    """A channel.
 
     Args:
         number: of the channel.
-        send: sends frames to the client.
+
+    Attributes:
+        state: "new", "open", "closing" after an error until the client confirms it, or "closed".
     """
 
-    def __init__(
-        self, number: int, send: Callable[..., None], vhost: VirtualHost, client: Client, faults: Faults
-    ) -> None:
+    def __init__(self, number: int, client: Client, vhost: VirtualHost, faults: Faults) -> None:
         self._number = number
-        self._send_frames = send
-        self._vhost = vhost
         self._client = client
+        self._vhost = vhost
         self._faults = faults
-        self._topology = Topology(vhost, client)
-        self._deliveries = Deliveries(self._send, self._consumer_lost)
-        self._is_open = True
+        self.state = "new"
         self._confirms: Confirms | None = None
-        self._content: _Content | None = None
+        #: A publish whose message is not complete, and what there is of it.
+        self._publish: spec.Basic.Publish | None = None
+        self._header: frame.Header | None = None
+        self._body = bytearray()
+        self._missing = 0
+        topology = Topology(vhost, client)
+        self._deliveries = Deliveries(self._send, client, topology.queue)
         self._answers: dict[type, Callable[[Any], Any]] = {
-            **self._topology.answers,
+            **topology.answers,
+            **self._deliveries.answers,
             spec.Channel.Flow: self._flow,
             spec.Access.Request: lambda _: spec.Access.RequestOk(1),
             spec.Confirm.Select: self._select_confirms,
-            spec.Basic.Qos: self._qos,
-            spec.Basic.Consume: self._consume,
-            spec.Basic.Cancel: self._cancel,
-            spec.Basic.Publish: self._begin_publish,
-            spec.Basic.Get: self._get,
-            spec.Basic.Ack: self._ack,
-            spec.Basic.Nack: self._nack,
-            spec.Basic.Reject: self._nack,
-            spec.Basic.Recover: self._recover,
-            spec.Basic.RecoverAsync: self._recover,
         }
 
-    def take(self, value: frame.Frame) -> bool:
+    def take(self, value: Any) -> bool:
         """Take a frame of the client.
 
         Returns:
             True if it completed a publish.
 
         Raises:
-            Refused: it is wrong, or what it asks for is.
+            Refused: it is wrong, or what it asks for is, and the connection ends; else the channel alone is closed.
         """
-        if self._content is not None:
-            content = self._content
-            if content.add(value):
-                self._content = None
-                self._publish(content)
-            return self._content is None
-        if not isinstance(value, frame.Method):
-            raise Refused(505, "expected method frame, got non method frame instead")
-        self._perform(value.method)
+        method = self._publish or getattr(value, "method", None)
+        try:
+            if self._publish is not None:
+                return self._collect(self._publish, value)
+            if method is None:
+                raise Refused(505, "expected method frame, got non method frame instead")
+            self._perform(method)
+        except Refused as refusal:
+            refusal.index = getattr(method, "INDEX", 0)
+            if refusal.closes_connection:
+                raise
+            self.close("closing")
+            self._client.send(self._number, refusal.close(spec.Channel.Close))
         return False
 
-    def _perform(self, method: Any) -> None:
-        try:
-            if isinstance(method, _NOT_IMPLEMENTED):
-                raise not_implemented(method.NAME.lower())
-            if type(method) not in self._answers:
-                raise Refused(503, "unimplemented method")
-            answer = self._answers[type(method)](method)
-        except Refused as refusal:
-            refusal.index = method.INDEX
-            raise
-        if answer is not None and not getattr(method, "nowait", False):
-            self._send(answer)
+    def resume(self) -> None:
+        """Deliver again, as the client reads again."""
+        self._deliveries.resume()
 
-    def flush(self) -> None:
-        """Send the confirms that have come together."""
-        if self._confirms is not None:
-            self._confirms.flush()
-
-    def close(self) -> None:
+    def close(self, state: str = "closed") -> None:
         """Give back what the client has; nothing more is sent."""
-        self._is_open = False
+        self.state = state
         self._deliveries.close()
 
-    def _send(self, method: Any, message: Message | None = None, properties: ExactProperties | None = None) -> None:
-        if not self._is_open:
-            return  # a confirm that was held back, for a publisher that is gone
-        frames: list[frame.Frame] = [frame.Method(self._number, method)]
-        if message is not None:
-            frames.append(frame.Header(self._number, len(message.body), properties or message.properties))
-            size = self._client.frame_max - _FRAME_OVERHEAD
-            parts = range(0, len(message.body), size)
-            frames += [frame.Body(self._number, message.body[start : start + size]) for start in parts]
-        self._send_frames(*frames)
+    def _perform(self, method: Any) -> None:
+        is_open = isinstance(method, spec.Channel.Open)
+        if is_open != (self.state == "new"):
+            raise Refused(504, "second 'channel.open' seen" if is_open else "expected 'channel.open'")
+        if is_open:
+            self.state = "open"
+            self._send(spec.Channel.OpenOk())
+        elif isinstance(method, spec.Channel.Close):
+            self._client.send(self._number, spec.Channel.CloseOk())
+            if self.state == "open":
+                self.close()
+        elif isinstance(method, spec.Basic.Publish):
+            self._publish = method
+        elif self.state == "closing":
+            if isinstance(method, spec.Channel.CloseOk):
+                self.state = "closed"
+        elif isinstance(method, _NOT_IMPLEMENTED):
+            raise Refused(540, method.NAME.lower())
+        elif type(method) not in self._answers:
+            raise Refused(503, "unimplemented method")
+        else:
+            answer = self._answers[type(method)](method)
+            if answer is not None and not getattr(method, "nowait", False):
+                self._send(answer)
 
-    def _consumer_lost(self, tag: Any) -> None:
-        if self._client.hears_cancels:
-            self._send(spec.Basic.Cancel(tag, nowait=True))
+    def _send(self, method: Any, properties: Any = None, body: bytes = b"") -> None:
+        if self.state == "open":  # else it is a confirm that was held back, for a publisher that is gone
+            self._client.send(self._number, method, properties, body)
 
     def _flow(self, method: spec.Channel.Flow) -> spec.Channel.FlowOk:
         if not method.active:
-            raise not_implemented("active=false")
+            raise Refused(540, "active=false")
         return spec.Channel.FlowOk(active=True)
 
     def _select_confirms(self, _: object) -> spec.Confirm.SelectOk:
-        if self._confirms is None:
-            self._confirms = Confirms(self._send, self._faults)
+        self._confirms = self._confirms or Confirms(self._send, self._faults)
         return spec.Confirm.SelectOk()
 
-    def _begin_publish(self, method: spec.Basic.Publish) -> None:
-        self._content = _Content(method)
-
-    def _publish(self, content: _Content) -> None:
-        method, header = content.method, content.header
-        assert header is not None
-        properties: Any = header.properties  # amqp.properties has pika decode to its own
-        message = Message(
-            text(method.exchange), text(method.routing_key), ExactProperties.of(properties), bytes(content.body)
-        )
-        try:
-            if method.immediate:
-                raise not_implemented("immediate=true")
-            self._vhost.check_publish(message.exchange)
-            message.check(self._client.user)
-        except Refused as refusal:
-            refusal.index = method.INDEX
-            raise
-        tag = self._confirms.next_tag() if self._confirms is not None else None
-        if tag is not None and self._faults.take_nack():
-            accepted = False
+    def _collect(self, method: spec.Basic.Publish, value: Any) -> bool:
+        """Take a frame of a message; True if it was the last one."""
+        if self._header is None:
+            if not isinstance(value, frame.Header):
+                raise Refused(505, "expected content header for class 60, got non content header frame instead")
+            self._header, self._body, self._missing = value, bytearray(), value.body_size
+            if self.state == "open" and self._missing > _MAX_MESSAGE_BYTES:
+                msg = f"message size {self._missing} is larger than configured max size {_MAX_MESSAGE_BYTES}"
+                raise Refused(406, msg)
+        elif isinstance(value, frame.Body) and len(value.fragment) <= self._missing:
+            self._missing -= len(value.fragment)
+            if self.state == "open":
+                self._body += value.fragment
         else:
+            raise Refused(505, "expected content body, got non content body frame instead")
+        if self._missing:
+            return False
+        properties: Any = self._header.properties
+        self._publish, self._header = None, None
+        if self.state == "open":
+            exchange, key = text(method.exchange), text(method.routing_key)
+            self._route(method, Message(exchange, key, properties, bytes(self._body)))
+        return True
+
+    def _route(self, method: spec.Basic.Publish, message: Message) -> None:
+        if method.immediate:
+            raise Refused(540, "immediate=true")
+        if message.exchange and self._vhost.find_exchange(message.exchange).internal:
+            raise Refused(403, f"cannot publish to internal {place('exchange', message.exchange)}")
+        message.check(self._client.user)
+        routed, accepted = True, False
+        if self._confirms is None or not self._faults.take("nack"):
             routed, accepted = self._vhost.publish(message)
-            if method.mandatory and not routed:
-                returned = spec.Basic.Return(312, "NO_ROUTE", wire(message.exchange), wire(message.routing_key))
-                self._send(returned, message)
-        if self._confirms is not None and tag is not None:
-            self._confirms.settle(tag, accepted=accepted)
-
-    def _qos(self, method: spec.Basic.Qos) -> spec.Basic.QosOk:
-        if method.prefetch_size:
-            raise not_implemented(f"prefetch_size!=0 ({method.prefetch_size})")
-        if method.global_qos:
-            self._deliveries.limit = method.prefetch_count
-            self._deliveries.resume()
-        else:
-            self._deliveries.prefetch = method.prefetch_count
-        return spec.Basic.QosOk()
-
-    def _consume(self, method: spec.Basic.Consume) -> None:
-        tag = method.consumer_tag or f"amq.ctag-{secrets.token_urlsafe(16)}"
-        if self._deliveries.has_consumer(tag):
-            raise Refused(530, f"attempt to reuse consumer tag '{text(tag)}'")
-        wanted = {"x-priority", "x-stream-offset"} & set(method.arguments)
-        if method.queue == "amq.rabbitmq.reply-to" or wanted:
-            raise not_implemented(", ".join(sorted(wanted)) or "direct reply-to")
-        queue = self._topology.queue(method.queue)
-        if queue.has_exclusive_consumer or (method.exclusive and queue.consumer_count):
-            raise Refused(403, f"{place('queue', queue.name)} in exclusive use")
-        if not method.nowait:
-            self._send(spec.Basic.ConsumeOk(tag))
-        self._deliveries.consume(tag, queue, no_ack=method.no_ack, exclusive=method.exclusive)
-
-    def _cancel(self, method: spec.Basic.Cancel) -> spec.Basic.CancelOk:
-        self._deliveries.cancel(method.consumer_tag)
-        return spec.Basic.CancelOk(method.consumer_tag)
-
-    def _get(self, method: spec.Basic.Get) -> None:
-        self._deliveries.get(self._topology.queue(method.queue), no_ack=method.no_ack)
-
-    def _ack(self, method: spec.Basic.Ack) -> None:
-        self._deliveries.take(method.delivery_tag, multiple=method.multiple)
-        self._deliveries.resume()
-
-    def _nack(self, method: spec.Basic.Nack | spec.Basic.Reject) -> None:
-        taken = self._deliveries.take(method.delivery_tag, multiple=getattr(method, "multiple", False))
-        if method.requeue:
-            self._deliveries.requeue(taken)
-        else:
-            self._deliveries.reject(taken)
-        self._deliveries.resume()
-
-    def _recover(self, method: spec.Basic.Recover | spec.Basic.RecoverAsync) -> None:
-        if not method.requeue:
-            raise not_implemented("requeue=false")
-        if isinstance(method, spec.Basic.Recover):
-            self._send(spec.Basic.RecoverOk())
-        self._deliveries.requeue(self._deliveries.take(0, multiple=True))
-        self._deliveries.resume()
+        if method.mandatory and not routed:
+            returned = spec.Basic.Return(312, "NO_ROUTE", message.exchange, wire(message.routing_key))
+            self._send(returned, message.properties, message.body)
+        if self._confirms is not None:
+            self._confirms.settle(accepted=accepted)

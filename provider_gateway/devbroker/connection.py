@@ -1,17 +1,20 @@
-"""One connection: handshake, heartbeats, channels, and its end."""
+"""One connection: handshake, heartbeats, channels, backpressure, and its end."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from pika import frame, spec
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from zope.interface import implementer
 
-from provider_gateway.devbroker.channel import Channel, Client
+from provider_gateway.devbroker.channel import Channel
 from provider_gateway.devbroker.frames import PROTOCOL_HEADER, FrameReader
 from provider_gateway.devbroker.refusals import Refused
-from provider_gateway.devbroker.wire import Wire
+from provider_gateway.devbroker.wire import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,25 +27,21 @@ if TYPE_CHECKING:
     from provider_gateway.devbroker.vhost import VirtualHost
 
 CHANNEL_MAX, FRAME_MAX, HEARTBEAT = 2047, 131_072, 60
-#: Seconds for the handshake (RabbitMQ's default), and for the client to finish a close.
+#: Seconds for the handshake (RabbitMQ's default), and for the end of a connection that is closed.
 HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
+_BEAT: bytes = frame.Heartbeat().marshal()
+_CAPABILITIES = (
+    "publisher_confirms", "basic.nack", "consumer_cancel_notify", "connection.blocked", "authentication_failure_close",
+    "per_consumer_qos",
+)  # fmt: skip
 _PROPERTIES = {
     "product": "provider-gateway development broker",
     "information": "In memory, for development and tests only",
-    "capabilities": {
-        "publisher_confirms": True,
-        "exchange_exchange_bindings": False,
-        "basic.nack": True,
-        "consumer_cancel_notify": True,
-        "connection.blocked": True,
-        "consumer_priorities": False,
-        "authentication_failure_close": True,
-        "per_consumer_qos": True,
-        "direct_reply_to": False,
-    },
+    "capabilities": dict.fromkeys(_CAPABILITIES, True),
 }
 
 
+@implementer(IPushProducer)
 class Connection(Protocol):
     """A connection of a client."""
 
@@ -55,242 +54,210 @@ class Connection(Protocol):
         self._faults = faults
         self._clock = clock
         self._reader = FrameReader()
-        self._wire: Wire
-        #: RabbitMQ's names, which its texts have: starting, tuning, opening, running, closing; "" before the header.
+        self._client: Client
+        #: RabbitMQ's names, which its texts have: starting, tuning, opening, running, closing, closed; "" before the
+        #: header.
         self._state = ""
         self._channels: dict[int, Channel] = {}
-        #: Channels that we closed and the client did not confirm yet.
-        self._closing: set[int] = set()
-        self._capabilities: dict[Any, Any] = {}
-        self._user = ""
-        self._client: Client | None = None
         self._channel_max = CHANNEL_MAX
-        self._heartbeat = 0
-        self._heard = clock.seconds()
+        #: Seconds after which a silent client is dropped; and when it is, or one that is too slow to begin or to end.
+        self._silence: float | None = None
+        self._timer: IDelayedCall | None = None
         self._is_held = False
-        self._timers: dict[str, IDelayedCall] = {}
-        self._answers: dict[str, tuple[type, Callable[[Any], None]]] = {
-            "starting": (spec.Connection.StartOk, self._start),
-            "tuning": (spec.Connection.TuneOk, self._tune),
-            "opening": (spec.Connection.Open, self._open),
+        self._beats = LoopingCall(lambda: self._client.write(_BEAT))
+        self._beats.clock = clock
+        self._answers: dict[tuple[str, type], Callable[[Any], None]] = {
+            ("starting", spec.Connection.StartOk): self._start,
+            ("tuning", spec.Connection.TuneOk): self._tune,
+            ("opening", spec.Connection.Open): self._open,
+            ("closing", spec.Connection.CloseOk): lambda _: self._end(),
         }
 
     def connectionMade(self) -> None:
         """Wait for the client's header (twisted.internet.interfaces.IProtocol)."""
-        if hasattr(self.transport, "setTcpNoDelay"):
-            self.transport.setTcpNoDelay(True)
-        self._wire = Wire(self.transport, self._clock, self._faults)
-        self._after(HANDSHAKE_TIMEOUT, "end", self._wire.abort)
+        self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        self._client = Client(self.transport, self._clock, self._faults, self._end)
+        self._allow(HANDSHAKE_TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes (twisted.internet.interfaces.IProtocol)."""
-        self._heard = self._clock.seconds()
+        if self._state == "running" and not self._is_held:
+            self._allow(self._silence)
         self._reader.feed(data)
-        if not self._state:
-            self._begin()
+        if not self._state and (header := self._reader.next_header()) is not None:
+            self._begin(header)
         if self._state:
             self._read()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
         """Give back what the client had (twisted.internet.interfaces.IProtocol)."""
-        self._wire.stop()
-        for timer in self._timers.values():
-            if timer.active():
-                timer.cancel()
         self._release()
-        self._state = "closing"
+        self._state = "closed"
+        self._allow(None)
 
-    def _begin(self) -> None:
-        header = self._reader.next_header()
-        if header is None:
-            return
-        if header != PROTOCOL_HEADER:
-            self._wire.send_bytes(PROTOCOL_HEADER)
-            self._wire.close()
-            self._state = "closing"
-            return
-        self._state = "starting"
-        self._send(spec.Connection.Start(0, 9, _PROPERTIES, self._login.mechanisms, "en_US"))
+    def pauseProducing(self) -> None:
+        """Read and deliver no more until what was written is on its way (twisted.internet.interfaces.IPushProducer)."""
+        self._client.is_full = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on (twisted.internet.interfaces.IPushProducer)."""
+        self._client.is_full = False
+        for channel in list(self._channels.values()):
+            channel.resume()
+        self._go_on()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the connection is lost, and is told so (twisted.internet.interfaces.IProducer)."""
+
+    def _go_on(self) -> None:
+        if not (self._is_held or self._client.is_full or self._state == "closed"):
+            self.transport.resumeProducing()
+            self._read()
+
+    def _begin(self, header: bytes) -> None:
+        if header == PROTOCOL_HEADER:
+            self._state = "starting"
+            self._send(spec.Connection.Start(0, 9, _PROPERTIES, self._login.mechanisms, "en_US"))
+        else:
+            self._client.write(PROTOCOL_HEADER)
+            self._end()
 
     def _read(self) -> None:
-        while not self._is_held:
+        while not (self._is_held or self._client.is_full or self._state == "closed"):
             try:
                 value = self._reader.next_frame()
                 if value is None:
-                    break
+                    return
                 self._take(value)
             except Refused as refusal:
                 self._close(refusal)
             except Exception:  # noqa: BLE001 - a bug of ours ends this connection, not the broker
                 self._log.failure("The development broker failed; the connection is closed")
                 self._close(Refused(541, "the development broker failed, see its log"))
-        for channel in list(self._channels.values()):
-            channel.flush()
 
     def _take(self, value: Any) -> None:
-        number = value.channel_number
-        if isinstance(value, frame.Heartbeat):
-            return
-        if number == 0 or self._state != "running":
-            self._take_method(value)
-        elif isinstance(value, frame.Method) and isinstance(value.method, (spec.Channel.Close, spec.Channel.CloseOk)):
-            self._take_close(number, value.method)
-        elif isinstance(value, frame.Method) and isinstance(value.method, spec.Channel.Open):
-            self._open_channel(number, value.method)
-        elif number in self._channels:
+        number, method = value.channel_number, getattr(value, "method", None)
+        answer = None if number else self._answers.get((self._state, type(method)))
+        if number and self._state == "running":
             self._take_on_channel(number, value)
-        elif number not in self._closing:
-            raise Refused(504, "expected 'channel.open'", value.method.INDEX if isinstance(value, frame.Method) else 0)
-
-    def _take_method(self, value: Any) -> None:
-        """A method of the connection itself."""
-        method: Any = value.method if isinstance(value, frame.Method) else None
-        index: int = getattr(method, "INDEX", 0)
-        expected, answer = self._answers.get(self._state, (None, None))
-        if isinstance(method, spec.Connection.CloseOk) and self._state == "closing":
-            self._wire.close()
-        elif isinstance(method, spec.Connection.Close):
+        elif isinstance(method, spec.Connection.Close) and not number:
             self._release()
             self._send(spec.Connection.CloseOk())
-            self._state = "closing"
-            self._wire.close()
-        elif self._state == "closing":
-            return
-        elif answer is not None and type(method) is expected:
-            try:
-                answer(method)
-            except Refused as refusal:
-                refusal.index = refusal.index or (0 if refusal.code == 403 else index)
-                raise
-        else:
-            raise Refused(504, f"unexpected method in connection state {self._state}", index)
+            self._end()
+        elif answer is not None:
+            answer(method)
+        elif self._state != "closing" and not isinstance(value, frame.Heartbeat):
+            msg = f"unexpected method in connection state {self._state}"
+            raise Refused(504, msg, getattr(method, "INDEX", 0))
+
+    def _take_on_channel(self, number: int, value: Any) -> None:
+        if number not in self._channels:
+            count, most = len(self._channels), self._channel_max
+            if count >= most:
+                msg = f"number of channels opened ({count}) has reached the negotiated channel_max ({most})"
+                raise Refused(530, msg)
+            self._channels[number] = Channel(number, self._client, self._vhost, self._faults)
+        channel = self._channels[number]
+        if channel.take(value) and self._faults.blocked is not None and self._state == "running":
+            # As RabbitMQ: the publish counts, and nothing more is read, nor is silence noticed.
+            self._is_held = True
+            self._allow(None)
+            self.transport.pauseProducing()
+        if channel.state == "closed":
+            del self._channels[number]
 
     def _start(self, method: spec.Connection.StartOk) -> None:
-        properties = method.client_properties or {}
-        capabilities = properties.get("capabilities")
-        self._capabilities = capabilities if isinstance(capabilities, dict) else {}
-        try:
-            self._user = self._login.user(str(method.mechanism), bytes(method.response), self.transport)
-        except Refused:
-            if self._capabilities.get("authentication_failure_close"):
-                raise
-            self._state = "closing"
-            self._wire.close()
-            return
-        self._state = "tuning"
-        self._send(spec.Connection.Tune(CHANNEL_MAX, FRAME_MAX, HEARTBEAT))
+        capabilities = (method.client_properties or {}).get("capabilities")
+        self._client.capabilities = capabilities if isinstance(capabilities, dict) else {}
+        mechanism = method.mechanism
+        if mechanism not in self._login.mechanisms.split():
+            raise Refused(503, f"unknown authentication mechanism '{mechanism}'", method.INDEX)
+        user = self._login.user(mechanism, bytes(method.response), self.transport)
+        if user is not None:
+            self._client.user = user
+            self._state = "tuning"
+            self._send(spec.Connection.Tune(CHANNEL_MAX, FRAME_MAX, HEARTBEAT))
+        elif self._client.capabilities.get("authentication_failure_close"):
+            msg = f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+            raise Refused(403, msg)
+        else:
+            self._end()
 
     def _tune(self, method: spec.Connection.TuneOk) -> None:
-        least = {"frame_max": spec.FRAME_MIN_SIZE, "channel_max": 1}
-        for name, most in (("frame_max", FRAME_MAX), ("channel_max", CHANNEL_MAX)):
+        for name, least, most in (("frame_max", spec.FRAME_MIN_SIZE, FRAME_MAX), ("channel_max", 1, CHANNEL_MAX)):
             asked = getattr(method, name)
-            if not asked or asked > most:
-                raise Refused(530, f"negotiated {name} = {asked} is higher than the maximum allowed value ({most})")
-            if asked < least[name]:
-                raise Refused(
-                    530, f"negotiated {name} = {asked} is lower than the minimum allowed value ({least[name]})"
-                )
+            if not least <= asked <= most:
+                limit = f"lower than the minimum allowed value ({least})"
+                if not 0 < asked < least:
+                    limit = f"higher than the maximum allowed value ({most})"
+                raise Refused(530, f"negotiated {name} = {asked} is {limit}", method.INDEX)
         self._channel_max = method.channel_max
-        self._reader.frame_max = method.frame_max
-        hears_cancels = bool(self._capabilities.get("consumer_cancel_notify"))
-        self._client = Client(self._user, method.frame_max, hears_cancels)
-        self._heartbeat = method.heartbeat
+        self._reader.frame_max = self._client.frame_max = method.frame_max
+        self._silence = 2 * method.heartbeat or None
         self._state = "opening"
 
     def _open(self, method: spec.Connection.Open) -> None:
         if method.virtual_host != "/":
-            raise Refused(530, f"vhost {method.virtual_host!s} not found")
-        self._timers.pop("end").cancel()
+            raise Refused(530, f"vhost {method.virtual_host!s} not found", method.INDEX)
         self._state = "running"
-        self._send(spec.Connection.OpenOk())
+        self._allow(self._silence)
+        if self._silence is not None:
+            self._beats.start(self._silence / 4, now=False)
         self._faults.listeners.append(self._tell_blocked)
+        self._send(spec.Connection.OpenOk())
         if self._faults.blocked is not None:
             self._tell_blocked()
-        if self._heartbeat:
-            self._beat()
-
-    def _beat(self) -> None:
-        """Send a heartbeat if nothing else was sent, and drop a client that has gone silent."""
-        now = self._clock.seconds()
-        if now - self._heard >= 2 * self._heartbeat:
-            self._log.warn("No heartbeat from the client for {limit} s", limit=2 * self._heartbeat)
-            self._wire.abort()
-            return
-        if now - self._wire.last_sent >= self._heartbeat / 2:
-            self._wire.send(frame.Heartbeat())
-        self._after(self._heartbeat / 2, "heartbeat", self._beat)
 
     def _tell_blocked(self) -> None:
         reason = self._faults.blocked
-        if self._capabilities.get("connection.blocked"):
+        if self._client.capabilities.get("connection.blocked"):
             self._send(spec.Connection.Unblocked() if reason is None else spec.Connection.Blocked(reason))
         if reason is None and self._is_held:
             self._is_held = False
-            self._read()
+            self._allow(self._silence)
+            self._go_on()
 
-    def _open_channel(self, number: int, method: spec.Channel.Open) -> None:
-        assert self._client is not None
-        if number in self._channels:
-            raise Refused(504, "second 'channel.open' seen", method.INDEX)
-        if number in self._closing:
-            return
-        count = len(self._channels)
-        if count >= self._channel_max:
-            msg = f"number of channels opened ({count}) has reached the negotiated channel_max ({self._channel_max})"
-            raise Refused(530, msg)
-        self._channels[number] = Channel(number, self._wire.send, self._vhost, self._client, self._faults)
-        self._send(spec.Channel.OpenOk(), number)
+    def _allow(self, seconds: float | None) -> None:
+        """Drop the connection after so many seconds, unless something happens until then; None for no limit."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None if seconds is None else self._clock.callLater(seconds, self._drop)
 
-    def _take_close(self, number: int, method: spec.Channel.Close | spec.Channel.CloseOk) -> None:
-        if isinstance(method, spec.Channel.CloseOk):
-            if number in self._channels:
-                raise Refused(503, "unimplemented method", method.INDEX)
-            self._closing.discard(number)
-            return
-        if number in self._channels:
-            self._channels.pop(number).close()
-        elif number not in self._closing:
-            raise Refused(504, "expected 'channel.open'", method.INDEX)
-        self._send(spec.Channel.CloseOk(), number)
-
-    def _take_on_channel(self, number: int, value: frame.Frame) -> None:
-        try:
-            published = self._channels[number].take(value)
-        except Refused as refusal:
-            if refusal.closes_connection:
-                raise
-            self._closing.add(number)
-            self._channels.pop(number).close()
-            self._send(refusal.close(), number)
-        else:
-            # As RabbitMQ: the publish counts, and nothing more is read.
-            self._is_held = published and self._faults.blocked is not None
+    def _drop(self) -> None:
+        self._log.info("A connection is dropped, its client is silent; it was {state}", state=self._state or "new")
+        self.transport.abortConnection()
 
     def _close(self, refusal: Refused) -> None:
-        if self._state == "closing":
+        """Tell the client that the connection is refused, and wait for it to confirm that."""
+        if self._state in ("closing", "closed"):
             return
         self._log.info("A connection is closed: {reason}", reason=str(refusal))
         self._release()
-        self._state = "closing"
-        method = refusal.close()
-        code, text, index = method.reply_code, method.reply_text, refusal.index
-        self._send(spec.Connection.Close(code, text, index >> 16, index & 0xFFFF))
-        self._after(CLOSE_TIMEOUT, "end", self._wire.close)
+        self._send(refusal.close(spec.Connection.Close))
 
     def _release(self) -> None:
         """Give back what the client had: its channels, then its exclusive queues."""
+        self._state = "closing"
+        self._allow(CLOSE_TIMEOUT)
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.close()
-        if self._client is not None:
-            self._vhost.release(self._client)
+        self._vhost.release(self._client)
+        if self._beats.running:
+            self._beats.stop()
         if self._tell_blocked in self._faults.listeners:
             self._faults.listeners.remove(self._tell_blocked)
 
-    def _send(self, method: Any, channel: int = 0) -> None:
-        self._wire.send(frame.Method(channel, method))
+    def _end(self) -> None:
+        """Close the connection when everything is written, or after a time all the same."""
+        if self._state == "closed":
+            return
+        self._state = "closed"
+        self._allow(CLOSE_TIMEOUT)
+        self.transport.unregisterProducer()
+        self._client.close()
 
-    def _after(self, seconds: float, what: str, call: Callable[[], None]) -> None:
-        if what in self._timers and self._timers[what].active():
-            self._timers[what].cancel()
-        self._timers[what] = self._clock.callLater(seconds, call)
+    def _send(self, method: Any) -> None:
+        self._client.send(0, method)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pika import spec
+from pika.compat import long
 
 from provider_gateway.devbroker.message import wire
-from provider_gateway.devbroker.refusals import Refused
+from provider_gateway.devbroker.queue import Consumer
+from provider_gateway.devbroker.refusals import Refused, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from provider_gateway.devbroker.message import ExactProperties, Message
     from provider_gateway.devbroker.queue import Entry, Queue
+    from provider_gateway.devbroker.wire import Client
 
 
 class Unacked(NamedTuple):
@@ -21,126 +24,126 @@ class Unacked(NamedTuple):
 
     queue: Queue
     entry: Entry
-    consumer: ChannelConsumer | None
-
-
-class ChannelConsumer:
-    """A consumer (provider_gateway.devbroker.queue.Consumer).
-
-    Args:
-        prefetch: unacknowledged messages at a time; 0 for any number.
-
-    Attributes:
-        unacked: how many it has.
-    """
-
-    def __init__(
-        self, tag: Any, queue: Queue, deliveries: Deliveries, *, no_ack: bool, exclusive: bool, prefetch: int
-    ) -> None:
-        self.tag = tag
-        self.queue = queue
-        self.no_ack = no_ack
-        self.exclusive = exclusive
-        self._deliveries = deliveries
-        self._prefetch = prefetch
-        self.unacked = 0
-
-    def can_take(self) -> bool:
-        """True if it takes a message now."""
-        has_room = not self._prefetch or self.unacked < self._prefetch
-        return self.no_ack or (has_room and self._deliveries.has_room)
-
-    def take(self, entry: Entry) -> None:
-        """Take a message."""
-        self._deliveries.deliver(self, entry)
-
-    def queue_deleted(self) -> None:
-        """Learn that there will be no more."""
-        self._deliveries.lose(self)
+    consumer: Consumer | None
 
 
 class Deliveries:
     """Consumers and deliveries of one channel.
 
     Args:
-        send: sends a method on the channel, with a message if there is one.
-        on_lost: is told the tag of a consumer whose queue was deleted.
+        send: sends a method on the channel, with properties and body if it has a message.
+        client: whose channel it is.
+        find_queue: the queue by the name that a method gives.
 
     Attributes:
-        prefetch: of the consumers that come next.
-        limit: unacknowledged deliveries of all consumers of the channel together; 0 for any number.
+        answers: what answers which method.
     """
 
-    def __init__(self, send: Callable[..., None], on_lost: Callable[[Any], None]) -> None:
+    def __init__(self, send: Callable[..., None], client: Client, find_queue: Callable[[str], Queue]) -> None:
         self._send = send
-        self._on_lost = on_lost
-        self.prefetch = 0
-        self.limit = 0
+        self._client = client
+        self._find_queue = find_queue
+        #: Unacknowledged deliveries of each consumer that comes, and of all of the channel; 0 for any number.
+        self._prefetch = self._limit = 0
         self._last = 0
         self._unacked: dict[int, Unacked] = {}
-        self._consumers: dict[Any, ChannelConsumer] = {}
+        self._consumers: dict[Any, Consumer] = {}
+        self.answers: dict[type, Callable[[Any], Any]] = {
+            spec.Basic.Qos: self._qos,
+            spec.Basic.Consume: self._consume,
+            spec.Basic.Cancel: self._cancel,
+            spec.Basic.Get: self._get,
+            spec.Basic.Ack: self._ack,
+            spec.Basic.Nack: self._nack,
+            spec.Basic.Reject: self._nack,
+            spec.Basic.Recover: self._recover,
+            spec.Basic.RecoverAsync: self._recover,
+        }
 
-    @property
-    def has_room(self) -> bool:
-        """True if the channel's own limit allows another delivery."""
-        return not self.limit or sum(each.unacked for each in self._consumers.values()) < self.limit
+    def resume(self) -> None:
+        """Deliver again, as there may be room."""
+        for queue in {each.queue: None for each in self._consumers.values()}:
+            queue.deliver()
 
-    def consume(self, tag: Any, queue: Queue, *, no_ack: bool, exclusive: bool) -> None:
-        """Add a consumer; deliveries to it may begin at once."""
-        consumer = ChannelConsumer(tag, queue, self, no_ack=no_ack, exclusive=exclusive, prefetch=self.prefetch)
-        self._consumers[tag] = consumer
+    def close(self) -> None:
+        """End with the channel: consumers go, and deliveries go back."""
+        taken = self._take(0, multiple=True)
+        consumers, self._consumers = self._consumers, {}
+        for each in consumers.values():
+            each.queue.remove(each)
+        self._requeue(taken, orphaned=True)
+
+    def _qos(self, method: spec.Basic.Qos) -> None:
+        if method.prefetch_size:
+            raise Refused(540, f"prefetch_size!=0 ({method.prefetch_size})")
+        if method.global_qos:
+            self._limit = method.prefetch_count
+        else:
+            self._prefetch = method.prefetch_count
+        self._send(spec.Basic.QosOk())
+        self.resume()
+
+    def _consume(self, method: spec.Basic.Consume) -> None:
+        tag = method.consumer_tag or f"amq.ctag-{secrets.token_urlsafe(16)}"
+        if tag in self._consumers:
+            raise Refused(530, f"attempt to reuse consumer tag '{tag}'")
+        wanted = {"x-priority", "x-stream-offset"} & set(method.arguments)
+        if method.queue == "amq.rabbitmq.reply-to" or wanted:
+            raise Refused(540, ", ".join(sorted(wanted)) or "direct reply-to")
+        queue = self._find_queue(method.queue)
+        if queue.consumers and (method.exclusive or queue.consumers[0].exclusive):
+            raise Refused(403, f"{place('queue', queue.name)} in exclusive use")
+        consumer = self._consumers[tag] = Consumer(
+            tag, queue, method.no_ack, method.exclusive, self._prefetch, self._can_take, self._deliver, self._lose
+        )
+        if not method.nowait:
+            self._send(spec.Basic.ConsumeOk(tag))
         queue.add(consumer)
 
-    def has_consumer(self, tag: Any) -> bool:
-        """True if there is a consumer with this tag."""
-        return tag in self._consumers
-
-    def cancel(self, tag: Any) -> None:
-        """End a consumer; it may be gone already."""
-        consumer = self._consumers.pop(tag, None)
+    def _cancel(self, method: spec.Basic.Cancel) -> spec.Basic.CancelOk:
+        consumer = self._consumers.pop(method.consumer_tag, None)
         if consumer is not None:
             consumer.queue.remove(consumer)
+        return spec.Basic.CancelOk(method.consumer_tag)
 
-    def lose(self, consumer: ChannelConsumer) -> None:
-        """A queue was deleted under its consumer."""
-        if self._consumers.pop(consumer.tag, None) is not None:
-            self._on_lost(consumer.tag)
+    def _can_take(self, consumer: Consumer) -> bool:
+        if self._client.is_full or consumer.no_ack:
+            return not self._client.is_full
+        has_room = not consumer.prefetch or consumer.unacked < consumer.prefetch
+        return has_room and (not self._limit or sum(each.unacked for each in self._consumers.values()) < self._limit)
 
-    def deliver(self, consumer: ChannelConsumer, entry: Entry) -> None:
-        """Send a message to a consumer."""
-        queue, message, redelivered = consumer.queue, entry.message, entry.redelivered
-        tag = self._register(queue, entry, consumer, no_ack=consumer.no_ack)
-        method = spec.Basic.Deliver(consumer.tag, tag, redelivered, wire(message.exchange), wire(message.routing_key))
-        self._send(method, message, _counted(queue, entry) if entry.returns else message.properties)
+    def _lose(self, consumer: Consumer) -> None:
+        self._consumers.pop(consumer.tag, None)
+        if self._client.capabilities.get("consumer_cancel_notify"):
+            self._send(spec.Basic.Cancel(consumer.tag, nowait=True))
 
-    def get(self, queue: Queue, *, no_ack: bool) -> None:
-        """Answer Basic.Get."""
+    def _deliver(self, consumer: Consumer, entry: Entry) -> None:
+        consumer.unacked += not consumer.no_ack
+        self._hand_over(spec.Basic.Deliver(consumer.tag), consumer.queue, entry, consumer, no_ack=consumer.no_ack)
+
+    def _get(self, method: spec.Basic.Get) -> spec.Basic.GetEmpty | None:
+        queue = self._find_queue(method.queue)
         entry = queue.get()
         if entry is None:
-            self._send(spec.Basic.GetEmpty())
-            return
-        message, tag = entry.message, self._register(queue, entry, None, no_ack=no_ack)
-        exchange, key = wire(message.exchange), wire(message.routing_key)
-        method = spec.Basic.GetOk(tag, entry.redelivered, exchange, key, len(queue))
-        self._send(method, message, _counted(queue, entry))
+            return spec.Basic.GetEmpty()
+        answer = spec.Basic.GetOk(message_count=len(queue))
+        self._hand_over(answer, queue, entry, None, no_ack=method.no_ack)
+        return None
 
-    def _register(self, queue: Queue, entry: Entry, consumer: ChannelConsumer | None, *, no_ack: bool) -> int:
+    def _hand_over(self, method: Any, queue: Queue, entry: Entry, consumer: Consumer | None, *, no_ack: bool) -> None:
+        """Send a message with Basic.Deliver or Basic.GetOk; a quorum queue adds how often it came back."""
         self._last += 1
         if not no_ack:
             self._unacked[self._last] = Unacked(queue, entry, consumer)
-            if consumer is not None:
-                consumer.unacked += 1
-        return self._last
+        message, properties = entry.message, entry.message.properties
+        method.delivery_tag, method.redelivered = self._last, entry.returns > 0
+        method.exchange, method.routing_key = message.exchange, wire(message.routing_key)
+        if queue.arguments.is_quorum and (entry.returns or consumer is None):
+            properties = properties.with_headers({"x-delivery-count": long(entry.returns)}, properties.expiration)
+        self._send(method, properties, message.body)
 
-    def take(self, tag: int, *, multiple: bool) -> list[Unacked]:
-        """Take deliveries that are acknowledged, one way or the other.
-
-        Args:
-            tag: 0 with ``multiple`` means all.
-
-        Raises:
-            Refused: the tag is unknown (406).
-        """
+    def _take(self, tag: int, *, multiple: bool) -> list[Unacked]:
+        """Take deliveries that are acknowledged, one way or the other; the tag 0 with ``multiple`` means all."""
         if tag not in self._unacked and not (multiple and tag == 0):
             raise Refused(406, f"unknown delivery tag {tag}")
         tags = [each for each in self._unacked if not tag or each <= tag] if multiple else [tag]
@@ -151,7 +154,7 @@ class Deliveries:
         return taken
 
     @staticmethod
-    def requeue(taken: Iterable[Unacked], *, orphaned: bool = False) -> None:
+    def _requeue(taken: Iterable[Unacked], *, orphaned: bool = False) -> None:
         """Put deliveries back into their queues, see :meth:`Queue.requeue`."""
         entries: dict[Queue, list[Entry]] = {}
         for each in taken:
@@ -159,28 +162,23 @@ class Deliveries:
         for queue, those in entries.items():
             queue.requeue(those, orphaned=orphaned)
 
-    @staticmethod
-    def reject(taken: Iterable[Unacked]) -> None:
-        """Give deliveries up; their queues dead-letter them."""
-        for each in taken:
-            each.queue.reject(each.entry)
+    def _ack(self, method: spec.Basic.Ack) -> None:
+        self._take(method.delivery_tag, multiple=method.multiple)
+        self.resume()
 
-    def resume(self) -> None:
-        """Deliver again, as there may be room."""
-        for queue in {each.queue: None for each in list(self._consumers.values())}:
-            queue.deliver()
+    def _nack(self, method: spec.Basic.Nack | spec.Basic.Reject) -> None:
+        taken = self._take(method.delivery_tag, multiple=getattr(method, "multiple", False))
+        if method.requeue:
+            self._requeue(taken)
+        else:
+            for queue, entry, _ in taken:
+                queue.dead_letter(queue, entry.message, "rejected")
+        self.resume()
 
-    def close(self) -> None:
-        """End with the channel: consumers go, and deliveries go back."""
-        taken = self.take(0, multiple=True)
-        for tag in list(self._consumers):
-            self.cancel(tag)
-        self.requeue(taken, orphaned=True)
-
-
-def _counted(queue: Queue, entry: Entry) -> ExactProperties:
-    """The properties of a delivery, with the count that quorum queues add."""
-    message: Message = entry.message
-    if not queue.arguments.is_quorum:
-        return message.properties
-    return message.properties.with_headers({"x-delivery-count": entry.returns}, message.properties.expiration)
+    def _recover(self, method: spec.Basic.Recover | spec.Basic.RecoverAsync) -> None:
+        if not method.requeue:
+            raise Refused(540, "requeue=false")
+        if isinstance(method, spec.Basic.Recover):
+            self._send(spec.Basic.RecoverOk())
+        self._requeue(self._take(0, multiple=True))
+        self.resume()

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pika import frame, spec
 
-# The import makes pika decode properties with it.
-from provider_gateway.amqp import properties  # noqa: F401
-from provider_gateway.devbroker.refusals import Refused, not_implemented
+from provider_gateway.amqp.properties import CopiedProperties, ReceivedProperties
+from provider_gateway.devbroker.refusals import Refused
+from provider_gateway.devbroker.wire import OVERHEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: What a client of this version begins with.
 PROTOCOL_HEADER: bytes = frame.ProtocolHeader().marshal()
 _HEADER = struct.Struct(">BHI")
-_OVERHEAD = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
+_CONTENT = struct.Struct(">HHQ")
 _SHOWN = 16
 _LEAST = {spec.FRAME_METHOD: 4, spec.FRAME_HEADER: 14, spec.FRAME_BODY: 0, spec.FRAME_HEARTBEAT: 0}
-_BASIC = 60
+
+
+class ExactProperties(ReceivedProperties):
+    """Properties that go out with the bytes that they came with."""
+
+    @classmethod
+    def decoded(cls, encoded: bytes) -> Self:
+        """Properties of these bytes."""
+        exact = cls()
+        exact.decode(encoded)
+        return exact
+
+    def encode(self) -> list[bytes]:
+        """Write properties (pika.amqp_object.Properties)."""
+        return [self._encoded]
+
+    def with_headers(self, headers: Mapping[str, Any], expiration: str | bytes | None) -> ExactProperties:
+        """Properties that differ in these headers, whose names are in lower case, and in their expiration only."""
+        gone = headers.keys() & (self.headers or {}).keys()
+        copy = CopiedProperties(self, self.message_id, headers, self.headers_that(lambda name: name not in gone))
+        copy.delivery_mode, copy.user_id, copy.cluster_id = self.delivery_mode, self.user_id, self.cluster_id
+        copy.expiration = expiration
+        return self.decoded(b"".join(copy.encode()))
 
 
 def _octets(payload: bytes) -> str:
@@ -38,21 +63,21 @@ class FrameReader:
     def __init__(self) -> None:
         self.frame_max = spec.FRAME_MAX_SIZE
         self._buffer = bytearray()
-        self._is_lost = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the client; :meth:`next_frame` has the frames."""
-        if not self._is_lost:
-            self._buffer += data
+        self._buffer += data
+
+    def _next(self, size: int) -> bytes | None:
+        if len(self._buffer) < size:
+            return None
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
 
     def next_header(self) -> bytes | None:
         """The protocol header, or what stands in its place; None if it is not complete."""
-        size = len(PROTOCOL_HEADER)
-        if len(self._buffer) < size:
-            return None
-        header = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return header
+        return self._next(len(PROTOCOL_HEADER))
 
     def next_frame(self) -> frame.Frame | None:
         """The next frame; None if it is not complete.
@@ -65,47 +90,45 @@ class FrameReader:
         kind, channel, size = _HEADER.unpack_from(self._buffer)
         # RabbitMQ lets a payload have the size of a frame, and names another limit.
         if size > self.frame_max:
-            self._is_lost = True
             self._buffer.clear()
-            limit = self.frame_max - _OVERHEAD
+            limit = self.frame_max - OVERHEAD
             raise Refused(501, f"type {kind}, all octets = <<>>: {{frame_too_large,{size},{limit}}}")
-        end = size + _OVERHEAD
-        if len(self._buffer) < end:
-            return None
-        data = bytes(self._buffer[:end])
-        del self._buffer[:end]
-        payload = data[_HEADER.size : -1]
-        self._check(kind, channel, payload, data[-1])
-        return self._decoded(data, payload)
+        data = self._next(size + OVERHEAD)
+        return None if data is None else _decoded(kind, channel, data)
 
-    @staticmethod
-    def _check(kind: int, channel: int, payload: bytes, last: int) -> None:
-        if last != spec.FRAME_END:
-            raise Refused(501, f"type {kind}, {_octets(payload)}: {{invalid_frame_end_marker,{last}}}")
-        if len(payload) < _LEAST.get(kind, len(payload) + 1):
-            raise Refused(501, f"type {kind}, {_octets(payload)}: unknown_frame")
-        if kind == spec.FRAME_HEARTBEAT and channel:
-            raise Refused(505, f"type {kind}, {_octets(payload)}")
-        if kind == spec.FRAME_METHOD:
-            (index,) = struct.unpack_from(">I", payload)
-            # pika decodes no Connection.UpdateSecret, as no client of its own is sent one.
-            if index not in spec.methods or index == spec.Connection.UpdateSecret.INDEX:
-                raise not_implemented(f"method {index >> 16},{index & 0xFFFF}")
+
+def _decoded(kind: int, channel: int, data: bytes) -> frame.Frame:
+    payload = data[_HEADER.size : -1]
+    shown = f"type {kind}, {_octets(payload)}"
+    if data[-1] != spec.FRAME_END:
+        raise Refused(501, f"{shown}: {{invalid_frame_end_marker,{data[-1]}}}")
+    if len(payload) < _LEAST.get(kind, len(payload) + 1) or (kind == spec.FRAME_HEARTBEAT and payload):
+        raise Refused(501, f"{shown}: unknown_frame")
+    if kind == spec.FRAME_HEARTBEAT if channel else kind in (spec.FRAME_HEADER, spec.FRAME_BODY):
+        raise Refused(505, shown)
+    index, size = spec.Basic.Publish.INDEX, 0
+    if kind == spec.FRAME_METHOD:
+        (index,) = struct.unpack_from(">I", payload)
+        # pika decodes no Connection.UpdateSecret, as no client of its own is sent one.
+        if index not in spec.methods or index == spec.Connection.UpdateSecret.INDEX:
+            raise Refused(540, f"method {index >> 16},{index & 0xFFFF}")
+    if kind == spec.FRAME_HEADER:
+        number, _, size = _CONTENT.unpack_from(payload)
+        if number != spec.BasicProperties.INDEX:
+            raise Refused(505, f"expected content header for class 60, got one for class {number} instead", index)
+    decoded: Any
+    try:
         if kind == spec.FRAME_HEADER:
-            (number,) = struct.unpack_from(">H", payload)
-            if number != _BASIC:
-                msg = f"expected content header for class 60, got one for class {number} instead"
-                raise Refused(505, msg, spec.Basic.Publish.INDEX)
-
-    @staticmethod
-    def _decoded(data: bytes, payload: bytes) -> frame.Frame:
-        try:
-            _, value = frame.decode_frame(data)
-        except Exception as error:
-            # pika raises whatever its decoder stumbles on
-            index = struct.unpack_from(">I", payload)[0] if data[0] == spec.FRAME_METHOD else spec.Basic.Publish.INDEX
-            octets = _octets(payload[4:]).partition("= ")[2]
-            raise Refused(501, f"cannot decode {octets}", index) from error
-        decoded: Any = value
-        assert isinstance(decoded, frame.Frame)
-        return decoded
+            decoded = frame.Header(channel, size, ExactProperties.decoded(payload[_CONTENT.size :]))
+        else:
+            _, decoded = frame.decode_frame(data)
+    except Exception as error:  # pika raises whatever its decoder stumbles on
+        raise Refused(501, f"cannot decode {_octets(payload[4:]).partition('= ')[2]}", index) from error
+    if kind == spec.FRAME_METHOD and index != spec.Basic.Publish.INDEX:
+        # pika leaves a short string that is not UTF-8 as bytes; the only long one is the response to a login. RabbitMQ
+        # does not look at those of a publish.
+        values = {name: value for name, value in vars(decoded.method).items() if name != "response"}
+        if any(isinstance(value, bytes) for value in values.values()):
+            raise Refused(501, "Malformed UTF-8 in shortstr")
+    assert isinstance(decoded, frame.Frame)
+    return decoded

@@ -1,70 +1,32 @@
-"""Messages as the broker keeps them: properties byte for byte, and what dead-lettering writes into them."""
+"""Messages as the broker keeps them, and what dead-lettering writes into them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pika.compat import long
 
-from provider_gateway.amqp.properties import CopiedProperties, ReceivedProperties, received
-from provider_gateway.devbroker.arguments import milliseconds
-from provider_gateway.devbroker.refusals import Refused, not_implemented
+from provider_gateway.devbroker.arguments import MAX_MILLISECONDS, out_of_range
+from provider_gateway.devbroker.refusals import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from provider_gateway.devbroker.frames import ExactProperties
 
-_INTEGER = re.compile(r"[+-]?\d+")
-
-
-def text(name: str | bytes) -> str:
-    """A name from the wire; pika leaves those that are not UTF-8 as bytes."""
-    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_MAX_COUNT = 2**63 - 1
 
 
-def wire(name: str) -> bytes:
-    """A name for the wire, with the bytes that it came with."""
-    return name.encode("utf-8", "surrogateescape")
+def text(value: str | bytes) -> str:
+    """A routing key or a property as text; pika leaves what is not UTF-8 as bytes."""
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
-class ExactProperties(ReceivedProperties):
-    """Properties that go out with the bytes that they came with."""
-
-    @classmethod
-    def of(cls, properties: ReceivedProperties) -> Self:
-        """The same properties, exact from now on."""
-        exact = cls()
-        vars(exact).update(vars(properties))
-        return exact
-
-    def encode(self) -> list[bytes]:
-        """Write properties (pika.amqp_object.Properties)."""
-        return [self._encoded]
-
-    def with_headers(self, headers: Mapping[str, Any], expiration: str | bytes | None) -> ExactProperties:
-        """Properties that differ in these headers, in lower case, and in their expiration only."""
-        kept = self.headers_that(lambda name: name not in headers)
-        copy = CopiedProperties(self, self.message_id, headers, kept)
-        copy.delivery_mode, copy.user_id, copy.cluster_id = self.delivery_mode, self.user_id, self.cluster_id
-        copy.expiration = expiration
-        return self.of(received(copy))
-
-
-def _milliseconds(expiration: str | bytes) -> int:
-    given = text(expiration)
-    number = _INTEGER.match(given)
-    why: str | None
-    if number is None:
-        why = "no_integer"
-    elif number.end() < len(given):
-        why = f'{{leftover_string,"{given[number.end() :]}"}}'
-    else:
-        why = milliseconds(int(given))
-    if why is None:
-        return int(given)
-    raise Refused(406, f"invalid expiration '{given}': {why}")
+def wire(value: str) -> bytes:
+    """Text for the wire, with the bytes that it came with."""
+    return value.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +49,7 @@ class Message:
             raise Refused(406, f"user_id property set to '{text(sender)}' but authenticated user was '{user}'")
         _ = self.time_to_live
         if "CC" in headers or "BCC" in headers:
-            raise not_implemented("headers CC and BCC")
+            raise Refused(540, "headers CC and BCC")
         if self.properties.reply_to == "amq.rabbitmq.reply-to":
             raise Refused(406, "fast reply consumer does not exist")
 
@@ -98,7 +60,19 @@ class Message:
         Raises:
             Refused: the expiration is not a number (406).
         """
-        return None if self.properties.expiration is None else _milliseconds(self.properties.expiration)
+        if self.properties.expiration is None:
+            return None
+        given = text(self.properties.expiration)
+        number = _INTEGER.match(given)
+        if number is None:
+            why: str | None = "no_integer"
+        elif number.end() < len(given):
+            why = f'{{leftover_string,"{given[number.end() :]}"}}'
+        else:
+            why = out_of_range(int(given), 0, MAX_MILLISECONDS)
+        if why is not None:
+            raise Refused(406, f"invalid expiration '{given}': {why}")
+        return int(given)
 
     @property
     def deaths(self) -> list[Any]:
@@ -118,9 +92,10 @@ class Message:
         """
         same = [each for each in self.deaths if (each.get("queue"), each.get("reason")) == (queue, reason)]
         others = [each for each in self.deaths if each not in same]
-        if same and isinstance(same[0].get("count"), int):
+        if same:
             # RabbitMQ counts, and leaves the rest as it was the first time.
-            newest = {**same[0], "count": long(same[0]["count"] + 1)}
+            count = same[0].get("count")
+            newest = {**same[0], "count": long(min(count + 1, _MAX_COUNT) if isinstance(count, int) else 1)}
         else:
             newest = {
                 "count": long(1),
@@ -128,17 +103,15 @@ class Message:
                 "queue": queue,
                 "time": datetime.fromtimestamp(int(now), UTC),
                 "exchange": self.exchange,
-                "routing-keys": [self.routing_key],
+                # In headers pika writes UTF-8 only.
+                "routing-keys": [wire(self.routing_key).decode("utf-8", "replace")],
             }
             if self.properties.expiration is not None:
                 newest["original-expiration"] = text(self.properties.expiration)
         headers: dict[str, Any] = {"x-death": [newest, *others]}
         if "x-death" not in (self.properties.headers or {}):
-            headers |= {
-                "x-first-death-reason": reason,
-                "x-first-death-queue": queue,
-                "x-first-death-exchange": self.exchange,
-            }
+            names = {"reason": reason, "queue": queue, "exchange": self.exchange}
+            headers |= {f"x-first-death-{name}": value for name, value in names.items()}
         return Message(exchange, routing_key, self.properties.with_headers(headers, None), self.body)
 
     def cycles_to(self, queue: str) -> bool:

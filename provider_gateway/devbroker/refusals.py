@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pika import spec
 
 #: Reply codes by number: pika's spec has them as constants.
@@ -17,7 +19,7 @@ _MAX_TEXT = 255
 
 
 class Refused(Exception):
-    """What a client asked for is refused.
+    """What a client asked for is refused; 540 is what RabbitMQ does and this broker does not.
 
     Args:
         code: the reply code.
@@ -35,9 +37,8 @@ class Refused(Exception):
         """True if more than the channel is lost."""
         return self.code not in _SOFT
 
-    def close(self) -> spec.Connection.Close | spec.Channel.Close:
-        """The method that tells the client."""
-        kind = spec.Connection.Close if self.closes_connection else spec.Channel.Close
+    def close(self, kind: Any) -> Any:
+        """The method that tells the client: Connection.Close or Channel.Close."""
         text = str(self).encode("utf-8", "replace")[:_MAX_TEXT].decode("utf-8", "ignore")
         return kind(self.code, text, self.index >> 16, self.index & 0xFFFF)
 
@@ -52,16 +53,13 @@ def inequivalent(argument: str, where: str, received: str, current: str) -> Refu
     return Refused(406, f"inequivalent arg '{argument}' for {where}: received {received} but current is {current}")
 
 
-def not_implemented(what: str) -> Refused:
-    """The refusal of what RabbitMQ does and this broker does not."""
-    return Refused(540, what)
-
-
-def check_flag(argument: str, where: str, *, received: bool, current: bool) -> None:
-    """Compare a property of a declaration with that of what exists.
+def check_equal(where: str, existing: object, declared: object, *names: str) -> None:
+    """Compare properties of a declaration with those of what exists.
 
     Raises:
-        Refused: they differ (406).
+        Refused: one differs (406).
     """
-    if received != current:
-        raise inequivalent(argument, where, f"'{str(received).lower()}'", f"'{str(current).lower()}'")
+    for name in names:
+        received, current = getattr(declared, name), getattr(existing, name)
+        if received != current:
+            raise inequivalent(name, where, f"'{received}'".lower(), f"'{current}'".lower())

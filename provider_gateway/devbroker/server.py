@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import re
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
@@ -17,30 +16,13 @@ from provider_gateway.devbroker.vhost import VirtualHost
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from twisted.internet.interfaces import (
-        IAddress,
-        IListeningPort,
-        IReactorTCP,
-        IReactorTime,
-        IStreamServerEndpoint,
-    )
+    from twisted.internet.interfaces import IListeningPort, IReactorTime
+
+_LOOPBACK = re.compile(r"localhost|::1|127(\.[0-9]{1,3}){3}")
 
 
 class NotLoopback(Exception):
     """The broker was to listen where other machines reach it; the text names the address."""
-
-
-def _check_loopback(host: str) -> None:
-    try:
-        is_loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        msg = (
-            f"The development broker does not listen on {host or 'all interfaces'}: it is for this machine only. "
-            "Use 127.0.0.1, ::1 or localhost."
-        )
-        raise NotLoopback(msg)
 
 
 class Broker(ServerFactory):
@@ -71,56 +53,38 @@ class Broker(ServerFactory):
         self.faults = Faults()
         self.vhost = VirtualHost(clock)
 
-    def buildProtocol(self, addr: IAddress | None) -> Connection | None:
+    def buildProtocol(self, addr: Any) -> Connection | None:
         """A new connection (twisted.internet.interfaces.IProtocolFactory); None for a client of another machine."""
-        if isinstance(addr, (IPv4Address, IPv6Address)):
-            try:
-                _check_loopback(addr.host)
-            except NotLoopback:
-                self._log.warn("A connection from {host} is refused", host=addr.host)
-                return None
-        return Connection(self.vhost, self._login, self.faults, self._clock)
+        host = getattr(addr, "host", "localhost")
+        if _LOOPBACK.fullmatch(host):
+            return Connection(self.vhost, self._login, self.faults, self._clock)
+        self._log.warn("A connection from {host} is refused", host=host)
+        return None
 
-    async def listen(self, endpoint: IStreamServerEndpoint) -> IListeningPort:
-        """Listen on an endpoint, which may bring TLS.
-
-        Raises:
-            NotLoopback: other machines reach it; it is closed again, and nobody was let in.
-        """
-        port: IListeningPort = await endpoint.listen(self)
-        try:
-            address = port.getHost()
-            if isinstance(address, (IPv4Address, IPv6Address)):
-                _check_loopback(address.host)
-        except NotLoopback:
-            await _stopped(port)
-            raise
-        self._warn(str(address))
-        return port
-
-    def listen_tcp(self, reactor: IReactorTCP, port: int = 0, interface: str = "127.0.0.1") -> IListeningPort:
-        """Listen without TLS.
+    def listen_tcp(self, reactor: Any, port: int = 0, interface: str = "127.0.0.1", tls: Any = None) -> IListeningPort:
+        """Listen.
 
         Args:
             port: 0 for one that is free.
+            tls: the context factory of a server; None for none.
 
         Raises:
             NotLoopback: the interface is none of this machine's own.
         """
-        _check_loopback(interface)
-        listening = reactor.listenTCP(port, self, interface=interface)
-        self._warn(str(listening.getHost()))
-        return listening
-
-    def _warn(self, where: str) -> None:
+        if not _LOOPBACK.fullmatch(interface):
+            msg = (
+                f"The development broker does not listen on {interface or 'all interfaces'}: it is for this machine "
+                "only. Use 127.0.0.1, ::1 or localhost."
+            )
+            raise NotLoopback(msg)
+        listening: IListeningPort = (
+            reactor.listenTCP(port, self, interface=interface)
+            if tls is None
+            else reactor.listenSSL(port, self, tls, interface=interface)
+        )
         self._log.warn(
             "The development broker listens on {where}. It is for development only: everything is in memory, and "
             "lost at exit.",
-            where=where,
+            where=str(listening.getHost()),
         )
-
-
-async def _stopped(port: IListeningPort) -> None:
-    stopping: Any = port.stopListening()
-    if stopping is not None:
-        await stopping
+        return listening

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
-from provider_gateway.devbroker.message import text, wire
-from provider_gateway.devbroker.refusals import Refused
+from provider_gateway.devbroker.arguments import Arguments
+from provider_gateway.devbroker.exchange import Exchange, check_type
+from provider_gateway.devbroker.queue import Queue
+from provider_gateway.devbroker.refusals import Refused, check_equal, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provider_gateway.devbroker.queue import Queue
     from provider_gateway.devbroker.vhost import VirtualHost
+
+_RESERVED = "amq."
+
+
+def _stripped(name: str) -> str:
+    """A name without line ends, which RabbitMQ leaves out of some."""
+    return name.replace("\r", "").replace("\n", "")
+
+
+def _exchange_name(name: str) -> str:
+    if not (stripped := _stripped(name)):
+        raise Refused(403, "operation not permitted on the default exchange")
+    return stripped
+
+
+def _check_not_reserved(kind: str, name: str) -> None:
+    if name.startswith(_RESERVED):
+        raise Refused(403, f"{kind} name '{name}' contains reserved prefix 'amq.*'")
 
 
 class Topology:
@@ -21,24 +41,26 @@ class Topology:
 
     Args:
         client: the connection, which exclusive queues belong to.
+
+    Attributes:
+        answers: what answers which method.
     """
 
     def __init__(self, vhost: VirtualHost, client: object) -> None:
         self._vhost = vhost
         self._client = client
         self._last_queue = ""
-        #: What answers which method.
         self.answers: dict[type, Callable[[Any], Any]] = {
             spec.Exchange.Declare: self._declare_exchange,
             spec.Exchange.Delete: self._delete_exchange,
             spec.Queue.Declare: self._declare_queue,
             spec.Queue.Bind: self._bind,
             spec.Queue.Unbind: self._unbind,
-            spec.Queue.Purge: self._purge,
+            spec.Queue.Purge: lambda method: spec.Queue.PurgeOk(self.queue(method.queue).purge()),
             spec.Queue.Delete: self._delete_queue,
         }
 
-    def queue(self, name: str | bytes) -> Queue:
+    def queue(self, name: str) -> Queue:
         """A queue by the name that a method gives; the empty one is the queue that was declared last.
 
         Raises:
@@ -46,64 +68,92 @@ class Topology:
         """
         return self._vhost.find_queue(self._name(name), self._client)
 
-    def _name(self, name: str | bytes) -> str:
+    def _name(self, name: str) -> str:
         if not name and not self._last_queue:
             raise Refused(404, "no previously declared queue")
-        return text(name) or self._last_queue
+        return name or self._last_queue
 
     def _declare_exchange(self, method: spec.Exchange.Declare) -> spec.Exchange.DeclareOk:
+        if not method.passive:
+            check_type(method.type)
+        name, exchanges = _exchange_name(method.exchange), self._vhost.exchanges
+        if "alternate-exchange" in method.arguments:
+            raise Refused(540, "alternate-exchange")
         if method.passive:
-            self._vhost.check_exchange(text(method.exchange))
+            self._vhost.find_exchange(name)
+        elif name in exchanges:
+            where = place("exchange", name)
+            check_equal(where, exchanges[name], method, "type", "durable", "auto_delete", "internal")
         else:
-            self._vhost.declare_exchange(
-                text(method.exchange),
-                text(method.type),
-                durable=method.durable,
-                auto_delete=method.auto_delete,
-                internal=method.internal,
-                arguments=method.arguments,
-            )
+            _check_not_reserved("exchange", name)
+            exchanges[name] = Exchange(name, method.type, method.durable, method.auto_delete, method.internal)
         return spec.Exchange.DeclareOk()
 
     def _delete_exchange(self, method: spec.Exchange.Delete) -> spec.Exchange.DeleteOk:
-        self._vhost.delete_exchange(text(method.exchange), if_unused=method.if_unused)
+        name = _exchange_name(method.exchange)
+        if name.startswith(_RESERVED):
+            raise Refused(403, f"deletion of system {place('exchange', name)} not allowed")
+        exchange = self._vhost.exchanges.get(name)
+        if exchange is not None and method.if_unused and exchange.bindings:
+            raise Refused(406, f"{place('exchange', name)} in use")
+        self._vhost.exchanges.pop(name, None)
         return spec.Exchange.DeleteOk()
 
     def _declare_queue(self, method: spec.Queue.Declare) -> spec.Queue.DeclareOk:
+        name, vhost = _stripped(method.queue), self._vhost
         if method.passive:
-            queue = self._vhost.find_queue(text(method.queue), self._client)
-            queue.touch()
+            queue = vhost.find_queue(name, self._client)
         else:
-            queue = self._vhost.declare_queue(
-                text(method.queue),
-                self._client,
-                durable=method.durable,
-                exclusive=method.exclusive,
-                auto_delete=method.auto_delete,
-                arguments=method.arguments,
-            )
+            _check_not_reserved("queue", name)
+            queue = self._equivalent(name, method) if name in vhost.queues else self._new(name, method)
+        queue.touch()
         self._last_queue = queue.name
-        return spec.Queue.DeclareOk(wire(queue.name), len(queue), queue.consumer_count)
+        return spec.Queue.DeclareOk(queue.name, len(queue), len(queue.consumers))
 
-    def _key(self, method: spec.Queue.Bind | spec.Queue.Unbind) -> str:
-        if not method.queue and not method.routing_key:
-            return self._name("")
-        return text(method.routing_key)
+    def _equivalent(self, name: str, method: spec.Queue.Declare) -> Queue:
+        queue = self._vhost.find_queue(name, self._client, exclusive=method.exclusive)
+        check_equal(place("queue", name), queue, method, "durable", "auto_delete")
+        queue.arguments.check_equivalent(method.arguments)
+        return queue
+
+    def _new(self, name: str, method: spec.Queue.Declare) -> Queue:
+        name = name or f"amq.gen-{secrets.token_urlsafe(16)}"
+        arguments, owner, vhost = Arguments(name, method), self._client if method.exclusive else None, self._vhost
+        queue = Queue(
+            name, arguments, method.durable, method.auto_delete, owner, vhost.clock, vhost.dead_letter, vhost.delete
+        )
+        vhost.queues[name] = queue
+        return queue
+
+    def _delete_queue(self, method: spec.Queue.Delete) -> spec.Queue.DeleteOk:
+        name = _stripped(self._name(method.queue))
+        if name not in self._vhost.queues:
+            return spec.Queue.DeleteOk(0)
+        queue = self._vhost.find_queue(name, self._client)
+        if method.if_unused and queue.consumers:
+            raise Refused(406, f"{place('queue', name)} in use")
+        if method.if_empty and len(queue):
+            raise Refused(406, f"{place('queue', name)} not empty")
+        deleted = spec.Queue.DeleteOk(len(queue))
+        self._vhost.delete(queue)
+        return deleted
+
+    def _binding(self, method: spec.Queue.Bind | spec.Queue.Unbind) -> tuple[str, str, str]:
+        queue = _stripped(self._name(method.queue))
+        key = method.routing_key if method.queue or method.routing_key else queue
+        return queue, key, repr(sorted(method.arguments.items(), key=repr))
 
     def _bind(self, method: spec.Queue.Bind) -> spec.Queue.BindOk:
-        queue, key = self._name(method.queue), self._key(method)
-        self._vhost.bind(queue, text(method.exchange), key, method.arguments, self._client)
+        binding = self._binding(method)
+        exchange = self._vhost.find_exchange(_exchange_name(method.exchange))
+        self._vhost.find_queue(binding[0], self._client)
+        exchange.bindings[binding] = None
         return spec.Queue.BindOk()
 
     def _unbind(self, method: spec.Queue.Unbind) -> spec.Queue.UnbindOk:
-        queue, key = self._name(method.queue), self._key(method)
-        self._vhost.unbind(queue, text(method.exchange), key, method.arguments)
+        binding = self._binding(method)
+        exchange = self._vhost.exchanges.get(_exchange_name(method.exchange))
+        if exchange is not None and binding in exchange.bindings:
+            self._vhost.find_queue(binding[0], self._client)
+            self._vhost.unbind(exchange, binding)
         return spec.Queue.UnbindOk()
-
-    def _purge(self, method: spec.Queue.Purge) -> spec.Queue.PurgeOk:
-        return spec.Queue.PurgeOk(self.queue(method.queue).purge())
-
-    def _delete_queue(self, method: spec.Queue.Delete) -> spec.Queue.DeleteOk:
-        name = self._name(method.queue)
-        flags = {"if_unused": method.if_unused, "if_empty": method.if_empty}
-        return spec.Queue.DeleteOk(self._vhost.delete_queue(name, self._client, **flags))

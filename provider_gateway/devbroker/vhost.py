@@ -1,36 +1,20 @@
-"""The virtual host "/": its exchanges and queues by name, who may do what to them, and the way of a message."""
+"""The virtual host "/": its exchanges and queues by name, and the way of a message."""
 
 from __future__ import annotations
 
-import secrets
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from provider_gateway.devbroker.arguments import Arguments
-from provider_gateway.devbroker.exchange import Exchange, check_type
-from provider_gateway.devbroker.queue import Queue
-from provider_gateway.devbroker.refusals import Refused, check_flag, not_implemented, place
+from provider_gateway.devbroker.exchange import Exchange
+from provider_gateway.devbroker.refusals import Refused, place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.devbroker.message import Message
-
-_PREDECLARED = ("direct", "fanout", "topic")
-_RESERVED = "amq."
-
-
-def _check_name(kind: str, name: str) -> None:
-    if name.startswith(_RESERVED):
-        raise Refused(403, f"{kind} name '{name}' contains reserved prefix 'amq.*'")
-
-
-def _check_not_default(exchange: str) -> None:
-    if not exchange:
-        raise Refused(403, "operation not permitted on the default exchange")
+    from provider_gateway.devbroker.queue import Queue
 
 
 class VirtualHost:
@@ -38,198 +22,57 @@ class VirtualHost:
 
     Args:
         clock: times what expires.
+
+    Attributes:
+        exchanges: by name; the default one is none of them.
+        queues: by name.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        names = {kind: f"amq.{kind}" for kind in _PREDECLARED}
-        self._exchanges = {name: Exchange(name, kind, durable=True) for kind, name in names.items()}
-        self._queues: dict[str, Queue] = {}
+        self.clock = clock
+        self.exchanges = {f"amq.{kind}": Exchange(f"amq.{kind}", kind, True) for kind in ("direct", "fanout", "topic")}
+        self.queues: dict[str, Queue] = {}
+        self._dying: deque[tuple[Queue, Message, str]] = deque()
+        self._is_burying = False
 
     def find_exchange(self, name: str) -> Exchange:
         """An exchange; the default one is none that could be found.
 
         Raises:
-            Refused: there is none (404).
+            Refused: there is none (404), or it is one for headers (540).
         """
-        if name not in self._exchanges:
+        if name in ("amq.headers", "amq.match"):
+            raise Refused(540, f"exchange '{name}'")
+        if name not in self.exchanges:
             raise Refused(404, f"no {place('exchange', name)}")
-        return self._exchanges[name]
+        return self.exchanges[name]
 
-    def declare_exchange(
-        self,
-        name: str,
-        type_: str,
-        *,
-        durable: bool,
-        auto_delete: bool,
-        internal: bool,
-        arguments: Mapping[str, Any],
-    ) -> None:
-        """Make an exchange, unless it is there.
-
-        Raises:
-            Refused: it is there and differs, or cannot be made.
-        """
-        check_type(type_)
-        _check_not_default(name)
-        if "alternate-exchange" in arguments:
-            raise not_implemented("alternate-exchange")
-        properties = {"durable": durable, "auto_delete": auto_delete, "internal": internal}
-        if name in self._exchanges:
-            self._exchanges[name].check_equivalent(type_=type_, **properties)
-            return
-        _check_name("exchange", name)
-        self._exchanges[name] = Exchange(name, type_, **properties)
-
-    def check_exchange(self, name: str) -> None:
-        """Check that an exchange is there (a passive declaration).
-
-        Raises:
-            Refused: it is not (404), or it is the default exchange (403).
-        """
-        _check_not_default(name)
-        self.find_exchange(name)
-
-    def delete_exchange(self, name: str, *, if_unused: bool) -> None:
-        """Delete an exchange with its bindings; it may be gone already.
-
-        Raises:
-            Refused: it is RabbitMQ's own (403) or in use (406).
-        """
-        _check_not_default(name)
-        if name.startswith(_RESERVED):
-            raise Refused(403, f"deletion of system {place('exchange', name)} not allowed")
-        if if_unused and name in self._exchanges and self._exchanges[name].is_used:
-            raise Refused(406, f"{place('exchange', name)} in use")
-        self._exchanges.pop(name, None)
-
-    def find_queue(self, name: str, client: object) -> Queue:
+    def find_queue(self, name: str, client: object, *, exclusive: bool | None = None) -> Queue:
         """A queue.
 
         Args:
+            name: of the queue.
             client: the connection that asks.
+            exclusive: whether it is to be an exclusive one; None if it need not be either.
 
         Raises:
-            Refused: there is none (404), or it is the exclusive one of another connection (405).
+            Refused: there is none (404), or it is the exclusive one of another connection or not as it is to be (405).
         """
-        if name not in self._queues:
+        if name not in self.queues:
             raise Refused(404, f"no {place('queue', name)}")
-        queue = self._queues[name]
-        if queue.owner not in (None, client):
-            raise self._locked(name)
+        queue = self.queues[name]
+        if queue.owner not in (None, client) or exclusive not in (None, queue.owner is not None):
+            msg = (
+                f"cannot obtain exclusive access to locked {place('queue', name)}. It could be originally declared on "
+                "another connection or the exclusive property value does not match that of the original declaration."
+            )
+            raise Refused(405, msg)
         return queue
-
-    @staticmethod
-    def _locked(name: str) -> Refused:
-        return Refused(
-            405,
-            f"cannot obtain exclusive access to locked {place('queue', name)}. It could be originally declared on "
-            "another connection or the exclusive property value does not match that of the original declaration.",
-        )
-
-    def declare_queue(
-        self,
-        name: str,
-        client: object,
-        *,
-        durable: bool,
-        exclusive: bool,
-        auto_delete: bool,
-        arguments: Mapping[str, Any],
-    ) -> Queue:
-        """Make a queue, unless it is there.
-
-        Args:
-            name: the empty string has one made up.
-            client: the connection that asks; an exclusive queue is its own.
-
-        Raises:
-            Refused: it is there and differs or is locked, or cannot be made.
-        """
-        _check_name("queue", name)
-        if name in self._queues:
-            queue, where = self.find_queue(name, client), place("queue", name)
-            if exclusive != (queue.owner is not None):
-                raise self._locked(name)
-            check_flag("durable", where, received=durable, current=queue.durable)
-            check_flag("auto_delete", where, received=auto_delete, current=queue.auto_delete)
-            queue.arguments.check_equivalent(arguments)
-            queue.touch()
-            return queue
-        name = name or f"amq.gen-{secrets.token_urlsafe(16)}"
-        checked = Arguments(name, arguments)
-        checked.check_properties(durable=durable, exclusive=exclusive, auto_delete=auto_delete)
-        queue = self._queues[name] = Queue(
-            name,
-            checked,
-            self._clock,
-            durable=durable,
-            auto_delete=auto_delete,
-            owner=client if exclusive else None,
-            dead_letter=self._dead_letter,
-            delete=self._delete,
-        )
-        return queue
-
-    def delete_queue(self, name: str, client: object, *, if_unused: bool, if_empty: bool) -> int:
-        """Delete a queue; it may be gone already.
-
-        Returns:
-            The number of messages that waited in it.
-
-        Raises:
-            Refused: it is in use or not empty (406), or locked (405).
-        """
-        if name not in self._queues:
-            return 0
-        queue = self.find_queue(name, client)
-        if if_unused and queue.consumer_count:
-            raise Refused(406, f"{place('queue', name)} in use")
-        if if_empty and len(queue):
-            raise Refused(406, f"{place('queue', name)} not empty")
-        waiting = len(queue)
-        self._delete(queue)
-        return waiting
-
-    def release(self, client: object) -> None:
-        """Delete the exclusive queues of a connection, which is gone."""
-        for queue in [each for each in self._queues.values() if each.owner is client]:
-            self._delete(queue)
-
-    def bind(self, queue: str, exchange: str, key: str, arguments: Mapping[str, Any], client: object) -> None:
-        """Bind a queue to an exchange.
-
-        Raises:
-            Refused: one of them is missing (404), locked (405) or the default exchange (403).
-        """
-        _check_not_default(exchange)
-        source = self.find_exchange(exchange)
-        source.bind(self.find_queue(queue, client).name, key, arguments)
-
-    def unbind(self, queue: str, exchange: str, key: str, arguments: Mapping[str, Any]) -> None:
-        """Undo a binding; all of it may be gone already.
-
-        Raises:
-            Refused: it is the default exchange (403).
-        """
-        _check_not_default(exchange)
-        if exchange in self._exchanges and self._exchanges[exchange].unbind(queue, key, arguments):
-            self._unbound(self._exchanges[exchange])
-
-    def check_publish(self, exchange: str) -> None:
-        """Check that a client may publish to an exchange.
-
-        Raises:
-            Refused: there is none (404), or it is internal (403).
-        """
-        if exchange and self.find_exchange(exchange).internal:
-            raise Refused(403, f"cannot publish to internal {place('exchange', exchange)}")
 
     def publish(self, message: Message) -> tuple[bool, bool]:
-        """Route a message that may be published, see :meth:`check_publish`.
+        """Route a message to an exchange that is there.
 
         Returns:
             Whether there was a queue for it, and whether all that there were took it.
@@ -240,34 +83,53 @@ class VirtualHost:
 
     def _route(self, message: Message) -> list[Queue]:
         key = message.routing_key
-        names = self._exchanges[message.exchange].route(key) if message.exchange else [key]
-        return [self._queues[name] for name in names if name in self._queues]
+        names = self.exchanges[message.exchange].route(key) if message.exchange else [key]
+        return [self.queues[name] for name in names if name in self.queues]
 
-    def _dead_letter(self, queue: Queue, message: Message, reason: str) -> bool:
-        exchange, key = queue.arguments.dead_letter_exchange, queue.arguments.dead_letter_routing_key
-        if exchange is None:
-            return True
-        if exchange and exchange not in self._exchanges:
-            self._log.warn("{queue}: no dead-letter exchange {exchange}", queue=queue.name, exchange=exchange)
-            return False
-        key = message.routing_key if key is None else key
-        dead = message.dead_lettered(queue.name, reason, exchange, key, self._clock.seconds())
-        targets = self._route(dead)
-        going = [each for each in targets if reason == "rejected" or not dead.cycles_to(each.name)]
-        if len(going) < len(targets):
-            self._log.warn("{queue}: a message is dropped, it went round in a cycle", queue=queue.name)
-        taken = [each.publish(dead) for each in going]
-        return bool(targets) and all(taken)
-
-    def _delete(self, queue: Queue) -> None:
-        if queue.is_gone:
+    def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
+        """Publish a message that died in a queue where the queue says; what dies of that is next, not deeper."""
+        self._dying.append((queue, message, reason))
+        if self._is_burying:
             return
-        del self._queues[queue.name]
-        queue.close()
-        for exchange in list(self._exchanges.values()):
-            if exchange.forget(queue.name):
-                self._unbound(exchange)
+        self._is_burying = True
+        while self._dying:
+            dead = self._dying.popleft()
+            try:
+                self._bury(*dead)
+            except Exception:  # noqa: BLE001 - a bug of ours costs one message, and nobody else anything
+                self._log.failure("{queue}: a dead letter is lost", queue=dead[0].name)
+        self._is_burying = False
 
-    def _unbound(self, exchange: Exchange) -> None:
-        if exchange.auto_delete and not exchange.is_used:
-            self._exchanges.pop(exchange.name, None)
+    def _bury(self, queue: Queue, message: Message, reason: str) -> None:
+        exchange, key = queue.arguments.dead_letter_exchange, queue.arguments.dead_letter_routing_key
+        if queue.is_gone or exchange is None:
+            return
+        if exchange and exchange not in self.exchanges:
+            self._log.warn("{queue}: no dead-letter exchange {exchange}", queue=queue.name, exchange=exchange)
+            return
+        key = message.routing_key if key is None else key
+        dead = message.dead_lettered(queue.name, reason, exchange, key, self.clock.seconds())
+        for target in self._route(dead):
+            if reason != "rejected" and dead.cycles_to(target.name):
+                self._log.warn("{queue}: a message is dropped, it went round in a cycle", queue=queue.name)
+            else:
+                target.publish(dead)
+
+    def delete(self, queue: Queue) -> None:
+        """Delete a queue with its bindings."""
+        del self.queues[queue.name]
+        queue.close()
+        for exchange in list(self.exchanges.values()):
+            self.unbind(exchange, *(each for each in exchange.bindings if each[0] == queue.name))
+
+    def unbind(self, exchange: Exchange, *bindings: tuple[str, str, str]) -> None:
+        """Undo bindings of an exchange, which may go with the last one."""
+        for each in bindings:
+            del exchange.bindings[each]
+        if bindings and exchange.auto_delete and not exchange.bindings:
+            self.exchanges.pop(exchange.name, None)
+
+    def release(self, client: object) -> None:
+        """Delete the exclusive queues of a connection, which is gone."""
+        for queue in [each for each in self.queues.values() if each.owner is client]:
+            self.delete(queue)

@@ -1,95 +1,77 @@
-"""The way out of one connection: frames to bytes, late or cut off if faults ask for it."""
+"""The client at the other end of a connection: who it is, and the way out to it, which faults may cut."""
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from pika import frame, spec
+
 if TYPE_CHECKING:
-    from pika import frame
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.devbroker.faults import Faults
 
-#: Seconds that half a frame has to reach the client before the connection is aborted.
-CUT_GRACE = 0.1
+#: Bytes of a frame around its payload.
+OVERHEAD = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
 
 
-class Wire:
-    """Writes to a transport.
+class Client:
+    """A client; exclusive queues belong to it.
 
     Args:
         transport: TCP, or TLS over it.
+        end: closes the connection when everything is written.
 
     Attributes:
-        last_sent: when something was written last, in seconds.
+        user: as whom it logged in.
+        capabilities: what it says that it understands.
+        frame_max: bytes of a frame that it takes.
+        is_full: it does not read what is written to it, and gets no deliveries until it does.
     """
 
-    def __init__(self, transport: Any, clock: IReactorTime, faults: Faults) -> None:
+    def __init__(self, transport: Any, clock: IReactorTime, faults: Faults, end: Callable[[], None]) -> None:
         self._transport = transport
         self._clock = clock
         self._faults = faults
-        self.last_sent = clock.seconds()
-        self._late: deque[tuple[float, bytes | None]] = deque()
-        self._timer: IDelayedCall | None = None
-        self._abort_call: IDelayedCall | None = None
+        self._end = end
+        self.user = ""
+        self.capabilities: dict[Any, Any] = {}
+        self.frame_max = spec.FRAME_MIN_SIZE
+        self.is_full = False
         self._is_cut = False
+        #: When everything so far is written, in seconds.
+        self._until = clock.seconds()
 
-    def send(self, *frames: frame.Frame) -> None:
-        """Write frames."""
+    def send(self, channel: int, method: Any, properties: Any = None, body: bytes = b"") -> None:
+        """Send a method, with a message if there are properties."""
+        frames: list[frame.Frame] = [frame.Method(channel, method)]
+        if properties is not None:
+            frames.append(frame.Header(channel, len(body), properties))
+            size = self.frame_max - OVERHEAD
+            frames += [frame.Body(channel, body[start : start + size]) for start in range(0, len(body), size)]
         for each in frames:
-            data = each.marshal()
-            if self._is_cut:
-                return
-            if self._faults.take_cut():
-                self._put(data[: len(data) // 2])
-                self._is_cut = True
-                self._abort_call = self._clock.callLater(self._faults.delay + CUT_GRACE, self.abort)
-            else:
-                self._put(data)
+            self.write(each.marshal())
 
-    def send_bytes(self, data: bytes) -> None:
-        """Write what is no frame."""
-        self._put(data)
+    def write(self, data: bytes) -> None:
+        """Write the bytes of a frame."""
+        if self._is_cut:
+            return
+        self._is_cut = self._faults.take("cut")
+        self._late(self._transport.write, data[: len(data) // 2] if self._is_cut else data)
+        if self._is_cut:
+            self._end()
 
     def close(self) -> None:
         """Close the connection when everything is written."""
-        self._put(None)
+        self._late(self._transport.loseConnection)
 
-    def abort(self) -> None:
-        """Drop the connection now."""
-        self.stop()
-        self._transport.abortConnection()
-
-    def stop(self) -> None:
-        """Write nothing more: the connection is gone."""
-        self._is_cut = True
-        self._late.clear()
-        for call in (self._timer, self._abort_call):
-            if call is not None and call.active():
-                call.cancel()
-
-    def _put(self, data: bytes | None) -> None:
-        if self._is_cut:
-            return
-        self.last_sent = now = self._clock.seconds()
-        if not self._faults.delay and not self._late:
-            self._write(data)
-            return
-        self._late.append((now + self._faults.delay, data))
-        if self._timer is None:
-            self._timer = self._clock.callLater(self._faults.delay, self._write_due)
-
-    def _write_due(self) -> None:
-        self._timer = None
-        _, data = self._late.popleft()
-        self._write(data)
-        if self._late:
-            left = max(0.0, self._late[0][0] - self._clock.seconds())
-            self._timer = self._clock.callLater(left, self._write_due)
-
-    def _write(self, data: bytes | None) -> None:
-        if data is None:
-            self._transport.loseConnection()
+    def _late(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call what is behind everything so far, and as late as faults ask for."""
+        now = self._clock.seconds()
+        self._until = max(self._until, now + self._faults.delay)
+        if self._until > now:
+            self._clock.callLater(self._until - now, call, *arguments)
         else:
-            self._transport.write(data)
+            call(*arguments)

@@ -164,15 +164,6 @@ class Channels(BrokerContract):
         self.assertEqual(closed.reply_text, "CHANNEL_ERROR - second 'channel.open' seen")
 
     @on_channel
-    def test_unexpected_frame(self, channel: BlockingChannel) -> None:
-        """A method where the message of a publish should come ends the connection."""
-        client = self.wire()
-        client.send(1, spec.Basic.Publish(routing_key="key"))
-        closed = client.ask(1, spec.Basic.Qos())
-        self.assertIsInstance(closed, spec.Connection.Close)
-        self.assertEqual((closed.reply_code, closed.class_id, closed.method_id), (505, 60, 40))
-
-    @on_channel
     def test_many(self, channel: BlockingChannel) -> None:
         """Many channels of one connection each get what is theirs."""
         channels = [channel.connection.channel() for _ in range(20)]
@@ -181,3 +172,121 @@ class Channels(BrokerContract):
             self.publish(channel, self.name(f"queue{number}"), b"%d" % number)
         for number, inbox in enumerate(inboxes):
             self.assertEqual(inbox.wait(1), [b"%d" % number])
+
+
+@on_both
+class Frames(BrokerContract):
+    """Frames that no client should send."""
+
+    def closed(self, *frames: tuple[int, int, bytes], before: tuple[Any, ...] = ()) -> tuple[int, str, int, int]:
+        """How a new connection ends over methods on channel 1, and then frames of a kind, on a channel, with bytes."""
+        client = self.wire()
+        for method in before:
+            client.send(1, method)
+        for each in frames:
+            client.send_frame(*each)
+        closed = client.method()
+        self.assertIsInstance(closed, spec.Connection.Close)
+        return (closed.reply_code, closed.reply_text, closed.class_id, closed.method_id)
+
+    @on_channel
+    def test_wrong_channel(self, channel: BlockingChannel) -> None:
+        """Messages have no place on channel 0, heartbeats none on others; methods there are the connection's."""
+        text = 'UNEXPECTED_FRAME - type 3, all octets = <<"abc">>'
+        self.assertEqual(self.closed((spec.FRAME_BODY, 0, b"abc")), (505, text, 0, 0))
+        text = "UNEXPECTED_FRAME - type 2, all octets = <<0,60,0,0,0,0,0,0,0,0,0,5,0,0>>"
+        header = frame.Header(0, 5, pika.BasicProperties()).marshal()[7:-1]
+        self.assertEqual(self.closed((spec.FRAME_HEADER, 0, header)), (505, text, 0, 0))
+        text = "UNEXPECTED_FRAME - type 8, all octets = <<>>"
+        self.assertEqual(self.closed((spec.FRAME_HEARTBEAT, 1, b"")), (505, text, 0, 0))
+        closed = self.wire().ask(0, spec.Channel.Open())
+        text = "CHANNEL_ERROR - unexpected method in connection state running"
+        self.assertEqual((closed.reply_code, closed.reply_text), (504, text))
+
+    @on_channel
+    def test_heartbeat_with_payload(self, channel: BlockingChannel) -> None:
+        """A heartbeat is empty."""
+        text = 'FRAME_ERROR - type 8, all octets = <<"x">>: unknown_frame'
+        self.assertEqual(self.closed((spec.FRAME_HEARTBEAT, 0, b"x")), (501, text, 0, 0))
+
+    @on_channel
+    def test_names_that_are_no_text(self, channel: BlockingChannel) -> None:
+        """Names and keys are UTF-8, but for a publish."""
+        expected = (501, "FRAME_ERROR - Malformed UTF-8 in shortstr", 0, 0)
+        for method in (
+            spec.Queue.Declare(queue=b"\xff"),
+            spec.Exchange.Declare(exchange=b"a\xff", type="direct"),
+            spec.Queue.Unbind(queue="q", exchange="amq.direct", routing_key=b"\xc3"),
+            spec.Basic.Consume(queue="", consumer_tag=b"\xc3"),
+        ):
+            self.assertEqual(self.closed(before=(method,)), expected)
+
+    @on_channel
+    def test_message_without_method(self, channel: BlockingChannel) -> None:
+        """A message begins with a method, on a channel that is open, closed by an error or not there."""
+        expected = (505, "UNEXPECTED_FRAME - expected method frame, got non method frame instead", 0, 0)
+        self.assertEqual(self.closed((spec.FRAME_BODY, 1, b"x")), expected)
+        self.assertEqual(self.closed((spec.FRAME_BODY, 5, b"x")), expected)
+        client, missing = self.wire(), self.name("missing")
+        closed = client.ask(1, spec.Queue.Declare(queue=missing, passive=True))
+        self.assertIsInstance(closed, spec.Channel.Close)
+        client.send_frame(spec.FRAME_BODY, 1, b"x")
+        closed = client.method()
+        self.assertEqual((closed.reply_code, closed.reply_text), expected[:2])
+
+    @on_channel
+    def test_method_within_message(self, channel: BlockingChannel) -> None:
+        """Within a message no method is taken, not even one that closes the channel."""
+        publish = spec.Basic.Publish(routing_key=self.name("missing"))
+        text = "UNEXPECTED_FRAME - expected content header for class 60, got non content header frame instead"
+        for method in (
+            spec.Channel.Close(200, "", 0, 0),
+            spec.Channel.CloseOk(),
+            spec.Channel.Open(),
+            spec.Basic.Qos(),
+        ):
+            self.assertEqual(self.closed(before=(publish, method)), (505, text, 60, 40))
+        client = self.wire()
+        client.send_bytes(b"".join(each.marshal() for each in (frame.Method(1, publish), self.header(5))))
+        closed = client.ask(1, spec.Channel.Close(200, "", 0, 0))
+        text = "UNEXPECTED_FRAME - expected content body, got non content body frame instead"
+        self.assertEqual((closed.reply_code, closed.reply_text, closed.method_id), (505, text, 40))
+
+    def header(self, size: int) -> frame.Header:
+        """The header of a message of so many bytes."""
+        return frame.Header(1, size, pika.BasicProperties())
+
+    @on_channel
+    def test_body_too_long(self, channel: BlockingChannel) -> None:
+        """A body that is longer than its header says has no end that the broker would take."""
+        client = self.wire()
+        client.publish(1, self.name("missing"), b"")
+        frames = (frame.Method(1, spec.Basic.Publish()), self.header(5), frame.Body(1, b"x" * 6))
+        client.send_bytes(b"".join(each.marshal() for each in frames))
+        closed = client.ask(1, spec.Basic.Qos())
+        text = "UNEXPECTED_FRAME - expected content body, got non content body frame instead"
+        self.assertEqual((closed.reply_code, closed.reply_text, closed.method_id), (505, text, 40))
+
+    @on_channel
+    def test_after_an_error(self, channel: BlockingChannel) -> None:
+        """A channel that the broker closed takes what was under way, confirms a close, and is not opened again yet."""
+        client, queue, missing = self.wire(), self.queue(channel), self.name("missing")
+        self.assertIsInstance(client.ask(1, spec.Queue.Declare(queue=missing, passive=True)), spec.Channel.Close)
+        client.publish(1, queue, b"under way")
+        client.send(1, spec.Queue.Declare(queue=missing))
+        self.assertIsInstance(client.ask(1, spec.Channel.Close(200, "", 0, 0)), spec.Channel.CloseOk)
+        closed = client.ask(1, spec.Channel.Open())
+        self.assertEqual((closed.reply_code, closed.reply_text), (504, "CHANNEL_ERROR - second 'channel.open' seen"))
+        self.assertEqual(self.count(channel, queue), 0)
+        self.assertFalse(self.exists(channel.connection, missing))
+
+    @on_channel
+    def test_close_of_nothing(self, channel: BlockingChannel) -> None:
+        """A channel that is not open cannot be closed, nor one confirmed that the broker did not close."""
+        for number, method, code, text in (
+            (5, spec.Channel.Close(200, "", 0, 0), 504, "CHANNEL_ERROR - expected 'channel.open'"),
+            (5, spec.Channel.CloseOk(), 504, "CHANNEL_ERROR - expected 'channel.open'"),
+            (1, spec.Channel.CloseOk(), 503, "COMMAND_INVALID - unimplemented method"),
+        ):
+            closed = self.wire().ask(number, method)
+            self.assertEqual((closed.reply_code, closed.reply_text, closed.class_id), (code, text, 20))

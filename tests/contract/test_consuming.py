@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pika import frame, spec
+
 from tests.contract.base import BrokerContract, Inbox, on_channel, wait_until
 from tests.contract.brokers import on_both
 
@@ -44,6 +46,18 @@ class Prefetch(BrokerContract):
         other = channel.connection.channel()
         self.assertEqual(Inbox(other, queue).wait(2), [b"3", b"4"])
         self.assertEqual(sum(len(each.bodies) for each in inboxes), 3)
+
+    @on_channel
+    def test_answer_first(self, channel: BlockingChannel) -> None:
+        """A global limit is confirmed before it has its effect."""
+        queue, client = self.queue(channel), self.wire()
+        client.ask(1, spec.Basic.Qos(prefetch_count=1, global_qos=True))
+        client.ask(1, spec.Basic.Consume(queue=queue, consumer_tag="tag"))
+        self.publish(channel, queue, b"1", b"2", b"3")
+        self.assertEqual(client.receive().body, b"1")
+        client.send(1, spec.Basic.Qos(prefetch_count=0, global_qos=True))
+        self.assertIsInstance(client.method(), spec.Basic.QosOk)
+        self.assertEqual([client.receive().body for _ in range(2)], [b"2", b"3"])
 
     @on_channel
     def test_later(self, channel: BlockingChannel) -> None:
@@ -119,6 +133,22 @@ class Settling(BrokerContract):
         received = [channel.basic_get(queue, auto_ack=True) for _ in range(3)]
         seen = [(body, method.redelivered) for method, _, body in received]
         self.assertEqual(seen, [(b"1", True), (b"3", True), (b"4", False)])
+
+    @on_channel
+    def test_requeue_of_many(self, channel: BlockingChannel) -> None:
+        """However many are given back at once, or one by one in any order, each stands where it stood."""
+        queue, client, count = self.queue(channel), self.wire(), 4000
+        bodies = [str(number).encode() for number in range(count)]
+        client.publish(1, queue, *bodies)
+        for tags in ([0], range(2 * count, count, -1)):
+            self.wait_for_count(channel, queue, count)
+            client.ask(1, spec.Basic.Consume(queue=queue, consumer_tag="tag"))
+            self.assertEqual([client.receive().body for _ in range(count)], bodies)
+            client.ask(1, spec.Basic.Cancel("tag"))
+            nacks = [frame.Method(1, spec.Basic.Nack(tag, multiple=not tag, requeue=True)) for tag in tags]
+            client.send_bytes(b"".join(each.marshal() for each in nacks))
+        self.wait_for_count(channel, queue, count)
+        self.assertEqual([body for _, _, body in self.take(channel, queue, count)], bodies)
 
     @on_channel
     def test_requeue_to_consumer(self, channel: BlockingChannel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -70,6 +71,7 @@ class Expiry(_DeadLetters):
         for value, why in (
             ("soon", "no_integer"),
             ("", "no_integer"),
+            ("٣", "no_integer"),
             ("5s", '{leftover_string,"s"}'),
             ("-1", "{value_negative,-1}"),
             ("10000000000000", "{value_too_large,10000000000000}"),
@@ -149,15 +151,6 @@ class Overflow(_DeadLetters):
         self.publish(channel, work, b"1", b"2", b"3")
         self.assertEqual(inbox.wait(3), [b"1", b"2", b"3"])
         self.assertEqual(self.count(channel, dead), 0)
-
-    @on_channel
-    def test_bytes(self, channel: BlockingChannel) -> None:
-        """The length may be limited in bytes of the bodies; several messages go for a large one."""
-        dead = self.queue(channel, "dead")
-        work = self.leading_to(channel, dead, max_length_bytes=10)
-        self.publish(channel, work, b"a" * 4, b"b" * 4, b"c" * 8)
-        self.assertEqual([body for _, _, body in self.take(channel, dead, 2)], [b"a" * 4, b"b" * 4])
-        self.assertEqual(self.get(channel, work), b"c" * 8)
 
     @on_channel
     def test_zero(self, channel: BlockingChannel) -> None:
@@ -271,3 +264,15 @@ class Ways(_DeadLetters):
         self.assertEqual((received.content_type, received.headers["mine"]), ("text/plain", 1))
         self.assertEqual((received.priority, received.correlation_id, received.type), (3, "c", "t"))
         self.assertIsNone(received.expiration)
+
+    @on_channel
+    def test_long_chain(self, channel: BlockingChannel) -> None:
+        """A message may die in any number of queues, one after the other."""
+        names = [self._prefix + str(number) for number in range(220)]
+        for name, following in pairwise(names):
+            arguments = {"x-max-length": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": following}
+            channel.queue_declare(name, exclusive=True, arguments=arguments)
+        channel.queue_declare(names[-1], exclusive=True)
+        self.publish(channel, names[0])
+        [(_, properties, _)] = self.take(channel, names[-1])
+        self.assertEqual(len(properties.headers["x-death"]), len(names) - 1)

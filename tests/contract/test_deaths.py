@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pika
+from pika import frame, spec
 
 from tests.contract.base import BrokerContract, Inbox, on_channel
 from tests.contract.brokers import on_both
@@ -113,6 +114,37 @@ class Deaths(BrokerContract):
         [(_, properties, _)] = self.take(channel, dead)
         deaths = [(each["queue"], each["reason"], each["count"]) for each in properties.headers["x-death"]]
         self.assertEqual(deaths, [(work, "expired", 2), (work, "rejected", 2)])
+
+    @on_channel
+    def test_record_of_a_client(self, channel: BlockingChannel) -> None:
+        """A record that a client wrote without a count is counted from 1; a header in other case is another."""
+        dead = self.queue(channel, "dead")
+        work = self.queue(channel, "work", {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+        written = {"queue": work, "reason": "rejected", "mine": 7}
+        self.publish(channel, work, headers={"x-death": [written]})
+        self.reject(channel, work)
+        [(_, properties, _)] = self.take(channel, dead)
+        self.assertEqual(properties.headers, {"x-death": [{**written, "count": 1}]})
+        self.publish(channel, work, headers={"X-Death": "mine"})
+        self.reject(channel, work)
+        [(_, properties, _)] = self.take(channel, dead)
+        self.assertEqual((properties.headers["X-Death"], len(properties.headers["x-death"])), ("mine", 1))
+
+    @on_channel
+    def test_odd_key(self, channel: BlockingChannel) -> None:
+        """A message with a routing key that is not UTF-8 is routed with its bytes, and dies as others do."""
+        dead, client, name = self.queue(channel, "dead"), self.wire(), self.exchange(channel, "topic")
+        work = self.queue(channel, "work", {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+        channel.queue_bind(work, name, "#")
+        client.send(1, spec.Basic.Publish(exchange=name, routing_key=b"a.\xff"))
+        client.send_bytes(frame.Header(1, 0, pika.BasicProperties()).marshal())
+        self.wait_for_count(channel, work, 1)
+        got = client.get(1, work)
+        self.assertEqual(got.method.routing_key, b"a.\xff")
+        client.send(1, spec.Basic.Reject(got.method.delivery_tag, requeue=False))
+        [(_, properties, _)] = self.take(channel, dead)
+        [death] = properties.headers["x-death"]
+        self.assertEqual((death["reason"], death["queue"]), ("rejected", work))
 
     def copied(self, properties: Any) -> pika.BasicProperties:
         """Properties of a client's copy of a message."""

@@ -114,6 +114,32 @@ class Queues(BrokerContract):
         channel.queue_declare(queue, arguments={"x-max-length": 5, "x-message-ttl": 60_000, "mine": "b"})
 
     @on_channel
+    def test_many_active_consumers(self, channel: BlockingChannel) -> None:
+        """That a queue does not want a single active consumer may be said, and is an argument like others."""
+        queue = self.queue(channel, "queue", {"x-single-active-consumer": False})
+        text = (
+            f"PRECONDITION_FAILED - inequivalent arg 'x-single-active-consumer' for queue '{queue}' in vhost '/': "
+            "received none but current is the value 'false' of type 'bool'"
+        )
+        self.assert_refused(406, text, channel.queue_declare, queue)
+
+    @on_channel
+    def test_line_ends(self, channel: BlockingChannel) -> None:
+        """Line ends in a name are left out where a queue is declared, bound or deleted, not where it is used."""
+        queue, client = self.queue(channel, "ab"), self.wire()
+        written = queue.replace("ab", "a\r\nb")
+        for passive in (True, False):
+            self.assertEqual(client.ask(1, spec.Queue.Declare(queue=written, passive=passive)).queue, queue)
+        bound = client.ask(1, spec.Queue.Bind(queue=written, exchange="amq.direct", routing_key="key"))
+        self.assertIsInstance(bound, spec.Queue.BindOk)
+        made = client.ask(1, spec.Queue.Declare(queue="\n", exclusive=True))
+        self.assertTrue(made.queue.startswith("amq.gen-"))
+        self.assertEqual(client.ask(1, spec.Queue.Delete(queue=written)).message_count, 0)
+        self.assertFalse(self.exists(channel.connection, queue))
+        text = f"NOT_FOUND - no queue '{written}' in vhost '/'"
+        self.assert_refused(404, text, channel.queue_purge, written)
+
+    @on_channel
     def test_invalid_arguments(self, channel: BlockingChannel) -> None:
         """Values that an argument cannot have are refused, with the reason."""
         queue = self.name("queue")
@@ -124,7 +150,6 @@ class Queues(BrokerContract):
             ("x-expires", 0, "{value_zero,0}"),
             ("x-expires", 10**13, "{value_too_large,10000000000000}"),
             ("x-max-length", -1, "{value_negative,-1}"),
-            ("x-max-length-bytes", -1, "{value_negative,-1}"),
             ("x-overflow", "spill", "invalid_overflow"),
             ("x-queue-type", "odd", "\"unsupported queue type 'odd'\""),
             ("x-dead-letter-routing-key", "key", "routing_key_but_no_dlx_defined"),

@@ -46,7 +46,6 @@ class Quorum(BrokerContract):
             ("x-delivery-limit", 1, {}, "classic"),
             ("x-dead-letter-strategy", "at-least-once", {}, "classic"),
             ("x-queue-mode", "lazy", QUORUM, "quorum"),
-            ("x-max-priority", 3, QUORUM, "quorum"),
         ):
             given = {**arguments, argument: value}
             text = (

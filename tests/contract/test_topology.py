@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pika import spec
+
 from tests.contract.base import BrokerContract, on_channel
 from tests.contract.brokers import on_both
 
@@ -119,6 +121,24 @@ class Exchanges(BrokerContract):
         text = f"ACCESS_REFUSED - cannot publish to internal exchange '{name}' in vhost '/'"
         self.assert_refused(403, text, self.publish, channel, "", exchange=name)
 
+    @on_channel
+    def test_line_ends(self, channel: BlockingChannel) -> None:
+        """Line ends in a name are left out where an exchange is declared, bound or deleted, not for a publish."""
+        name, queue = self.exchange(channel, "direct", "ab"), self.queue(channel)
+        written = name.replace("ab", "a\r\nb")
+        channel.exchange_declare(written, passive=True)
+        channel.queue_bind(queue, written, "key")
+        self.publish(channel, "key", exchange=name)
+        self.assertEqual(self.get(channel, queue), b"1")
+        channel.queue_unbind(queue, written, "key")
+        text = f"NOT_FOUND - no exchange '{written}' in vhost '/'"
+        self.assert_refused(404, text, self.publish, channel, "key", exchange=written)
+        other = channel.connection.channel()
+        other.exchange_delete(written)
+        self.assertFalse(self.exists(channel.connection, name, exchange=True))
+        text = "ACCESS_REFUSED - operation not permitted on the default exchange"
+        self.assert_refused(403, text, other.exchange_declare, "\n", "direct")
+
 
 @on_both
 class Bindings(BrokerContract):
@@ -174,6 +194,34 @@ class Bindings(BrokerContract):
         channel.queue_unbind(queue, name, "key", {"number": 1})
         self.publish(channel, "key", exchange=name)
         self.assertEqual(self.count(channel, queue), 2)
+
+    @on_channel
+    def test_odd_arguments(self, channel: BlockingChannel) -> None:
+        """Arguments may have any names, UTF-8 or not."""
+        name, queue, client = self.exchange(channel, "direct"), self.queue(channel), self.wire()
+        table = b"\x02\xff\xfet\x01\x01at\x01"
+        strings = b"".join(bytes([len(each)]) + each.encode() for each in (queue, name, "key"))
+        payload = b"\x00\x32\x00\x14\x00\x00" + strings + b"\x00" + len(table).to_bytes(4, "big") + table
+        client.send_frame(spec.FRAME_METHOD, 1, payload)
+        self.assertIsInstance(client.method(), spec.Queue.BindOk)
+        self.publish(channel, "key", exchange=name)
+        self.assertEqual(self.get(channel, queue), b"1")
+
+    @on_channel
+    def test_undo_locked(self, channel: BlockingChannel) -> None:
+        """The bindings of another connection's exclusive queue cannot be undone; what is not there can."""
+        name, queue = self.exchange(channel, "direct"), self.queue(channel, exclusive=True)
+        channel.queue_bind(queue, name, "key")
+        other = self.connect().channel()
+        other.queue_unbind(queue, name, "another key")
+        text = (
+            f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost '/'. It could be "
+            "originally declared on another connection or the exclusive property value does not match that of the "
+            "original declaration."
+        )
+        self.assert_refused(405, text, other.queue_unbind, queue, name, "key")
+        self.publish(channel, "key", exchange=name)
+        self.assertEqual(self.get(channel, queue), b"1")
 
     @on_channel
     def test_last_declared(self, channel: BlockingChannel) -> None:

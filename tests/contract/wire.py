@@ -93,6 +93,10 @@ class WireClient:
         """Send a method."""
         self.send_bytes(frame.Method(channel, method).marshal())
 
+    def send_frame(self, kind: int, channel: int, payload: bytes) -> None:
+        """Send a frame of these bytes."""
+        self.send_bytes(struct.pack(">BHI", kind, channel, len(payload)) + payload + bytes([spec.FRAME_END]))
+
     def publish(self, channel: int, key: str, *bodies: bytes, exchange: str = "", mandatory: bool = False) -> None:
         """Publish messages, all in one piece."""
         data = b""
@@ -105,9 +109,8 @@ class WireClient:
     def publish_encoded(self, channel: int, queue: str, table: bytes) -> None:
         """Publish an empty message with a header table of these bytes."""
         payload = struct.pack(">HHQHI", 60, 0, 0, spec.BasicProperties.FLAG_HEADERS, len(table)) + table
-        head = struct.pack(">BHI", spec.FRAME_HEADER, channel, len(payload))
         self.send(channel, spec.Basic.Publish(routing_key=queue))
-        self.send_bytes(head + payload + bytes([spec.FRAME_END]))
+        self.send_frame(spec.FRAME_HEADER, channel, payload)
 
     def get_encoded(self, channel: int, queue: str) -> bytes:
         """Fetch an empty message that has headers only; returns the bytes of their table."""

@@ -153,7 +153,7 @@ class HandshakeTests(BrokerTestCase):
         capabilities = start.server_properties["capabilities"]
         for name in ("publisher_confirms", "basic.nack", "consumer_cancel_notify", "connection.blocked"):
             self.assertTrue(capabilities[name], name)
-        self.assertFalse(capabilities["direct_reply_to"])
+        self.assertNotIn("direct_reply_to", capabilities)
         (tune,) = client.ask(spec.Connection.StartOk({}, "PLAIN", b"\0guest\0secret"), channel=0)
         self.assertEqual((tune.channel_max, tune.frame_max, tune.heartbeat), (2047, 131072, 60))
 
@@ -213,6 +213,14 @@ class HandshakeTests(BrokerTestCase):
             (close,) = client.ask(spec.Connection.TuneOk(*tune), channel=0)
             self.assertEqual(close.reply_code, 530)
 
+    def test_wrong_channel(self) -> None:
+        """The handshake is on channel 0; RabbitMQ drops who begins elsewhere in silence, this broker says why."""
+        client = self.connect()
+        client.link.at_client.write(PROTOCOL_HEADER)
+        (close,) = client.ask(spec.Connection.StartOk({}, "PLAIN", b"\0guest\0secret"), channel=7)[1:]
+        text = "CHANNEL_ERROR - unexpected method in connection state starting"
+        self.assertEqual((close.reply_code, close.reply_text), (504, text))
+
     def test_silent_client(self) -> None:
         """A client that does not finish the handshake is dropped."""
         client = self.connect()
@@ -236,6 +244,8 @@ class LifeTests(BrokerTestCase):
         client = self.client()
         self.assertIn("unexpected method", self.refusal_of_open(client))
         self.assertEqual(client.ask(spec.Queue.Declare(queue="q")), [])
+        client.link.at_client.write(frame.Body(0, b"wrong").marshal())
+        self.assertEqual(client.frames(), [])
         self.assertFalse(client.is_lost)
         client.ask(spec.Connection.CloseOk(), channel=0)
         self.assertTrue(client.is_lost)
@@ -244,6 +254,25 @@ class LifeTests(BrokerTestCase):
         self.clock.advance(CLOSE_TIMEOUT)
         silent.link.pump()
         self.assertTrue(silent.is_lost)
+
+    def test_end_of_the_stuck(self) -> None:
+        """A connection that is closed, by either side, ends even if the client takes nothing more."""
+        closed, refused, garbled = self.client(), self.client(), self.connect()
+        for client in (closed, refused, garbled):
+            client.link.at_server.stuck = True
+        closed.ask(spec.Connection.Close(200, "bye", 0, 0), channel=0)
+        self.refusal_of_open(refused)
+        refused.ask(spec.Connection.CloseOk(), channel=0)
+        refused.ask(spec.Connection.CloseOk(), channel=0)
+        garbled.link.at_client.write(b"HTTP/1.1")
+        garbled.link.pump()
+        self.assertFalse(closed.is_lost or refused.is_lost or garbled.is_lost)
+        self.clock.advance(CLOSE_TIMEOUT)
+        for client in (closed, refused, garbled):
+            client.link.pump()
+            self.assertTrue(client.link.at_server.aborted and client.is_lost)
+            self.assertIsNone(client.link.at_server.producer)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def refusal_of_open(self, client: RawClient) -> str:
         return str(client.ask(spec.Connection.Open("/"), channel=0)[0].reply_text)
@@ -292,3 +321,76 @@ class LifeTests(BrokerTestCase):
         self.clock.advance(5)
         client.link.pump()
         self.assertTrue(client.is_lost)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FullTransport(PeerTransport):
+    """A transport that is full after so many bytes, until somebody takes them.
+
+    Attributes:
+        taken: whether what is written is taken at once.
+    """
+
+    limit = 65_536
+    taken = True
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if not self.taken and self.producer is not None and len(self.value()) > self.limit:
+            self.producer.pauseProducing()
+
+
+class BackpressureTests(BrokerTestCase):
+    """Clients that do not read what they are sent."""
+
+    def deaf(self) -> tuple[Any, FullTransport]:
+        """The broker's side of a connection with channel 1 open, whose client reads nothing from now on."""
+        client = self.client()
+        server, transport = client.link.server, client.link.at_server
+        transport.__class__ = FullTransport
+        transport.taken = False
+        return server, transport
+
+    def test_consumer(self) -> None:
+        """A consumer without acknowledgements gets no more than the transport takes; the rest waits in the queue."""
+        server, transport = self.deaf()
+        for method in (spec.Queue.Declare(queue="q"), spec.Basic.Consume(queue="q", consumer_tag="t", no_ack=True)):
+            server.dataReceived(frame.Method(1, method).marshal())
+        one = self.client()
+        for _ in range(30):
+            one.send(to("q"), bytes(10_000))
+        one.link.pump()
+        self.assertLess(len(transport.value()), FullTransport.limit + 11_000)
+        self.assertGreater(len(self.broker.vhost.queues["q"]), 20)
+        self.assertEqual(transport.producerState, "paused")
+        received = 0
+        while data := transport.value():
+            received += len(data)
+            transport.clear()
+            server.resumeProducing()
+        self.assertGreater(received, 300_000)
+        self.assertEqual((len(self.broker.vhost.queues["q"]), transport.producerState), (0, "producing"))
+
+    def test_questions(self) -> None:
+        """What is asked without reading the answers is not read, either; it is when they are taken."""
+        server, transport = self.deaf()
+        declare = frame.Method(1, spec.Queue.Declare(queue="q")).marshal()
+        for _ in range(50):
+            server.dataReceived(declare * 100)
+        self.assertLess(len(transport.value()), FullTransport.limit + 100)
+        answers = 0
+        while data := transport.value():
+            answers += len(data)
+            transport.clear()
+            server.resumeProducing()
+        self.assertEqual(answers, 5000 * len(frame.Method(1, spec.Queue.DeclareOk("q", 0, 0)).marshal()))
+
+    def test_end(self) -> None:
+        """Such a connection may be lost, by itself or by the broker."""
+        server, transport = self.deaf()
+        server.dataReceived(frame.Method(1, spec.Queue.Declare(queue="q", exclusive=True)).marshal() * 5000)
+        self.assertEqual(transport.producerState, "paused")
+        server.stopProducing()
+        transport.loseConnection()
+        self.clock.advance(0)
+        self.assertEqual(self.broker.vhost.queues, {})

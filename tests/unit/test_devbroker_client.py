@@ -15,7 +15,6 @@ from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost, Session
 from provider_gateway.amqp.topology import declare, declare_reply_queue
 from provider_gateway.devbroker.server import Broker
-from provider_gateway.devbroker.wire import CUT_GRACE
 from provider_gateway.errors import BrokerBlocked, Nacked, NoRoute, OutcomeUnknown, TopologyError
 from provider_gateway.messages import Message
 from provider_gateway.metrics import Metrics
@@ -124,7 +123,6 @@ class PublisherTests(ClientTestCase):
         self.assertNoResult(unknown)
         self.broker.faults.cut_frames()
         self.publish(publisher).addErrback(lambda _: None)
-        self.clock.advance(CUT_GRACE)
         self.pump()
         self.failureResultOf(unknown, OutcomeUnknown)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pika import spec
 
-from provider_gateway.devbroker.message import ExactProperties, Message
-from provider_gateway.devbroker.queue import DEAD_LETTER_RETRY
+from provider_gateway.devbroker.frames import ExactProperties
+from provider_gateway.devbroker.message import Message
 from tests.unit.test_devbroker import BrokerTestCase, to
 
 
@@ -136,13 +136,6 @@ class DeadLetterTests(DeathTestCase):
         self.assertEqual((body, headers["x-death"][0]["reason"]), (b"1", "maxlen"))
         self.assertEqual(self.get("q")[0], b"2")
 
-    def test_bytes(self) -> None:
-        """A limit in bytes counts bodies."""
-        self.declare("q", max_length_bytes=5)
-        for body in (b"123", b"45", b"6"):
-            self.one.ask(to("q"), body)
-        self.assertEqual((self.waiting("q"), self.get("q")[0]), (2, b"45"))
-
     def test_nowhere(self) -> None:
         """Without a dead-letter exchange, or with one that is gone, the message is dropped."""
         self.declare("q")
@@ -161,11 +154,30 @@ class DeadLetterTests(DeathTestCase):
         self.assertEqual([each["queue"] for each in headers["x-death"]], ["q"])
         self.assertEqual((headers["x-first-death-queue"], "x-first-death-reason" in headers), ("mine", False))
 
+    def test_counts_without_end(self) -> None:
+        """A count stays a number that fits its type."""
+        self.declare("q", dead_letter_exchange="", dead_letter_routing_key="dead")
+        self.one.ask(to("q"), b"1", headers={"x-death": [{"queue": "q", "reason": "rejected", "count": 2**63 - 1}]})
+        self.reject("q")
+        self.assertEqual(self.get("dead")[1]["x-death"][0]["count"], 2**63 - 1)
+
+    def test_failure(self) -> None:
+        """A dead letter that cannot be made is logged and lost; the queue goes on, and so does whoever it was."""
+        self.declare("q", message_ttl=100, dead_letter_exchange="", dead_letter_routing_key="dead")
+        record = {"queue": "other", "reason": "rejected", "mine": 1}
+        for deaths in ([record], []):
+            self.one.ask(to("q"), b"1", headers={"x-death": deaths})
+        (first, *_) = self.broker.vhost.queues["q"]._ready
+        first.message.properties.headers["x-death"][0]["mine"] = object()
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertEqual((self.waiting("q"), self.waiting("dead")), (0, 1))
+
     def test_fractions(self) -> None:
         """A header with a fraction, which pika would cut off, survives a death."""
         table = b"\x01dd" + b"\x3f\xf8" + bytes(6)
         encoded = b"\x20\x00" + len(table).to_bytes(4, "big") + table
-        properties = ExactProperties().decode(encoded)
+        properties = ExactProperties.decoded(encoded)
         dead = Message("", "q", properties, b"").dead_lettered("q", "rejected", "", "dead", 0)
         self.assertIn(table, b"".join(dead.properties.encode()))
 
@@ -198,12 +210,12 @@ class QuorumTests(DeathTestCase):
             self.assertEqual([self.get(name)[0] for _ in range(3)], order)
 
     def test_at_least_once(self) -> None:
-        """With the strategy at-least-once, a message that finds no queue is tried again."""
+        """The strategy at-least-once is accepted; a message that finds no queue is dropped all the same."""
         surely = {"overflow": "reject-publish", "dead_letter_strategy": "at-least-once"}
         self.declare("q", True, queue_type="quorum", dead_letter_exchange="amq.direct", **surely)
         self.one.ask(to("q"), b"1")
         self.reject("q")
         self.one.ask(spec.Queue.Bind(queue="dead", exchange="amq.direct", routing_key="q"))
-        self.assertEqual(self.waiting("dead"), 0)
-        self.clock.advance(DEAD_LETTER_RETRY)
-        self.assertEqual(self.get("dead")[0], b"1")
+        self.one.ask(to("q"), b"2")
+        self.reject("q")
+        self.assertEqual((self.waiting("dead"), self.get("dead")[0]), (1, b"2"))

@@ -89,6 +89,9 @@ class ExchangeTests(DeclareTestCase):
         self.assertEqual(
             self.refusal(exchange(type_="headers")), "connection 540 NOT_IMPLEMENTED - exchange type 'headers'"
         )
+        for name in ("amq.headers", "amq.match"):
+            for method in (exchange(name, passive=True), bind(source=name)):
+                self.assertEqual(self.refusal(method), f"connection 540 NOT_IMPLEMENTED - exchange '{name}'")
 
     def test_delete(self) -> None:
         """An exchange in use is kept if the client asks for it; one that is gone may be deleted."""
@@ -113,6 +116,8 @@ class ExchangeTests(DeclareTestCase):
             spec.Tx.Select(),
             queue(arguments={"x-single-active-consumer": True}),
             queue(arguments={"x-max-priority": 5}),
+            queue(arguments={"x-max-length-bytes": 5}),
+            queue(arguments={"x-max-age": "1D"}),
             queue(arguments={"x-queue-type": "stream"}),
             queue(arguments={"x-overflow": "reject-publish-dlx"}),
         ):

@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL.crypto import X509
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock, StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.devbroker.login import common_name
 from provider_gateway.devbroker.server import Broker, NotLoopback
-
-
-class Port:
-    """A port that an endpoint made."""
-
-    def __init__(self, address: Any) -> None:
-        self.address = address
-        self.is_stopped = False
-
-    def getHost(self) -> Any:  # noqa: N802 - Twisted's name
-        return self.address
-
-    def stopListening(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        self.is_stopped = True
-        return succeed(None)
-
-
-class Endpoint:
-    """An endpoint that listens on an address."""
-
-    def __init__(self, address: Any) -> None:
-        self.port = Port(address)
-
-    def listen(self, _: object) -> Deferred[Port]:
-        return succeed(self.port)
 
 
 class ListenTests(SynchronousTestCase):
@@ -59,26 +31,19 @@ class ListenTests(SynchronousTestCase):
             self.broker.listen_tcp(self.reactor, 5672, interface)
         self.assertEqual(len(self.reactor.tcpServers), 4)
 
+    def test_tls(self) -> None:
+        """With TLS it does, too."""
+        context = object()
+        self.broker.listen_tcp(self.reactor, 5671, tls=context)
+        [(port, factory, used, _, interface)] = self.reactor.sslServers
+        self.assertEqual((port, factory, used, interface), (5671, self.broker, context, "127.0.0.1"))
+
     def test_others(self) -> None:
         """Any other address is an error that says so, and nothing is listened on."""
-        for interface in ("", "0.0.0.0", "::", "192.0.2.1", "broker.example"):
+        for interface in ("", "0.0.0.0", "::", "192.0.2.1", "broker.example", "127.0.0.1.example", "127.example"):
             error = self.assertRaises(NotLoopback, self.broker.listen_tcp, self.reactor, 5672, interface)
             self.assertIn("Use 127.0.0.1, ::1 or localhost.", str(error))
         self.assertEqual(self.reactor.tcpServers, [])
-
-    def test_endpoint(self) -> None:
-        """An endpoint is closed again if other machines reach it."""
-        listening = Deferred.fromCoroutine(self.broker.listen(Endpoint(IPv4Address("TCP", "127.0.0.1", 5671))))
-        self.assertFalse(self.successResultOf(listening).is_stopped)
-        self.successResultOf(Deferred.fromCoroutine(self.broker.listen(Endpoint(UNIXAddress(b"/run/socket")))))
-        endpoint = Endpoint(IPv6Address("TCP", "::", 5671))
-        self.failureResultOf(Deferred.fromCoroutine(self.broker.listen(endpoint)), NotLoopback)
-        self.assertTrue(endpoint.port.is_stopped)
-
-    def test_real_endpoint(self) -> None:
-        """Twisted's own endpoints listen on all interfaces unless told otherwise."""
-        endpoint = TCP4ServerEndpoint(self.reactor, 5672)
-        self.failureResultOf(Deferred.fromCoroutine(self.broker.listen(endpoint)), NotLoopback)
 
     def test_clients(self) -> None:
         """A client of another machine is not let in, whatever the listener."""

@@ -1,0 +1,157 @@
+"""Callers over HTTPS, as a process of their own: so many connections, each with one request at a time.
+
+``ab`` would do for us, but it speaks HTTP/1.0, after which uvicorn closes: the peer would be measured by its
+handshakes. This does OpenSSL's calls and little else, and costs no more than ab (its CPU time is in the result). All
+connections are made before the clock starts: a line on standard output says so, a line on standard input starts.
+
+    python -m benchmarks.callers URL ROUTING_KEY CONCURRENCY COUNT
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import resource
+import select
+import socket
+import ssl
+import sys
+import time
+from array import array
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+from benchmarks.initiator import BODY
+from devtools.processes import CERTS
+
+PERCENTILES = (50, 95, 99, 100)
+#: Handshakes at a time.
+_CONNECTING = 8
+#: Seconds for one answer.
+_TIMEOUT = 180
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_CLOSED = "closed"
+
+
+class Caller:
+    """One connection, on which requests follow each other."""
+
+    def __init__(self, address: tuple[str, int], context: ssl.SSLContext) -> None:
+        connection = socket.create_connection(address, timeout=_TIMEOUT)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = context.wrap_socket(connection, server_hostname="localhost")
+        self.socket.setblocking(False)
+        self._answer = b""
+        self._length: int | None = None
+        self.sent = 0.0
+
+    def send(self, request: bytes) -> None:
+        """Send a request, which fits every socket buffer."""
+        self._answer = b""
+        self.sent = time.perf_counter()
+        self.socket.send(request)
+
+    def receive(self) -> str | None:
+        """Take what is there; returns the status when the answer is whole, or that the connection was closed."""
+        try:
+            data = self.socket.recv(65536)
+        except ssl.SSLWantReadError:
+            return None
+        except OSError:
+            return _CLOSED
+        if not data:
+            return _CLOSED
+        self._answer += data
+        head, end, body = self._answer.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if not end or length is None or len(body) < int(length[1]):
+            return None
+        return head[9:12].decode()
+
+
+def connect(url: str, concurrency: int) -> list[Caller]:
+    """Callers whose handshakes are done."""
+    context = ssl.create_default_context(cafile=CERTS / "cacert.pem")
+    context.load_cert_chain(CERTS / "client_cert.pem", CERTS / "client_key.pem")
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or 443)
+    with ThreadPoolExecutor(_CONNECTING) as pool:
+        return list(pool.map(lambda _: Caller(address, context), range(concurrency)))
+
+
+def call(callers: list[Caller], request: bytes, count: int) -> tuple[Counter[str], array[float]]:
+    """Send requests until so many are answered, or all connections are closed.
+
+    Returns:
+        How many there were of each status, and the seconds that each took, in the order of the answers.
+    """
+    poll = select.epoll()
+    by_number = {caller.socket.fileno(): caller for caller in callers}
+    statuses: Counter[str] = Counter()
+    taken: array[float] = array("d")
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    left = count
+    waiting = set()
+    for caller in callers[:count]:
+        caller.send(request)
+        waiting.add(caller.socket.fileno())
+        left -= 1
+    while waiting:
+        events = poll.poll(_TIMEOUT)
+        if not events:
+            statuses["timeout"] += len(waiting)
+            break
+        for number, _ in events:
+            caller = by_number[number]
+            status = caller.receive()
+            if status is None:
+                continue
+            if number in waiting:
+                statuses[status] += 1
+                taken.append(time.perf_counter() - caller.sent)
+            if status == _CLOSED:
+                waiting.discard(number)
+                poll.unregister(number)
+            elif left:
+                caller.send(request)
+                left -= 1
+            else:
+                waiting.discard(number)
+    return statuses, taken
+
+
+def at(ordered: list[float], percent: int) -> float:
+    """The value that so many percent are not over."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+
+
+def main() -> None:
+    """Connect, wait for the start, call, and print the result as JSON."""
+    url, routing_key, concurrency, count = sys.argv[1:]
+    soft_and_hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft_and_hard[1], soft_and_hard[1]))
+    callers = connect(url, int(concurrency))
+    head = f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"routing-key: {routing_key}\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    gc.collect()
+    gc.disable()  # its pauses would be somebody's latency
+    print("connected", flush=True)
+    sys.stdin.readline()
+    started, cpu = time.perf_counter(), time.process_time()
+    statuses, taken = call(callers, head.encode() + BODY, int(count))
+    result = {
+        "seconds": time.perf_counter() - started,
+        "cpu": time.process_time() - cpu,
+        "statuses": statuses,
+        "milliseconds": {percent: at(sorted(taken), percent) * 1000 for percent in PERCENTILES if taken},
+    }
+    print(json.dumps(result), flush=True)
+    # The connections stay open until the memory behind them was looked at.
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Load over HTTPS: :mod:`benchmarks.callers` as a process, started, told to go, and read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from devtools.processes import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class LoadError(Exception):
+    """The load generator ended before its time; its standard error says why."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the callers saw.
+
+    Attributes:
+        seconds: from the first request to the last answer.
+        milliseconds: time of a request by percentile; 100 is the longest.
+        statuses: answers by HTTP status; "closed" and "timeout" are none.
+        cpu: seconds of CPU time of the load generator itself.
+    """
+
+    seconds: float
+    milliseconds: dict[int, float]
+    statuses: dict[str, int]
+    cpu: float
+
+    @property
+    def count(self) -> int:
+        """All requests."""
+        return sum(self.statuses.values())
+
+    @property
+    def errors(self) -> int:
+        """Requests whose answer was no 200."""
+        return self.count - self.statuses.get("200", 0)
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.count / self.seconds
+
+
+class Callers:
+    """Callers that are connected."""
+
+    def __init__(self, process: subprocess.Popen[str], stdin: IO[str], stdout: IO[str]) -> None:
+        self._process = process
+        self._stdin = stdin
+        self._stdout = stdout
+
+    def call(self) -> Load:
+        """Have all requests sent, wait for the answers; the connections stay open.
+
+        Raises:
+            LoadError: it ended without a result.
+        """
+        self._stdin.write("\n")
+        self._stdin.flush()
+        result = json.loads(self.line())
+        milliseconds = {int(percent): value for percent, value in result["milliseconds"].items()}
+        return Load(result["seconds"], milliseconds, result["statuses"], result["cpu"])
+
+    def line(self) -> str:
+        """Its next line."""
+        line = self._stdout.readline()
+        if not line:
+            msg = f"The load generator ended with {self._process.wait()}."
+            raise LoadError(msg)
+        return line
+
+
+@contextmanager
+def connected(url: str, routing_key: str, concurrency: int, count: int) -> Iterator[Callers]:
+    """Connect the callers; their connections are closed at the end."""
+    command = [sys.executable, "-m", "benchmarks.callers", url, routing_key, str(concurrency), str(count)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT, env=dict(os.environ), text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        callers = Callers(process, process.stdin, process.stdout)
+        try:
+            callers.line()
+            yield callers
+        finally:
+            # The end of its input ends it.
+            process.stdin.close()
+            process.wait()

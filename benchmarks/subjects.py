@@ -1,0 +1,137 @@
+"""The two processes that are measured, ours and the peer: each with its queue, side by side on one broker and model."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import ssl
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.initiator import EXCHANGE
+from devtools.processes import CERTS, FOLDER, ROOT, ProcessError, start, start_gateway
+from devtools.rabbitmq import PASSWORD, USER, free_ports
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from devtools.rabbitmq import RabbitMQ
+
+PEERS = ROOT / "benchmarks/peers"
+#: Messages and model calls that each has in work at a time, as the peer has it by default.
+PREFETCH = 200
+#: More of uvicorn's options.
+PEER_OPTIONS = os.environ.get("PEER_OPTIONS", "")
+#: Seconds that the peer may take to start.
+_START = 60
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a subject before it runs: its name, and its queues, which are bound for different messages."""
+
+    name: str
+    routing_key: str
+    queue: str
+    reply_to: str
+
+
+OURS = Kind("ours", "ours.now", "ours.in", "ours.out")
+PEER = Kind("peer", "predict.now", "peer.in", "peer.out")
+KINDS = (OURS, PEER)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A process that is measured, ready.
+
+    Attributes:
+        url: that requests are sent to.
+    """
+
+    kind: Kind
+    pid: int
+    url: str
+
+
+def start_subject(
+    stack: ExitStack, kind: Kind, broker: RabbitMQ, model_url: str, prefetch: int = PREFETCH, **settings: str
+) -> Subject:
+    """Start ours or the peer, and wait until it is ready; it ends with the stack.
+
+    Args:
+        settings: environment variables of ours.
+    """
+    if kind is OURS:
+        return _start_ours(stack, broker, model_url, prefetch, settings)
+    return _start_peer(stack, broker, model_url, prefetch)
+
+
+def _start_ours(stack: ExitStack, broker: RabbitMQ, model_url: str, prefetch: int, settings: dict[str, str]) -> Subject:
+    queues = FOLDER / "bench/queues.yaml"
+    pattern = OURS.routing_key.replace("now", "*")
+    queues.write_text(
+        f"- topic: {EXCHANGE}\n"
+        f"  queueName: {OURS.queue}\n"
+        f'  bindingKey: "{pattern}"\n'
+        f"  replyTo: {OURS.reply_to}\n"
+        f"  prefetch: {prefetch}\n"
+    )
+    http_port, admin_port = free_ports(2)
+    settings = {"HTTP_PORT": str(http_port), "ADMIN_PORT": str(admin_port), "QUEUES_CONF": str(queues), **settings}
+    process = start_gateway(stack, broker, model_url, "bench/ours", **settings)
+    return Subject(OURS, process.pid, f"https://127.0.0.1:{http_port}/v1/predict")
+
+
+def _start_peer(stack: ExitStack, broker: RabbitMQ, model_url: str, prefetch: int) -> Subject:
+    (port,) = free_ports(1)
+    command = [str(environment() / "bin/uvicorn"), "--app-dir", str(PEERS), "--port", str(port)]
+    command += ["--ssl-keyfile", str(CERTS / "server_key.pem"), "--ssl-certfile", str(CERTS / "server_cert.pem")]
+    command += ["--ssl-ca-certs", str(CERTS / "cacert.pem"), "--ssl-cert-reqs", "2"]
+    command += [*PEER_OPTIONS.split(), "fastapi_peer:app"]
+    variables = {
+        "RMQ_URL": broker.url.replace("://", f"://{USER}:{PASSWORD}@"),
+        "CERTS": str(CERTS),
+        "MODEL_URL": model_url,
+        "PREFETCH": str(prefetch),
+    }
+    process = start(stack, command, FOLDER / "bench/peer.log", {**os.environ, **variables}, all_to_log=True)
+    _await_health(process, port)
+    return Subject(PEER, process.pid, f"https://127.0.0.1:{port}/v1/predict")
+
+
+def _await_health(process: subprocess.Popen[str], port: int) -> None:
+    context = ssl.create_default_context(cafile=CERTS / "cacert.pem")
+    context.load_cert_chain(CERTS / "client_cert.pem", CERTS / "client_key.pem")
+    end = time.monotonic() + _START
+    while process.poll() is None and time.monotonic() < end:
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=5)
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                connection.close()
+                return
+        time.sleep(0.1)
+    msg = "The peer did not start: see .demo/bench/peer.log"
+    raise ProcessError(msg)
+
+
+def environment() -> Path:
+    """The peer's virtual environment, made if it is missing or its requirements have changed."""
+    requirements = PEERS / "requirements.txt"
+    # Named after its contents: one that was begun and not finished has no mark in it, and is made again.
+    folder = FOLDER / f"peer-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
+    mark = folder / "complete"
+    if not mark.exists():
+        print(f"Making the peer's virtual environment {folder}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--requirement", requirements], check=True)
+        mark.touch()
+    return folder

@@ -1,0 +1,154 @@
+"""Question 1: how fast is one process over HTTPS, what does a request cost it, and how much memory does it take?
+
+Both subjects run side by side; each round measures one, then the other. The connections are open before the clock
+starts, so that handshakes are in no figure.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks import usage
+from benchmarks.load import LoadError, connected
+from benchmarks.section import Bar, Panel, Section, digits, median
+from benchmarks.subjects import KINDS, OURS, PEER, Subject, start_subject
+from benchmarks.testbed import Model, Testbed, cpu, cpu_ms, start_model
+
+if TYPE_CHECKING:
+    from benchmarks.load import Load
+
+NAME = "throughput"
+#: Requests of a run by concurrency: enough for CPU time that is counted in hundredths of a second.
+FULL = {1: 2000, 8: 5000, 64: 10_000, 256: 10_000}
+QUICK = {1: 200, 8: 300, 64: 500, 256: 500}
+_WARM_UP = 300
+#: The concurrency that the bars on cost and throughput are about.
+_BUSY = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """One subject at one concurrency in one round; CPU in milliseconds a request, by who spent it."""
+
+    load: Load
+    cpu: dict[str, float]
+    memory: usage.Memory
+
+
+Runs = dict[tuple[str, int], list[Run]]
+
+
+def measure(bed: Testbed, rounds: int, counts: dict[int, int]) -> Runs:
+    """All runs by subject and concurrency."""
+    runs: Runs = {}
+    with ExitStack() as stack:
+        model = start_model(stack, "instant_model")
+        subjects = [start_subject(stack, kind, bed.broker, model.url) for kind in KINDS]
+        for subject in subjects:
+            _run(bed, model, subject, _BUSY, _WARM_UP)
+        for concurrency, count in counts.items():
+            for _ in range(rounds):
+                for subject in subjects:
+                    run = _run(bed, model, subject, concurrency, count)
+                    runs.setdefault((subject.kind.name, concurrency), []).append(run)
+    return runs
+
+
+def _run(bed: Testbed, model: Model, subject: Subject, concurrency: int, count: int) -> Run:
+    pids = {"process": subject.pid, "broker": bed.broker_pid, "model": model.pid}
+    with connected(subject.url, subject.kind.routing_key, concurrency, count) as callers:
+        usage.reset_peak(subject.pid)
+        before = cpu(pids)
+        load = callers.call()
+        spent = cpu_ms(before, cpu(pids), count)
+        memory = usage.memory(subject.pid)
+    if load.errors:
+        msg = f"{subject.kind.name}, concurrency {concurrency}: {load.statuses}"
+        raise LoadError(msg)
+    return Run(load, {**spent, "load": load.cpu / count * 1000}, memory)
+
+
+def present(runs: Runs) -> Section:
+    """Medians of the rounds, and the bars."""
+    concurrencies = sorted({concurrency for _, concurrency in runs})
+    values = {key: _Medians.of(each) for key, each in runs.items()}
+    rows = []
+    for concurrency in concurrencies:
+        ours, peer = values[OURS.name, concurrency], values[PEER.name, concurrency]
+        rows += [[str(concurrency), kind.name, *values[kind.name, concurrency].cells()] for kind in KINDS]
+        rows.append([str(concurrency), "ours/peer", *ours.ratios(peer)])
+    ours, peer = values[OURS.name, _BUSY], values[PEER.name, _BUSY]
+    alone = [values[kind.name, 1].figures["p50"] for kind in KINDS]
+    cost = [each.figures["CPU"] for each in (ours, peer)]
+    rate = [each.figures["rate"] for each in (ours, peer)]
+    generator = ours.figures["load"] / cost[0]
+    bars = [
+        Bar(f"CPU per request at concurrency {_BUSY}", cost[0], at_most=0.5, unit=" ms"),
+        Bar(f"CPU per request at concurrency {_BUSY}, against the peer's", cost[0] / cost[1], at_most=0.45, unit=" ×"),
+        Bar("p50 at concurrency 1, against the peer's", alone[0] / alone[1], at_most=0.8, unit=" ×"),
+        Bar(f"throughput at concurrency {_BUSY}, against the peer's", rate[0] / rate[1], at_least=2.0, unit=" ×"),
+        # Not about us: else it would be the load generator that is measured.
+        Bar("CPU of the load generator, against ours", generator, at_most=0.25, unit=" ×"),
+    ]
+    panels = [
+        Panel(
+            title,
+            "concurrency",
+            label,
+            [str(each) for each in concurrencies],
+            {kind.name: [values[kind.name, each].figures[figure] for each in concurrencies] for kind in KINDS},
+        )
+        for figure, title, label in (
+            ("rate", "throughput", "requests/s"),
+            ("CPU", "CPU per request", "ms"),
+            ("p50", "p50", "ms"),
+            ("p99", "p99", "ms"),
+        )
+    ]
+    return Section(NAME, ["concurrency", "process", *_HEADER], rows, panels, bars)
+
+
+_HEADER = [
+    "requests/s",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "CPU/request ms",
+    "RSS MB",
+    "peak MB",
+    "CPU/request of broker ms",
+    "of model ms",
+    "of load generator ms",
+]
+
+
+@dataclass(frozen=True)
+class _Medians:
+    figures: dict[str, float]
+
+    @classmethod
+    def of(cls, runs: list[Run]) -> _Medians:
+        return cls(
+            {
+                "rate": median(runs, lambda run: run.load.rate),
+                "p50": median(runs, lambda run: run.load.milliseconds[50]),
+                "p95": median(runs, lambda run: run.load.milliseconds[95]),
+                "p99": median(runs, lambda run: run.load.milliseconds[99]),
+                "CPU": median(runs, lambda run: run.cpu["process"]),
+                "RSS": median(runs, lambda run: run.memory.resident / 1024),
+                "peak": median(runs, lambda run: run.memory.peak / 1024),
+                "broker": median(runs, lambda run: run.cpu["broker"]),
+                "model": median(runs, lambda run: run.cpu["model"]),
+                "load": median(runs, lambda run: run.cpu["load"]),
+            }
+        )
+
+    def cells(self) -> list[str]:
+        return [digits(value) for value in self.figures.values()]
+
+    def ratios(self, other: _Medians) -> list[str]:
+        """Against another subject; what is not the subject's has no ratio."""
+        own = list(self.figures)[:7]
+        return [digits(self.figures[name] / other.figures[name]) for name in own] + [""] * 3

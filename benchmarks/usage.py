@@ -1,0 +1,53 @@
+"""What processes use: CPU time and memory, as the kernel counts them in /proc."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _fields(pid: int) -> list[str]:
+    """/proc/PID/stat from the state on: the name before it may hold anything (man 5 proc)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+
+
+def family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    found = [pid]
+    for each in found:
+        for children in Path(f"/proc/{each}/task").glob("*/children"):
+            found += [int(child) for child in children.read_text().split()]
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its descendants, those included that have ended and were waited for."""
+    return sum(int(ticks) for each in family(pid) for ticks in _fields(each)[11:15]) / _TICKS
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a process and its descendants, in KB: now, and the most since the last reset."""
+
+    resident: int
+    peak: int
+
+
+def memory(pid: int) -> Memory:
+    """What a process and its descendants hold."""
+    texts = [Path(f"/proc/{each}/status").read_text() for each in family(pid)]
+
+    def total(name: str) -> int:
+        return sum(int(size) for text in texts for size in re.findall(rf"^{name}:\s+(\d+)", text, re.MULTILINE))
+
+    return Memory(total("VmRSS"), total("VmHWM"))
+
+
+def reset_peak(pid: int) -> None:
+    """Let the peak begin anew, at what is held now."""
+    for each in family(pid):
+        Path(f"/proc/{each}/clear_refs").write_text("5")

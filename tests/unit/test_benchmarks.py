@@ -1,0 +1,145 @@
+"""What the benchmarks compute from what they measure: counts, percentiles, verdicts, and the document they write."""
+
+from __future__ import annotations
+
+import os
+
+from pika import frame, spec
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import amqp_only, document, many_callers, queue_depth, throughput, usage
+from benchmarks.amqp_wire import Confirms
+from benchmarks.callers import at
+from benchmarks.initiator import BODY, Initiator
+from benchmarks.load import Load
+from benchmarks.section import Bar, Section, digits
+from devtools.processes import ROOT
+
+
+def load(rate: float, milliseconds: float, errors: int = 0) -> Load:
+    """A run of 1,000 requests."""
+    statuses = {"200": 1000 - errors, "503": errors} if errors else {"200": 1000}
+    return Load(1000 / rate, dict.fromkeys((50, 95, 99, 100), milliseconds), statuses, 0.01)
+
+
+class CountTests(SynchronousTestCase):
+    """What is counted while a benchmark runs."""
+
+    def test_confirms(self) -> None:
+        """Confirms count once each, alone or several at a time, in whatever order."""
+        confirms = Confirms()
+        counts = []
+        for tag, multiple in ((5, False), (4, True), (7, False), (6, False), (9, True)):
+            confirms.add(tag, multiple)
+            counts.append(confirms.count)
+        self.assertEqual(counts, [1, 5, 6, 7, 9])
+
+    def test_publish(self) -> None:
+        """The prepared frames are those that pika would write, each with a number of its own."""
+        data, found = Initiator._message("ours.now")(12), []
+        while data:
+            size, value = frame.decode_frame(data)
+            data = data[size:]
+            found.append(value)
+        method, header, body = found
+        self.assertIsInstance(method.method, spec.Basic.Publish)
+        self.assertEqual((method.method.exchange, method.method.routing_key), ("ML.MQ", "ours.now"))
+        number = "0" * 30 + "12"
+        self.assertEqual((header.properties.correlation_id, header.properties.message_id), (number, number))
+        self.assertEqual((header.body_size, body.fragment, len(body.fragment)), (24, BODY, 24))
+
+    def test_percentiles(self) -> None:
+        """A percentile is a value that was measured; the hundredth is the longest."""
+        values = [float(value) for value in range(1, 201)]
+        self.assertEqual([at(values, percent) for percent in (50, 95, 99, 100)], [100, 190, 198, 200])
+        self.assertEqual([at([3.0], percent) for percent in (50, 100)], [3, 3])
+
+    def test_usage(self) -> None:
+        """CPU time and memory are read of a process; the peak is not under what is held."""
+        self.assertGreater(usage.cpu_seconds(os.getpid()), 0)
+        memory = usage.memory(os.getpid())
+        self.assertGreaterEqual(memory.peak, memory.resident)
+        self.assertGreater(memory.resident, 1000)
+
+
+class PresentationTests(SynchronousTestCase):
+    """Figures become tables, plots and verdicts."""
+
+    def test_verdicts(self) -> None:
+        """A bar is met by the figure that was measured, not by the one that is printed."""
+        met = [
+            Bar("", value, at_most=most, at_least=least).is_met
+            for value, most, least in ((0.5, 0.5, None), (0.504, 0.5, None), (2.0, None, 2.0), (1.999, None, 2.0))
+        ]
+        self.assertEqual(met, [True, False, True, False])
+
+    def test_digits(self) -> None:
+        """Figures are printed with the digits that mean something."""
+        printed = [digits(value) for value in (0, 3, 0.0123, 0.456, 4.567, 45.67, 456.7, 4567.8)]
+        self.assertEqual(printed, ["0", "3", "0.012", "0.46", "4.57", "45.7", "457", "4,568"])
+
+    def test_throughput(self) -> None:
+        """The bars compare the medians of both processes."""
+        cpu = {"ours": 0.4, "peer": 1.0}
+        rates = {"ours": 1500.0, "peer": 1000.0}
+        runs = {
+            (name, concurrency): [
+                throughput.Run(
+                    load(rates[name] + more, 2.0),
+                    {"process": cpu[name] + more, "broker": 0.1, "model": 0.1, "load": 0.1},
+                    usage.Memory(1024, 2048),
+                )
+                for more in (0.0, 0.01, -0.01)
+            ]
+            for name in ("ours", "peer")
+            for concurrency in (1, 64)
+        }
+        section = throughput.present(runs)
+        self.assertEqual([round(bar.measured, 3) for bar in section.bars], [0.4, 0.4, 1.0, 1.5, 0.25])
+        self.assertEqual([bar.is_met for bar in section.bars], [True, True, False, False, True])
+        self.assertEqual([len(row) for row in section.rows], 6 * [len(section.header)])
+
+    def test_many_callers(self) -> None:
+        """Errors of any round count, and are told; a caller's memory includes the connection."""
+        runs = {
+            (name, 1000): [
+                many_callers.Run(1000, load(100, 5000, errors), 900, 10_000, 40_000, 60_000, 1.0)
+                for errors in (0, 0, 3)
+            ]
+            for name in ("ours", "peer")
+        }
+        section = many_callers.present(runs)
+        self.assertEqual([bar.measured for bar in section.bars], [3, 50])
+        self.assertEqual([bar.is_met for bar in section.bars], [False, False])
+        self.assertIn("503", section.notes[0])
+        self.assertEqual([len(row) for row in section.rows], 3 * [len(section.header)])
+
+    def test_other_tables(self) -> None:
+        """Every row of every table has as many cells as its header."""
+        cpu = dict.fromkeys(("process", "broker", "model", "load"), 0.1)
+        alone = amqp_only.present({name: [amqp_only.Run(1000, cpu)] for name in ("ours", "peer")})
+        keys = [(name, depth) for name in ("ours", "peer") for depth in (0, 100)]
+        behind = {key: [queue_depth.Drain(1000, cpu)] for key in keys}
+        beside = {key: [queue_depth.Request(load(1000, 2), cpu)] for key in keys}
+        deep = queue_depth.present(queue_depth.Runs(behind, beside))
+        for section in (alone, deep):
+            self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
+
+    def test_document(self) -> None:
+        """A section takes the place of what stood between its marks; the rest stays."""
+        text = "Prose.\n\n<!-- begin a -->\n<!-- end a -->\n\nMore.\n"
+        section = Section(
+            "a", ["x", "y"], [["1", "2"]], [], [Bar("few", 3.25, at_most=2, unit=" ms")], ["ours: 1 × 503"]
+        )
+        rendered = document.render(section, {"date": "today"}, 3, "a.svg")
+        once = document.insert(text, "a", rendered)
+        self.assertEqual((document.insert(once, "a", rendered), document.extract(once, "a")), (once, rendered))
+        for part in ("Prose.", "More.", "![a](a.svg)", "| 1 | 2 |", "≤ 2 ms | 3.25 ms | **no** |", "- rounds: 3"):
+            self.assertIn(part, once)
+        self.assertRaises(ValueError, document.insert, text, "b", "")
+
+    def test_prose(self) -> None:
+        """The prose has a place for every question's answer."""
+        prose = (ROOT / "benchmarks/document.md").read_text()
+        for each in (throughput, amqp_only, many_callers, queue_depth):
+            document.insert(prose, each.NAME, "")

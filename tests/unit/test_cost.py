@@ -1,0 +1,194 @@
+"""What a request costs, counted in function calls and not in seconds: the same figure on every run and every machine.
+
+An HTTP request goes through the whole process in memory, warm: HTTP, AMQP, the call of the model, and back. Every call
+of a Python function on the way is counted for the module of ours that it was made on behalf of. What the embedded
+broker, the tests, and whoever reads the log do is not counted.
+
+    python -m tests.unit.test_cost      prints the figures as they are now, to be put in place of FIGURES
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tests.unit.test_lives import LifeTestCase
+from tests.unit.test_model import response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+#: Calls for one request by module, with Python 3.11 and the versions of constraints.txt. Later versions of Python make
+#: fewer calls, comprehensions being no functions any more, and are held to the same figures.
+FIGURES: dict[str, int] = {
+    "amqp.session": 253,
+    "model_client": 200,
+    "frameworks": 139,
+    "model": 132,
+    "amqp.publisher": 130,
+    "site": 89,
+    "http_parser": 86,
+    "messages": 69,
+    "amqp.consumer": 60,
+    "rpc": 60,
+    "provider": 44,
+    "api": 40,
+    "http_channel": 36,
+    "amqp.properties": 23,
+    "settlement": 20,
+    "access": 19,
+    "deferreds": 17,
+    "problems": 9,
+    "routing": 9,
+    "json_body": 8,
+    "task": 7,
+    "reply_address": 3,
+    "retry": 3,
+    "recent": 2,
+    "copies": 1,
+    "queues": 1,
+    "roles": 1,
+}
+#: Part of a figure by which it may be exceeded: a new feature may cost something, an accident costs more.
+_TOLERANCE = 0.2
+#: Calls by which a single module may exceed its figure anyway: many make few.
+_MODULE_TOLERANCE = 50
+_WARM_UP = 5
+#: What Twisted and pika do before a function of ours is called, or after.
+_FRAMEWORKS = "frameworks"
+#: Not counted, with all that they call: the other side of each connection, and what is not there in production.
+_OUTSIDE = ("provider_gateway.devbroker", "twisted.logger._filter", "twisted.logger._observer")
+_OUTSIDE_FUNCTIONS = ("Clock._sortCalls",)
+#: Not counted themselves.
+_AROUND = ("tests.", "twisted.internet.testing", "__main__")
+
+
+class CallCounter:
+    """Counts calls of Python functions by who they are made on behalf of.
+
+    Attributes:
+        modules: calls by module of ours.
+        functions: calls by module and function of ours.
+    """
+
+    def __init__(self) -> None:
+        self.modules: Counter[str] = Counter()
+        self.functions: Counter[tuple[str, str]] = Counter()
+        #: For each call under way, on whose behalf it is; None outside.
+        self._owners: list[tuple[str, str] | None] = []
+
+    def count(self, run: Callable[[], None]) -> None:
+        """Run something and count."""
+        previous = sys.getprofile()
+        gc.collect()
+        gc.disable()  # what it finalizes, and when, depends on everything that ran before
+        sys.setprofile(self._profile)
+        try:
+            run()
+        finally:
+            sys.setprofile(previous)
+            gc.enable()
+
+    def _profile(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            self._enter(frame)
+        elif event == "return" and self._owners:
+            self._owners.pop()
+
+    def _enter(self, frame: FrameType) -> None:
+        owner = self._owners[-1] if self._owners else (_FRAMEWORKS, "")
+        module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
+        if module.startswith(_OUTSIDE) or function in _OUTSIDE_FUNCTIONS:
+            owner = None
+        elif owner is not None and module.startswith("provider_gateway."):
+            owner = (module.removeprefix("provider_gateway."), function)
+        self._owners.append(owner)
+        if owner is not None and not module.startswith(_AROUND):
+            self.modules[owner[0]] += 1
+            self.functions[owner] += 1
+
+
+def difference(counter: CallCounter) -> str:
+    """What to look at: the modules that make more calls than their figures say, each with its most costly functions."""
+    more = {module: calls - FIGURES.get(module, 0) for module, calls in counter.modules.items()}
+    lines = []
+    for module in sorted((each for each in more if more[each] > 0), key=lambda each: -more[each]):
+        costly = [f"{name} {calls}" for (of, name), calls in counter.functions.most_common() if of == module][:3]
+        lines.append(f"  {module}: {counter.modules[module]}, was {FIGURES.get(module, 0)}; most: {', '.join(costly)}")
+    return "\n".join(lines)
+
+
+def is_too_much(calls: int, figure: int, allowed: int = 0) -> bool:
+    """True if there are more calls than the figure and its tolerance."""
+    return calls > figure + max(figure * _TOLERANCE, allowed)
+
+
+class CostTests(LifeTestCase):
+    """One request on connections that are open and warm."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = self.post()
+        self.answer_call()
+
+    def answer_call(self) -> None:
+        """Answer the call of the model, on a connection that stays open."""
+        (call,) = self.calls
+        call.respond(response(200, b"13", "Content-Type: application/json"))
+        self.pump()
+        call.clear()
+
+    def request(self) -> None:
+        """A request from its first byte to the last of its answer."""
+        self.client.clear()
+        self.client.post("/v1/predict", b'{"n": 7}', "routing-key: predict.now", "RqUID: r1")
+        self.pump()
+        self.answer_call()
+
+    def measure(self) -> CallCounter:
+        """Count the calls of one request."""
+        for _ in range(_WARM_UP):
+            self.request()
+        counter = CallCounter()
+        counter.count(self.request)
+        return counter
+
+    def test_calls(self) -> None:
+        """A request makes no more calls than it did, but for 20 %, and neither does any of our modules."""
+        counter = self.measure()
+        answer = self.client.response()
+        self.assertEqual((answer.status, answer.body), (200, b"13"))
+        calls, figure = counter.modules.total(), sum(FIGURES.values())
+        grown = [
+            module
+            for module, of_module in counter.modules.items()
+            if is_too_much(of_module, FIGURES.get(module, 0), _MODULE_TOLERANCE)
+        ]
+        if is_too_much(calls, figure) or grown:
+            self.fail(
+                f"A request makes {calls} function calls; {figure} were written down ({_TOLERANCE:.0%} more in all, or "
+                f"for one module, are let through).\nMore than before, in the module or what it calls in libraries:\n"
+                f"{difference(counter)}\nLook there for work that is done for each request and need not be. If it is "
+                "worth its cost, measure it (make bench),\nand put the output of  python -m tests.unit.test_cost  in "
+                "place of FIGURES."
+            )
+
+    def test_count_is_stable(self) -> None:
+        """Two requests make the same calls: nothing piles up from one to the next, and nothing here is by chance."""
+        self.assertEqual(self.measure().functions, self.measure().functions)
+
+
+def main() -> None:
+    """Print the figures."""
+    case = CostTests("test_calls")
+    case.setUp()
+    figures = sorted(case.measure().modules.items(), key=lambda item: (-item[1], item[0]))
+    lines = "".join(f'    "{module}": {calls},\n' for module, calls in figures)
+    sys.stdout.write(f"FIGURES: dict[str, int] = {{\n{lines}}}\n")
+
+
+if __name__ == "__main__":
+    main()
