@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test soak outages fuzz lint format latency slow system clean
+.PHONY: help demo test soak outages fuzz lint format latency bench slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -14,6 +14,7 @@ help:
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
 	@echo "make outages a minute without a model, half a minute without a broker, with their figures"
 	@echo "make latency how long one request at rest takes, with a model that answers at once"
+	@echo "make bench   throughput, CPU and memory beside a peer of the same job (BENCH_OPTIONS=--quick)"
 	@echo "make slow    a good client's latency among 200 slow ones of each kind (SECONDS, 60 for each)"
 	@echo "make fuzz    hypothesis, for longer than in make test (FUZZ_SECONDS)"
 	@echo "make lint    ruff and mypy"
@@ -36,6 +37,10 @@ outages: $(INSTALLED) system
 
 latency: $(INSTALLED) system
 	@$(BIN)/python -m benchmarks.latency
+
+bench: $(INSTALLED) system
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt matplotlib
+	@$(BIN)/python -m benchmarks.bench $(BENCH_OPTIONS)
 
 slow: $(INSTALLED) system
 	@sh devtools/system.sh stunnel4 slowhttptest

@@ -31,6 +31,7 @@ setup(
         "pydantic-settings>=2.7",
     ],
     extras_require={
+        "bench": ["matplotlib"],
         "dev": [
             "hypothesis",
             "mypy",
