@@ -128,7 +128,7 @@ class Authorization:
         Raises:
             SettingsError: it cannot be read or is wrong; nothing has changed.
         """
-        text = read_text(self._path, "an access file")
+        text = read_text(self._path, "an access file (HTTP_ACCESS)")
         self._rules = parse_entries(text, f"HTTP_ACCESS: {self._path}", "access rules", _RULES)
         self._buckets.clear()
 

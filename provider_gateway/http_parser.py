@@ -166,14 +166,15 @@ class StrictChannel(HTTPChannel):
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Keep HTTP/1.0 connections that ask for it, too: all our answers have a Content-Length."""
-        wishes = request.requestHeaders.getRawHeaders(b"Connection", [b""])[0].lower()
-        if self.site.closing:
+        values = request.requestHeaders.getRawHeaders(b"Connection", [])
+        wishes = {token.strip().lower() for value in values for token in value.split(b",")}
+        if self.site.closing or b"close" in wishes:
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
-        if version == b"HTTP/1.0" and wishes == b"keep-alive":
+        if version == b"HTTP/1.0" and b"keep-alive" in wishes:
             request.responseHeaders.setRawHeaders(b"Connection", [b"keep-alive"])
             return True
-        return bool(super().checkPersistence(request, version))
+        return version == b"HTTP/1.1"
 
 
 def rquid_sent(request: Request) -> str:

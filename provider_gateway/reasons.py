@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from OpenSSL import SSL
+from pika.exceptions import AMQPError
 from service_identity import VerificationError
-from twisted.web._newclient import ParseError  # what ResponseFailed wraps has no public name
+from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
 
-_LONGEST = 300
+#: Errors whose text is Twisted's, pika's or the system's own.
+_OF_OURS = (OSError, ConnectError, DNSLookupError, ConnectionDone, ConnectionLost, ConnectionAborted, AMQPError)
 
 
 def reason_of(error: BaseException | None) -> str:
@@ -26,9 +28,9 @@ def reason_of(error: BaseException | None) -> str:
     if isinstance(error, SSL.Error):
         parts = [part[-1] for part in error.args[0]] if error.args and isinstance(error.args[0], list) else []
         return f"TLS: {', '.join(parts) or 'the connection was closed'}"
-    if isinstance(error, ParseError):
-        return "no valid HTTP"
-    return (str(error) or type(error).__name__)[:_LONGEST]
+    if isinstance(error, _OF_OURS):
+        return str(error) or type(error).__name__
+    return f"no valid HTTP ({type(error).__name__})"  # whose text may repeat what the peer has sent
 
 
 def _host(mismatch: Any) -> str:

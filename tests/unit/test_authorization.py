@@ -262,4 +262,4 @@ class LoadTests(AuthorizationTestCase):
         binary.write_bytes(b"- {identities: [\xff]}")
         for path, reason in ((missing, "No such file or directory"), (folder, "Is a directory"), (binary, "not UTF-8")):
             line = str(self.assertRaises(SettingsError, Authorization, path, self.clock))
-            self.assertEqual(f"{path}: cannot be read as an access file: {reason}", line)
+            self.assertEqual(f"{path}: cannot be read as an access file (HTTP_ACCESS): {reason}", line)

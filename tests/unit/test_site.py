@@ -218,10 +218,12 @@ class SiteTests(SynchronousTestCase):
         self.assertTrue(self.client.disconnecting)
 
     def test_connection_close(self) -> None:
-        """A client that says "Connection: close" is disconnected after its answer."""
-        self.client.post("/", b"7", "Connection: close")
-        self.assertEqual(self.client.response().body, b"7")
-        self.assertTrue(self.client.disconnecting)
+        """A client that says "Connection: close", among others, is disconnected after its answer, and told so."""
+        for value in ("close", "Close", "X-Any, close", "close , te"):
+            client = Client(self.site)
+            client.post("/", b"7", f"Connection: {value}")
+            self.assertEqual(client.response().headers["connection"], "close")
+            self.assertTrue(client.disconnecting, value)
 
     def test_pipelining(self) -> None:
         """Two requests in one segment are answered in their order, the first being the slower one."""

@@ -1,0 +1,132 @@
+"""Brokers and models that are not who they should be: refused in the handshake, and said clearly in the log."""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from tests.integration.resources import folder
+from tests.security.base import SecurityTestCase
+from tests.security.certificates import (
+    CLIENT,
+    HOUR,
+    SERVER,
+    authority,
+    local_names,
+    trusted_authority,
+    trusted_file,
+)
+from tests.security.client import post
+from tests.security.model import Model
+
+if TYPE_CHECKING:
+    from tests.security.base import Deployment
+    from tests.security.certificates import Holder
+    from tests.security.processes import GatewayProcess
+
+ELSEWHERE = (x509.DNSName("elsewhere.example"),)
+
+
+@cache
+def impostors() -> dict[str, Holder]:
+    """Servers that are not to be talked to, by what is wrong with them."""
+    trusted = trusted_authority()
+    return {
+        "another host": trusted.issue("localhost", purpose=SERVER, names=ELSEWHERE),
+        "an unknown CA": authority("security tests CA").issue("localhost", purpose=SERVER, names=local_names()),
+        "expired": trusted.issue("localhost", purpose=SERVER, names=local_names(), ends=-HOUR / 60),
+        "for clients only": trusted.issue("localhost", purpose=CLIENT, names=local_names()),
+    }
+
+
+def tls_of(holder: Holder) -> ssl.SSLContext:
+    """TLS of a server that wants to see a client certificate, if there is one."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(trusted_file()))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_cert_chain(holder.write(folder() / f"{holder.certificate.serial_number}.pem"))
+    return context
+
+
+class OutgoingTestCase(SecurityTestCase):
+    """Towards servers that are not who they should be."""
+
+    def assert_clear(self, text: str, what: str) -> None:
+        """Check that a text tells an operator what is wrong with a certificate, in words, and not in Python's."""
+        self.assertIn("certificate", text, what)
+        if what == "another host":
+            self.assertIn("localhost", text)
+        self.assertNotRegex(text, r"\[\(|Failure|errors=|<")
+
+
+class BrokerTests(OutgoingTestCase):
+    """The TLS connection to the broker."""
+
+    def impostor(self, holder: Holder) -> tuple[Model, GatewayProcess]:
+        """A broker with this certificate, and a gateway that is to connect to it."""
+        server = Model(tls_of(holder))
+        self.addCleanup(server.close)
+        url = server.url.replace("https", "amqps").replace("/predict", "/")
+        gateway = self.deployment.run(RMQ_URL=url, MQ_CACERT=str(trusted_file()))
+        self.addCleanup(gateway.stop)
+        return server, gateway
+
+    def test_impostors(self) -> None:
+        """A broker with a wrong certificate is told nothing; a warning names its address and what is wrong."""
+        started = {what: self.impostor(holder) for what, holder in impostors().items()}
+        said = {}
+        for what, (server, gateway) in started.items():
+            line = gateway.logged("amqps://localhost")
+            self.assertEqual((line["level"], server.peers), ("warn", []), what)  # none came to the end of a handshake
+            self.assertNotIn("Traceback", gateway.output)
+            said[what] = line["message"]
+        for what, message in said.items():
+            self.assert_clear(message, what)
+
+
+class ModelTests(OutgoingTestCase):
+    """The TLS connection to the model."""
+
+    @classmethod
+    def variables(cls, deployment: Deployment) -> dict[str, str]:
+        """A model with TLS, and a certificate to show to it."""
+        cls.holder = trusted_authority().issue("towards the model")
+        cert, key = deployment.folder / "model_client.pem", deployment.folder / "model_client_key.pem"
+        cls.holder.write(cert, key)
+        cls.right = tls_of(trusted_authority().issue("model", purpose=SERVER, names=local_names()))
+        deployment.model.close()
+        deployment.model = Model(cls.right)
+        return {
+            "MODEL_URL": deployment.model.url,
+            "MODEL_CACERT": str(trusted_file()),
+            "MODEL_CERT": str(cert),
+            "MODEL_KEY": str(key),
+        }
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.model.break_connections()
+        self.model.tls = self.right
+        self.model.peers.clear()
+
+    def test_right_one(self) -> None:
+        """A model with the right certificate is asked, and sees ours."""
+        self.assertEqual(self.ask(post(b"1")).status, 200)
+        self.assertEqual(set(self.model.peers), {self.holder.certificate.serial_number})
+
+    def test_impostors(self) -> None:
+        """A model with a wrong certificate is asked nothing: 502, and a warning with what is wrong."""
+        said = {}
+        for what, holder in impostors().items():
+            self.model.break_connections()
+            self.model.tls = tls_of(holder)
+            seen = len(self.gateway.log)
+            response = self.ask(post(b'"secret"'))
+            problem = self.assert_problem(response, 502, "model-failed")
+            self.assertNotIn("localhost", problem["detail"])
+            self.assertEqual(self.model.asked, [])
+            said[what] = self.gateway.logged(self.deployment.queue, seen)["cause"]
+        for what, cause in said.items():
+            self.assert_clear(cause, what)

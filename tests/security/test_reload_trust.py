@@ -1,0 +1,163 @@
+"""Whom the listener trusts, and what it lets them do, changed while it runs: it holds for open connections as well."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from typing import TYPE_CHECKING
+
+from tests.security.certificates import HOUR, pem
+from tests.security.client import get, post
+from tests.security.model import echo
+from tests.security.reloading import ACCESS, LISTENER, ReloadTestCase, replace
+
+if TYPE_CHECKING:
+    from tests.security.certificates import Holder
+    from tests.security.client import Connection
+    from tests.security.model import Asked
+
+BROKEN_RULES = (b"[", b"", b"{}", b"[{identities: [client]}]", b"[{identities: [], routingKeys: [a]}]", b"\xff")
+
+
+class TrustTests(ReloadTestCase):
+    """The CA and the revocation lists."""
+
+    def kept_of_each_kind(self, holder: Holder) -> list[Connection]:
+        """Kept connections of clients that send their certificate alone, and with that of the CA that they know."""
+        connections = [self.connect(self.tls_of(holder, is_trusting=each)) for each in (True, False)]
+        for each in connections:
+            self.assertEqual(each.ask(post(b"1")).status, 200)
+        return connections
+
+    def revoke(self, *holders: Holder, issuer: Holder | None = None) -> None:
+        """Put certificates on the list of their CA, the root if nothing else is said."""
+        lists = [self.other_root.revocation_list(), self.intermediate.revocation_list(*(holders if issuer else ()))]
+        lists.append(self.root.revocation_list(*(() if issuer else holders)))
+        replace(self.folder / "crl.pem", b"".join(lists))
+        self.reload()
+
+    def test_revoked(self) -> None:
+        """Who is revoked gets 403 at the next request of a kept connection, which ends; others go on undisturbed."""
+        revoked = self.root.issue("revoked")
+        theirs, ours = self.kept_of_each_kind(revoked), self.kept_of_each_kind(self.client)
+        self.revoke(revoked)
+        for each in ours:
+            self.assertEqual(each.ask(post(b"2")).status, 200)
+        for each in theirs:
+            self.assert_turned_away(each)
+        with self.assertRaisesRegex(ssl.SSLError, "REVOKED"), self.connect(self.tls_of(revoked)) as connection:
+            connection.response()
+        line = next(
+            each for each in self.deployment.accesses() if each["status"] == 403 and each["identity"] == "revoked"
+        )
+        self.assertEqual(line["path"], "/v1/predict")
+
+    def test_revoked_by_an_intermediate_authority(self) -> None:
+        """The same with certificates of an intermediate CA, whose own certificate the clients send along."""
+        revoked, other = (self.intermediate.issue(name) for name in ("revoked below", "other below"))
+        theirs, ours = self.kept_of_each_kind(revoked), self.kept_of_each_kind(other)
+        self.revoke(revoked, issuer=self.intermediate)
+        for each in ours:
+            self.assertEqual(each.ask(post(b"2")).status, 200)
+        for each in theirs:
+            self.assert_turned_away(each)
+        self.revoke(self.intermediate)
+        for each in ours:
+            self.assert_turned_away(each)
+
+    def test_revoked_in_service(self) -> None:
+        """A request that is in work when its client is revoked is answered."""
+        go_on = threading.Event()
+
+        def answer(asked: Asked) -> bytes:
+            go_on.wait(10)
+            return echo(asked)
+
+        revoked = self.root.issue("revoked")
+        theirs = self.kept(revoked)
+        self.model.answer = answer
+        asked = len(self.model.asked)
+        theirs.send(post(b'"in work"'))
+        self.model.wait_for(asked + 1)
+        self.revoke(revoked)
+        go_on.set()
+        self.assertEqual(theirs.response().body, b'"in work"')
+        self.assert_turned_away(theirs)
+
+    def test_resumption_after_revocation(self) -> None:
+        """A session of before does not let a revoked client in."""
+        revoked = self.root.issue("revoked")
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            self.begin_anew()
+            tls = self.tls_of(revoked, oldest=version, newest=version)
+            with self.connect(tls) as connection:
+                self.assertEqual(connection.ask(post(b"1")).status, 200)
+                session = connection.socket.session
+            self.revoke(revoked)
+            with self.assertRaises(ssl.SSLError), self.connect(tls, session=session) as connection:
+                connection.ask(get(b"/health"))
+
+    def test_another_authority(self) -> None:
+        """A new CA beside the old one lets its clients in; without the old one, the clients of that are turned away."""
+        newcomer = self.other_root.issue("newcomer")
+        old = self.kept(self.client)
+        replace(self.folder / "ca.pem", pem(self.root.certificate, self.other_root.certificate))
+        self.reload()
+        new = self.kept(newcomer)
+        self.assertEqual(old.ask(post(b"2")).status, 200)
+        replace(self.folder / "ca.pem", pem(self.other_root.certificate))
+        self.reload()
+        self.assertEqual(new.ask(post(b"3")).status, 200)
+        self.assert_turned_away(old)
+
+    def test_broken(self) -> None:
+        """A broken CA file or list, or one that is not complete, is refused: nobody is let in, or shut out, by it."""
+        revoked = self.root.issue("revoked")
+        lists = self.root.revocation_list(revoked) + self.other_root.revocation_list()
+        replace(self.folder / "crl.pem", lists)
+        self.reload()
+        authorities = pem(self.root.certificate, self.other_root.certificate)
+        for name, whole in (("ca.pem", authorities), ("crl.pem", lists)):
+            for content in (b"", b"nonsense", whole[:100], whole[:-100], whole.replace(b"-----END", b"-----AND", 1)):
+                seen = len(self.gateway.log)
+                replace(self.folder / name, content)
+                self.gateway.hang_up()
+                variable = {"ca.pem": "HTTP_CACERT", "crl.pem": "HTTP_CRL"}[name]
+                self.gateway.logged(f"{LISTENER}: the old one stays in force: {variable}", seen)
+                self.assertEqual(self.ask(post(b"1"), self.client).status, 200)
+                with self.assertRaisesRegex(ssl.SSLError, "REVOKED"), self.connect(self.tls_of(revoked)) as connection:
+                    connection.response()
+            replace(self.folder / name, {"ca.pem": pem(self.root.certificate), "crl.pem": lists}[name])
+            self.gateway.hang_up()
+
+    def test_expiry(self) -> None:
+        """A certificate whose time ends while its connection is open is turned away like one that is revoked."""
+        short = self.root.issue("short", ends=HOUR / 1800)  # two seconds
+        connection = self.kept(short)
+        threading.Event().wait(2.1)
+        self.assert_turned_away(connection)
+
+
+class AccessTests(ReloadTestCase):
+    """The access file."""
+
+    def test_changed(self) -> None:
+        """Its rules hold for kept connections as well, from the moment that it is read; no signal is needed."""
+        kept = self.kept(self.client)
+        replace(self.folder / "access.yaml", b"[{identities: [client], routingKeys: [other.now]}]")
+        self.gateway.logged(f"{ACCESS}: loaded again", self.log_begin)
+        self.assert_problem(kept.ask(post(b"2")), 403, "forbidden")
+        self.assertEqual(kept.ask(post(b"3", b"routing-key: other.now")).status, 200)
+
+    def test_broken(self) -> None:
+        """A broken one is refused with one error line that names the place; the rules of before stay in force."""
+        kept, refused = self.kept(self.client), self.reloads(ACCESS, "refused")
+        for number, content in enumerate(BROKEN_RULES):
+            seen = len(self.gateway.log)
+            replace(self.folder / "access.yaml", content)
+            self.gateway.hang_up()
+            line = self.gateway.logged(f"{ACCESS}: the old one stays in force: ", seen)
+            self.assertEqual((line["level"], line["message"].count("\n")), ("error", 0))
+            self.assertIn(str(self.folder / "access.yaml"), line["message"])
+            self.assertEqual(kept.ask(post(b"2")).status, 200)
+            self.assertEqual(self.reloads(ACCESS, "refused"), refused + number + 1)
