@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The program; the program and what its tests need.
 INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 
 .PHONY: help demo test soak outages fuzz lint format latency bench slow system clean
 
@@ -24,38 +26,38 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/twistd -n --pidfile= provider-gateway --demo
 
-test: $(INSTALLED) system
+test: $(TOOLS) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests
 
 soak: export SOAK_MESSAGES ?= 100000
 soak: export SOAK_SECONDS ?= 1800
-soak: $(INSTALLED) system
+soak: $(TOOLS) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.test_soak
 
-outages: $(INSTALLED) system
+outages: $(TOOLS) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.outages
 
-latency: $(INSTALLED) system
+latency: $(TOOLS) system
 	@$(BIN)/python -m benchmarks.latency
 
-bench: $(INSTALLED) system
+bench: $(TOOLS) system
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt matplotlib
 	@$(BIN)/python -m benchmarks.bench $(BENCH_OPTIONS)
 
-slow: $(INSTALLED) system
+slow: $(TOOLS) system
 	@sh devtools/system.sh stunnel4 slowhttptest
 	@$(BIN)/python -m benchmarks.slow_clients
 
 fuzz: export FUZZ_SECONDS ?= 600
-fuzz: $(INSTALLED)
+fuzz: $(TOOLS)
 	$(BIN)/trial $(TRIAL_OPTIONS) tests.fuzz
 
-lint: $(INSTALLED)
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)
+format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -65,6 +67,10 @@ system:
 $(INSTALLED): setup.py constraints.txt devtools/virtualenv.sh
 	@sh devtools/virtualenv.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
+
+$(TOOLS): setup.py constraints.txt devtools/virtualenv.sh
+	@sh devtools/virtualenv.sh "$(PYTHON)" "$(VENV)" dev
+	@touch $@ $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) .demo _trial_temp* build *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -34,6 +34,7 @@ setup(
         "bench": ["matplotlib"],
         "dev": [
             "hypothesis",
+            "kubernetes-validate",
             "mypy",
             "mypy-zope",
             "ruff",

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Make or update the virtual environment with provider-gateway and the development tools:
-# virtualenv.sh PYTHON FOLDER
+# Make or update the virtual environment with provider-gateway, and with an extra of it, such as "dev":
+# virtualenv.sh PYTHON FOLDER [EXTRA]
 set -eu
-python=$1 venv=$2
+python=$1 venv=$2 extra=${3:+[$3]}
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
     echo "$python is missing or older than 3.11. On Debian 12 or later, as root:  apt-get install python3" >&2
@@ -14,7 +14,7 @@ if [ ! -x "$venv/bin/python" ]; then
     echo "Making the virtual environment $venv"
     "$python" -m venv "$venv"
 fi
-echo "Installing provider-gateway and its tools into $venv (about a minute the first time)"
+echo "Installing provider-gateway$extra into $venv (up to a minute the first time)"
 # editable_mode=compat: puts this folder on the path, where Twisted looks for its plugins.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --constraint constraints.txt --config-settings editable_mode=compat --editable '.[dev]'
+    --constraint constraints.txt --config-settings editable_mode=compat --editable ".$extra"

@@ -1,0 +1,49 @@
+"""Writes the Deployments of openshift/kubernetes/ from the templates: ``python -m tests.deployment.generate``.
+
+Kustomize reads no templates. A test keeps the files as they are written here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from tests.deployment.manifests import ROOT, parameters, templates
+from tests.deployment.process import process
+
+#: File below openshift/kubernetes/ and the template that it comes from.
+FILES = {
+    "base/model.yaml": "model",
+    "overlays/single/provider-gateway.yaml": "single",
+    "overlays/split/gateway.yaml": "gateway",
+    "overlays/split/provider.yaml": "provider",
+}
+#: The overlays put the registry in.
+IMAGE = "provider-gateway"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists are indented, as in the files that people wrote."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
+        return super().increase_indent(flow, False)
+
+
+def generated(component: str) -> str:
+    """The Deployment of a template, as YAML."""
+    values = parameters() | {"IMAGE": IMAGE, "MODEL_IMAGE": IMAGE}
+    objects = process(templates()[component], values, ignore_unknown=True)["items"]
+    deployments = [each for each in objects if each["kind"] == "Deployment"]
+    head = f"# Made from openshift/template-{component}.yaml by: python -m tests.deployment.generate\n"
+    return head + yaml.dump_all(deployments, Dumper=_Dumper, sort_keys=False, width=120)
+
+
+def main() -> None:
+    """Write the files."""
+    for name, component in FILES.items():
+        (ROOT / "kubernetes" / name).write_text(generated(component))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The base of tests that run the image: the pods of the templates, with certificates, a model and a broker."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import yaml
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from provider_gateway.example_certificates import make_certificates
+from tests.deployment import image_broker
+from tests.deployment.image_build import image
+from tests.deployment.image_pod import Container, Pod, hosts
+from tests.deployment.image_root import Mount
+from tests.deployment.image_workload import OPENSHIFT, Workload, processed
+from tests.integration.resources import folder
+
+if TYPE_CHECKING:
+    from tests.deployment.image_pod import Contained
+    from tests.deployment.image_workload import Files
+
+
+#: The document's call, up to its URL.
+CALL = (
+    *("-k", "--key", "client_key.pem", "--cert", "client_cert.pem", "-d", '{"data": "[29, 29]"}'),
+    *("-H", "RqUID: 52-52-52-52", "-H", "Content-Type: application/json", "-H", "routing-key: predict.now"),
+)
+
+
+@cache
+def certificates() -> Path:
+    """A folder with everybody's certificates, for the host names that the templates use."""
+    made = folder() / "image-certificates"
+    make_certificates(made, names=(route_host(),))
+    return made
+
+
+def route_host() -> str:
+    """The host of the callers' URL."""
+    return str(processed("template-single.yaml", "Route")["spec"]["host"])
+
+
+def secret(name: str, suffix: str = "") -> Files:
+    """A secret of type kubernetes.io/tls with one of the example certificates, and the CA's."""
+    found = certificates()
+    return {
+        "ca.crt": (found / "cacert.pem").read_bytes(),
+        "tls.crt": (found / f"{name}_cert{suffix}.pem").read_bytes(),
+        "tls.key": (found / f"{name}_key{suffix}.pem").read_bytes(),
+    }
+
+
+class ImageTestCase(TestCase):
+    """``self.workload`` is the container of the template for one container, ``self.model`` that of the model's."""
+
+    timeout = 120
+
+    async def setUp(self) -> None:
+        self.image = await deferToThread(image)
+        self.pod = await Pod.start(self)
+        self.container = Container(self.image, self.pod)
+        secrets = {"provider-gateway-mq": secret("client", "_mq"), "provider-gateway-https": secret("server")}
+        self.workload = Workload(processed("template-single.yaml", "Deployment"), secrets)
+        self.model = Workload(processed("template-model.yaml", "Deployment"), {})
+
+    def start(self, workload: Workload) -> Contained:
+        """Start a container as its template says, in a network where every host is this pod."""
+        environment = workload.environment
+        named = [urlsplit(value).hostname or "" for value in environment.values() if "://" in value]
+        table = Path(self.mktemp())
+        table.write_text(hosts(*filter(None, [*named, environment.get("MODEL_HOST")])))
+        mounts = [Mount("/etc/hosts", table.resolve()), *workload.mounts()]
+        return self.container.start(self, workload.arguments, environment, mounts, workload.command)
+
+    async def probe(self, workload: Workload, name: str) -> int:
+        """The status that the kubelet gets from a probe of a container."""
+        asked = workload.container[name]["httpGet"]
+        url = f"http://localhost:{workload.port(asked['port'])}{asked['path']}"
+        _, output, _ = await self.pod.curl(self, "-o", "/dev/null", "-w", "%{http_code}\n", url)
+        return int(output)
+
+    async def end(self, started: Contained) -> int:
+        """Send SIGTERM to the first process of a container, as the kubelet does; returns its exit status."""
+        started.signal("TERM")
+        return await started.when_ended()
+
+    async def start_broker(self) -> Any:
+        manifest = yaml.safe_load((OPENSHIFT / "rabbitmq/stateful-set.yaml").read_text(encoding="utf-8"))
+        work = folder() / "image-broker"
+        return await image_broker.start(self, self.pod, manifest, secret("broker"), work)

@@ -1,0 +1,116 @@
+"""What a pod template asks of a container, made real: its environment, its arguments, and its volumes as mounts."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tests.deployment.image_root import Mount
+from tests.deployment.process import process, read_parameters
+from tests.integration.resources import ROOT, folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+OPENSHIFT = ROOT / "openshift"
+#: Contents of a secret or a config map: file name and contents.
+Files = dict[str, bytes]
+
+
+@cache
+def config_maps() -> Mapping[str, Files]:
+    """The config maps of openshift/, by name."""
+    found = {}
+    for path in sorted(OPENSHIFT.rglob("*.yaml")):
+        for each in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if isinstance(each, dict) and each.get("kind") == "ConfigMap":
+                found[each["metadata"]["name"]] = {name: text.encode() for name, text in each["data"].items()}
+    return found
+
+
+class Workload:
+    """The first container of a Deployment or StatefulSet.
+
+    Args:
+        secrets: their contents, by name; one that is not here is not there.
+        changed: config maps in place of those of openshift/.
+    """
+
+    def __init__(
+        self, manifest: dict[str, Any], secrets: Mapping[str, Files], changed: Mapping[str, Files] | None = None
+    ) -> None:
+        self._name = manifest["metadata"]["name"]
+        self._spec = manifest["spec"]["template"]["spec"]
+        self.container = self._spec["containers"][0]
+        self._secrets = secrets
+        self._config_maps = {**config_maps(), **(changed or {})}
+
+    @property
+    def arguments(self) -> list[str]:
+        """What follows the entry point."""
+        return list(self.container.get("args", []))
+
+    @property
+    def command(self) -> list[str] | None:
+        """What replaces the entry point."""
+        return self.container.get("command")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Its variables; names of the pod and the namespace are made up."""
+        made_up = {"metadata.name": f"{self._name}-0", "metadata.namespace": "ml"}
+        found: dict[str, str] = {}
+        for each in self.container.get("env", []):
+            if "valueFrom" in each:
+                found[each["name"]] = made_up[each["valueFrom"]["fieldRef"]["fieldPath"]]
+            else:
+                found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found[match[1]], each["value"])
+        return found
+
+    def port(self, name: str) -> int:
+        """The port of this name."""
+        return next(int(each["containerPort"]) for each in self.container["ports"] if each["name"] == name)
+
+    def mounts(self) -> list[Mount]:
+        """Its volumes, in the places where the container has them."""
+        return list(self._mounts())
+
+    def _mounts(self) -> Iterator[Mount]:
+        # "volumeClaimTemplates" make volumes, too.
+        volumes = {each["name"]: each for each in self._spec.get("volumes", [])}
+        for each in self.container.get("volumeMounts", []):
+            volume = volumes.get(each["name"], {"emptyDir": {}})
+            if "emptyDir" in volume:
+                yield Mount(each["mountPath"])
+                continue
+            source = folder() / "volumes" / self._name / each["name"]
+            self._fill(source, volume)
+            yield Mount(each["mountPath"], source, read_only=True)
+
+    def _fill(self, source: Path, volume: dict[str, Any]) -> None:
+        source.mkdir(parents=True, exist_ok=True)
+        if "secret" in volume:
+            secret, mode = volume["secret"], 0o644
+            assert secret["secretName"] in self._secrets or secret.get("optional"), f"no secret {secret['secretName']}"
+            files = self._secrets.get(secret["secretName"], {})
+        else:
+            secret, mode = volume["configMap"], 0o644
+            files = self._config_maps[secret["name"]]
+        for name, contents in files.items():
+            (source / name).unlink(missing_ok=True)  # one of an earlier test may be read-only
+            (source / name).write_bytes(contents)
+            # The owner is root, and the group the pod's.
+            (source / name).chmod(secret.get("defaultMode", mode))
+
+
+def processed(template: str, kind: str) -> dict[str, Any]:
+    """The object of this kind of a template of openshift/, with the values of parameters.env."""
+    document = yaml.safe_load((OPENSHIFT / template).read_text(encoding="utf-8"))
+    given = read_parameters((OPENSHIFT / "parameters.env").read_text(encoding="utf-8"))
+    objects = process(document, given, ignore_unknown=True)["items"]
+    found: dict[str, Any] = next(each for each in objects if each["kind"] == kind)
+    return found

@@ -1,0 +1,159 @@
+"""Reads the files of openshift/: objects, templates, patches, and what each way of deploying consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.deployment.kustomize import build
+from tests.deployment.process import process, read_parameters
+
+REPOSITORY = Path(__file__).parents[2]
+ROOT = REPOSITORY / "openshift"
+ROLES = {"single": ("gateway", "provider"), "gateway": ("gateway",), "provider": ("provider",)}
+#: Files of openshift/ that are no objects of the cluster.
+_PATCHES = {
+    "rabbitmq/before-4.1.yaml",
+    "kubernetes/components/fluentd/sidecar.yaml",
+    "kubernetes/components/load-balancer/load-balancer.yaml",
+    "kubernetes/components/plain-kubernetes/callers-from-anywhere.yaml",
+    "kubernetes/components/plain-kubernetes/user-of-deployments.yaml",
+    "kubernetes/components/plain-kubernetes/user-of-rabbitmq.yaml",
+}
+
+
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML in which no key of a mapping is repeated: parsers take the last one in silence. In C where there is such."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = {key for key in keys if keys.count(key) > 1}
+        if repeated:
+            msg = f"{node.start_mark}: repeated: {repeated}"
+            raise yaml.YAMLError(msg)
+        return super().construct_mapping(node, deep)
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that one way of deploying creates.
+
+    Attributes:
+        components: those of our own program in it.
+    """
+
+    name: str
+    objects: list[dict[str, Any]]
+    components: tuple[str, ...]
+
+    def kind(self, *kinds: str) -> list[dict[str, Any]]:
+        """The objects of these kinds."""
+        return [each for each in self.objects if each["kind"] in kinds]
+
+    def named(self, kind: str, name: str) -> dict[str, Any]:
+        """One object."""
+        found = [each for each in self.kind(kind) if each["metadata"]["name"] == name]
+        assert len(found) == 1, f"{self.name}: expected one {kind} {name}, found {len(found)}"
+        return found[0]
+
+    def workloads(self) -> list[dict[str, Any]]:
+        """What runs pods."""
+        return self.kind("Deployment", "StatefulSet")
+
+
+def documents(path: Path) -> list[Any]:
+    """The YAML documents of a file."""
+    return list(yaml.load_all(path.read_text(), _StrictLoader))
+
+
+def relative(path: Path) -> str:
+    """A file's name below openshift/."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def yaml_files() -> list[Path]:
+    """Every YAML file of openshift/."""
+    return sorted(ROOT.rglob("*.yaml"))
+
+
+def patch_files() -> list[Path]:
+    """Files with patches."""
+    return [path for path in yaml_files() if relative(path) in _PATCHES]
+
+
+def kustomizations() -> list[Path]:
+    """The files that Kustomize reads first."""
+    return [path for path in yaml_files() if path.name == "kustomization.yaml"]
+
+
+def templates() -> dict[str, dict[str, Any]]:
+    """The templates by component."""
+    return {path.stem.removeprefix("template-"): documents(path)[0] for path in sorted(ROOT.glob("template-*.yaml"))}
+
+
+def plain_objects() -> list[tuple[str, dict[str, Any]]]:
+    """File and object, of everything that is no template, patch or kustomization."""
+    return [
+        (relative(path), each)
+        for path in yaml_files()
+        if relative(path) not in _PATCHES and path.name != "kustomization.yaml" and "template-" not in path.name
+        for each in documents(path)
+    ]
+
+
+def parameters() -> dict[str, str]:
+    """The values of the parameter file."""
+    return read_parameters((ROOT / "parameters.env").read_text())
+
+
+def processed(component: str) -> list[dict[str, Any]]:
+    """A template's objects, as the command of the document makes them."""
+    return process(templates()[component], parameters(), ignore_unknown=True)["items"]
+
+
+@cache
+def worlds() -> tuple[World, ...]:
+    """The ways of deploying: templates on OpenShift, overlays on Kubernetes, each as one container and as three."""
+    shared = [*_built("common"), *_built("rabbitmq"), *_built("model"), *processed("model")]
+    shared += documents(ROOT / "service-monitor.yaml")
+    single = [*shared, *_built("single"), *processed("single")]
+    single += documents(ROOT / "autoscaling/horizontal-pod-autoscaler-single.yaml")
+    split = [*shared, *_built("gateway"), *_built("provider"), *processed("gateway"), *processed("provider")]
+    split += _built("autoscaling")
+    return (
+        World("openshift single", single, ("single",)),
+        World("openshift split", split, ("gateway", "provider")),
+        World("kubernetes single", _built("kubernetes/overlays/single"), ("single",)),
+        World("kubernetes split", _built("kubernetes/overlays/split"), ("gateway", "provider")),
+    )
+
+
+def _built(folder: str) -> list[dict[str, Any]]:
+    return build(ROOT / folder)
+
+
+def pod(workload: dict[str, Any]) -> dict[str, Any]:
+    """The pod template of a workload."""
+    template: dict[str, Any] = workload["spec"]["template"]
+    return template
+
+
+def component_of(each: dict[str, Any]) -> str | None:
+    """The component that an object says it belongs to."""
+    component: str | None = each["metadata"].get("labels", {}).get("app.kubernetes.io/component")
+    return component
+
+
+def containers(workload: dict[str, Any]) -> list[dict[str, Any]]:
+    """All containers of a workload."""
+    spec = pod(workload)["spec"]
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """The variables of a container that have a value of their own."""
+    return {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}

@@ -1,0 +1,157 @@
+"""The single container's environment against a real RabbitMQ with the config map's configuration and rights."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pika
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+
+from tests.deployment.broker_of_config_map import ConfiguredBroker
+from tests.deployment.manifests import ROOT, containers, documents, environment, processed
+from tests.integration.processes import TWISTD, Gateway, Process
+from tests.integration.resources import certificates
+
+
+class BrokerTests(TestCase):
+    """One node, one process with both roles, one model."""
+
+    timeout = 120
+
+    def test_serves_with_the_rights_that_it_has(self) -> Deferred[None]:
+        """Everything is declared, a request is answered, an initiator is served, and nobody else gets in."""
+        return Deferred.fromCoroutine(self.serve())
+
+    async def serve(self) -> None:
+        """The whole story, on one node."""
+        node = ConfiguredBroker(self.folder(), certificates())
+        await deferToThread(node.start)
+        self.addCleanup(deferToThread, node.stop)
+        gateway = await (await self.start_gateway(node)).ready()
+        await self.check_curl(gateway)
+        await deferToThread(self.check_initiator, node)
+        await deferToThread(self.check_nobody_else, node)
+        await deferToThread(self.check_metrics, node)
+        await deferToThread(self.check_commands, node)
+
+    def folder(self) -> Path:
+        """A new folder, by its full path."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        return folder
+
+    async def start_gateway(self, node: ConfiguredBroker) -> Gateway:
+        """The process with the pod's arguments and environment, its files and hosts those of this machine."""
+        model: Process = Process.start(
+            self, [sys.executable, "-m", "provider_gateway.sample_model", "--port", "0"], {"PATH": "/usr/bin:/bin"}
+        )
+        url = await model.when(lambda: next(iter(model.lines), None))
+        container = containers(processed("single")[0])[0]
+        folder = self.folder()
+        (folder / "queue_config.yaml").write_text(
+            documents(ROOT / "common/queue-file.yaml")[0]["data"]["queue_config.yaml"]
+        )
+        made = certificates()
+        here = environment(container) | {
+            "PATH": "/usr/bin:/bin",
+            "RMQ_URL": node.url,
+            "MODEL_URL": url,
+            "HTTP_PORT": "0",
+            "ADMIN_PORT": "0",
+            "QUEUES_CONF": str(folder / "queue_config.yaml"),
+            "MQ_CACERT": str(made / "cacert.pem"),
+            "MQ_CERT": str(made / "client_cert_mq.pem"),
+            "MQ_KEY": str(made / "client_key_mq.pem"),
+            "HTTP_CERT": str(made / "server_cert.pem"),
+            "HTTP_KEY": str(made / "server_key.pem"),
+            "HTTP_CACERT": str(made / "cacert.pem"),
+        }
+        command = [TWISTD, "-n", "--pidfile=", "provider-gateway", *container["args"]]
+        gateway: Gateway = Gateway.start(self, command, here, folder)
+        return gateway
+
+    async def check_curl(self, gateway: Gateway) -> None:
+        """The document's request is answered."""
+        made, port = certificates(), await gateway.port("https")
+        names = ["--cacert", "cacert.pem", "--cert", "client_cert.pem", "--key", "client_key.pem"]
+        arguments = [str(made / each) if each.endswith(".pem") else each for each in names]
+        headers = ["-H", "Content-Type: application/json", "-H", "routing-key: predict.now", "-H", "RqUID: 52-52-52-52"]
+        request = ["-d", '{"data": "[29, 29]"}', f"https://localhost:{port}/v1/predict"]
+        out, err, status = await getProcessOutputAndValue("/usr/bin/curl", ["-sS", *arguments, *headers, *request], {})
+        self.assertEqual((status, out), (0, b'{"result": 500938}'), err)
+
+    def connect(self, node: ConfiguredBroker, credentials: Any, certificate: str | None) -> Any:
+        """A connection of a program with a client certificate, or without one."""
+        made = certificates()
+        context = ssl.create_default_context(cafile=str(made / "cacert.pem"))
+        if certificate is not None:
+            context.load_cert_chain(made / f"{certificate}_cert.pem", made / f"{certificate}_key.pem")
+        options = pika.SSLOptions(context, "localhost")
+        parameters = pika.ConnectionParameters("localhost", node.tls_port, ssl_options=options, credentials=credentials)
+        return pika.BlockingConnection(parameters)
+
+    def check_initiator(self, node: ConfiguredBroker) -> None:
+        """A program with its own certificate publishes and takes the answer, and may not touch our queues."""
+        connection = self.connect(node, pika.credentials.ExternalCredentials(), "client")
+        channel = connection.channel()
+        own = channel.queue_declare("", exclusive=True).method.queue
+        channel.confirm_delivery()
+        properties = pika.BasicProperties(content_type="application/json", correlation_id="1", reply_to=own)
+        channel.basic_publish("ML.MQ", "predict.now", b'{"data": [29, 29]}', properties, mandatory=True)
+        _, _, body = next(channel.consume(own, inactivity_timeout=20))
+        self.assertEqual(json.loads(body), {"result": 500938})
+        channel.cancel()
+        for refused in (
+            lambda c: c.basic_get("fib.parking"),
+            lambda c: c.queue_delete("fib"),
+            lambda c: c.queue_purge("fib"),
+        ):
+            error = self.assertRaises(pika.exceptions.ChannelClosedByBroker, refused, connection.channel())
+            self.assertEqual(error.reply_code, 403)
+        connection.close()
+
+    def check_nobody_else(self, node: ConfiguredBroker) -> None:
+        """No password opens a connection, nor does no certificate, nor one whose name is no user's."""
+        external = pika.credentials.ExternalCredentials()
+        for credentials, certificate in (
+            (pika.PlainCredentials("guest", "guest"), "client"),
+            (external, None),
+            (external, "model"),
+        ):
+            with self.assertRaises(Exception) as caught:
+                self.connect(node, credentials, certificate)
+            self.assertNotIsInstance(caught.exception, AssertionError)
+
+    def check_metrics(self, node: ConfiguredBroker) -> None:
+        """The length of each queue is among the broker's metrics, by the name that the scaled object asks for."""
+        name = re.compile(r'^rabbitmq_queue_messages_ready\{[^}]*queue="fib"', re.MULTILINE)
+        until = time.monotonic() + 30
+        found = None
+        # The broker counts every few seconds, and tells nobody when.
+        while found is None and time.monotonic() < until:
+            with urllib.request.urlopen(f"http://localhost:{node.metrics_port}/metrics") as answer:
+                found = name.search(answer.read().decode())
+            time.sleep(0.5)
+        self.assertIsNotNone(found)
+
+    def check_commands(self, node: ConfiguredBroker) -> None:
+        """The probes' commands find the node well; after the one before the end it is not ready."""
+        container = containers(documents(ROOT / "rabbitmq/stateful-set.yaml")[0])[1]
+        command = container["readinessProbe"]["exec"]["command"]
+        for each in (container["livenessProbe"]["exec"]["command"], command):
+            ran = node.run(each)
+            self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
+        for line in container["lifecycle"]["preStop"]["exec"]["command"][2].split("; ")[:-1]:
+            ran = node.run(line.split())
+            self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
+        self.assertNotEqual(node.run(command).returncode, 0)

@@ -1,0 +1,82 @@
+"""cert-manager's examples issue the secrets that pods mount, by two CAs that do not vouch for each other's clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.example_certificates import CLIENTS, SERVERS
+from tests.deployment.kustomize import build
+from tests.deployment.manifests import ROOT, parameters
+from tests.deployment.test_wiring import SECRETS, SERVICES
+
+#: Secret: issuer, common name, what it is for, host names.
+CERTIFICATES = {
+    "provider-gateway-https": ("callers", "provider-gateway", "server auth", ["provider-gateway", "gateway"]),
+    "provider-gateway-mq": ("broker", "provider-gateway", "client auth", []),
+    "rabbitmq-tls": ("broker", "rabbitmq", "server auth", ["rabbitmq", "localhost"]),
+    "initiator-mq": ("broker", "initiator", "client auth", []),
+    "caller": ("callers", "initiator", "client auth", []),
+}
+
+
+class CertificateTests(SynchronousTestCase):
+    """openshift/cert-manager/."""
+
+    def setUp(self) -> None:
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {
+            (each["kind"], each["metadata"]["name"]): each for each in build(ROOT / "cert-manager")
+        }
+
+    def test_certificates(self) -> None:
+        """Each secret has the names and the purpose that its user needs, from the CA that its peers trust."""
+        found = {
+            name: each["spec"]
+            for (kind, name), each in self.objects.items()
+            if kind == "Certificate" and "-ca-" not in name
+        }
+        self.assertEqual(found.keys(), CERTIFICATES.keys())
+        for name, spec in found.items():
+            issuer, common_name, purpose, hosts = CERTIFICATES[name]
+            route = [parameters()["ROUTE_HOST"]] if name == "provider-gateway-https" else []
+            self.assertEqual(spec["secretName"], name)
+            self.assertEqual(spec["commonName"], common_name)
+            self.assertEqual(spec["usages"], ["digital signature", purpose])
+            self.assertEqual(spec.get("dnsNames", []), route + hosts)
+            self.assertEqual(spec["issuerRef"], {"name": f"provider-gateway-{issuer}", "kind": "Issuer"})
+            key = {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"}
+            self.assertEqual(spec["privateKey"], key)
+            self.assertEqual((spec["duration"], spec["renewBefore"]), ("2160h", "720h"))
+
+    def test_every_secret_of_the_pods_is_issued(self) -> None:
+        """What the pods need to start is there afterwards, but for the cookie; an https model brings its own."""
+        needed = SECRETS.keys() - {"rabbitmq-erlang-cookie", "provider-gateway-model"}
+        self.assertLessEqual(needed, CERTIFICATES.keys())
+
+    def test_authorities(self) -> None:
+        """Each issuer signs with the CA of its name, which the self-signed issuer made."""
+        for name in ("callers", "broker"):
+            issuer = self.objects["Issuer", f"provider-gateway-{name}"]
+            spec = self.objects["Certificate", f"provider-gateway-ca-{name}"]["spec"]
+            self.assertEqual(issuer["spec"], {"ca": {"secretName": f"provider-gateway-ca-{name}"}})
+            self.assertEqual(spec["secretName"], f"provider-gateway-ca-{name}")
+            self.assertIs(spec["isCA"], True)
+            self.assertEqual(spec["commonName"], f"provider-gateway {name}")
+            self.assertEqual(spec["issuerRef"], {"name": "provider-gateway-self-signed", "kind": "Issuer"})
+            # A new key would make strangers of everybody whom the old one has signed.
+            self.assertEqual(spec["privateKey"], {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Never"})
+            self.assertEqual(spec["duration"], "43800h")
+        self.assertEqual(self.objects["Issuer", "provider-gateway-self-signed"]["spec"], {"selfSigned": {}})
+        kinds = [kind for kind, _ in self.objects]
+        self.assertEqual((kinds.count("Issuer"), kinds.count("Certificate")), (3, 7))
+
+    def test_names_agree_with_the_examples(self) -> None:
+        """The common names are those of the example certificates, so that either way of making them works."""
+        names = {common_name for _, _, common_name in CLIENTS} | {common_name for _, common_name in SERVERS}
+        self.assertLessEqual({each[1] for each in CERTIFICATES.values()}, names)
+
+    def test_hosts_are_services(self) -> None:
+        """Host names are those of services, beside the route's host and localhost."""
+        for _, _, _, hosts in CERTIFICATES.values():
+            self.assertLessEqual(set(hosts), SERVICES.keys() | {"localhost"})

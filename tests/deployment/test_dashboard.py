@@ -1,0 +1,293 @@
+"""Dashboard, alerts and scraping: they name metrics that exist, with labels that these have, and explain themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.metrics import Metrics
+from tests.deployment.manifests import worlds
+from tests.deployment.queries import Query, QueryError, is_duration, read
+from tests.integration.resources import ROOT
+
+OPENSHIFT = ROOT / "openshift"
+#: Put on by whoever scrapes.
+TARGET_LABELS = frozenset({"namespace", "job", "instance", "pod", "service", "container", "endpoint"})
+#: Of RabbitMQ's plugin rabbitmq_prometheus 3.10 to 4.x with return_per_object_metrics, as a node shows them.
+RABBITMQ = {
+    "rabbitmq_queue_messages_ready": {"vhost", "queue"},
+    "rabbitmq_queue_messages_unacked": {"vhost", "queue"},
+    "rabbitmq_queue_consumers": {"vhost", "queue"},
+    "rabbitmq_alarms_memory_used_watermark": set(),
+    "rabbitmq_alarms_free_disk_space_watermark": set(),
+}
+FUNCTIONS = frozenset({"absent", "changes", "count", "deriv", "histogram_quantile", "increase", "max", "min"})
+FUNCTIONS |= {"rate", "sum", "time", "vector"}
+UNITS = frozenset({"short", "s", "bytes", "percentunit", "reqps", "cps"})
+COUNTING = re.compile(r"_(total|bucket|count|sum)$")
+
+
+@cache
+def exported() -> dict[str, set[str]]:
+    """Every metric that ``/metrics`` can show, with its labels."""
+    metrics = Metrics()
+    for collector in vars(metrics).values():
+        if not isinstance(collector, MetricWrapperBase):
+            continue
+        for count in range(1, 5):
+            try:
+                collector.labels(*["x"] * count)
+            except ValueError:  # it has another number of labels
+                continue
+    found: dict[str, set[str]] = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+def known() -> dict[str, set[str]]:
+    """Every metric that a query may name, with its own labels."""
+    return {**exported(), **RABBITMQ}
+
+
+def document(name: str) -> Any:
+    """What a file of openshift/ says: one document of JSON, or a list of those of YAML."""
+    text = (OPENSHIFT / name).read_text(encoding="utf-8")
+    return json.loads(text) if name.endswith(".json") else list(yaml.safe_load_all(text))
+
+
+def panels() -> list[dict[str, Any]]:
+    """The panels that show something."""
+    return [each for each in document("grafana-dashboard.json")["panels"] if each["type"] != "row"]
+
+
+def dashboard_queries() -> list[tuple[str, str]]:
+    """Panel and query."""
+    return [(each["title"], target["expr"]) for each in panels() for target in each["targets"]]
+
+
+def rules() -> list[dict[str, Any]]:
+    """Every alert."""
+    (found,) = document("prometheus-rules.yaml")
+    return [rule for group in found["spec"]["groups"] for rule in group["rules"]]
+
+
+def anchors(name: str) -> set[str]:
+    """What GitHub makes of the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+class QueriesTestCase(SynchronousTestCase):
+    """Checks of queries."""
+
+    def assert_query(self, where: str, text: str) -> Query:
+        """A query names metrics and labels that exist, functions that do, and takes rates of counters only."""
+        query = read(text)
+        self.assertTrue(query.selectors, where)
+        self.assertLessEqual(query.functions, FUNCTIONS, where)
+        labels = set(TARGET_LABELS)
+        for each in query.selectors:
+            self.assertIn(each.metric, known(), where)
+            own = known()[each.metric]
+            labels |= own
+            for matcher in each.matchers:
+                self.assertIn(matcher.label, own | TARGET_LABELS, f"{where}: {each.metric}")
+                if matcher.operator in {"=~", "!~"} and "$" not in matcher.value:
+                    re.compile(matcher.value)
+            if "rate(" in text or "increase(" in text:
+                counts = COUNTING.search(each.metric) is not None
+                self.assertTrue(counts or each.range is None, f"{where}: {each.metric} is no counter")
+        self.assertLessEqual(query.grouping, labels, where)
+        return query
+
+
+class DashboardTests(QueriesTestCase):
+    """openshift/grafana-dashboard.json."""
+
+    def test_queries(self) -> None:
+        """Every panel asks for metrics that we or RabbitMQ export, with labels that these have."""
+        for title, text in dashboard_queries():
+            self.assert_query(title, text)
+
+    def test_legends(self) -> None:
+        """A legend names labels that are left after grouping."""
+        for panel in panels():
+            for target in panel["targets"]:
+                shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+                query = read(target["expr"])
+                left = query.grouping or set().union(*(known()[each.metric] for each in query.selectors), TARGET_LABELS)
+                self.assertLessEqual(shown, left, panel["title"])
+
+    def test_everything_is_shown(self) -> None:
+        """Each metric of ours has its place on the dashboard."""
+        shown = {each.metric for _, text in dashboard_queries() for each in read(text).selectors}
+        ours = {name for name in exported() if name.startswith("provider_gateway_")}
+        # A histogram is shown by its buckets.
+        missing = {name for name in ours - shown if not name.endswith(("_created", "_count", "_sum"))}
+        self.assertEqual(set(), missing)
+
+    def test_explained(self) -> None:
+        """Every panel has a title of its own, a sentence that explains it, and a unit."""
+        titles = [each["title"] for each in panels()]
+        self.assertEqual(len(titles), len(set(titles)))
+        for panel in panels():
+            self.assertRegex(panel["description"], r"^.{20,}\.$", panel["title"])
+            self.assertIn(panel["fieldConfig"]["defaults"]["unit"], UNITS, panel["title"])
+
+    def test_importable(self) -> None:
+        """Grafana 10.4 and later take it: schema version, ids, places; nothing belongs to one server or data source."""
+        found = document("grafana-dashboard.json")
+        self.assertGreaterEqual(found["schemaVersion"], 39)
+        self.assertNotIn("id", found)
+        self.assertRegex(found["uid"], r"^[A-Za-z0-9_-]{1,40}$")
+        everything = found["panels"]
+        ids = [each["id"] for each in everything]
+        self.assertEqual(len(ids), len(set(ids)))
+        taken: set[tuple[int, int]] = set()
+        for each in everything:
+            place = each["gridPos"]
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
+            self.assertLessEqual(place["x"] + place["w"], 24, each["title"])
+            self.assertFalse(taken & cells, f"{each['title']} lies over another panel")
+            taken |= cells
+        for panel in panels():
+            for each in (panel, *panel["targets"]):
+                self.assertEqual({"type": "prometheus", "uid": "${datasource}"}, each["datasource"], panel["title"])
+
+    def test_variables(self) -> None:
+        """Data source and instance can be chosen; each variable asks for what exists, and each query's are declared."""
+        variables = document("grafana-dashboard.json")["templating"]["list"]
+        names = {each["name"] for each in variables}
+        self.assertLessEqual({"datasource", "instance"}, names)
+        for each in variables:
+            if each["type"] == "query":
+                found = re.fullmatch(r"label_values\((.+), (\w+)\)", each["query"]["query"])
+                assert found is not None, each["name"]
+                self.assertEqual(each["query"]["query"], each["definition"])
+                self.assertEqual("${datasource}", each["datasource"]["uid"])
+                (selector,) = self.assert_query(each["name"], found[1]).selectors
+                self.assertIn(found[2], known()[selector.metric] | TARGET_LABELS)
+        for title, text in dashboard_queries():
+            self.assertLessEqual(set(re.findall(r"\$(\w+)", text)) - {"__rate_interval"}, names, title)
+            ours = [each for each in read(text).selectors if not each.metric.startswith("rabbitmq_")]
+            for selector in ours:
+                self.assertLessEqual({"job", "instance"}, {each.label for each in selector.matchers}, title)
+
+
+class RulesTests(QueriesTestCase):
+    """openshift/prometheus-rules.yaml."""
+
+    def test_shape(self) -> None:
+        """It is a PrometheusRule; names are used once; durations and severities are valid."""
+        (found,) = document("prometheus-rules.yaml")
+        self.assertEqual(("monitoring.coreos.com/v1", "PrometheusRule"), (found["apiVersion"], found["kind"]))
+        for names in ([each["name"] for each in found["spec"]["groups"]], [each["alert"] for each in rules()]):
+            self.assertEqual(len(names), len(set(names)))
+        for rule in rules():
+            self.assertLessEqual(set(rule), {"alert", "expr", "for", "labels", "annotations"}, rule["alert"])
+            self.assertTrue(is_duration(rule.get("for", "0s")), rule["alert"])
+            self.assertIn(rule["labels"]["severity"], {"info", "warning", "critical"}, rule["alert"])
+
+    def test_queries(self) -> None:
+        """Every alert watches metrics that exist, and compares them with something."""
+        for rule in rules():
+            self.assert_query(rule["alert"], rule["expr"])
+            self.assertRegex(rule["expr"], r"[<>]=? [\d.]+\s*$|^absent\(|== 0\s*$", rule["alert"])
+
+    def test_annotations(self) -> None:
+        """Every alert says what happened and what that means; its runbook is a heading that exists in docs/."""
+        for rule in rules():
+            notes = rule["annotations"]
+            self.assertEqual({"summary", "description", "runbook"}, set(notes), rule["alert"])
+            path, _, anchor = notes["runbook"].partition("#")
+            self.assertTrue(path.startswith("docs/"), rule["alert"])
+            self.assertIn(anchor, anchors(path), rule["alert"])
+            used = set(re.findall(r"\$labels\.(\w+)", notes["summary"] + notes["description"]))
+            query = read(rule["expr"])
+            self.assertLessEqual(used, query.grouping or TARGET_LABELS, rule["alert"])
+
+    def test_documented_alerts(self) -> None:
+        """Each metric that docs/delivery.md and docs/security.md say to alert on is watched."""
+        table = (
+            (ROOT / "docs/delivery.md").read_text(encoding="utf-8").split("## What to alert on")[1].split("\n## ")[0]
+        )
+        wanted = set(re.findall(r"provider_gateway_\w+", table))
+        wanted |= {"provider_gateway_certificate_expiry_seconds", "provider_gateway_reloads_total"}
+        self.assertGreater(len(wanted), 6)
+        watched = {each.metric for rule in rules() for each in read(rule["expr"]).selectors}
+        self.assertEqual(set(), wanted - watched)
+
+    def test_first_event(self) -> None:
+        """A counter whose labels come with its first event: increase() alone would miss that one."""
+        late = {"parked", "redelivered", "reloads", "published"}
+        for rule in rules():
+            for name in late:
+                metric = f"provider_gateway_{name}_total"
+                if f"increase({metric}" in rule["expr"]:
+                    self.assertRegex(rule["expr"], rf"{metric}\S* unless {metric}\S* offset \d+[mh]", rule["alert"])
+
+
+class MonitorTests(SynchronousTestCase):
+    """openshift/service-monitor.yaml."""
+
+    def test_services(self) -> None:
+        """In each way of deploying, a monitor finds the service of each of our components, and of the broker."""
+        monitors = {each["metadata"]["name"]: each["spec"] for each in document("service-monitor.yaml")}
+        for world in worlds():
+            found = {name: self.scraped(world.kind("Service"), spec) for name, spec in monitors.items()}
+            self.assertEqual(set(world.components), set(found["provider-gateway"]), world.name)
+            self.assertEqual(["rabbitmq"], found["rabbitmq"], world.name)
+
+    @staticmethod
+    def scraped(services: list[dict[str, Any]], spec: dict[str, Any]) -> list[str]:
+        """The components whose services have the labels and the port that a monitor wants."""
+        (port,) = {each["port"] for each in spec["endpoints"]}
+        found = []
+        for each in services:
+            labels = each["metadata"]["labels"]
+            wanted = spec["selector"]
+            fits = wanted["matchLabels"].items() <= labels.items() and all(
+                labels.get(one["key"]) in one["values"] for one in wanted.get("matchExpressions", [])
+            )
+            if fits and port in [one["name"] for one in each["spec"]["ports"]]:
+                found.append(labels["app.kubernetes.io/component"])
+        return found
+
+    def test_names(self) -> None:
+        """Ours is scraped at ``admin``, RabbitMQ at ``prometheus``, in time before the next scrape."""
+        ports = {}
+        for each in document("service-monitor.yaml"):
+            self.assertEqual(("monitoring.coreos.com/v1", "ServiceMonitor"), (each["apiVersion"], each["kind"]))
+            for endpoint in each["spec"]["endpoints"]:
+                ports[each["metadata"]["name"]] = endpoint["port"]
+                self.assertEqual("/metrics", endpoint["path"])
+                self.assertTrue(is_duration(endpoint["interval"]) and is_duration(endpoint["scrapeTimeout"]))
+        self.assertEqual({"provider-gateway": "admin", "rabbitmq": "prometheus"}, ports)
+
+
+class ReaderTests(SynchronousTestCase):
+    """The reader of queries itself."""
+
+    def test_reads(self) -> None:
+        """Selectors, matchers, ranges, functions and grouping labels are told apart."""
+        query = read('sum by (le) (rate(a_bucket{b=~"x|y\\\\.z", c="$d"}[5m])) / on (e) f > 0.5')
+        self.assertEqual([("a_bucket", "5m"), ("f", None)], [(each.metric, each.range) for each in query.selectors])
+        self.assertEqual(["x|y\\.z", "$d"], [each.value for each in query.selectors[0].matchers])
+        self.assertEqual(({"sum", "rate"}, {"le", "e"}), (set(query.functions), set(query.grouping)))
+
+    def test_refuses(self) -> None:
+        """What is no query is not read as one."""
+        for text in ("rate(a[5])", "a{b=c}", "sum(a", "a)", 'a{b=="c"}', "a offset b", "a @ c", "sum by le (a)"):
+            self.assertRaises(QueryError, read, text)

@@ -1,0 +1,245 @@
+"""The image: what the Dockerfile says, what its build leaves, and its life as OpenShift runs it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import stat
+from importlib.metadata import Distribution, distributions
+from typing import TYPE_CHECKING
+
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from provider_gateway import __version__
+from provider_gateway.settings import Settings
+from tests.deployment.image_build import image
+from tests.deployment.image_deployment import CALL, ImageTestCase, certificates, route_host
+from tests.deployment.image_dockerfile import Context, stages
+from tests.deployment.image_pod import GROUP, USER
+from tests.deployment.image_root import IS_ROOT
+from tests.integration.resources import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENVIRONMENT = "/opt/provider-gateway"
+#: What the log says if something could not be written.
+FAILED_WRITE = re.compile(r"dropin\.cache|plugin cache|Read-only file system|Permission denied|Errno (13|30)\b")
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+class DockerfileTests(SynchronousTestCase):
+    """What the Dockerfile says."""
+
+    def setUp(self) -> None:
+        self.build, self.final = stages(ROOT / "Dockerfile")
+
+    def test_base(self) -> None:
+        """Both stages start with the same slim image of Python, of a named version that setup.py promises."""
+        self.assertEqual(self.build.base, self.final.base)
+        version = re.fullmatch(r"python:(3\.\d+)-slim-[a-z]+", self.final.base)
+        assert version is not None, self.final.base
+        self.assertIn(f'"Programming Language :: Python :: {version[1]}"', (ROOT / "setup.py").read_text())
+
+    def test_final_stage(self) -> None:
+        """The final stage installs nothing: it takes the environment as the first stage has made it."""
+        self.assertEqual([f"--from=build {ENVIRONMENT} {ENVIRONMENT}"], [each.text for each in self.final.all("COPY")])
+        for each in self.final.all("RUN"):
+            self.assertNotRegex(each.text, r"\b(apt|apt-get|pip|curl|wget|gcc)\b")
+
+    def test_wheels(self) -> None:
+        """The first stage makes wheels of the pinned versions, and the environment from these alone."""
+        wheels, environment, _ = [each.text for each in self.build.all("RUN")]
+        self.assertIn("pip wheel --constraint constraints.txt ", wheels)
+        self.assertIn(" --no-index --find-links /wheels ", environment)
+
+    def test_user(self) -> None:
+        """The user is a number other than root's, which Kubernetes can check; the group is 0, as in OpenShift."""
+        self.assertRegex(self.final.only("USER"), r"^[1-9]\d*:0$")
+
+    def test_entrypoint(self) -> None:
+        """Twistd is the first process, without a shell around it, in the foreground and without a file for its id."""
+        self.assertEqual(["twistd", "-n", "--pidfile=", "provider-gateway"], self.final.entrypoint())
+        self.assertEqual([], self.final.all("CMD"))
+
+    def test_ports(self) -> None:
+        """What is exposed are the settings' ports."""
+        wanted = [Settings.model_fields[name].default for name in ("http_port", "admin_port")]
+        self.assertEqual(wanted, [int(port) for port in self.final.only("EXPOSE").split()])
+
+    def test_labels(self) -> None:
+        """The labels are those that OCI names, and say the package's version."""
+        labels = {}
+        for each in self.final.all("LABEL"):
+            labels |= each.pairs(self.final.variables())
+        self.assertTrue(all(name.startswith("org.opencontainers.image.") for name in labels), labels)
+        self.assertEqual(__version__, labels["org.opencontainers.image.version"])
+
+    def test_environment(self) -> None:
+        """Nothing writes bytecode, log lines leave at once, and the environment comes first in the path."""
+        found = self.final.environment()
+        self.assertEqual(("1", "1"), (found["PYTHONDONTWRITEBYTECODE"], found["PYTHONUNBUFFERED"]))
+        self.assertEqual(f"{ENVIRONMENT}/bin", found["PATH"].split(":")[0])
+
+
+class ContextTests(SynchronousTestCase):
+    """What .dockerignore lets through."""
+
+    def setUp(self) -> None:
+        self.context = Context(ROOT)
+
+    def test_secrets_and_rubbish_stay(self) -> None:
+        """Keys, certificates, settings of this machine, caches and the history are not sent to the builder."""
+        for path in (
+            *(
+                ".git/config",
+                ".env",
+                ".demo/certs/client_key.pem",
+                "certs-example/out/client_key.pem",
+                ".venv/bin/python",
+            ),
+            *("provider_gateway/key.pem", "provider_gateway/.env", "provider_gateway/__pycache__/tap.cpython-311.pyc"),
+            *(
+                ".venv/bin/python",
+                "twisted/plugins/dropin.cache",
+                "tests/__init__.py",
+                "Dockerfile",
+                "conf/example.env",
+            ),
+        ):
+            self.assertFalse(self.context.has(path), path)
+
+    def test_sources_are_sent(self) -> None:
+        """Every source file of the packages is sent."""
+        for folder in ("provider_gateway", "twisted"):
+            wanted = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py")}
+            self.assertEqual(wanted, {path for path in self.context.files(folder) if path.suffix == ".py"})
+
+
+class ContentsTests(TestCase):
+    """The files of the image after its build."""
+
+    timeout = 120
+
+    async def setUp(self) -> None:
+        self.image = await deferToThread(image)
+        self.environment = self.image.root.path(ENVIRONMENT)
+        (self.packages,) = self.environment.glob("lib/python3.*/site-packages")
+
+    def installed(self) -> dict[str, Distribution]:
+        return {_normal(each.name): each for each in distributions(path=[str(self.packages)])}
+
+    def test_pinned(self) -> None:
+        """Every package has the version that the tests run with, and there is neither pip nor a tool of development."""
+        lines = (ROOT / "constraints.txt").read_text().splitlines()
+        pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+        pinned = {_normal(name): version for name, version in pinned.items()} | {"provider-gateway": __version__}
+        installed = {name: each.version for name, each in self.installed().items()}
+        self.assertEqual(installed, {name: pinned.get(name) for name in installed})
+        self.assertFalse(set(installed) & {"pip", "setuptools", "wheel", "hypothesis", "mypy", "ruff"})
+
+    def test_package_is_whole(self) -> None:
+        """The wheel brought every module of the packages, the plugin, and the mark that they are typed."""
+        wanted = {path.relative_to(ROOT) for path in (ROOT / "provider_gateway").rglob("*.py")}
+        wanted |= {path.relative_to(ROOT) for path in (ROOT / "twisted").rglob("*.py")}
+        wanted.add((ROOT / "provider_gateway/py.typed").relative_to(ROOT))
+        self.assertEqual(set(), {path for path in wanted if not (self.packages / path).is_file()})
+
+    def test_nothing_is_writable(self) -> None:
+        """Nobody but root may write to anything of ours, and everybody may read it."""
+        for path in (self.environment, *self.environment.rglob("*"), self.image.root.path(self.image.folder)):
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                continue
+            self.assertFalse(mode & (stat.S_IWGRP | stat.S_IWOTH), path)
+            needed = stat.S_IRGRP | stat.S_IROTH | (stat.S_IXGRP | stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+            self.assertEqual(needed, mode & needed, path)
+
+    def assert_compiled(self, sources: list[Path]) -> None:
+        self.assertGreater(len(sources), 100)
+        for source in sources:
+            found = list((source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc"))
+            self.assertEqual(1, len(found), source)
+            # Flags 1: with a hash of its source that is not looked at.
+            self.assertEqual(1, int.from_bytes(found[0].read_bytes()[4:8], "little"), source)
+
+    def test_compiled(self) -> None:
+        """Everything is compiled, and stays valid whatever happens to the times of its source."""
+        self.assert_compiled(list(self.packages.rglob("*.py")))
+        (library,) = self.image.root.path("/usr/local/lib").glob("python3.*")
+        # As in asyncio, json and so on; tests and an editor are of no use to us.
+        self.assert_compiled([path for path in library.glob("[a-z]*.py") if path.name != "turtle.py"])
+
+    def test_plugin_cache(self) -> None:
+        """Twisted's plugin cache is there, knows our plugin, and is newer than each, however fast the build was."""
+        plugins = self.packages / "twisted/plugins"
+        cache = plugins / "dropin.cache"
+        self.assertIn("provider_gateway_plugin", pickle.loads(cache.read_bytes()))
+        for plugin in plugins.glob("*.py"):
+            self.assertLess(plugin.stat().st_mtime, cache.stat().st_mtime - 3600, plugin)
+
+
+def files_of(root: Path) -> dict[str, tuple[int, int, int]]:
+    """Mode, size and time of the files below a folder, but for the one that the container's runtime writes."""
+    found = {}
+    for path in root.rglob("*"):
+        about = path.lstat()
+        if not path.is_dir() and path != root / "etc/hosts":
+            found[str(path)] = (about.st_mode, about.st_size, about.st_mtime_ns)
+    return found
+
+
+class LifeTests(ImageTestCase):
+    """The image's command in the pods of the templates."""
+
+    async def test_life(self) -> None:
+        """Started as the template says, it gets ready, answers the document's call, writes nothing, and ends with 0."""
+        before = files_of(self.image.root.folder)
+        await self.start_broker()
+        model = self.start(self.model)
+        await model.when(lambda: model.lines)
+        self.assertEqual(200, await self.probe(self.model, "readinessProbe"))
+        gateway = await self.start(self.workload).ready()
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.assertEqual(200, await self.probe(self.workload, name), name)
+
+        # The route hands the connection through as it is.
+        way = ["--connect-to", f"{route_host()}:443:localhost:{self.workload.port('https')}"]
+        url = f"https://{route_host()}/v1/predict"
+        ended, output, errors = await self.pod.curl(
+            self, *CALL, "-w", "\n%{http_code}\n", *way, url, folder=certificates()
+        )
+        self.assertEqual((0, ""), (ended, errors))
+        body, code = output.split("\n")
+        self.assertEqual(("200", {"result": 500938}), (code, json.loads(body)))
+
+        about = gateway.status
+        self.assertEqual("1", about["NSpid"][-1])
+        if IS_ROOT:
+            self.assertEqual([[str(USER)] * 4, [str(GROUP)] * 4], [about["Uid"], about["Gid"]])
+            self.assertEqual(["0" * 16], about["CapEff"])
+        self.assertEqual(0, await self.end(gateway))
+        self.assertEqual(0, await self.end(model))
+        self.assertEqual(("", ""), (gateway.errors, model.errors))
+        self.assertEqual([], [line for line in gateway.lines + model.lines if FAILED_WRITE.search(line)])
+        self.assertTrue(before == files_of(self.image.root.folder), "the image's files changed")
+
+    async def test_ends_while_it_waits(self) -> None:
+        """Without a broker it is alive and not ready, and SIGTERM ends even a first process in order."""
+        gateway = self.start(self.workload)
+        await gateway.port("admin")
+        self.assertEqual(200, await self.probe(self.workload, "livenessProbe"))
+        self.assertEqual(503, await self.probe(self.workload, "readinessProbe"))
+        self.assertEqual(0, await self.end(gateway))
+
+    async def test_wrong_setting(self) -> None:
+        """A wrong variable ends the container with status 1 and one line that names it, in the container's log."""
+        self.workload.container["env"] = [*self.workload.container["env"], {"name": "HTTP_PORT", "value": "fifty"}]
+        gateway = self.start(self.workload)
+        self.assertEqual(1, await gateway.when_ended())
+        self.assertIn("provider-gateway: HTTP_PORT: expected a valid integer", gateway.errors)

@@ -1,0 +1,208 @@
+"""Kustomize builds the same objects, with what plain Kubernetes needs; its optional parts fit."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.deployment.kustomize import KustomizeError, apply_patch, build
+from tests.deployment.manifests import (
+    ROOT,
+    containers,
+    documents,
+    environment,
+    kustomizations,
+    patch_files,
+    pod,
+    processed,
+)
+from tests.deployment.test_lifecycle import quantity
+from tests.deployment.test_network import Peer, allowed
+from tests.deployment.validation import validate
+
+OVERLAYS = ("single", "split")
+OPTIONAL = ("load-balancer", "fluentd")
+SIDECAR = ROOT / "kubernetes/components/fluentd/sidecar.yaml"
+
+
+def with_optional_components(folder: Path) -> Path:
+    """A copy of openshift/ in which the overlays have their optional components."""
+    shutil.copytree(ROOT, folder)
+    for overlay in OVERLAYS:
+        file = folder / f"kubernetes/overlays/{overlay}/kustomization.yaml"
+        file.write_text(re.sub(r"^  # - ", "  - ", file.read_text(), flags=re.MULTILINE))
+    return folder
+
+
+def ordered(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Objects in the order of their kinds and names."""
+    return sorted(objects, key=lambda each: (each["kind"], each["metadata"]["name"]))
+
+
+class KustomizeTests(SynchronousTestCase):
+    """Folders, overlays, components."""
+
+    def test_every_kustomization_builds(self) -> None:
+        """Each folder with a kustomization can be applied by itself, but components, which are parts of overlays."""
+        for file in kustomizations():
+            if documents(file)[0]["kind"] == "Kustomization":
+                self.assertTrue(build(file.parent), file)
+
+    def test_overlays_offer_the_optional_components(self) -> None:
+        """Both overlays name load balancer and FluentD, commented out, and use the part for plain Kubernetes."""
+        for overlay in OVERLAYS:
+            text = (ROOT / f"kubernetes/overlays/{overlay}/kustomization.yaml").read_text()
+            self.assertEqual(re.findall(r"^  # - ../../components/(\S+)$", text, re.MULTILINE), list(OPTIONAL))
+            self.assertEqual(documents(ROOT / f"kubernetes/overlays/{overlay}/kustomization.yaml")[0]["components"],
+                             ["../../components/plain-kubernetes"])  # fmt: skip
+
+    def test_images_are_of_one_registry(self) -> None:
+        """The overlays replace the image of our deployments, and the version is that of the parameter file."""
+        for overlay in OVERLAYS:
+            for each in build(ROOT / f"kubernetes/overlays/{overlay}"):
+                if each["kind"] == "Deployment":
+                    image = containers(each)[0]["image"]
+                    self.assertEqual(image, "registry.example.org/provider-gateway:0.1.0")
+
+    def test_optional_components(self) -> None:
+        """With them, HTTPS has an address of its own and nothing else has, and what takes HTTPS has a sidecar."""
+        root = with_optional_components(Path(self.mktemp()))
+        for overlay, name in zip(OVERLAYS, ("provider-gateway", "gateway"), strict=True):
+            objects = build(root / f"kubernetes/overlays/{overlay}")
+            for each in objects:
+                validate(each, overlay)
+            services = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "Service"}
+            open_ones = {key for key, spec in services.items() if spec.get("type") == "LoadBalancer"}
+            self.assertEqual(open_ones, {name})
+            self.assertEqual([each["port"] for each in services[name]["ports"]], [5050])
+            for each in objects:
+                if each["kind"] == "Deployment":
+                    self.assertEqual("initContainers" in pod(each)["spec"], each["metadata"]["name"] == name)
+                    if each["metadata"]["name"] == name:
+                        self.check_sidecar(each, objects)
+
+    def test_sidecar_on_openshift(self) -> None:
+        """The same patch fits the deployments of the templates, for "oc patch --type=json"."""
+        for component in ("single", "gateway"):
+            deployment = processed(component)[0]
+            apply_patch(deployment, documents(SIDECAR)[0])
+            validate(deployment, component)
+            self.check_sidecar(deployment, build_component(ROOT / "kubernetes/components/fluentd"))
+
+    def check_sidecar(self, deployment: dict[str, Any], objects: list[dict[str, Any]]) -> None:
+        """Check that FluentD reads the file that the gateway writes, with a configuration that is there."""
+        spec = pod(deployment)["spec"]
+        (sidecar,) = spec["initContainers"]
+        (gateway,) = spec["containers"]
+        self.assertEqual((sidecar["name"], sidecar["restartPolicy"]), ("fluentd", "Always"))
+        self.assertRegex(sidecar["image"], r"^docker\.io/fluent/fluentd:v1\.\d+-debian-\d$")
+        self.assertEqual(sidecar["securityContext"], gateway["securityContext"])
+        volumes = {each["name"]: each for each in spec["volumes"]}
+        self.assertEqual(len(volumes), len(spec["volumes"]))
+        written, read = ({m["name"]: m["mountPath"] for m in each["volumeMounts"]} for each in (gateway, sidecar))
+        self.assertEqual(written["access-log"], read["access-log"])
+        self.assertEqual(read.keys(), {"access-log", "fluentd", "fluentd-tmp"})
+        writable = {each["name"] for each in sidecar["volumeMounts"] if not each.get("readOnly", False)}
+        self.assertEqual(writable, {"access-log", "fluentd-tmp"})
+        self.assertEqual(read["fluentd-tmp"], "/tmp")
+        log = environment(gateway)["ACCESS_LOG"]
+        self.assertEqual(log.rpartition("/")[0], written["access-log"])
+        (config,) = (
+            each
+            for each in objects
+            if each["kind"] == "ConfigMap" and each["metadata"]["name"] == volumes["fluentd"]["configMap"]["name"]
+        )
+        self.assertIn(f"path {log}\n", config["data"]["fluent.conf"])
+        self.assertIn(f"log={log}\n", config["data"]["run.sh"])
+        self.assertEqual(sidecar["command"], ["sh", f"{read['fluentd']}/run.sh"])
+        self.assertTrue(config["data"]["run.sh"].endswith(f"exec fluentd -c {read['fluentd']}/fluent.conf\n"))
+        self.assertIn(f"pos_file {read['access-log']}/", config["data"]["fluent.conf"])
+        # Emptied long before the volume is full, for then the pod would be ended.
+        self.assertIn("-gt 67108864 ]", config["data"]["run.sh"])
+        self.assertEqual(volumes["access-log"]["emptyDir"], {"sizeLimit": "256Mi"})
+        self.assertEqual(volumes["fluentd-tmp"]["emptyDir"], {})
+        for what in ("cpu", "memory"):
+            asked, limit = (quantity(sidecar["resources"][kind][what]) for kind in ("requests", "limits"))
+            self.assertLessEqual(asked, limit)
+        self.check_way_out(deployment, config, objects)
+
+    def check_way_out(self, deployment: dict, config: dict, objects: list[dict[str, Any]]) -> None:
+        """Check that the policies let FluentD reach the port that it sends to."""
+        port = re.search(r"^ +port (\d+)$", config["data"]["fluent.conf"], re.MULTILINE)
+        assert port is not None
+        (policy,) = (each for each in objects if each["metadata"]["name"] == "provider-gateway-fluentd"
+                     and each["kind"] == "NetworkPolicy")  # fmt: skip
+        here = Peer("gateway", tuple(pod(deployment)["metadata"]["labels"].items()))
+        there = Peer("aggregator", (), (("kubernetes.io/metadata.name", "logging"),))
+        self.assertEqual(allowed([policy], "egress", here, there), {(int(port[1]), "TCP")})
+        self.assertEqual(policy["spec"]["policyTypes"], ["Egress"])
+
+    def test_patches_are_used(self) -> None:
+        """Each file with a patch belongs to a kustomization, but the one for old brokers."""
+        used = {
+            file.parent / each["path"] for file in kustomizations() for each in documents(file)[0].get("patches", [])
+        }
+        self.assertEqual(set(patch_files()) - used, {ROOT / "rabbitmq/before-4.1.yaml"})
+
+    def test_patches_look_before_they_change(self) -> None:
+        """A patch first tests that what it means is there, but those of the users, which fit every pod."""
+        for file in patch_files():
+            looks = documents(file)[0][0]["op"] == "test"
+            self.assertEqual(looks, not file.name.startswith("user-of-"), file)
+
+
+def build_component(folder: Path) -> list[dict[str, Any]]:
+    """The resources of a component."""
+    names = documents(folder / "kustomization.yaml")[0]["resources"]
+    return [each for name in names for each in documents(folder / name)]
+
+
+class ResolverTests(SynchronousTestCase):
+    """The stand-in for Kustomize refuses what Kustomize refuses."""
+
+    def write(self, **files: str) -> Path:
+        """A folder with a kustomization and other files."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+        for name, text in files.items():
+            (folder / f"{name}.yaml").write_text(head + text if name == "kustomization" else text)
+        return folder
+
+    def test_missing_file(self) -> None:
+        """A resource that is not there."""
+        self.assertRaises(KustomizeError, build, self.write(kustomization="resources: [a.yaml]\n"))
+
+    def test_file_outside(self) -> None:
+        """A single file outside of the folder: the reason for the layout of openshift/."""
+        folder = self.write(kustomization="resources: [../b.yaml]\n")
+        (folder.parent / "b.yaml").write_text("kind: A\n")
+        self.assertRaises(KustomizeError, build, folder)
+
+    def test_folder_above(self) -> None:
+        """A folder above, which would contain itself."""
+        self.assertRaises(KustomizeError, build, self.write(kustomization="resources: [..]\n"))
+
+    def test_patch_without_target(self) -> None:
+        """A patch that fits nothing: a misspelt target."""
+        thing = "apiVersion: v1\nkind: A\nmetadata: {name: a}\n"
+        patches = "resources: [a.yaml]\npatches: [{path: p.yaml, target: {kind: B}}]\n"
+        self.assertRaises(KustomizeError, build, self.write(kustomization=patches, a=thing, p="[]\n"))
+
+    def test_unknown_field(self) -> None:
+        """A field that is not known here is not passed over."""
+        self.assertRaises(KustomizeError, build, self.write(kustomization="namePrefix: a\n"))
+
+    def test_patch(self) -> None:
+        """Add to lists and mappings, replace, remove; a test that fails and a path that is not there are errors."""
+        thing: dict[str, Any] = {"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "l": [1], "m": {"x": 1}}
+        add = [("add", "/l/-", 2), ("add", "/l/0", 0), ("add", "/m/y~1z", 3), ("replace", "/m/x", 5)]
+        apply_patch(thing, [{"op": op, "path": path, "value": value} for op, path, value in add])
+        apply_patch(thing, [{"op": "remove", "path": "/l/1"}])
+        self.assertEqual((thing["l"], thing["m"]), ([0, 2], {"x": 5, "y/z": 3}))
+        for op, path in (("test", "/m/x"), ("replace", "/m/q"), ("remove", "/q"), ("add", "/q/r")):
+            self.assertRaises(KustomizeError, apply_patch, thing, [{"op": op, "path": path, "value": 0}])

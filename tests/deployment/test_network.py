@@ -1,0 +1,174 @@
+"""The network policies let through what is needed, and nothing else: every flow between every two pods is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator  # noqa: TC003 - in an annotation of a test's helper
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.deployment.manifests import World, component_of, plain_objects, pod, worlds
+from tests.deployment.test_wiring import PORTS
+
+PROJECT = {"kubernetes.io/metadata.name": "provider-gateway"}
+PORTS_TRIED = sorted({port for ports in PORTS.values() for port in ports.values()} | {53, 443, 5353, 5672, 24224})
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A pod, ours or another's, by the labels of itself and of its project."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    project: tuple[tuple[str, str], ...] = tuple(PROJECT.items())
+
+
+def _outside(name: str, **labels: str) -> Peer:
+    project = {"kubernetes.io/metadata.name": name} | {key.replace("__", "/"): each for key, each in labels.items()}
+    return Peer(name, (("app", name),), tuple(project.items()))
+
+
+OUTSIDE = (
+    Peer("a program of the project", (("app", "x"),)),
+    Peer("an initiator", (("rabbitmq-client", "true"),)),
+    Peer("no initiator", (("rabbitmq-client", "false"),)),
+    Peer("the router", (), (("policy-group.network.openshift.io/ingress", ""),)),
+    _outside("openshift-monitoring"),
+    _outside("openshift-user-workload-monitoring"),
+    _outside("monitoring"),
+    _outside("openshift-dns"),
+    _outside("kube-system"),
+    _outside("somewhere"),
+)
+#: Policies for all of our pods.
+EVERY_POD = ("provider-gateway-default-deny", "provider-gateway-dns")
+PROMETHEUS = ("openshift-monitoring", "openshift-user-workload-monitoring", "monitoring")
+
+
+def matches(selector: dict[str, Any], labels: tuple[tuple[str, str], ...]) -> bool:
+    """True if a label selector finds these labels; an empty one finds everything."""
+    given = dict(labels)
+    if not selector.get("matchLabels", {}).items() <= given.items():
+        return False
+    for each in selector.get("matchExpressions", []):
+        assert each["operator"] == "In", each
+        if given.get(each["key"]) not in each["values"]:
+            return False
+    return True
+
+
+#: Every port by every protocol that is tried.
+EVERYTHING = frozenset((port, protocol) for port in PORTS_TRIED for protocol in ("TCP", "UDP"))
+
+
+def allowed(policies: list[dict[str, Any]], direction: str, here: Peer, there: Peer) -> frozenset[tuple[int, str]]:
+    """The ports that the policies of one end let through (none for that end: every port)."""
+    way = {"ingress": "Ingress", "egress": "Egress"}[direction]
+    own = [
+        each["spec"]
+        for each in policies
+        if way in each["spec"]["policyTypes"] and matches(each["spec"]["podSelector"], here.labels)
+    ]
+    if not own or here.project != tuple(PROJECT.items()):
+        return EVERYTHING
+    ports: set[tuple[int, str]] = set()
+    for rule in (rule for spec in own for rule in spec.get(direction, [])):
+        peers = rule.get("from" if direction == "ingress" else "to")
+        if peers is None or any(_is_peer(each, there) for each in peers):
+            ports |= {(each["port"], each["protocol"]) for each in rule["ports"]}
+    return frozenset(ports)
+
+
+def _is_peer(peer: dict[str, Any], there: Peer) -> bool:
+    if "namespaceSelector" in peer:
+        if not matches(peer["namespaceSelector"], there.project):
+            return False
+    elif there.project != tuple(PROJECT.items()):
+        return False
+    return matches(peer.get("podSelector", {}), there.labels)
+
+
+def flows(world: World) -> Iterator[tuple[str, str, int, str]]:
+    """Every connection that gets through, between our pods and between these and others."""
+    policies = world.kind("NetworkPolicy")
+    ours = [Peer(str(component_of(each)), tuple(pod(each)["metadata"]["labels"].items())) for each in world.workloads()]
+    for source in (*ours, *OUTSIDE):
+        for target in (*ours, *OUTSIDE):
+            if source not in ours and target not in ours:
+                continue
+            way_out = allowed(policies, "egress", source, target)
+            for port, protocol in way_out & allowed(policies, "ingress", target, source):
+                yield source.name, target.name, port, protocol
+
+
+class NetworkTests(SynchronousTestCase):
+    """All flows of each way of deploying."""
+
+    def test_flows(self) -> None:
+        """Exactly the flows of the documentation get through."""
+        for world in worlds():
+            self.assertEqual(set(flows(world)), set(self.expected(world)), world.name)
+
+    def expected(self, world: World) -> Iterator[tuple[str, str, int, str]]:
+        """Who talks to whom."""
+        everything = (*world.components, "rabbitmq", "model")
+        for component in everything:
+            for dns in ("openshift-dns", "kube-system"):
+                for protocol in ("TCP", "UDP"):
+                    yield component, dns, 53, protocol
+                    yield component, dns, 5353, protocol
+        anybody = [peer.name for peer in OUTSIDE] if world.name.startswith("kubernetes") else ["the router"]
+        for component in world.components:
+            yield component, "rabbitmq", 5671, "TCP"
+            for monitoring in PROMETHEUS:
+                yield monitoring, component, 5080, "TCP"
+            if component != "provider":
+                for peer in anybody:
+                    yield peer, component, 5050, "TCP"
+            if component != "gateway":
+                yield component, "model", 8080, "TCP"
+        for port in (5671, 15671):
+            yield "an initiator", "rabbitmq", port, "TCP"
+        for monitoring in PROMETHEUS:
+            yield monitoring, "rabbitmq", 15692, "TCP"
+        for port in (4369, 25672):
+            yield "rabbitmq", "rabbitmq", port, "TCP"
+
+    def test_every_pod_is_under_the_default(self) -> None:
+        """The policy that denies everything else selects each of our pods, in both directions, and nobody else's."""
+        for world in worlds():
+            spec = world.named("NetworkPolicy", "provider-gateway-default-deny")["spec"]
+            self.assertEqual(spec.keys(), {"podSelector", "policyTypes"})
+            self.assertEqual(set(spec["policyTypes"]), {"Ingress", "Egress"})
+            for workload in world.workloads():
+                self.assertTrue(matches(spec["podSelector"], tuple(pod(workload)["metadata"]["labels"].items())))
+            for peer in OUTSIDE:
+                self.assertFalse(matches(spec["podSelector"], peer.labels), peer.name)
+
+    def test_selectors_are_narrow(self) -> None:
+        """Pods are named by application and component, though a wider rule might let nothing more through by chance."""
+        ours = {"app.kubernetes.io/name", "app.kubernetes.io/component"}
+        for file, each in plain_objects():
+            if each["kind"] != "NetworkPolicy" or each["metadata"]["name"] in EVERY_POD:
+                continue
+            spec = each["spec"]
+            peers = [peer for rule in spec.get("ingress", []) for peer in rule.get("from", [])]
+            peers += [peer for rule in spec.get("egress", []) for peer in rule.get("to", [])]
+            for selector in (spec["podSelector"], *(peer["podSelector"] for peer in peers if "podSelector" in peer)):
+                keys = {
+                    *selector.get("matchLabels", {}),
+                    *(each["key"] for each in selector.get("matchExpressions", [])),
+                }
+                self.assertIn(keys, [ours, {"rabbitmq-client"}], file)
+
+    def test_policies_are_of_one_component(self) -> None:
+        """The policy of a component selects its pods only, says both directions, and is named after the workload."""
+        for world in worlds():
+            names = {component_of(each): each["metadata"]["name"] for each in world.workloads()}
+            policies = {component_of(each): each for each in world.kind("NetworkPolicy") if component_of(each)}
+            self.assertEqual({key: each["metadata"]["name"] for key, each in policies.items()}, names)
+            for component, policy in policies.items():
+                selector = {"app.kubernetes.io/name": "provider-gateway", "app.kubernetes.io/component": component}
+                self.assertEqual(policy["spec"]["podSelector"], {"matchLabels": selector})
+                self.assertEqual(policy["spec"]["policyTypes"], ["Ingress", "Egress"])

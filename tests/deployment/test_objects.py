@@ -1,0 +1,169 @@
+"""Every object of openshift/ is one that a current cluster takes."""
+
+from __future__ import annotations
+
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.deployment import generate
+from tests.deployment.manifests import (
+    ROLES,
+    ROOT,
+    component_of,
+    containers,
+    documents,
+    kustomizations,
+    plain_objects,
+    processed,
+    templates,
+    worlds,
+    yaml_files,
+)
+from tests.deployment.validation import VERSIONS, InvalidObject, validate
+
+#: API versions that are current; anything else is old, or not known here.
+CURRENT = {
+    "v1",
+    "apps/v1",
+    "autoscaling/v2",
+    "networking.k8s.io/v1",
+    "policy/v1",
+    "rbac.authorization.k8s.io/v1",
+    "template.openshift.io/v1",
+    "route.openshift.io/v1",
+    "cert-manager.io/v1",
+    "keda.sh/v1alpha1",
+    "monitoring.coreos.com/v1",
+}
+#: A host name of one label, which objects that are looked for by DNS need (RFC 1123).
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+class ObjectTests(SynchronousTestCase):
+    """Files, and what they become."""
+
+    def test_plain_objects_are_valid(self) -> None:
+        """Each object fits the schema of its kind, in the oldest and the newest version, without unknown fields."""
+        for file, each in plain_objects():
+            validate(each, file)
+
+    def test_templates_are_valid(self) -> None:
+        """So does each template."""
+        for name, each in templates().items():
+            validate(each, f"template-{name}.yaml")
+
+    def test_processed_objects_are_valid(self) -> None:
+        """And what each template becomes with the parameter file: numbers are numbers by then."""
+        for name in templates():
+            for each in processed(name):
+                validate(each, f"template-{name}.yaml")
+
+    def test_built_objects_are_valid(self) -> None:
+        """And everything that one way of deploying creates, after Kustomize's patches."""
+        for world in worlds():
+            for each in world.objects:
+                validate(each, world.name)
+
+    def test_versions_are_current(self) -> None:
+        """No beta or DeploymentConfig of the document that this replaces is left."""
+        for file in yaml_files():
+            for each in documents(file):
+                if isinstance(each, dict) and "kustomize" not in each["apiVersion"]:
+                    self.assertIn(each["apiVersion"], CURRENT, file)
+        for world in worlds():
+            for each in world.objects:
+                self.assertIn(each["apiVersion"], CURRENT, world.name)
+
+    def test_names_and_namespaces(self) -> None:
+        """Names are host names, one object of a kind has each, and no object names a project: that is the user's."""
+        for world in worlds():
+            names = [(each["kind"], each["metadata"]["name"]) for each in world.objects]
+            self.assertEqual(len(names), len(set(names)), world.name)
+            for each in world.objects:
+                self.assertTrue(_NAME.fullmatch(each["metadata"]["name"]), each["metadata"]["name"])
+                self.assertNotIn("namespace", each["metadata"])
+
+    def test_labels(self) -> None:
+        """Every object is found by the project's labels, and says its component where it belongs to one."""
+        objects = [each for _, each in plain_objects()] + [each for name in templates() for each in processed(name)]
+        for each in objects:
+            labels = each["metadata"]["labels"]
+            self.assertEqual(labels["app.kubernetes.io/name"], "provider-gateway", each["metadata"]["name"])
+            self.assertEqual(labels["app.kubernetes.io/part-of"], "provider-gateway", each["metadata"]["name"])
+            allowed = {*ROLES, "rabbitmq", "model", None}
+            self.assertIn(labels.get("app.kubernetes.io/component"), allowed, each["metadata"]["name"])
+            self.assertLessEqual({key.partition("/")[0] for key in labels}, {"app.kubernetes.io"})
+
+    def test_component_is_the_folder(self) -> None:
+        """What is in the folder of a component says that it belongs to it."""
+        for file, each in plain_objects():
+            folder = file.partition("/")[0]
+            if folder in {*ROLES, "rabbitmq", "model"}:
+                self.assertEqual(component_of(each), folder, file)
+
+    def test_files_begin_with_why(self) -> None:
+        """Each file says in its first line what it is for."""
+        for file in (*yaml_files(), ROOT / "parameters.env"):
+            self.assertTrue(file.read_text().startswith("# "), file)
+
+    def test_no_secret_is_kept(self) -> None:
+        """There is no secret with contents, key or password among the files."""
+        for file in (path for path in ROOT.rglob("*") if path.is_file()):
+            self.assertNotIn("PRIVATE KEY", file.read_text(), file)
+            self.assertFalse(re.search(r"://[^/\s:]+:[^/\s@]+@", file.read_text()), file)
+        for file, each in plain_objects():
+            if each["kind"] == "Secret":
+                self.assertEqual(each.keys() & {"data", "stringData"}, set(), file)
+
+    def test_images_are_pinned(self) -> None:
+        """Every image has a tag, and it is not "latest"."""
+        for world in worlds():
+            for workload in world.workloads():
+                for container in containers(workload):
+                    tag = container["image"].rpartition("/")[2].partition(":")[2]
+                    self.assertRegex(tag, r"\d", container["image"])
+
+    def test_kubernetes_deployments_are_those_of_the_templates(self) -> None:
+        """What Kustomize needs beside the templates is made from them: python -m tests.deployment.generate."""
+        for name, component in generate.FILES.items():
+            self.assertEqual((ROOT / "kubernetes" / name).read_text(), generate.generated(component), name)
+
+    def test_kustomizations_have_no_stray_files(self) -> None:
+        """Each file next to a kustomization is part of it, or known to be for special cases."""
+        aside = {
+            "rabbitmq/role.yaml",
+            "rabbitmq/role-binding.yaml",
+            "rabbitmq/before-4.1.yaml",
+            "rabbitmq/network-policy-before-4.1.yaml",
+            "autoscaling/horizontal-pod-autoscaler-single.yaml",
+        }
+        for file in kustomizations():
+            content = documents(file)[0]
+            listed = {*content.get("resources", []), *(each["path"] for each in content.get("patches", []))}
+            beside = {path.name for path in file.parent.glob("*.yaml")} - {file.name}
+            beside -= {name.rpartition("/")[2] for name in aside if name.startswith(f"{file.parent.name}/")}
+            self.assertEqual({name for name in listed if "/" not in name}, beside, file)
+
+
+class ValidationTests(SynchronousTestCase):
+    """The check itself notices what it is for."""
+
+    def test_unknown_field(self) -> None:
+        """A misspelt field is refused, in a kind of Kubernetes and in one of OpenShift."""
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"selectors": {}}}
+        self.assertRaises(InvalidObject, validate, service, "here")
+        spec = {"host": "a", "to": {"kind": "Service", "name": "a"}, "tsl": {}}
+        route = {"apiVersion": "route.openshift.io/v1", "kind": "Route", "metadata": {"name": "a"}, "spec": spec}
+        self.assertRaises(InvalidObject, validate, route, "here")
+
+    def test_old_version(self) -> None:
+        """The versions of the document that this replaces are not known any more."""
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1beta1", "kind": "Role", "metadata": {"name": "a"}}
+        self.assertRaises(InvalidObject, validate, role, "here")
+        config = {"apiVersion": "apps.openshift.io/v1", "kind": "DeploymentConfig", "metadata": {"name": "a"}}
+        self.assertRaises(InvalidObject, validate, config, "here")
+
+    def test_versions(self) -> None:
+        """Two versions of Kubernetes are checked, not one twice."""
+        self.assertEqual(len(set(VERSIONS)), 2)

@@ -1,0 +1,179 @@
+"""The templates do with their parameters what the document's command expects."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway import __version__
+from tests.deployment.manifests import ROOT, parameters, processed, templates
+from tests.deployment.process import ProcessError, process, references
+
+#: Parameters that have no default: every cluster has values of its own for them.
+WITHOUT_DEFAULT = {
+    "single": {"IMAGE", "ROUTE_HOST"},
+    "gateway": {"IMAGE", "ROUTE_HOST"},
+    "provider": {"IMAGE"},
+    "model": {"MODEL_IMAGE"},
+}
+#: Parameters that may stay empty: they are for a model that is called by https.
+OPTIONAL = {"MODEL_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"}
+RESOURCES_OF_MODEL = re.compile("MODEL_(CPU|MEMORY)_")
+#: Values that are not to be the default, to see where they arrive: no two are alike.
+OTHER = {
+    "REPLICAS": "7",
+    "PROVIDER_REPLICAS": "8",
+    "MODEL_REPLICAS": "9",
+    "TERMINATION_GRACE_PERIOD": "77",
+    "ROUTE_HOST": "other.example.org",
+}
+PLACES = {
+    "REPLICAS": "Deployment.spec.replicas",
+    "PROVIDER_REPLICAS": "Deployment.spec.replicas",
+    "MODEL_REPLICAS": "Deployment.spec.replicas",
+    "TERMINATION_GRACE_PERIOD": "Deployment.spec.template.spec.terminationGracePeriodSeconds",
+    "IMAGE": "Deployment.spec.template.spec.containers.0.image",
+    "MODEL_IMAGE": "Deployment.spec.template.spec.containers.0.image",
+    "ROUTE_HOST": "Route.spec.host",
+    **{
+        f"{prefix}{what}_{kind}": f"Deployment.spec.template.spec.containers.0.resources.{kind.lower()}s.{what.lower()}"
+        for prefix in ("", "MODEL_")
+        for what in ("CPU", "MEMORY")
+        for kind in ("REQUEST", "LIMIT")
+    },
+}
+
+
+def leaves(value: object, way: str) -> dict[str, object]:
+    """Every value in a document by its path; variables of an environment by their names."""
+    if isinstance(value, dict):
+        return {path: leaf for key, each in value.items() for path, leaf in leaves(each, f"{way}.{key}").items()}
+    if isinstance(value, list):
+        named = all(isinstance(each, dict) and "name" in each for each in value) and way.endswith("env")
+        names = [each["name"] if named else index for index, each in enumerate(value)]
+        return {
+            p: leaf
+            for name, each in zip(names, value, strict=True)
+            for p, leaf in leaves(each, f"{way}.{name}").items()
+        }
+    return {way: value}
+
+
+def all_leaves(template: dict[str, Any], given: dict[str, str]) -> dict[str, object]:
+    """Every value of a template's objects."""
+    items = process(template, given, ignore_unknown=True)["items"]
+    return {path: leaf for each in items for path, leaf in leaves(each, each["kind"]).items()}
+
+
+class TemplateTests(SynchronousTestCase):
+    """Each template by itself."""
+
+    def test_components(self) -> None:
+        """There is one template for the single container and one for each application, named after it."""
+        self.assertEqual(templates().keys(), {"single", "gateway", "provider", "model"})
+        for component, template in templates().items():
+            self.assertEqual(template["metadata"]["name"], f"provider-gateway-{component}")
+            kinds = ["Deployment", "Route"] if component in {"single", "gateway"} else ["Deployment"]
+            self.assertEqual([each["kind"] for each in template["objects"]], kinds)
+
+    def test_every_reference_is_a_parameter(self) -> None:
+        """What the objects refer to is declared, and every parameter is used."""
+        for component, template in templates().items():
+            names = [each["name"] for each in template["parameters"]]
+            self.assertEqual(len(names), len(set(names)))
+            self.assertEqual(references(template), set(names), component)
+
+    def test_nothing_is_left(self) -> None:
+        """After processing no reference is left in the objects."""
+        for component in templates():
+            self.assertNotIn("${", json.dumps(processed(component)))
+
+    def test_required(self) -> None:
+        """Parameters are required unless they may be empty; those without a default are the cluster's own."""
+        for component, template in templates().items():
+            for each in template["parameters"]:
+                self.assertEqual(each.get("required", False), each["name"] not in OPTIONAL, each)
+            without = {each["name"] for each in template["parameters"] if "value" not in each}
+            self.assertEqual(without, WITHOUT_DEFAULT[component])
+
+    def test_missing(self) -> None:
+        """Each parameter without a default is missed: the command fails, and names it."""
+        for component, template in templates().items():
+            for name in WITHOUT_DEFAULT[component]:
+                given = {key: value for key, value in parameters().items() if key != name}
+                error = self.assertRaises(ProcessError, process, template, given, ignore_unknown=True)
+                self.assertIn(name, str(error))
+
+    def test_each_value_arrives(self) -> None:
+        """A value that is given for a parameter changes exactly one place, the one that it is for."""
+        given = parameters()
+        for component, template in templates().items():
+            before = all_leaves(template, given)
+            for name in (each["name"] for each in template["parameters"]):
+                value = OTHER.get(name, "other")
+                after = all_leaves(template, given | {name: value})
+                changed = {path: str(after[path]) for path in before if before[path] != after[path]}
+                environment = f"Deployment.spec.template.spec.containers.0.env.{name}.value"
+                self.assertEqual(changed, {PLACES.get(name, environment): value}, f"{component} {name}")
+
+    def test_numbers(self) -> None:
+        """Numbers arrive as numbers where the cluster wants them, and as text in an environment."""
+        for component in templates():
+            deployment = processed(component)[0]
+            self.assertIsInstance(deployment["spec"]["replicas"], int)
+            for each in deployment["spec"]["template"]["spec"]["containers"][0].get("env", []):
+                self.assertIsInstance(each.get("value", ""), str)
+
+
+class ParameterFileTests(SynchronousTestCase):
+    """openshift/parameters.env, which is for all templates."""
+
+    def test_names(self) -> None:
+        """It has the parameters of all templates, but those for an https model and the sample model's resources."""
+        known = {each["name"] for template in templates().values() for each in template["parameters"]}
+        self.assertEqual(parameters().keys(), {name for name in known - OPTIONAL if not RESOURCES_OF_MODEL.match(name)})
+
+    def test_image(self) -> None:
+        """The image is the one that docs/openshift.md builds: of this version, in the cluster's own registry."""
+        guide = (ROOT.parent / "docs/openshift.md").read_text()
+        tagged = re.search(r"^    oc tag provider-gateway:latest (\S+)$", guide, re.MULTILINE)
+        project = re.search(r"^    oc new-project (\S+)$", guide, re.MULTILINE)
+        assert tagged is not None
+        assert project is not None
+        self.assertEqual(tagged[1], f"provider-gateway:{__version__}")
+        image = f"image-registry.openshift-image-registry.svc:5000/{project[1]}/{tagged[1]}"
+        self.assertEqual((parameters()["IMAGE"], parameters()["MODEL_IMAGE"]), (image, image))
+
+    def test_values(self) -> None:
+        """It has what templates need, and repeats their defaults, so that it can be read instead of them."""
+        for component, template in templates().items():
+            self.assertLessEqual(WITHOUT_DEFAULT[component], parameters().keys())
+            for each in template["parameters"]:
+                if each["name"] in parameters() and "value" in each:
+                    self.assertEqual(parameters()[each["name"]], each["value"], f"{component} {each['name']}")
+
+    def test_defaults_agree(self) -> None:
+        """A parameter that several templates have has the same default in all of them."""
+        defaults: dict[str, str] = {}
+        for component, template in templates().items():
+            for each in template["parameters"]:
+                value = each.get("value", "")
+                self.assertEqual(defaults.setdefault(each["name"], value), value, component)
+
+    def test_unknown_parameters_have_to_be_ignored(self) -> None:
+        """No template knows all of them, which is why the command says --ignore-unknown-parameters."""
+        for template in templates().values():
+            self.assertRaises(ProcessError, process, template, parameters())
+
+    def test_host_is_an_example(self) -> None:
+        """The host name is one that nobody has, and the HTTPS certificate of the examples is for it."""
+        self.assertEqual(parameters()["ROUTE_HOST"], "mlx.apps.example.org")
+
+    def test_names_of_deployments_and_components(self) -> None:
+        """The command at the head of the file is the one for a template that is there."""
+        command = re.search(r"oc process -f (\S+)", (ROOT / "parameters.env").read_text())
+        assert command is not None
+        self.assertTrue((ROOT.parent / command[1]).is_file())

@@ -1,0 +1,243 @@
+"""What one object says of another is true: ports, names, keys, paths, accounts, selectors."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.deployment.manifests import ROLES, World, component_of, containers, environment, pod, worlds
+
+#: Secrets that are made by the steps of docs/openshift.md, and the keys that each has.
+SECRETS = {
+    "provider-gateway-https": {"tls.crt", "tls.key", "ca.crt"},
+    "provider-gateway-mq": {"tls.crt", "tls.key", "ca.crt"},
+    "provider-gateway-model": {"tls.crt", "tls.key", "ca.crt"},
+    "rabbitmq-tls": {"tls.crt", "tls.key", "ca.crt"},
+    "rabbitmq-erlang-cookie": {"cookie"},
+}
+#: Ports by component, as docs/settings.md, RabbitMQ and the sample model have them.
+PORTS = {
+    "single": {"https": 5050, "admin": 5080},
+    "gateway": {"https": 5050, "admin": 5080},
+    "provider": {"admin": 5080},
+    "model": {"http": 8080},
+    "rabbitmq": {"amqps": 5671, "management": 15671, "prometheus": 15692, "epmd": 4369, "distribution": 25672},
+}
+#: Services by name: component and ports.
+SERVICES = {
+    "provider-gateway": ("single", {"https"}),
+    "provider-gateway-admin": ("single", {"admin"}),
+    "gateway": ("gateway", {"https"}),
+    "gateway-admin": ("gateway", {"admin"}),
+    "provider": ("provider", {"admin"}),
+    "model": ("model", {"http"}),
+    "rabbitmq": ("rabbitmq", {"amqps", "management", "prometheus"}),
+    "rabbitmq-headless": ("rabbitmq", {"epmd", "distribution"}),
+}
+WORKLOADS = {
+    "single": ("Deployment", "provider-gateway"),
+    "gateway": ("Deployment", "gateway"),
+    "provider": ("Deployment", "provider"),
+    "model": ("Deployment", "model"),
+    "rabbitmq": ("StatefulSet", "rabbitmq"),
+}
+
+
+def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    """True if a selector of labels finds something with these."""
+    return bool(selector) and selector.items() <= labels.items()
+
+
+def selector_of(component: str) -> dict[str, str]:
+    """By which labels everything finds the pods of a component."""
+    return {"app.kubernetes.io/name": "provider-gateway", "app.kubernetes.io/component": component}
+
+
+class WiringTests(SynchronousTestCase):
+    """Each way of deploying, as a whole."""
+
+    def each_workload(self) -> list[tuple[World, dict[str, Any]]]:
+        return [(world, workload) for world in worlds() for workload in world.workloads()]
+
+    def test_workloads(self) -> None:
+        """Each way of deploying has broker, model, and its components of ours, under their names."""
+        for world in worlds():
+            expected = {component: WORKLOADS[component] for component in (*world.components, "model", "rabbitmq")}
+            found = {component_of(each): (each["kind"], each["metadata"]["name"]) for each in world.workloads()}
+            self.assertEqual(found, expected, world.name)
+
+    def test_pods_are_those_of_their_workload(self) -> None:
+        """A workload's selector and its pods' labels are the component's; other pods are not selected."""
+        for world, workload in self.each_workload():
+            component = component_of(workload)
+            self.assertEqual(workload["spec"]["selector"], {"matchLabels": selector_of(component)}, world.name)
+            labels = pod(workload)["metadata"]["labels"]
+            self.assertEqual(labels, workload["metadata"]["labels"], world.name)
+
+    def test_ports_of_containers(self) -> None:
+        """Containers have the ports that their program listens on, under their names."""
+        for world, workload in self.each_workload():
+            (container,) = pod(workload)["spec"]["containers"]
+            ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+            self.assertEqual(ports, PORTS[component_of(workload)], world.name)
+
+    def test_services(self) -> None:
+        """Services lead to the pods of one component, and to ports that these have, under the same name and number."""
+        for world in worlds():
+            services = {each["metadata"]["name"]: each for each in world.kind("Service")}
+            components = {*world.components, "model", "rabbitmq"}
+            self.assertEqual(services.keys(), {name for name, (of, _) in SERVICES.items() if of in components})
+            for name, service in services.items():
+                component, ports = SERVICES[name]
+                self.assertEqual(component_of(service), component, name)
+                self.assertEqual(service["spec"]["selector"], selector_of(component), name)
+                found = {each["name"]: (each["port"], each["targetPort"]) for each in service["spec"]["ports"]}
+                self.assertEqual(found, {port: (PORTS[component][port], port) for port in ports}, name)
+
+    def test_nothing_is_exposed_beside_https(self) -> None:
+        """Services are inside the cluster; a route or a load balancer of HTTPS cannot lead to the admin port."""
+        for world in worlds():
+            for service in world.kind("Service"):
+                self.assertIn(service["spec"].get("type", "ClusterIP"), {"ClusterIP"}, service["metadata"]["name"])
+
+    def test_headless_service(self) -> None:
+        """The stateful set's own service gives addresses before the nodes are ready, which they need to get ready."""
+        for world in worlds():
+            (workload,) = world.kind("StatefulSet")
+            service = world.named("Service", workload["spec"]["serviceName"])
+            self.assertEqual(service["spec"]["clusterIP"], "None")
+            self.assertIs(service["spec"]["publishNotReadyAddresses"], True)
+            name = environment(containers(workload)[1])["RABBITMQ_NODENAME"]
+            host = f"$(POD_NAME).{service['metadata']['name']}.$(POD_NAMESPACE).svc"
+            self.assertEqual(name, f"rabbit@{host}")
+
+    def test_routes(self) -> None:
+        """The route of a component that takes HTTPS leads to its service's https port, TLS unopened."""
+        for world in worlds():
+            routes = {component_of(each): each for each in world.kind("Route")}
+            takes_https = {each for each in world.components if "gateway" in ROLES[each]}
+            self.assertEqual(routes.keys(), takes_https if world.name.startswith("openshift") else set())
+            for component, route in routes.items():
+                self.assertEqual(route["metadata"]["name"], WORKLOADS[component][1])
+                service = world.named("Service", route["spec"]["to"]["name"])
+                self.assertEqual(service["spec"]["selector"], selector_of(component))
+                ports = {each["name"] for each in service["spec"]["ports"]}
+                self.assertIn(route["spec"]["port"]["targetPort"], ports)
+                self.assertEqual(route["spec"]["port"]["targetPort"], "https")
+                tls = {"termination": "passthrough", "insecureEdgeTerminationPolicy": "None"}
+                self.assertEqual(route["spec"]["tls"], tls)
+                # The default for passthrough sends everything from one address to one pod.
+                balance = route["metadata"]["annotations"]["haproxy.router.openshift.io/balance"]
+                self.assertEqual(balance, "leastconn")
+
+    def test_volumes(self) -> None:
+        """Each mount has its volume and each volume its mount; folders are whole, so that changes are noticed."""
+        for world, workload in self.each_workload():
+            spec = pod(workload)["spec"]
+            volumes = [each["name"] for each in spec.get("volumes", [])]
+            volumes += [each["metadata"]["name"] for each in workload["spec"].get("volumeClaimTemplates", [])]
+            mounts = [each for container in containers(workload) for each in container.get("volumeMounts", [])]
+            self.assertEqual(sorted(set(volumes)), sorted(volumes), world.name)
+            self.assertEqual({each["name"] for each in mounts}, set(volumes), world.name)
+            for each in mounts:
+                self.assertNotIn("subPath", each)
+
+    def test_config_maps_and_secrets_of_volumes(self) -> None:
+        """Volumes come from config maps that are there and secrets that the document makes; readable by the group."""
+        for world, workload in self.each_workload():
+            for volume in pod(workload)["spec"].get("volumes", []):
+                if "configMap" in volume:
+                    self.assertEqual(volume["configMap"].keys(), {"name"})
+                    world.named("ConfigMap", volume["configMap"]["name"])
+                elif "secret" in volume:
+                    self.assertIn(volume["secret"]["secretName"], SECRETS, world.name)
+                    # Not for everybody on the node; OpenShift and fsGroup make the group that of the pod.
+                    self.assertEqual(volume["secret"]["defaultMode"], 0o440)
+                    optional = volume["secret"].get("optional", False)
+                    self.assertEqual(optional, volume["secret"]["secretName"] == "provider-gateway-model")
+                else:
+                    self.assertIn("emptyDir", volume)
+
+    def test_mounts_are_read_only_where_nothing_is_written(self) -> None:
+        """What comes from a secret or a config map is mounted read-only."""
+        for _, workload in self.each_workload():
+            sources = {each["name"]: each for each in pod(workload)["spec"].get("volumes", [])}
+            for container in containers(workload):
+                for mount in container.get("volumeMounts", []):
+                    source = sources.get(mount["name"], {})
+                    writable = not (source.keys() & {"secret", "configMap"})
+                    self.assertEqual(mount.get("readOnly", False), not writable, mount)
+
+    def test_accounts(self) -> None:
+        """Each pod runs under an account that is there, whose token neither the account nor the pod hands out."""
+        for world, workload in self.each_workload():
+            spec = pod(workload)["spec"]
+            component = component_of(workload)
+            expected = component if component in {"rabbitmq", "model"} else "provider-gateway"
+            self.assertEqual(spec["serviceAccountName"], expected)
+            account = world.named("ServiceAccount", expected)
+            self.assertIs(account["automountServiceAccountToken"], False)
+            self.assertIs(spec["automountServiceAccountToken"], False)
+
+    def test_no_account_hands_out_its_token(self) -> None:
+        """Neither do the accounts that no pod uses."""
+        for world in worlds():
+            for account in world.kind("ServiceAccount"):
+                self.assertIs(account["automountServiceAccountToken"], False, account["metadata"]["name"])
+
+    def test_names_of_containers(self) -> None:
+        """Containers are called after what runs in them: "oc logs -c", and the patches, go by that."""
+        names = {"rabbitmq": ["cookie", "rabbitmq"], "model": ["model"]}
+        for _, workload in self.each_workload():
+            found = [each["name"] for each in containers(workload)]
+            self.assertEqual(found, names.get(str(component_of(workload)), ["provider-gateway"]))
+
+    def test_bindings_of_roles(self) -> None:
+        """A role binding gives a role that is there to an account that is there."""
+        for world in worlds():
+            for binding in world.kind("RoleBinding"):
+                world.named(binding["roleRef"]["kind"], binding["roleRef"]["name"])
+                self.assertEqual(binding["roleRef"]["apiGroup"], "rbac.authorization.k8s.io")
+                for subject in binding["subjects"]:
+                    world.named(subject["kind"], subject["name"])
+
+    def test_hosts_of_settings(self) -> None:
+        """Hosts and ports of broker and model in the environment are services of the same way of deploying."""
+        for world, workload in self.each_workload():
+            if component_of(workload) not in ROLES:
+                continue
+            given = environment(pod(workload)["spec"]["containers"][0])
+            broker = urlsplit(given["RMQ_URL"])
+            self.assertEqual((broker.scheme, broker.username), ("amqps", None))
+            self.check_port(world, broker.hostname, broker.port, "amqps")
+            if "provider" in ROLES[component_of(workload)]:
+                self.check_port(world, given["MODEL_HOST"], int(given["MODEL_PORT"]), "http")
+
+    def check_port(self, world: World, host: str | None, port: int | None, name: str) -> None:
+        """Check that a service has a port."""
+        service = world.named("Service", str(host))
+        self.assertIn((name, port), {(each["name"], each["port"]) for each in service["spec"]["ports"]})
+
+    def test_anti_affinity_and_spread(self) -> None:
+        """Pods of a component keep away from each other, not from others; the broker's strictly."""
+        for _, workload in self.each_workload():
+            spec, selector = pod(workload)["spec"], {"matchLabels": selector_of(component_of(workload))}
+            if workload["kind"] == "StatefulSet":
+                (rule,) = spec["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+            else:
+                (rule,) = spec["topologySpreadConstraints"]
+                self.assertEqual((rule["maxSkew"], rule["whenUnsatisfiable"]), (1, "ScheduleAnyway"))
+            self.assertEqual(rule["labelSelector"], selector)
+            self.assertEqual(rule["topologyKey"], "kubernetes.io/hostname")
+
+    def test_claims(self) -> None:
+        """The claim made beforehand is the one that the stateful set takes for its first node, and like its others."""
+        for world in worlds():
+            (workload,) = world.kind("StatefulSet")
+            (template,) = workload["spec"]["volumeClaimTemplates"]
+            name = f"{template['metadata']['name']}-{workload['metadata']['name']}-0"
+            claim = world.named("PersistentVolumeClaim", name)
+            self.assertEqual(claim["spec"], template["spec"])
+            self.assertEqual(component_of(claim), component_of(workload))
