@@ -181,8 +181,10 @@ class API:
             routing_key=routing_key,
             identity=_identity(request),
         )
-        if reply.status in (204, 205, 304):
-            return b""  # RFC 9110, 8.6 and 15.3.6: they have no content, and no Content-Length
+        if reply.status in (204, 304):
+            return b""  # RFC 9110, 8.6: they have no content, and no Content-Length
+        if reply.status == 205:
+            return with_length(request, JSON, b"")  # RFC 9110, 15.3.6: no content either, but its length
         return with_length(request, safe_content_type(reply.content_type), reply.body)
 
     async def _publish(self, request: IRequest, rquid: str) -> bytes:

@@ -81,12 +81,16 @@ class Channel(StrictChannel):
         if self._held is not None:
             self._held += data
             return
+        if not self.persistent and self._state == "idle":
+            return  # behind the last answer
         if self._state == "idle" and not self.refused:
             self._state = "headers"
         super().dataReceived(data)
-        if self._state == "idle" and self._buffer and not self.refused:
+        if self._busyReceiving:
+            return  # called from within itself, for what was pipelined; it is parsed when it comes back
+        if self._state == "idle" and self._buffer and self.persistent and not self.refused:
             self._state = "headers"  # behind a request that is answered, the beginning of a line
-        if self._state == "headers" and data.endswith(b"\n\n"):
+        if self._state == "headers" and self._buffer.endswith(b"\n\n"):
             # Lines that end without CR: another parser may take them for a request.
             self._respondToBadRequestAndDisconnect()
         self._time_state()

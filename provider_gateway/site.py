@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from twisted.web.server import Request, Site
 
-from provider_gateway.errors import BadRequest, BodyTooLarge, Forbidden, GatewayError, Overloaded
+from provider_gateway.errors import BadRequest, BodyTooLarge, Forbidden, GatewayError, NotFound, Overloaded
 from provider_gateway.http_channel import Channel
 from provider_gateway.http_parser import RefusedError, rquid_sent
 from provider_gateway.identity import Identity
@@ -100,6 +100,9 @@ class BoundedRequest(Request):
             self.channel.persistent = 0
             self.setHeader(b"Connection", b"close")
             self.answer(Forbidden("The client certificate has expired, or is no longer trusted."))
+            return
+        if self.path == b"*":
+            self.answer(NotFound("The target * is the server as a whole, of which there is nothing to be asked."))
             return
         host = self.requestHeaders.getRawHeaders(b"Host", [b"-"])[0]
         if not _HOST.fullmatch(host):

@@ -21,6 +21,11 @@ class DeliveryLost(Exception):
     """The channel of a delivery is gone before it was settled: the broker delivers it again."""
 
 
+def _text(value: object) -> str:
+    """A header's value, or the name of its type: of ours it is text, of a client anything, however deeply nested."""
+    return value if isinstance(value, str) else type(value).__name__
+
+
 class Task:
     """One message that is being served.
 
@@ -43,7 +48,7 @@ class Task:
                 message.message_id,
                 message.correlation_id,
                 message.reply_to,
-                str(message.headers.get(PG_COPY)),
+                _text(message.headers.get(PG_COPY)),
                 len(message.body),
                 hash(message.body[:_PART]),
             )

@@ -75,6 +75,8 @@ class ReceivedProperties(spec.BasicProperties):
     def decode(self, encoded: bytes, offset: int = 0) -> ReceivedProperties:
         """Read properties (pika.amqp_object.Properties)."""
         self._encoded = encoded = encoded[offset:]
+        # The last flag means nothing to RabbitMQ, which hands it on; pika takes it for the promise of more flags.
+        encoded = encoded[:1] + bytes([encoded[1] & 0xFE]) + encoded[2:]
         try:
             super().decode(encoded)
         except _UNDECODABLE:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pika.compat import long
+from pika.data import encode_table
+from pika.exceptions import UnsupportedAMQPFieldException
 
 from provider_gateway.devbroker.arguments import MAX_MILLISECONDS, out_of_range
 from provider_gateway.devbroker.refusals import Refused
@@ -27,6 +30,14 @@ def text(value: str | bytes) -> str:
 def wire(value: str) -> bytes:
     """Text for the wire, with the bytes that it came with."""
     return value.encode("utf-8", "surrogateescape")
+
+
+def _is_record(death: object) -> bool:
+    """True for a table of values and lists of such, which is what brokers write."""
+    if not isinstance(death, dict):
+        return False
+    values = [each for value in death.values() for each in (value if isinstance(value, list) else [value])]
+    return not any(isinstance(each, (dict, list)) for each in values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +89,13 @@ class Message:
     def deaths(self) -> list[Any]:
         """The header ``x-death``: one table for each queue and reason, newest first; [] for what clients make of it."""
         deaths = (self.properties.headers or {}).get("x-death")
-        return deaths if isinstance(deaths, list) and all(isinstance(each, dict) for each in deaths) else []
+        if not isinstance(deaths, list) or not all(map(_is_record, deaths)):
+            return []
+        try:
+            encode_table([], {"x-death": deaths})
+        except (struct.error, UnsupportedAMQPFieldException):
+            return []
+        return deaths
 
     def dead_lettered(self, queue: str, reason: str, exchange: str, routing_key: str, now: float) -> Message:
         """What is published when this message is dead-lettered.

@@ -164,11 +164,15 @@ class DeadLetterTests(DeathTestCase):
     def test_failure(self) -> None:
         """A dead letter that cannot be made is logged and lost; the queue goes on, and so does whoever it was."""
         self.declare("q", message_ttl=100, dead_letter_exchange="", dead_letter_routing_key="dead")
-        record = {"queue": "other", "reason": "rejected", "mine": 1}
-        for deaths in ([record], []):
-            self.one.ask(to("q"), b"1", headers={"x-death": deaths})
-        (first, *_) = self.broker.vhost.queues["q"]._ready
-        first.message.properties.headers["x-death"][0]["mine"] = object()
+        whole = Message.dead_lettered
+
+        def broken(message: Message, *arguments: Any) -> Message:
+            self.patch(Message, "dead_lettered", whole)
+            raise ValueError
+
+        for body in (b"1", b"2"):
+            self.one.ask(to("q"), body)
+        self.patch(Message, "dead_lettered", broken)
         self.clock.advance(0.1)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
         self.assertEqual((self.waiting("q"), self.waiting("dead")), (0, 1))

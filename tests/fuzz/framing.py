@@ -1,0 +1,193 @@
+"""A second reader of HTTP/1.1 requests, strict and small, which shares no code with the one that is tested.
+
+Where the two disagree on where a request ends, so may a proxy and the gateway: that is how requests are smuggled.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_REQUEST_LINE = re.compile(rb"(%s) ([\x21-\x7e]+) (HTTP/1\.[01])" % _TOKEN)
+_FIELD = re.compile(rb"(%s):[ \t]*((?:[^\0\r\n]*[^\0\r\n \t])?)[ \t]*" % _TOKEN)
+#: What is in a trailer is thrown away; it must only not look like the end of a line.
+_TRAILER = re.compile(rb"[^\0\r\n]*")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]+)(;[\t\x20-\x5b\x5d-\x7e\x80-\xff]*)?")
+#: Longest line that says how long a chunk is, with its extensions.
+_MAX_CHUNK_LINE = 1023
+_MAX_TRAILER = 65_536
+_MAX_LENGTH_DIGITS = 18
+
+
+class _Refused(Exception):
+    """The bytes are no request, or one that is too large."""
+
+
+class _Incomplete(Exception):
+    """More bytes are needed."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is too large."""
+
+    body: int
+    header_bytes: int = 16_384
+    headers: int = 100
+
+
+@dataclass
+class ReadRequest:
+    """A request, or as much of it as was there."""
+
+    method: bytes = b""
+    target: bytes = b""
+    version: bytes = b"HTTP/1.1"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of a header; its name in lower case."""
+        return [value for each, value in self.headers if each == name]
+
+    @property
+    def closes(self) -> bool:
+        """True if nothing behind it is to be served."""
+        options = [each.strip(b" \t").lower() for value in self.values(b"connection") for each in value.split(b",")]
+        return b"close" in options or (self.version == b"HTTP/1.0" and b"keep-alive" not in options)
+
+    @property
+    def asks_first(self) -> bool:
+        """True if it wants to be told to go on (RFC 9110, 10.1.1)."""
+        return self.version == b"HTTP/1.1" and [each.lower() for each in self.values(b"expect")][:1] == [
+            b"100-continue"
+        ]
+
+
+@dataclass
+class Reading:
+    """What a stream of bytes says.
+
+    Attributes:
+        requests: those that are complete, to the last one that is to be served.
+        refused: the request that is none; None if all are, or might be.
+        is_late: it may be refused later, as more of its headers, or of its trailer, is to come.
+    """
+
+    requests: list[ReadRequest] = field(default_factory=list)
+    refused: ReadRequest | None = None
+    is_late: bool = False
+
+
+class _Reader:
+    def __init__(self, data: bytes, sizes: Sizes) -> None:
+        self._data = data
+        self._at = 0
+        self._sizes = sizes
+        self.request = ReadRequest()
+        self._in_head = self._in_trailer = False
+
+    def read(self) -> bool:
+        """Read the next request; False if there is no byte of one."""
+        self.request, self._in_head, self._in_trailer = ReadRequest(), True, False
+        if self._data.startswith(b"\r\n", self._at):
+            self._at += 2  # RFC 9112, 2.2: at least one empty line is to be ignored
+        if self._at == len(self._data):
+            return False
+        self._read_head()
+        self._in_head = False
+        self._read_body()
+        return True
+
+    @property
+    def is_late(self) -> bool:
+        """True in the middle of headers, or of a trailer, whose end is not there yet."""
+        return (self._in_head or self._in_trailer) and b"\r\n\r\n" not in self._data[max(0, self._at - 2) :]
+
+    def _line(self, most: int) -> bytes:
+        end = self._data.find(b"\r\n", self._at)
+        line = self._data[self._at : end if end >= 0 else None]
+        # Without its end, a line of the headers may have the end of another that is none, or be too long already.
+        if len(line) > most + (0 if end >= 0 else 1) or (end < 0 and self._in_head and b"\n" in line):
+            raise _Refused
+        if end < 0:
+            raise _Incomplete
+        self._at = end + 2
+        return line
+
+    def _read_head(self) -> None:
+        request, sizes = self.request, self._sizes
+        match = _REQUEST_LINE.fullmatch(self._line(sizes.header_bytes))
+        if match is None:
+            raise _Refused
+        request.method, request.target, request.version = match.groups()
+        size = 0
+        while line := self._line(sizes.header_bytes):
+            match = _FIELD.fullmatch(line)
+            size += len(line)
+            if match is None or size > sizes.header_bytes or len(request.headers) == sizes.headers:
+                raise _Refused
+            request.headers.append((match[1].lower(), match[2]))
+        hosts, is_old = len(request.values(b"host")), request.version == b"HTTP/1.0"
+        if hosts > 1 or (not hosts and not is_old) or (is_old and request.values(b"transfer-encoding")):
+            raise _Refused
+
+    def _read_body(self) -> None:
+        lengths, codings = self.request.values(b"content-length"), self.request.values(b"transfer-encoding")
+        if len(lengths) + len(codings) > 1 or any(each.lower() != b"chunked" for each in codings):
+            raise _Refused
+        if codings:
+            self._read_chunks()
+        elif lengths:
+            (length,) = lengths
+            if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS or int(length) > self._sizes.body:
+                raise _Refused
+            self._take(int(length))
+
+    def _take(self, size: int) -> None:
+        data = self._data[self._at : self._at + size]
+        self.request.body += data
+        self._at += len(data)
+        if len(self.request.body) > self._sizes.body:
+            raise _Refused
+        if len(data) < size:
+            raise _Incomplete
+
+    def _read_chunks(self) -> None:
+        while True:
+            match = _CHUNK.fullmatch(self._chunk_line())
+            if match is None:
+                raise _Refused
+            size = int(match[1], 16)
+            if not size:
+                break
+            self._take(size)
+            if not self._data.startswith(b"\r\n", self._at):
+                raise _Incomplete if len(self._data) < self._at + 2 else _Refused
+            self._at += 2
+        start, self._in_trailer = self._at, True
+        while line := self._line(_MAX_TRAILER):
+            if _TRAILER.fullmatch(line) is None or self._at - start > _MAX_TRAILER:
+                raise _Refused
+
+    def _chunk_line(self) -> bytes:
+        end = self._data.find(b"\r\n", self._at)
+        if end < 0 and len(self._data) - self._at <= _MAX_CHUNK_LINE + 1:
+            raise _Incomplete
+        return self._line(_MAX_CHUNK_LINE)
+
+
+def read_requests(data: bytes, sizes: Sizes) -> Reading:
+    """Read all requests of a stream, to the first one that is refused or closes the connection."""
+    reader, reading = _Reader(data, sizes), Reading()
+    try:
+        while reader.read():
+            reading.requests.append(reader.request)
+            if reader.request.closes:
+                break
+    except _Refused:
+        reading.refused, reading.is_late = reader.request, reader.is_late
+    except _Incomplete:
+        pass
+    return reading

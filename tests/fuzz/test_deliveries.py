@@ -1,0 +1,105 @@
+"""Messages with any properties, from the broker to their end: each is settled, and the next one is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from pika import spec
+
+from provider_gateway.amqp.properties import ReceivedProperties
+from tests.fuzz.field_tables import Encoded, long, nested, properties, read, room, short
+from tests.fuzz.profiles import fuzzed
+from tests.fuzz.test_properties import _is_stripped
+from tests.unit.provider_on_broker import ProviderOnBrokerTestCase
+
+
+class Exact(spec.BasicProperties):
+    """Properties that are sent as they are."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+
+    def encode(self) -> list[bytes]:
+        return [self._data]
+
+
+class DeliveryTests(ProviderOnBrokerTestCase):
+    """A provider on the embedded broker, new for each example."""
+
+    def setUp(self) -> None:
+        pass
+
+    def begin_anew(self) -> None:
+        super().setUp()
+
+    def put_exactly(self, data: bytes, exchange: str = "ML.MQ", key: str = "predict.now") -> None:
+        self.other().basic_publish(exchange, key, b"[1]", Exact(data))
+        self.pump()
+
+    def assert_serves(self) -> None:
+        """The consumer is alive, holds nothing back, and nothing was logged as an error."""
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.unacked("work"), 0)
+        before = len(self.model.calls)
+        self.put("ML.MQ", "predict.now", b"next", headers={"RqUID": "next"}, reply_to="back")
+        self.assertEqual([call[0].body for call in self.model.calls[before:]], [b"next"])
+        self.answer(200)
+        self.assertEqual(self.unacked("work"), 0)
+
+    @fuzzed(
+        60,
+        encoded=properties(without=("expiration", "user_id")),
+        way=st.sampled_from(("ML.MQ", "ML.MQ", "work.return")),
+    )
+    def test_answered(self, encoded: Encoded, way: str) -> None:
+        """A message is answered, dropped or parked whatever its properties are, and the consumer lives on."""
+        self.begin_anew()
+        self.put_exactly(encoded.data, way)
+        if self.model.calls:
+            self.answer(200)
+        self.assert_serves()
+
+    @fuzzed(
+        120,
+        name=st.sampled_from(("pg-copy", "pg-copy", "pg-queue", "x-death", "RqUID")),
+        levels=st.integers(300, 420),
+        kind=st.sampled_from((b"A", b"A", b"F")),
+        way=st.sampled_from(("ML.MQ", "work.return")),
+    )
+    def test_deep(self, name: str, levels: int, kind: bytes, way: str) -> None:
+        """A header that is nested as deeply as can just be read, or not read any more, ends nothing but its message."""
+        self.begin_anew()
+        table = short(name.encode()) + nested(levels, kind)
+        with room(400):
+            self.put_exactly(b"\x20\x80" + long(table) + short(b"m"), way)
+        if self.model.calls:
+            self.answer(200)
+        self.assert_serves()
+
+    @fuzzed(50, encoded=properties(without=("expiration", "user_id")))
+    def test_failed(self, encoded: Encoded) -> None:
+        """A message that the model fails on is tried three times, then parked with the headers that it came with."""
+        self.begin_anew()
+        self.put_exactly(encoded.data)
+        calls = 0
+        while len(self.model.calls) > calls:
+            calls = len(self.model.calls)
+            self.fail_call()
+            self.advance(60)
+        self.assertIn(calls, (0, 3))
+        parked: list[Any] = self.take("work.parking")
+        self.assertLessEqual(len(parked), 1)
+        if calls:
+            self.assertEqual(len(parked), 1)
+        for each in parked:
+            kept = b"".join(entry.data for entry in encoded.headers if not _is_stripped(entry.name))
+            original: Any = each.original
+            assert isinstance(original, ReceivedProperties)
+            self.assertTrue(original.headers_that(lambda name: not name.startswith("pg-")).endswith(kept))
+            self.assertEqual(each.body, b"[1]")
+            found = read(original._encoded)
+            for name in ("content_type", "correlation_id", "reply_to", "type", "app_id", "timestamp", "priority"):
+                self.assertEqual(found.get(name), encoded.values.get(name), name)
+        self.assert_serves()

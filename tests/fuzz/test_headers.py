@@ -1,0 +1,217 @@
+"""Headers that travel between HTTP and AMQP: what goes through comes out the same, and nothing else goes through."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import BadRequest, HeadersTooLarge
+from provider_gateway.messages import (
+    JSON,
+    checked_rquid,
+    headers_from_http,
+    headers_to_http,
+    rquid_of,
+    safe_content_type,
+)
+from tests.fuzz.profiles import fuzzed
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+#: Names that stay on their hop, or are ours or the broker's; in any case of letters.
+_NOT_PASSED = (
+    *(
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+    ),
+    *(
+        "proxy-authenticate",
+        "proxy-authorization",
+        "expect",
+        "host",
+        "content-encoding",
+        "accept-encoding",
+        "date",
+        "server",
+    ),
+    *("authorization", "cookie", "set-cookie", "x-forwarded-client-cert", "content-type", "rquid", "vary"),
+    *("cc", "bcc", "x-death", "x-delivery-count", "x-acquired-count"),
+    *(
+        "pg-",
+        "pg-status",
+        "pg-attempt",
+        "pg-x",
+        "access-control-allow-origin",
+        "x-first-death-queue",
+        "x-last-death-reason",
+    ),
+)
+
+
+def _cased(name: str) -> st.SearchStrategy[str]:
+    """A name in any case."""
+    return st.lists(st.booleans(), min_size=len(name), max_size=len(name)).map(
+        lambda upper: "".join(c.upper() if up else c for c, up in zip(name, upper, strict=True))
+    )
+
+
+_reserved = st.sampled_from(_NOT_PASSED).flatmap(_cased)
+_tokens = st.text(st.sampled_from("aAxX-_0~!|.^"), min_size=1, max_size=8)
+#: What a parser lets through: names that are tokens, values without CR, LF and NUL.
+_parsed_values = st.binary(max_size=12).map(lambda value: value.translate(None, b"\r\n\0").strip(b" \t"))
+_raw = st.dictionaries(
+    st.one_of(_reserved, _tokens, st.sampled_from(("X-Hop", "x-a"))).map(str.encode),
+    st.lists(
+        st.one_of(_parsed_values, st.sampled_from((b"X-Hop, x-a", b"close,X-Hop", b"\xc3\xa4"))), min_size=1, max_size=3
+    ),
+    max_size=6,
+)
+_anything = st.one_of(
+    st.text(max_size=12),
+    st.binary(max_size=12),
+    st.integers(),
+    st.none(),
+    st.booleans(),
+    st.lists(st.text(max_size=3), max_size=2),
+)
+_table = st.dictionaries(
+    st.one_of(_reserved, _tokens, st.text(max_size=8), st.binary(max_size=8)),
+    st.one_of(_anything, st.sampled_from(("a\r\nX: 1", "a\nb", "\0", "ok", "ä"))),
+    max_size=8,
+)
+
+
+def _text(value: bytes) -> str:
+    """What a value says: UTF-8, or any bytes."""
+    text = value.decode("utf-8", "surrogateescape")
+    return text if text.isprintable() or value.decode("utf-8", "ignore").encode() == value else value.decode("latin-1")
+
+
+def _is_reserved(name: str) -> bool:
+    lowered = name.lower()
+    return lowered in _NOT_PASSED or lowered.startswith(("pg-", "access-control-", "x-first-death-", "x-last-death-"))
+
+
+class HeaderTests(SynchronousTestCase):
+    """Whole sets of headers."""
+
+    @fuzzed(300, raw=_raw)
+    def test_from_http(self, raw: dict[bytes, list[bytes]]) -> None:
+        """No header of ours, the broker's, one hop's or a secret gets into a message, nor one that Connection lists."""
+        headers = headers_from_http(raw.items())
+        listed = {
+            token.strip().lower()
+            for name, values in raw.items()
+            if name.lower() == b"connection"
+            for value in values
+            for token in value.decode("latin-1").split(",")
+        }
+        for name in headers:
+            self.assertFalse(_is_reserved(name), name)
+            self.assertNotIn(name.lower(), listed)
+        passed = {name.decode() for name in raw} - {
+            each for each in map(bytes.decode, raw) if _is_reserved(each) or each.lower() in listed
+        }
+        self.assertLessEqual(set(headers), passed)
+        self.assertLessEqual({each for each in passed if each.lower() not in ("x-delay", "x-match")}, set(headers))
+
+    @fuzzed(300, raw=_raw)
+    def test_round_trip(self, raw: dict[bytes, list[bytes]]) -> None:
+        """What a message carries of a request comes back from it the same: each name, and its values in order."""
+        headers = headers_from_http(raw.items())
+        plain = {name: value for name, value in headers.items() if not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value)}
+        unsafe: list[str] = []
+        self.assertEqual(headers_to_http(headers, lambda: unsafe.append("")), plain)
+        self.assertEqual(len(unsafe), len(headers) - len(plain))
+        for name, value in headers.items():
+            self.assertEqual(value, ", ".join(map(_text, raw[name.encode()])))
+        self.assertEqual(headers_from_http([(name.encode(), [value.encode()]) for name, value in plain.items()]), plain)
+
+    @fuzzed(400, headers=_table)
+    def test_to_http(self, headers: dict[str | bytes, object]) -> None:
+        """Whatever a message carries, an answer gets well-formed headers only: tokens, and values on one line.
+
+        None of them is one of ours, the broker's, one hop's, or one that frames the answer.
+        """
+        for name, value in headers_to_http(headers).items():
+            self.assertRegex(name, _TOKEN)
+            self.assertEqual(_TOKEN.fullmatch(name)[0], name)
+            self.assertIs(headers[name], value)
+            self.assertEqual(set(value.encode()) & {*range(9), *range(10, 32), 127}, set())
+            self.assertFalse(_is_reserved(name), name)
+
+    @fuzzed(
+        100,
+        lengths=st.lists(
+            st.tuples(st.integers(1, 300), st.integers(0, 30_000), st.sampled_from("a\xe4\u20ac")), max_size=6
+        ),
+    )
+    def test_size(self, lengths: list[tuple[int, int, str]]) -> None:
+        """What is taken into a message fits into a frame; all else is refused as too large, and with no other error."""
+        raw = [
+            (b"%d-" % at + b"x" * length, [(size * letter).encode()])
+            for at, (length, size, letter) in enumerate(lengths)
+        ]
+        try:
+            headers = headers_from_http(raw)
+        except HeadersTooLarge:
+            self.assertGreater(sum(len(name) + 4 * len(values[0]) for name, values in raw) + 4 * 300 * len(raw), 200)
+        else:
+            self.assertEqual(len(headers), len(raw))
+            self.assertLess(
+                sum(6 + len(name.encode()) + len(value.encode()) for name, value in headers.items()), 120_000
+            )
+            self.assertLessEqual(max((len(name) for name in headers), default=0), 255)
+
+
+class SingleValueTests(SynchronousTestCase):
+    """Values with a meaning of their own."""
+
+    @fuzzed(
+        300,
+        value=st.one_of(
+            st.none(),
+            st.text(max_size=20),
+            st.text(st.characters(max_codepoint=127), max_size=260),
+            st.binary(max_size=5),
+        ),
+    )
+    def test_content_type(self, value: str | bytes | None) -> None:
+        """A content type is passed on if it fits on a line of ASCII; else, and without one, it is JSON's."""
+        safe = safe_content_type(value)
+        self.assertTrue(safe.isascii() and 0 < len(safe.encode()) <= 255 and not set(safe) & set("\r\n\0"))
+        self.assertIn(safe, (value, JSON))
+        if isinstance(value, str) and value and value.isascii() and value.isprintable() and len(value) <= 255:
+            self.assertEqual(safe, value)
+
+    @fuzzed(
+        300,
+        value=st.one_of(
+            st.text(max_size=10), st.text(st.characters(min_codepoint=32, max_codepoint=127), max_size=140)
+        ),
+    )
+    def test_rquid(self, value: str) -> None:
+        """A request id is 1 to 128 visible ASCII characters, or refused; a message with another gets a fresh one."""
+        is_valid = 1 <= len(value) <= 128 and all("!" <= each <= "~" for each in value)
+        try:
+            self.assertEqual(checked_rquid(value), value)
+        except BadRequest:
+            self.assertFalse(is_valid)
+        else:
+            self.assertTrue(is_valid)
+        found = rquid_of({"RQUID": value})
+        self.assertEqual(found == value, is_valid)
+        self.assertEqual(checked_rquid(found), found)
+
+    @fuzzed(200, headers=_table)
+    def test_rquid_of(self, headers: dict[str | bytes, object]) -> None:
+        """Whatever headers a message has, its request id is a valid one."""
+        found = rquid_of(headers)
+        self.assertEqual(checked_rquid(found), found)

@@ -1,0 +1,135 @@
+"""The whole API over HTTP: requests that are right in parts, and replies of any kind, end in answers that are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.api import API
+from provider_gateway.json_body import check_json
+from provider_gateway.limits import Limits
+from provider_gateway.messages import Message
+from provider_gateway.metrics import Metrics
+from provider_gateway.queues import QueueEntry
+from provider_gateway.routing import Routes, checked_routing_key
+from provider_gateway.site import GatewaySite
+from tests.fuzz.api_calls import RIGHT, Call, calls, replies
+from tests.fuzz.http_peer import Connection
+from tests.fuzz.http_streams import split_streams, splits
+from tests.fuzz.profiles import fuzzed
+from tests.unit.test_rpc import FakePublisher
+
+MAX_BODY = 500
+
+
+class AnsweringRPC:
+    """Answers every call with the same reply, and keeps the calls."""
+
+    reply_queue = "response.host-1"
+
+    def __init__(self, reply: Message) -> None:
+        self.reply = reply
+        self.calls: list[tuple[Message, str]] = []
+
+    async def call(self, message: Message, exchange: str, routing_key: str, timeout: float) -> Message:
+        assert b"".join(message.properties().encode())
+        self.calls.append((message, routing_key))
+        return self.reply
+
+
+class APITests(SynchronousTestCase):
+    """The API behind its site, new for each example."""
+
+    def begin_anew(self, reply: Message, cors: tuple[str, ...] = ()) -> None:
+        self.clock, self.metrics = Clock(), Metrics()
+        self.rpc, self.publisher = AnsweringRPC(reply), FakePublisher()
+        entry = QueueEntry.model_validate({"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*"})
+        api = API(
+            rpc=self.rpc,
+            publisher=self.publisher,
+            routes=Routes([entry]),
+            reply_timeout=90,
+            max_in_flight=2,
+            max_json_depth=128,
+            authorization=None,
+            cors_origins=cors,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.site = GatewaySite(api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY))
+
+    def assert_left_nothing(self, connection: Connection) -> None:
+        connection.leave()
+        for *_, confirm in self.publisher.published:
+            confirm.callback(None)
+        self.clock.advance(90)
+        self.assertEqual((self.site.channels, self.site.buffered, self.clock.getDelayedCalls()), (set(), 0, []))
+        self.assertEqual(self.flushLoggedErrors(), [])
+        in_flight = [sample.value for metric in self.metrics.http_in_flight.collect() for sample in metric.samples]
+        self.assertEqual(in_flight, [0])
+
+    @fuzzed(300, data=st.data(), call=calls, cors=st.sampled_from(((), ("*",), ("https://a",))))
+    def test_request(self, data: Any, call: Call, cors: tuple[str, ...]) -> None:
+        """A request has one well-formed answer; it is called if all of it is right, with its own body and key.
+
+        All that is wrong about it is a 4xx, and none of it an error of ours.
+        """
+        self.begin_anew(Message(b"42"), cors)
+        connection = Connection(self.site, tls=True)
+        for segment in data.draw(splits(call.data)):
+            connection.send(segment)
+        made = [*self.rpc.calls, *[(message, key) for message, _, key, _ in self.publisher.published]]
+        if self.publisher.published:
+            self.publisher.confirm()
+            self.publisher.published.clear()
+        (answer,) = connection.answers([call.method.encode()])
+        self.assertLess(answer.status, 500)
+        is_called = call.method == "POST" and answer.status in (200, 202)
+        self.assertEqual(len(made), is_called)
+        self.assertFalse(is_called and any(name == "routing-key" for name, _ in call.others), "which key is meant?")
+        for message, routing_key in made:
+            self.assertEqual(message.body, call.body)
+            key = call.routing_key.strip(" \t")
+            self.assertIn(routing_key.encode(), (key.encode("latin-1"), key.encode()))
+            check_json(call.body, 128)
+            checked_routing_key(routing_key)
+            self.assertFalse(
+                {each.lower() for each in message.headers} & {"cookie", "authorization", "x-death", "cc", "pg-status"}
+            )
+            self.assertEqual(message.headers["RqUID"].encode(), answer.headers[b"rquid"])
+        self.assert_left_nothing(connection)
+
+    @fuzzed(250, reply=replies)
+    def test_reply(self, reply: Message) -> None:
+        """Whatever a reply says, the answer is well-formed, its body is the reply's, and the next request is served."""
+        self.begin_anew(reply)
+        connection = Connection(self.site, tls=False)
+        connection.send(RIGHT.data)
+        first = connection.value()
+        connection.send(RIGHT.data)
+        self.assertEqual((len(self.rpc.calls), len(connection.answers(all_ours=False))), (2, 2))
+        head, _, body = first.partition(b"\r\n\r\n")
+        status = int(head.split(b" ")[1])
+        self.assertEqual(status, reply.status)
+        self.assertEqual(body, b"" if status in (204, 205, 304) else reply.body)
+        names = [line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertEqual(b"content-length" in names, status not in (204, 304))
+        self.assertFalse({b"transfer-encoding", b"connection", b"set-cookie", b"pg-status"} & set(names))
+        self.assertIn(b"RqUID: r1", [line.replace(b"Rquid", b"RqUID") for line in head.split(b"\r\n")])
+        self.assert_left_nothing(connection)
+
+    @fuzzed(100, segments=split_streams(), reply=replies)
+    def test_stream(self, segments: list[bytes], reply: Message) -> None:
+        """Streams that are nearly HTTP are no error of ours either, and call nothing: none has a routing key."""
+        self.begin_anew(reply)
+        connection = Connection(self.site, tls=False)
+        for segment in segments:
+            connection.send(segment)
+        self.assertEqual(self.rpc.calls, [])
+        if b"HEAD" not in b"".join(segments):
+            self.assertEqual([each.status for each in connection.answers() if each.status >= 500], [])
+        self.assert_left_nothing(connection)

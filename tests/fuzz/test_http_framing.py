@@ -1,0 +1,133 @@
+"""Where requests begin and end: the gateway's parser and a strict one agree, however the bytes arrive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.limits import Limits
+from provider_gateway.site import GatewaySite
+from tests.fuzz.framing import Reading, Sizes, read_requests
+from tests.fuzz.http_peer import Asked, Connection, Echo
+from tests.fuzz.http_streams import split_streams, streams
+from tests.fuzz.profiles import fuzzed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_BODY = 20
+
+
+class Served:
+    """A site that was sent some segments on one connection, and has answered what it could."""
+
+    def __init__(self, segments: Iterable[bytes], *, tls: bool = False, go_on_late: bool = True) -> None:
+        self.clock = Clock()
+        self.echo = Echo()
+        self.site = GatewaySite(self.echo, self.clock, Limits(max_body_bytes=MAX_BODY))
+        self.connection = Connection(self.site, tls=tls)
+        for segment in segments:
+            self.connection.send(segment)
+            while not go_on_late and self.echo.go_on():
+                self.connection.carry()
+        while self.echo.go_on():
+            self.connection.carry()
+
+
+class FramingTestCase(SynchronousTestCase):
+    """Streams of bytes to a site."""
+
+    def assert_left_nothing(self, served: Served) -> None:
+        """When the connection is gone, so is everything that belonged to it; nothing was logged as an error."""
+        served.connection.leave()
+        self.assertEqual(
+            (served.site.channels, served.site.buffered, served.clock.getDelayedCalls()), (set(), 0, []), "left behind"
+        )
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class FramingTests(FramingTestCase):
+    """What is read of a stream."""
+
+    @fuzzed(400, stream=streams(), tls=st.booleans())
+    def test_same_as_reference(self, stream: bytes, tls: bool) -> None:
+        """The application is given the requests that a strict reader finds, byte for byte, and no others.
+
+        Each has one answer, in order. What the strict reader refuses is refused with a 4xx, and nothing behind it
+        is parsed; nothing is served behind a request that closes the connection.
+        """
+        reading, served = read_requests(stream, Sizes(MAX_BODY)), Served([stream], tls=tls)
+        requests = [*reading.requests, *([reading.refused] if reading.refused is not None else [])]
+        answers = served.connection.answers(each.method or None for each in requests)
+        last = reading.requests[len(answers) - 1] if 0 < len(answers) <= len(reading.requests) else None
+        if last is not None and last.values(b"connection") and answers[-1].headers.get(b"connection") == b"close":
+            # We may close behind any answer, and do so for a wish that is not quite one.
+            reading = Reading(reading.requests[: len(answers)])
+        given = [
+            Asked(request.method, request.target, request.body)
+            for request, answer in zip(reading.requests, answers, strict=False)
+            if answer.status == 200 and request.target != b"*"
+        ]
+        self.assertEqual(served.echo.asked, given)
+        if not (reading.is_late and len(answers) == len(reading.requests)):
+            self.assertEqual(
+                [400 <= each.status < 500 for each in answers[len(reading.requests) :]], [True] * bool(reading.refused)
+            )
+        self.assertEqual(len(answers[: len(reading.requests)]), len(reading.requests))
+        for request, answer in zip(reading.requests, answers, strict=False):
+            self.assertEqual(answer.was_told_to_go_on, request.asks_first)
+        self.assert_left_nothing(served)
+
+    @fuzzed(250, segments=split_streams(), tls=st.booleans(), go_on_late=st.booleans())
+    def test_split(self, segments: list[bytes], tls: bool, go_on_late: bool) -> None:
+        """The same bytes are answered in the same way, whatever segments they arrive in, and however fast we answer."""
+        whole, parts = Served([b"".join(segments)], tls=tls), Served(segments, tls=tls, go_on_late=go_on_late)
+        self.assertEqual(parts.connection.transcript(), whole.connection.transcript())
+        self.assertEqual(parts.echo.asked, whole.echo.asked)
+        self.assert_left_nothing(parts)
+        self.assert_left_nothing(whole)
+
+    @fuzzed(
+        150,
+        segments=split_streams(),
+        pauses=st.lists(st.sampled_from((0, 0, 1, 2.5, 12, 70)), max_size=12),
+        tls=st.booleans(),
+    )
+    def test_time(self, segments: list[bytes], pauses: list[float], tls: bool) -> None:
+        """Whatever a client sends and whenever it pauses, its answers are HTTP, and nothing of it stays behind."""
+        served = Served([], tls=tls)
+        pauses += [0] * len(segments)
+        for segment, pause in zip(segments, pauses, strict=False):
+            served.connection.send(segment)
+            served.clock.advance(pause)
+        while served.echo.go_on():
+            served.connection.carry()
+        stream = b"".join(segments)
+        if b"HEAD" not in stream:
+            served.connection.answers()
+        self.assert_left_nothing(served)
+
+    @fuzzed(100, segments=split_streams(), after=st.integers(0, 8), tls=st.booleans())
+    def test_client_that_leaves(self, segments: list[bytes], after: int, tls: bool) -> None:
+        """A client may leave at any time, in the middle of a request or of our answer, and leaves nothing behind."""
+        served = Served([], tls=tls)
+        for segment in segments[:after]:
+            served.connection.send(segment)
+        self.assert_left_nothing(served)
+        self.assertFalse(served.echo.go_on())
+
+    @fuzzed(100, stream=streams(), junk=st.binary(max_size=40), tls=st.booleans())
+    def test_refused_is_the_end(self, stream: bytes, junk: bytes, tls: bool) -> None:
+        """Behind a request that was refused, nothing is answered: no junk, and no good request either."""
+        served = Served([stream], tls=tls)
+        if not served.connection.protocol.refused:
+            return
+        before = served.connection.value(), list(served.echo.asked)
+        for more in (junk, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n7", junk):
+            served.connection.send(more)
+        self.assertFalse(served.echo.go_on())
+        self.assertEqual((served.connection.value(), served.echo.asked), before)
+        self.assert_left_nothing(served)

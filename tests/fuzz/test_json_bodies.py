@@ -1,0 +1,178 @@
+"""JSON bodies: what is let through is what the standard library reads, to the depth that is allowed."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import InvalidJSON
+from provider_gateway.json_body import check_json
+from tests.fuzz.profiles import fuzzed
+
+_values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=8),
+        st.sampled_from(("[", "]]", '"', "\\", "{}", '\\"[', "\x7f")),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=12,
+)
+_bodies = st.builds(
+    lambda value, indent, ascii_: json.dumps(value, indent=indent, ensure_ascii=ascii_),
+    _values,
+    st.sampled_from((None, 0, 1)),
+    st.booleans(),
+).filter(lambda text: not re.search(r"\\ud[89a-f]", text))
+_pieces = st.sampled_from(
+    (
+        *(
+            "[",
+            "]",
+            "{",
+            "}",
+            ",",
+            ":",
+            '"',
+            "\\",
+            "'",
+            "/",
+            "-",
+            "+",
+            ".",
+            "e",
+            "E",
+            "0",
+            "01",
+            "1",
+            "9" * 30,
+            "1e999",
+            "-0",
+            "0x1",
+        ),
+        *(
+            "null",
+            "true",
+            "false",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "nul",
+            "True",
+            '"a"',
+            '""',
+            '"\\u00e9"',
+            '"\\u12"',
+            '"\\x"',
+            '"\\/"',
+        ),
+        *(
+            " ",
+            "\t",
+            "\n",
+            "\r",
+            "\x0b",
+            "\x0c",
+            "\xa0",
+            "\ufeff",
+            "\0",
+            "\x1f",
+            "\x7f",
+            "\u2028",
+            '"\n"',
+            '"\x00"',
+            "/**/",
+            "//",
+        ),
+        *('{"a":1}', "[1]", '{"a":1,}', "[1,]", '{"a":1,"a":2}'),
+    )
+)
+_texts = st.one_of(st.lists(_pieces, max_size=8).map("".join), st.text(max_size=12))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _read(body: bytes) -> object:
+    """What the standard library reads; numbers stay texts, which may have any number of digits.
+
+    Raises:
+        ValueError: the body is no JSON.
+    """
+    return json.loads(body.decode("utf-8"), parse_constant=_refuse, parse_int=str, parse_float=str)
+
+
+def _depth(value: object) -> int:
+    """Arrays and objects within each other."""
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
+
+
+class JSONTests(SynchronousTestCase):
+    """What is JSON, and how deep it is."""
+
+    def assert_checked(self, body: bytes, max_depth: int) -> None:
+        try:
+            expected = _depth(_read(body)) <= max_depth
+        except ValueError:
+            expected = False
+        try:
+            check_json(body, max_depth)
+        except InvalidJSON as refusal:
+            self.assertFalse(expected, f"{body!r}: {refusal}")
+            self.assertNotIn("\n", str(refusal))
+        else:
+            self.assertTrue(expected, body)
+
+    @fuzzed(400, text=_bodies, max_depth=st.integers(0, 6))
+    def test_valid(self, text: str, max_depth: int) -> None:
+        """Every JSON text is let through, unless it is too deep: brackets within text count for nothing."""
+        self.assert_checked(text.encode(), max_depth)
+
+    @fuzzed(500, text=_texts, max_depth=st.integers(0, 4))
+    def test_nearly_valid(self, text: str, max_depth: int) -> None:
+        """Pieces of JSON in any order are let through if the standard library reads them, and only then."""
+        self.assert_checked(text.encode(), max_depth)
+
+    @fuzzed(
+        400,
+        text=_bodies,
+        at=st.integers(0, 200),
+        size=st.integers(0, 2),
+        put=st.one_of(st.binary(max_size=2), _pieces.map(str.encode)),
+    )
+    def test_changed(self, text: str, at: int, size: int, put: bytes) -> None:
+        """A JSON text with some bytes changed, perhaps no UTF-8 any more, is judged as the standard library does."""
+        body = bytearray(text.encode())
+        body[at % (len(body) + 1) :][:size] = b""
+        start = at % (len(body) + 1)
+        body[start : start + size] = put
+        self.assert_checked(bytes(body), 6)
+
+    @fuzzed(
+        60,
+        depth=st.one_of(st.integers(1, 300), st.sampled_from((1000, 5000, 100_000))),
+        closed=st.booleans(),
+        key=st.booleans(),
+        max_depth=st.integers(1, 200),
+    )
+    def test_deep(self, depth: int, closed: bool, key: bool, max_depth: int) -> None:
+        """A body of any depth is refused or let through, and ends nothing but itself."""
+        start, end = (b'{"a":', b"}") if key else (b"[", b"]")
+        body = start * depth + b"1" + (end * depth if closed else b"")
+        try:
+            check_json(body, max_depth)
+        except InvalidJSON:
+            self.assertTrue(not closed or depth > max_depth)
+        else:
+            self.assertTrue(closed and depth <= max_depth)
