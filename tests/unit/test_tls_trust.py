@@ -64,9 +64,11 @@ class KeyTests(PKITestCase):
     def test_unknown_kinds(self) -> None:
         """A key of a kind or curve that is not supported is refused like any other that is wrong."""
         form = (PrivateFormat.PKCS8, NoEncryption())
-        der = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.DER, *form)
+        key = ec.generate_private_key(ec.SECP256R1())
+        first, *_, last = key.private_bytes(Encoding.PEM, *form).splitlines()
+        der = key.private_bytes(Encoding.DER, *form)
         other_curve = der.replace(b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x02")
-        wrapped = b"-----BEGIN PRIVATE KEY-----\n%s-----END PRIVATE KEY-----\n" % encodebytes(other_curve)
+        wrapped = b"\n".join([first, encodebytes(other_curve).strip(), last, b""])
         for pem in (wrapped, x448.X448PrivateKey.generate().private_bytes(Encoding.PEM, *form)):
             self.key.write_bytes(pem)
             line = str(self.assertRaises(SettingsError, read_key_pair, "HTTP_CERT", self.cert, "HTTP_KEY", self.key))
