@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from klein import Klein
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 
 #: What a browser may send and read across origins.
 _CORS_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}"
+
+
+#: Anything but white space and controls: it is written back.
+_ORIGIN = re.compile(r"[\x21-\x7e]+")
 
 
 def _identity(request: IRequest) -> str | None:
@@ -235,7 +240,7 @@ class API:
             return False
         request.setHeader("Vary", "Origin")
         origin = text_of(request.requestHeaders.getRawHeaders(b"Origin", [b""])[0])
-        if not origin or not self._cors_origins & {origin, "*"}:
+        if not _ORIGIN.fullmatch(origin) or not self._cors_origins & {origin, "*"}:
             return False
         request.setHeader("Access-Control-Allow-Origin", origin)
         request.setHeader("Access-Control-Expose-Headers", RQUID)

@@ -6,6 +6,7 @@ What two readers could read in two ways, or is too large, is refused with an ans
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.web.http import HTTPChannel
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a refused client has to read the answer and close; what it still sends is thrown away.
 LINGER = 2.0
+_NOT_IN_TARGET = re.compile(rb"[^\x21-\x7e]")
 #: Digits of a length that is not worth reading; Python refuses to convert thousands of them.
 _LENGTH_DIGITS = 18
 
@@ -82,6 +84,8 @@ class StrictChannel(HTTPChannel):
         request = self.requests[-1] if self.requests else None
         rquid = fresh_rquid() if request is None else rquid_sent(request)
         body = problem_body(error, rquid)
+        # RFC 9110, 9.3.2: the answer to HEAD has no body.
+        sent = b"" if getattr(self, "_command", b"") == b"HEAD" else body
         retry = b"" if error.retry_after is None else b"Retry-After: %d\r\n" % error.retry_after
         self.transport.write(
             b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s: %s\r\n%sConnection: close\r\n\r\n%s"
@@ -93,7 +97,7 @@ class StrictChannel(HTTPChannel):
                 RQUID.encode(),
                 rquid.encode(),
                 retry,
-                body,
+                sent,
             )
         )
         if request is not None:
@@ -152,8 +156,9 @@ class StrictChannel(HTTPChannel):
         headers = self.requests[-1].requestHeaders
         hosts = len(headers.getRawHeaders(b"Host", []))
         is_old = self._version == b"HTTP/1.0"
-        # RFC 9112, 3.2 and 6.1
-        if hosts > 1 or not (hosts or is_old) or (is_old and headers.hasHeader(b"Transfer-Encoding")):
+        # RFC 9112, 3, 3.2 and 6.1
+        is_wrong = hosts > 1 or not (hosts or is_old) or (is_old and headers.hasHeader(b"Transfer-Encoding"))
+        if is_wrong or _NOT_IN_TARGET.search(self._path):
             self._respondToBadRequestAndDisconnect()
             return
         super().allHeadersReceived()

@@ -218,7 +218,9 @@ class Message:
     def deadline(self) -> float | None:
         """Seconds since 1970 after which nobody waits for the reply; None if somebody may wait for ever."""
         value = self.headers.get(PG_DEADLINE)
-        return value / 1000 if isinstance(value, int) and not isinstance(value, bool) else None
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
+            return value / 1000
+        return None
 
     @property
     def status(self) -> int:

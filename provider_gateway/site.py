@@ -104,6 +104,9 @@ class BoundedRequest(Request):
         if self.path == b"*":
             self.answer(NotFound("The target * is the server as a whole, of which there is nothing to be asked."))
             return
+        if self.method != self.method.upper():
+            self.answer(BadRequest("Methods are written in capitals (RFC 9110, 9.1)."))
+            return
         host = self.requestHeaders.getRawHeaders(b"Host", [b"-"])[0]
         if not _HOST.fullmatch(host):
             self.answer(BadRequest("The Host header is not a host name."))

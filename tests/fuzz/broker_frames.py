@@ -194,7 +194,12 @@ def _but(*right: int, most: int = 255) -> st.SearchStrategy[int]:
 
 #: What is no frame, or none that a broker can take, and the reply code that says so.
 bad_frames = st.one_of(
-    _bad(501, lambda end: Frame(1, 1, _DECLARE + long(b"")).data[:-1] + bytes([end]), _but(0xCE)),
+    _bad(
+        501,
+        lambda frame, end: frame.data[:-1] + bytes([end]),
+        st.sampled_from((Frame(1, 1, _DECLARE + long(b"")), Frame(2, 1, _header(0, b"\0\0")), Frame(3, 1, b"x"))),
+        _but(0xCE),
+    ),
     _bad(501, lambda kind, data: Frame(kind, 1, data).data, _but(1, 2, 3, 8), st.binary(max_size=9)),
     _bad(501, lambda data: Frame(1, 1, data).data, st.binary(max_size=3)),
     _bad(501, lambda data: Frame(2, 1, data).data, st.binary(max_size=13)),
