@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from twisted.internet import reactor
@@ -9,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from tests.faults.base import memory
 from tests.faults.disturbances import pause
+from tests.faults.ledger import Outcome
 from tests.faults.wire import HEARTBEAT, WireTestCase
 
 if TYPE_CHECKING:
@@ -74,18 +76,26 @@ class ShapeTests(WireTestCase):
         before = memory(gateway)
         self.proxy.stop_reading = True
         lost = self.logged_again(gateway, "consume is lost: no heartbeat")
-        body = b'"' + b"x" * 900_000 + b'"'
         problems: list[str] = []
         while _BLOCKED not in problems:
             # Few at a time: it is what waits for the broker that is to be seen, not the requests themselves.
-            posts = [Deferred.fromCoroutine(self.post(gateway, body, path="/v1/publish")) for _ in range(4)]
-            problems += [(await each)[1]["type"] for each in posts]
+            posts = [Deferred.fromCoroutine(self.publish_large(gateway)) for _ in range(4)]
+            problems += [await each for each in posts]
         self.assertEqual(set(problems), {_BLOCKED, _UNKNOWN})
         await lost.addTimeout(2 * HEARTBEAT + GRACE, reactor)
         self.assertLess(memory(gateway) - before, 20 * MEGABYTE)
         self.proxy.stop_reading = False
         await self.reopened(gateway)
         await self.finish(faults=1)
+
+    async def publish_large(self, gateway: Gateway) -> str:
+        """Publish a large body, which the broker may get in the end or not; returns the problem."""
+        request = str(uuid.uuid4())
+        self.ledger.sent(request)
+        _, answer = await self.post(gateway, b'"%s"' % (b"x" * 900_000), path="/v1/publish", RqUID=request)
+        problem: str = answer["type"]
+        self.ledger.settled(request, Outcome.UNKNOWN if problem == _UNKNOWN else Outcome.REFUSED)
+        return problem
 
     async def vanish(self, *, tls: bool) -> None:
         """The network swallows everything, for as long as it takes to be noticed."""
