@@ -109,4 +109,6 @@ def matching_key(entry: QueueEntry) -> str:
     key = entry.binding_key[0]
     if entry.exchange_type == "direct":
         return key
-    return ".".join("any" if word == "*" else word for word in key.split(".") if word != "#")
+    words = ["any" if word == "*" else word for word in key.split(".") if word != "#"]
+    # A single empty word is no key without words: it takes a dot to write it.
+    return "." if words == [""] and key else ".".join(words)

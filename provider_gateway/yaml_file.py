@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -61,7 +62,11 @@ def describe(error: ErrorDetails) -> str:
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "string_pattern_mismatch":
         text = f"text like {error['ctx']['pattern']}"
-    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
+    shown = ""
+    if isinstance(found, str | int | float | bool):
+        # Python does not write numbers of thousands of digits.
+        with contextlib.suppress(ValueError):
+            shown = f", found {found!r}"
     return f"expected {text}{shown}" if kind != "value_error" else text
 
 

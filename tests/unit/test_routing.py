@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import BadRequest
 from provider_gateway.queues import parse_queues
-from provider_gateway.routing import Routes, checked_routing_key, topic_matches
+from provider_gateway.routing import Routes, checked_routing_key, matching_key, topic_matches
 
 #: Binding key, keys that it takes, keys that it does not take.
 TOPICS = (
@@ -131,3 +131,13 @@ class CheckedRoutingKeyTests(SynchronousTestCase):
             error = self.assertRaises(BadRequest, checked_routing_key, key)
             self.assertEqual(400, error.status)
             self.assertIn(reason, error.detail, f"for {key!r}")
+
+
+class MatchingKeyTests(SynchronousTestCase):
+    """A key that leads to a queue, made from its binding."""
+
+    def test_topics(self) -> None:
+        """Whatever the binding, it takes the key, also where only a dot can write the one empty word."""
+        for binding in ("a", "a.*", "*", "#", "*.#", "a.#.b", ".#", "#.", ".", "#.#", "a..b"):
+            (found,) = parse_queues(f"- {{topic: X, queueName: q, bindingKey: '{binding}'}}", "file")
+            self.assertTrue(topic_matches(binding, matching_key(found)), binding)
