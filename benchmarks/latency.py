@@ -6,16 +6,13 @@ One client, one mTLS connection, one request at a time: HTTPS → RabbitMQ (TLS,
 from __future__ import annotations
 
 import http.client
-import os
 import ssl
 import statistics
-import sys
 import time
 from contextlib import ExitStack
 
-from devtools.processes import CERTS, FOLDER, HTTP_PORT, start, start_gateway
-from devtools.rabbitmq import RabbitMQ
-from provider_gateway.example_certificates import certificates
+from benchmarks.alone import start_alone
+from devtools.processes import CERTS, HTTP_PORT
 
 WARM_UP, COUNT = 100, 1000
 BODY = b'{"data": [29, 29]}'
@@ -42,15 +39,7 @@ def measure() -> list[float]:
 def main() -> None:
     """Start everything, measure, print."""
     with ExitStack() as stack:
-        certificates(CERTS)
-        broker = RabbitMQ(FOLDER / "rabbitmq-latency", CERTS)
-        stack.callback(broker.stop)
-        broker.start()
-        model = start(
-            stack, [sys.executable, "-m", "benchmarks.instant_model"], FOLDER / "instant_model.log", dict(os.environ)
-        )
-        assert model.stdout is not None
-        start_gateway(stack, broker, model.stdout.readline().strip())
+        start_alone(stack, "latency")
         taken = sorted(measure())
     p95, p99 = taken[int(COUNT * 0.95)], taken[int(COUNT * 0.99)]
     print(f"{COUNT} requests, one at a time: median {statistics.median(taken):.2f} ms, p95 {p95:.2f}, p99 {p99:.2f}")

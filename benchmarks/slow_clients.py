@@ -14,16 +14,14 @@ import socket
 import ssl
 import statistics
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from devtools.processes import ADMIN_PORT, CERTS, FOLDER, HTTP_PORT, start, start_gateway
-from devtools.rabbitmq import RabbitMQ
-from provider_gateway.example_certificates import certificates
+from benchmarks.alone import start_alone
+from devtools.processes import ADMIN_PORT, CERTS, FOLDER, HTTP_PORT, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,15 +173,7 @@ def try_kind(name: str, run: Callable[[], None]) -> None:
 def main() -> None:
     """Start everything, try each kind, print."""
     with ExitStack() as stack:
-        certificates(CERTS)
-        broker = RabbitMQ(FOLDER / "rabbitmq-slow", CERTS)
-        stack.callback(broker.stop)
-        broker.start()
-        model = start(
-            stack, [sys.executable, "-m", "benchmarks.instant_model"], FOLDER / "instant_model.log", dict(os.environ)
-        )
-        assert model.stdout is not None
-        start_gateway(stack, broker, model.stdout.readline().strip())
+        start_alone(stack, "slow")
         start_tunnel(stack)
         for name, run in KINDS.items():
             try_kind(name, run)
