@@ -53,20 +53,22 @@ class MisdeedTests(ServingTestCase):
     """The model misbehaves towards some messages, and answers others."""
 
     async def among_others(self, *misdeeds: Callable[..., None]) -> tuple[Gateway, dict[str, str]]:
-        """Have every other message met by one of the misdeeds, each time that it is tried.
+        """Have every other message of each kind of caller met by one of the misdeeds, each time that it is tried.
 
         Returns:
             The gateway, and the name of the misdeed towards each such message.
         """
         self.keys |= {**TRIED_AGAIN, "prefetch": 2 * PREFETCH}
         gateway = await self.serve().ready()
-        turns = cycle(step for misdeed in misdeeds for step in (misdeed, None))
+        steps = [step for misdeed in misdeeds for step in (misdeed, None)]
+        # For each kind of caller its own: else all who call by HTTP may be victims.
+        turns = {"amqp": cycle(steps), "http": cycle(steps)}
         chosen: dict[str, Any] = {}
 
         def misdeed(body: bytes) -> Any:
             request = str(id_in(body))
             if request not in chosen:
-                chosen[request] = next(turns)
+                chosen[request] = next(turns[request.partition("-")[0]])
             return chosen[request]
 
         self.model.misdeed = misdeed
