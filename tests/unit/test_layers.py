@@ -79,6 +79,7 @@ LAYERS = (
     "recent",
     "reasons",
     "example_certificates",
+    "deadlines",
     "deferreds",
     "errors",
     # The packages themselves, which import nothing of ours.
