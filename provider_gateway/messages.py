@@ -195,6 +195,10 @@ class Message:
             message_id=self.message_id,
         )
 
+    def encoded_properties(self) -> bytes:
+        """The bytes of :meth:`properties`."""
+        return b"".join(self.properties().encode())
+
     @classmethod
     def received(cls, properties: BasicProperties, body: bytes) -> Message:
         """The message with these properties; none of them needs to be there."""

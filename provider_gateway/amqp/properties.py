@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from pika import data, spec
+from pika.exceptions import ShortStringTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,18 @@ _UNDECODABLE = (ValueError, OverflowError, OSError, RecursionError)
 _COPIED = (
     "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "timestamp", "type", "app_id"
 )  # fmt: skip
+
+
+def short_string(text: str) -> bytes:
+    """A text with its length (AMQP 0-9-1, 4.2.5.3).
+
+    Raises:
+        pika.exceptions.ShortStringTooLong: it is longer than 255 bytes.
+    """
+    encoded = text.encode()
+    if len(encoded) > 255:
+        raise ShortStringTooLong(encoded)
+    return b"%c%b" % (len(encoded), encoded)
 
 
 def _bounds(encoded: bytes) -> tuple[int, int]:
@@ -120,9 +133,14 @@ class CopiedProperties(spec.BasicProperties):
         return [encoded[:start], struct.pack(">I", len(table)), table, encoded[end:]]
 
 
+def decoded(encoded: bytes) -> ReceivedProperties:
+    """Properties from their bytes."""
+    return ReceivedProperties().decode(encoded)
+
+
 def received(properties: spec.BasicProperties) -> ReceivedProperties:
     """Properties as if they had come from the broker."""
-    return ReceivedProperties().decode(b"".join(properties.encode()))
+    return decoded(b"".join(properties.encode()))
 
 
 # pika's frame decoder makes properties of the class that stands here.

@@ -1,8 +1,8 @@
 """One AMQP connection from its first byte to its last, around pika's Twisted protocol.
 
-pika encodes, decodes and keeps the protocol's state. Added here is what it leaves out: no Nagle delay, the real
-cause of a loss, an end of waiting for peers that never close or have gone silent, ``connection.blocked``, a count of
-unsent bytes, and errors out of its decoder.
+pika keeps the protocol's state. Added here is what it leaves out: no Nagle delay, the real cause of a loss, an end of
+waiting for peers that never close or have gone silent, ``connection.blocked``, a count of unsent bytes, and errors out
+of its decoder; and messages, which have channels that they pass pika by on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from twisted.python.failure import Failure
 
 # The import makes pika decode with it.
 from provider_gateway.amqp import properties  # noqa: F401
+from provider_gateway.amqp.frames import END_MARK, FrameBuffer
+from provider_gateway.amqp.message_channel import MessageChannel
 from provider_gateway.deferreds import shield
 from provider_gateway.reasons import reason_of
 
@@ -69,6 +71,9 @@ class Session(Protocol):
         self._amqp = TwistedProtocolConnection(parameters, custom_reactor=clock)
         assert self._amqp.ready is not None
         self._ready: Deferred[object] = self._amqp.ready
+        self._connection: Any = None  # pika's, once it is open
+        self._frames: FrameBuffer | None = FrameBuffer()
+        self._message_channels: dict[int, MessageChannel] = {}
         self._witness: bytes | None = b""
         self._cause: str | None = None
         self._closing = False
@@ -116,6 +121,7 @@ class Session(Protocol):
         except (AMQPError, ConnectionLost) as error:
             raise ConnectionLost(str(self._lost or error)) from None
         self._witness = None
+        self._connection = connection
         connection.callbacks.add(0, spec.Connection.Close, self._closed_by_broker)
         connection.add_on_connection_blocked_callback(self._block)
         connection.add_on_connection_unblocked_callback(self._unblock)
@@ -126,6 +132,19 @@ class Session(Protocol):
     async def channel(self) -> TwistedChannel:
         """A new channel."""
         channel: TwistedChannel = await shield(self._amqp.channel())
+        return channel
+
+    async def message_channel(self) -> MessageChannel:
+        """A new channel for messages."""
+        channel = MessageChannel(await self.channel(), self._write)
+        number = channel.channel.channel_number
+        self._message_channels[number] = channel
+
+        def closed(reason: object) -> object:
+            del self._message_channels[number]
+            return reason
+
+        channel.channel.on_closed.addCallback(closed)
         return channel
 
     @property
@@ -169,11 +188,26 @@ class Session(Protocol):
         if self._witness is not None:
             self._watch_handshake(data)
         try:
-            self._amqp.dataReceived(data)
+            self._hand_on(data)
         except Exception as error:  # noqa: BLE001 - pika raises whatever its decoder stumbles on
             self._log.failure("pika could not handle the broker's data; the connection is dropped")
             self._cause = f"undecodable data: {type(error).__name__}: {error}"
             self.abort()
+
+    def _hand_on(self, data: bytes) -> None:
+        """Hand the frames of messages to their channels, and all others to pika, in order."""
+        if self._frames is None:
+            self._amqp.dataReceived(data)
+            return
+        if self._connection is not None:
+            self._connection.bytes_received += len(data)  # or pika would find the broker silent
+        for each in self._frames.add(data):
+            if not each.kind:
+                self._frames = None  # pika says what is wrong with it
+            channel = self._message_channels.get(each.channel)
+            # pika finds fault with a frame that has no end, too.
+            if channel is None or not each.data.endswith(END_MARK) or not channel.take(each):
+                self._amqp.dataReceived(each.data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell pika, and whoever asked :meth:`when_lost`, with the real cause."""

@@ -43,6 +43,8 @@ LAYERS = (
     "amqp.publisher",
     "amqp.topology",
     "amqp.session",
+    "amqp.message_channel",
+    "amqp.frames",
     "devbroker.server",
     "devbroker.connection",
     "devbroker.channel",

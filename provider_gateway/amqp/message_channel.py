@@ -1,0 +1,186 @@
+"""A channel that carries messages: publishes, confirms, returns, deliveries, acknowledgements.
+
+pika opens and closes the channel, and takes part in everything else on it. Messages pass it by: with pika, each costs
+objects for its method and its frames, callbacks that are looked up by name, and a Deferred in a queue. That was 17 % of
+the CPU time of a request.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from pika.exceptions import UnexpectedFrameError
+
+from provider_gateway.amqp.frames import BODY, END, END_MARK, HEADER, METHOD, START, frame
+from provider_gateway.amqp.properties import short_string
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pika.adapters.twisted_connection import TwistedChannel
+
+    from provider_gateway.amqp.frames import Frame
+
+#: Class and number of methods (AMQP 0-9-1, 1.8; the last is RabbitMQ's extension).
+_PUBLISH, _RETURN, _DELIVER, _ACK, _NACK = (struct.pack(">HH", 60, number) for number in (40, 50, 60, 80, 120))
+_WITH_CONTENT, _CONFIRMS = frozenset({_RETURN, _DELIVER}), frozenset({_ACK, _NACK})
+_MANDATORY = b"\x01"
+_MULTIPLE = 1
+
+_ack_frame = struct.Struct(">BHI4sQBc")
+_confirm = struct.Struct(">QB")
+_tag = struct.Struct(">QB")
+_content_head = struct.Struct(">HHQ")
+_BASIC = 60
+
+
+class Content(NamedTuple):
+    """A message that has arrived.
+
+    Attributes:
+        tag: its delivery tag; 0 for one that was returned.
+        properties: encoded.
+    """
+
+    tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+    properties: bytes
+    body: bytes
+
+
+def _text(data: bytes, start: int) -> tuple[str, int]:
+    """A short string, and where it ends; what is not UTF-8 in it is replaced."""
+    end = start + 1 + data[start]
+    return data[start + 1 : end].decode("utf-8", "replace"), end
+
+
+@lru_cache(1024)
+def _publish_method(exchange: str, routing_key: str) -> bytes:
+    return b"%b\0\0%b%b%b" % (_PUBLISH, short_string(exchange), short_string(routing_key), _MANDATORY)
+
+
+class MessageChannel:
+    """The messages of one channel.
+
+    Args:
+        channel: the channel as pika knows it.
+        write: takes bytes for the broker.
+
+    Attributes:
+        on_delivery: is given each message that is delivered.
+        on_return: is given each message that comes back.
+        on_confirm: is told a delivery tag, whether it stands for all up to it as well, and whether the broker has taken
+            responsibility for them.
+    """
+
+    def __init__(self, channel: TwistedChannel, write: Callable[[bytes], None]) -> None:
+        self.channel = channel
+        self._write = write
+        self._number: int = channel.channel_number
+        self._max_piece: int = channel.connection.params.frame_max - START - END
+        self._published = 0
+        self.on_delivery: Callable[[Content], object] = lambda _: None
+        self.on_return: Callable[[Content], object] = lambda _: None
+        self.on_confirm: Callable[[int, bool, bool], object] = lambda *_: None
+        #: Of the message that is arriving: its method, its properties, how much of its body is still to come.
+        self._method: bytes | None = None
+        self._properties: bytes | None = None
+        self._missing = 0
+        self._pieces: list[bytes] = []
+
+    @property
+    def is_open(self) -> bool:
+        """True until it is closed, by either side."""
+        return bool(self.channel.is_open)
+
+    def publish(self, exchange: str, routing_key: str, properties: bytes, body: bytes) -> int:
+        """Publish a message, to be returned if it cannot be routed; all of its frames in one write.
+
+        Args:
+            properties: encoded.
+
+        Returns:
+            The tag that its confirm will have.
+
+        Raises:
+            pika.exceptions.ShortStringTooLong: the exchange or the key is longer than 255 bytes.
+        """
+        number, size = self._number, len(body)
+        frames = [
+            frame(METHOD, number, _publish_method(exchange, routing_key)),
+            frame(HEADER, number, _content_head.pack(_BASIC, 0, size) + properties),
+        ]
+        if size <= self._max_piece:
+            if body:
+                frames.append(frame(BODY, number, body))
+        else:
+            pieces = (body[start : start + self._max_piece] for start in range(0, size, self._max_piece))
+            frames += (frame(BODY, number, piece) for piece in pieces)
+        self._write(b"".join(frames))
+        self._published += 1
+        return self._published
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge a delivery."""
+        self._write(_ack_frame.pack(METHOD, self._number, 13, _ACK, tag, 0, END_MARK))
+
+    def take(self, arrived: Frame) -> bool:
+        """Take a frame.
+
+        Returns:
+            False if it is for pika.
+
+        Raises:
+            UnexpectedFrameError: it is not what has to follow.
+        """
+        kind, _, data = arrived
+        if self._method is None:
+            if kind != METHOD:
+                return False
+            method = data[START : START + 4]
+            if method in _WITH_CONTENT:
+                self._method = data
+            elif method in _CONFIRMS:
+                tag, bits = _confirm.unpack_from(data, START + 4)
+                self.on_confirm(tag, bool(bits & _MULTIPLE), method == _ACK)
+            else:
+                return False
+        elif self._properties is None and kind == HEADER:
+            _, _, self._missing = _content_head.unpack_from(data, START)
+            self._properties = data[START + _content_head.size : -END]
+            if not self._missing:
+                self._complete()
+        elif self._properties is not None and kind == BODY:
+            self._pieces.append(data[START:-END])
+            self._missing -= len(data) - START - END
+            if self._missing <= 0:
+                self._complete()
+        else:
+            raise UnexpectedFrameError(data[: START + 4])
+        return True
+
+    def _complete(self) -> None:
+        method, properties, pieces = self._method, self._properties, self._pieces
+        assert method is not None
+        assert properties is not None
+        if self._missing:
+            raise UnexpectedFrameError("a body that is longer than was said")
+        self._method = self._properties = None
+        self._pieces = []
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        at = START + 4
+        if method[START:at] == _RETURN:
+            _, at = _text(method, at + 2)  # behind the reply code, the reply text
+            exchange, at = _text(method, at)
+            routing_key, _ = _text(method, at)
+            self.on_return(Content(0, False, exchange, routing_key, properties, body))
+        else:
+            at += 1 + method[at]  # the consumer tag; there is one consumer
+            tag, redelivered = _tag.unpack_from(method, at)
+            exchange, at = _text(method, at + _tag.size)
+            routing_key, _ = _text(method, at)
+            self.on_delivery(Content(tag, bool(redelivered), exchange, routing_key, properties, body))
