@@ -59,7 +59,7 @@ def _number(value: object, least: int) -> int:
     return max(least, value) if isinstance(value, int) and value < 2**62 else least
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Copy(Message):
     """A copy of a message.
 
