@@ -175,7 +175,7 @@ class API:
         deadline = int(1000 * (self._clock.seconds() + self._reply_timeout))
         message, routing_key = self._message(request, rquid, self._rpc.reply_queue, {PG_DEADLINE: deadline})
         exchange = self._routes.exchange(routing_key)
-        reply = await self._rpc.call(message, exchange, routing_key, self._reply_timeout)
+        reply = await self._rpc.call(message, exchange, routing_key)
         request.setResponseCode(reply.status)
         for name, value in headers_to_http(reply.headers, self._metrics.headers_dropped.inc).items():
             request.setHeader(name, value.encode())

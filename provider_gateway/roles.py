@@ -61,7 +61,9 @@ class GatewayRole:
         credentials: Credentials,
     ) -> None:
         tls = credentials.server
-        self._rpc = RPCClient(publisher, f"{reply_prefix(entries)}.{settings.instance}", reactor, metrics)
+        self._rpc = RPCClient(
+            publisher, f"{reply_prefix(entries)}.{settings.instance}", settings.reply_timeout, reactor, metrics
+        )
         self._consumer = Consumer(
             self._rpc.reply_queue,
             prefetch=_REPLY_PREFETCH,

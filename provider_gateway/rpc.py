@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import DeadlinePassed, OutcomeUnknown
 from provider_gateway.messages import rquid_of
 from provider_gateway.recent import Recent
@@ -29,20 +30,25 @@ class RPCClient:
 
     Args:
         reply_queue: this instance's own.
+        reply_timeout: seconds that a call waits for its reply.
         clock: times the deadlines.
     """
 
     _log = Logger()
 
-    def __init__(self, publisher: Publisher, reply_queue: str, clock: IReactorTime, metrics: Metrics) -> None:
+    def __init__(
+        self, publisher: Publisher, reply_queue: str, reply_timeout: float, clock: IReactorTime, metrics: Metrics
+    ) -> None:
         self.reply_queue = reply_queue
         self._publisher = publisher
-        self._clock = clock
+        self._reply_timeout = reply_timeout
+        self._deadlines: Deadlines[str] = Deadlines(clock, reply_timeout, self._expire)
         self._replies = metrics.replies
+        self._matched = metrics.replies.labels("matched")
         self._pending: dict[str, Deferred[Message]] = {}
         self._given_up = Recent(_REMEMBERED)
 
-    async def call(self, message: Message, exchange: str, routing_key: str, timeout: float) -> Message:
+    async def call(self, message: Message, exchange: str, routing_key: str) -> Message:
         """Publish a request and wait for its reply.
 
         The reply implies the confirm, so that is not waited for first; a return, a nack or a lost connection before
@@ -50,7 +56,6 @@ class RPCClient:
 
         Args:
             message: its ``correlation_id`` is unique, its ``reply_to`` is :attr:`reply_queue`.
-            timeout: seconds.
 
         Raises:
             DeadlinePassed: no reply in time.
@@ -60,17 +65,12 @@ class RPCClient:
         assert correlation_id is not None
         reply: Deferred[Message] = Deferred()
         self._pending[correlation_id] = reply
-        reply.addTimeout(timeout, self._clock)
+        self._deadlines.start(correlation_id)
         self._publisher.publish(message, exchange, routing_key).addErrback(self._not_published, correlation_id)
         try:
             return await reply
-        except DeferredTimeoutError:
-            msg = (
-                f"No reply within {timeout:g} s. The request may have been executed or may still be: "
-                "repeat it only if running it twice does no harm."
-            )
-            raise DeadlinePassed(msg) from None
         finally:
+            self._deadlines.stop(correlation_id)
             if self._pending.pop(correlation_id, None) is not None:
                 self._given_up.add(correlation_id)
 
@@ -83,7 +83,7 @@ class RPCClient:
         correlation_id = delivery.message.correlation_id or ""
         waiting = self._pending.pop(correlation_id, None)
         if waiting is not None:
-            self._replies.labels("matched").inc()
+            self._matched.inc()
             waiting.callback(delivery.message)
         else:
             kind = "late" if correlation_id in self._given_up else "unknown"
@@ -100,6 +100,15 @@ class RPCClient:
         """End every call that still waits: the process stops."""
         for waiting in list(self._pending.values()):
             waiting.errback(OutcomeUnknown("This instance is stopping; the request may still be executed."))
+
+    def _expire(self, correlation_id: str) -> None:
+        waiting = self._pending.pop(correlation_id)
+        self._given_up.add(correlation_id)
+        msg = (
+            f"No reply within {self._reply_timeout:g} s. The request may have been executed or may still be: "
+            "repeat it only if running it twice does no harm."
+        )
+        waiting.errback(DeadlinePassed(msg))
 
     def _not_published(self, failure: Failure, correlation_id: str) -> None:
         waiting = self._pending.pop(correlation_id, None)

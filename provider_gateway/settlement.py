@@ -13,6 +13,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 from provider_gateway.copies import Copy, History
+from provider_gateway.deadlines import TimeLimit
 from provider_gateway.deferreds import sleep
 from provider_gateway.errors import (
     BrokerBlocked,
@@ -64,6 +65,7 @@ class Settlement:
         self._clock = clock
         self._retried = metrics.retried
         self._parked = metrics.parked
+        self._first_confirm = TimeLimit(clock, _CONFIRM_TIMEOUT)
         self._settled = Recent(_REMEMBERED)
         self._stuck: Counter[str] = Counter()
 
@@ -264,6 +266,8 @@ class Settlement:
         while True:
             publishing = self._publisher.publish(message, exchange, routing_key)
             try:
+                if patience == _CONFIRM_TIMEOUT:
+                    return await self._first_confirm.on(publishing)
                 return await publishing.addTimeout(patience, self._clock)
             except PublishRefused:
                 raise

@@ -34,7 +34,7 @@ class AnsweringRPC:
         self.reply = reply
         self.calls: list[tuple[Message, str]] = []
 
-    async def call(self, message: Message, exchange: str, routing_key: str, timeout: float) -> Message:
+    async def call(self, message: Message, _exchange: str, routing_key: str) -> Message:
         assert b"".join(message.properties().encode())
         self.calls.append((message, routing_key))
         return self.reply

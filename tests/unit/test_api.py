@@ -38,12 +38,12 @@ class FakeRPC:
     reply_queue = "response.host-1"
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Message, str, str, float]] = []
+        self.calls: list[tuple[Message, str, str]] = []
         self.replies: list[Deferred[Message]] = []
         self.cancelled = 0
 
-    async def call(self, message: Message, exchange: str, routing_key: str, timeout: float) -> Message:
-        self.calls.append((message, exchange, routing_key, timeout))
+    async def call(self, message: Message, exchange: str, routing_key: str) -> Message:
+        self.calls.append((message, exchange, routing_key))
         self.replies.append(Deferred(self._cancel))
         return await self.replies[-1]
 
@@ -100,10 +100,10 @@ class RequestTests(APITestCase):
     """What is published for a request."""
 
     def test_call(self) -> None:
-        """A request is called at the exchange of its routing key, with the time that a caller waits."""
+        """A request is called at the exchange of its routing key."""
         self.post(KEY)
-        ((message, exchange, routing_key, timeout),) = self.rpc.calls
-        self.assertEqual((exchange, routing_key, timeout), ("ML.MQ", "predict.now", 90))
+        ((message, exchange, routing_key),) = self.rpc.calls
+        self.assertEqual((exchange, routing_key), ("ML.MQ", "predict.now"))
         self.assertEqual((message.reply_to, message.content_type), ("response.host-1", "application/json"))
 
     def test_body(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.deadlines import Deadlines
+from provider_gateway.deadlines import Deadlines, TimeLimit
 
 
 class DeadlinesTests(SynchronousTestCase):
@@ -53,17 +54,32 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.told, ["a"])
 
     def test_one_timer(self) -> None:
-        """However many wait, there is one timer; an idle one ends by itself."""
+        """However many wait, there is one timer; there is none when nothing waits."""
         for each in "abcdef":
             self.deadlines.start(each)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         for each in "abcdef":
-            self.deadlines.stop(each)
-        self.clock.advance(3)
+            self.assertTrue(self.deadlines.stop(each))
+            self.assertFalse(self.deadlines.stop(each))
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.deadlines.start("a")
         self.clock.advance(3)
         self.assertEqual(self.told, ["a"])
+        self.assertFalse(self.deadlines.stop("a"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_by_the_one_that_is_told(self) -> None:
+        """What is stopped while another is told is not told, and may be started again."""
+        deadlines: Deadlines[str] = Deadlines(
+            self.clock, 3.0, lambda told: self.told.append(told) or deadlines.stop("b")
+        )
+        for each in "abc":
+            deadlines.start(each)
+        self.clock.advance(3)
+        self.assertEqual((self.told, self.clock.getDelayedCalls()), (["a", "c"], []))
+        deadlines.start("b")
+        self.clock.advance(3)
+        self.assertEqual((self.told, self.clock.getDelayedCalls()), (["a", "c", "b"], []))
 
     def test_started_by_the_one_that_is_told(self) -> None:
         """What is started while another is told has its full time."""
@@ -94,3 +110,40 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(5)
         self.assertEqual(self.told, [])
+
+
+class TimeLimitTests(SynchronousTestCase):
+    """Three seconds for each Deferred."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.limit = TimeLimit(self.clock, 3.0)
+        self.source: Deferred[int] = Deferred()
+        self.waiting = Deferred.fromCoroutine(self.limit.on(self.source))
+
+    def assert_idle(self) -> None:
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_in_time(self) -> None:
+        """The result passes through; so does an error."""
+        other: Deferred[int] = Deferred()
+        failing = Deferred.fromCoroutine(self.limit.on(other))
+        self.clock.advance(2.9)
+        self.source.callback(7)
+        other.errback(ValueError("no"))
+        self.assertEqual(self.successResultOf(self.waiting), 7)
+        self.failureResultOf(failing, ValueError)
+        self.assert_idle()
+
+    def test_too_late(self) -> None:
+        """Afterwards it is cancelled, and fails with a timeout; what it fires with later goes nowhere."""
+        self.clock.advance(3)
+        self.failureResultOf(self.waiting, DeferredTimeoutError)
+        self.source.callback(7)
+        self.assert_idle()
+
+    def test_cancelled(self) -> None:
+        """A cancellation from outside is no timeout."""
+        self.waiting.cancel()
+        self.failureResultOf(self.waiting, CancelledError)
+        self.assert_idle()
