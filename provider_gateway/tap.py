@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -115,6 +116,7 @@ def _make_service(options: Options) -> IService:
         task.react(check_connections, (settings, entries, roles))
     reactor.callWhenRunning(_exit_with_0_after_sigterm)
     reactor.callWhenRunning(_reload_on_sighup, service)
+    reactor.callWhenRunning(_collect_less_garbage)
     reactor.callWhenRunning(_say_where_queues_come_from, source)
     return service
 
@@ -166,6 +168,16 @@ def _reload_on_sighup(service: GatewayService) -> None:
     """SIGHUP has changed certificates read again, where changes of files are not noticed by themselves."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(service.reload))
+
+
+def _collect_less_garbage() -> None:
+    """Let the garbage collector look at what requests leave behind only, and less often: else it takes 10 % of the CPU.
+
+    What was imported stays for ever; 10,000 objects in cycles are those of some 200 requests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def _stop_once() -> None:
