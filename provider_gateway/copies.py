@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.amqp.properties import CopiedProperties, ReceivedProperties, received
+from provider_gateway.amqp.properties import CopiedProperties, decoded
 from provider_gateway.messages import PG_COPY, PG_DEADLINE, PG_REASON, Message, fresh_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pika.spec import BasicProperties
 
 PG_ATTEMPT = "pg-attempt"
 PG_QUEUE = "pg-queue"
@@ -94,14 +93,12 @@ class Copy(Message):
         """What the publisher tells a return of this copy by: others may have the same message id."""
         return str(self.added[PG_COPY])
 
-    def properties(self) -> BasicProperties:
-        """The AMQP properties to publish it with: those of the original, where they may be copied."""
-        original = self.original
-        if not isinstance(original, ReceivedProperties):
-            assert original is not None
-            original = received(original)
+    def properties(self) -> bytes:
+        """The AMQP properties to publish it with, encoded: those of the original, where they may be copied."""
+        assert self.original is not None
+        original = decoded(self.original)
         kept = original.headers_that(_copied)
         if len(kept) > _MAX_KEPT:
             kept = b""  # with ours they might not fit into a frame any more; better no headers than no copy
         assert self.message_id is not None
-        return CopiedProperties(original, self.message_id, self.added, kept)
+        return b"".join(CopiedProperties(original, self.message_id, self.added, kept).encode())

@@ -1,6 +1,6 @@
 """Messages as values, and the rules by which headers travel between HTTP and AMQP.
 
-Pure: no I/O, no clock. HTTP's side is bytes (RFC 9110), AMQP's is pika's ``BasicProperties``.
+Pure: no I/O, no clock. HTTP's side is bytes (RFC 9110), AMQP's is encoded properties.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from functools import lru_cache
 from os import urandom
 from typing import TYPE_CHECKING, Any
 
-from pika.spec import BasicProperties
-
+from provider_gateway.amqp.plain_properties import decode_properties, encode_properties
 from provider_gateway.errors import BadRequest, HeadersTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-PERSISTENT = 2
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 
@@ -201,7 +199,7 @@ class Message:
     Attributes:
         headers: AMQP header table; values of any AMQP type on consumed messages.
         message_id: fresh for each message that we publish: the publisher tells its returns by it.
-        original: all properties of a message that was received, for copies of it.
+        original: all properties of a message that was received, encoded, for copies of it.
     """
 
     body: bytes
@@ -210,35 +208,17 @@ class Message:
     correlation_id: str | None = None
     reply_to: str | None = None
     message_id: str | None = field(default_factory=fresh_id)
-    original: BasicProperties | None = field(default=None, repr=False)
+    original: bytes | None = field(default=None, repr=False)
 
-    def properties(self) -> BasicProperties:
-        """The AMQP properties to publish it with; persistent always."""
-        return BasicProperties(
-            content_type=self.content_type,
-            headers=dict(self.headers),
-            delivery_mode=PERSISTENT,
-            correlation_id=self.correlation_id,
-            reply_to=self.reply_to,
-            message_id=self.message_id,
-        )
-
-    def encoded_properties(self) -> bytes:
-        """The bytes of :meth:`properties`."""
-        return b"".join(self.properties().encode())
+    def properties(self) -> bytes:
+        """The AMQP properties to publish it with, encoded; persistent always."""
+        return encode_properties(self.content_type, self.headers, self.correlation_id, self.reply_to, self.message_id)
 
     @classmethod
-    def received(cls, properties: BasicProperties, body: bytes) -> Message:
-        """The message with these properties; none of them needs to be there."""
-        return cls(
-            body=body,
-            headers=properties.headers or {},
-            content_type=properties.content_type,
-            correlation_id=properties.correlation_id,
-            reply_to=properties.reply_to,
-            message_id=properties.message_id,
-            original=properties,
-        )
+    def received(cls, properties: bytes, body: bytes) -> Message:
+        """The message with these encoded properties; none of them needs to be there."""
+        content_type, headers, correlation_id, reply_to, message_id = decode_properties(properties)
+        return cls(body, headers, content_type, correlation_id, reply_to, message_id, properties)
 
     @property
     def publish_id(self) -> str:

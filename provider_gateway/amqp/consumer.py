@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from pika.exceptions import AMQPError
 from twisted.logger import Logger
 
-from provider_gateway.amqp.properties import decoded
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight, shield, sleep
 from provider_gateway.errors import TopologyError
@@ -158,7 +157,7 @@ class Consumer:
             if channel.is_open:
                 channel.channel.basic_reject(content.tag)
             return
-        message = Message.received(decoded(content.properties), content.body)
+        message = Message.received(content.properties, content.body)
         self._deliver(
             Delivery(
                 message,

@@ -31,13 +31,13 @@ _COPIED = (
 )  # fmt: skip
 
 
-def short_string(text: str) -> bytes:
-    """A text with its length (AMQP 0-9-1, 4.2.5.3).
+def short_string(text: str | bytes) -> bytes:
+    """A text with its length (AMQP 0-9-1, 4.2.5.3); bytes are texts of others that are not UTF-8.
 
     Raises:
         pika.exceptions.ShortStringTooLong: it is longer than 255 bytes.
     """
-    encoded = text.encode()
+    encoded = text.encode() if isinstance(text, str) else text
     if len(encoded) > 255:
         raise ShortStringTooLong(encoded)
     return b"%c%b" % (len(encoded), encoded)
@@ -81,13 +81,17 @@ def _decoded(table: bytes) -> dict[Any, Any]:
 
 
 class ReceivedProperties(spec.BasicProperties):
-    """Properties as they came from the broker; headers without a value in Python are left out of ``headers``."""
+    """Properties as they came from the broker; headers without a value in Python are left out of ``headers``.
 
-    _encoded = b"\x00\x00"
+    Attributes:
+        encoded: their bytes.
+    """
+
+    encoded = b"\x00\x00"
 
     def decode(self, encoded: bytes, offset: int = 0) -> ReceivedProperties:
         """Read properties (pika.amqp_object.Properties)."""
-        self._encoded = encoded = encoded[offset:]
+        self.encoded = encoded = encoded[offset:]
         # The last flag means nothing to RabbitMQ, which hands it on; pika takes it for the promise of more flags.
         encoded = encoded[:1] + bytes([encoded[1] & 0xFE]) + encoded[2:]
         try:
@@ -106,8 +110,8 @@ class ReceivedProperties(spec.BasicProperties):
         Args:
             wanted: says by the name, in lower case, whether to take a header.
         """
-        start, end = _bounds(self._encoded)
-        return b"".join(entry for name, entry in _entries(self._encoded[start + 4 : end]) if wanted(name))
+        start, end = _bounds(self.encoded)
+        return b"".join(entry for name, entry in _entries(self.encoded[start + 4 : end]) if wanted(name))
 
 
 class CopiedProperties(spec.BasicProperties):
@@ -136,11 +140,6 @@ class CopiedProperties(spec.BasicProperties):
 def decoded(encoded: bytes) -> ReceivedProperties:
     """Properties from their bytes."""
     return ReceivedProperties().decode(encoded)
-
-
-def received(properties: spec.BasicProperties) -> ReceivedProperties:
-    """Properties as if they had come from the broker."""
-    return decoded(b"".join(properties.encode()))
 
 
 # pika's frame decoder makes properties of the class that stands here.

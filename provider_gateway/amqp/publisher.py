@@ -163,7 +163,7 @@ class Publisher:
         if session.unsent > self._max_unsent:
             return fail(BrokerBlocked("The broker is too slow in taking messages."))
         try:
-            tag = channel.publish(exchange, routing_key, message.encoded_properties(), message.body)
+            tag = channel.publish(exchange, routing_key, message.properties(), message.body)
         except AMQPError as error:
             return fail(PublishRefused(f"The message cannot be sent: {type(error).__name__}.", is_certain=True))
         confirm: Deferred[None] = Deferred()

@@ -34,7 +34,7 @@ class ExactProperties(ReceivedProperties):
 
     def encode(self) -> list[bytes]:
         """Write properties (pika.amqp_object.Properties)."""
-        return [self._encoded]
+        return [self.encoded]
 
     def with_headers(self, headers: Mapping[str, Any], expiration: str | bytes | None) -> ExactProperties:
         """Properties that differ in these headers, whose names are in lower case, and in their expiration only."""

@@ -35,7 +35,7 @@ class AnsweringRPC:
         self.calls: list[tuple[Message, str]] = []
 
     async def call(self, message: Message, _exchange: str, routing_key: str) -> Message:
-        assert b"".join(message.properties().encode())
+        assert message.properties()
         self.calls.append((message, routing_key))
         return self.reply
 

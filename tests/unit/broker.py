@@ -114,7 +114,7 @@ class BrokerTestCase(SynchronousTestCase):
             self.pump()
             if got[0] is None:
                 return taken
-            taken.append(Message.received(got[0].properties, got[0].body))
+            taken.append(Message.received(got[0].properties.encoded, got[0].body))
 
     def waiting(self, queue: str) -> int:
         """How many messages wait in a queue for a consumer."""

@@ -70,6 +70,7 @@ LAYERS = (
     "metrics",
     "copies",
     "messages",
+    "amqp.plain_properties",
     "amqp.properties",
     "settings",
     "broker_url",

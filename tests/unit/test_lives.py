@@ -9,6 +9,7 @@ from twisted.internet.error import ConnectionRefusedError as TCPRefused
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
+from provider_gateway.amqp.properties import decoded
 from provider_gateway.metrics import Metrics
 from provider_gateway.queues import QueueEntry
 from provider_gateway.service import GatewayService
@@ -216,7 +217,7 @@ class ParkingTests(LifeTestCase):
         self.assertEqual(self.bodies(), 3 * [b'{"n": 7}'])
         (parked,) = self.take("work.parking")
         self.assertEqual((parked.body, parked.message_id, parked.reply_to), (b'{"n": 7}', "m1", "back"))
-        self.assertEqual((parked.original.priority, parked.original.delivery_mode), (3, 2))
+        self.assertEqual((decoded(parked.original).priority, decoded(parked.original).delivery_mode), (3, 2))
         told = {name: parked.headers[name] for name in ("pg-attempt", "pg-redeliveries", "pg-reason", "pg-queue")}
         self.assertEqual(told, {"pg-attempt": 3, "pg-redeliveries": 0, "pg-reason": "status", "pg-queue": "work"})
         self.assertEqual((parked.headers["x-tenant"], "x-death" in parked.headers), ("a", False))

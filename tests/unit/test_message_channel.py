@@ -75,7 +75,7 @@ class MessageChannelTests(SynchronousTestCase):
         for size in (0, 1, 131_064, 131_065, 300_000):
             body = b"x" * size
             message = Message(body, {"a": "b"}, correlation_id="c", reply_to="r", message_id="m")
-            tag = self.channel.publish("ML.MQ", "predict.now", message.encoded_properties(), body)
+            tag = self.channel.publish("ML.MQ", "predict.now", message.properties(), body)
             self.assertEqual(tag, len(writes))
             self.peer.transport.write(writes[-1])
             self.peer.pump()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from provider_gateway.amqp.properties import decoded
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.topology import declare
 from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, Nacked, NoRoute, OutcomeUnknown, PublishRefused
@@ -72,7 +73,7 @@ class OutcomeTests(PublisherTestCase):
         self.publisher.publish(message, "ML.MQ", "predict.now")
         self.pump()
         (sent,) = self.take("work")
-        self.assertEqual((sent.body, sent.headers, sent.original.delivery_mode), (b"{}", {"RqUID": "r"}, 2))
+        self.assertEqual((sent.body, sent.headers, decoded(sent.original).delivery_mode), (b"{}", {"RqUID": "r"}, 2))
         self.assertEqual((sent.message_id, sent.correlation_id, sent.reply_to), ("m", "c", "q"))
 
     def test_confirmed(self) -> None:

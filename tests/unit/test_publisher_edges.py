@@ -76,7 +76,7 @@ class ReturnedTests(PublisherTestCase):
     """By what a return is told: several messages may have the same message id."""
 
     def publish_copy(self, routing_key: str) -> Deferred[None]:
-        original = Message.received(decoded(b"", message_id="m"), b"1")
+        original = Message.received(decoded(b"", message_id="m").encoded, b"1")
         published = self.publisher.publish(Copy.of(original, "work", History(), "timeout"), "ML.MQ", routing_key)
         self.pump()
         return published

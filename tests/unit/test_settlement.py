@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.amqp.properties import decoded
 from provider_gateway.copies import History
 from provider_gateway.errors import (
     GatewayError,
@@ -94,7 +95,7 @@ class OrderTests(SettlementTestCase):
         self.task = self.new_task(History(2, 3))
         retrying = self.retry()
         self.assertEqual((self.targets, self.delivery.acks), ([("", "work.retry")], 0))
-        headers = self.last.properties().headers
+        headers = decoded(self.last.properties()).headers
         self.assertEqual(headers["pg-attempt"], 3)
         self.assertEqual(
             (headers["pg-redeliveries"], headers["pg-reason"], headers["pg-queue"]), (3, "timeout", "work")
@@ -110,7 +111,7 @@ class OrderTests(SettlementTestCase):
         self.task = self.new_task(History(2, 3), headers={"pg-deadline": 1000})
         renewing = self.run_to(self.settlement.renew(self.task))
         self.assertEqual((self.targets, self.delivery.acks), ([("work.return", "predict.now")], 0))
-        headers = self.last.properties().headers
+        headers = decoded(self.last.properties()).headers
         self.assertEqual((headers["pg-attempt"], headers["pg-redeliveries"], headers["pg-deadline"]), (2, 4, 1000))
         self.publisher.confirm()
         self.successResultOf(renewing)
@@ -122,7 +123,7 @@ class OrderTests(SettlementTestCase):
         self.task = self.new_task(History(5, 2))
         parking = self.park()
         self.assertEqual((self.targets, self.delivery.acks), ([("", "work.parking")], 0))
-        headers = self.last.properties().headers
+        headers = decoded(self.last.properties()).headers
         self.assertEqual((headers["pg-attempt"], headers["pg-redeliveries"]), (5, 2))
         self.assertEqual(self.last.body, b"{}")
         self.assertEqual(counted(self.metrics.parked, "work", "timeout"), 0)
