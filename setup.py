@@ -23,6 +23,7 @@ setup(
         "pika>=1.4,<1.5",
         "klein>=24.8",
         "treq>=25.5",
+        "httptools>=0.9",
         "pyopenssl>=25",
         "service-identity>=24",
         "prometheus-client>=0.21",

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
-from twisted.python.failure import Failure
-from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
-from twisted.web.http_headers import Headers
+from twisted.web.client import ResponseFailed
 
+from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import HeadersTooLarge, ModelFailure
+from provider_gateway.http_agent import RequestHeaders
 from provider_gateway.messages import RQUID, headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.model_client import CappedBody, FixedURL
 from provider_gateway.reasons import reason_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from treq.client import HTTPClient
+    from twisted.internet.defer import Deferred
     from twisted.web.iweb import IResponse
 
     from provider_gateway.messages import Message
@@ -44,6 +45,20 @@ class Answer:
     body: bytes
     content_type: str
     headers: dict[str, str]
+
+
+class _Call:
+    """What a call waits for, and whether its time is over."""
+
+    __slots__ = ("is_overdue", "waiting_for")
+
+    def __init__(self, answered: Deferred[Any]) -> None:
+        self.waiting_for = answered
+        self.is_overdue = False
+
+    def expire(self) -> None:
+        self.is_overdue = True
+        self.waiting_for.cancel()
 
 
 class Model:
@@ -69,6 +84,8 @@ class Model:
         self._url = FixedURL.of(url)
         self._max_body_bytes = max_body_bytes
         self._on_unsafe_header = on_unsafe_header
+        #: By their seconds: one for each queue, at most.
+        self._deadlines: dict[float, Deadlines[_Call]] = {}
 
     async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
         """Have a message's body answered.
@@ -83,45 +100,46 @@ class Model:
         Raises:
             ModelFailure: timeout, no connection, 5xx (and 408, 429, 3xx), a broken or oversized body.
         """
-        calling = Deferred.fromCoroutine(self._exchange(message, rquid)).addTimeout(timeout, self._clock)
+        deadlines = self._deadlines.get(timeout)
+        if deadlines is None:
+            deadlines = self._deadlines[timeout] = Deadlines(self._clock, timeout, _Call.expire)
+        call = _Call(self._request(message, rquid))
+        deadlines.start(call)
         try:
-            return await calling
-        except DeferredTimeoutError:
-            msg = f"The model did not answer within {timeout:g} s."
-            raise ModelFailure(msg, "timeout") from None
-
-    async def _exchange(self, message: Message, rquid: str) -> Answer:
-        headers = headers_to_http(message.headers, self._on_unsafe_header)
-        headers["Content-Type"] = safe_content_type(message.content_type)
-        headers[RQUID] = rquid
-        try:
-            response = await self._client.post(
-                self._url,
-                data=message.body,
-                headers=Headers({name.encode(): [value.encode()] for name, value in headers.items()}),
-                allow_redirects=False,
-                unbuffered=True,
-                reactor=self._clock,
-            )
-        except ConnectingCancelledError:
-            raise CancelledError from None  # ours: the deadline, or the end of the process
+            response = await call.waiting_for
+            body = CappedBody(self._max_body_bytes)
+            call.waiting_for = body.done
+            response.deliverBody(body)
+            return self._judge(response, await body.done)
+        except (CancelledError, ConnectingCancelledError):
+            if call.is_overdue:
+                msg = f"The model did not answer within {timeout:g} s."
+                raise ModelFailure(msg, "timeout") from None
+            deadlines.stop(call)
+            if not deadlines:
+                deadlines.close()  # the process ends: no timer is left behind
+            raise CancelledError from None
         except (ConnectError, DNSLookupError) as error:
             msg = "The model cannot be reached."
             raise ModelFailure(msg, "connection", reason_of(error)) from None
-        except (ResponseNeverReceived, ResponseFailed, RequestTransmissionFailed) as error:
-            self._reraise_cancellation(error)
+        except ResponseFailed as error:
             msg = "The model closed the connection without a valid HTTP answer."
             raise ModelFailure(msg, "connection", reason_of(error)) from None
-        body = CappedBody(self._max_body_bytes)
-        response.deliverBody(body)
-        return self._judge(response, await body.done)
+        finally:
+            deadlines.stop(call)
 
-    @staticmethod
-    def _reraise_cancellation(error: Exception) -> None:
-        """Twisted wraps our own cancellation of a request; it is no failure of the model."""
-        for reason in getattr(error, "reasons", ()):
-            if isinstance(reason, Failure) and reason.check(CancelledError):
-                raise CancelledError from None
+    def _request(self, message: Message, rquid: str) -> Deferred[Any]:
+        headers = headers_to_http(message.headers, self._on_unsafe_header)
+        headers["Content-Type"] = safe_content_type(message.content_type)
+        headers[RQUID] = rquid
+        return self._client.post(
+            self._url,
+            data=message.body,
+            headers=RequestHeaders(headers),
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._clock,
+        )
 
     @staticmethod
     def _judge(response: IResponse, body: bytes) -> Answer:
