@@ -45,7 +45,7 @@ class ResponseReader:
     def __init__(self) -> None:
         self.begin()
         self._parser = HttpResponseParser(self)
-        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)  # RFC 9112, 2.2
+        self._take_lone_line_feeds(True)
 
     def begin(self) -> None:
         """Expect an answer; the one before it, if any, is complete and :attr:`is_persistent`."""
@@ -72,6 +72,7 @@ class ResponseReader:
         Raises:
             InvalidResponse: the answer cannot be read to its end. If :attr:`status` is set, its headers are right.
         """
+        had_head = self.status is not None
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
@@ -80,13 +81,18 @@ class ResponseReader:
                 raise InvalidResponse(str(error)) from None
             self.is_persistent = False
         if self._overhead > MAX_HEAD_BYTES and self._overhead - sum(map(len, self._pieces)) > MAX_HEAD_BYTES:
-            self.is_persistent = False
+            if not had_head:
+                self.status = None
             raise HeadTooLarge
         pieces = self._pieces
         if self.status is not None and pieces:
             self._pieces = []
             self._overhead = 0
         return pieces
+
+    def _take_lone_line_feeds(self, take: bool) -> None:
+        """RFC 9112, 2.2 allows them in the head; behind a chunk, they would hide that its size was wrong."""
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=take)
 
     # What llhttp finds. An exception ends the parsing, and is raised out of feed_data.
 
@@ -106,10 +112,12 @@ class ResponseReader:
         status = self._parser.get_status_code()
         if 100 <= status < 200:
             return
-        # llhttp would hand out a body that is coded in other ways, too, as if it were not.
-        if any(coding.lower() != b"chunked" for coding in self.headers.getRawHeaders(b"transfer-encoding", ())):
-            msg = "a transfer coding other than chunked"
-            raise InvalidResponse(msg)
+        if codings := self.headers.getRawHeaders(b"transfer-encoding"):
+            # llhttp would hand out a body that is coded in other ways, too, as if it were not.
+            if any(coding.lower() != b"chunked" for coding in codings):
+                msg = "a transfer coding other than chunked"
+                raise InvalidResponse(msg)
+            self._take_lone_line_feeds(False)
         self.status = status
         self.is_persistent = self._parser.should_keep_alive()
 
@@ -121,6 +129,7 @@ class ResponseReader:
         """The answer was read to its end."""
         if self.status is not None:
             self.is_complete = True
+            self._take_lone_line_feeds(True)
         elif self._pieces:
             msg = "a body in an answer with a status of 1xx"
             raise InvalidResponse(msg)

@@ -24,7 +24,7 @@ _ODD = (
     b"\x85",
     b"\xff",
 )
-_odd = st.sampled_from(_ODD)
+odd_bytes = st.sampled_from(_ODD)
 
 _methods = st.sampled_from(
     (b"GET", b"POST", b"POST", b"HEAD", b"OPTIONS", b"PUT", b"get", b"M-SEARCH", b"G(T", b"", b"PRI")
@@ -108,7 +108,7 @@ _connections = st.sampled_from(
     (b"close", b"Close", b"keep-alive", b"x, close", b"close,x", b"closed", b"upgrade", b"keep-alive, close", b"")
 )
 _expectations = st.sampled_from((b"100-continue", b"100-Continue", b"200-ok", b""))
-_values = st.one_of(st.just(b"1"), st.binary(max_size=4), _odd)
+_values = st.one_of(st.just(b"1"), st.binary(max_size=4), odd_bytes)
 _names = st.one_of(
     st.sampled_from((b"X", b"X-A", b"Cookie", b"Content-Type", b"RqUID", b"X_Y", b"\xe4", b"", b"X Y", b"@")),
     st.binary(max_size=3),
@@ -169,7 +169,7 @@ _trailers = st.one_of(
 )
 
 
-_bodies = st.one_of(st.binary(max_size=21), st.lists(_odd, max_size=6).map(b"".join), st.just(b"\n\n"))
+_bodies = st.one_of(st.binary(max_size=21), st.lists(odd_bytes, max_size=6).map(b"".join), st.just(b"\n\n"))
 #: Headers of a request that is right all the same.
 _fine = st.sampled_from(
     (
@@ -188,7 +188,7 @@ _fine = st.sampled_from(
 
 
 @st.composite
-def _chunked(draw: st.DrawFn) -> bytes:
+def chunked_bodies(draw: st.DrawFn) -> bytes:
     """A chunked body."""
     pieces = []
     for data in draw(st.lists(st.binary(min_size=1, max_size=12), max_size=3)):
@@ -207,15 +207,15 @@ def requests(draw: st.DrawFn) -> bytes:
     if form == "right":
         return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body[:20])
     if form == "chunked":
-        return b"%sTransfer-Encoding: chunked\r\n\r\n%s" % (head, draw(_chunked()))
+        return b"%sTransfer-Encoding: chunked\r\n\r\n%s" % (head, draw(chunked_bodies()))
     if form == "framed":
         framing = b"".join(b"%s: %s\r\n" % each for each in draw(st.lists(_framing, min_size=1, max_size=2)))
-        return b"%s%s\r\n%s" % (head, framing, draw(st.one_of(st.just(body), _chunked())))
+        return b"%s%s\r\n%s" % (head, framing, draw(st.one_of(st.just(body), chunked_bodies())))
     lines = [draw(_methods) + b" " + draw(_targets) + b" " + draw(_versions) + draw(_ends)]
     headers = [(b"Host", b"a")] if draw(st.integers(0, 9)) else []
     headers += draw(st.lists(_headers, max_size=4))
     lines += [name + draw(_colons) + value + draw(_ends) for name, value in headers]
-    return b"".join([*lines, draw(_ends), draw(st.one_of(st.just(body), _chunked()))])
+    return b"".join([*lines, draw(_ends), draw(st.one_of(st.just(body), chunked_bodies()))])
 
 
 @st.composite
@@ -225,7 +225,9 @@ def streams(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.sampled_from((0, 0, 0, 1, 1, 2)))):
         at = draw(st.integers(0, len(data)))
         end = at + draw(st.integers(0, 3))
-        data[at:end] = draw(st.one_of(st.just(b""), _odd, st.binary(max_size=2), st.just(bytes(data[at : at + 8]))))
+        data[at:end] = draw(
+            st.one_of(st.just(b""), odd_bytes, st.binary(max_size=2), st.just(bytes(data[at : at + 8])))
+        )
     if not draw(st.integers(0, 7)):
         del data[draw(st.integers(0, len(data))) :]
     return bytes(data)

@@ -81,7 +81,7 @@ _anything = st.one_of(
     st.booleans(),
     st.lists(st.text(max_size=3), max_size=2),
 )
-_table = st.dictionaries(
+table = st.dictionaries(
     st.one_of(_reserved, _tokens, st.text(max_size=8), st.binary(max_size=8)),
     st.one_of(_anything, st.sampled_from(("a\r\nX: 1", "a\nb", "\0", "ok", "ä"))),
     max_size=8,
@@ -134,7 +134,7 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(value, ", ".join(map(_text, raw[name.encode()])))
         self.assertEqual(headers_from_http([(name.encode(), [value.encode()]) for name, value in plain.items()]), plain)
 
-    @fuzzed(400, headers=_table)
+    @fuzzed(400, headers=table)
     def test_to_http(self, headers: dict[str | bytes, object]) -> None:
         """Whatever a message carries, an answer gets well-formed headers only: tokens, and values on one line.
 
@@ -210,7 +210,7 @@ class SingleValueTests(SynchronousTestCase):
         self.assertEqual(found == value, is_valid)
         self.assertEqual(checked_rquid(found), found)
 
-    @fuzzed(200, headers=_table)
+    @fuzzed(200, headers=table)
     def test_rquid_of(self, headers: dict[str | bytes, object]) -> None:
         """Whatever headers a message has, its request id is a valid one."""
         found = rquid_of(headers)
