@@ -32,9 +32,6 @@ class Deadlines(Generic[T]):
         self._due: dict[T, float] = {}
         self._timer: IDelayedCall | None = None
 
-    def __len__(self) -> int:
-        return len(self._due)
-
     def start(self, thing: T) -> None:
         """Let the time of something begin, anew if it was begun."""
         self._due.pop(thing, None)

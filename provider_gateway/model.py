@@ -48,16 +48,14 @@ class Answer:
 
 
 class _Call:
-    """What a call waits for, and whether its time is over."""
+    """What a call waits for: its answer, then the body."""
 
-    __slots__ = ("is_overdue", "waiting_for")
+    __slots__ = ("waiting_for",)
 
     def __init__(self, answered: Deferred[Any]) -> None:
         self.waiting_for = answered
-        self.is_overdue = False
 
-    def expire(self) -> None:
-        self.is_overdue = True
+    def cancel(self) -> None:
         self.waiting_for.cancel()
 
 
@@ -102,7 +100,7 @@ class Model:
         """
         deadlines = self._deadlines.get(timeout)
         if deadlines is None:
-            deadlines = self._deadlines[timeout] = Deadlines(self._clock, timeout, _Call.expire)
+            deadlines = self._deadlines[timeout] = Deadlines(self._clock, timeout, _Call.cancel)
         call = _Call(self._request(message, rquid))
         deadlines.start(call)
         try:
@@ -112,13 +110,10 @@ class Model:
             response.deliverBody(body)
             return self._judge(response, await body.done)
         except (CancelledError, ConnectingCancelledError):
-            if call.is_overdue:
-                msg = f"The model did not answer within {timeout:g} s."
-                raise ModelFailure(msg, "timeout") from None
-            deadlines.stop(call)
-            if not deadlines:
-                deadlines.close()  # the process ends: no timer is left behind
-            raise CancelledError from None
+            if deadlines.stop(call):
+                raise CancelledError from None  # not by the deadline
+            msg = f"The model did not answer within {timeout:g} s."
+            raise ModelFailure(msg, "timeout") from None
         except (ConnectError, DNSLookupError) as error:
             msg = "The model cannot be reached."
             raise ModelFailure(msg, "connection", reason_of(error)) from None

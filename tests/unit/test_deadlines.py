@@ -43,18 +43,6 @@ class DeadlinesTests(SynchronousTestCase):
         self.clock.advance(0.5)
         self.assertEqual(self.told, ["b"])
 
-    def test_length(self) -> None:
-        """It is as long as there are things that wait."""
-        self.deadlines.start("a")
-        self.clock.advance(1)
-        self.deadlines.start("b")
-        self.deadlines.start("a")
-        self.assertEqual(len(self.deadlines), 2)
-        self.deadlines.stop("a")
-        self.assertEqual(len(self.deadlines), 1)
-        self.clock.advance(3)
-        self.assertFalse(self.deadlines)
-
     def test_started_again(self) -> None:
         """A new start begins the time anew."""
         self.deadlines.start("a")

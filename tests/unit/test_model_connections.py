@@ -177,7 +177,7 @@ class IdleTests(ConnectionTestCase):
         timers = len(self.reactor.getDelayedCalls())
         for _, transport in calls:
             transport.respond(response(200, b"1"))
-        self.assertEqual(len(self.reactor.getDelayedCalls()), timers)
+        self.assertEqual(len(self.reactor.getDelayedCalls()), timers + 1)
 
 
 class DeadlineTests(ConnectionTestCase):
