@@ -85,7 +85,10 @@ class Channel(StrictChannel):
             return  # behind the last answer
         if self._state == "idle" and not self.refused:
             self._state = "headers"
-        super().dataReceived(data)
+            if not (self._buffer or self._busyReceiving or self.transport.disconnecting):
+                data = self.read_plain(data)
+        if data:
+            super().dataReceived(data)
         if self._busyReceiving:
             return  # called from within itself, for what was pipelined; it is parsed when it comes back
         if self._state == "idle" and self._buffer and self.persistent and not self.refused:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twisted.web.http import HTTPChannel
 
 from provider_gateway.errors import BadRequest, BodyTooLarge, HeadersTooLarge
+from provider_gateway.http_head import HeadersRead, read_head
 from provider_gateway.messages import PROBLEM_JSON, RQUID, fresh_rquid, rquid_of, text_of
 from provider_gateway.problems import problem_body
 
@@ -110,6 +111,40 @@ class StrictChannel(HTTPChannel):
         """Abort the connection if it is not closed by then."""
         if self._linger is None:
             self._linger = self.site.reactor.callLater(seconds, self.transport.abortConnection)
+
+    def read_plain(self, data: bytes) -> bytes:
+        """Read a plain request, or the head of one, in one go: line by line costs 50 µs more.
+
+        Args:
+            data: begins with a request.
+
+        Returns:
+            What is still to be parsed: the body, or the part of it that is there; or everything, if the request is not
+            plain, or there is something behind it: then nothing was read.
+        """
+        limits = self.site.limits
+        head = read_head(data, limits.max_header_bytes, limits.max_headers)
+        if head is None or len(data) > head.size + head.length:
+            return data
+        request = self.requestFactory(self)
+        request.requestHeaders = HeadersRead(head.headers)
+        self.requests.append(request)
+        self._command, self._path, self._version = head.method, head.target, b"HTTP/1.1"
+        self.length = head.length
+        body = data[head.size :]
+        self.allHeadersReceived()
+        if self.refused:
+            return b""
+        if len(body) == head.length:
+            if body:
+                request.handleContentChunk(body)
+            if not self.refused:
+                self.allContentReceived()
+            return b""
+        self._maybeChooseTransferDecoder(b"Content-Length", b"%d" % head.length)
+        self.setRawMode()
+        self.resetTimeout()
+        return body
 
     def lineReceived(self, line: bytes) -> None:
         """Parse a line, unless the request was refused (twisted.protocols.basic.LineReceiver)."""

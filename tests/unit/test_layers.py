@@ -29,6 +29,7 @@ LAYERS = (
     "site",
     "http_channel",
     "http_parser",
+    "http_head",
     "rpc",
     "provider",
     "settlement",
