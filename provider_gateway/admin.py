@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from klein import Klein
 from prometheus_client.exposition import choose_encoder
 
+from provider_gateway.klein_app import App
 from provider_gateway.messages import JSON, text_of
 from provider_gateway.problems import error_of, render, with_length
 
@@ -27,7 +27,7 @@ class Admin:
         waiting_for: what keeps this instance from being ready; empty when it is.
     """
 
-    app = Klein()
+    app = App()
 
     def __init__(self, registry: CollectorRegistry, waiting_for: Callable[[], list[str]]) -> None:
         self._registry = registry

@@ -132,11 +132,30 @@ class Channel(StrictChannel):
         self._linger_for(self.site.limits.write_timeout)
         super().loseConnection()
 
+    def setTimeout(self, period: float | None) -> float | None:
+        """Begin, or with None end, the idle time; it has one length (twisted.protocols.policies.TimeoutMixin).
+
+        Returns:
+            Its length before.
+        """
+        before, self.timeOut = self.timeOut, period
+        if period is None:
+            self.site.idle.stop(self)
+        else:
+            self.site.idle.start(self)
+        return before
+
+    def resetTimeout(self) -> None:
+        """Begin the idle time anew, if it runs (twisted.protocols.policies.TimeoutMixin)."""
+        if self.timeOut is not None:
+            self.site.idle.start(self)
+
     def timeoutConnection(self) -> None:
         """Close an idle connection; other states have limits of their own (twisted.web.http.HTTPChannel)."""
         if self._timed in _LIMIT_OF:
-            self.setTimeout(self.timeOut)
+            self.site.idle.start(self)
         else:
+            self.timeOut = None
             super().timeoutConnection()
 
     def pauseProducing(self) -> None:

@@ -1,7 +1,7 @@
 """The head of a plain request, read in one go; whatever is odd about a head is left to the strict parser.
 
-Pure: bytes in, values out. What is read here is exactly what :mod:`provider_gateway.http_parser` reads line by line, and
-what that would refuse is not read here.
+Pure: bytes in, values out. What is read here is exactly what :mod:`provider_gateway.http_parser` reads line by line,
+and what that would refuse is not read here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class HeadersRead(Headers):
 
 
 @lru_cache(_NAMES)
-def _name(name: bytes) -> bytes | None:
+def written_name(name: str | bytes) -> bytes | None:
     """A header's name as Twisted writes it; None if it is no token."""
     headers = Headers()
     try:
@@ -79,7 +79,7 @@ def read_head(data: bytes, max_bytes: int, max_headers: int) -> Head | None:
     headers: dict[bytes, list[bytes]] = {}
     for line in lines:
         sent, colon, value = line.partition(b":")
-        name = _name(sent)
+        name = written_name(sent)
         if name is None or not colon:
             return None
         headers.setdefault(name, []).append(value.strip(b" \t"))

@@ -14,6 +14,7 @@ from provider_gateway.messages import JSON, text_of
 if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
 
+_JSON = JSON.encode()
 #: Checks the syntax and builds nothing.
 _json = msgspec.json.Decoder(msgspec.Raw)
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
@@ -28,17 +29,22 @@ def check_media_type(request: IRequest) -> None:
     Raises:
         UnsupportedMediaType: another type or charset, or a content coding.
     """
-    content_type = text_of(request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0])
+    sent = request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0]
+    if sent != _JSON:  # as nearly all write it
+        _check_content_type(text_of(sent))
+    coding = text_of(request.requestHeaders.getRawHeaders(b"Content-Encoding", [b"identity"])[0])
+    if coding.lower() != "identity":
+        msg = f"Content-Encoding {coding!r} is not supported; send the body as it is."
+        raise UnsupportedMediaType(msg)
+
+
+def _check_content_type(content_type: str) -> None:
     media_type, *parameters = [part.strip().lower() for part in content_type.split(";")]
     if media_type != JSON:
         msg = f"Expected Content-Type: {JSON}, found {content_type or 'none'!r}."
         raise UnsupportedMediaType(msg)
     if any(p.startswith("charset=") and p[8:].strip('"') != "utf-8" for p in parameters):
         msg = "JSON is UTF-8 (RFC 8259): no other charset is supported."
-        raise UnsupportedMediaType(msg)
-    coding = text_of(request.requestHeaders.getRawHeaders(b"Content-Encoding", [b"identity"])[0])
-    if coding.lower() != "identity":
-        msg = f"Content-Encoding {coding!r} is not supported; send the body as it is."
         raise UnsupportedMediaType(msg)
 
 

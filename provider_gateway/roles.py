@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.amqp.session import Session
     from provider_gateway.credentials import Credentials
+    from provider_gateway.http_request import BoundedRequest
     from provider_gateway.metrics import Metrics
     from provider_gateway.queues import QueueEntry
     from provider_gateway.settings import Settings
-    from provider_gateway.site import BoundedRequest
 
 #: Replies that may be unacknowledged at a time; they are acknowledged as they arrive.
 _REPLY_PREFETCH = 1000
@@ -82,6 +82,7 @@ class GatewayRole:
             authorization=credentials.authorization,
             clock=reactor,
             metrics=metrics,
+            logs_answers=settings.log_level == "debug",
         )
         self.site = GatewaySite(
             self._api.app.resource(),

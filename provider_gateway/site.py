@@ -1,135 +1,31 @@
 """Twisted's HTTP server with our rules: bodies are capped as they arrive, failures are problem documents, no HTML.
 
-Used by the HTTPS listener and by the admin listener. :mod:`provider_gateway.http_channel` is one connection of it.
+Used by the HTTPS listener and by the admin listener. :mod:`provider_gateway.http_channel` is one connection of it,
+:mod:`provider_gateway.http_request` one request.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
-from twisted.web.server import Request, Site
+from twisted.web.http import datetimeToString
+from twisted.web.server import Site
 
-from provider_gateway.errors import BadRequest, BodyTooLarge, Forbidden, GatewayError, NotFound, Overloaded
+from provider_gateway.deadlines import Deadlines
 from provider_gateway.http_channel import Channel
-from provider_gateway.http_parser import RefusedError, rquid_sent
+from provider_gateway.http_request import BoundedRequest
 from provider_gateway.identity import Identity
-from provider_gateway.messages import RQUID
-from provider_gateway.problems import error_of, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IAddress, IReactorTime
-    from twisted.python.failure import Failure
     from twisted.web.resource import IResource
 
     from provider_gateway.limits import Limits
-
-#: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
-
-
-class BoundedRequest(Request):
-    """A request whose body is refused as soon as it is known to be too large."""
-
-    channel: Channel
-    #: Set by the API, for the access log.
-    correlation_id: str | None = None
-    #: Seconds of the site's clock at which the whole request was there.
-    received_at: float | None = None
-
-    @property
-    def identity(self) -> Identity | None:
-        """Who sent it; None without TLS."""
-        return self.channel.identity
-
-    def gotLength(self, length: int | None) -> None:
-        """Refuse a declared length over the limit; in memory otherwise, where the message is published from."""
-        self.content = BytesIO()
-        if length is not None:
-            self._check_size(length, length)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Refuse a chunked body that grows over the limit."""
-        channel = self.channel
-        channel.buffered += len(data)
-        channel.site.buffered += len(data)
-        self._check_size(channel.buffered, 0)
-        if channel.refused:
-            # The decoder would go on with what it has, to the end of the body or to an answer of its own.
-            raise RefusedError
-        super().handleContentChunk(data)
-
-    def _check_size(self, size: int, more: int) -> None:
-        """Refuse a body of some size, or if there is no room for more."""
-        limits, buffered = self.channel.site.limits, self.channel.site.buffered
-        if size > limits.max_body_bytes:
-            self._refuse(BodyTooLarge(f"The body is larger than {limits.max_body_bytes} bytes (MAX_BODY_BYTES)."))
-        elif buffered + more > limits.max_buffered_bytes:
-            self._refuse(Overloaded(f"Bodies of {buffered} bytes are being served (MAX_BUFFERED_BYTES)."))
-
-    def _refuse(self, error: GatewayError) -> None:
-        # A client that asks first ("Expect: 100-continue") must get the refusal, not the go-ahead.
-        self.requestHeaders.removeHeader(b"Expect")
-        self.channel.refuse(error)
-
-    def note_refusal(self, status: int, rquid: str) -> None:
-        """Remember, for the record of finished requests, how the channel answered."""
-        self.method = self.path = b"-"
-        self.code = status
-        self.received_at = self.channel.site.reactor.seconds()
-        self.setHeader(RQUID, rquid)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Record a request whose client left before the answer, with the status that nginx made usual for it."""
-        if self.received_at is not None and not self.channel.refused:
-            self.code = 499
-            self.channel.site.log(self)
-        super().connectionLost(reason)
-
-    def process(self) -> None:
-        """Route the request, if its client is still trusted and its target can be routed."""
-        self.received_at = self.channel.site.reactor.seconds()
-        if not self.channel.site.trusts(self.channel):
-            self.channel.persistent = 0
-            self.setHeader(b"Connection", b"close")
-            self.answer(Forbidden("The client certificate has expired, or is no longer trusted."))
-            return
-        if self.path == b"*":
-            self.answer(NotFound("The target * is the server as a whole, of which there is nothing to be asked."))
-            return
-        if self.method != self.method.upper():
-            self.answer(BadRequest("Methods are written in capitals (RFC 9110, 9.1)."))
-            return
-        host = self.requestHeaders.getRawHeaders(b"Host", [b"-"])[0]
-        if not _HOST.fullmatch(host):
-            self.answer(BadRequest("The Host header is not a host name."))
-            return
-        try:
-            unquote_to_bytes(self.path).decode("utf-8")
-        except UnicodeDecodeError:
-            self.answer(BadRequest("The path is not valid UTF-8."))
-            return
-        super().process()
-
-    def answer(self, error: GatewayError) -> None:
-        """Answer with a problem document and be done."""
-        rquid = rquid_sent(self)
-        self.setHeader(RQUID, rquid)
-        self.write(render(self, error, rquid))
-        self.finish()
-
-    def processingFailed(self, reason: Failure) -> None:
-        """Answer 500 without a word about the cause, which is logged (twisted.web.server.Request)."""
-        error = error_of(reason)
-        if not self.startedWriting:
-            self.answer(error)
 
 
 class GatewaySite(Site):
@@ -147,6 +43,7 @@ class GatewaySite(Site):
         channels: open connections.
         closing: True once connections are no longer kept for another request.
         buffered: bytes of the bodies that are being received or served.
+        idle: the connections whose idle time runs.
     """
 
     displayTracebacks = False
@@ -171,6 +68,7 @@ class GatewaySite(Site):
             parsePOSTFormSubmission=False,
         )
         self.channels: set[Channel] = set()
+        self.idle: Deadlines[Channel] = Deadlines(clock, limits.idle_timeout, Channel.timeoutConnection)
         self._in_handshake: dict[Channel, None] = {}
         self._of_identity: Counter[str] = Counter()
         self.closing = False
@@ -181,6 +79,7 @@ class GatewaySite(Site):
         self._still_trusts = still_trusts
         self._on_dropped = on_dropped
         self._closed: list[Deferred[None]] = []
+        self._date = (0, b"")
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only, on purpose: Twisted offers HTTP/2 as soon as the package h2 happens to be there."""
@@ -224,7 +123,15 @@ class GatewaySite(Site):
             self._of_identity[name] -= 1
             if not self._of_identity[name]:
                 del self._of_identity[name]
+        if not self.channels:
+            self.idle.close()
         self._tell_closed()
+
+    def date(self, seconds: float) -> bytes:
+        """A time of the clock as HTTP writes it; written once a second, for that costs 2 µs."""
+        if self._date[0] != int(seconds):
+            self._date = int(seconds), datetimeToString(seconds)
+        return self._date[1]
 
     def count_dropped(self, reason: str) -> None:
         """Count a connection that is ended without an answer."""
