@@ -132,13 +132,14 @@ class Channel(StrictChannel):
         self._linger_for(self.site.limits.write_timeout)
         super().loseConnection()
 
-    def setTimeout(self, period: float | None) -> float | None:
+    def setTimeout(self, period: Any) -> Any:
         """Begin, or with None end, the idle time; it has one length (twisted.protocols.policies.TimeoutMixin).
 
         Returns:
             Its length before.
         """
-        before, self.timeOut = self.timeOut, period
+        before = self.timeOut
+        self.timeOut = period
         if period is None:
             self.site.idle.stop(self)
         else:

@@ -74,6 +74,9 @@ class BoundedRequest(Request):
         """Where it came from (twisted.web.iweb.IRequest)."""
         return self.channel.getPeer()
 
+    def parseCookies(self) -> None:
+        """Leave cookies alone (twisted.web.http.Request)."""
+
     def gotLength(self, length: int | None) -> None:
         """Refuse a declared length over the limit; in memory otherwise, where the message is published from."""
         self.content = BytesIO()

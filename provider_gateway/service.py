@@ -24,7 +24,6 @@ from twisted.internet.defer import (
 )
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.components import Componentized
 
 from provider_gateway.access import AccessRecord, open_access_log
@@ -37,6 +36,7 @@ from provider_gateway.errors import TopologyError
 from provider_gateway.retry import check_ways_back, warnings
 from provider_gateway.roles import GatewayRole, ProviderRole
 from provider_gateway.site import GatewaySite
+from provider_gateway.tls_transport import ServerFactory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -170,7 +170,7 @@ class GatewayService(Service):
         if self._gateway is not None:
             factory: Any = self._gateway.site
             if self._credentials.server is not None:
-                factory = TLSMemoryBIOFactory(self._credentials.server, False, factory)
+                factory = ServerFactory(self._credentials.server, factory, self._reactor)
             else:
                 self._log.warn("HTTP_TLS is off: anybody who reaches the port may call; keep it behind a sidecar")
             scheme = "https" if settings.http_tls else "http"

@@ -8,7 +8,6 @@ in force. TLS 1.2 and 1.3 only, no session tickets (Twisted's defaults); the ser
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
@@ -59,7 +58,6 @@ class ServerTLS:
         self.files = _those(settings.http_cert, settings.http_key, settings.http_cacert, settings.http_crl)
         #: How often trust has changed; each connection is known with the state that it was checked in.
         self._generation = 0
-        self._connections: WeakKeyDictionary[Any, tuple[SSL.Connection, int]] = WeakKeyDictionary()
         self.load()
 
     def load(self) -> None:
@@ -89,10 +87,10 @@ class ServerTLS:
         self._context, self._store = context, store
         self._generation += 1
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002 - Twisted's
         """A new connection (twisted.internet.interfaces.IOpenSSLServerConnectionCreator)."""
         connection = SSL.Connection(self._context, None)
-        self._connections[tlsProtocol] = (connection, self._generation)
+        connection.set_app_data(self._generation)
         return connection
 
     def still_trusts(self, transport: TLSMemoryBIOProtocol) -> bool:
@@ -101,8 +99,8 @@ class ServerTLS:
         Args:
             transport: of a connection that was let in, maybe before the last :meth:`load`.
         """
-        connection, generation = self._connections[transport]
-        if generation == self._generation:
+        connection = transport.getHandle()
+        if connection.get_app_data() == self._generation:
             return True
         leaf = connection.get_peer_certificate()
         assert leaf is not None, "the server demands a certificate"
@@ -111,7 +109,7 @@ class ServerTLS:
             crypto.X509StoreContext(self._store, leaf, chain).verify_certificate()
         except crypto.X509StoreContextError:
             return False
-        self._connections[transport] = (connection, self._generation)
+        connection.set_app_data(self._generation)
         return True
 
 

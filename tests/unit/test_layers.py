@@ -67,6 +67,7 @@ LAYERS = (
     "devbroker.wire",
     "devbroker.faults",
     "devbroker.refusals",
+    "tls_transport",
     "tls",
     "pem",
     "identity",
