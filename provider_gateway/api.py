@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger, LogLevel
@@ -119,14 +119,14 @@ class API:
         return with_length(request, JSON, b'{"status": "OK"}')
 
     @app.route("/v1/predict", methods=["POST"])
-    async def predict(self, request: IRequest) -> bytes:
+    def predict(self, request: IRequest) -> Awaitable[bytes]:
         """Publish the body, wait for the reply, answer with it."""
-        return await self._admit(request, self._predict)
+        return self._admit(request, self._predict)
 
     @app.route("/v1/publish", methods=["POST"])
-    async def publish(self, request: IRequest) -> bytes:
+    def publish(self, request: IRequest) -> Awaitable[bytes]:
         """Publish the body and answer 202 once the broker has confirmed and routed it."""
-        return await self._admit(request, self._publish)
+        return self._admit(request, self._publish)
 
     @app.route("/v1/predict", methods=["OPTIONS"])
     @app.route("/v1/publish", methods=["OPTIONS"])
@@ -177,9 +177,13 @@ class API:
 
     async def _predict(self, request: IRequest, rquid: str) -> bytes:
         deadline = int(1000 * (self._clock.seconds() + self._reply_timeout))
-        message, routing_key = self._message(request, rquid, self._rpc.reply_queue, {PG_DEADLINE: deadline})
-        exchange = self._routes.exchange(routing_key)
-        reply = await self._rpc.call(message, exchange, routing_key)
+        routing_key = self._routing_key(request)
+        reply = await self._rpc.call(
+            # No variable of ours keeps it while we wait.
+            self._message(request, routing_key, rquid, self._rpc.reply_queue, {PG_DEADLINE: deadline}),
+            self._routes.exchange(routing_key),
+            routing_key,
+        )
         request.setResponseCode(reply.status)
         for name, value in headers_to_http(reply.headers, self._metrics.headers_dropped.inc).items():
             request.setHeader(name, value.encode())
@@ -187,7 +191,7 @@ class API:
             self._log.debug(
                 "answered",
                 rquid=rquid,
-                correlation_id=message.correlation_id,
+                correlation_id=request.correlation_id,  # type: ignore[attr-defined] # of our request class
                 routing_key=routing_key,
                 identity=_identity(request),
             )
@@ -198,7 +202,8 @@ class API:
         return with_length(request, safe_content_type(reply.content_type), reply.body)
 
     async def _publish(self, request: IRequest, rquid: str) -> bytes:
-        message, routing_key = self._message(request, rquid, None, {})
+        routing_key = self._routing_key(request)
+        message = self._message(request, routing_key, rquid, None, {})
         confirmed = self._publisher.publish(message, self._routes.exchange(routing_key), routing_key)
         try:
             await confirmed.addTimeout(self._reply_timeout, self._clock)
@@ -210,22 +215,21 @@ class API:
         return with_length(request, JSON, json.dumps(answer).encode())
 
     def _message(
-        self, request: IRequest, rquid: str, reply_to: str | None, added: Mapping[str, int]
-    ) -> tuple[Message, str]:
-        """The message for a request, with headers of our own, and its routing key."""
-        routing_key = self._routing_key(request)
+        self, request: Any, routing_key: str, rquid: str, reply_to: str | None, added: Mapping[str, int]
+    ) -> Message:
+        """The message for a request, with headers of our own; it has everything of the request then."""
         if self._authorization is not None:
-            identity = request.identity  # type: ignore[attr-defined] # of our request class
+            identity = request.identity
             assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
             self._authorization.check(identity, routing_key)
         check_media_type(request)
-        assert request.content is not None
         body = request.content.read()
         check_json(body, self._max_json_depth)
         headers = {**headers_from_http(request.requestHeaders.getAllRawHeaders()), RQUID: rquid, **added}
         message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
-        request.correlation_id = message.correlation_id  # type: ignore[attr-defined] # of our request class
-        return message, routing_key
+        request.correlation_id = message.correlation_id
+        request.forget_content()
+        return message
 
     def _routing_key(self, request: IRequest) -> str:
         sent = request.requestHeaders.getRawHeaders(b"routing-key", [])

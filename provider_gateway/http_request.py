@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_NO_HEADERS = Headers()
 _LINE_END = re.compile(rb"[\r\n]")
 
 
@@ -130,6 +131,11 @@ class BoundedRequest(Request):
         assert self.content is not None
         self.content.seek(0)
         self.process()
+
+    def forget_content(self) -> None:
+        """Let go of headers and body, 2 KB and more, which whoever serves the request has taken over."""
+        self.requestHeaders = _NO_HEADERS
+        self.content = None
 
     def process(self) -> None:
         """Route the request, if its client is still trusted and its target can be routed."""
