@@ -35,16 +35,21 @@ class Channel(StrictChannel):
         buffered: bytes of the body that is being received or served.
     """
 
+    __slots__ = ("_deadline", "_held", "_state", "_timed", "_write_deadline", "buffered", "identity")
+
     #: Twisted would wait this long after the idle time; see :meth:`loseConnection`.
     abortTimeout = 2
-    identity: Identity | None = None
-    buffered = 0
-    _state: State = "idle"
-    _timed: State = "idle"
-    _deadline: IDelayedCall | None = None
-    _write_deadline: IDelayedCall | None = None
-    #: What the client has sent behind a request whose answer it does not read.
-    _held: bytes | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.identity: Identity | None = None
+        self.buffered = 0
+        self._state: State = "idle"
+        self._timed: State = "idle"
+        self._deadline: IDelayedCall | None = None
+        self._write_deadline: IDelayedCall | None = None
+        #: What the client has sent behind a request whose answer it does not read.
+        self._held: bytes | None = None
 
     def connectionMade(self) -> None:
         """Join the site, if it has room (twisted.internet.interfaces.IProtocol)."""

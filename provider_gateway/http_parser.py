@@ -76,14 +76,27 @@ class StrictChannel(HTTPChannel):
         refused: it was refused something: nothing that it sends is read any more.
     """
 
+    # Twisted deletes some of them after each request. In the instance's dict, that would give it keys of its own, which
+    # are 800 bytes; so would too many others.
+    __slots__ = ("_command", "_header_bytes", "_header_count", "_linger", "_path", "_version", "refused")
+
     transport: Any  # TCP or TLS over it; both have what the interface lacks
     site: Listener
     requests: list[Any]
     #: Twisted's own limits would answer 400; ours are smaller.
     totalHeadersSize = maxHeaders = 2**62
-    refused = False
-    _header_bytes = _header_count = 0
-    _linger: IDelayedCall | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = False
+        self._header_bytes = self._header_count = 0
+        self._linger: IDelayedCall | None = None
+        # What Twisted sets at the first request, as the class has it. Instances share the keys of attributes that the
+        # first thirty of them have, and there may be as many connections before there is a request.
+        self._buffer, self._busyReceiving, self.line_mode = b"", False, 1
+        self.length, self.persistent, self._savedTimeOut = 0, 1, None
+        self._receivedHeaderCount = self._receivedHeaderSize = 0
+        self._HTTPChannel__first_line = 1
 
     def refuse(self, error: GatewayError) -> None:
         """Answer the request that is being read, ignore everything that follows, and close."""

@@ -26,9 +26,12 @@ _CONTENT = 2**14
 class ServerTransport(TLSMemoryBIOProtocol):
     """One connection."""
 
-    #: Bytes that are missing of the record whose beginning has arrived; None if a header came in two parts, and we do
-    #: not know any more where records end.
-    _missing: int | None = 0
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._handshakeDone = False
+        #: Bytes that are missing of the record whose beginning has arrived; None if a header came in two parts, and we
+        #: do not know any more where records end.
+        self._missing: int | None = 0
 
     def dataReceived(self, data: bytes) -> None:
         """Take what arrived (twisted.internet.interfaces.IProtocol)."""
