@@ -156,15 +156,17 @@ class BoundedRequest(Request):
         if not _HOST.fullmatch(host):
             self.answer(BadRequest("The Host header is not a host name."))
             return
-        try:
-            unquote_to_bytes(self.path).decode("utf-8")
-        except UnicodeDecodeError:
-            self.answer(BadRequest("The path is not valid UTF-8."))
-            return
+        parts = self.path[1:].split(b"/")
+        if b"%" in self.path:
+            try:
+                unquote_to_bytes(self.path).decode("utf-8")
+            except UnicodeDecodeError:
+                self.answer(BadRequest("The path is not valid UTF-8."))
+                return
+            parts = [unquote_to_bytes(part) for part in parts]
         self.setHeader(b"Server", version)
         self.setHeader(b"Date", site.date(self.received_at))
-        self.prepath = []
-        self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+        self.prepath, self.postpath = [], parts
         try:
             self.render(site.getResourceFor(self))
         except Exception:  # noqa: BLE001 - whatever it is, it is answered

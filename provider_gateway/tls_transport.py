@@ -17,10 +17,13 @@ from twisted.python.failure import Failure
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory, IReactorTime
 
-#: RFC 8446, 5.1: type, version, length.
-_RECORD_HEADER = 5
-#: Bytes of a record's content at most.
+#: Bytes of a record's type, version, and length (RFC 8446, 5.2).
+_HEADER = 5
+#: What application data begin with, and everything else that is encrypted with TLS 1.3.
+_APPLICATION_DATA = b"\x17\x03\x03"
+#: Bytes of content in a record, and of the whole without its header, at most.
 _CONTENT = 2**14
+_LENGTH = _CONTENT + 256
 
 
 class ServerTransport(TLSMemoryBIOProtocol):
@@ -56,21 +59,22 @@ class ServerTransport(TLSMemoryBIOProtocol):
                 self.wrappedProtocol.dataReceived(content)
 
     def _count(self, data: bytes) -> int:
-        """How many records end in some bytes that have arrived; 0 if there are none, or we do not know."""
+        """How many records end in some bytes that have arrived; 0 if there are none, or they may be no usual ones."""
         if self._missing is None:
             return 0
-        end, records = self._missing, 0
+        end, records, are_usual = self._missing, 0, True
         while end <= len(data):
             records += end > 0
             if end == len(data):
-                self._missing = 0
-                return records
-            if end + _RECORD_HEADER > len(data):
+                break
+            if end + _HEADER > len(data):
                 self._missing = None
                 return 0
-            end += _RECORD_HEADER + int.from_bytes(data[end + 3 : end + 5])
+            length = int.from_bytes(data[end + 3 : end + _HEADER])
+            are_usual = are_usual and data.startswith(_APPLICATION_DATA, end) and length <= _LENGTH
+            end += _HEADER + length
         self._missing = end - len(data)
-        return records
+        return records if are_usual else 0
 
 
 class ServerFactory(TLSMemoryBIOFactory):

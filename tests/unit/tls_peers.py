@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.settings import Settings
 from provider_gateway.tls import ClientTLS, ServerTLS
+from provider_gateway.tls_transport import ServerFactory
 from tests.security.certificates import SERVER, authority, local_names, pem
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Link:
     def __init__(self, server_tls: Any, client_tls: Any, factory: Any = None, *, greeting: bytes = b"hello") -> None:
         self._clock = Clock()
         peer, greeter = Factory.forProtocol(Peer), type("Greeter", (Peer,), {"greeting": greeting})
-        server = TLSMemoryBIOFactory(server_tls, False, factory or peer, self._clock)
+        server = ServerFactory(server_tls, factory or peer, self._clock)
         client = TLSMemoryBIOFactory(client_tls, True, Factory.forProtocol(greeter), self._clock)
         self.transport: Any = server.buildProtocol(None)
         outside: Any = client.buildProtocol(None)
