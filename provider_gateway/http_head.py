@@ -60,7 +60,7 @@ def written_name(name: str | bytes) -> bytes | None:
 def read_head(data: bytes, max_bytes: int, max_headers: int) -> Head | None:
     """The head that some bytes begin with; None if it is not whole, or not plain.
 
-    Plain is HTTP/1.1 in lines that end with CR LF, with one ``Host`` and at most one ``Content-Length``, not chunked.
+    Plain is HTTP/1.1 in lines that end with CR LF, with at most one ``Content-Length``, and not chunked.
 
     Args:
         max_bytes: of the head.
@@ -85,6 +85,6 @@ def read_head(data: bytes, max_bytes: int, max_headers: int) -> Head | None:
         headers.setdefault(name, []).append(value.strip(b" \t"))
     lengths = headers.get(b"Content-Length", (b"0",))
     is_framed = len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) <= _LENGTH_DIGITS
-    if not is_framed or b"Transfer-Encoding" in headers or len(headers.get(b"Host", ())) != 1:
+    if not is_framed or b"Transfer-Encoding" in headers:
         return None
     return Head(request_line[1], request_line[2], headers, int(lengths[0]), end + 4)

@@ -79,7 +79,7 @@ class GatewaySite(Site):
         self._still_trusts = still_trusts
         self._on_dropped = on_dropped
         self._closed: list[Deferred[None]] = []
-        self._date = (0, b"")
+        self._date = (-1, b"")
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only, on purpose: Twisted offers HTTP/2 as soon as the package h2 happens to be there."""

@@ -46,6 +46,7 @@ class Echo(Resource):
 
     Attributes:
         asked: the requests so far.
+        headers: those of each, as the application may ask for them.
     """
 
     isLeaf = True
@@ -53,10 +54,12 @@ class Echo(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[Asked] = []
+        self.headers: list[list[tuple[bytes, list[bytes]]]] = []
         self._waiting: list[Any] = []
 
     def render(self, request: Any) -> Any:
         self.asked.append(Asked(request.method, request.uri, request.content.read()))
+        self.headers.append([(name, list(values)) for name, values in request.requestHeaders.getAllRawHeaders()])
         request.setHeader("Content-Length", str(len(self.asked[-1].body)))
         if request.path != b"/slow":
             return self.asked[-1].body

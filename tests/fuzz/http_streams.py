@@ -219,6 +219,22 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
+def nearly_plain(draw: st.DrawFn) -> bytes:
+    """A request that would be right but for one or two of its headers, if at all."""
+    name = st.sampled_from(
+        (b"X", b"x", b"X-a", b"Cookie", b"Connection", b"Expect", b"RqUID", b"Host", b"X Y", b"X\xe4")
+    )
+    value = st.one_of(st.sampled_from((b"1", b" 1\t", b"close", b"100-continue", b"")), st.binary(max_size=3), _odd)
+    lines = [
+        draw(name) + draw(st.sampled_from((b":", b":", b": ", b":\t", b" :", b""))) + draw(value)
+        for _ in range(draw(st.integers(0, 2)))
+    ]
+    body = draw(_bodies)
+    lines += [b"Host: a", b"Content-Length: %d" % len(body)]
+    return b"POST %s HTTP/1.1\r\n%s\r\n\r\n%s" % (draw(_targets), b"\r\n".join(draw(st.permutations(lines))), body)
+
+
+@st.composite
 def streams(draw: st.DrawFn) -> bytes:
     """Some requests one behind the other; a few bytes of them may be changed, or the last ones missing."""
     data = bytearray(b"".join(draw(st.lists(requests(), min_size=1, max_size=4))))

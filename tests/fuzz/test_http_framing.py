@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway import http_parser
 from provider_gateway.limits import Limits
 from provider_gateway.site import GatewaySite
 from tests.fuzz.framing import Reading, Sizes, read_requests
 from tests.fuzz.http_peer import Asked, Connection, Echo
-from tests.fuzz.http_streams import split_streams, streams
+from tests.fuzz.http_streams import nearly_plain, split_streams, streams
 from tests.fuzz.profiles import fuzzed
 
 if TYPE_CHECKING:
@@ -89,6 +91,28 @@ class FramingTests(FramingTestCase):
         self.assertEqual(parts.echo.asked, whole.echo.asked)
         self.assert_left_nothing(parts)
         self.assert_left_nothing(whole)
+
+    @fuzzed(
+        400, segments=st.one_of(split_streams(), st.lists(nearly_plain(), min_size=1, max_size=2)), tls=st.booleans()
+    )
+    def test_read_in_one_go(self, segments: list[bytes], tls: bool) -> None:
+        """What is read in one go is what would be read line by line, to the last header, and is answered the same."""
+        for go_on_late in (True, False):
+            served = Served(segments, tls=tls, go_on_late=go_on_late)
+            with patch.object(http_parser, "read_head", return_value=None):
+                by_line = Served(segments, tls=tls, go_on_late=go_on_late)
+            self.assertEqual(served.connection.transcript(), by_line.connection.transcript())
+            self.assertEqual((served.echo.asked, served.echo.headers), (by_line.echo.asked, by_line.echo.headers))
+            for name in ("refused", "persistent", "buffered"):
+                self.assertEqual(
+                    getattr(served.connection.protocol, name), getattr(by_line.connection.protocol, name), name
+                )
+            self.assertEqual(
+                [each.getTime() for each in served.clock.getDelayedCalls()],
+                [each.getTime() for each in by_line.clock.getDelayedCalls()],
+            )
+            self.assert_left_nothing(served)
+            self.assert_left_nothing(by_line)
 
     @fuzzed(
         150,

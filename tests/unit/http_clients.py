@@ -19,7 +19,7 @@ from tests.security.certificates import authority
 from tests.unit.test_site import Client
 
 if TYPE_CHECKING:
-    from provider_gateway.site import BoundedRequest
+    from provider_gateway.http_request import BoundedRequest
 
 LIMITS = Limits(
     handshake_timeout=3,

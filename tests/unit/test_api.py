@@ -6,6 +6,7 @@ import json
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.api import API
@@ -94,6 +95,35 @@ class APITestCase(SynchronousTestCase):
         if problem is not None:
             self.assertEqual(response.problem["type"], f"urn:provider-gateway:problem:{problem}")
         return response
+
+
+class LogTests(APITestCase):
+    """What is logged of a request that was answered."""
+
+    def test_answered(self) -> None:
+        """Nothing, or its ids at the level "debug" if that is wanted."""
+        for wanted in (False, True):
+            self.patch(self.api, "_logs_answers", wanted)
+            events: list[LogEvent] = []
+            globalLogPublisher.addObserver(events.append)
+            self.addCleanup(globalLogPublisher.removeObserver, events.append)
+            self.answered(Message(body=b"1"), KEY, "RqUID: r1")
+            found = [each for each in events if each["log_format"] == "answered"]
+            globalLogPublisher.removeObserver(events.append)
+            self.assertEqual(int(wanted), len(found))
+        (event,) = found
+        self.assertEqual(
+            ("debug", "r1", "predict.now", self.rpc.calls[-1][0].correlation_id),
+            (event["log_level"].name, event["rquid"], event["routing_key"], event["correlation_id"]),
+        )
+
+    def test_content_is_not_kept(self) -> None:
+        """A request that waits has given its headers and its body to the message."""
+        client = self.post(KEY, "X-a: b")
+        (request,) = client.protocol.requests
+        self.assertEqual((None, []), (request.content, list(request.requestHeaders.getAllRawHeaders())))
+        self.rpc.replies[0].callback(Message(body=b"1"))
+        self.assertEqual(client.response().body, b"1")
 
 
 class RequestTests(APITestCase):

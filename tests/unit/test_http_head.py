@@ -97,8 +97,6 @@ class OddTests(SynchronousTestCase):
             b"X: 1\rY: 2",
             b"X: \0",
             b"X\0: 1",
-            b"Host: b",
-            b"host: a",
             b"Transfer-Encoding: chunked",
             b"Content-Length: 1\r\nContent-Length: 1",
             b"Content-Length: 1,1",
@@ -110,11 +108,6 @@ class OddTests(SynchronousTestCase):
             b"Content-Length: 1234567890123456789",
         ):
             self.assertIsNone(read(b"POST / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n"), line)
-
-    def test_no_host(self) -> None:
-        """A request has to have a Host."""
-        self.assertIsNone(read(b"POST / HTTP/1.1\r\nX: 1\r\n\r\n"))
-        self.assertIsNone(read(b"POST / HTTP/1.1\r\n\r\n"))
 
     def test_name(self) -> None:
         """A name that is no token is not written in any way."""

@@ -184,6 +184,17 @@ class IdleTests(LimitsTestCase):
         self.assertTrue(slow.disconnecting)
         self.assertEqual([[], [200], [200]], [self.statuses(each) for each in (fresh, served, slow)])
 
+    def test_one_timer(self) -> None:
+        """The idle times of all connections are one timer, which no request sets anew; the last connection ends it."""
+        clients = self.clients(3)
+        (timer,) = self.clock.getDelayedCalls()
+        for client in clients:
+            client.send(POST)
+        self.assertEqual([timer], self.clock.getDelayedCalls())
+        for client in clients:
+            client.leave()
+        self.assertEqual([], self.clock.getDelayedCalls())
+
 
 class WriteTests(LimitsTestCase):
     """How long a client may take to read."""

@@ -14,8 +14,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
+from provider_gateway.http_request import BoundedRequest
 from provider_gateway.limits import Limits
-from provider_gateway.site import BoundedRequest, GatewaySite
+from provider_gateway.problems import with_length
+from provider_gateway.site import GatewaySite
 
 MAX_BODY = 20
 
@@ -120,6 +122,50 @@ class SiteTests(SynchronousTestCase):
     def test_no_delay(self) -> None:
         """Nagle's algorithm is off: an answer in two segments does not wait for an acknowledgement."""
         self.assertTrue(self.client.no_delay)
+
+    def test_one_write(self) -> None:
+        """An answer is written in one piece, head and body."""
+        written: list[bytes] = []
+        self.patch(self.client, "write", written.append)
+        request = BoundedRequest(self.client.protocol)
+        self.client.protocol.requests.append(request)
+        request.clientproto = b"HTTP/1.1"
+        request.write(with_length(request, "text/plain", b"1"))
+        lines = [b"HTTP/1.1 200 OK", b"Content-Type: text/plain", b"Content-Length: 1", b"", b"1"]
+        self.assertEqual([b"\r\n".join(lines)], written)
+        self.assertEqual((1, 1), (request.startedWriting, request.sentLength))
+
+    def test_date(self) -> None:
+        """An answer has the time of its request."""
+        dates = []
+        for seconds in (0, 0.9, 0.1, 59):
+            self.clock.advance(seconds)
+            self.client.clear()
+            self.client.post("/", b"1")
+            dates.append(self.client.response().headers["date"][-12:])
+        self.assertEqual(["00:00:00 GMT", "00:00:00 GMT", "00:00:01 GMT", "00:01:00 GMT"], dates)
+
+    def test_cookies(self) -> None:
+        """Cookies, of any form, are nothing to us."""
+        self.client.post("/", b"1", "Cookie: a=b; =; c", "cookie: d=e")
+        self.assertEqual(200, self.client.response().status)
+
+    def test_unsafe_header(self) -> None:
+        """A header of an answer that has a line end in it becomes one line, as Twisted has it."""
+        request = BoundedRequest(self.client.protocol)
+        request.setHeader("X-a", "1\r\nSet-Cookie: b")
+        request.setHeader(b"x-b", b"2\n")
+        self.assertEqual(
+            [(b"X-A", [b"1 Set-Cookie: b"]), (b"X-B", [b"2"])], list(request.responseHeaders.getAllRawHeaders())
+        )
+        self.assertRaises(ValueError, request.setHeader, "X: y", "1")
+
+    def test_addresses(self) -> None:
+        """A request can be asked for both addresses."""
+        request = BoundedRequest(self.client.protocol)
+        self.assertEqual(
+            (self.client.getHost(), self.client.getPeer()), (request.getHost(), request.getClientAddress())
+        )
 
     def test_largest_body(self) -> None:
         """A body of just the allowed size is taken, declared or chunked."""
