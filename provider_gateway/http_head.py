@@ -46,7 +46,7 @@ class HeadersRead(Headers):
 
 
 @lru_cache(_NAMES)
-def written_name(name: str | bytes) -> bytes | None:
+def _written(name: bytes) -> bytes | None:
     """A header's name as Twisted writes it; None if it is no token."""
     headers = Headers()
     try:
@@ -79,7 +79,7 @@ def read_head(data: bytes, max_bytes: int, max_headers: int) -> Head | None:
     headers: dict[bytes, list[bytes]] = {}
     for line in lines:
         sent, colon, value = line.partition(b":")
-        name = written_name(sent)
+        name = _written(sent)
         if name is None or not colon:
             return None
         headers.setdefault(name, []).append(value.strip(b" \t"))

@@ -13,7 +13,6 @@ from twisted.web.http_headers import Headers
 from twisted.web.server import Request, version
 
 from provider_gateway.errors import BadRequest, BodyTooLarge, Forbidden, GatewayError, NotFound, Overloaded
-from provider_gateway.http_head import written_name
 from provider_gateway.http_parser import RefusedError, rquid_sent
 from provider_gateway.messages import RQUID
 from provider_gateway.problems import error_of, render
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 #: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _NO_HEADERS = Headers()
-_LINE_END = re.compile(rb"[\r\n]")
 
 
 class BoundedRequest(Request):
@@ -48,7 +46,7 @@ class BoundedRequest(Request):
     cookies: Any = ()
 
     def __init__(self, channel: Channel, *_: object) -> None:
-        # In place of Twisted's, which costs 4 µs more: it asks for addresses, with a system call, and for cookies.
+        # In place of Twisted's, which costs 5 µs more: it asks for addresses, with a system call, and for cookies.
         self.channel = channel
         self.transport = channel.transport
         self.requestHeaders = Headers()
@@ -172,17 +170,11 @@ class BoundedRequest(Request):
         except Exception:  # noqa: BLE001 - whatever it is, it is answered
             self.processingFailed(Failure())
 
-    def setHeader(self, name: str | bytes, value: str | bytes) -> None:
-        """Set a header of the answer (twisted.web.http.Request); in half of the 1 µs that Twisted's checks cost."""
-        written = written_name(name)
-        encoded = value.encode() if isinstance(value, str) else value
-        if written is None or _LINE_END.search(encoded):
-            super().setHeader(name, value)
-        else:
-            self.responseHeaders._rawHeaders[written] = [encoded]
-
     def write(self, data: bytes) -> None:
-        """Write the answer; in one piece, head and body, if it is a whole one (twisted.web.server.Request)."""
+        """Write the answer (twisted.web.server.Request).
+
+        A whole one is one piece, head and body: two would be two TLS records, for 15 µs more.
+        """
         headers = self.responseHeaders._rawHeaders
         is_whole = b"Content-Length" in headers and b"Content-Type" in headers
         if not is_whole or self.startedWriting or self.is_lost or self.method == b"HEAD" or self.code in NO_BODY_CODES:

@@ -2,8 +2,7 @@
 
 Twisted reads until OpenSSL has nothing more, and learns that by an exception; then it asks in the same way whether
 there is something to be sent; and it keeps what is written until the reactor's next turn, to have fewer records. Here
-the records that have arrived are counted, and each answer is one write: 25 of 40 µs for a request and its answer, and
-1 KB less for a connection.
+the records that have arrived are counted, and what is written is sent: 15 of the 30 µs that TLS costs for a request.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.http_head import Head, HeadersRead, read_head, written_name
+from provider_gateway.http_head import Head, HeadersRead, read_head
 
 LINES = b"POST /v1/predict?a=b HTTP/1.1\r\nHost: a:80\r\ncontent-length: 02\r\nX:\t 1\t \r\nx:2\r\nETAG:\r\n"
 HEAD = LINES + b"\r\n"
@@ -108,8 +108,3 @@ class OddTests(SynchronousTestCase):
             b"Content-Length: 1234567890123456789",
         ):
             self.assertIsNone(read(b"POST / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n"), line)
-
-    def test_name(self) -> None:
-        """A name that is no token is not written in any way."""
-        self.assertEqual((b"Rquid", b"Rquid"), (written_name("RqUID"), written_name(b"rquid")))
-        self.assertEqual((None, None, None), (written_name(b"a b"), written_name(""), written_name("a\n")))

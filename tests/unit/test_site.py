@@ -150,16 +150,6 @@ class SiteTests(SynchronousTestCase):
         self.client.post("/", b"1", "Cookie: a=b; =; c", "cookie: d=e")
         self.assertEqual(200, self.client.response().status)
 
-    def test_unsafe_header(self) -> None:
-        """A header of an answer that has a line end in it becomes one line, as Twisted has it."""
-        request = BoundedRequest(self.client.protocol)
-        request.setHeader("X-a", "1\r\nSet-Cookie: b")
-        request.setHeader(b"x-b", b"2\n")
-        self.assertEqual(
-            [(b"X-A", [b"1 Set-Cookie: b"]), (b"X-B", [b"2"])], list(request.responseHeaders.getAllRawHeaders())
-        )
-        self.assertRaises(ValueError, request.setHeader, "X: y", "1")
-
     def test_addresses(self) -> None:
         """A request can be asked for both addresses."""
         request = BoundedRequest(self.client.protocol)
