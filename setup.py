@@ -16,7 +16,13 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     # "twisted.plugins" has no __init__.py on purpose: a file there would shadow Twisted's own package.
-    packages=["provider_gateway", "provider_gateway.amqp", "provider_gateway.devbroker", "twisted.plugins"],
+    packages=[
+        "provider_gateway",
+        "provider_gateway.amqp",
+        "provider_gateway.devbroker",
+        "provider_gateway.workers",
+        "twisted.plugins",
+    ],
     package_data={"provider_gateway": ["py.typed"]},
     install_requires=[
         "twisted[tls]>=25.5",

@@ -15,6 +15,7 @@ from twisted.logger import (
     LogLevelFilterPredicate,
     formatEvent,
 )
+from twisted.python.components import Componentized
 from zope.interface import implementer
 
 _PLAIN = (str, int, float, bool, type(None))
@@ -48,24 +49,27 @@ class JSONLogObserver:
 
     Args:
         out: is flushed after each line.
+        more: values that every line has.
     """
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, **more: int) -> None:
         self._out = out
+        self._more = more
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event."""
-        self._out.write(json_line(event))
+        self._out.write(json_line({**event, **self._more}))
         self._out.flush()
 
 
-def log_observer(out: TextIO, level: str) -> ILogObserver:
+def log_observer(out: TextIO, level: str, **more: int) -> ILogObserver:
     """An observer for twistd: JSON lines at this level and above.
 
     pika's own logging is off: it repeats what we report, at alarming levels and with message bodies.
 
     Args:
         level: ``info`` or ``debug``.
+        more: values that every line has.
     """
     pika_logger = logging.getLogger("pika")
     pika_logger.addHandler(logging.NullHandler())
@@ -75,4 +79,10 @@ def log_observer(out: TextIO, level: str) -> ILogObserver:
     for namespace in ("twisted.internet", "twisted.web", "twisted.application.internet", "stdout", "log_legacy"):
         predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
     predicate.setLogLevelForNamespace("twisted.application._client_service", LogLevel.warn)
-    return FilteringLogObserver(JSONLogObserver(out), [predicate])
+    return FilteringLogObserver(JSONLogObserver(out, **more), [predicate])
+
+
+def use_observer(application: object, observer: ILogObserver | None) -> None:
+    """Have twistd log through an observer; None leaves its own."""
+    if observer is not None and isinstance(application, Componentized):
+        application.setComponent(ILogObserver, observer)

@@ -7,8 +7,6 @@ unacknowledged, so the broker delivers them again.
 
 from __future__ import annotations
 
-import socket
-from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,33 +21,31 @@ from twisted.internet.defer import (
     maybeDeferred,
 )
 from twisted.internet.error import CannotListenError
-from twisted.logger import ILogObserver, Logger
-from twisted.python.components import Componentized
+from twisted.logger import Logger
 
 from provider_gateway.access import AccessRecord, open_access_log
-from provider_gateway.admin import Admin
 from provider_gateway.amqp.connection import Connection
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.topology import declare
 from provider_gateway.credentials import Credentials
 from provider_gateway.errors import TopologyError
+from provider_gateway.listeners import TCPListeners
+from provider_gateway.log import use_observer
 from provider_gateway.retry import check_ways_back, warnings
 from provider_gateway.roles import GatewayRole, ProviderRole
-from provider_gateway.site import GatewaySite
 from provider_gateway.tls_transport import ServerFactory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from twisted.internet.interfaces import IListeningPort
+    from twisted.logger import ILogObserver
     from twisted.python.failure import Failure
 
     from provider_gateway.amqp.session import Session
+    from provider_gateway.listeners import Listeners, Port
     from provider_gateway.metrics import Metrics
     from provider_gateway.queues import QueueEntry
     from provider_gateway.settings import Role, Settings
-
-_ADMIN_MAX_BODY_BYTES = 1024
 
 
 class State(Enum):
@@ -68,6 +64,7 @@ class GatewayService(Service):
         roles: ``gateway``, ``provider`` or both.
         observer: log observer for twistd to use; None leaves twistd's own.
         fatal: is told, in one line, why the process cannot go on; must stop it.
+        listeners: None for TCP ports of its own.
 
     Raises:
         SettingsError: a certificate is missing or wrong, the access log cannot be written, or messages that wait for
@@ -87,6 +84,7 @@ class GatewayService(Service):
         metrics: Metrics,
         observer: ILogObserver | None,
         fatal: Callable[[str], object],
+        listeners: Listeners | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
@@ -95,7 +93,8 @@ class GatewayService(Service):
         self._state = State.STARTING
         check_ways_back(entries)
         self._warnings = list(warnings(entries))
-        self._ports: dict[str, IListeningPort] = {}
+        self._listeners = listeners if listeners is not None else TCPListeners(reactor, settings)
+        self._ports: dict[str, Port] = {}
         self._running: Deferred[None] = Deferred()
         self._starting: Deferred[None] | None = None
         self._publisher = Publisher(
@@ -127,14 +126,11 @@ class GatewayService(Service):
             for name, prepare in (("publish", self._publisher.open), ("consume", self._open_consuming))
         ]
         metrics.ready.set_function(lambda: 0 if self.waiting_for() else 1)
-        admin = Admin(metrics.registry, self.waiting_for)
-        limits = replace(settings.limits, max_body_bytes=_ADMIN_MAX_BODY_BYTES)
-        self._admin_site = GatewaySite(admin.app.resource(), reactor, limits)
+        self._collect = metrics.registry.collect
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and make it log through our observer (twisted.application.service.IService)."""
-        if self._observer is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._observer)
+        use_observer(parent, self._observer)
         super().setServiceParent(parent)
 
     def waiting_for(self) -> list[str]:
@@ -162,19 +158,18 @@ class GatewayService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
-        settings = self._settings
         for warning in self._warnings:
             self._log.warn("{warning}", warning=warning)
-        self._listen("admin", settings.admin_addr, settings.admin_port, self._admin_site)
+        self._ports["admin"] = self._listeners.open_admin(self._collect, self.waiting_for)
         await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
         if self._gateway is not None:
-            factory: Any = self._gateway.site
+            site = self._gateway.site
+            factory: Any = site
             if self._credentials.server is not None:
-                factory = ServerFactory(self._credentials.server, factory, self._reactor)
+                factory = ServerFactory(self._credentials.server, site, self._reactor)
             else:
                 self._log.warn("HTTP_TLS is off: anybody who reaches the port may call; keep it behind a sidecar")
-            scheme = "https" if settings.http_tls else "http"
-            self._listen(scheme, settings.http_addr, settings.http_port, factory)
+            self._ports[self._settings.scheme] = self._listeners.open_http(factory, lambda: len(site.channels))
         self._credentials.reload.start()
         self._state = State.RUNNING
         self._log.info("ready")
@@ -190,8 +185,8 @@ class GatewayService(Service):
 
     def port(self, listener: str) -> int:
         """The port of the "admin", "https" or "http" listener."""
-        host: Any = self._ports[listener].getHost()
-        return int(host.port)
+        port: Any = self._ports[listener]
+        return int(port.getHost().port)
 
     def _start_failed(self, failure: Failure) -> None:
         if isinstance(failure.value, FirstError):
@@ -203,12 +198,6 @@ class GatewayService(Service):
             return
         self._log.failure("The start failed", failure)
         self._fatal("the start failed for an unforeseen reason, see the log")
-
-    def _listen(self, what: str, address: str, port: int, factory: Any) -> None:
-        bound = self._reactor.listenTCP(port, factory, interface=address, backlog=socket.SOMAXCONN)
-        self._ports[what] = bound
-        host = bound.getHost()
-        self._log.info("{what} listener on {host}:{port}", what=what, host=host.host, port=host.port)
 
     async def _open_consuming(self, session: Session) -> None:
         for role in (self._gateway, self._provider):

@@ -130,6 +130,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
     drain_timeout: Seconds = 25
 
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     log_level: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] = "info"
     access_log: Path | None = None
     queues_conf: Path | None = None
@@ -153,6 +154,11 @@ class Settings(BaseSettings):
             msg = "MAX_BUFFERED_BYTES: expected at least MAX_BODY_BYTES: one body has to fit"
             raise ValueError(msg)
         return self
+
+    @property
+    def scheme(self) -> str:
+        """The name of the listener that callers use, and of its protocol."""
+        return "https" if self.http_tls else "http"
 
     @property
     def limits(self) -> Limits:

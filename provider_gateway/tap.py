@@ -26,16 +26,27 @@ from provider_gateway.metrics import Metrics
 from provider_gateway.queues import BUILT_IN, load_queues
 from provider_gateway.service import GatewayService
 from provider_gateway.settings import ROLES, Role, find_queues, load_settings
+from provider_gateway.workers.inherited import InheritedListeners
+from provider_gateway.workers.output import copy_to, log_again
+from provider_gateway.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from twisted.application.service import IService
     from twisted.logger import ILogObserver
 
+    from provider_gateway.queues import QueueEntry
     from provider_gateway.settings import Settings
 
 _log = Logger(namespace="provider_gateway")
 #: mypy knows the module, not which reactor it is.
 reactor: Any = global_reactor
+#: Starts another process like this one; -P: nothing is imported from the working directory.
+_TWISTD = (
+    *(sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"),
+    *("--nodaemon", "--pidfile=", "provider-gateway"),
+)
 
 
 class Options(usage.Options):
@@ -58,12 +69,18 @@ class Options(usage.Options):
         ],
         ["demo-folder", None, ".demo", "With --demo: where its certificates and its log go"],
         ["env-file", None, None, "File with environment variables (default: .env, if there is one)"],
+        ["worker", None, None, "Not for you: the number that a process with WORKERS gives to each that it starts", int],
     ]
 
     def opt_version(self) -> NoReturn:
         """Print the version and exit."""
         sys.stdout.write(f"provider-gateway {__version__}\n")
         raise SystemExit(0)
+
+    def for_worker(self) -> list[str]:
+        """The command line of a worker, without its number."""
+        names = ("role", "queues", "env-file")
+        return [part for name in names if self[name] is not None for part in (f"--{name}", self[name])]
 
     def roles(self) -> list[Role]:
         """The roles asked for.
@@ -100,24 +117,57 @@ def _make_service(options: Options) -> IService:
         return _make_demo(options)
     settings = load_settings(_path(options["env-file"]))
     entries, source = find_queues(_path(options["queues"]), settings)
+    if options["worker"] is not None:
+        return _make_worker(options["worker"], settings, entries, roles)
+    log_file = _log_file(options.parent or {})
+    observer = log_observer(log_file, settings.log_level) if log_file is not None else None
+    # With workers, too: what is wrong with certificates is found before the first is started.
+    service = GatewayService(reactor, settings, entries, roles, metrics=Metrics(), observer=observer, fatal=_fatal)
+    if options["check"]:
+        sys.stdout.write(effective_settings(settings, entries, source, roles))
+        if not options["connect"]:
+            raise SystemExit(0)
+        task.react(check_connections, (settings, entries, roles))
+    runs = service if settings.workers == 1 else _make_supervisor(options, settings, roles, log_file, observer)
+    _on_signals(runs.reload)
+    reactor.callWhenRunning(_collect_less_garbage)
+    reactor.callWhenRunning(_say_where_queues_come_from, source)
+    return runs
+
+
+def _make_supervisor(
+    options: Options, settings: Settings, roles: list[Role], log_file: Any, observer: ILogObserver | None
+) -> Supervisor:
+    return Supervisor(
+        reactor,
+        settings,
+        roles,
+        command=[*_TWISTD, *options.for_worker()],
+        observer=observer,
+        output=copy_to(log_file) if log_file is not None else log_again,
+        errors=_say_error,
+        fatal=_fatal,
+    )
+
+
+def _make_worker(number: int, settings: Settings, entries: Sequence[QueueEntry], roles: list[Role]) -> IService:
+    def reload() -> None:
+        service.reload()
+
+    listeners = InheritedListeners(reactor, number, reload=reload, on_lost=_stop_once)
     service = GatewayService(
         reactor,
         settings,
         entries,
         roles,
         metrics=Metrics(),
-        observer=_observer(options.parent or {}, settings),
+        observer=log_observer(sys.stdout, settings.log_level, worker=number),
         fatal=_fatal,
+        listeners=listeners,
     )
-    if options["check"]:
-        sys.stdout.write(effective_settings(settings, entries, source, roles))
-        if not options["connect"]:
-            raise SystemExit(0)
-        task.react(check_connections, (settings, entries, roles))
-    reactor.callWhenRunning(_exit_with_0_after_sigterm)
-    reactor.callWhenRunning(_reload_on_sighup, service)
+    service.when_running().addCallback(lambda _: listeners.say_running())
+    _on_signals(service.reload)
     reactor.callWhenRunning(_collect_less_garbage)
-    reactor.callWhenRunning(_say_where_queues_come_from, source)
     return service
 
 
@@ -134,18 +184,24 @@ def _make_demo(options: Options) -> Demo:
     def make_gateway(settings: Settings) -> GatewayService:
         return GatewayService(reactor, settings, entries, ROLES, metrics=Metrics(), observer=None, fatal=_fatal)
 
-    reactor.callWhenRunning(_exit_with_0_after_sigterm)
+    reactor.callWhenRunning(_handle, signal.SIGTERM, _stop_once)
     return Demo(reactor, Path(options["demo-folder"]), entries[0], make_gateway, _fatal)
 
 
-def _observer(twistd: Any, settings: Settings) -> ILogObserver | None:
-    """JSON lines to where twistd would write; None if its own options ask for another observer."""
+def _log_file(twistd: Any) -> Any:
+    """Where twistd would write; None if its own options ask for another observer."""
     if twistd.get("logger") or twistd.get("syslog"):
         return None
     path = twistd.get("logfile")
     if path and path != "-":
-        return log_observer(LogFile.fromFullPath(path), settings.log_level)
-    return log_observer(sys.stdout, settings.log_level) if twistd.get("nodaemon") else None
+        return LogFile.fromFullPath(path)
+    return sys.stdout if twistd.get("nodaemon") else None
+
+
+def _say_error(line: str) -> None:
+    # Twisted has redirected sys.stderr to the log by now; twistd in the background has none.
+    if sys.__stderr__ is not None:
+        print(line, file=sys.__stderr__, flush=True)
 
 
 def _say_where_queues_come_from(source: str) -> None:
@@ -155,19 +211,18 @@ def _say_where_queues_come_from(source: str) -> None:
         _log.info("Queues come from {source}", source=source)
 
 
-def _exit_with_0_after_sigterm() -> None:
-    """SIGTERM drains and ends with status 0; twistd would end with the signal, which orchestrators take for a crash."""
+def _on_signals(reload: Callable[[], None]) -> None:
+    """SIGTERM drains and ends with status 0; SIGHUP has changed files read again.
 
-    def stop(_number: int, _frame: object) -> None:
-        reactor.callFromThread(_stop_once)
+    twistd would end with the signal, which orchestrators take for a crash. Changes of files are not noticed by
+    themselves everywhere.
+    """
+    reactor.callWhenRunning(_handle, signal.SIGTERM, _stop_once)
+    reactor.callWhenRunning(_handle, signal.SIGHUP, reload)
 
-    signal.signal(signal.SIGTERM, stop)
 
-
-def _reload_on_sighup(service: GatewayService) -> None:
-    """SIGHUP has changed certificates read again, where changes of files are not noticed by themselves."""
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(service.reload))
+def _handle(number: int, call: Callable[[], None]) -> None:
+    signal.signal(number, lambda _number, _frame: reactor.callFromThread(call))
 
 
 def _collect_less_garbage() -> None:
@@ -189,8 +244,7 @@ def _stop_once() -> None:
 def _fatal(reason: str) -> None:
     """Stop the process with a line on standard error and exit status 1, which twistd has no way to give."""
     _log.critical("{reason}", reason=reason)
-    # Twisted has redirected sys.stderr to the log by now.
-    print(f"provider-gateway: {reason}", file=sys.__stderr__, flush=True)
+    _say_error(f"provider-gateway: {reason}")
     atexit.register(_exit_with_1)
     reactor.callWhenRunning(_stop_once)
 

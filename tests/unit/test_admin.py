@@ -20,7 +20,7 @@ class AdminTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.metrics = Metrics()
         self.missing: list[str] = []
-        admin = Admin(self.metrics.registry, lambda: self.missing)
+        admin = Admin(self.metrics.registry.collect, lambda: self.missing)
         self.site = GatewaySite(admin.app.resource(), Clock(), Limits(max_body_bytes=1000))
 
     def request(self, method: str, path: str, *headers: str) -> Response:

@@ -232,7 +232,7 @@ class UndecodableHeadersTests(APITestCase):
     def test_accept_of_metrics(self) -> None:
         """With such an Accept a scraper gets the metrics in the usual format."""
         client = Client(
-            GatewaySite(Admin(Metrics().registry, list).app.resource(), self.clock, Limits(max_body_bytes=1000))
+            GatewaySite(Admin(Metrics().registry.collect, list).app.resource(), self.clock, Limits(max_body_bytes=1000))
         )
         client.request("GET", "/metrics", b"", "Accept: \xff", "Accept: text/\xfe;q=0.5")
         response = client.response()

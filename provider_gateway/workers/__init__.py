@@ -1,0 +1,1 @@
+"""More than one core: processes that share the listening port, and the one that supervises them."""

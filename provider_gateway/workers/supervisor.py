@@ -1,0 +1,211 @@
+"""The process that starts the workers: it holds the port that they share, and answers for all on the admin port.
+
+It serves no request itself. The port stays open while a worker is started again, so that who connects meanwhile waits.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from random import random
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from provider_gateway.listeners import TCPListeners, say_where
+from provider_gateway.log import use_observer
+from provider_gateway.workers.connection_counts import ConnectionCounts, make_counts
+from provider_gateway.workers.descriptors import ANSWERS, COUNTS, LISTENER, QUESTIONS
+from provider_gateway.workers.merged_metrics import MergedMetrics, plain
+from provider_gateway.workers.shared_port import bind
+from provider_gateway.workers.worker import Worker
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable, Sequence
+
+    from prometheus_client import Metric
+    from twisted.internet.interfaces import IListeningPort, IProcessTransport
+    from twisted.internet.protocol import ProcessProtocol
+    from twisted.logger import ILogObserver
+
+    from provider_gateway.settings import Role, Settings
+
+#: Seconds that a worker has beyond its drain to end.
+_GRACE = 5.0
+#: The metrics of a worker that does not answer: alerts are about a 0, not about one series less.
+_NOT_READY = plain([GaugeMetricFamily("provider_gateway_ready", "1 if nothing keeps it from being ready, else 0", 0)])
+
+
+class _State(Enum):
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class Supervisor(Service):
+    """What ``twistd provider-gateway`` runs with more than one worker.
+
+    Args:
+        reactor: provides processes, TCP, time.
+        roles: of each worker.
+        command: starts a worker; its number is added.
+        observer: log observer for twistd to use; None leaves twistd's own.
+        output: gets each line of the workers' logs.
+        errors: gets each line of what they say on standard error.
+        fatal: is told, in one line, why the process cannot go on; must stop it.
+        jitter: seconds to add to the pause before a worker is started again.
+
+    Raises:
+        SettingsError: this system cannot do it.
+    """
+
+    name = "provider-gateway"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        roles: Sequence[Role],
+        *,
+        command: Sequence[str],
+        observer: ILogObserver | None,
+        output: Callable[[str], object],
+        errors: Callable[[str], object],
+        fatal: Callable[[str], object],
+        jitter: Callable[[], float] = lambda: 0.25 * random(),  # noqa: S311 - spreads starts, hides nothing
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._is_gateway = "gateway" in roles
+        self._command = list(command)
+        # Relative paths of settings mean the same to the workers, whatever twistd does to its own directory.
+        self._folder = os.getcwd()
+        self._observer = observer
+        self._fatal = fatal
+        self._state = _State.STARTING
+        self._admin: IListeningPort | None = None
+        self._listener: socket.socket | None = None
+        self._counts_descriptor = make_counts(settings.workers)
+        self._counts = ConnectionCounts(self._counts_descriptor)
+        self._own = CollectorRegistry()
+        ProcessCollector(registry=self._own)
+        self._workers = [
+            Worker(
+                number,
+                self._spawn,
+                reactor,
+                output=output,
+                errors=errors,
+                on_running=self._check_running,
+                on_refusal=self._refused,
+                jitter=jitter,
+            )
+            for number in range(settings.workers)
+        ]
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, and make it log through our observer (twisted.application.service.IService)."""
+        use_observer(parent, self._observer)
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """Start (twisted.application.service.IService); what goes wrong for good is told to ``fatal``."""
+        super().startService()
+        settings = self._settings
+        try:
+            self._admin = TCPListeners(self._reactor, settings).open_admin(self._collect, self._waiting_for)
+            if self._is_gateway:
+                self._listener = bind(settings.http_addr, settings.http_port)
+                say_where(settings.scheme, *self._listener.getsockname()[:2])
+        except CannotListenError as error:
+            self._fatal(f"cannot listen: {error}")
+            return
+        for worker in self._workers:
+            worker.start()
+
+    def stopService(self) -> Deferred[None]:
+        """Drain all workers; the Deferred fires when none is left (twisted.application.service.IService)."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._state = _State.STOPPING
+        if self._listener is not None:
+            self._listener.close()
+        seconds = self._settings.drain_timeout + _GRACE
+        await gatherResults([worker.stop(seconds) for worker in self._workers])
+        if self._admin is not None:
+            await maybeDeferred(self._admin.stopListening)
+        self._log.info("stopped")
+
+    def reload(self) -> None:
+        """Have all workers read certificates, revocation list and access file again, if they have changed."""
+        for worker in self._workers:
+            worker.reload()
+
+    def port(self) -> int:
+        """The admin port."""
+        host: Any = self._admin.getHost() if self._admin is not None else None
+        return int(host.port)
+
+    def _spawn(self, protocol: ProcessProtocol, number: int) -> IProcessTransport:
+        self._counts.leave(number)
+        with open(os.devnull) as nothing:
+            descriptors: dict[int, int | str] = {0: nothing.fileno(), 1: "r", 2: "r", ANSWERS: "r", QUESTIONS: "w"}
+            if self._listener is not None:
+                descriptors |= {LISTENER: self._listener.fileno(), COUNTS: self._counts_descriptor}
+            command = [*self._command, "--worker", str(number)]
+            transport: IProcessTransport = self._reactor.spawnProcess(
+                protocol, command[0], command, env=None, path=self._folder, childFDs=descriptors
+            )
+        return transport
+
+    def _check_running(self) -> None:
+        if self._state is _State.STARTING and all(worker.runs for worker in self._workers):
+            self._state = _State.RUNNING
+            self._log.info("ready")
+
+    def _refused(self, reason: str) -> bool:
+        """End everything if a worker cannot start at all; one that could before may be able to again."""
+        if self._state is _State.RUNNING:
+            return False
+        if self._state is _State.STARTING:
+            self._state = _State.STOPPING  # the others meet the same
+            self._fatal(reason)
+        return True
+
+    def _waiting_for(self) -> Deferred[list[str]]:
+        return Deferred.fromCoroutine(self._gather_reasons())
+
+    async def _gather_reasons(self) -> list[str]:
+        of_each = await gatherResults([Deferred.fromCoroutine(worker.waiting_for()) for worker in self._workers])
+        reasons = [reason for reasons in of_each for reason in reasons]
+        if self._state is _State.STOPPING:
+            reasons.append(f"the process is {self._state.value}")
+        return reasons
+
+    def _collect(self) -> Deferred[Iterable[Metric]]:
+        return Deferred.fromCoroutine(self._gather_metrics())
+
+    async def _gather_metrics(self) -> Iterable[Metric]:
+        answers = await gatherResults([Deferred.fromCoroutine(worker.metrics()) for worker in self._workers])
+        wanted = GaugeMetricFamily("provider_gateway_workers", "Workers that there are to be", len(self._workers))
+        up = GaugeMetricFamily("provider_gateway_worker_up", "1 if the worker answers, else 0", labels=["worker"])
+        restarts = CounterMetricFamily(
+            "provider_gateway_worker_restarts", "Workers that died and were started again", labels=["worker"]
+        )
+        merged = MergedMetrics()
+        merged.add("supervisor", plain(self._own.collect()))
+        for worker, answer in zip(self._workers, answers, strict=True):
+            name = str(worker.number)
+            up.add_metric([name], 0 if answer is None else 1)
+            restarts.add_metric([name], worker.restarts)
+            merged.add(name, _NOT_READY if answer is None else answer)
+        return [wanted, up, restarts, *merged.families()]

@@ -1,0 +1,252 @@
+"""One worker, life after life: started, asked, started again after a pause when it dies, and stopped."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.internet import backoffPolicy
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+
+from provider_gateway.workers.control import Questions
+from provider_gateway.workers.descriptors import ANSWERS, QUESTIONS
+from provider_gateway.workers.lines import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IDelayedCall, IProcessTransport
+    from twisted.python.failure import Failure
+
+#: Seconds for an answer; a scraper or a probe is waiting for it.
+_ANSWER = 2.0
+#: Seconds from the end of a worker to its next life: at first, and at most.
+_FIRST_PAUSE, _LAST_PAUSE = 0.5, 15.0
+#: Seconds after which a worker that runs is taken to be well: its next end is the first.
+_STEADY = 60.0
+#: What a process of ours says on standard error when it cannot go on, as tap writes it.
+_REFUSAL = "provider-gateway: "
+
+
+class _Life(ProcessProtocol):
+    """One process of a worker.
+
+    Attributes:
+        questions: to it.
+        refusal: what it said of why it cannot go on.
+        said: the last thing that it told of its start.
+        running_since: when its start was complete.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.questions = Questions(self._write, self._told)
+        self.refusal: str | None = None
+        self.said = ""
+        self.running_since: float | None = None
+        self._can_be_written_to = True
+        self._out = Lines(lambda line: worker.output(_text(line)))
+        self._errors = Lines(self._error)
+        self._takes = {1: self._out.feed, 2: self._errors.feed, ANSWERS: self.questions.receive}
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Take bytes (twisted.internet.interfaces.IProcessProtocol)."""
+        self._takes[childFD](data)
+
+    def childConnectionLost(self, childFD: int) -> None:
+        """Notice that it listens no more (twisted.internet.interfaces.IProcessProtocol)."""
+        if childFD == QUESTIONS:
+            self._can_be_written_to = False
+
+    def processEnded(self, reason: Failure) -> None:
+        """Be told of its end (twisted.internet.interfaces.IProcessProtocol)."""
+        self._out.close()
+        self._errors.close()
+        self.questions.close()
+        self._worker.ended(self, reason.value)
+
+    def signal(self, name: str) -> None:
+        """Send a signal, by its name without SIG."""
+        assert self.transport is not None
+        with suppress(ProcessExitedAlready):  # we are about to be told
+            self.transport.signalProcess(name)
+
+    def _write(self, data: bytes) -> None:
+        if self._can_be_written_to:
+            transport: Any = self.transport
+            transport.writeToChild(QUESTIONS, data)
+
+    def _told(self, what: str) -> None:
+        self.said = what
+        if what == "running":
+            self.running_since = self._worker.clock.seconds()
+            self._worker.on_running()
+
+    def _error(self, line: bytes) -> None:
+        text = _text(line)
+        if text.startswith(_REFUSAL):
+            self.refusal = text.removeprefix(_REFUSAL)
+        else:
+            self._worker.errors(text)
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace")
+
+
+class Worker:
+    """One worker.
+
+    Args:
+        number: counts from 0.
+        spawn: starts a process for a protocol and a number.
+        clock: times pauses and answers.
+        output: gets each line of its log.
+        errors: gets what else it says on standard error, line by line.
+        on_running: is called when its start is complete, in each life.
+        on_refusal: is told why a life ended at its start as wrong settings do; returns True if that ends everything.
+        jitter: seconds to add to a pause.
+
+    Attributes:
+        restarts: how often it was started again.
+        runs: True while there is a process whose start is complete.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        number: int,
+        spawn: Callable[[ProcessProtocol, int], IProcessTransport],
+        clock: Any,
+        *,
+        output: Callable[[str], object],
+        errors: Callable[[str], object],
+        on_running: Callable[[], object],
+        on_refusal: Callable[[str], bool],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.number = number
+        self._spawn = spawn
+        self.clock = clock
+        self.output = output
+        self.errors = errors
+        self.on_running = on_running
+        self._on_refusal = on_refusal
+        self._pause = backoffPolicy(_FIRST_PAUSE, _LAST_PAUSE, 2.0, jitter)
+        self._life: _Life | None = None
+        self._ends = 0
+        self._next: IDelayedCall | None = None
+        self._kill: IDelayedCall | None = None
+        self._stopped: Deferred[None] | None = None
+        self.restarts = 0
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process whose start is complete."""
+        return self._life is not None and self._life.running_since is not None
+
+    def start(self) -> None:
+        """Begin a life."""
+        self._life = _Life(self)
+        self._spawn(self._life, self.number)
+
+    def stop(self, seconds: float) -> Deferred[None]:
+        """Have it drain and end, and start it no more.
+
+        Args:
+            seconds: that it has; then it is killed.
+
+        Returns:
+            A Deferred that fires when it has ended.
+        """
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._life is None:
+            stopped.callback(None)
+        else:
+            self._kill = self.clock.callLater(seconds, self._kill_it, seconds)
+            self._life.signal("TERM")
+        return stopped
+
+    def reload(self) -> None:
+        """Have changed files read again."""
+        if self._life is not None:
+            self._life.questions.reload()
+
+    async def waiting_for(self) -> list[str]:
+        """What keeps it from being ready; empty when it is."""
+        if self._next is not None:
+            seconds = self._next.getTime() - self.clock.seconds()
+            return [f"worker {self.number} is down, restarts in {max(seconds, 0):.1f} s"]
+        if self._life is None:
+            return [f"worker {self.number} is down"]
+        if not self._life.said:
+            return [f"worker {self.number} is starting"]
+        reasons = await self._answer(self._life, "waiting_for")
+        if reasons is None:
+            return [f"worker {self.number} does not answer"]
+        return [f"worker {self.number}: {reason}" for reason in reasons]
+
+    async def metrics(self) -> list[Any] | None:
+        """Its metrics, see :func:`provider_gateway.workers.merged_metrics.plain`; None if it does not answer."""
+        return await self._answer(self._life, "metrics") if self._life is not None and self._life.said else None
+
+    async def _answer(self, life: _Life, what: str) -> list[Any] | None:
+        try:
+            answer: list[Any] = await life.questions.ask(what, self.clock, _ANSWER)
+        except (CancelledError, DeferredTimeoutError):
+            return None
+        return answer
+
+    def ended(self, life: _Life, status: Any) -> None:
+        """Be told that a life has ended.
+
+        Args:
+            status: twisted.internet.error.ProcessDone or ProcessTerminated.
+        """
+        self._life = None
+        if self._stopped is not None:
+            if self._kill is not None and self._kill.active():
+                self._kill.cancel()
+            self._stopped.callback(None)
+            return
+        refused = status.exitCode == 1 and life.running_since is None and life.refusal is not None
+        if refused and self._on_refusal(str(life.refusal)):
+            return
+        if life.running_since is not None and self.clock.seconds() - life.running_since >= _STEADY:
+            self._ends = 0
+        seconds = self._pause(self._ends)
+        self._ends += 1
+        self._log.error(
+            "worker {worker} ended {how}; it is started again in {seconds:.1f} s",
+            worker=self.number,
+            how=_how(status, life.refusal),
+            seconds=seconds,
+        )
+        self._next = self.clock.callLater(seconds, self._start_again)
+
+    def _start_again(self) -> None:
+        self._next = None
+        self.restarts += 1
+        self.start()
+
+    def _kill_it(self, seconds: float) -> None:
+        assert self._life is not None
+        self._log.error(
+            "worker {worker} has not ended within {seconds:g} s: killed", worker=self.number, seconds=seconds
+        )
+        self._life.signal("KILL")
+
+
+def _how(status: Any, refusal: str | None) -> str:
+    if status.signal is not None:
+        return f"by {signal.Signals(status.signal).name}"
+    return f"with status {status.exitCode}" + (f": {refusal}" if refusal is not None else "")

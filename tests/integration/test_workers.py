@@ -1,0 +1,316 @@
+"""Several workers behind one port: shared load, deaths and restarts, one drain, one admin port, no orphans."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.web.client import ResponseFailed
+
+from tests.integration.base import IntegrationTestCase
+from tests.integration.processes import TWISTD, Process
+from tests.integration.resources import certificates
+
+if TYPE_CHECKING:
+    from tests.integration.processes import Gateway
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+class WorkersTestCase(IntegrationTestCase):
+    """Has a gateway with two workers."""
+
+    async def start_workers(self, *arguments: str, **variables: str) -> Gateway:
+        """A gateway whose workers are ready."""
+        gateway = self.start(*arguments, **{"WORKERS": "2", **variables})
+        await gateway.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in gateway.log))
+        self.addCleanup(self._end, gateway)
+        self.pids = children(gateway.transport.pid)
+        self.assertEqual(len(self.pids), 2)
+        return gateway
+
+    async def _end(self, gateway: Gateway) -> None:
+        """End it in order: workers that lose their supervisor would go on draining beside the next test."""
+        if gateway.ended is None:
+            gateway.signal("TERM")
+            await gateway.when_ended()
+
+    async def samples(self, gateway: Gateway) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+        """The values of /metrics by name and labels."""
+        _, text = await self.admin(gateway, "/metrics")
+        found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = tuple(sorted(sample.labels.items()))
+                series = found.setdefault(sample.name, {})
+                self.assertNotIn(labels, series)
+                series[labels] = sample.value
+        return found
+
+    async def until(self, condition: Any) -> None:
+        """Wait until a coroutine function returns something true."""
+        while not await condition():
+            await deferLater(reactor, 0.05)
+
+
+class WorkersTests(WorkersTestCase):
+    """Two workers as one service."""
+
+    async def test_shared(self) -> None:
+        """Both serve requests, on reply queues and connections of their own; health and metrics are of both."""
+        gateway = await self.start_workers(INSTANCE="here")
+        url = f"https://localhost:{await gateway.port('https')}/v1/predict"
+        for number in range(10):
+            status, out, err = await self.curl(
+                "-d", str(number), "-H", "Content-Type: application/json", "-H", "routing-key: predict.now", url
+            )
+            self.assertEqual((status, out), (0, str(number)), err)
+        found = await self.samples(gateway)
+        served = {
+            dict(labels)["worker"]: value
+            for labels, value in found["provider_gateway_http_requests_total"].items()
+            if dict(labels)["code"] == "200"
+        }
+        self.assertEqual(set(served), {"0", "1"})
+        self.assertEqual(sum(served.values()), 10)
+        both = [(("worker", "0"),), (("worker", "1"),)]
+        self.assertEqual(found["provider_gateway_workers"], {(): 2})
+        for name, value in (("worker_up", 1), ("ready", 1), ("worker_restarts_total", 0)):
+            self.assertEqual(found[f"provider_gateway_{name}"], dict.fromkeys(both, value), name)
+        self.assertEqual({dict(each)["worker"] for each in found["process_open_fds"]}, {"0", "1", "supervisor"})
+        self.assertEqual((await self.admin(gateway, "/health/ready"))[0], 200)
+        listed = await deferToThread(self.broker.control, "list_queues", "name")
+        self.assertEqual(len(re.findall(rf"^{re.escape(self.output)}\.here-\w{{8}}$", listed, re.MULTILINE)), 2)
+
+    async def test_logs(self) -> None:
+        """Every line is JSON, and says which worker wrote it; the access log has a line for each request."""
+        access = self.folder.resolve() / "access.log"
+        gateway = await self.start_workers(ACCESS_LOG=str(access), LOG_LEVEL="debug")
+        await gatherResults([Deferred.fromCoroutine(self.post(gateway, "x" * 5000)) for _ in range(40)])
+        gateway.signal("TERM")
+        self.assertEqual(await gateway.when_ended(), 0)
+        self.assertEqual((len(gateway.log), gateway.errors), (len(gateway.lines), ""))
+        self.assertEqual({line.get("worker") for line in gateway.log}, {None, 0, 1})
+        self.assertEqual([json.loads(line)["status"] for line in access.read_text().splitlines()], [200] * 40)
+
+    async def test_balance(self) -> None:
+        """Connections that come one by one, to workers at rest, are shared out evenly."""
+        gateway = await self.start_workers()
+        context = ssl.create_default_context(cafile=certificates() / "cacert.pem")
+        context.load_cert_chain(certificates() / "client_cert.pem", certificates() / "client_key.pem")
+        address = ("localhost", await gateway.port("https"))
+
+        def connect() -> None:
+            connection = context.wrap_socket(socket.create_connection(address), server_hostname="localhost")
+            self.addCleanup(connection.close)
+
+        for _ in range(20):
+            await deferToThread(connect)
+        found = (await self.samples(gateway))["provider_gateway_http_connections"]
+        self.assertEqual(sorted(found.values()), [10, 10])
+
+    async def test_provider(self) -> None:
+        """Workers without a port of their own kind: both consume."""
+        gateway = await self.start_workers("--role", "provider")
+        await self.on_channel(
+            lambda channel: [channel.basic_publish(self.exchange, "predict.now", b"%d" % n) for n in range(20)]
+        )
+        await self.model.asked(20)
+        consumed = (await self.samples(gateway))["provider_gateway_consumed_total"]
+        self.assertEqual({dict(each)["worker"] for each in consumed}, {"0", "1"})
+
+    async def test_reload(self) -> None:
+        """SIGHUP reaches every worker."""
+        certs = self.folder.resolve() / "certs"
+        shutil.copytree(certificates(), certs)
+        gateway = await self.start_workers(HTTP_CERT=str(certs / "server_cert.pem"))
+        (certs / "server_cert.pem").write_text("nonsense")
+        gateway.signal("HUP")
+
+        async def both_refused() -> bool:
+            found = (await self.samples(gateway))["provider_gateway_reloads_total"]
+            return all(found[each] >= 1 for each in found if {("outcome", "refused"), ("what", "server")} <= set(each))
+
+        await self.until(both_refused)
+
+
+class DeathTests(WorkersTestCase):
+    """Workers that die."""
+
+    async def test_killed_under_load(self) -> None:
+        """One is killed: the other goes on, readiness says so, and it comes back; only its own callers see an error."""
+        gateway = await self.start_workers()
+        answers: list[int] = []
+        errors: list[Exception] = []
+        going = True
+
+        async def caller() -> None:
+            while going:
+                try:
+                    answers.append((await self.post(gateway, 1))[0].code)
+                except (ConnectionClosed, ResponseFailed) as error:
+                    errors.append(error)
+
+        callers = [Deferred.fromCoroutine(caller()) for _ in range(16)]
+        await self.until(lambda: succeed(len(answers) > 100))
+        os.kill(self.pids[0], signal.SIGKILL)
+        line = await gateway.logged("ended by SIGKILL")
+        self.assertEqual((line["level"], line["worker"]), ("error", 0))
+        status, text = await self.admin(gateway, "/health/ready")
+        self.assertEqual(status, 503)
+        self.assertIn("worker 0 is down, restarts in 0.", json.loads(text)["waiting_for"][0])
+        self.assertEqual((await self.admin(gateway, "/health/live"))[0], 200)
+        found = await self.samples(gateway)
+        self.assertEqual(set(found["provider_gateway_worker_up"].values()), {0, 1})
+        self.assertEqual(found["provider_gateway_ready"][(("worker", "0"),)], 0)
+        self.assertIn((("worker", "1"),), found["provider_gateway_http_in_flight"])
+        meanwhile = len(answers)
+        await self.until(lambda: succeed(len(answers) > meanwhile + 100))
+
+        async def is_ready() -> bool:
+            return (await self.admin(gateway, "/health/ready"))[0] == 200
+
+        await self.until(is_ready)
+        found = await self.samples(gateway)
+        self.assertEqual(
+            found["provider_gateway_worker_restarts_total"], {(("worker", "0"),): 1, (("worker", "1"),): 0}
+        )
+        self.assertEqual(len(children(gateway.transport.pid)), 2)
+        meanwhile = len(answers)
+        await self.until(lambda: succeed(len(answers) > meanwhile + 100))
+        going = False
+        await gatherResults(callers)
+        self.assertEqual(set(answers), {200})
+        self.assertLessEqual(len(errors), 16, errors[:3])
+
+    async def test_waiting_connection(self) -> None:
+        """Who connects while no worker runs is served by the next one."""
+        gateway = await self.start_workers()
+        port = await gateway.port("https")
+        for pid in self.pids:
+            os.kill(pid, signal.SIGKILL)
+        await gateway.when(lambda: sum("ended by SIGKILL" in line["message"] for line in gateway.log) == 2)
+        status, out, err = await self.curl(f"https://localhost:{port}/health")
+        self.assertEqual(status, 0, err)
+        self.assertEqual(json.loads(out), {"status": "OK"})
+
+    async def test_no_orphans(self) -> None:
+        """The supervisor is killed: workers answer what they have, and end."""
+        gateway = await self.start_workers()
+        held: Deferred[tuple[int, bytes]] = Deferred()
+        self.model.answer = lambda _body: held
+        answer = Deferred.fromCoroutine(self.post(gateway, {"n": 1}))
+        await self.model.asked()
+        gateway.signal("KILL")
+        self.assertEqual(await gateway.when_ended(), -signal.SIGKILL)
+        reactor.callLater(0.5, held.callback, (200, b'"done"'))
+        response, body = await answer
+        self.assertEqual((response.code, body), (200, "done"))
+        await self.until(lambda: succeed(not any(map(is_alive, self.pids))))
+
+
+class EndTests(WorkersTestCase):
+    """How it all ends."""
+
+    async def test_requests_in_flight_are_answered(self) -> None:
+        """SIGTERM under load: not ready, connections refused, what is in flight is answered, status 0, nobody left."""
+        gateway = await self.start_workers()
+        held: list[Deferred[tuple[int, bytes]]] = []
+        self.model.answer = lambda _body: held.append(Deferred()) or held[-1]
+        answers = gatherResults([Deferred.fromCoroutine(self.post(gateway, n)) for n in range(24)])
+        await self.model.asked(24)
+        gateway.signal("TERM")
+        await gateway.when(lambda: sum("draining" in line["message"] for line in gateway.log) == 2)
+        status, text = await self.admin(gateway, "/health/ready")
+        self.assertEqual(status, 503)
+        self.assertIn("the process is stopping", json.loads(text)["waiting_for"])
+        code, _, _ = await self.curl(f"https://127.0.0.1:{await gateway.port('https')}/health")
+        self.assertEqual(code, 7)
+        for each in held:
+            each.callback((200, b'"done"'))
+        self.assertEqual({(response.code, body) for response, body in await answers}, {(200, "done")})
+        self.assertEqual(await gateway.when_ended(), 0)
+        self.assertEqual(gateway.errors, "")
+        self.assertFalse(any(map(is_alive, self.pids)))
+
+    async def test_worker_that_hangs(self) -> None:
+        """A worker that does not end is killed in the end, and named; the status is still 0."""
+        gateway = await self.start_workers(DRAIN_TIMEOUT="0.5")
+        os.kill(self.pids[1], signal.SIGSTOP)
+        status, text = await self.admin(gateway, "/health/ready")
+        self.assertEqual((status, json.loads(text)["waiting_for"]), (503, ["worker 1 does not answer"]))
+        gateway.signal("TERM")
+        line = await gateway.logged("killed")
+        self.assertEqual(line["worker"], 1)
+        self.assertEqual(await gateway.when_ended(), 0)
+        self.assertFalse(any(map(is_alive, self.pids)))
+
+    async def test_refused_start(self) -> None:
+        """What ends a process alone with one line ends them all with that line: found by a worker, or before."""
+        first = await self.start().ready()
+        port = await first.port("https")
+        for variables, part in (
+            ({"HTTP_PORT": str(port)}, f":{port}: "),
+            ({"HTTP_CERT": "missing.pem"}, "HTTP_CERT: missing.pem"),
+            ({"WORKERS": "0"}, "WORKERS: expected"),
+        ):
+            refused = self.start(**{"WORKERS": "2", **variables})
+            self.assertEqual(await refused.when_ended(), 1)
+            self.assertIn(part, refused.errors)
+            self.assertEqual(refused.errors.count("\n"), 1, refused.errors)
+        refused = self.start(entries=[self.entry(argQueue={"x-max-length": 10})], WORKERS="2")
+        self.assertEqual(await refused.when_ended(), 1)
+        self.assertIn("x-max-length", refused.errors)
+        self.assertEqual(refused.errors.count("\n"), 1, refused.errors)
+
+    async def test_worker_by_hand(self) -> None:
+        """--worker without a supervisor is refused."""
+        worker = self.start("--worker", "0")
+        self.assertEqual(await worker.when_ended(), 1)
+        self.assertIn("set WORKERS instead", worker.errors)
+
+    async def test_in_the_background(self) -> None:
+        """As a daemon: the log file has the lines of all, and the pid file's process ends them."""
+        folder = self.folder.resolve()
+        pid_file, log = folder / "twistd.pid", folder / "gateway.log"
+        queues = folder / "queues.yaml"
+        queues.write_text(yaml.safe_dump([self.entry()]))
+        command = [TWISTD, f"--pidfile={pid_file}", f"--logfile={log}", "provider-gateway", "--queues", str(queues)]
+        starter = Process.start(self, command, self.environment(WORKERS="2"), folder)
+        self.assertEqual(await starter.when_ended(), 0)
+        pid = int(pid_file.read_text())
+        self.addCleanup(lambda: is_alive(pid) and os.kill(pid, signal.SIGKILL))
+
+        def lines() -> list[dict[str, Any]]:
+            return [json.loads(line) for line in log.read_text().splitlines()]
+
+        await self.until(lambda: succeed(any(each["message"] == "ready" and "worker" not in each for each in lines())))
+        self.assertEqual({each.get("worker") for each in lines()}, {None, 0, 1})
+        workers = children(pid)
+        os.kill(pid, signal.SIGTERM)
+        await self.until(lambda: succeed(not any(map(is_alive, [pid, *workers]))))
