@@ -63,30 +63,33 @@ class Subject:
 def start_subject(
     stack: ExitStack, kind: Kind, broker: RabbitMQ, model_url: str, prefetch: int = PREFETCH, **settings: str
 ) -> Subject:
-    """Start ours or the peer, and wait until it is ready; it ends with the stack.
+    """Start the peer, or ours for any other kind, and wait until it is ready; it ends with the stack.
 
     Args:
         settings: environment variables of ours.
     """
-    if kind is OURS:
-        return _start_ours(stack, broker, model_url, prefetch, settings)
-    return _start_peer(stack, broker, model_url, prefetch)
+    if kind is PEER:
+        return _start_peer(stack, broker, model_url, prefetch)
+    return _start_ours(stack, kind, broker, model_url, prefetch, settings)
 
 
-def _start_ours(stack: ExitStack, broker: RabbitMQ, model_url: str, prefetch: int, settings: dict[str, str]) -> Subject:
-    queues = FOLDER / "bench/queues.yaml"
-    pattern = OURS.routing_key.replace("now", "*")
+def _start_ours(
+    stack: ExitStack, kind: Kind, broker: RabbitMQ, model_url: str, prefetch: int, settings: dict[str, str]
+) -> Subject:
+    name = "bench/" + kind.name.replace(" ", "-")
+    queues = FOLDER / f"{name}.yaml"
+    pattern = kind.routing_key.replace("now", "*")
     queues.write_text(
         f"- topic: {EXCHANGE}\n"
-        f"  queueName: {OURS.queue}\n"
+        f"  queueName: {kind.queue}\n"
         f'  bindingKey: "{pattern}"\n'
-        f"  replyTo: {OURS.reply_to}\n"
+        f"  replyTo: {kind.reply_to}\n"
         f"  prefetch: {prefetch}\n"
     )
     http_port, admin_port = free_ports(2)
     settings = {"HTTP_PORT": str(http_port), "ADMIN_PORT": str(admin_port), "QUEUES_CONF": str(queues), **settings}
-    process = start_gateway(stack, broker, model_url, "bench/ours", **settings)
-    return Subject(OURS, process.pid, f"https://127.0.0.1:{http_port}/v1/predict")
+    process = start_gateway(stack, broker, model_url, name, **settings)
+    return Subject(kind, process.pid, f"https://127.0.0.1:{http_port}/v1/predict")
 
 
 def _start_peer(stack: ExitStack, broker: RabbitMQ, model_url: str, prefetch: int) -> Subject:

@@ -29,6 +29,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(ticks) for each in family(pid) for ticks in _fields(each)[11:15]) / _TICKS
 
 
+def cpu_seconds_of_each(pid: int) -> dict[int, float]:
+    """User and system time of a process and of each of its descendants."""
+    return {each: sum(map(int, _fields(each)[11:13])) / _TICKS for each in family(pid)}
+
+
 @dataclass(frozen=True)
 class Memory:
     """Resident memory of a process and its descendants, in KB: now, and the most since the last reset."""

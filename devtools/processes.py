@@ -102,7 +102,9 @@ def start_gateway(
     process = start(stack, [str(twistd), "-n", "--pidfile=", "provider-gateway"], FOLDER / f"{name}.err", environment)
     output = lines(process, FOLDER / f"{name}.log")
     for line in output:
-        if line.startswith("{") and json.loads(line)["message"] == "ready":
+        said = json.loads(line) if line.startswith("{") else {}
+        # A worker says so for itself alone.
+        if said.get("message") == "ready" and "worker" not in said:
             # Its log goes on to the file.
             threading.Thread(target=lambda: list(output), daemon=True).start()
             return process

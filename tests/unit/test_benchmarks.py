@@ -7,8 +7,9 @@ import os
 from pika import frame, spec
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import amqp_only, document, many_callers, queue_depth, throughput, usage
+from benchmarks import amqp_only, document, many_callers, queue_depth, throughput, usage, workers
 from benchmarks.amqp_wire import Confirms
+from benchmarks.bench import QUESTIONS
 from benchmarks.callers import at
 from benchmarks.initiator import BODY, Initiator
 from benchmarks.load import Load
@@ -57,6 +58,7 @@ class CountTests(SynchronousTestCase):
     def test_usage(self) -> None:
         """CPU time and memory are read of a process; the peak is not under what is held."""
         self.assertGreater(usage.cpu_seconds(os.getpid()), 0)
+        self.assertGreater(usage.cpu_seconds_of_each(os.getpid())[os.getpid()], 0)
         memory = usage.memory(os.getpid())
         self.assertGreaterEqual(memory.peak, memory.resident)
         self.assertGreater(memory.resident, 1000)
@@ -98,6 +100,16 @@ class PresentationTests(SynchronousTestCase):
         self.assertEqual([round(bar.measured, 3) for bar in section.bars], [0.4, 0.4, 1.0, 1.5, 0.25])
         self.assertEqual([bar.is_met for bar in section.bars], [True, True, False, False, True])
         self.assertEqual([len(row) for row in section.rows], 6 * [len(section.header)])
+
+    def test_workers(self) -> None:
+        """The busiest process limits, the supervisor included; the bars compare what it bears."""
+        runs = {
+            ("one process", 64): [workers.Run(load(900, 60), [0.5], 60_000)],
+            ("two workers", 64): [workers.Run(load(1000, 60), [0.01, 0.2, 0.4], 180_000)],
+        }
+        section = workers.present(runs)
+        self.assertEqual([(bar.measured, bar.is_met) for bar in section.bars], [(1.25, False)])
+        self.assertEqual([len(row) for row in section.rows], 3 * [len(section.header)])
 
     def test_many_callers(self) -> None:
         """Errors of any round count, and are told; a caller's memory includes the connection."""
@@ -141,5 +153,5 @@ class PresentationTests(SynchronousTestCase):
     def test_prose(self) -> None:
         """The prose has a place for every question's answer."""
         prose = (ROOT / "benchmarks/document.md").read_text()
-        for each in (throughput, amqp_only, many_callers, queue_depth):
+        for each in QUESTIONS.values():
             document.insert(prose, each.NAME, "")

@@ -18,7 +18,10 @@ from provider_gateway import __version__, tap
 from provider_gateway.errors import SettingsError
 from provider_gateway.example_certificates import make_certificates
 from provider_gateway.queues import parse_queues
+from provider_gateway.service import GatewayService
 from provider_gateway.tap import Options, makeService
+from provider_gateway.workers import inherited
+from provider_gateway.workers.supervisor import Supervisor
 
 
 def options(*arguments: str) -> Options:
@@ -159,6 +162,39 @@ class MakeServiceTests(MakeServiceTestCase):
         makeService(options("--role", "provider"))
         self.environ(RMQ_URL="amqp://rabbit", HTTP_CERT="missing", MQ_CACERT="missing", HTTP_TLS="false")
         makeService(options("--role", "gateway"))
+
+
+class WorkersTests(MakeServiceTestCase):
+    """More than one worker."""
+
+    def test_one(self) -> None:
+        """One worker is the process itself: there is no supervisor."""
+        self.environ(WORKERS="1")
+        self.assertIsInstance(makeService(options()), GatewayService)
+
+    def test_supervisor(self) -> None:
+        """With more there is one; what is wrong with certificates is found before it starts any."""
+        self.environ(WORKERS="2")
+        self.assertIsInstance(makeService(options()), Supervisor)
+        self.environ(WORKERS="2", HTTP_CERT="missing.pem")
+        self.assertIn("HTTP_CERT: missing.pem: expected a readable PEM file", self.refusal())
+
+    def test_numbers(self) -> None:
+        """There is one at least, and a limit that a slip of the finger runs into."""
+        for number in ("0", "-1", "65", "two"):
+            self.environ(WORKERS=number)
+            self.assertIn("WORKERS: expected", self.refusal())
+
+    def test_command_line(self) -> None:
+        """A worker gets the options that were given, but its number."""
+        given = ["--role", "gateway", "--queues", "q.yaml", "--env-file", "x.env"]
+        self.assertEqual(given, options(*given).for_worker())
+        self.assertEqual(["--role", "gateway,provider"], options().for_worker())
+
+    def test_worker_by_hand(self) -> None:
+        """A worker without a supervisor is refused."""
+        self.patch(inherited, "ANSWERS", 1000)
+        self.assertIn("set WORKERS instead", self.refusal("--worker", "0"))
 
 
 class CheckTests(MakeServiceTestCase):

@@ -1,0 +1,128 @@
+"""Question 5: what do two workers bear that one process does not?
+
+Cores are few where this runs, and broker, model and load generator need them, too. So the answer is in CPU time: a
+process can do no more than what its own CPU time for each request allows, and the busiest one limits.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks import usage
+from benchmarks.load import LoadError, connected
+from benchmarks.section import Bar, Panel, Section, digits, median
+from benchmarks.subjects import Kind, Subject, start_subject
+from benchmarks.testbed import Testbed, start_model
+
+if TYPE_CHECKING:
+    from benchmarks.load import Load
+
+NAME = "workers"
+#: Requests of a run by concurrency.
+FULL = {64: 10_000, 128: 10_000}
+QUICK = {64: 500, 128: 500}
+_WARM_UP = 300
+ONE = Kind("one process", "one.now", "one.in", "one.out")
+TWO = Kind("two workers", "two.now", "two.in", "two.out")
+_WORKERS = {ONE: "1", TWO: "2"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One subject at one concurrency in one round.
+
+    Attributes:
+        cpu: milliseconds for each request, of each of its processes.
+        resident: KB of all of them.
+    """
+
+    load: Load
+    cpu: list[float]
+    resident: int
+
+    @property
+    def bound(self) -> float:
+        """Requests per second that the busiest process bears."""
+        return 1000 / max(self.cpu)
+
+
+Runs = dict[tuple[str, int], list[Run]]
+
+
+def measure(bed: Testbed, rounds: int, counts: dict[int, int]) -> Runs:
+    """All runs by subject and concurrency."""
+    runs: Runs = {}
+    with ExitStack() as stack:
+        model = start_model(stack, "instant_model")
+        subjects = [
+            start_subject(stack, kind, bed.broker, model.url, WORKERS=number) for kind, number in _WORKERS.items()
+        ]
+        for subject in subjects:
+            _run(subject, max(counts), _WARM_UP)
+        for concurrency, count in counts.items():
+            for _ in range(rounds):
+                for subject in subjects:
+                    runs.setdefault((subject.kind.name, concurrency), []).append(_run(subject, concurrency, count))
+    return runs
+
+
+def _run(subject: Subject, concurrency: int, count: int) -> Run:
+    with connected(subject.url, subject.kind.routing_key, concurrency, count) as callers:
+        before = usage.cpu_seconds_of_each(subject.pid)
+        load = callers.call()
+        after = usage.cpu_seconds_of_each(subject.pid)
+    if load.errors:
+        msg = f"{subject.kind.name}, concurrency {concurrency}: {load.statuses}"
+        raise LoadError(msg)
+    cpu = [(after[pid] - before[pid]) / count * 1000 for pid in before]
+    return Run(load, cpu, usage.memory(subject.pid).resident)
+
+
+def present(runs: Runs) -> Section:
+    """Medians of the rounds, and the bars."""
+    concurrencies = sorted({concurrency for _, concurrency in runs})
+    rows = []
+    bars = []
+    for concurrency in concurrencies:
+        one, two = (_figures(runs[kind.name, concurrency]) for kind in (ONE, TWO))
+        for kind, figures in ((ONE, one), (TWO, two)):
+            rows.append([str(concurrency), kind.name, *map(digits, figures)])
+        rows.append([str(concurrency), "two/one", *(digits(b / a) for a, b in zip(one, two, strict=True))])
+        bars.append(Bar(f"CPU-bound throughput at concurrency {concurrency}", two[0] / one[0], at_least=1.7, unit=" ×"))
+    panels = [
+        Panel(
+            title,
+            "concurrency",
+            "requests/s",
+            [str(each) for each in concurrencies],
+            {kind.name: [_figures(runs[kind.name, each])[column] for each in concurrencies] for kind in (ONE, TWO)},
+        )
+        for column, title in enumerate(("CPU-bound", "measured, all on this machine"))
+    ]
+    return Section(NAME, ["concurrency", "processes", *_HEADER], rows, panels, bars)
+
+
+_HEADER = [
+    "CPU-bound requests/s",
+    "measured requests/s",
+    "p50 ms",
+    "p99 ms",
+    "CPU/request ms, all processes",
+    "of the busiest",
+    "RSS MB, all processes",
+]
+
+
+def _figures(runs: list[Run]) -> list[float]:
+    """A row's figures, in the header's order."""
+    return [
+        median(runs, lambda run: run.bound),
+        median(runs, lambda run: run.load.rate),
+        median(runs, lambda run: run.load.milliseconds[50]),
+        median(runs, lambda run: run.load.milliseconds[99]),
+        median(runs, lambda run: sum(run.cpu)),
+        median(runs, lambda run: max(run.cpu)),
+        median(runs, lambda run: run.resident / 1024),
+    ]

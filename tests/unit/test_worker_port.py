@@ -1,0 +1,121 @@
+"""A port that workers share: who accepts, who steps back, and what is left when one stops."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.workers.connection_counts import ConnectionCounts, make_counts
+from provider_gateway.workers.shared_port import STEP_BACK, SharedPort, bind
+
+
+def open_socket(test: SynchronousTestCase, address: str = "127.0.0.1") -> socket.socket:
+    """A socket on a free port, closed with the test."""
+    made = bind(address, 0)
+    test.addCleanup(made.close)
+    return made
+
+
+class Port:
+    """What a reactor makes of a listening socket; keeps how often it was told to accept, and how many."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.numberAccepts = 100
+        self.accepted: list[int] = []
+        self.reads = self.listens = True
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def stopReading(self) -> None:
+        self.reads = False
+
+    def doRead(self) -> None:
+        self.accepted.append(self.numberAccepts)
+        self.numberAccepts += 20  # as Twisted does after a burst
+
+    def stopListening(self) -> None:
+        self.listens = False
+
+
+class Reactor(MemoryReactorClock):
+    """Adopts sockets as :class:`Port`."""
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> Any:
+        self.port = Port(descriptor)
+        return self.port
+
+
+class SharedPortTests(SynchronousTestCase):
+    """One worker's view of it; the others are counts."""
+
+    def setUp(self) -> None:
+        descriptor = make_counts(3)
+        self.addCleanup(os.close, descriptor)
+        self.counts = ConnectionCounts(descriptor)
+        self.reactor = Reactor()
+        self.mine = 0
+        self.socket = open_socket(self)
+        self.port = SharedPort(self.reactor, self.socket, object(), lambda: self.mine, self.counts, 1)
+
+    def test_one_at_a_time(self) -> None:
+        """Each turn accepts one connection: the next is for whoever wakes up first."""
+        self.assertFalse(self.reactor.port.reads)
+        for _ in range(3):
+            self.port.doRead()
+        self.assertEqual(self.reactor.port.accepted, [1, 1, 1])
+
+    def test_steps_back(self) -> None:
+        """A worker that has more connections than another waits, and takes who is still there then."""
+        self.counts.report(0, 5)
+        for self.mine in (4, 5):
+            self.port.doRead()
+        self.assertEqual(len(self.reactor.port.accepted), 2)
+        self.mine = 6
+        self.port.doRead()
+        self.assertEqual(len(self.reactor.port.accepted), 2)
+        self.assertNotIn(self.port, self.reactor.getReaders())
+        self.reactor.advance(STEP_BACK)
+        self.assertEqual(len(self.reactor.port.accepted), 3)
+        self.assertIn(self.port, self.reactor.getReaders())
+
+    def test_others_see_it(self) -> None:
+        """Others see how many connections this one has, from the same memory; one that stops is no one to wait for."""
+        self.mine = 2
+        self.port.doRead()
+        self.assertFalse(self.counts.report(0, 3))
+        self.assertTrue(self.counts.report(0, 2))
+        self.mine = 9
+        self.port.doRead()
+        self.assertTrue(self.reactor.getDelayedCalls())
+        self.port.stopListening()
+        self.assertTrue(self.counts.report(0, 1000))
+        self.assertFalse(self.reactor.port.listens)
+        self.assertEqual((self.reactor.getDelayedCalls(), self.reactor.getReaders()), ([], []))
+
+
+class BindTests(SynchronousTestCase):
+    """The socket that workers inherit."""
+
+    def test_refuses_until_somebody_listens(self) -> None:
+        """A socket that is bound refuses connections; port 0 took a free one."""
+        for address, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
+            bound = open_socket(self, address)
+            self.assertGreater(bound.getsockname()[1], 0)
+            with socket.socket(family) as caller:
+                self.assertRaises(ConnectionRefusedError, caller.connect, bound.getsockname()[:2])
+                bound.listen(1)
+                caller.connect(bound.getsockname()[:2])
+
+    def test_address_in_use(self) -> None:
+        """A port that somebody listens on is refused, as an address that is not ours."""
+        taken = open_socket(self)
+        taken.listen(1)
+        self.assertRaises(CannotListenError, bind, *taken.getsockname())
+        self.assertRaises(CannotListenError, bind, "192.0.2.1", 0)
