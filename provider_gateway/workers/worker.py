@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 #: Seconds for an answer; a scraper or a probe is waiting for it.
-_ANSWER = 2.0
+_ANSWER = 1.5
 #: Seconds from the end of a worker to its next life: at first, and at most.
 _FIRST_PAUSE, _LAST_PAUSE = 0.5, 15.0
 #: Seconds after which a worker that runs is taken to be well: its next end is the first.

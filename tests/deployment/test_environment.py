@@ -32,6 +32,7 @@ COMMON = {
     "MQ_KEY": "/certs/mq/tls.key",
     "QUEUES_CONF": "/etc/provider-gateway/queue_config.yaml",
     "DRAIN_TIMEOUT": "25",
+    "WORKERS": "1",
     "LOG_LEVEL": "info",
 }
 OF_ROLE = {

@@ -131,6 +131,7 @@ class WorkersTests(WorkersTestCase):
 
         for _ in range(20):
             await deferToThread(connect)
+            await deferLater(reactor, 0.1)  # both are at rest: which of them wakes up first is not chance
         found = (await self.samples(gateway))["provider_gateway_http_connections"]
         self.assertEqual(sorted(found.values()), [10, 10])
 

@@ -207,10 +207,10 @@ class StartTests(SupervisorTestCase):
         self.assertEqual(self.get("/health/live").status, 200)
 
     def test_no_answer(self) -> None:
-        """A worker that does not answer within 2 s is told as such; its answer may come later."""
+        """A worker that does not answer within 1.5 s is told as such; its answer may come later."""
         self.start_all()
         self.processes[0].hangs = True
-        self.assertEqual(self.waiting_for(2), ["worker 0 does not answer"])
+        self.assertEqual(self.waiting_for(1.5), ["worker 0 does not answer"])
         self.processes[0].write(b'{"id": 1, "answer": []}\n{"id": 2, "answer": []}\n')
         self.processes[0].hangs = False
         self.assertEqual(self.waiting_for(), [])
@@ -309,10 +309,10 @@ class DeathTests(SupervisorTestCase):
         self.assertEqual(found["provider_gateway_http_in_flight"], {"1": 4})
 
     def test_metrics_of_a_worker_that_hangs(self) -> None:
-        """A scrape takes 2 s at most; one that dies while it is asked does not hold it up."""
+        """A scrape takes 1.5 s at most; one that dies while it is asked does not hold it up."""
         self.start_all()
         self.processes[0].hangs = True
-        self.assertEqual(self.samples(2)["provider_gateway_worker_up"], {"0": 0, "1": 1})
+        self.assertEqual(self.samples(1.5)["provider_gateway_worker_up"], {"0": 0, "1": 1})
         client = Client(self.reactor.tcpServers[0][1])
         client.request("GET", "/metrics", b"")
         self.processes[0].end(number=signal.SIGKILL)
