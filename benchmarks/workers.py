@@ -1,14 +1,13 @@
 """Question 5: what do two workers bear that one process does not?
 
 Cores are few where this runs, and broker, model and load generator need them, too. So the answer is in CPU time: a
-process can do no more than what its own CPU time for each request allows, and the busiest one limits. That is the time
-of a process that has always work: one that waits for the broker wakes up for a few messages at a time, and each costs
-more. So broker, model and load generator come first at the cores, as if they had some of their own.
+process can do no more than what its own CPU time for each request allows, and the busiest one limits. Of that time the
+best round counts: who shares a core with others loses its caches to them at each interruption, which only ever adds
+(two workers with the load of one are interrupted twice as often for each request: 4 times instead of 2).
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,8 +26,6 @@ NAME = "workers"
 FULL = {64: 10_000, 128: 10_000}
 QUICK = {64: 500, 128: 500}
 _WARM_UP = 300
-#: Of our processes, so that it is they who are waited for.
-_NICENESS = 10
 ONE = Kind("one process", "one.now", "one.in", "one.out")
 TWO = Kind("two workers", "two.now", "two.in", "two.out")
 _WORKERS = {ONE: "1", TWO: "2"}
@@ -65,8 +62,6 @@ def measure(bed: Testbed, rounds: int, counts: dict[int, int]) -> Runs:
             start_subject(stack, kind, bed.broker, model.url, WORKERS=number) for kind, number in _WORKERS.items()
         ]
         for subject in subjects:
-            for pid in usage.family(subject.pid):
-                os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
             _run(subject, max(counts), _WARM_UP)
         for concurrency, count in counts.items():
             for _ in range(rounds):
@@ -88,7 +83,7 @@ def _run(subject: Subject, concurrency: int, count: int) -> Run:
 
 
 def present(runs: Runs) -> Section:
-    """Medians of the rounds, and the bars."""
+    """The figures of all rounds, and the bars."""
     concurrencies = sorted({concurrency for _, concurrency in runs})
     rows = []
     bars = []
@@ -123,13 +118,13 @@ _HEADER = [
 
 
 def _figures(runs: list[Run]) -> list[float]:
-    """A row's figures, in the header's order."""
+    """A row's figures, in the header's order: CPU time of the best round, medians of the rest."""
     return [
-        median(runs, lambda run: run.bound),
+        max(run.bound for run in runs),
         median(runs, lambda run: run.load.rate),
         median(runs, lambda run: run.load.milliseconds[50]),
         median(runs, lambda run: run.load.milliseconds[99]),
-        median(runs, lambda run: sum(run.cpu)),
-        median(runs, lambda run: max(run.cpu)),
+        min(sum(run.cpu) for run in runs),
+        min(max(run.cpu) for run in runs),
         median(runs, lambda run: run.resident / 1024),
     ]

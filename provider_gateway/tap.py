@@ -69,7 +69,13 @@ class Options(usage.Options):
         ],
         ["demo-folder", None, ".demo", "With --demo: where its certificates and its log go"],
         ["env-file", None, None, "File with environment variables (default: .env, if there is one)"],
-        ["worker", None, None, "Not for you: the number that a process with WORKERS gives to each that it starts", int],
+        [
+            "worker",
+            None,
+            None,
+            "Number of this worker: given by the process that WORKERS starts it from, not by hand",
+            int,
+        ],
     ]
 
     def opt_version(self) -> NoReturn:

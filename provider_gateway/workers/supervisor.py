@@ -150,11 +150,6 @@ class Supervisor(Service):
         for worker in self._workers:
             worker.reload()
 
-    def port(self) -> int:
-        """The admin port."""
-        host: Any = self._admin.getHost() if self._admin is not None else None
-        return int(host.port)
-
     def _spawn(self, protocol: ProcessProtocol, number: int) -> IProcessTransport:
         self._counts.leave(number)
         with open(os.devnull) as nothing:

@@ -179,6 +179,12 @@ class WorkersTests(MakeServiceTestCase):
         self.environ(WORKERS="2", HTTP_CERT="missing.pem")
         self.assertIn("HTTP_CERT: missing.pem: expected a readable PEM file", self.refusal())
 
+    def test_check(self) -> None:
+        """``--check`` shows how many there are to be, and starts none."""
+        self.environ(WORKERS="3")
+        self.assertEqual(0, self.assertRaises(SystemExit, makeService, options("--check")).code)
+        self.assertEqual(3, yaml.safe_load(self.out.getvalue())["settings"]["WORKERS"])
+
     def test_numbers(self) -> None:
         """There is one at least, and a limit that a slip of the finger runs into."""
         for number in ("0", "-1", "65", "two"):
