@@ -146,11 +146,14 @@ class WorkersTests(WorkersTestCase):
         self.assertEqual({dict(each)["worker"] for each in consumed}, {"0", "1"})
 
     async def test_reload(self) -> None:
-        """SIGHUP reaches every worker."""
+        """SIGHUP reaches every worker: they read a file again whose change nothing else told them."""
         certs = self.folder.resolve() / "certs"
         shutil.copytree(certificates(), certs)
+        # Who watches a folder is not told of what is written by way of another.
+        elsewhere = self.folder.resolve() / "elsewhere.pem"
+        elsewhere.hardlink_to(certs / "server_cert.pem")
         gateway = await self.start_workers(HTTP_CERT=str(certs / "server_cert.pem"))
-        (certs / "server_cert.pem").write_text("nonsense")
+        elsewhere.write_text("nonsense")
         gateway.signal("HUP")
 
         async def both_refused() -> bool:

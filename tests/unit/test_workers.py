@@ -282,6 +282,14 @@ class DeathTests(SupervisorTestCase):
         self.assertEqual((self.fatal, len(self.processes)), ([], 4))
         self.assertEqual(self.errors, ["Traceback …", "provider-gateway"])
 
+    def test_crash_while_others_start(self) -> None:
+        """A worker that was ready and then dies with such a line is started again, even if others are not ready yet."""
+        self.processes[0].start()
+        self.processes[0].say(2, "provider-gateway: whatever\n")
+        self.processes[0].end(1)
+        self.reactor.advance(1)
+        self.assertEqual((self.fatal, len(self.processes)), ([], 3))
+
     def test_refused_later(self) -> None:
         """Once all were ready, a refusal is no reason to end those that serve: it is tried again, and told."""
         self.start_all()
