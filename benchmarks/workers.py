@@ -2,8 +2,9 @@
 
 Cores are few where this runs, and broker, model and load generator need them, too. So the answer is in CPU time: a
 process can do no more than what its own CPU time for each request allows, and the busiest one limits. Of that time the
-best round counts: who shares a core with others loses its caches to them at each interruption, which only ever adds
-(two workers with the load of one are interrupted twice as often for each request: 4 times instead of 2).
+best round counts: who shares a core with others loses its caches to them at each interruption, which only ever adds.
+Each process has as many callers: a busy one takes several messages at a time, and with half of the callers for each,
+two workers would be compared at half of their load.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ if TYPE_CHECKING:
     from benchmarks.load import Load
 
 NAME = "workers"
-#: Requests of a run by concurrency.
+#: Requests of a run by the callers of each process.
 FULL = {64: 10_000, 128: 10_000}
 QUICK = {64: 500, 128: 500}
 _WARM_UP = 300
 ONE = Kind("one process", "one.now", "one.in", "one.out")
 TWO = Kind("two workers", "two.now", "two.in", "two.out")
-_WORKERS = {ONE: "1", TWO: "2"}
+_WORKERS = {ONE: 1, TWO: 2}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One subject at one concurrency in one round.
+    """One subject with so many callers for each process in one round.
 
     Attributes:
         cpu: milliseconds for each request, of each of its processes.
@@ -59,14 +60,15 @@ def measure(bed: Testbed, rounds: int, counts: dict[int, int]) -> Runs:
     with ExitStack() as stack:
         model = start_model(stack, "instant_model")
         subjects = [
-            start_subject(stack, kind, bed.broker, model.url, WORKERS=number) for kind, number in _WORKERS.items()
+            start_subject(stack, kind, bed.broker, model.url, WORKERS=str(number)) for kind, number in _WORKERS.items()
         ]
         for subject in subjects:
-            _run(subject, max(counts), _WARM_UP)
+            _run(subject, 2 * max(counts), _WARM_UP)
         for concurrency, count in counts.items():
             for _ in range(rounds):
                 for subject in subjects:
-                    runs.setdefault((subject.kind.name, concurrency), []).append(_run(subject, concurrency, count))
+                    run = _run(subject, concurrency * _WORKERS[subject.kind], count)
+                    runs.setdefault((subject.kind.name, concurrency), []).append(run)
     return runs
 
 
@@ -92,18 +94,20 @@ def present(runs: Runs) -> Section:
         for kind, figures in ((ONE, one), (TWO, two)):
             rows.append([str(concurrency), kind.name, *map(digits, figures)])
         rows.append([str(concurrency), "two/one", *(digits(b / a) for a, b in zip(one, two, strict=True))])
-        bars.append(Bar(f"CPU-bound throughput at concurrency {concurrency}", two[0] / one[0], at_least=1.7, unit=" ×"))
+        bars.append(
+            Bar(f"CPU-bound throughput with {concurrency} callers each", two[0] / one[0], at_least=1.7, unit=" ×")
+        )
     panels = [
         Panel(
             title,
-            "concurrency",
+            "callers for each process",
             "requests/s",
             [str(each) for each in concurrencies],
             {kind.name: [_figures(runs[kind.name, each])[column] for each in concurrencies] for kind in (ONE, TWO)},
         )
         for column, title in enumerate(("CPU-bound", "measured, all on this machine"))
     ]
-    return Section(NAME, ["concurrency", "processes", *_HEADER], rows, panels, bars)
+    return Section(NAME, ["callers each", "processes", *_HEADER], rows, panels, bars)
 
 
 _HEADER = [
