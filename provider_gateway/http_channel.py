@@ -9,6 +9,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from provider_gateway.eager_tcp import send_at_once
 from provider_gateway.errors import RequestTimeout
 from provider_gateway.http_parser import LINGER, StrictChannel
 
@@ -55,6 +56,7 @@ class Channel(StrictChannel):
         """Join the site, if it has room (twisted.internet.interfaces.IProtocol)."""
         # Nagle's algorithm off: a reply in two segments would wait 40 ms for a delayed ACK.
         self.transport.setTcpNoDelay(True)
+        send_at_once(self.transport)
         self.MAX_LENGTH = self.site.limits.max_header_bytes
         if ISSLTransport.providedBy(self.transport):
             self._state = "handshake"

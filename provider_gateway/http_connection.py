@@ -13,6 +13,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+from provider_gateway.eager_tcp import send_at_once
 from provider_gateway.errors import ModelFailure
 from provider_gateway.http_response import InvalidResponse, ResponseReader, unwanted_coding
 
@@ -149,6 +150,7 @@ class Connection:
     def makeConnection(self, transport: Any) -> None:
         """Begin (twisted.internet.interfaces.IProtocol)."""
         self.transport = transport
+        send_at_once(transport)
         transport.setTcpNoDelay(True)  # with Nagle's algorithm a request waits 40 ms for a delayed ACK
         transport.registerProducer(self, True)
 

@@ -22,6 +22,7 @@ from provider_gateway.amqp import properties  # noqa: F401
 from provider_gateway.amqp.frames import END_MARK, FrameBuffer
 from provider_gateway.amqp.message_channel import MessageChannel
 from provider_gateway.deferreds import shield
+from provider_gateway.eager_tcp import send_at_once
 from provider_gateway.reasons import reason_of
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Session(Protocol):
 
     def connectionMade(self) -> None:
         """Start the AMQP handshake (twisted.internet.interfaces.IProtocol)."""
+        send_at_once(self.transport)
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)

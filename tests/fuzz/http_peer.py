@@ -100,7 +100,7 @@ class Connection(StringTransport):
         if not (self.disconnecting and self._tls) and not self.disconnected:
             super().write(data)
 
-    def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802 - Twisted's name
+    def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
 
     def send(self, data: bytes) -> None:

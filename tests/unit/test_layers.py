@@ -101,6 +101,7 @@ LAYERS = (
     "reasons",
     "example_certificates",
     "deadlines",
+    "eager_tcp",
     "deferreds",
     "errors",
     # The packages themselves, which import nothing of ours.
