@@ -15,12 +15,14 @@ from zope.interface import implementer
 
 from provider_gateway.eager_tcp import send_at_once
 from provider_gateway.errors import ModelFailure
-from provider_gateway.http_response import InvalidResponse, ResponseReader, unwanted_coding
+from provider_gateway.http_response import InvalidResponse, unwanted_coding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.web.http_headers import Headers
+
+    from provider_gateway.http_response import Readers, ResponseReader
 
 _DONE = Failure(ResponseDone("The body is complete."))
 _ENDED = Failure(PotentialDataLoss())
@@ -119,6 +121,7 @@ class Connection:
     when one is still not sent.
 
     Args:
+        readers: of the answers.
         on_idle: is told the connection whenever another request may be sent on it.
         on_lost: is told it when none may any more, maybe twice.
     """
@@ -131,15 +134,20 @@ class Connection:
         "_on_idle",
         "_on_lost",
         "_reader",
+        "_readers",
         "_response",
         "transport",
     )
 
-    def __init__(self, on_idle: Callable[[Connection], object], on_lost: Callable[[Connection], object]) -> None:
+    def __init__(
+        self, readers: Readers, on_idle: Callable[[Connection], object], on_lost: Callable[[Connection], object]
+    ) -> None:
         self.transport: Any = None
+        self._readers = readers
         self._on_idle = on_idle
         self._on_lost = on_lost
-        self._reader = ResponseReader()
+        #: From the first byte of an answer to the last.
+        self._reader: ResponseReader | None = None
         #: Of the request that was sent, until the headers of its answer are there; then the answer, to its end.
         self._answered: Deferred[IResponse] | None = None
         self._response: Response | None = None
@@ -167,7 +175,6 @@ class Connection:
             A Deferred that fires with the answer when its headers are there, or fails with ResponseFailed, or with
             ModelFailure if it is coded. Cancelling it drops the connection.
         """
-        self._reader.begin()
         answered: Deferred[IResponse] = Deferred(self._cancel)
         self._answered = answered
         self.transport.write(request)
@@ -180,44 +187,46 @@ class Connection:
         if self._answered is None and self._response is None:
             self.abort()  # nothing was asked
             return
+        reader = self._reader = self._reader or self._readers.take()
         try:
-            pieces = self._reader.feed(data)
+            pieces = reader.feed(data)
         except InvalidResponse:
             self.abort()
             self._break_off(Failure())
             return
         if self._response is not None:
             self._response.receive(pieces)
-            self._end_if_complete(self._response)
-        elif self._reader.status is not None:
-            self._answer(pieces)
+            self._end_if_complete(reader, self._response)
+        elif reader.status is not None:
+            self._answer(reader, pieces)
 
-    def _answer(self, pieces: list[bytes]) -> None:
+    def _answer(self, reader: ResponseReader, pieces: list[bytes]) -> None:
         """Hand over an answer whose headers are there."""
         answered, self._answered = self._answered, None
         assert answered is not None
-        if (coding := unwanted_coding(self._reader.headers)) is not None:
+        if (coding := unwanted_coding(reader.headers)) is not None:
             self.abort()
             msg = f"The model's answer has the Content-Encoding {coding}, which was not asked for."
             answered.errback(ModelFailure(msg, "body"))
             return
-        response = self._response = self._new_response()
+        response = self._response = self._new_response(reader)
         response.receive(pieces)
-        self._end_if_complete(response)
+        self._end_if_complete(reader, response)
         answered.callback(response)
         if self._response is response and not response.is_read:
             self.pause()
 
-    def _new_response(self) -> Response:
-        status = self._reader.status
-        assert status is not None
-        return Response(status, self._reader.headers, self)
+    def _new_response(self, reader: ResponseReader) -> Response:
+        assert reader.status is not None
+        return Response(reader.status, reader.headers, self)
 
-    def _end_if_complete(self, response: Response) -> None:
-        if self._is_dropped or not self._reader.is_complete:
+    def _end_if_complete(self, reader: ResponseReader, response: Response) -> None:
+        if self._is_dropped or not reader.is_complete:
             return
         self._response = None
-        if self._reader.is_persistent and not self._is_unsent:
+        if reader.is_persistent and not self._is_unsent:
+            self._reader = None
+            self._readers.give_back(reader)
             self._on_idle(self)
         else:
             self.close()
@@ -227,7 +236,7 @@ class Connection:
         """End what is under way (twisted.internet.interfaces.IProtocol)."""
         self._is_dropped = True
         self._on_lost(self)
-        if self._response is not None and self._reader.ends_with_connection:
+        if self._response is not None and self._reader is not None and self._reader.ends_with_connection:
             self._response.end(_ENDED)
             self._response = None
         else:
@@ -240,10 +249,10 @@ class Connection:
         if answered is None:
             if response is not None:
                 response.end(Failure(ResponseFailed([reason], response)))
-        elif self._reader.status is None:
+        elif self._reader is None or self._reader.status is None:
             answered.errback(ResponseFailed([reason]))
         else:
-            response = self._new_response()
+            response = self._new_response(self._reader)
             response.end(Failure(ResponseFailed([reason], response)))
             answered.callback(response)
 

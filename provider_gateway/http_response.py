@@ -1,4 +1,4 @@
-"""Reads the answers on one connection of our HTTP client: with llhttp, in C, and the rules that it leaves to us."""
+"""Reads the answers on the connections of our HTTP client: with llhttp, in C, and the rules that it leaves to us."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from provider_gateway.messages import text_of
 
 #: Bytes of status line and headers, of trailers, and of anything else that is no body and does not end.
 MAX_HEAD_BYTES = 65_536
+#: Readers that are kept; there are more only while as many answers are read at a time.
+_MAX_FREE = 16
 
 
 class InvalidResponse(Exception):
@@ -135,3 +137,20 @@ class ResponseReader:
             raise InvalidResponse(msg)
         else:
             self.headers = Headers()
+
+
+class Readers:
+    """Readers that are lent for an answer each, since connections wait most of the time: one has 1 KB."""
+
+    def __init__(self) -> None:
+        self._free: list[ResponseReader] = []
+
+    def take(self) -> ResponseReader:
+        """A reader that expects an answer."""
+        return self._free.pop() if self._free else ResponseReader()
+
+    def give_back(self, reader: ResponseReader) -> None:
+        """Take a reader back whose answer was complete, and :attr:`~ResponseReader.is_persistent`."""
+        if len(self._free) < _MAX_FREE:
+            reader.begin()
+            self._free.append(reader)

@@ -12,7 +12,7 @@ from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 
 from provider_gateway.http_agent import ImmediateBody, PersistentAgent, RequestHeaders
-from provider_gateway.http_response import MAX_HEAD_BYTES
+from provider_gateway.http_response import MAX_HEAD_BYTES, ResponseReader
 from provider_gateway.model import Answer, Model, _Call
 from provider_gateway.model_client import ModelEndpoints, model_client
 from tests.unit.test_model import MAX_BODY, ModelTestCase, ModelTransport, response
@@ -52,6 +52,12 @@ class ConnectionTestCase(ModelTestCase):
 class AgainTests(ConnectionTestCase):
     """Which answers leave a connection that can be used again."""
 
+    readers_before = 0
+
+    def setUp(self) -> None:
+        self.readers_before = self.kept_readers()
+        super().setUp()
+
     def test_complete(self) -> None:
         """A complete answer does, in whatever way its end is told; one of an error, too."""
         for data in (
@@ -78,6 +84,38 @@ class AgainTests(ConnectionTestCase):
         calling = self.call()
         self.transport.respond(b"HTTP/1.1 200 OK\nContent-Length: 1\n\n2")
         self.assertEqual(self.successResultOf(calling).body, b"2")
+
+    def test_in_pieces_at_a_time(self) -> None:
+        """Answers that come in turns, piece by piece, do not mix; nor does one that broke off spoil the next."""
+        calls = [(self.calling, self.transport), *(self.begin() for _ in range(3))]
+        broken, broken_transport = calls.pop()
+        broken_transport.respond(response(200, b"lost")[:-2])
+        whole = [response(200, b"%d" % number, f"X-N: {number}") for number in range(3)]
+        for at in range(max(map(len, whole))):
+            for (_, transport), data in zip(calls, whole, strict=True):
+                transport.respond(data[at : at + 1])
+            if at == 30:
+                broken_transport.close()
+        self.assert_failure(broken, "body")
+        answers = [self.successResultOf(calling) for calling, _ in calls]
+        self.assertEqual(
+            [(answer.body, answer.headers) for answer in answers],
+            [(b"%d" % number, {"X-N": str(number)}) for number in range(3)],
+        )
+
+    def test_waiting(self) -> None:
+        """A connection that waits for its answer has no reader yet, and one that is idle has none any more."""
+        more = [self.begin() for _ in range(30)]
+        self.assertEqual(self.kept_readers(), 0)
+        for calling, transport in [(self.calling, self.transport), *more]:
+            transport.respond(response(200, b"1"))
+            self.successResultOf(calling)
+        self.assertEqual(self.kept_readers(), 1)
+
+    def kept_readers(self) -> int:
+        """How many readers are in memory beyond those of other tests."""
+        gc.collect()
+        return sum(isinstance(each, ResponseReader) for each in gc.get_objects()) - self.readers_before
 
     def test_last(self) -> None:
         """An answer that says that it is the last on its connection, or whose HTTP has no more, does not."""
