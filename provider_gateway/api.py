@@ -34,7 +34,7 @@ from provider_gateway.problems import error_of, render, with_length
 from provider_gateway.routing import checked_routing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
@@ -119,14 +119,26 @@ class API:
         return with_length(request, JSON, b'{"status": "OK"}')
 
     @app.route("/v1/predict", methods=["POST"])
-    def predict(self, request: IRequest) -> Awaitable[bytes]:
+    async def predict(self, request: IRequest) -> bytes:
         """Publish the body, wait for the reply, answer with it."""
-        return self._admit(request, self._predict)
+        # One coroutine: each more that waits has 300 bytes.
+        rquid = self._admit(request)
+        try:
+            routing_key = self._routing_key(request)
+            # Headers and body are in no variable of ours while we wait.
+            reply = await self._call(request, routing_key, rquid)
+            return self._answer(request, reply, routing_key, rquid)
+        finally:
+            self._in_flight -= 1
 
     @app.route("/v1/publish", methods=["POST"])
-    def publish(self, request: IRequest) -> Awaitable[bytes]:
+    async def publish(self, request: IRequest) -> bytes:
         """Publish the body and answer 202 once the broker has confirmed and routed it."""
-        return self._admit(request, self._publish)
+        rquid = self._admit(request)
+        try:
+            return await self._publish(request, rquid)
+        finally:
+            self._in_flight -= 1
 
     @app.route("/v1/predict", methods=["OPTIONS"])
     @app.route("/v1/publish", methods=["OPTIONS"])
@@ -158,8 +170,8 @@ class API:
         )
         return render(request, error, rquid)
 
-    async def _admit(self, request: IRequest, serve: Callable[[IRequest, str], Awaitable[bytes]]) -> bytes:
-        """Serve a request, unless there are too many or we are stopping."""
+    def _admit(self, request: IRequest) -> str:
+        """Count a request as one that is served, and return its id, unless there are too many or we are stopping."""
         sent = request.requestHeaders.getRawHeaders(_RQUID)
         rquid = self._set_rquid(request, checked_rquid(text_of(sent[0])) if sent else fresh_rquid())
         self._allow_origin(request)
@@ -170,20 +182,14 @@ class API:
             msg = f"{self._in_flight} requests are being served (MAX_IN_FLIGHT)."
             raise Overloaded(msg)
         self._in_flight += 1
-        try:
-            return await serve(request, rquid)
-        finally:
-            self._in_flight -= 1
+        return rquid
 
-    async def _predict(self, request: IRequest, rquid: str) -> bytes:
+    def _call(self, request: IRequest, routing_key: str, rquid: str) -> Awaitable[Message]:
         deadline = int(1000 * (self._clock.seconds() + self._reply_timeout))
-        routing_key = self._routing_key(request)
-        reply = await self._rpc.call(
-            # No variable of ours keeps it while we wait.
-            self._message(request, routing_key, rquid, self._rpc.reply_queue, {PG_DEADLINE: deadline}),
-            self._routes.exchange(routing_key),
-            routing_key,
-        )
+        message = self._message(request, routing_key, rquid, self._rpc.reply_queue, {PG_DEADLINE: deadline})
+        return self._rpc.call(message, self._routes.exchange(routing_key), routing_key)
+
+    def _answer(self, request: IRequest, reply: Message, routing_key: str, rquid: str) -> bytes:
         request.setResponseCode(reply.status)
         for name, value in headers_to_http(reply.headers, self._metrics.headers_dropped.inc).items():
             request.setHeader(name, value.encode())

@@ -99,7 +99,7 @@ class RPCTestCase(SynchronousTestCase):
 
     def call(self, correlation_id: str = "c1") -> Deferred[Message]:
         request = Message(b"{}", correlation_id=correlation_id, reply_to=self.rpc.reply_queue)
-        return Deferred.fromCoroutine(self.rpc.call(request, "ML.MQ", "predict.now"))
+        return self.rpc.call(request, "ML.MQ", "predict.now")
 
     def reply(
         self, correlation_id: str | None = "c1", body: bytes = b"42", headers: dict[str, str] | None = None
