@@ -21,7 +21,7 @@ from provider_gateway.problems import problem_body
 from provider_gateway.task import DeliveryLost, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -131,7 +131,10 @@ class Provider:
             self._serving[task.identity] = task
         try:
             try:
-                await self._decide(task)
+                # A coroutine that waits has 280 bytes: hence not one more for the decision.
+                work = self._decide(task)
+                if work is not None:
+                    await work
             except (CancelledError, DeliveryLost):
                 raise
             except Exception:  # noqa: BLE001 - a message that our code cannot take must not come back for ever
@@ -149,29 +152,31 @@ class Provider:
             if self._serving.get(task.identity) is task:
                 del self._serving[task.identity]
 
-    async def _decide(self, task: Task) -> None:
-        """Serve a message, or say why it is not to be served."""
+    def _decide(self, task: Task) -> Awaitable[None] | None:
+        """Serve a message, or say why it is not to be served; None if nothing is left to wait for."""
         message = task.message
+        work: Awaitable[None] | None = None
         if self._retry.is_foreign(task.delivery):
             self._foreign.inc()
             self._settlement.done(task)
         elif self._is_expired(task):
             self._drop(task)
         elif not self._replies.allow(message.reply_to):
-            await self._settlement.park(task, "reply-to")
+            work = self._settlement.park(task, "reply-to")
         elif len(message.body) > self._max_body_bytes:
             too_large = BodyTooLarge(f"The message is larger than {self._max_body_bytes} bytes (MAX_BODY_BYTES).")
-            await self._end(task, too_large, "too-large")
+            work = self._end(task, too_large, "too-large")
         elif self._is_to_be_counted(task):
             if task.history.redeliveries >= DELIVERY_LIMIT:
                 error = GatewayError(f"The message came back unacknowledged more than {DELIVERY_LIMIT} times.")
-                await self._settlement.park(task, "redelivered", self._error_reply(task, error, "redelivered"))
+                work = self._settlement.park(task, "redelivered", self._error_reply(task, error, "redelivered"))
             else:
-                await self._settlement.renew(task)
+                work = self._settlement.renew(task)
         elif self._returns(task) >= _SUSPECT:
-            await self._run_alone(task)
+            work = self._run_alone(task)
         else:
-            await self._run(task)
+            work = self._run(task)
+        return work
 
     def _is_expired(self, task: Task) -> bool:
         """True if nobody waits for the reply any more, and no work on it was begun."""
@@ -215,20 +220,25 @@ class Provider:
             self._one_suspect.release()
 
     async def _run(self, task: Task) -> None:
+        started = self._clock.seconds()
         try:
-            answer = await self._call(task)
+            answer = await self._model.call(task.message, task.rquid, self._timeout)
         except ModelFailure as failure:
-            self._log.warn(
-                "{queue}: {reason}",
-                queue=self._entry.queue_name,
-                reason=failure.detail,
-                cause=failure.cause,
-                attempt=task.history.attempt,
-                rquid=task.rquid,
-                correlation_id=task.message.correlation_id,
-            )
+            self._count_call(failure.reason, started)
             await self._fail(task, failure)
-            return
+        except BaseException:
+            self._count_call("unfinished", started)
+            raise
+        else:
+            self._count_call("ok" if answer.status < 300 else "rejected", started)
+            await self._succeed(task, answer)
+
+    def _count_call(self, result: str, started: float) -> None:
+        self._model_seconds.observe(self._clock.seconds() - started)
+        self._model_requests(result).inc()
+
+    async def _succeed(self, task: Task, answer: Answer) -> None:
+        """Reply with what the model answered; without a reply address, park the message if the model rejected it."""
         if self._settlement.address(task) is not None:
             reply = self._result(task, answer)
             await self._settlement.reply(task, reply, lambda error: self._error_reply(task, error, error.reason))
@@ -237,22 +247,17 @@ class Provider:
         else:
             await self._settlement.park(task, "rejected")
 
-    async def _call(self, task: Task) -> Answer:
-        result = "unfinished"
-        started = self._clock.seconds()
-        try:
-            answer = await self._model.call(task.message, task.rquid, self._timeout)
-            result = "ok" if answer.status < 300 else "rejected"
-        except ModelFailure as failure:
-            result = failure.reason
-            raise
-        finally:
-            self._model_seconds.observe(self._clock.seconds() - started)
-            self._model_requests(result).inc()
-        return answer
-
     async def _fail(self, task: Task, failure: ModelFailure) -> None:
         """Decide what becomes of a message that the model failed on."""
+        self._log.warn(
+            "{queue}: {reason}",
+            queue=self._entry.queue_name,
+            reason=failure.detail,
+            cause=failure.cause,
+            attempt=task.history.attempt,
+            rquid=task.rquid,
+            correlation_id=task.message.correlation_id,
+        )
         if not self._entry.dle:
             await self._end(task, failure, failure.reason)
         elif task.history.attempt < self._entry.max_attempts:

@@ -36,6 +36,8 @@ class Task:
         identity: the same for every delivery of the message; None if it has no message id and cannot be known again.
     """
 
+    __slots__ = ("delivery", "history", "identity", "rquid")
+
     def __init__(self, delivery: Delivery, history: History, rquid: str) -> None:
         self.delivery = delivery
         self.history = history
