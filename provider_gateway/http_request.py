@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _NO_HEADERS = Headers()
+_NO_PATH: Any = ()
 
 
 class BoundedRequest(Request):
@@ -131,8 +132,9 @@ class BoundedRequest(Request):
         self.process()
 
     def forget_content(self) -> None:
-        """Let go of headers and body, 2 KB and more, which whoever serves the request has taken over."""
+        """Let go of headers, body and path, 2 KB and more, which whoever serves the request has taken over."""
         self.requestHeaders = _NO_HEADERS
+        self.prepath = self.postpath = _NO_PATH
         self.content = None
 
     def process(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from provider_gateway.messages import Message
     from provider_gateway.queues import DleParams, QueueEntry
 
+_NO_HISTORY = History()
 _ADVICE = "Without dleParams each queue has a retry route of its own"
 
 
@@ -69,7 +70,7 @@ class RetryRoute:
             return History.told_by(headers)
         if self._dle is not None and _waited_in(delivery.message) == self._dle.dle_queue:
             return History.told_by(headers)
-        return History()
+        return _NO_HISTORY
 
     def is_foreign(self, delivery: Arrived) -> bool:
         """True for a copy of another queue's message, which the seed's route scatters."""

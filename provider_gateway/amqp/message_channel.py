@@ -52,10 +52,16 @@ class Content(NamedTuple):
     body: bytes
 
 
+@lru_cache(1024)
+def _known_text(data: bytes) -> str:
+    # Exchanges and keys are few: messages that wait share them, instead of 110 bytes for each.
+    return data.decode("utf-8", "replace")
+
+
 def _text(data: bytes, start: int) -> tuple[str, int]:
     """A short string, and where it ends; what is not UTF-8 in it is replaced."""
     end = start + 1 + data[start]
-    return data[start + 1 : end].decode("utf-8", "replace"), end
+    return _known_text(data[start + 1 : end]), end
 
 
 @lru_cache(1024)
