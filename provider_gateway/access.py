@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from provider_gateway.errors import SettingsError
-from provider_gateway.messages import RQUID, text_of
+from provider_gateway.messages import text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,7 @@ class AccessRecord:
             "status": request.code,
             "seconds": round(seconds, 6),
             "bytes": request.sentLength,
-            "rquid": request.responseHeaders.getRawHeaders(RQUID, [None])[0],
+            "rquid": request.rquid,
             "correlation_id": request.correlation_id,
             "identity": None if request.identity is None else str(request.identity),
         }

@@ -152,9 +152,9 @@ class API:
         return b""
 
     @app.handle_errors(Exception)
-    def problem(self, request: IRequest, failure: Failure) -> bytes:
+    def problem(self, request: Any, failure: Failure) -> bytes:
         """Any failure as a problem document."""
-        rquid = self._answered_rquid(request) or self._set_rquid(request, fresh_rquid())
+        rquid = request.rquid = request.rquid or fresh_rquid()
         error = error_of(failure)
         # A broker that is away, or a client over its rate, is refused all the time: the metrics count those, a line for
         # each would be a flood.
@@ -170,10 +170,10 @@ class API:
         )
         return render(request, error, rquid)
 
-    def _admit(self, request: IRequest) -> str:
+    def _admit(self, request: Any) -> str:
         """Count a request as one that is served, and return its id, unless there are too many or we are stopping."""
         sent = request.requestHeaders.getRawHeaders(_RQUID)
-        rquid = self._set_rquid(request, checked_rquid(text_of(sent[0])) if sent else fresh_rquid())
+        rquid = request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
         self._allow_origin(request)
         if self._draining:
             msg = "This instance is stopping; another one, or this one after its restart, will serve the request."
@@ -260,13 +260,3 @@ class API:
         request.setHeader("Access-Control-Allow-Origin", origin)
         request.setHeader("Access-Control-Expose-Headers", RQUID)
         return True
-
-    @staticmethod
-    def _set_rquid(request: IRequest, rquid: str) -> str:
-        request.setHeader(RQUID, rquid)
-        return rquid
-
-    @staticmethod
-    def _answered_rquid(request: IRequest) -> str | None:
-        values: list[str] = request.responseHeaders.getRawHeaders(RQUID, [])
-        return values[0] if values else None

@@ -14,7 +14,6 @@ from twisted.web.server import Request, version
 
 from provider_gateway.errors import BadRequest, BodyTooLarge, Forbidden, GatewayError, NotFound, Overloaded
 from provider_gateway.http_parser import RefusedError, rquid_sent
-from provider_gateway.messages import RQUID
 from provider_gateway.problems import error_of, render
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 #: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _NO_HEADERS = Headers()
+#: As Twisted writes it.
+_RQUID = b"Rquid"
 _NO_PATH: Any = ()
 
 
@@ -35,6 +36,7 @@ class BoundedRequest(Request):
     Attributes:
         correlation_id: is set by the API, for the access log.
         received_at: seconds of the site's clock at which the whole request was there.
+        rquid: the request id of its answer, if that is known.
         served_by: is cancelled if the client leaves.
     """
 
@@ -42,6 +44,7 @@ class BoundedRequest(Request):
     site: Any
     correlation_id: str | None = None
     received_at: float | None = None
+    rquid: str | None = None
     served_by: Deferred[Any] | None = None
     #: That are sent; we have none.
     cookies: Any = ()
@@ -112,7 +115,7 @@ class BoundedRequest(Request):
         self.method = self.path = b"-"
         self.code = status
         self.received_at = self.channel.site.reactor.seconds()
-        self.setHeader(RQUID, rquid)
+        self.rquid = rquid
 
     def connectionLost(self, reason: Failure) -> None:
         """Record a request whose client left before the answer, with the status that nginx made usual for it."""
@@ -164,8 +167,6 @@ class BoundedRequest(Request):
                 self.answer(BadRequest("The path is not valid UTF-8."))
                 return
             parts = [unquote_to_bytes(part) for part in parts]
-        self.setHeader(b"Server", version)
-        self.setHeader(b"Date", site.date(self.received_at))
         self.prepath, self.postpath = [], parts
         try:
             self.render(site.getResourceFor(self))
@@ -178,6 +179,12 @@ class BoundedRequest(Request):
         A whole one is one piece, head and body: two would be two TLS records, for 7 µs more.
         """
         headers = self.responseHeaders._rawHeaders
+        if self.site is not None and not self.startedWriting:
+            # Not when it begins: while the request waits for its answer, they would be 500 bytes.
+            headers[b"Server"] = [version]
+            headers[b"Date"] = [self.site.date(self.received_at)]
+            if self.rquid is not None:
+                headers[_RQUID] = [self.rquid.encode()]
         is_whole = b"Content-Length" in headers and b"Content-Type" in headers
         if not is_whole or self.startedWriting or self.is_lost or self.method == b"HEAD" or self.code in NO_BODY_CODES:
             super().write(data)
@@ -190,9 +197,9 @@ class BoundedRequest(Request):
 
     def answer(self, error: GatewayError) -> None:
         """Answer with a problem document and be done."""
-        rquid = rquid_sent(self)
-        self.setHeader(RQUID, rquid)
-        self.write(render(self, error, rquid))
+        if self.rquid is None:
+            self.rquid = rquid_sent(self)
+        self.write(render(self, error, self.rquid))
         self.finish()
 
     def processingFailed(self, reason: Failure) -> None:

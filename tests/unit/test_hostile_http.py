@@ -99,7 +99,7 @@ class OversizedChunksTests(HostileTestCase):
         (request,) = self.finished
         self.assertEqual((request.code, request.received_at), (413, 3))
         rquid = self.assert_problem(413).headers["rquid"]
-        self.assertEqual(request.responseHeaders.getRawHeaders("RqUID"), [rquid])
+        self.assertEqual(request.rquid, rquid)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_rquid(self) -> None:
