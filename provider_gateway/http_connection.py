@@ -127,17 +127,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_answered",
-        "_is_dropped",
-        "_is_paused",
-        "_is_unsent",
-        "_on_idle",
-        "_on_lost",
-        "_reader",
-        "_readers",
-        "_response",
-        "transport",
-    )
+        "_answered", "_is_dropped", "_is_paused", "_is_unsent", "_on_idle", "_on_lost", "_reader", "_readers",
+        "_response", "transport",
+    )  # fmt: skip
 
     def __init__(
         self, readers: Readers, on_idle: Callable[[Connection], object], on_lost: Callable[[Connection], object]
