@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.client import URI, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 
 from provider_gateway.http_agent import ImmediateBody, PersistentAgent, RequestHeaders
@@ -480,6 +481,17 @@ class ClientTests(ModelTestCase):
             transport.protocol.makeConnection(transport)
             self.assertEqual((found, transport.request()[1][b"host"]), (port, [host]))
         self.assertRaises(ValueError, agent.request, b"GET", b"http://127.0.0.1/a b")
+
+    def test_addresses(self) -> None:
+        """An address is connected to as it is, without asking the resolver; a name is looked up."""
+        endpoints = ModelEndpoints(self.reactor, None)
+        kinds = {
+            url: type(endpoints.endpointForURI(URI.fromBytes(url)))
+            for url in (b"http://127.0.0.1:80/", b"http://[::1]/", b"http://model:80/", b"http://1.2.3.example/")
+        }
+        self.assertEqual(
+            [TCP4ClientEndpoint, TCP6ClientEndpoint, HostnameEndpoint, HostnameEndpoint], list(kinds.values())
+        )
 
     def test_body_as_a_producer(self) -> None:
         """A body that is there writes itself in one go, for agents that are not ours."""
