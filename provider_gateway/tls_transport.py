@@ -1,4 +1,4 @@
-"""The server's end of TLS over TCP: Twisted's, with fewer calls for each read and write.
+"""TLS over TCP: Twisted's, with fewer calls for each read and write.
 
 Twisted reads until OpenSSL has nothing more, and learns that by an exception; then it asks in the same way whether
 there is something to be sent; and it keeps what is written until the reactor's next turn, to have fewer records. Here
@@ -10,11 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory, IReactorTime
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import (
+        IOpenSSLClientConnectionCreator,
+        IOpenSSLServerConnectionCreator,
+        IProtocol,
+        IProtocolFactory,
+        IReactorTime,
+    )
 
 #: Bytes of a record's type, version, and length (RFC 8446, 5.2).
 _HEADER = 5
@@ -25,7 +34,7 @@ _CONTENT = 2**14
 _LENGTH = _CONTENT + 256
 
 
-class ServerTransport(TLSMemoryBIOProtocol):
+class CountingTransport(TLSMemoryBIOProtocol):
     """One connection."""
 
     def __init__(self, *args: Any) -> None:
@@ -84,7 +93,36 @@ class ServerFactory(TLSMemoryBIOFactory):
         factory: of the protocols that are served.
     """
 
-    protocol: Any = ServerTransport
+    protocol: Any = CountingTransport
 
     def __init__(self, tls: IOpenSSLServerConnectionCreator, factory: IProtocolFactory, clock: IReactorTime) -> None:
         super().__init__(tls, False, factory, clock)
+
+
+class _ClientFactory(TLSMemoryBIOFactory):
+    """The client's side of TLS for a factory's protocols."""
+
+    protocol: Any = CountingTransport
+
+
+@implementer(IStreamClientEndpoint)
+class TLSClientEndpoint:
+    """TLS for the connections of another endpoint.
+
+    Args:
+        tls: makes the connections, and checks the server's name.
+        endpoint: connects by TCP.
+    """
+
+    def __init__(
+        self, tls: IOpenSSLClientConnectionCreator, endpoint: IStreamClientEndpoint, clock: IReactorTime
+    ) -> None:
+        self._tls = tls
+        self._endpoint = endpoint
+        self._clock = clock
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect (twisted.internet.interfaces.IStreamClientEndpoint)."""
+        factory: Any = _ClientFactory(self._tls, True, protocolFactory, self._clock)
+        connecting: Deferred[Any] = self._endpoint.connect(factory)
+        return connecting.addCallback(lambda transport: transport.wrappedProtocol)

@@ -12,7 +12,7 @@ import pika
 from pika.credentials import ExternalCredentials, PlainCredentials
 from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -23,6 +23,7 @@ from zope.interface import implementer
 from provider_gateway import __version__
 from provider_gateway.amqp.session import ConnectionLost, Session
 from provider_gateway.errors import TopologyError
+from provider_gateway.tls_transport import TLSClientEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -147,7 +148,7 @@ class BrokerEndpoint:
         endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, url.host, url.port)
         if url.tls:
             assert self._tls is not None
-            endpoint = wrapClientTLS(self._tls(url.host), endpoint)
+            endpoint = TLSClientEndpoint(self._tls(url.host), endpoint, self._reactor)
         await endpoint.connect(_Only(session))
         await session.open()
 

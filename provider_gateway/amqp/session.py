@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from provider_gateway.amqp import properties  # noqa: F401
 from provider_gateway.amqp.frames import END_MARK, FrameBuffer
 from provider_gateway.amqp.message_channel import MessageChannel
+from provider_gateway.amqp.turn_writes import TurnWrites
 from provider_gateway.deferreds import shield
 from provider_gateway.eager_tcp import send_at_once
 from provider_gateway.reasons import reason_of
@@ -85,6 +86,7 @@ class Session(Protocol):
         self.blocked = False
         self.unsent = 0
         self._paused = False
+        self._writes = TurnWrites(clock, self._send)
         self.on_unblocked: Callable[[], None] = lambda: None
         self._lost: ConnectionLost | None = None
         self._waiting_for_loss: list[Deferred[ConnectionLost]] = []
@@ -268,7 +270,11 @@ class Session(Protocol):
     def _write(self, data: bytes) -> None:
         if self._paused:
             self.unsent += len(data)
-        self.transport.write(data)
+        self._writes.write(data)
+
+    def _send(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
 
     def _drop(self) -> None:
         """Pika is done with the connection: close it, and abort if the peer does not react.
@@ -278,6 +284,7 @@ class Session(Protocol):
         self._dropped = True
         if self.transport is None:
             return
+        self._writes.flush()
         self.transport.unregisterProducer()  # or TLS would wait for it
         self.transport.loseConnection()
         if self._abort_call is None:

@@ -88,6 +88,7 @@ class SessionTests(SynchronousTestCase):
         session._write(b"12345")
         session._write(b"678")
         self.assertEqual((session.unsent, told), (8, []))
+        self.clock.advance(0)
         self.assertTrue(peer.transport.value().endswith(b"1234512345678"))
         session.resumeProducing()
         self.assertEqual((session.unsent, told), (0, [0]))

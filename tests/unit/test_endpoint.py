@@ -274,7 +274,7 @@ class LoginTests(EndpointTestCase):
 
     def test_client_certificate(self) -> None:
         """A client certificate is the login (EXTERNAL) over TLS without a user; a user in the address wins."""
-        self.patch(endpoint, "wrapClientTLS", lambda _, plain: plain)
+        self.patch(endpoint, "TLSClientEndpoint", lambda _tls, plain, _clock: plain)
         for url, has_certificate, expected in (
             ("amqps://127.0.0.1:1001", True, "EXTERNAL"),
             ("amqps://127.0.0.1:1001", False, "PLAIN"),

@@ -61,6 +61,7 @@ LAYERS = (
     "amqp.topology",
     "amqp.session",
     "amqp.message_channel",
+    "amqp.turn_writes",
     "amqp.frames",
     "devbroker.server",
     "devbroker.connection",

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from provider_gateway.tls_transport import ServerFactory, ServerTransport
+from provider_gateway.tls_transport import CountingTransport, ServerFactory
 from tests.unit.tls_peers import Link, PKITestCase
 
 HEADER = b"\x17\x03\x03"
@@ -22,7 +22,7 @@ class CountTests(PKITestCase):
 
     def count(self, *pieces: bytes) -> list[int]:
         factory = ServerFactory(self.server(), None, Clock())  # type: ignore[arg-type]
-        transport = ServerTransport(factory, None)
+        transport = CountingTransport(factory, None)
         return [transport._count(each) for each in pieces]
 
     def test_whole(self) -> None:

@@ -1,0 +1,48 @@
+"""Writes of one turn of the reactor."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.amqp.turn_writes import TurnWrites
+
+
+class TurnWritesTests(SynchronousTestCase):
+    """What is sent, and when."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.sent: list[bytes] = []
+        self.writes = TurnWrites(self.clock, self.sent.append)
+
+    def write(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writes.write(piece)
+
+    def test_turns(self) -> None:
+        """The first write of a turn is sent at once, the others as one at its end; so in the next turn."""
+        self.write(b"a", b"b", b"c")
+        self.assertEqual(self.sent, [b"a"])
+        self.clock.advance(0)
+        self.assertEqual(self.sent, [b"a", b"bc"])
+        self.write(b"d")
+        self.assertEqual(self.sent[2:], [b"d"])
+        self.clock.advance(0)
+        self.assertEqual((self.sent[2:], self.clock.getDelayedCalls()), ([b"d"], []))
+
+    def test_many(self) -> None:
+        """No more is kept than 64,000 bytes; nothing overtakes anything."""
+        self.write(b"a", b"b" * 40_000, b"c" * 30_000, b"d", b"e")
+        self.assertEqual([len(each) for each in self.sent], [1, 70_000])
+        self.clock.advance(0)
+        self.assertEqual(b"".join(self.sent), b"a" + b"b" * 40_000 + b"c" * 30_000 + b"de")
+
+    def test_flush(self) -> None:
+        """What was collected can be sent before the turn ends, once."""
+        self.write(b"a", b"b")
+        self.writes.flush()
+        self.assertEqual(self.sent, [b"a", b"b"])
+        self.writes.flush()
+        self.clock.advance(0)
+        self.assertEqual(self.sent, [b"a", b"b"])
