@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache, partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker
@@ -171,7 +172,8 @@ class Publisher:
         return confirm
 
     def _confirm(self, unconfirmed: dict[int, _Publish], tag: int, is_multiple: bool, is_positive: bool) -> None:
-        for each in [each for each in unconfirmed if each <= tag] if is_multiple else [tag]:
+        # They are in the order of their tags.
+        for each in list(takewhile(tag.__ge__, unconfirmed)) if is_multiple else [tag]:
             publish = unconfirmed.pop(each, None)
             if publish is not None:
                 self._end(publish, *self._outcome(publish, is_positive))
