@@ -9,7 +9,7 @@ from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from provider_gateway.errors import ModelFailure
 from provider_gateway.http_agent import ImmediateBody, PersistentAgent
+from provider_gateway.tls_transport import TLSClientEndpoint
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
@@ -125,7 +126,7 @@ class ModelEndpoints:
             endpoint = by(self._reactor, host, uri.port, timeout=_CONNECT_TIMEOUT)
             self._endpoints[uri.host, uri.port] = endpoint
         if uri.scheme == b"https":
-            endpoint = wrapClientTLS(self._tls.creatorForNetloc(uri.host, uri.port), endpoint)
+            endpoint = TLSClientEndpoint(self._tls.creatorForNetloc(uri.host, uri.port), endpoint, self._reactor)
         return endpoint
 
 
