@@ -5,33 +5,48 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseFailed
 
 from tests.integration.base import IntegrationTestCase
-from tests.integration.processes import TWISTD, Process
+from tests.integration.processes import TWISTD, Gateway, Process
 from tests.integration.resources import certificates
 
-if TYPE_CHECKING:
-    from tests.integration.processes import Gateway
+#: Seconds.
+_ENDS_WITHIN = 60
 
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when a process has ended; it need not be ours (pidfd_open(2))."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ended, _, _ = select.select([descriptor], [], [], _ENDS_WITHIN)
+    finally:
+        os.close(descriptor)
+    if not ended:
+        msg = f"process {pid} has not ended within {_ENDS_WITHIN} s"
+        raise AssertionError(msg)
 
 
 def is_alive(pid: int) -> bool:
@@ -72,10 +87,10 @@ class WorkersTestCase(IntegrationTestCase):
                 series[labels] = sample.value
         return found
 
-    async def until(self, condition: Any) -> None:
-        """Wait until a coroutine function returns something true."""
-        while not await condition():
-            await deferLater(reactor, 0.05)
+    async def when_ended(self, *pids: int) -> None:
+        """Wait until none of some processes is left."""
+        for pid in pids:
+            await deferToThread(wait_for_end, pid)
 
 
 class WorkersTests(WorkersTestCase):
@@ -156,13 +171,12 @@ class WorkersTests(WorkersTestCase):
         gateway = await self.start_workers(HTTP_CERT=str(certs / "server_cert.pem"))
         elsewhere.write_text("nonsense")
         gateway.signal("HUP")
-
-        async def both_refused() -> bool:
-            found = (await self.samples(gateway))["provider_gateway_reloads_total"]
-            refused = {dict(each)["worker"] for each in found if ("outcome", "refused") in each and found[each]}
-            return refused == {"0", "1"}
-
-        await self.until(both_refused)
+        await gateway.when(
+            lambda: {0, 1} == {line.get("worker") for line in gateway.log if "HTTP_CERT" in line["message"]}
+        )
+        found = (await self.samples(gateway))["provider_gateway_reloads_total"]
+        refused = {dict(each)["worker"] for each in found if ("outcome", "refused") in each and found[each]}
+        self.assertEqual(refused, {"0", "1"})
 
 
 class DeathTests(WorkersTestCase):
@@ -173,17 +187,25 @@ class DeathTests(WorkersTestCase):
         gateway = await self.start_workers()
         answers: list[int] = []
         errors: list[Exception] = []
+        awaited: list[tuple[int, Deferred[None]]] = []
         going = True
+
+        def more_answers(count: int) -> Deferred[None]:
+            """A Deferred that fires when there are so many more."""
+            awaited.append((len(answers) + count, Deferred()))
+            return awaited[-1][1]
 
         async def caller() -> None:
             while going:
                 try:
                     answers.append((await self.post(gateway, 1))[0].code)
+                    if awaited and len(answers) >= awaited[0][0]:
+                        awaited.pop(0)[1].callback(None)
                 except (ConnectionClosed, ResponseFailed) as error:
                     errors.append(error)
 
         callers = [Deferred.fromCoroutine(caller()) for _ in range(16)]
-        await self.until(lambda: succeed(len(answers) > 100))
+        await more_answers(100)
         os.kill(self.pids[0], signal.SIGKILL)
         line = await gateway.logged("ended by SIGKILL")
         self.assertEqual((line["level"], line["worker"]), ("error", 0))
@@ -195,20 +217,17 @@ class DeathTests(WorkersTestCase):
         self.assertEqual(set(found["provider_gateway_worker_up"].values()), {0, 1})
         self.assertEqual(found["provider_gateway_ready"][(("worker", "0"),)], 0)
         self.assertIn((("worker", "1"),), found["provider_gateway_http_in_flight"])
-        meanwhile = len(answers)
-        await self.until(lambda: succeed(len(answers) > meanwhile + 100))
-
-        async def is_ready() -> bool:
-            return (await self.admin(gateway, "/health/ready"))[0] == 200
-
-        await self.until(is_ready)
+        await more_answers(100)
+        await gateway.when(
+            lambda: sum(line["message"] == "ready" and line.get("worker") == 0 for line in gateway.log) == 2
+        )
+        self.assertEqual((await self.admin(gateway, "/health/ready"))[0], 200)
         found = await self.samples(gateway)
         self.assertEqual(
             found["provider_gateway_worker_restarts_total"], {(("worker", "0"),): 1, (("worker", "1"),): 0}
         )
         self.assertEqual(len(children(gateway.transport.pid)), 2)
-        meanwhile = len(answers)
-        await self.until(lambda: succeed(len(answers) > meanwhile + 100))
+        await more_answers(100)
         going = False
         await gatherResults(callers)
         self.assertEqual(set(answers), {200})
@@ -237,7 +256,7 @@ class DeathTests(WorkersTestCase):
         reactor.callLater(0.5, held.callback, (200, b'"done"'))
         response, body = await answer
         self.assertEqual((response.code, body), (200, "done"))
-        await self.until(lambda: succeed(not any(map(is_alive, self.pids))))
+        await self.when_ended(*self.pids)
 
 
 class EndTests(WorkersTestCase):
@@ -312,11 +331,9 @@ class EndTests(WorkersTestCase):
         pid = int(pid_file.read_text())
         self.addCleanup(lambda: is_alive(pid) and os.kill(pid, signal.SIGKILL))
 
-        def lines() -> list[dict[str, Any]]:
-            return [json.loads(line) for line in log.read_text().splitlines()]
-
-        await self.until(lambda: succeed(any(each["message"] == "ready" and "worker" not in each for each in lines())))
-        self.assertEqual({each.get("worker") for each in lines()}, {None, 0, 1})
+        reader = Gateway.start(self, ["/usr/bin/tail", "-n", "+1", "-F", str(log)], {})
+        await reader.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in reader.log))
+        self.assertEqual({line.get("worker") for line in reader.log}, {None, 0, 1})
         workers = children(pid)
         os.kill(pid, signal.SIGTERM)
-        await self.until(lambda: succeed(not any(map(is_alive, [pid, *workers]))))
+        await self.when_ended(pid, *workers)
