@@ -32,7 +32,8 @@ from provider_gateway.errors import TopologyError
 from provider_gateway.listeners import TCPListeners
 from provider_gateway.log import use_observer
 from provider_gateway.retry import check_ways_back, warnings
-from provider_gateway.roles import GatewayRole, ProviderRole
+from provider_gateway.gateway_role import GatewayRole
+from provider_gateway.provider_role import ProviderRole
 from provider_gateway.tls_transport import ServerFactory
 
 if TYPE_CHECKING:

@@ -60,7 +60,7 @@ FIGURES: dict[str, int] = {
     "recent": 2,
     "routing": 2,
     "queues": 1,
-    "roles": 1,
+    "provider_role": 1,
 }
 #: Part of a figure by which it may be exceeded: a new feature may cost something, an accident costs more.
 _TOLERANCE = 0.2

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.topology import declare
 from provider_gateway.metrics import Metrics
-from provider_gateway.roles import ProviderRole
+from provider_gateway.provider_role import ProviderRole
 from provider_gateway.service import GatewayService
 from provider_gateway.settings import Settings
 from tests.unit.broker import BrokerTestCase
