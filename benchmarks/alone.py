@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from devtools.processes import CERTS, FOLDER, start, start_gateway
 from devtools.rabbitmq import RabbitMQ
-from provider_gateway.example_certificates import certificates
+from provider_gateway.demo.certificates import certificates
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

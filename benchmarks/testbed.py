@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks import usage
 from devtools.processes import CERTS, FOLDER, start
 from devtools.rabbitmq import RabbitMQ
-from provider_gateway.example_certificates import certificates
+from provider_gateway.demo.certificates import certificates
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from provider_gateway.example_certificates import make_certificates
+from provider_gateway.demo.certificates import make_certificates
 
 
 def main() -> None:

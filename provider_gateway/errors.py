@@ -1,6 +1,7 @@
 """Every error that a caller can meet: its HTTP status, its problem type, and whether a retry can help.
 
-Nothing here talks to HTTP or AMQP; :mod:`provider_gateway.problems` renders these errors as problem documents.
+Nothing here talks to HTTP or AMQP. :mod:`provider_gateway.http_server.problems` renders these errors as problem
+documents.
 """
 
 from __future__ import annotations

@@ -18,16 +18,16 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from provider_gateway import __version__
-from provider_gateway.check import check_connections, effective_settings
-from provider_gateway.demo import Demo
+from provider_gateway.app.check import check_connections, effective_settings
+from provider_gateway.app.service import GatewayService
+from provider_gateway.config.queue_file import BUILT_IN, load_queues
+from provider_gateway.config.settings import ROLES, Role, find_queues, load_settings
+from provider_gateway.demo.service import Demo
 from provider_gateway.errors import SettingsError
-from provider_gateway.log import log_observer
-from provider_gateway.metrics import Metrics
-from provider_gateway.queues import BUILT_IN, load_queues
-from provider_gateway.service import GatewayService
-from provider_gateway.settings import ROLES, Role, find_queues, load_settings
+from provider_gateway.observability.json_log import log_observer
+from provider_gateway.observability.metrics import Metrics
 from provider_gateway.workers.inherited import InheritedListeners
-from provider_gateway.workers.output import copy_to, log_again
+from provider_gateway.workers.log_relay import copy_to, log_again
 from provider_gateway.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.logger import ILogObserver
 
-    from provider_gateway.queues import QueueEntry
-    from provider_gateway.settings import Settings
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.config.settings import Settings
 
 _log = Logger(namespace="provider_gateway")
 #: mypy knows the module, not which reactor it is.

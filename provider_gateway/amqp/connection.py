@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocol
 
     from provider_gateway.amqp.session import ConnectionLost, Session
-    from provider_gateway.broker_url import BrokerURL
-    from provider_gateway.metrics import Metrics
+    from provider_gateway.config.broker_url import BrokerURL
+    from provider_gateway.observability.metrics import Metrics
 
 #: Seconds before the first attempts to reconnect; doubled up to the last. Twisted adds up to 1 s of jitter.
 _FIRST_DELAY, _LAST_DELAY = 0.25, 15.0

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight, shield, sleep
 from provider_gateway.errors import TopologyError
-from provider_gateway.messages import Message
+from provider_gateway.message.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

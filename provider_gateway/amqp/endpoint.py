@@ -23,14 +23,14 @@ from zope.interface import implementer
 from provider_gateway import __version__
 from provider_gateway.amqp.session import ConnectionLost, Session
 from provider_gateway.errors import TopologyError
-from provider_gateway.tls_transport import TLSClientEndpoint
+from provider_gateway.net.tls_transport import TLSClientEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocol, IProtocolFactory
 
-    from provider_gateway.broker_url import BrokerURL
+    from provider_gateway.config.broker_url import BrokerURL
 
 #: Seconds for TCP, TLS and AMQP handshakes together, for each address.
 HANDSHAKE_TIMEOUT = 10.0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pika.exceptions import UnexpectedFrameError
 
 from provider_gateway.amqp.frames import BODY, END, END_MARK, HEADER, METHOD, START, frame
-from provider_gateway.amqp.properties import short_string
+from provider_gateway.message.properties import short_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable

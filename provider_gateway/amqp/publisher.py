@@ -15,7 +15,6 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from twisted.internet.defer import Deferred, DeferredLock, fail
 from twisted.logger import Logger
 
-from provider_gateway.amqp.properties import decoded
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight, shield, sleep
 from provider_gateway.errors import (
@@ -28,7 +27,8 @@ from provider_gateway.errors import (
     PublishRefused,
     TopologyError,
 )
-from provider_gateway.messages import PG_COPY
+from provider_gateway.message.message import PG_COPY
+from provider_gateway.message.properties import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.message_channel import Content, MessageChannel
     from provider_gateway.amqp.session import Session
-    from provider_gateway.messages import Message
-    from provider_gateway.metrics import Metrics
+    from provider_gateway.message.message import Message
+    from provider_gateway.observability.metrics import Metrics
 
 
 #: Seconds before a closed channel is opened again; doubled until something is confirmed.

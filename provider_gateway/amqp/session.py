@@ -17,14 +17,15 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-# The import makes pika decode with it.
-from provider_gateway.amqp import properties  # noqa: F401
 from provider_gateway.amqp.frames import END_MARK, FrameBuffer
 from provider_gateway.amqp.message_channel import MessageChannel
 from provider_gateway.amqp.turn_writes import TurnWrites
 from provider_gateway.deferreds import shield
-from provider_gateway.eager_tcp import send_at_once
-from provider_gateway.reasons import reason_of
+
+# The import makes pika decode with it.
+from provider_gateway.message import properties  # noqa: F401
+from provider_gateway.net.eager_tcp import send_at_once
+from provider_gateway.net.failure_reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from provider_gateway.devbroker.refusals import Refused
-from provider_gateway.routing import topic_matches
+from provider_gateway.topology.routing import topic_matches
 
 #: Types, and how each compares a binding's key with a message's.
 _MATCHES = {

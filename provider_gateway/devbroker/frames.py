@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pika import frame, spec
 
-from provider_gateway.amqp.properties import CopiedProperties, ReceivedProperties
 from provider_gateway.devbroker.refusals import Refused
 from provider_gateway.devbroker.wire import OVERHEAD
+from provider_gateway.message.properties import CopiedProperties, ReceivedProperties
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -59,14 +59,14 @@ class InheritedListeners:
             raise SettingsError(msg)
 
     def open_admin(self, collect: Callable[[], Iterable[Metric]], waiting_for: Callable[[], list[str]]) -> _Control:
-        """Answer the supervisor (provider_gateway.listeners.Listeners)."""
+        """Answer the supervisor (provider_gateway.app.listeners.Listeners)."""
         answers = {"metrics": lambda: plain(collect()), "waiting_for": waiting_for}
         self._answers = Answers(answers, self._reload, self._on_lost)
         make: Any = StandardIO  # typed for other systems, too, where it takes no descriptors
         return _Control(make(self._answers, QUESTIONS, ANSWERS, self._reactor))
 
     def open_http(self, factory: Any, connections: Callable[[], int]) -> SharedPort:
-        """Accept from the supervisor's socket (provider_gateway.listeners.Listeners)."""
+        """Accept from the supervisor's socket (provider_gateway.app.listeners.Listeners)."""
         listener = socket.socket(fileno=LISTENER)
         counts = ConnectionCounts(COUNTS)
         host, port, *_ = listener.getsockname()

@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from provider_gateway.listeners import TCPListeners, say_where
-from provider_gateway.log import use_observer
+from provider_gateway.app.listeners import TCPListeners, say_where
+from provider_gateway.observability.json_log import use_observer
 from provider_gateway.workers.connection_counts import ConnectionCounts, make_counts
 from provider_gateway.workers.descriptors import ANSWERS, COUNTS, LISTENER, QUESTIONS
 from provider_gateway.workers.merged_metrics import MergedMetrics, plain
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import ProcessProtocol
     from twisted.logger import ILogObserver
 
-    from provider_gateway.settings import Role, Settings
+    from provider_gateway.config.settings import Role, Settings
 
 #: Seconds that a worker has beyond its drain to end.
 _GRACE = 5.0

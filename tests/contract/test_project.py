@@ -8,15 +8,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.consumer import Consumer, Delivery
+from provider_gateway.amqp.declare import declare, declare_reply_queue
 from provider_gateway.amqp.endpoint import BrokerEndpoint
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost
-from provider_gateway.amqp.topology import declare, declare_reply_queue
-from provider_gateway.broker_url import parse_broker_url
+from provider_gateway.config.broker_url import parse_broker_url
+from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.errors import Nacked, NoRoute, TopologyError
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
-from provider_gateway.queues import QueueEntry
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
 from tests.contract.base import BrokerContract
 from tests.contract.brokers import on_both
 

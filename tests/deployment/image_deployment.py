@@ -11,7 +11,7 @@ import yaml
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from provider_gateway.example_certificates import make_certificates
+from provider_gateway.demo.certificates import make_certificates
 from tests.deployment import image_broker
 from tests.deployment.image_build import image
 from tests.deployment.image_pod import Container, Pod, hosts

@@ -53,7 +53,7 @@ class BrokerTests(TestCase):
     async def start_gateway(self, node: ConfiguredBroker) -> Gateway:
         """The process with the pod's arguments and environment, its files and hosts those of this machine."""
         model: Process = Process.start(
-            self, [sys.executable, "-m", "provider_gateway.sample_model", "--port", "0"], {"PATH": "/usr/bin:/bin"}
+            self, [sys.executable, "-m", "provider_gateway.demo.sample_model", "--port", "0"], {"PATH": "/usr/bin:/bin"}
         )
         url = await model.when(lambda: next(iter(model.lines), None))
         container = containers(processed("single")[0])[0]

@@ -8,10 +8,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.example_certificates import CLIENTS
-from provider_gateway.objects import Binding, Exchange, objects_of
-from provider_gateway.queues import parse_queues
-from provider_gateway.reply_address import reply_prefix
+from provider_gateway.config.queue_file import parse_queues
+from provider_gateway.demo.certificates import CLIENTS
+from provider_gateway.topology.declarations import Binding, Exchange, objects_of
+from provider_gateway.topology.reply_addresses import reply_prefix
 from tests.deployment.kustomize import apply_patch
 from tests.deployment.manifests import ROOT, documents, environment, pod
 from tests.deployment.test_lifecycle import quantity

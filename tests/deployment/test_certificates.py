@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.example_certificates import CLIENTS, SERVERS
+from provider_gateway.demo.certificates import CLIENTS, SERVERS
 from tests.deployment.kustomize import build
 from tests.deployment.manifests import ROOT, parameters
 from tests.deployment.test_wiring import SECRETS, SERVICES

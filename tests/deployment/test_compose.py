@@ -11,9 +11,9 @@ import yaml
 from pydantic import AliasChoices
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.example_certificates import make_certificates
-from provider_gateway.queues import load_queues
-from provider_gateway.settings import Settings
+from provider_gateway.config.queue_file import load_queues
+from provider_gateway.config.settings import Settings
+from provider_gateway.demo.certificates import make_certificates
 from tests.deployment.image_deployment import CALL
 from tests.deployment.image_dockerfile import stages
 from tests.deployment.image_workload import OPENSHIFT

@@ -11,7 +11,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.metrics import Metrics
+from provider_gateway.observability.metrics import Metrics
 from tests.deployment.manifests import worlds
 from tests.deployment.queries import Query, QueryError, is_duration, read
 from tests.integration.resources import ROOT

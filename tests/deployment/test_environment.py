@@ -10,11 +10,11 @@ from pydantic import AliasChoices
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.credentials import Credentials
-from provider_gateway.example_certificates import certificates
-from provider_gateway.metrics import Metrics
-from provider_gateway.queues import load_queues
-from provider_gateway.settings import Settings, load_settings
+from provider_gateway.config.queue_file import load_queues
+from provider_gateway.config.settings import Settings, load_settings
+from provider_gateway.demo.certificates import certificates
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.security.credentials import Credentials
 from tests.deployment.manifests import ROLES, World, component_of, environment, pod, worlds
 from tests.deployment.test_wiring import SECRETS
 

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from provider_gateway import __version__
-from provider_gateway.settings import Settings
+from provider_gateway.config.settings import Settings
 from tests.deployment.image_build import image
 from tests.deployment.image_deployment import CALL, ImageTestCase, certificates, route_host
 from tests.deployment.image_dockerfile import Context, stages

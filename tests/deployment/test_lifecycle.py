@@ -6,9 +6,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.admin import Admin
-from provider_gateway.limits import Limits
-from provider_gateway.sample_model import SampleModel
+from provider_gateway.app.admin import Admin
+from provider_gateway.config.limits import Limits
+from provider_gateway.demo.sample_model import SampleModel
 from tests.deployment.manifests import ROLES, World, component_of, containers, environment, pod, worlds
 
 _UNITS = {"m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pika
 
-from provider_gateway.amqp.properties import CopiedProperties
-from provider_gateway.objects import DELIVERY_LIMIT
+from provider_gateway.message.properties import CopiedProperties
+from provider_gateway.topology.declarations import DELIVERY_LIMIT
 from tests.faults.base import echo_after
 from tests.faults.ledger import fresh_id
 from tests.faults.serving import PREFETCH, SOME, LoadedTestCase

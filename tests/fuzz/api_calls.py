@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from provider_gateway.messages import Message
+from provider_gateway.message.message import Message
 
 _latin = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=12)
 _path_parts = st.sampled_from(

@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from provider_gateway.site import GatewaySite
+    from provider_gateway.http_server.site import GatewaySite
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2}) [\x20-\x7e]*")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([^\0-\x08\x0a-\x1f\x7f]*)")

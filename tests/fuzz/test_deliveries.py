@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from pika import spec
 
-from provider_gateway.amqp.properties import ReceivedProperties
+from provider_gateway.message.properties import ReceivedProperties
 from tests.fuzz.field_tables import Encoded, long, nested, properties, read, room, short
 from tests.fuzz.profiles import fuzzed
 from tests.fuzz.test_properties import _is_stripped

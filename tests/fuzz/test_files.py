@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.authorization import AccessRule, Authorization
+from provider_gateway.config.queue_file import QueueEntry, load_queues, parse_queues
 from provider_gateway.errors import Forbidden, RateLimited, SettingsError
-from provider_gateway.identity import Identity
-from provider_gateway.queues import QueueEntry, load_queues, parse_queues
-from provider_gateway.retry import check_ways_back, warnings
-from provider_gateway.routing import Routes
+from provider_gateway.provider.retry_route import check_ways_back, warnings
+from provider_gateway.security.access_rules import AccessRule, Authorization
+from provider_gateway.security.identity import Identity
+from provider_gateway.topology.routing import Routes
 from tests.fuzz.profiles import fuzzed
 from tests.fuzz.yaml_texts import REPEATED, RULES, access_files, queue_files
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import BadRequest, HeadersTooLarge
-from provider_gateway.messages import (
+from provider_gateway.message.message import (
     JSON,
     checked_rquid,
     headers_from_http,

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.api import API
-from provider_gateway.json_body import check_json
-from provider_gateway.limits import Limits
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
-from provider_gateway.queues import QueueEntry
-from provider_gateway.routing import Routes, checked_routing_key
-from provider_gateway.site import GatewaySite
+from provider_gateway.config.limits import Limits
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.gateway.api import API
+from provider_gateway.gateway.json_body import check_json
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.topology.routing import Routes, checked_routing_key
 from tests.fuzz.api_calls import RIGHT, Call, calls, replies
 from tests.fuzz.http_peer import Connection
 from tests.fuzz.http_streams import split_streams, splits

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway import http_parser
-from provider_gateway.limits import Limits
-from provider_gateway.site import GatewaySite
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server import parser as http_parser
+from provider_gateway.http_server.site import GatewaySite
 from tests.fuzz.framing import Reading, Sizes, read_requests
 from tests.fuzz.http_peer import Asked, Connection, Echo
 from tests.fuzz.http_streams import nearly_plain, split_streams, streams

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import InvalidJSON
-from provider_gateway.json_body import check_json
+from provider_gateway.gateway.json_body import check_json
 from tests.fuzz.profiles import fuzzed
 
 _values = st.recursive(

@@ -9,9 +9,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import ModelFailure
-from provider_gateway.http_agent import RequestHeaders
-from provider_gateway.messages import RQUID, headers_to_http, safe_content_type
-from provider_gateway.model import Answer
+from provider_gateway.http_client.agent import RequestHeaders
+from provider_gateway.message.message import RQUID, headers_to_http, safe_content_type
+from provider_gateway.model.model import Answer
 from tests.fuzz.http_streams import splits
 from tests.fuzz.model_answers import answer_streams, framed
 from tests.fuzz.profiles import fuzzed

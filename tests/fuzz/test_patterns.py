@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.authorization import AccessRule
 from provider_gateway.errors import BadRequest
-from provider_gateway.identity import Identity, identity_matches
-from provider_gateway.reply_address import ReplyAddresses
-from provider_gateway.routing import checked_routing_key, matches, matching_key, topic_matches
+from provider_gateway.security.access_rules import AccessRule
+from provider_gateway.security.identity import Identity, identity_matches
+from provider_gateway.topology.reply_addresses import ReplyAddresses
+from provider_gateway.topology.routing import checked_routing_key, matches, matching_key, topic_matches
 from tests.fuzz.profiles import fuzzed
 from tests.unit.test_retry import entry
 

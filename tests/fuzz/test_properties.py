@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from pika import spec
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.amqp.plain_properties import decode_properties, encode_properties
-from provider_gateway.amqp.properties import ReceivedProperties
-from provider_gateway.copies import Copy, History
-from provider_gateway.messages import Message, checked_rquid, headers_to_http, rquid_of
+from provider_gateway.message.copies import Copy, History
+from provider_gateway.message.message import Message, checked_rquid, headers_to_http, rquid_of
+from provider_gateway.message.plain_properties import decode_properties, encode_properties
+from provider_gateway.message.properties import ReceivedProperties
 from tests.fuzz.field_tables import Encoded, Entry, entries, ours, properties, read
 from tests.fuzz.profiles import fuzzed
 

@@ -13,7 +13,7 @@ import pika
 from twisted.internet.threads import deferToThread
 
 from devtools.rabbitmq import RabbitMQ
-from provider_gateway.example_certificates import make_certificates
+from provider_gateway.demo.certificates import make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

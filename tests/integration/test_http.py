@@ -18,7 +18,7 @@ class CurlTests(IntegrationTestCase):
     async def test_seed_call(self) -> None:
         """The seed document's curl line, as it stands but for the host, gets the sample model's answer."""
         model = Process.start(
-            self, [sys.executable, "-m", "provider_gateway.sample_model", "--port", "0"], {"PATH": "/usr/bin:/bin"}
+            self, [sys.executable, "-m", "provider_gateway.demo.sample_model", "--port", "0"], {"PATH": "/usr/bin:/bin"}
         )
         url = await model.when(lambda: model.lines and model.lines[0])
         gateway = await self.start(MODEL_URL=url).ready()

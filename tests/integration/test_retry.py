@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from provider_gateway.amqp.properties import CopiedProperties
+from provider_gateway.message.properties import CopiedProperties
 from tests.integration.base import IntegrationTestCase
 from tests.integration.resources import take
 

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.session import Session
 from provider_gateway.devbroker.server import Broker
-from provider_gateway.messages import Message
+from provider_gateway.message.message import Message
 from tests.unit.amqp_peer import run
 from tests.unit.test_devbroker import Link
 

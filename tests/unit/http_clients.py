@@ -13,13 +13,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from provider_gateway.limits import Limits
-from provider_gateway.site import GatewaySite
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.site import GatewaySite
 from tests.security.certificates import authority
 from tests.unit.test_site import Client
 
 if TYPE_CHECKING:
-    from provider_gateway.http_request import BoundedRequest
+    from provider_gateway.http_server.request import BoundedRequest
 
 LIMITS = Limits(
     handshake_timeout=3,

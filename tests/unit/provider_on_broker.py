@@ -6,20 +6,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from provider_gateway.amqp.consumer import Consumer
+from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
-from provider_gateway.amqp.topology import declare
-from provider_gateway.metrics import Metrics
-from provider_gateway.provider import Provider
-from provider_gateway.queues import QueueEntry
-from provider_gateway.reply_address import ReplyAddresses
-from provider_gateway.retry import RetryRoute
-from provider_gateway.settlement import Settlement
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.provider import Provider
+from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.provider.settlement import Settlement
+from provider_gateway.topology.reply_addresses import ReplyAddresses
 from tests.unit.broker import BrokerTestCase
 from tests.unit.test_provider import FakeModel
 from tests.unit.test_rpc import counted
 
 if TYPE_CHECKING:
-    from provider_gateway.messages import Message
+    from provider_gateway.message.message import Message
 
 
 class ProviderOnBrokerTestCase(BrokerTestCase):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from io import StringIO
 
-from provider_gateway.access import AccessRecord
-from provider_gateway.limits import Limits
-from provider_gateway.messages import Message
-from provider_gateway.site import GatewaySite
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.access_log import AccessRecord
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.message.message import Message
 from tests.unit.test_api import KEY, APITestCase
 from tests.unit.test_rpc import counted
 from tests.unit.test_site import Client

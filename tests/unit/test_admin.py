@@ -7,10 +7,10 @@ import json
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.admin import Admin
-from provider_gateway.limits import Limits
-from provider_gateway.metrics import Metrics
-from provider_gateway.site import GatewaySite
+from provider_gateway.app.admin import Admin
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.observability.metrics import Metrics
 from tests.unit.test_site import Client, Response
 
 

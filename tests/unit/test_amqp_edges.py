@@ -14,8 +14,8 @@ from provider_gateway.amqp.consumer import Consumer, Delivery
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.errors import NoRoute
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
 from tests.unit.amqp_peer import Peer, new_peer, open_peer, run
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.api import API
+from provider_gateway.config.limits import Limits
+from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.errors import (
     BrokerBlocked,
     BrokerUnavailable,
@@ -20,12 +21,11 @@ from provider_gateway.errors import (
     NoRoute,
     OutcomeUnknown,
 )
-from provider_gateway.limits import Limits
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
-from provider_gateway.queues import QueueEntry
-from provider_gateway.routing import Routes
-from provider_gateway.site import GatewaySite
+from provider_gateway.gateway.api import API
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.topology.routing import Routes
 from tests.unit.test_rpc import FakePublisher, counted
 from tests.unit.test_site import Client, Response
 

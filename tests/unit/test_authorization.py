@@ -7,10 +7,10 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway import authorization as authorization_module
-from provider_gateway.authorization import Authorization
 from provider_gateway.errors import Forbidden, RateLimited, SettingsError
-from provider_gateway.identity import Identity
+from provider_gateway.security import access_rules as authorization_module
+from provider_gateway.security.access_rules import Authorization
+from provider_gateway.security.identity import Identity
 
 RULES = """
 - {identities: [initiator, "*.clients.org"], routingKeys: ["predict.*", admin]}

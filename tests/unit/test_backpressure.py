@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 
 from provider_gateway.amqp.session import Session
 from provider_gateway.errors import BrokerBlocked
-from provider_gateway.messages import Message
+from provider_gateway.message.message import Message
 from tests.unit.amqp_peer import HEARTBEAT, open_peer
 from tests.unit.test_publisher import PublisherTestCase
 from tests.unit.test_tls import TLSTestCase

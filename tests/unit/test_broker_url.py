@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.broker_url import parse_broker_url, parse_broker_urls
+from provider_gateway.config.broker_url import parse_broker_url, parse_broker_urls
 
 
 class ParseTests(SynchronousTestCase):

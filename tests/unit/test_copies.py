@@ -9,9 +9,9 @@ from typing import Any
 from pika.spec import BasicProperties
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.amqp.properties import ReceivedProperties
-from provider_gateway.copies import Copy, History
-from provider_gateway.messages import Message
+from provider_gateway.message.copies import Copy, History
+from provider_gateway.message.message import Message
+from provider_gateway.message.properties import ReceivedProperties
 from tests.unit.test_properties import VALUES, decoded, header
 
 #: Headers that no copy has.

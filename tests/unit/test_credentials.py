@@ -6,9 +6,9 @@ from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 
-from provider_gateway.credentials import Credentials
 from provider_gateway.errors import SettingsError
-from provider_gateway.metrics import Metrics
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.security.credentials import Credentials
 from tests.unit.test_tls import TLSTestCase
 
 

@@ -11,14 +11,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.consumer import Consumer, Delivery
+from provider_gateway.amqp.declare import declare, declare_reply_queue
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost, Session
-from provider_gateway.amqp.topology import declare, declare_reply_queue
+from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.devbroker.server import Broker
 from provider_gateway.errors import BrokerBlocked, Nacked, NoRoute, OutcomeUnknown, TopologyError
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
-from provider_gateway.queues import QueueEntry
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
 from tests.unit.test_devbroker import Link
 
 

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.limits import Limits
-from provider_gateway.problems import with_length
-from provider_gateway.site import GatewaySite
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.problems import with_length
+from provider_gateway.http_server.site import GatewaySite
 from tests.unit.test_site import Client
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.eager_tcp import send_at_once
+from provider_gateway.net.eager_tcp import send_at_once
 
 
 class Writers(Clock):

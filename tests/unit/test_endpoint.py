@@ -19,7 +19,7 @@ from zope.interface import implementer
 from provider_gateway.amqp import endpoint
 from provider_gateway.amqp.endpoint import HANDSHAKE_TIMEOUT, PREPARE_TIMEOUT, BrokerEndpoint
 from provider_gateway.amqp.session import ConnectionLost, Session
-from provider_gateway.broker_url import parse_broker_urls
+from provider_gateway.config.broker_url import parse_broker_urls
 from provider_gateway.errors import TopologyError
 from tests.unit.amqp_peer import Peer
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.example_certificates import certificates, make_certificates
+from provider_gateway.demo.certificates import certificates, make_certificates
 
 SCRIPT = Path(__file__).parents[2] / "certs-example" / "make_certs.py"
 

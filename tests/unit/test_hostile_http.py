@@ -8,16 +8,16 @@ from klein import Klein
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.admin import Admin
-from provider_gateway.limits import Limits
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
-from provider_gateway.site import GatewaySite
+from provider_gateway.app.admin import Admin
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
 from tests.unit.test_api import KEY, APITestCase
 from tests.unit.test_site import MAX_BODY, Client, Response
 
 if TYPE_CHECKING:
-    from provider_gateway.site import BoundedRequest
+    from provider_gateway.http_server.site import BoundedRequest
 
 MAX_HEADER_BYTES = Limits().max_header_bytes
 FRESH_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"

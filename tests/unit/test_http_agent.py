@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import URI, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 
-from provider_gateway.http_agent import ImmediateBody, PersistentAgent
-from provider_gateway.model_client import ModelEndpoints, model_client
+from provider_gateway.http_client.agent import ImmediateBody, PersistentAgent
+from provider_gateway.model.client import ModelEndpoints, model_client
 from tests.unit.test_model import ModelTestCase, ModelTransport, response
 
 if TYPE_CHECKING:

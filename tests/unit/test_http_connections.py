@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provider_gateway.http_channel import Channel
+from provider_gateway.http_server.channel import Channel
 from tests.unit.http_clients import LimitsTestCase, TLSClient, certificate
 from tests.unit.test_site import Client
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.http_head import Head, HeadersRead, read_head
+from provider_gateway.http_server.plain_head import Head, HeadersRead, read_head
 
 LINES = b"POST /v1/predict?a=b HTTP/1.1\r\nHost: a:80\r\ncontent-length: 02\r\nX:\t 1\t \r\nx:2\r\nETAG:\r\n"
 HEAD = LINES + b"\r\n"

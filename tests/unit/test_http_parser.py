@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provider_gateway.limits import Limits
+from provider_gateway.config.limits import Limits
 from tests.unit.test_hostile_http import GOOD, HostileTestCase
 from tests.unit.test_site import Client
 

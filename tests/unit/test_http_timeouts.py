@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provider_gateway.limits import Limits
+from provider_gateway.config.limits import Limits
 from tests.unit.http_clients import LIMITS, LimitsTestCase, TLSClient
 from tests.unit.test_site import Client
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.identity import Identity, identity_matches
+from provider_gateway.security.identity import Identity, identity_matches
 
 EXPIRES = datetime(2099, 12, 31, 23, 59, 58, tzinfo=UTC)
 KEY = ec.generate_private_key(ec.SECP256R1())

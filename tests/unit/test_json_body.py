@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import InvalidJSON
-from provider_gateway.json_body import check_json
+from provider_gateway.gateway.json_body import check_json
 
 
 class CheckJSONTests(SynchronousTestCase):

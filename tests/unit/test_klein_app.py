@@ -10,10 +10,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import HTTPException
 
-from provider_gateway.klein_app import App, TableResource
-from provider_gateway.limits import Limits
-from provider_gateway.problems import with_length
-from provider_gateway.site import GatewaySite
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.app import App, TableResource
+from provider_gateway.http_server.problems import with_length
+from provider_gateway.http_server.site import GatewaySite
 from tests.unit.test_site import Client
 
 

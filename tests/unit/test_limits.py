@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from provider_gateway.limits import Limits
+from provider_gateway.config.limits import Limits
 from tests.unit.test_settings import SettingsTestCase
 
 BODIES = ("max_body_bytes", "max_buffered_bytes")

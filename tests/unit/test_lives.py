@@ -9,11 +9,11 @@ from twisted.internet.error import ConnectionRefusedError as TCPRefused
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from provider_gateway.amqp.properties import decoded
-from provider_gateway.metrics import Metrics
-from provider_gateway.queues import QueueEntry
-from provider_gateway.service import GatewayService
-from provider_gateway.settings import Settings
+from provider_gateway.app.service import GatewayService
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.config.settings import Settings
+from provider_gateway.message.properties import decoded
+from provider_gateway.observability.metrics import Metrics
 from tests.unit.broker import BrokerTestCase
 from tests.unit.test_devbroker import Link
 from tests.unit.test_model import ModelTransport, response

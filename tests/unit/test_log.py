@@ -13,7 +13,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.log import JSONLogObserver, json_line, log_observer
+from provider_gateway.observability.json_log import JSONLogObserver, json_line, log_observer
 
 
 class LineTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.masked_url import MaskedURL, parse_model_path, parse_model_url
+from provider_gateway.config.masked_url import MaskedURL, parse_model_path, parse_model_url
 
 
 class MaskedURLTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.frames import BODY, HEADER, HEARTBEAT, METHOD, FrameBuffer, frame
-from provider_gateway.messages import Message
+from provider_gateway.message.message import Message
 from tests.unit.amqp_peer import Peer, content, open_peer, run
 
 if TYPE_CHECKING:

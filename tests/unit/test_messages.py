@@ -9,7 +9,7 @@ from pika.spec import BasicProperties
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import BadRequest, HeadersTooLarge
-from provider_gateway.messages import (
+from provider_gateway.message.message import (
     Message,
     checked_rquid,
     end_to_end,

@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import ModelFailure
-from provider_gateway.messages import Message
-from provider_gateway.model import Answer, Model
-from provider_gateway.model_client import model_client
+from provider_gateway.message.message import Message
+from provider_gateway.model.client import model_client
+from provider_gateway.model.model import Answer, Model
 
 MAX_BODY = 100
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionLost
 
-from provider_gateway.http_agent import RequestHeaders
-from provider_gateway.http_response import MAX_HEAD_BYTES
-from provider_gateway.model import Answer, Model
-from provider_gateway.model_client import model_client
+from provider_gateway.http_client.agent import RequestHeaders
+from provider_gateway.http_client.response_reader import MAX_HEAD_BYTES
+from provider_gateway.model.client import model_client
+from provider_gateway.model.model import Answer, Model
 from tests.unit.test_model import response
 from tests.unit.test_model_connections import CHUNKED, ConnectionTestCase
 

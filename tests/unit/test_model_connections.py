@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from provider_gateway.http_response import ResponseReader
-from provider_gateway.model import Answer, Model, _Call
-from provider_gateway.model_client import model_client
+from provider_gateway.http_client.response_reader import ResponseReader
+from provider_gateway.model.client import model_client
+from provider_gateway.model.model import Answer, Model, _Call
 from tests.unit.test_model import MAX_BODY, ModelTestCase, ModelTransport, response
 
 if TYPE_CHECKING:

@@ -6,8 +6,15 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.objects import Binding, Exchange, Queue, objects_of, queue_arguments, reply_queue_arguments
-from provider_gateway.queues import QueueEntry
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.topology.declarations import (
+    Binding,
+    Exchange,
+    Queue,
+    objects_of,
+    queue_arguments,
+    reply_queue_arguments,
+)
 
 SAFE = {"x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
 DLE = {

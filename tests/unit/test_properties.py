@@ -9,7 +9,7 @@ from decimal import Decimal
 from pika import frame, spec
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.amqp.properties import CopiedProperties, ReceivedProperties
+from provider_gateway.message.properties import CopiedProperties, ReceivedProperties
 
 #: A value of each field type, as its bytes, and what pika makes of it.
 VALUES = {

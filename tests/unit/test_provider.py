@@ -10,13 +10,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import ModelFailure, Nacked
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
-from provider_gateway.model import Answer
-from provider_gateway.provider import Provider
-from provider_gateway.reply_address import ReplyAddresses
-from provider_gateway.retry import RetryRoute
-from provider_gateway.settlement import Settlement
+from provider_gateway.message.message import Message
+from provider_gateway.model.model import Answer
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.provider import Provider
+from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.provider.settlement import Settlement
+from provider_gateway.topology.reply_addresses import ReplyAddresses
 from tests.unit.test_retry import entry
 from tests.unit.test_rpc import FakeDelivery, FakePublisher, counted
 

@@ -7,12 +7,12 @@ from functools import partial
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
-from provider_gateway.amqp.topology import declare
-from provider_gateway.metrics import Metrics
-from provider_gateway.provider_role import ProviderRole
-from provider_gateway.service import GatewayService
-from provider_gateway.settings import Settings
+from provider_gateway.app.service import GatewayService
+from provider_gateway.config.settings import Settings
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.role import ProviderRole
 from tests.unit.broker import BrokerTestCase
 from tests.unit.test_retry import entry, seed
 from tests.unit.test_rpc import collect_log, counted

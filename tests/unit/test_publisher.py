@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from provider_gateway.amqp.properties import decoded
+from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
-from provider_gateway.amqp.topology import declare
 from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, Nacked, NoRoute, OutcomeUnknown, PublishRefused
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
+from provider_gateway.message.message import Message
+from provider_gateway.message.properties import decoded
+from provider_gateway.observability.metrics import Metrics
 from tests.unit.broker import BrokerTestCase
 from tests.unit.test_retry import entry
 

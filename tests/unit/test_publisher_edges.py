@@ -6,9 +6,9 @@ from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.session import ConnectionLost, Session
-from provider_gateway.copies import Copy, History
 from provider_gateway.errors import NoRoute, PublishRefused, TopologyError
-from provider_gateway.messages import Message
+from provider_gateway.message.copies import Copy, History
+from provider_gateway.message.message import Message
 from tests.unit.test_properties import decoded
 from tests.unit.test_publisher import PublisherTestCase
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.config.queue_file import BUILT_IN, QueueEntry, load_queues, parse_queues
 from provider_gateway.errors import SettingsError
-from provider_gateway.queues import BUILT_IN, QueueEntry, load_queues, parse_queues
 
 FULL = """
 - topic: ML.MQ

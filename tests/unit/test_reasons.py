@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 
-from provider_gateway.reasons import reason_of
+from provider_gateway.net.failure_reasons import reason_of
 
 
 class ReasonTests(SynchronousTestCase):

@@ -11,8 +11,8 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import SettingsError
-from provider_gateway.reload import SETTLE, Reload
-from provider_gateway.watch import FolderWatch
+from provider_gateway.security.folder_watch import FolderWatch
+from provider_gateway.security.reloader import SETTLE, Reload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

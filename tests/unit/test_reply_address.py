@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.queues import QueueEntry
-from provider_gateway.reply_address import ReplyAddresses, reply_prefix
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.topology.reply_addresses import ReplyAddresses, reply_prefix
 
 
 def entry(name: str, **more: Any) -> QueueEntry:

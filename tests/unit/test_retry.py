@@ -6,12 +6,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.copies import History
+from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.errors import SettingsError
-from provider_gateway.messages import Message
-from provider_gateway.queues import QueueEntry
-from provider_gateway.retry import RetryRoute, check_ways_back, warnings
-from provider_gateway.routing import matches, matching_key
+from provider_gateway.message.copies import History
+from provider_gateway.message.message import Message
+from provider_gateway.provider.retry_route import RetryRoute, check_ways_back, warnings
+from provider_gateway.topology.routing import matches, matching_key
 from tests.unit.test_rpc import FakeDelivery
 
 #: What a client may claim.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.config.queue_file import parse_queues
 from provider_gateway.errors import BadRequest
-from provider_gateway.queues import parse_queues
-from provider_gateway.routing import Routes, checked_routing_key, matching_key, topic_matches
+from provider_gateway.topology.routing import Routes, checked_routing_key, matching_key, topic_matches
 
 #: Binding key, keys that it takes, keys that it does not take.
 TOPICS = (

@@ -10,9 +10,9 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import BrokerUnavailable, DeadlinePassed, NoRoute, OutcomeUnknown
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
-from provider_gateway.rpc import RPCClient
+from provider_gateway.gateway.rpc import RPCClient
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
 
 if TYPE_CHECKING:
     from prometheus_client import Counter

@@ -6,7 +6,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.sample_model import MAX_NUMBER, MAX_NUMBERS, digits_of_power_of_two, fibonacci_sum, predict
+from provider_gateway.demo.sample_model import MAX_NUMBER, MAX_NUMBERS, digits_of_power_of_two, fibonacci_sum, predict
 
 
 class ArithmeticTests(SynchronousTestCase):

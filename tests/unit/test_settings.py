@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway import settings as settings_module
+from provider_gateway.config import settings as settings_module
+from provider_gateway.config.queue_file import BUILT_IN
+from provider_gateway.config.settings import Settings, find_queues, load_settings
 from provider_gateway.errors import SettingsError
-from provider_gateway.queues import BUILT_IN
-from provider_gateway.settings import Settings, find_queues, load_settings
 
 RMQ_URL = "amqps://user:hunter2@rabbitmq:5671/"
 SEED_CERTIFICATES = (Path("/certs/gateway_mq"), Path("/certs/provider_mq"))

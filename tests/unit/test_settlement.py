@@ -8,8 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.amqp.properties import decoded
-from provider_gateway.copies import History
+from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.errors import (
     GatewayError,
     ModelFailure,
@@ -17,11 +16,12 @@ from provider_gateway.errors import (
     NoRoute,
     PublishRefused,
 )
-from provider_gateway.messages import Message
-from provider_gateway.metrics import Metrics
-from provider_gateway.queues import QueueEntry
-from provider_gateway.settlement import Settlement
-from provider_gateway.task import DeliveryLost, Task
+from provider_gateway.message.copies import History
+from provider_gateway.message.message import Message
+from provider_gateway.message.properties import decoded
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.settlement import Settlement
+from provider_gateway.provider.task import DeliveryLost, Task
 from tests.unit.test_rpc import FakeDelivery, FakePublisher, counted
 
 if TYPE_CHECKING:

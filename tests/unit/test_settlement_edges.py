@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from provider_gateway.copies import Copy, History
 from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, NoRoute, OutcomeUnknown, PublishRefused
-from provider_gateway.messages import Message
-from provider_gateway.task import DeliveryLost, Task
+from provider_gateway.message.copies import Copy, History
+from provider_gateway.message.message import Message
+from provider_gateway.provider.task import DeliveryLost, Task
 from tests.unit.test_rpc import FakeDelivery, counted
 from tests.unit.test_settlement import SettlementTestCase
 

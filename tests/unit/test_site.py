@@ -14,10 +14,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
-from provider_gateway.http_request import BoundedRequest
-from provider_gateway.limits import Limits
-from provider_gateway.problems import with_length
-from provider_gateway.site import GatewaySite
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.problems import with_length
+from provider_gateway.http_server.request import BoundedRequest
+from provider_gateway.http_server.site import GatewaySite
 
 MAX_BODY = 20
 

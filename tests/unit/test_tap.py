@@ -15,10 +15,10 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway import __version__, tap
+from provider_gateway.app.service import GatewayService
+from provider_gateway.config.queue_file import parse_queues
+from provider_gateway.demo.certificates import make_certificates
 from provider_gateway.errors import SettingsError
-from provider_gateway.example_certificates import make_certificates
-from provider_gateway.queues import parse_queues
-from provider_gateway.service import GatewayService
 from provider_gateway.tap import Options, makeService
 from provider_gateway.workers import inherited
 from provider_gateway.workers.supervisor import Supervisor

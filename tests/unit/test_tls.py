@@ -19,10 +19,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface.verify import verifyObject
 
+from provider_gateway.config.settings import Settings
+from provider_gateway.demo.certificates import Authority, make_certificates
 from provider_gateway.errors import SettingsError
-from provider_gateway.example_certificates import Authority, make_certificates
-from provider_gateway.settings import Settings
-from provider_gateway.tls import ClientTLS, ServerTLS, broker_tls, model_tls
+from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
 
 
 def exchanged(server_tls: Any, client_tls: Any) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import SettingsError
-from provider_gateway.tls import ClientTLS, ServerTLS, broker_tls, model_tls
+from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
 from tests.security.certificates import HOUR, SERVER, authority, local_names, pem
 from tests.unit.tls_peers import Link, PKITestCase
 

@@ -8,13 +8,13 @@ from cryptography import x509
 from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 
-from provider_gateway.limits import Limits
-from provider_gateway.site import GatewaySite
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.site import GatewaySite
 from tests.security.certificates import authority
 from tests.unit.tls_peers import Link, PKITestCase
 
 if TYPE_CHECKING:
-    from provider_gateway.tls import ServerTLS
+    from provider_gateway.security.tls import ServerTLS
     from tests.security.certificates import Holder
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from provider_gateway.tls_transport import CountingTransport, ServerFactory
+from provider_gateway.net.tls_transport import CountingTransport, ServerFactory
 from tests.unit.tls_peers import Link, PKITestCase
 
 HEADER = b"\x17\x03\x03"

@@ -14,10 +14,10 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
+from provider_gateway.config.limits import Limits
 from provider_gateway.errors import SettingsError
-from provider_gateway.limits import Limits
-from provider_gateway.pem import read_key_pair
-from provider_gateway.site import GatewaySite
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.security.pem import read_key_pair
 from tests.security.certificates import HOUR, SERVER, Holder, local_names
 from tests.unit.tls_peers import Link, PKITestCase
 

@@ -8,7 +8,7 @@ from pika import spec
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.amqp.topology import declare, declare_reply_queue
+from provider_gateway.amqp.declare import declare, declare_reply_queue
 from provider_gateway.errors import TopologyError
 from tests.unit.amqp_peer import open_peer, run
 from tests.unit.broker import BrokerTestCase

@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from provider_gateway.watch import FolderWatch, folders_of
+from provider_gateway.security.folder_watch import FolderWatch, folders_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

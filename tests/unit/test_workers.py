@@ -19,14 +19,14 @@ from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.metrics import Metrics
-from provider_gateway.settings import Settings
+from provider_gateway.config.settings import Settings
+from provider_gateway.observability.metrics import Metrics
 from provider_gateway.workers import supervisor as supervisor_module
 from provider_gateway.workers.control import Answers
 from provider_gateway.workers.descriptors import ANSWERS, COUNTS, LISTENER, QUESTIONS
 from provider_gateway.workers.lines import Lines
+from provider_gateway.workers.log_relay import copy_to, log_again
 from provider_gateway.workers.merged_metrics import MergedMetrics, plain
-from provider_gateway.workers.output import copy_to, log_again
 from provider_gateway.workers.supervisor import Supervisor
 from tests.unit.test_site import Client, Response
 from tests.unit.test_worker_port import open_socket

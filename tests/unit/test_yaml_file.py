@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
 from provider_gateway.errors import SettingsError
-from provider_gateway.yaml_file import StrictModel, parse_entries, read_text
 
 
 class Entry(StrictModel):

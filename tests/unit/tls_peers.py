@@ -12,9 +12,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.settings import Settings
-from provider_gateway.tls import ClientTLS, ServerTLS
-from provider_gateway.tls_transport import ServerFactory
+from provider_gateway.config.settings import Settings
+from provider_gateway.net.tls_transport import ServerFactory
+from provider_gateway.security.tls import ClientTLS, ServerTLS
 from tests.security.certificates import SERVER, authority, local_names, pem
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The process: its start, readiness, listeners and ordered end."""

@@ -1,0 +1,88 @@
+"""The admin listener: health for the orchestrator and metrics for Prometheus; GET and HEAD only, no other data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client.exposition import choose_encoder
+from twisted.internet.defer import Deferred
+
+from provider_gateway.http_server.app import App
+from provider_gateway.http_server.problems import error_of, render, with_length
+from provider_gateway.message.message import JSON, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client import Metric
+    from twisted.python.failure import Failure
+    from twisted.web.iweb import IRequest
+
+    # Known now, or asked of other processes first.
+    Collect = Callable[[], Iterable[Metric] | Deferred[Iterable[Metric]]]
+    WaitingFor = Callable[[], list[str] | Deferred[list[str]]]
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """As much of a registry as an encoder asks for."""
+
+    metrics: Iterable[Metric]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.metrics
+
+
+class Admin:
+    """The resources of the admin listener.
+
+    Args:
+        collect: the metrics for ``/metrics``.
+        waiting_for: what keeps this instance from being ready; empty when it is.
+    """
+
+    app = App()
+
+    def __init__(self, collect: Collect, waiting_for: WaitingFor) -> None:
+        self._collect = collect
+        self._waiting_for = waiting_for
+
+    @app.route("/health", methods=["GET"])
+    def health(self, request: IRequest) -> bytes:
+        """The process runs (the seed's answer)."""
+        return _json(request, {"status": "OK"})
+
+    @app.route("/health/live", methods=["GET"])
+    def live(self, request: IRequest) -> bytes:
+        """The process runs; a restart would not help with anything."""
+        return _json(request, {"status": "OK"})
+
+    @app.route("/health/ready", methods=["GET"])
+    async def ready(self, request: IRequest) -> bytes:
+        """Requests are welcome: 200; else 503 with what is waited for."""
+        found = self._waiting_for()
+        waiting_for = await found if isinstance(found, Deferred) else found
+        if not waiting_for:
+            return _json(request, {"status": "OK"})
+        request.setResponseCode(503)
+        return _json(request, {"status": "not ready", "waiting_for": waiting_for})
+
+    @app.route("/metrics", methods=["GET"])
+    async def metrics(self, request: IRequest) -> bytes:
+        """Prometheus exposition in the format that the scraper asks for."""
+        found = self._collect()
+        collected = _Collected(await found if isinstance(found, Deferred) else found)
+        accept = ",".join(map(text_of, request.requestHeaders.getRawHeaders(b"Accept", [])))
+        encode, content_type = choose_encoder(accept)
+        return with_length(request, content_type, encode(collected))
+
+    @app.handle_errors(Exception)
+    def problem(self, request: IRequest, failure: Failure) -> bytes:
+        """Any failure as a problem document."""
+        return render(request, error_of(failure), None)
+
+
+def _json(request: IRequest, document: object) -> bytes:
+    return with_length(request, JSON, json.dumps(document).encode())

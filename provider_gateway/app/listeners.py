@@ -1,0 +1,78 @@
+"""Where a process is reached: its admin and its HTTPS listener, on TCP ports of its own."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.logger import Logger
+
+from provider_gateway.app.admin import Admin
+from provider_gateway.http_server.site import GatewaySite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client import Metric
+    from twisted.internet.interfaces import IListeningPort
+
+    from provider_gateway.app.admin import Collect, WaitingFor
+    from provider_gateway.config.settings import Settings
+
+_ADMIN_MAX_BODY_BYTES = 1024
+_log = Logger()
+
+
+class Port(Protocol):
+    """What is asked of an open listener."""
+
+    def stopListening(self) -> Any:
+        """Close it; connections that are open stay so."""
+
+
+class Listeners(Protocol):
+    """Opens the listeners of a process."""
+
+    def open_admin(self, collect: Callable[[], Iterable[Metric]], waiting_for: Callable[[], list[str]]) -> Port:
+        """Open the admin listener; arguments as of :class:`provider_gateway.app.admin.Admin`."""
+
+    def open_http(self, factory: Any, connections: Callable[[], int]) -> Port:
+        """Open the HTTPS listener, or that for plain HTTP.
+
+        Args:
+            connections: how many are open now.
+        """
+
+
+class TCPListeners:
+    """Opens listeners on the addresses of the settings.
+
+    Raises:
+        CannotListenError: when one is opened, its address is in use or not ours.
+    """
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self._reactor = reactor
+        self._settings = settings
+
+    def open_admin(self, collect: Collect, waiting_for: WaitingFor) -> IListeningPort:
+        """Open the admin listener (Listeners)."""
+        limits = replace(self._settings.limits, max_body_bytes=_ADMIN_MAX_BODY_BYTES)
+        site = GatewaySite(Admin(collect, waiting_for).app.resource(), self._reactor, limits)
+        return self._listen("admin", self._settings.admin_addr, self._settings.admin_port, site)
+
+    def open_http(self, factory: Any, connections: Callable[[], int]) -> IListeningPort:  # noqa: ARG002 - Listeners
+        """Open the HTTPS listener (Listeners)."""
+        return self._listen(self._settings.scheme, self._settings.http_addr, self._settings.http_port, factory)
+
+    def _listen(self, what: str, address: str, port: int, factory: Any) -> IListeningPort:
+        bound: IListeningPort = self._reactor.listenTCP(port, factory, interface=address, backlog=socket.SOMAXCONN)
+        host: Any = bound.getHost()
+        say_where(what, host.host, host.port)
+        return bound
+
+
+def say_where(what: str, host: str, port: int) -> None:
+    """Log the address of a listener: port 0 took a free one."""
+    _log.info("{what} listener on {host}:{port}", what=what, host=host, port=port)

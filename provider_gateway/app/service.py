@@ -1,0 +1,264 @@
+"""The life of the process: the order of the start, readiness, and the ordered drain.
+
+Start: admin listener (live, not ready) → both AMQP connections with topology and consumers → HTTPS listener → ready.
+Stop: not ready → accept nothing new → finish what is in flight → close. Messages that are not finished by then stay
+unacknowledged, so the broker delivers them again.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    FirstError,
+    TimeoutError as DeferredTimeoutError,
+    gatherResults,
+    maybeDeferred,
+)
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from provider_gateway.amqp.connection import Connection
+from provider_gateway.amqp.declare import declare
+from provider_gateway.amqp.publisher import Publisher
+from provider_gateway.app.listeners import TCPListeners
+from provider_gateway.errors import TopologyError
+from provider_gateway.gateway.role import GatewayRole
+from provider_gateway.http_server.access_log import AccessRecord, open_access_log
+from provider_gateway.net.tls_transport import ServerFactory
+from provider_gateway.observability.json_log import use_observer
+from provider_gateway.provider.retry_route import check_ways_back, warnings
+from provider_gateway.provider.role import ProviderRole
+from provider_gateway.security.credentials import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from twisted.logger import ILogObserver
+    from twisted.python.failure import Failure
+
+    from provider_gateway.amqp.session import Session
+    from provider_gateway.app.listeners import Listeners, Port
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.config.settings import Role, Settings
+    from provider_gateway.observability.metrics import Metrics
+
+
+class State(Enum):
+    """Where in its life the process is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class GatewayService(Service):
+    """Everything that ``twistd provider-gateway`` runs.
+
+    Args:
+        reactor: provides TCP, host names, time.
+        roles: ``gateway``, ``provider`` or both.
+        observer: log observer for twistd to use; None leaves twistd's own.
+        fatal: is told, in one line, why the process cannot go on; must stop it.
+        listeners: None for TCP ports of its own.
+
+    Raises:
+        SettingsError: a certificate is missing or wrong, the access log cannot be written, or messages that wait for
+            another attempt would not come back.
+    """
+
+    name = "provider-gateway"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        entries: Sequence[QueueEntry],
+        roles: Sequence[Role],
+        *,
+        metrics: Metrics,
+        observer: ILogObserver | None,
+        fatal: Callable[[str], object],
+        listeners: Listeners | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._observer = observer
+        self._fatal = fatal
+        self._state = State.STARTING
+        check_ways_back(entries)
+        self._warnings = list(warnings(entries))
+        self._listeners = listeners if listeners is not None else TCPListeners(reactor, settings)
+        self._ports: dict[str, Port] = {}
+        self._running: Deferred[None] = Deferred()
+        self._starting: Deferred[None] | None = None
+        self._publisher = Publisher(
+            partial(declare, entries=entries), max_unsent=2 * settings.max_body_bytes, clock=reactor, metrics=metrics
+        )
+        self._gateway: GatewayRole | None = None
+        self._provider: ProviderRole | None = None
+        self._credentials = Credentials(reactor, settings, roles, metrics)
+        if "gateway" in roles:
+            record = AccessRecord(metrics, reactor, open_access_log(settings.access_log))
+            self._gateway = GatewayRole(reactor, settings, entries, self._publisher, metrics, record, self._credentials)
+        if self._credentials.model is not None:
+            has_given_up = self._gateway.has_given_up if self._gateway is not None else lambda _: False
+            self._provider = ProviderRole(
+                reactor, settings, entries, self._publisher, metrics, self._credentials.model, has_given_up
+            )
+        to_broker = self._credentials.broker
+        self._connections = [
+            Connection(
+                name,
+                reactor,
+                settings.rmq_url,
+                tls=to_broker.to if to_broker is not None else None,
+                has_client_certificate=settings.mq_cert is not None,
+                instance=settings.instance,
+                prepare=self._refusals_are_fatal_at_start(prepare),
+                metrics=metrics,
+            )
+            for name, prepare in (("publish", self._publisher.open), ("consume", self._open_consuming))
+        ]
+        metrics.ready.set_function(lambda: 0 if self.waiting_for() else 1)
+        self._collect = metrics.registry.collect
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, and make it log through our observer (twisted.application.service.IService)."""
+        use_observer(parent, self._observer)
+        super().setServiceParent(parent)
+
+    def waiting_for(self) -> list[str]:
+        """What keeps this instance from being ready; empty when it is."""
+        missing = [f"AMQP connection {c.name}" for c in self._connections if not c.is_open]
+        missing += [f"AMQP connection {c.name} is blocked by the broker" for c in self._connections if c.is_blocked]
+        if not missing and not self._publisher.is_ready:
+            missing.append("publishing channel")
+        for role in (self._gateway, self._provider):
+            if role is not None:
+                missing += role.waiting_for()
+        if self._state is not State.RUNNING:
+            missing.append(f"the process is {self._state.value}")
+        return missing
+
+    def startService(self) -> None:
+        """Start (twisted.application.service.IService); what goes wrong for good is told to ``fatal``."""
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._start_failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Drain, in order; the Deferred fires when nothing of ours is left (twisted.application.service.IService)."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        for warning in self._warnings:
+            self._log.warn("{warning}", warning=warning)
+        self._ports["admin"] = self._listeners.open_admin(self._collect, self.waiting_for)
+        await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
+        if self._gateway is not None:
+            site = self._gateway.site
+            factory: Any = site
+            if self._credentials.server is not None:
+                factory = ServerFactory(self._credentials.server, site, self._reactor)
+            else:
+                self._log.warn("HTTP_TLS is off: anybody who reaches the port may call; keep it behind a sidecar")
+            self._ports[self._settings.scheme] = self._listeners.open_http(factory, lambda: len(site.channels))
+        self._credentials.reload.start()
+        self._state = State.RUNNING
+        self._log.info("ready")
+        self._running.callback(None)
+
+    def reload(self) -> None:
+        """Read certificates, revocation list and access file again, if they have changed."""
+        self._credentials.reload.now()
+
+    def when_running(self) -> Deferred[None]:
+        """The Deferred that fires when the start is complete; for one caller."""
+        return self._running
+
+    def port(self, listener: str) -> int:
+        """The port of the "admin", "https" or "http" listener."""
+        port: Any = self._ports[listener]
+        return int(port.getHost().port)
+
+    def _start_failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, FirstError):
+            failure = failure.value.subFailure
+        if failure.check(CancelledError):
+            return  # stopped before the broker came
+        if failure.check(CannotListenError):
+            self._fatal(f"cannot listen: {failure.getErrorMessage()}")
+            return
+        self._log.failure("The start failed", failure)
+        self._fatal("the start failed for an unforeseen reason, see the log")
+
+    async def _open_consuming(self, session: Session) -> None:
+        for role in (self._gateway, self._provider):
+            if role is not None:
+                await role.open(session)
+
+    def _refusals_are_fatal_at_start(
+        self, prepare: Callable[[Session], Awaitable[None]]
+    ) -> Callable[[Session], Awaitable[None]]:
+        """A preparation that stops the process if an object exists with other arguments; later, it is retried."""
+
+        async def prepare_or_stop(session: Session) -> None:
+            try:
+                await prepare(session)
+            except TopologyError as error:
+                if error.mismatch and self._state is State.STARTING:
+                    self._state = State.STOPPING  # the other connection meets the same
+                    self._fatal(str(error))
+                raise
+
+        return prepare_or_stop
+
+    async def _stop(self) -> None:
+        self._state = State.STOPPING
+        if self._starting is not None:
+            self._starting.cancel()
+        whole = self._settings.drain_timeout
+        last_words = min(1.0, 0.1 * whole)
+        deadline = self._reactor.seconds() + whole - last_words
+        self._credentials.reload.stop()
+        self._log.info("draining for up to {seconds:g} s", seconds=whole)
+        # The admin port is the first, and stays open to the end: "not ready" is to be seen.
+        admin, *others = self._ports.values()
+        for port in others:
+            await maybeDeferred(port.stopListening)
+        if self._gateway is not None:
+            self._gateway.refuse()
+            # Our own provider may be the one that answers them, so it goes on; but it needs time to finish, too.
+            share = 0.5 * whole if self._provider is not None else whole - last_words
+            await self._until(self._gateway.idle(), share)
+        if self._provider is not None:
+            await self._until(Deferred.fromCoroutine(self._rest(self._provider)), deadline - self._reactor.seconds())
+            self._provider.abandon()
+        if self._gateway is not None:
+            self._gateway.abandon()
+            await self._until(self._gateway.idle(), last_words)
+        await gatherResults([connection.stop() for connection in self._connections])
+        await maybeDeferred(admin.stopListening)
+        self._log.info("stopped")
+
+    @staticmethod
+    async def _rest(provider: ProviderRole) -> None:
+        await provider.cancel_consumers()
+        await provider.idle()
+
+    async def _until(self, finished: Deferred[None], seconds: float) -> None:
+        """Wait for something, but not longer than some seconds."""
+        try:
+            await finished.addTimeout(max(seconds, 0), self._reactor)
+        except DeferredTimeoutError:
+            self._log.warn("not everything was finished in time")
+        except Exception:  # noqa: BLE001 - a broken connection must not keep the process from stopping
+            self._log.failure("a part could not be stopped in order")

@@ -1,0 +1,202 @@
+"""The queue file: which exchanges, queues and bindings there are, and what the model of each queue may do.
+
+The keys are the seed's (``topic``, ``queueName``, ``bindingKey``, ``replyTo``, ``dle``, ``dleParams``, ``argQueue``)
+plus optional ones of our own. Nothing here touches the broker; :mod:`provider_gateway.amqp.declare` declares.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+
+from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
+from provider_gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+ExchangeType = Literal["topic", "direct", "fanout"]
+
+#: A week: more is a mistake, or a wish for no limit, which there is not.
+MAX_SECONDS = 604_800
+
+#: Names and routing keys are AMQP short strings (AMQP 0-9-1, 4.2.5.3): at most 255 bytes of UTF-8.
+SHORT_STRING_BYTES = 255
+
+
+def _short_string(value: object) -> object:
+    if isinstance(value, str) and len(value.encode()) > SHORT_STRING_BYTES:
+        msg = f"at most {SHORT_STRING_BYTES} bytes are allowed"
+        raise ValueError(msg)
+    return value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _empty_as_none(value: object) -> object:
+    return None if value == "" else value
+
+
+def _argument(value: object) -> object:
+    """An argument of a declaration: what AMQP's field tables and YAML have in common."""
+    if isinstance(value, str | bool | float):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    msg = "expected text, a number of at most 64 bits, true or false"
+    raise ValueError(msg)
+
+
+ShortString = Annotated[str, BeforeValidator(_short_string)]
+Name = Annotated[ShortString, Field(min_length=1)]
+Arguments = dict[str, Annotated[Any, BeforeValidator(_argument)]]
+
+
+class DleParams(StrictModel):
+    """The seed's waiting queue: declared exactly as written."""
+
+    dle_exchange: Name
+    dle_exchange_type: ExchangeType = "fanout"
+    dle_queue: Name
+    dle_args: Arguments = Field(default_factory=dict)
+
+
+class QueueEntry(StrictModel):
+    """One entry of the queue file: a work queue, its bindings, and the model calls made for it.
+
+    Attributes:
+        exchange: ``topic`` in the file; the empty string is the default exchange.
+        reply_to: queue.out of AMQP initiators that name no ``reply_to`` themselves; None makes a worker.
+        reply_to_allowed: patterns, as of a topic exchange, of other ``reply_to`` addresses that messages may bring;
+            empty for any that is no queue of the queue file.
+        routing_key: routing key of HTTP requests that bring none.
+        prefetch: messages that may be unacknowledged, and so model calls under way, at a time.
+        timeout: seconds for one model call; None means ``MODEL_TIMEOUT``.
+        dle: a message that the model failed on is tried again.
+        dle_params: the retry route as the seed has it; None means one of this queue's own.
+        max_attempts: model calls for one message, if they fail, before it is parked.
+        retry_delay: milliseconds; with ``dle_params``, their TTL counts instead.
+        parking_queue: None means one of this queue's own.
+    """
+
+    exchange: ShortString = Field(alias="topic")
+    exchange_type: ExchangeType = "topic"
+    queue_name: Name
+    binding_key: Annotated[tuple[ShortString, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
+    reply_to: Annotated[Name | None, BeforeValidator(_empty_as_none)] = None
+    reply_to_allowed: Annotated[tuple[Name, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
+    routing_key: Name | None = None
+    durable: bool = True
+    queue_type: Literal["classic", "quorum"] = "classic"
+    prefetch: int = Field(default=100, ge=1, le=65535)
+    timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] | None = None
+    dle: bool = False
+    dle_params: DleParams | None = None
+    arg_queue: Arguments = Field(default_factory=dict)
+    max_attempts: int = Field(default=5, ge=1)
+    retry_delay: int = Field(default=60_000, ge=1, le=2**32 - 1)
+    parking_queue: Name | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> QueueEntry:
+        if self.exchange and self.exchange_type != "fanout" and not self.binding_key:
+            msg = f"bindingKey is needed to bind {self.queue_name!r} to the exchange {self.exchange!r}"
+            raise ValueError(msg)
+        if self.queue_type == "quorum" and not self.durable:
+            msg = f"quorum queues are always durable; remove 'durable: false' from {self.queue_name!r}"
+            raise ValueError(msg)
+        if self.reply_to == self.queue_name:
+            msg = f"replyTo is the queue {self.queue_name!r} itself: each reply would be served as a request"
+            raise ValueError(msg)
+        if len(f"{self.queue_name}.parking".encode()) > SHORT_STRING_BYTES:
+            msg = f"queueName is too long: with '.parking' it has more than {SHORT_STRING_BYTES} bytes"
+            raise ValueError(msg)
+        if self.dle and self.dle_params is not None:
+            self._check_way_back(self.dle_params)
+        return self
+
+    def _check_way_back(self, dle: DleParams) -> None:
+        for argument, otherwise in (
+            ("x-message-ttl", "messages would wait for ever"),
+            ("x-dead-letter-exchange", "messages would be dropped after their wait"),
+        ):
+            if argument not in dle.dle_args:
+                msg = f"dleParams.dleArgs of {self.queue_name!r} needs {argument}: without it {otherwise}"
+                raise ValueError(msg)
+        if dle.dle_exchange_type == "direct" and self.exchange_type != "direct":
+            msg = f"dleExchangeType 'direct' cannot take every routing key of {self.queue_name!r}; use fanout or topic"
+            raise ValueError(msg)
+
+    @property
+    def retry_queue(self) -> str:
+        """Where messages wait for their next attempt, without ``dle_params``."""
+        return f"{self.queue_name}.retry"
+
+    @property
+    def return_exchange(self) -> str:
+        """The exchange through which copies come back; bound to the work queue only."""
+        return f"{self.queue_name}.return"
+
+    @property
+    def parking(self) -> str:
+        """Where messages stay that nobody could answer."""
+        return self.parking_queue if self.parking_queue is not None else f"{self.queue_name}.parking"
+
+
+_ENTRIES = TypeAdapter(Annotated[tuple[QueueEntry, ...], Field(min_length=1, strict=False)])
+
+#: What the seed does without a queue file.
+BUILT_IN = _ENTRIES.validate_python(
+    [{"topic": "ML.MQ", "queueName": "fib", "bindingKey": "predict.*", "replyTo": "response"}]
+)
+
+
+def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
+    """Read the text of a queue file.
+
+    Args:
+        text: YAML, a list of entries.
+        source: name of the file for error messages.
+
+    Raises:
+        SettingsError: not YAML, an unknown, repeated or missing key, or a value out of range; names the key's path.
+    """
+    entries = parse_entries(text, source, "queue entries", _ENTRIES)
+    repeated = [name for name, count in Counter(e.queue_name for e in entries).items() if count > 1]
+    if repeated:
+        msg = f"{source}: queueName {repeated[0]!r} stands in several entries; list its keys under bindingKey instead"
+        raise SettingsError(msg)
+    names = {entry.queue_name for entry in entries} | {entry.reply_to for entry in entries}
+    for index, entry in enumerate(entries):
+        if entry.parking in names:
+            msg = f"{source}: [{index}].parkingQueue: {entry.parking!r} is a work queue or a replyTo already"
+            raise SettingsError(msg)
+    _check_shared(entries, source)
+    return entries
+
+
+def _check_shared(entries: Sequence[QueueEntry], source: str) -> None:
+    """Check that queues which several entries name are declared in one way only."""
+    types: dict[str, str] = {}
+    for index, entry in enumerate(entries):
+        for key, name in (("replyTo", entry.reply_to), ("parkingQueue", entry.parking)):
+            if name is not None and types.setdefault(name, entry.queue_type) != entry.queue_type:
+                msg = (
+                    f"{source}: [{index}].{key}: {name!r} is shared with an entry of queueType {types[name]}, "
+                    f"this one is {entry.queue_type}; use another name, or one type"
+                )
+                raise SettingsError(msg)
+
+
+def load_queues(path: Path) -> tuple[QueueEntry, ...]:
+    """Read a queue file.
+
+    Raises:
+        SettingsError: the file cannot be read or is wrong.
+    """
+    return parse_queues(read_text(path, "a queue file"), str(path))

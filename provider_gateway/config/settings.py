@@ -1,0 +1,242 @@
+"""Settings of the process: environment, ``.env`` and queue file become one frozen, validated object.
+
+The names are those of the seed's two services; ``GIN_*`` are accepted in place of ``HTTP_*``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from provider_gateway.config.broker_url import BrokerURL, parse_broker_urls
+from provider_gateway.config.limits import Limits
+from provider_gateway.config.masked_url import MaskedURL, parse_model_path, parse_model_url
+from provider_gateway.config.queue_file import BUILT_IN, MAX_SECONDS, QueueEntry, load_queues
+from provider_gateway.config.yaml_file import describe
+from provider_gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Role = Literal["gateway", "provider"]
+ROLES: tuple[Role, ...] = ("gateway", "provider")
+
+#: Where the seed's two services look for their certificates.
+_SEED_CERTIFICATES = (Path("/certs/gateway_mq"), Path("/certs/provider_mq"))
+_QUEUE_FILES = (Path("conf/queue_config.yaml"), Path("configs/queue_config.yaml"))
+
+
+def _seed_file(name: str) -> Path:
+    """The first of the seed's folders that has the file; where the first would have it, if none does."""
+    candidates = [folder / name for folder in _SEED_CERTIFICATES]
+    return next((path for path in candidates if path.exists()), candidates[0])
+
+
+def _seed_file_if_there(name: str) -> Path | None:
+    path = _seed_file(name)
+    return path if path.exists() else None
+
+
+def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
+    """A validator that reads text, and leaves what has been read already."""
+    return lambda value: parse(value) if isinstance(value, str) else value
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _unique(name: str) -> str:
+    """Two replicas with one name would share a reply queue, and each lose half of the other's replies."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+#: Their values are never quoted.
+_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_PATH")
+
+_DEFAULTS = Limits()
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """The effective settings; docs/settings.md says what each variable means.
+
+    ``http_port`` and ``admin_port`` may be 0 for a free port, which is then in the log. Times are seconds.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", populate_by_name=True)
+
+    rmq_url: Annotated[tuple[BrokerURL, ...], NoDecode, BeforeValidator(_parsed(parse_broker_urls))]
+    mq_cacert: Path = Field(default_factory=lambda: _seed_file("cacert_mq.pem"))
+    mq_cert: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_cert_mq.pem"))
+    mq_key: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_key_mq.pem"))
+
+    http_addr: str = Field("0.0.0.0", validation_alias=AliasChoices("HTTP_ADDR", "GIN_ADDR"))  # noqa: S104 - a server
+    http_port: Port = Field(5050, validation_alias=AliasChoices("HTTP_PORT", "GIN_PORT"))
+    http_tls: bool = Field(default=True, validation_alias=AliasChoices("HTTP_TLS", "GIN_HTTPS"))
+    http_cert: Path = Field(
+        default_factory=lambda: _seed_file("server_cert.pem"),
+        validation_alias=AliasChoices("HTTP_CERT", "GIN_CERT"),
+    )
+    http_key: Path = Field(
+        default_factory=lambda: _seed_file("server_key.pem"),
+        validation_alias=AliasChoices("HTTP_KEY", "GIN_KEY", "GIN_CERT_KEY"),
+    )
+    http_cacert: Path = Field(default_factory=lambda: _seed_file("trusted_crt.pem"))
+    http_crl: Path | None = None
+    http_access: Path | None = None
+    http_handshake_timeout: Seconds = _DEFAULTS.handshake_timeout
+    http_headers_timeout: Seconds = _DEFAULTS.headers_timeout
+    http_body_timeout: Seconds = _DEFAULTS.body_timeout
+    http_write_timeout: Seconds = _DEFAULTS.write_timeout
+    http_idle_timeout: Seconds = _DEFAULTS.idle_timeout
+    http_max_connections: Count = _DEFAULTS.max_connections
+    http_max_connections_per_identity: Count = _DEFAULTS.max_connections_per_identity
+    http_max_headers: Count = _DEFAULTS.max_headers
+    http_max_header_bytes: Annotated[int, Field(ge=1024, le=65_536)] = _DEFAULTS.max_header_bytes
+
+    admin_addr: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from outside
+    admin_port: Port = 5080
+
+    model_url: Annotated[MaskedURL | None, NoDecode, BeforeValidator(_parsed(parse_model_url))] = None
+    model_host: str | None = None
+    model_host_env: str | None = None
+    model_port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    model_path: Annotated[MaskedURL, NoDecode, BeforeValidator(_parsed(parse_model_path))] = MaskedURL("/predict")
+    model_cacert: Path | None = None
+    model_cert: Path | None = None
+    model_key: Path | None = None
+
+    model_timeout: Seconds = 300
+    reply_timeout: Seconds = 90
+    max_in_flight: Count = 1000
+    max_body_bytes: Count = _DEFAULTS.max_body_bytes
+    max_buffered_bytes: Count = _DEFAULTS.max_buffered_bytes
+    max_json_depth: Annotated[int, Field(ge=1, le=500)] = 128
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
+    drain_timeout: Seconds = 25
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    log_level: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] = "info"
+    access_log: Path | None = None
+    queues_conf: Path | None = None
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$"), AfterValidator(_unique)] = Field(
+        default_factory=lambda: socket.gethostname()[:60], validate_default=True
+    )
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        for cert, key, names in (
+            (self.mq_cert, self.mq_key, "MQ_CERT and MQ_KEY"),
+            (self.model_cert, self.model_key, "MODEL_CERT and MODEL_KEY"),
+        ):
+            if (cert is None) != (key is None):
+                msg = f"{names}: expected both or neither"
+                raise ValueError(msg)
+        if self.http_access is not None and not self.http_tls:
+            msg = "HTTP_ACCESS: needs HTTP_TLS: without client certificates nobody has an identity"
+            raise ValueError(msg)
+        if self.max_buffered_bytes < self.max_body_bytes:
+            msg = "MAX_BUFFERED_BYTES: expected at least MAX_BODY_BYTES: one body has to fit"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """The name of the listener that callers use, and of its protocol."""
+        return "https" if self.http_tls else "http"
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the HTTPS listener."""
+        names = {each.name: f"http_{each.name}" for each in fields(Limits)}
+        names |= {name: name for name in ("max_body_bytes", "max_buffered_bytes")}
+        return Limits(**{name: getattr(self, setting) for name, setting in names.items()})
+
+    @property
+    def effective_model_url(self) -> MaskedURL:
+        """``MODEL_URL``, or the URL made of the seed's host, port and path."""
+        if self.model_url is not None:
+            return self.model_url
+        host = self.model_host
+        if host is None and self.model_host_env is not None:
+            # Kubernetes sets <NAME>_SERVICE_HOST; the seed upper-cases the name before the look-up.
+            host = os.environ.get(self.model_host_env.upper())
+        return MaskedURL(f"http://{host or 'webapp'}:{self.model_port}{self.model_path.reveal()}")
+
+
+def _name_used(name: str) -> str:
+    """The name that the user gave a variable: ``GIN_PORT``, if that is what is set."""
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names = [str(choice) for choice in field.validation_alias.choices]
+            if name in names:
+                return next((each for each in names if os.environ.get(each)), name)
+    return name
+
+
+def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
+    """Read the environment and an env file; the environment wins.
+
+    Args:
+        env_file: None means ``.env`` in the working directory, if there is one.
+        given: settings that come before both.
+
+    Raises:
+        SettingsError: a variable is missing or wrong; names it and says what was expected.
+    """
+    if env_file is not None and not env_file.is_file():
+        msg = f"--env-file {env_file}: no such file"
+        raise SettingsError(msg)
+    try:
+        # A type checker wants the required fields as arguments; pydantic-settings takes them from the environment.
+        return Settings(_env_file=env_file or ".env", **given)  # type: ignore[call-arg]
+    except UnicodeDecodeError:
+        msg = f"{env_file or '.env'}: expected UTF-8"
+        raise SettingsError(msg) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise SettingsError(describe(first)) from None
+        name = _name_used(str(first["loc"][0]).upper())
+        if name in _MAY_HOLD_SECRETS:
+            first = {**first, "input": None}
+        expected = describe(first)
+        if first["type"] == "value_error":
+            expected = f"expected {expected}"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        msg = f"{name}: {expected}{more}"
+        raise SettingsError(msg) from None
+
+
+def find_queues(option: Path | None, settings: Settings) -> tuple[tuple[QueueEntry, ...], str]:
+    """The queue entries and where they come from.
+
+    Args:
+        option: ``--queues`` of the command line.
+
+    Returns:
+        The entries, and the file's path or "built-in".
+
+    Raises:
+        SettingsError: the file is wrong, or was named and is not there.
+    """
+    named = option or settings.queues_conf
+    path = named or next((path for path in _QUEUE_FILES if path.exists()), None)
+    if path is None:
+        return BUILT_IN, "built-in"
+    return load_queues(path), str(path)

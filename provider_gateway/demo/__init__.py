@@ -1,0 +1,1 @@
+"""``--demo``: broker, sample model and gateway in one process."""

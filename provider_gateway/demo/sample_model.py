@@ -1,0 +1,136 @@
+"""A sample model to try the gateway with: the seed's Fibonacci example, computed for real.
+
+``POST /predict`` with ``{"data": [n, …]}`` (or the list as text, as the seed writes it) answers ``{"result": d}``: d is
+how many decimal digits 2^s has, where s is the sum, over all n, of the first n Fibonacci numbers. The body can also
+ask for trouble: ``"delay": seconds``, ``"status": code``, ``"hang": true``. Run it with
+``python -m provider_gateway.demo.sample_model [--port 8080]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Any
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+
+from provider_gateway.config.limits import Limits
+from provider_gateway.deferreds import sleep
+from provider_gateway.http_server.problems import with_length
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.message.message import JSON
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.web.iweb import IRequest
+
+#: Largest n, and most numbers, that one request may bring: the answer then has about 2,000 digits.
+MAX_NUMBER = 10_000
+MAX_NUMBERS = 100
+
+
+def fibonacci_sum(n: int) -> int:
+    """The sum of the first n Fibonacci numbers 0, 1, 1, 2, …: it is F(n + 1) - 1."""
+    a, b = 0, 1
+    for _ in range(n + 1):
+        a, b = b, a + b
+    return a - 1
+
+
+def digits_of_power_of_two(exponent: int) -> int:
+    """How many decimal digits 2^exponent has: floor(exponent · log10 2) + 1, without computing the power.
+
+    Args:
+        exponent: at least 0.
+    """
+    with localcontext() as context:
+        # As many digits as the exponent has decide the integer part; the spare ones keep it from being rounded up.
+        context.prec = len(str(exponent)) + 25
+        return int(Decimal(exponent) * Decimal(2).log10()) + 1
+
+
+def predict(document: Any) -> int:
+    """The sample model's answer.
+
+    Args:
+        document: decoded body of the request.
+
+    Raises:
+        ValueError: it is not what the module's docstring says.
+    """
+    data = document.get("data") if isinstance(document, dict) else None
+    if isinstance(data, str):
+        data = json.loads(data)
+    if not isinstance(data, list) or len(data) > MAX_NUMBERS:
+        msg = f'expected {{"data": [numbers]}} with at most {MAX_NUMBERS} numbers'
+        raise ValueError(msg)
+    for n in data:
+        if not isinstance(n, int) or isinstance(n, bool) or not 0 <= n <= MAX_NUMBER:
+            msg = f"expected whole numbers from 0 to {MAX_NUMBER}, found {n!r:.40}"
+            raise ValueError(msg)
+    return digits_of_power_of_two(sum(map(fibonacci_sum, data)))
+
+
+class SampleModel:
+    """The model's HTTP resource.
+
+    Args:
+        clock: times delays.
+    """
+
+    app = Klein()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+
+    @app.route("/predict", methods=["POST"])
+    async def answer(self, request: IRequest) -> bytes:
+        """Answer one request, or do what its body asks for instead."""
+        assert request.content is not None
+        try:
+            document = json.loads(request.content.read())
+            result = predict(document)
+        except (ValueError, RecursionError) as error:
+            request.setResponseCode(422)
+            return with_length(request, JSON, json.dumps({"error": str(error)}).encode())
+        if document.get("hang"):
+            await Deferred()
+        if document.get("delay"):
+            await sleep(self._clock, float(document["delay"]))
+        if document.get("status"):
+            request.setResponseCode(int(document["status"]))
+        return with_length(request, JSON, json.dumps({"result": result}).encode())
+
+    @app.route("/health", methods=["GET"])
+    def health(self, request: IRequest) -> bytes:
+        """The model runs."""
+        return with_length(request, JSON, b'{"status": "OK"}')
+
+
+def main() -> None:
+    """Serve the sample model until a signal ends it; prints its URL."""
+    from twisted.internet import reactor  # noqa: PLC0415 - a program of its own; importing this module installs none
+
+    clock: Any = reactor
+    parser = argparse.ArgumentParser(prog="python -m provider_gateway.demo.sample_model", description="A sample model.")
+    parser.add_argument("--port", type=int, default=8080, help="0 for a free one")
+    parser.add_argument("--address", default="127.0.0.1", help="0.0.0.0 in a container")
+    given = parser.parse_args()
+    site = GatewaySite(SampleModel(clock).app.resource(), clock, Limits())
+    listening = TCP4ServerEndpoint(clock, given.port, interface=given.address).listen(site)
+
+    def say(bound: Any) -> None:
+        sys.stdout.write(f"http://{given.address}:{bound.getHost().port}/predict\n")
+        sys.stdout.flush()
+
+    listening.addCallback(say)
+    listening.addErrback(lambda failure: (sys.stderr.write(f"{failure.getErrorMessage()}\n"), clock.stop()))
+    clock.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""``--demo``: the gateway with everything around it in one process, to try it out: certificates, a broker, a model."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from treq.client import HTTPClient
+from twisted.application.service import Service
+from twisted.internet import ssl
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.web.client import Agent
+from twisted.web.http_headers import Headers
+
+from provider_gateway.config.limits import Limits
+from provider_gateway.config.settings import load_settings
+from provider_gateway.demo.certificates import certificates
+from provider_gateway.demo.sample_model import SampleModel
+from provider_gateway.devbroker.login import common_name
+from provider_gateway.devbroker.server import Broker
+from provider_gateway.errors import SettingsError
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.observability.json_log import log_observer
+from provider_gateway.security.tls import ClientTLS
+from provider_gateway.topology.routing import matching_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from twisted.internet.interfaces import IListeningPort
+    from twisted.python.failure import Failure
+
+    from provider_gateway.app.service import GatewayService
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.config.settings import Settings
+
+HOST = "127.0.0.1"
+#: Login of programs without a client certificate; the broker is on loopback, and holds nothing for longer than it runs.
+USER = PASSWORD = "demo"  # noqa: S105 - see above
+BODY = '{"data": "[29, 29]"}'
+
+_EXAMPLE = """\
+    import pika
+    channel = pika.BlockingConnection(pika.URLParameters("{url}")).channel()
+    channel.basic_publish({exchange!r}, {key!r}, b'{body}')
+    for _, properties, body in channel.consume({reply_to!r}, auto_ack=True):
+        print(properties.headers["pg-status"], body)
+        break"""
+#: For a queue without a reply queue of its own.
+_EXAMPLE_OF_A_WORKER = """\
+    import pika
+    channel = pika.BlockingConnection(pika.URLParameters("{url}")).channel()
+    replies = channel.queue_declare("", exclusive=True).method.queue
+    channel.basic_publish({exchange!r}, {key!r}, b'{body}', pika.BasicProperties(reply_to=replies))
+    for _, properties, body in channel.consume(replies, auto_ack=True):
+        print(properties.headers["pg-status"], body)
+        break"""
+
+
+class Demo(Service):
+    """Broker, model and gateway, started in this order and stopped in the other.
+
+    Args:
+        folder: for certificates and the log.
+        entry: of the queue that is tried.
+        make_gateway: makes the gateway for settings.
+        fatal: is told, in one line, why the process cannot go on; must stop it.
+
+    Raises:
+        SettingsError: the folder cannot be used.
+    """
+
+    name = "provider-gateway-demo"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        folder: Path,
+        entry: QueueEntry,
+        make_gateway: Callable[[Settings], GatewayService],
+        fatal: Callable[[str], object],
+    ) -> None:
+        self._reactor = reactor
+        self._make_gateway = make_gateway
+        self._fatal = fatal
+        self._ports: list[IListeningPort] = []
+        self._gateway: GatewayService | None = None
+        self._starting: Deferred[None] | None = None
+        self._amqp_url = os.environ.get("RMQ_URL", "")
+        self._entry = entry
+        try:
+            self._certs = certificates(folder / "certs")
+            self._log_file = (folder / "gateway.log").open("a", encoding="utf-8")
+        except OSError as error:
+            msg = f"--demo-folder {folder}: expected a folder that can be written, got: {error.strerror}"
+            raise SettingsError(msg) from None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, and make it log into the folder (twisted.application.service.IService)."""
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, log_observer(self._log_file, "info"))
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """Start all of it (twisted.application.service.IService)."""
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._start_failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the gateway, then what it needs (twisted.application.service.IService)."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        values: dict[str, Any] = {"model_url": self._start_model()}
+        if not self._amqp_url:
+            values |= self._start_broker()
+        else:
+            where = f"Connecting to the broker of RMQ_URL; what keeps it waiting is in {self._log_file.name}"
+            self._reactor.callWhenRunning(self._say, where)
+        self._gateway = self._make_gateway(self._settings(values))
+        self._gateway.startService()
+        await self._gateway.when_running()
+        await self._show()
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._gateway is not None:
+            await self._gateway.stopService()
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        self._say("stopped, nothing is left running")
+
+    def _start_failed(self, failure: Failure) -> None:
+        if failure.check(SettingsError, CannotListenError):
+            self._fatal(failure.getErrorMessage())
+        elif self.running:
+            self._log.failure("The demo failed", failure)
+            self._fatal(f"the demo failed; see {self._log_file.name}")
+
+    def _start_model(self) -> str:
+        site = GatewaySite(SampleModel(self._reactor).app.resource(), self._reactor, Limits())
+        port = self._reactor.listenTCP(0, site, interface=HOST)
+        return f"http://{HOST}:{self._number_of(port)}/predict"
+
+    def _number_of(self, port: IListeningPort) -> int:
+        """The number of a port that is to be closed in the end."""
+        self._ports.append(port)
+        host: Any = port.getHost()
+        return int(host.port)
+
+    def _start_broker(self) -> dict[str, Any]:
+        """Start the embedded broker; returns the settings for it."""
+        certs = self._certs
+        broker = Broker({USER: PASSWORD, "provider-gateway": None}, self._reactor, common_name)
+        pem = (certs / "broker_cert.pem").read_bytes() + (certs / "broker_key.pem").read_bytes()
+        own = ssl.PrivateCertificate.loadPEM(pem)
+        tls = own.options(ssl.Certificate.loadPEM((certs / "cacert.pem").read_bytes()))
+        secure = broker.listen_tcp(self._reactor, tls=tls)
+        plain = broker.listen_tcp(self._reactor)
+        self._amqp_url = f"amqp://{USER}:{PASSWORD}@{HOST}:{self._number_of(plain)}/"
+        return {
+            "rmq_url": f"amqps://localhost:{self._number_of(secure)}/",
+            "mq_cacert": certs / "cacert.pem",
+            "mq_cert": certs / "client_cert_mq.pem",
+            "mq_key": certs / "client_key_mq.pem",
+        }
+
+    def _settings(self, values: dict[str, Any]) -> Settings:
+        certs = self._certs
+        return load_settings(
+            **values,
+            http_addr=HOST,
+            admin_addr=HOST,
+            http_tls=True,
+            http_crl=None,
+            http_cert=certs / "server_cert.pem",
+            http_key=certs / "server_key.pem",
+            http_cacert=certs / "cacert.pem",
+        )
+
+    async def _show(self) -> None:
+        """Make the call that a user is to try, and print it with its answer."""
+        assert self._gateway is not None
+        url = f"https://localhost:{self._gateway.port('https')}/v1/predict"
+        key = matching_key(self._entry) or "any"  # a fanout exchange takes every key
+        headers = {"Content-Type": "application/json", "routing-key": key}
+        ca, cert, private = (self._certs / f"{name}.pem" for name in ("cacert", "client_cert", "client_key"))
+        caller = ClientTLS("gateway", "DEMO", ca, cert, private, lambda _side, _when: None)
+        client = HTTPClient(Agent(self._reactor, caller))
+        response = await client.post(
+            url, data=BODY.encode(), headers=Headers({name: [value] for name, value in headers.items()})
+        )
+        answer = await response.text()
+        if response.code != 200:
+            msg = f"its own call was answered with HTTP status {response.code}: {answer}"
+            raise SettingsError(msg)
+        curl = ["curl", "--cacert", f"{self._certs}/cacert.pem", "--cert", f"{self._certs}/client_cert.pem"]
+        curl += ["--key", f"{self._certs}/client_key.pem"]
+        for name, value in headers.items():
+            curl += ["-H", f"{name}: {value}"]
+        admin, reply_to = self._gateway.port("admin"), self._entry.reply_to
+        example = _EXAMPLE if reply_to is not None else _EXAMPLE_OF_A_WORKER
+        self._say(
+            f"""
+It runs. Try it from another terminal, in this folder:
+
+    {shlex.join([*curl, "-d", BODY, url])}
+
+Its answer just now (how many digits 2 to the power of the sum of the first Fibonacci numbers has):
+
+    {answer}
+
+A program that speaks AMQP itself:
+
+{example.format(url=self._amqp_url, exchange=self._entry.exchange, key=key, body=BODY, reply_to=reply_to)}
+
+Health and metrics:                curl http://localhost:{admin}/health/ready   …/metrics
+The model slow, failing, hanging:  add "delay": 2, "status": 500 or "hang": true to the body
+Log:                               {self._log_file.name}
+
+Ctrl-C ends everything."""
+        )
+
+    @staticmethod
+    def _say(text: str) -> None:
+        # Twisted has redirected sys.stdout to the log by now.
+        print(text, file=sys.__stdout__, flush=True)

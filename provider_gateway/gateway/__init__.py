@@ -1,0 +1,1 @@
+"""The gateway role: HTTPS requests become messages, replies become answers."""

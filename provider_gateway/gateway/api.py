@@ -1,0 +1,262 @@
+"""The HTTP API: parse a request, call, render the answer. Every failure leaves here as a problem document."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.logger import Logger, LogLevel
+
+from provider_gateway.errors import (
+    BadRequest,
+    Draining,
+    OutcomeUnknown,
+    Overloaded,
+)
+from provider_gateway.gateway.json_body import check_json, check_media_type
+from provider_gateway.http_server.app import App
+from provider_gateway.http_server.problems import error_of, render, with_length
+from provider_gateway.message.message import (
+    JSON,
+    PG_DEADLINE,
+    RQUID,
+    Message,
+    checked_rquid,
+    fresh_id,
+    fresh_rquid,
+    headers_from_http,
+    headers_to_http,
+    safe_content_type,
+    text_of,
+)
+from provider_gateway.topology.routing import checked_routing_key
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+    from twisted.web.iweb import IRequest
+
+    from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.gateway.rpc import RPCClient
+    from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.security.access_rules import Authorization
+    from provider_gateway.topology.routing import Routes
+
+#: What a browser may send and read across origins.
+_CORS_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}"
+
+
+_RQUID = RQUID.encode()
+
+#: Anything but white space and controls: it is written back.
+_ORIGIN = re.compile(r"[\x21-\x7e]+")
+
+
+def _identity(request: IRequest) -> str | None:
+    """Who sent a request, for the log."""
+    identity = getattr(request, "identity", None)
+    return None if identity is None else str(identity)
+
+
+class API:
+    """The routes of the HTTPS listener.
+
+    Args:
+        rpc: calls for ``/v1/predict``.
+        publisher: publishes for ``/v1/publish``.
+        reply_timeout: seconds that a caller waits.
+        max_in_flight: requests served at a time; more are answered with 503.
+        max_json_depth: of arrays and objects in bodies.
+        authorization: decides who may use which routing key; None lets everybody use every one.
+        cors_origins: origins that a browser may call from; ``*`` is every one.
+        logs_answers: each answer is logged, at the level "debug".
+    """
+
+    app = App()
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        rpc: RPCClient,
+        publisher: Publisher,
+        routes: Routes,
+        reply_timeout: float,
+        max_in_flight: int,
+        max_json_depth: int,
+        cors_origins: Sequence[str],
+        authorization: Authorization | None,
+        clock: IReactorTime,
+        metrics: Metrics,
+        logs_answers: bool = False,
+    ) -> None:
+        self._rpc = rpc
+        self._publisher = publisher
+        self._routes = routes
+        self._reply_timeout = reply_timeout
+        self._max_in_flight = max_in_flight
+        self._max_json_depth = max_json_depth
+        self._authorization = authorization
+        self._cors_origins = frozenset(cors_origins)
+        self._clock = clock
+        self._metrics = metrics
+        self._logs_answers = logs_answers
+        self._in_flight = 0
+        self._draining = False
+        metrics.http_in_flight.set_function(lambda: self._in_flight)
+
+    def drain(self) -> None:
+        """Refuse new requests from now on."""
+        self._draining = True
+
+    @app.route("/health", methods=["GET"])
+    def health(self, request: IRequest) -> bytes:
+        """The listener runs (the seed's answer)."""
+        return with_length(request, JSON, b'{"status": "OK"}')
+
+    @app.route("/v1/predict", methods=["POST"])
+    async def predict(self, request: IRequest) -> bytes:
+        """Publish the body, wait for the reply, answer with it."""
+        # One coroutine: each more that waits has 300 bytes.
+        rquid = self._admit(request)
+        try:
+            routing_key = self._routing_key(request)
+            # Headers and body are in no variable of ours while we wait.
+            reply = await self._call(request, routing_key, rquid)
+            return self._answer(request, reply, routing_key, rquid)
+        finally:
+            self._in_flight -= 1
+
+    @app.route("/v1/publish", methods=["POST"])
+    async def publish(self, request: IRequest) -> bytes:
+        """Publish the body and answer 202 once the broker has confirmed and routed it."""
+        rquid = self._admit(request)
+        try:
+            return await self._publish(request, rquid)
+        finally:
+            self._in_flight -= 1
+
+    @app.route("/v1/predict", methods=["OPTIONS"])
+    @app.route("/v1/publish", methods=["OPTIONS"])
+    def preflight(self, request: IRequest) -> bytes:
+        """Say what may be asked, to a browser of an allowed origin as well (Fetch standard, CORS-preflight request)."""
+        if self._allow_origin(request):
+            request.setHeader("Access-Control-Allow-Methods", "POST")
+            request.setHeader("Access-Control-Allow-Headers", _CORS_REQUEST_HEADERS)
+        request.setHeader("Allow", "OPTIONS, POST")
+        request.setResponseCode(204)
+        return b""
+
+    @app.handle_errors(Exception)
+    def problem(self, request: Any, failure: Failure) -> bytes:
+        """Any failure as a problem document."""
+        rquid = request.rquid = request.rquid or fresh_rquid()
+        error = error_of(failure)
+        # A broker that is away, or a client over its rate, is refused all the time: the metrics count those, a line for
+        # each would be a flood.
+        self._log.emit(
+            LogLevel.debug if error.status in (429, 503) else LogLevel.info,
+            "{status} {problem}: {detail}",
+            status=error.status,
+            problem=error.problem,
+            detail=error.detail,
+            rquid=rquid,
+            correlation_id=getattr(request, "correlation_id", None),
+            identity=_identity(request),
+        )
+        return render(request, error, rquid)
+
+    def _admit(self, request: Any) -> str:
+        """Count a request as one that is served, and return its id, unless there are too many or we are stopping."""
+        sent = request.requestHeaders.getRawHeaders(_RQUID)
+        rquid = request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
+        self._allow_origin(request)
+        if self._draining:
+            msg = "This instance is stopping; another one, or this one after its restart, will serve the request."
+            raise Draining(msg)
+        if self._in_flight >= self._max_in_flight:
+            msg = f"{self._in_flight} requests are being served (MAX_IN_FLIGHT)."
+            raise Overloaded(msg)
+        self._in_flight += 1
+        return rquid
+
+    def _call(self, request: IRequest, routing_key: str, rquid: str) -> Awaitable[Message]:
+        deadline = int(1000 * (self._clock.seconds() + self._reply_timeout))
+        message = self._message(request, routing_key, rquid, self._rpc.reply_queue, {PG_DEADLINE: deadline})
+        return self._rpc.call(message, self._routes.exchange(routing_key), routing_key)
+
+    def _answer(self, request: IRequest, reply: Message, routing_key: str, rquid: str) -> bytes:
+        request.setResponseCode(reply.status)
+        for name, value in headers_to_http(reply.headers, self._metrics.headers_dropped.inc).items():
+            request.setHeader(name, value.encode())
+        if self._logs_answers:  # an event that no observer wants costs 10 µs
+            self._log.debug(
+                "answered",
+                rquid=rquid,
+                correlation_id=request.correlation_id,  # type: ignore[attr-defined] # of our request class
+                routing_key=routing_key,
+                identity=_identity(request),
+            )
+        if reply.status in (204, 304):
+            return b""  # RFC 9110, 8.6: they have no content, and no Content-Length
+        if reply.status == 205:
+            return with_length(request, JSON, b"")  # RFC 9110, 15.3.6: no content either, but its length
+        return with_length(request, safe_content_type(reply.content_type), reply.body)
+
+    async def _publish(self, request: IRequest, rquid: str) -> bytes:
+        routing_key = self._routing_key(request)
+        message = self._message(request, routing_key, rquid, None, {})
+        confirmed = self._publisher.publish(message, self._routes.exchange(routing_key), routing_key)
+        try:
+            await confirmed.addTimeout(self._reply_timeout, self._clock)
+        except DeferredTimeoutError:
+            msg = f"The broker did not confirm the message within {self._reply_timeout:g} s."
+            raise OutcomeUnknown(msg) from None
+        request.setResponseCode(202)
+        answer = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": rquid}
+        return with_length(request, JSON, json.dumps(answer).encode())
+
+    def _message(
+        self, request: Any, routing_key: str, rquid: str, reply_to: str | None, added: Mapping[str, int]
+    ) -> Message:
+        """The message for a request, with headers of our own; it has everything of the request then."""
+        if self._authorization is not None:
+            identity = request.identity
+            assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
+            self._authorization.check(identity, routing_key)
+        check_media_type(request)
+        body = request.content.read()
+        check_json(body, self._max_json_depth)
+        headers = {**headers_from_http(request.requestHeaders.getAllRawHeaders()), RQUID: rquid, **added}
+        message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
+        request.correlation_id = message.correlation_id
+        request.forget_content()
+        return message
+
+    def _routing_key(self, request: IRequest) -> str:
+        sent = request.requestHeaders.getRawHeaders(b"routing-key", [])
+        if len(sent) > 1:
+            msg = "There are several routing-key headers; send one."
+            raise BadRequest(msg)
+        if sent:
+            return checked_routing_key(text_of(sent[0]))
+        if self._routes.default_routing_key is None:
+            msg = "The routing-key header is missing, and the queue file names no routingKey to use without it."
+            raise BadRequest(msg)
+        return self._routes.default_routing_key
+
+    def _allow_origin(self, request: IRequest) -> bool:
+        """Set the CORS headers if the request's origin may call; False if it may not, or there is none."""
+        if not self._cors_origins:
+            return False
+        request.setHeader("Vary", "Origin")
+        origin = text_of(request.requestHeaders.getRawHeaders(b"Origin", [b""])[0])
+        if not _ORIGIN.fullmatch(origin) or not self._cors_origins & {origin, "*"}:
+            return False
+        request.setHeader("Access-Control-Allow-Origin", origin)
+        request.setHeader("Access-Control-Expose-Headers", RQUID)
+        return True

@@ -1,0 +1,112 @@
+"""The gateway role, put together from its parts: HTTPS requests become messages, replies become answers.
+
+A role prepares a new AMQP session, says what it still waits for, and comes to rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provider_gateway.amqp.consumer import Consumer
+from provider_gateway.amqp.declare import declare_reply_queue
+from provider_gateway.gateway.api import API
+from provider_gateway.gateway.rpc import RPCClient
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.topology.reply_addresses import reply_prefix
+from provider_gateway.topology.routing import Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.defer import Deferred
+
+    from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.amqp.session import Session
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.config.settings import Settings
+    from provider_gateway.http_server.request import BoundedRequest
+    from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.security.credentials import Credentials
+
+#: Replies that may be unacknowledged at a time; they are acknowledged as they arrive.
+_REPLY_PREFETCH = 1000
+
+
+class GatewayRole:
+    """HTTPS requests become messages, replies become answers.
+
+    Args:
+        on_finished: is told each finished HTTP request.
+        credentials: of the listener.
+
+    Attributes:
+        site: what the HTTPS listener serves.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        entries: Sequence[QueueEntry],
+        publisher: Publisher,
+        metrics: Metrics,
+        on_finished: Callable[[BoundedRequest], object],
+        credentials: Credentials,
+    ) -> None:
+        tls = credentials.server
+        self._rpc = RPCClient(
+            publisher, f"{reply_prefix(entries)}.{settings.instance}", settings.reply_timeout, reactor, metrics
+        )
+        self._consumer = Consumer(
+            self._rpc.reply_queue,
+            prefetch=_REPLY_PREFETCH,
+            declare=declare_reply_queue(self._rpc.reply_queue, entries),
+            deliver=self._rpc.deliver,
+            clock=reactor,
+        )
+        self._api = API(
+            rpc=self._rpc,
+            publisher=publisher,
+            routes=Routes(entries),
+            reply_timeout=settings.reply_timeout,
+            max_in_flight=settings.max_in_flight,
+            max_json_depth=settings.max_json_depth,
+            cors_origins=settings.cors_origins,
+            authorization=credentials.authorization,
+            clock=reactor,
+            metrics=metrics,
+            logs_answers=settings.log_level == "debug",
+        )
+        self.site = GatewaySite(
+            self._api.app.resource(),
+            reactor,
+            settings.limits,
+            on_finished,
+            on_dropped=lambda reason: metrics.http_dropped.labels(reason).inc(),
+            still_trusts=tls.still_trusts if tls is not None else lambda _: True,
+        )
+        metrics.http_connections.set_function(lambda: len(self.site.channels))
+
+    async def open(self, session: Session) -> None:
+        """Consume the reply queue on a new session."""
+        await self._consumer.open(session)
+
+    def has_given_up(self, correlation_id: str) -> bool:
+        """True if the caller of this request has left, or its time is over."""
+        return self._rpc.has_given_up(correlation_id)
+
+    def waiting_for(self) -> list[str]:
+        """What is missing for this role to be ready."""
+        return [] if self._consumer.is_registered else [f"consumer of {self._consumer.queue}"]
+
+    def refuse(self) -> None:
+        """Answer new requests with 503 from now on."""
+        self._api.drain()
+
+    def idle(self) -> Deferred[None]:
+        """Close every connection when its answer is sent; the Deferred fires when all are closed."""
+        return self.site.close_connections()
+
+    def abandon(self) -> None:
+        """End the requests that still wait."""
+        self._rpc.abandon()

@@ -1,0 +1,88 @@
+"""What is recorded of each finished HTTP request: metrics, and a line of the access log."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.message.message import text_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prometheus_client import Counter, Histogram
+    from twisted.internet.interfaces import IReactorTime
+
+    from provider_gateway.http_server.request import BoundedRequest
+    from provider_gateway.observability.metrics import Metrics
+
+#: Values of labels; everything else is "other", so that a scanner cannot make new time series.
+_ROUTES = {each.encode(): each for each in ("/v1/predict", "/v1/publish", "/health")}
+_METHODS = {each.encode(): each for each in ("GET", "HEAD", "POST", "OPTIONS")}
+_OTHER = "other"
+
+
+def open_access_log(path: Path | None) -> TextIO | None:
+    """The access log, open for appending; None if there is to be none.
+
+    Raises:
+        SettingsError: it cannot be appended to.
+    """
+    if path is None:
+        return None
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        msg = f"ACCESS_LOG: {path}: expected a file that can be appended to, got: {error.strerror}"
+        raise SettingsError(msg) from None
+
+
+class AccessRecord:
+    """Records finished requests of the HTTPS listener.
+
+    Args:
+        clock: the one that stamped ``received_at``.
+        access_log: gets one JSON line per request; None for no access log.
+    """
+
+    def __init__(self, metrics: Metrics, clock: IReactorTime, access_log: TextIO | None) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._access_log = access_log
+        #: Of requests so far: looking a series up by its labels costs 3 µs, and each request counts in two.
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def __call__(self, request: BoundedRequest) -> None:
+        """Record one request."""
+        assert request.received_at is not None
+        route, method = _ROUTES.get(request.path, _OTHER), _METHODS.get(request.method, _OTHER)
+        requests, durations = self._series.get((route, method, request.code)) or self._begin(
+            route, method, request.code
+        )
+        seconds = self._clock.seconds() - request.received_at
+        requests.inc()
+        durations.observe(seconds)
+        if self._access_log is None:
+            return
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "method": text_of(request.method),
+            "path": text_of(request.path),
+            "status": request.code,
+            "seconds": round(seconds, 6),
+            "bytes": request.sentLength,
+            "rquid": request.rquid,
+            "correlation_id": request.correlation_id,
+            "identity": None if request.identity is None else str(request.identity),
+        }
+        self._access_log.write(json.dumps(line) + "\n")
+        self._access_log.flush()
+
+    def _begin(self, route: str, method: str, code: int) -> tuple[Counter, Histogram]:
+        """The series that a request counts in."""
+        metrics = self._metrics
+        series = metrics.http_requests.labels(route, method, code), metrics.http_request_seconds.labels(route)
+        self._series[route, method, code] = series
+        return series

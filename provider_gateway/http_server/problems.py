@@ -1,0 +1,78 @@
+"""Errors as problem documents (RFC 9457): the one form in which a failure leaves this process, over HTTP or AMQP."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed
+
+from provider_gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound
+from provider_gateway.message.message import PROBLEM_JSON
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+    from twisted.web.iweb import IRequest
+
+_log = Logger()
+
+TYPE_PREFIX = "urn:provider-gateway:problem:"
+
+
+def problem_body(error: GatewayError, rquid: str | None) -> bytes:
+    """The problem document for an error.
+
+    Args:
+        error: supplies type, title, status and detail.
+        rquid: id of the request, for the caller's report; None before it is known.
+    """
+    document: dict[str, object] = {
+        "type": TYPE_PREFIX + error.problem,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+    }
+    if rquid is not None:
+        document["rquid"] = rquid
+    return json.dumps(document).encode()
+
+
+def error_of(failure: Failure) -> GatewayError:
+    """The error that a failure of a route stands for; anything unforeseen is logged and becomes a 500."""
+    error = failure.value
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, WerkzeugMethodNotAllowed):
+        allowed = tuple(sorted(error.valid_methods or ()))
+        return MethodNotAllowed(f"This path supports {', '.join(allowed)}.", allowed)
+    if isinstance(error, HTTPException) and error.code == 400:
+        return BadRequest("The Host header or the path is malformed.")
+    if isinstance(error, HTTPException):
+        return NotFound("There is nothing at this path.")
+    _log.failure("A request failed", failure)
+    return GatewayError("An unexpected error; the log of this instance has the details.")
+
+
+def with_length(request: IRequest, content_type: str, body: bytes) -> bytes:
+    """Set the headers that belong to a response's body, and return the body."""
+    request.setHeader("Content-Type", content_type)
+    request.setHeader("Content-Length", str(len(body)))
+    return body
+
+
+def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
+    """Set a response's status and headers for an error.
+
+    Args:
+        rquid: None if the request has no id.
+
+    Returns:
+        The body.
+    """
+    request.setResponseCode(error.status, error.title.encode("ascii"))
+    if error.retry_after is not None:
+        request.setHeader("Retry-After", str(error.retry_after))
+    if isinstance(error, MethodNotAllowed):
+        request.setHeader("Allow", ", ".join(error.allowed))
+    return with_length(request, PROBLEM_JSON, problem_body(error, rquid))

@@ -1,0 +1,1 @@
+"""One message as a value: its ids, headers, properties and copies."""

@@ -1,0 +1,1 @@
+"""TCP and TLS connections, below every protocol."""

@@ -1,0 +1,1 @@
+"""The provider role: messages become model calls, and their answers replies."""

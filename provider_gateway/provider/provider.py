@@ -1,0 +1,290 @@
+"""The provider role for one queue: each delivery becomes a model call, and what comes of it decides its end.
+
+A result, or a 4xx, is the reply. A failure of the model is tried again on the retry route (``dle``), and at last the
+message is parked and the error replied. Messages that nobody waits for any more are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError, DeferredLock
+from twisted.logger import Logger
+
+from provider_gateway.deferreds import InFlight, sleep
+from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure
+from provider_gateway.http_server.problems import problem_body
+from provider_gateway.message.message import PG_REASON, PG_STATUS, PROBLEM_JSON, RQUID, Message, rquid_of
+from provider_gateway.provider.task import DeliveryLost, Task
+from provider_gateway.topology.declarations import DELIVERY_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+
+    from provider_gateway.amqp.consumer import Delivery
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.model.model import Answer, Model
+    from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.provider.retry_route import RetryRoute
+    from provider_gateway.provider.settlement import Settlement
+    from provider_gateway.topology.reply_addresses import ReplyAddresses
+
+#: Times that a message came back unacknowledged before it may be the one that kills the process, and is served alone.
+_SUSPECT = 3
+#: Seconds within which suspects get their turn, in random order.
+_SUSPECT_DELAY = 1.0
+
+
+class Provider:
+    """Serves the deliveries of one queue, concurrently; the consumer's prefetch bounds how many.
+
+    Args:
+        entry: the queue.
+        timeout: seconds for one model call.
+        max_body_bytes: larger messages are refused.
+        retry: where failed messages go, and what is known of those that came back.
+        settlement: ends each delivery.
+        has_given_up: says by a correlation id whether its caller, who waits in this process, is gone.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        entry: QueueEntry,
+        *,
+        model: Model,
+        timeout: float,
+        max_body_bytes: int,
+        retry: RetryRoute,
+        settlement: Settlement,
+        replies: ReplyAddresses,
+        has_given_up: Callable[[str], bool],
+        clock: IReactorTime,
+        metrics: Metrics,
+    ) -> None:
+        self._entry = entry
+        self._model = model
+        self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+        self._retry = retry
+        self._settlement = settlement
+        self._replies = replies
+        self._has_given_up = has_given_up
+        self._clock = clock
+        queue = entry.queue_name
+        metrics.begin(queue)
+        self._consumed = metrics.consumed.labels(queue)
+        self._expired = metrics.expired.labels(queue)
+        self._foreign = metrics.foreign_copies.labels(queue)
+        self._redelivered = metrics.redelivered
+        self._in_flight_gauge = metrics.deliveries_in_flight.labels(queue)
+        self._model_seconds = metrics.model_request_seconds.labels(queue)
+        # A look-up of labels costs 2 µs; the results are few.
+        self._model_requests = cache(partial(metrics.model_requests.labels, queue))
+        self._one_suspect = DeferredLock()
+        self._serving: dict[Hashable, Task] = {}
+        self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
+
+    def serve(self, delivery: Delivery) -> None:
+        """Take on one delivery; it is settled in its own time."""
+        self._consumed.inc()
+        task = Task(delivery, self._retry.history(delivery), rquid_of(delivery.message.headers))
+        if delivery.redelivered and self._is_known(task):
+            return
+        self._in_flight.start(self._serve(task))
+
+    def idle(self) -> Deferred[None]:
+        """A Deferred that fires when no delivery is being served."""
+        return self._in_flight.empty()
+
+    def abandon(self) -> None:
+        """Stop serving; what is under way stays unacknowledged, so the broker delivers it again."""
+        self._in_flight.cancel()
+
+    def waiting_for(self) -> list[str]:
+        """What keeps messages from being settled."""
+        return [f"queue {name}" for name in self._settlement.waiting_for()]
+
+    def _is_known(self, task: Task) -> bool:
+        """Deal with a redelivery of a message that was settled, or is being served."""
+        running = self._serving.get(task.identity) if task.identity is not None else None
+        if running is not None and running.delivery.is_lost:
+            running.delivery = task.delivery
+            self._redelivered.labels(self._entry.queue_name, "running").inc()
+            return True
+        if self._settlement.is_settled(task):
+            self._redelivered.labels(self._entry.queue_name, "settled").inc()
+            self._settlement.done(task)
+            return True
+        self._redelivered.labels(self._entry.queue_name, "unknown").inc()
+        return False
+
+    async def _serve(self, task: Task) -> None:
+        self._in_flight_gauge.inc()
+        if task.identity is not None:
+            self._serving[task.identity] = task
+        try:
+            try:
+                # A coroutine that waits has 280 bytes: hence not one more for the decision.
+                work = self._decide(task)
+                if work is not None:
+                    await work
+            except (CancelledError, DeliveryLost):
+                raise
+            except Exception:  # noqa: BLE001 - a message that our code cannot take must not come back for ever
+                self._log.failure("{queue}: unforeseen error", queue=self._entry.queue_name, rquid=task.rquid)
+                error = GatewayError("An unexpected error; the log of the provider has the details.")
+                await self._settlement.park(task, "internal", self._error_reply(task, error, "internal"))
+        except DeliveryLost:
+            self._log.info(
+                "{queue}: the channel closed before the acknowledgement; the broker delivers the message again",
+                queue=self._entry.queue_name,
+                rquid=task.rquid,
+            )
+        finally:
+            self._in_flight_gauge.dec()
+            if self._serving.get(task.identity) is task:
+                del self._serving[task.identity]
+
+    def _decide(self, task: Task) -> Awaitable[None] | None:
+        """Serve a message, or say why it is not to be served; None if nothing is left to wait for."""
+        message = task.message
+        work: Awaitable[None] | None = None
+        if self._retry.is_foreign(task.delivery):
+            self._foreign.inc()
+            self._settlement.done(task)
+        elif self._is_expired(task):
+            self._drop(task)
+        elif not self._replies.allow(message.reply_to):
+            work = self._settlement.park(task, "reply-to")
+        elif len(message.body) > self._max_body_bytes:
+            too_large = BodyTooLarge(f"The message is larger than {self._max_body_bytes} bytes (MAX_BODY_BYTES).")
+            work = self._end(task, too_large, "too-large")
+        elif self._is_to_be_counted(task):
+            if task.history.redeliveries >= DELIVERY_LIMIT:
+                error = GatewayError(f"The message came back unacknowledged more than {DELIVERY_LIMIT} times.")
+                work = self._settlement.park(task, "redelivered", self._error_reply(task, error, "redelivered"))
+            else:
+                work = self._settlement.renew(task)
+        elif self._returns(task) >= _SUSPECT:
+            work = self._run_alone(task)
+        else:
+            work = self._run(task)
+        return work
+
+    def _is_expired(self, task: Task) -> bool:
+        """True if nobody waits for the reply any more, and no work on it was begun."""
+        message = task.message
+        if task.history.attempt > 1:
+            return False
+        if message.correlation_id is not None and self._has_given_up(message.correlation_id):
+            return True
+        return message.deadline is not None and message.deadline <= self._clock.seconds()
+
+    def _drop(self, task: Task) -> None:
+        self._expired.inc()
+        self._log.info(
+            "{queue}: expired: nobody waits for the reply any more",
+            queue=self._entry.queue_name,
+            rquid=task.rquid,
+            correlation_id=task.message.correlation_id,
+            message_id=task.message.message_id,
+        )
+        self._settlement.done(task)
+
+    def _is_to_be_counted(self, task: Task) -> bool:
+        """True for a message that came back from a process that may have died of it; quorum queues count themselves."""
+        return task.delivery.redelivered and self._entry.queue_type != "quorum"
+
+    def _returns(self, task: Task) -> int:
+        """How often a message came back unacknowledged, as we or a quorum queue counted."""
+        if self._entry.queue_type != "quorum":
+            return task.history.redeliveries
+        counted = task.message.headers.get("x-delivery-count")
+        return counted if isinstance(counted, int) else 0
+
+    async def _run_alone(self, task: Task) -> None:
+        """Serve a suspect when no other is: else the one that kills would take its neighbours along to parking."""
+        # Nor would they ever have their turn, were it always the first.
+        await sleep(self._clock, random.uniform(0, _SUSPECT_DELAY))  # noqa: S311 - no secret
+        await self._one_suspect.acquire()
+        try:
+            await self._run(task)
+        finally:
+            self._one_suspect.release()
+
+    async def _run(self, task: Task) -> None:
+        started = self._clock.seconds()
+        try:
+            answer = await self._model.call(task.message, task.rquid, self._timeout)
+        except ModelFailure as failure:
+            self._count_call(failure.reason, started)
+            await self._fail(task, failure)
+        except BaseException:
+            self._count_call("unfinished", started)
+            raise
+        else:
+            self._count_call("ok" if answer.status < 300 else "rejected", started)
+            await self._succeed(task, answer)
+
+    def _count_call(self, result: str, started: float) -> None:
+        self._model_seconds.observe(self._clock.seconds() - started)
+        self._model_requests(result).inc()
+
+    async def _succeed(self, task: Task, answer: Answer) -> None:
+        """Reply with what the model answered; without a reply address, park the message if the model rejected it."""
+        if self._settlement.address(task) is not None:
+            reply = self._result(task, answer)
+            await self._settlement.reply(task, reply, lambda error: self._error_reply(task, error, error.reason))
+        elif answer.status < 300:
+            self._settlement.done(task)
+        else:
+            await self._settlement.park(task, "rejected")
+
+    async def _fail(self, task: Task, failure: ModelFailure) -> None:
+        """Decide what becomes of a message that the model failed on."""
+        self._log.warn(
+            "{queue}: {reason}",
+            queue=self._entry.queue_name,
+            reason=failure.detail,
+            cause=failure.cause,
+            attempt=task.history.attempt,
+            rquid=task.rquid,
+            correlation_id=task.message.correlation_id,
+        )
+        if not self._entry.dle:
+            await self._end(task, failure, failure.reason)
+        elif task.history.attempt < self._entry.max_attempts:
+            await self._settlement.retry(task, *self._retry.target(task.delivery), failure.reason)
+        else:
+            await self._settlement.park(task, failure.reason, self._error_reply(task, failure, failure.reason))
+
+    async def _end(self, task: Task, error: GatewayError, reason: str) -> None:
+        """Reply with an error; without a reply address, park the message."""
+        if self._settlement.address(task) is None:
+            await self._settlement.park(task, reason)
+            return
+        reply = self._error_reply(task, error, reason)
+        await self._settlement.reply(task, reply, lambda refused: self._error_reply(task, refused, refused.reason))
+
+    def _result(self, task: Task, answer: Answer) -> Message:
+        return Message(
+            body=answer.body,
+            content_type=answer.content_type,
+            correlation_id=task.message.correlation_id,
+            headers={**answer.headers, RQUID: task.rquid, PG_STATUS: answer.status},
+        )
+
+    def _error_reply(self, task: Task, error: GatewayError, reason: str) -> Message:
+        return Message(
+            body=problem_body(error, task.rquid),
+            content_type=PROBLEM_JSON,
+            correlation_id=task.message.correlation_id,
+            headers={RQUID: task.rquid, PG_STATUS: error.status, PG_REASON: reason},
+        )

@@ -1,0 +1,104 @@
+"""The provider role, put together from its parts: messages of every queue become model calls.
+
+A role prepares a new AMQP session, says what it still waits for, and comes to rest.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from provider_gateway.amqp.consumer import Consumer
+from provider_gateway.amqp.declare import declare
+from provider_gateway.model.client import model_client
+from provider_gateway.model.model import Model
+from provider_gateway.provider.provider import Provider
+from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.provider.settlement import Settlement
+from provider_gateway.topology.reply_addresses import ReplyAddresses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.web.iweb import IPolicyForHTTPS
+
+    from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.amqp.session import Session
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.config.settings import Settings
+    from provider_gateway.observability.metrics import Metrics
+
+
+class ProviderRole:
+    """Messages of every queue of the queue file become model calls.
+
+    Args:
+        tls: TLS towards the model.
+        has_given_up: says by a correlation id whether its caller, who waits in this process, is gone.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        entries: Sequence[QueueEntry],
+        publisher: Publisher,
+        metrics: Metrics,
+        tls: IPolicyForHTTPS,
+        has_given_up: Callable[[str], bool],
+    ) -> None:
+        client = model_client(reactor, tls, connections=sum(entry.prefetch for entry in entries))
+        url = settings.effective_model_url.reveal()
+        model = Model(reactor, client, url, settings.max_body_bytes, metrics.headers_dropped.inc)
+        self._providers: list[Provider] = []
+        self._consumers: list[Consumer] = []
+        for entry in entries:
+            provider = Provider(
+                entry,
+                model=model,
+                timeout=entry.timeout if entry.timeout is not None else settings.model_timeout,
+                max_body_bytes=settings.max_body_bytes,
+                retry=RetryRoute(entry, entries),
+                settlement=Settlement(entry, publisher, reactor, metrics),
+                replies=ReplyAddresses(entry, entries),
+                has_given_up=has_given_up,
+                clock=reactor,
+                metrics=metrics,
+            )
+            self._providers.append(provider)
+            self._consumers.append(
+                Consumer(
+                    entry.queue_name,
+                    prefetch=entry.prefetch,
+                    declare=partial(declare, entries=[entry]),
+                    deliver=provider.serve,
+                    clock=reactor,
+                )
+            )
+
+    async def open(self, session: Session) -> None:
+        """Consume every queue on a new session."""
+        for consumer in self._consumers:
+            await consumer.open(session)
+
+    def waiting_for(self) -> list[str]:
+        """What is missing for this role to be ready."""
+        missing = [f"consumer of {c.queue}" for c in self._consumers if not c.is_registered]
+        for provider in self._providers:
+            missing += provider.waiting_for()
+        return missing
+
+    async def cancel_consumers(self) -> None:
+        """Take no more messages."""
+        for consumer in self._consumers:
+            await consumer.cancel()
+
+    async def idle(self) -> None:
+        """Return when no delivery is being served."""
+        for provider in self._providers:
+            await provider.idle()
+
+    def abandon(self) -> None:
+        """Leave what is being served unacknowledged: the broker delivers it again."""
+        for provider in self._providers:
+            provider.abandon()

@@ -1,0 +1,1 @@
+"""TLS, identities and access rules, and their reload."""

@@ -1,0 +1,192 @@
+"""The three TLS sides: our HTTPS server, the client of the broker, the client of the model.
+
+Each reads and checks its files when it is made and whenever :meth:`load` is called; connections that are made later use
+what was read last. A wrong file is a :class:`SettingsError` that names its variable, and leaves what was there before
+in force. TLS 1.2 and 1.3 only, no session tickets (Twisted's defaults); the server demands a client certificate.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from OpenSSL import SSL, crypto
+from twisted.internet import ssl
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+from provider_gateway.security.pem import expiry, read_key_pair, read_revocation_lists, read_trust_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+    from provider_gateway.config.settings import Settings
+
+#: Forward secrecy and authenticated encryption; those of TLS 1.3 have both, always.
+_SERVER_CIPHERS = ssl.AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
+
+
+def _those(*paths: Path | None) -> list[Path]:
+    return [path for path in paths if path is not None]
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTLS:
+    """TLS of the HTTPS listener: our certificate, and a client certificate demanded from everybody.
+
+    Args:
+        on_expiry: is told a side ("server", "crl") and the Unix time at which our certificate, or the first of the
+            revocation lists, expires.
+
+    Raises:
+        SettingsError: a file is missing, unreadable or wrong.
+
+    Attributes:
+        name: what is loaded, for logs.
+        files: where from.
+    """
+
+    name = "TLS of the HTTPS listener"
+
+    def __init__(self, settings: Settings, on_expiry: Callable[[str, float], object]) -> None:
+        self._settings = settings
+        self._on_expiry = on_expiry
+        self.files = _those(settings.http_cert, settings.http_key, settings.http_cacert, settings.http_crl)
+        #: How often trust has changed; each connection is known with the state that it was checked in.
+        self._generation = 0
+        self.load()
+
+    def load(self) -> None:
+        """Read the files.
+
+        Raises:
+            SettingsError: one is missing, unreadable or wrong; nothing has changed.
+        """
+        settings = self._settings
+        key_pair = read_key_pair("HTTP_CERT", settings.http_cert, "HTTP_KEY", settings.http_key)
+        trust_root = read_trust_root("HTTP_CACERT", settings.http_cacert)
+        options = ssl.CertificateOptions(**key_pair, trustRoot=trust_root, acceptableCiphers=_SERVER_CIPHERS)
+        context = options.getContext()
+        context.set_options(SSL.OP_NO_RENEGOTIATION)
+        store = context.get_cert_store()
+        assert store is not None
+        if settings.http_crl is not None:
+            lists = read_revocation_lists("HTTP_CRL", settings.http_crl)
+            for each in lists:
+                store.add_crl(each)
+            # Each CA of a chain needs a list: a missing one could not say that a certificate is revoked.
+            store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+            ends = [each.next_update_utc.timestamp() for each in lists if each.next_update_utc is not None]
+            if ends:
+                self._on_expiry("crl", min(ends))
+        self._on_expiry("server", expiry(key_pair))
+        self._context, self._store = context, store
+        self._generation += 1
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002 - Twisted's
+        """A new connection (twisted.internet.interfaces.IOpenSSLServerConnectionCreator)."""
+        connection = SSL.Connection(self._context, None)
+        connection.set_app_data(self._generation)
+        return connection
+
+    def still_trusts(self, transport: TLSMemoryBIOProtocol) -> bool:
+        """True if the client of a connection would be let in now.
+
+        Args:
+            transport: of a connection that was let in, maybe before the last :meth:`load`.
+        """
+        connection = transport.getHandle()
+        if connection.get_app_data() == self._generation:
+            return True
+        leaf = connection.get_peer_certificate()
+        assert leaf is not None, "the server demands a certificate"
+        chain = connection.get_peer_cert_chain() or []  # at a server's side without the client's own certificate
+        try:
+            crypto.X509StoreContext(self._store, leaf, chain).verify_certificate()
+        except crypto.X509StoreContextError:
+            return False
+        connection.set_app_data(self._generation)
+        return True
+
+
+@implementer(IPolicyForHTTPS)
+class ClientTLS:
+    """TLS towards a server: its host name is checked, and our certificate presented if there is one.
+
+    Args:
+        side: "broker" or "model".
+        prefix: of the names of the variables, for errors.
+        cacert: CAs to trust; None means those of the system.
+        cert: our certificate and its chain, None for none.
+        key: of that certificate.
+        on_expiry: is told the side and the Unix time at which our certificate expires.
+
+    Raises:
+        SettingsError: a file is missing, unreadable or wrong.
+
+    Attributes:
+        name: what is loaded, for logs.
+        files: where from.
+    """
+
+    def __init__(
+        self,
+        side: str,
+        prefix: str,
+        cacert: Path | None,
+        cert: Path | None,
+        key: Path | None,
+        on_expiry: Callable[[str, float], object],
+    ) -> None:
+        self._side = side
+        self._prefix = prefix
+        self._cacert, self._cert, self._key = cacert, cert, key
+        self._on_expiry = on_expiry
+        self.name = f"TLS towards the {side}"
+        self.files = _those(cacert, cert, key)
+        self.load()
+
+    def load(self) -> None:
+        """Read the files.
+
+        Raises:
+            SettingsError: one is missing, unreadable or wrong; nothing has changed.
+        """
+        trust_root: Any = ssl.platformTrust()
+        if self._cacert is not None:
+            trust_root = read_trust_root(f"{self._prefix}_CACERT", self._cacert)
+        key_pair: dict[str, Any] = {}
+        if self._cert is not None and self._key is not None:
+            key_pair = read_key_pair(f"{self._prefix}_CERT", self._cert, f"{self._prefix}_KEY", self._key)
+            self._on_expiry(self._side, expiry(key_pair))
+        self._trust_root, self._key_pair = trust_root, key_pair
+
+    def to(self, host: str) -> IOpenSSLClientConnectionCreator:
+        """TLS for one host."""
+        return ssl.optionsForClientTLS(host, trustRoot=self._trust_root, extraCertificateOptions=dict(self._key_pair))
+
+    def creatorForNetloc(self, hostname: bytes, _port: int) -> IOpenSSLClientConnectionCreator:
+        """TLS for the host of a URL (twisted.web.iweb.IPolicyForHTTPS)."""
+        return self.to(hostname.decode("ascii"))
+
+
+def broker_tls(settings: Settings, on_expiry: Callable[[str, float], object]) -> ClientTLS:
+    """TLS towards the broker.
+
+    Raises:
+        SettingsError: a file is missing, unreadable or wrong.
+    """
+    return ClientTLS("broker", "MQ", settings.mq_cacert, settings.mq_cert, settings.mq_key, on_expiry)
+
+
+def model_tls(settings: Settings, on_expiry: Callable[[str, float], object]) -> ClientTLS:
+    """TLS towards the model, unless its URL is plain HTTP: then nothing of it is used.
+
+    Raises:
+        SettingsError: a file is missing, unreadable or wrong.
+    """
+    return ClientTLS("model", "MODEL", settings.model_cacert, settings.model_cert, settings.model_key, on_expiry)

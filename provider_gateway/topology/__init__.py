@@ -1,0 +1,1 @@
+"""Exchanges, queues, routes and reply addresses of the queue file, as values."""
