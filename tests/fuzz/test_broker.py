@@ -13,7 +13,7 @@ from tests.fuzz.broker_frames import Frame, bad_frames, conversations, deaths, d
 from tests.fuzz.field_tables import Encoded, properties, room
 from tests.fuzz.http_streams import splits
 from tests.fuzz.profiles import fuzzed
-from tests.unit.test_devbroker import BrokerTestCase, RawClient
+from tests.unit.devbroker.test_connection import BrokerTestCase, RawClient
 
 
 class Received(list[Any]):

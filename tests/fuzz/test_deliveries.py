@@ -11,7 +11,7 @@ from provider_gateway.message.properties import ReceivedProperties
 from tests.fuzz.field_tables import Encoded, long, nested, properties, read, room, short
 from tests.fuzz.profiles import fuzzed
 from tests.fuzz.test_properties import _is_stripped
-from tests.unit.provider_on_broker import ProviderOnBrokerTestCase
+from tests.support.provider_on_broker import ProviderOnBrokerTestCase
 
 
 class Exact(spec.BasicProperties):

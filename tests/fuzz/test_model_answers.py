@@ -16,7 +16,7 @@ from tests.fuzz.http_streams import splits
 from tests.fuzz.model_answers import answer_streams, framed
 from tests.fuzz.profiles import fuzzed
 from tests.fuzz.test_headers import table
-from tests.unit.test_model import MAX_BODY, ModelTestCase, ModelTransport, response
+from tests.unit.model.test_model import MAX_BODY, ModelTestCase, ModelTransport, response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

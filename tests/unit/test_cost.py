@@ -14,8 +14,8 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.unit.model.test_model import response
 from tests.unit.test_lives import LifeTestCase
-from tests.unit.test_model import response
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,11 @@ from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.config.settings import Settings
 from provider_gateway.message.properties import decoded
 from provider_gateway.observability.metrics import Metrics
-from tests.unit.broker import BrokerTestCase
-from tests.unit.test_devbroker import Link
-from tests.unit.test_model import ModelTransport, response
-from tests.unit.test_rpc import counted
-from tests.unit.test_site import Client, Response
+from tests.support.embedded_broker import BrokerTestCase
+from tests.unit.devbroker.test_connection import Link
+from tests.unit.gateway.test_rpc import counted
+from tests.unit.http_server.test_site import Client, Response
+from tests.unit.model.test_model import ModelTransport, response
 
 AMQP, HTTP, MODEL = 5672, 5050, 8080
 

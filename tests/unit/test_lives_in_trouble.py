@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.unit.gateway.test_rpc import counted
 from tests.unit.test_lives import LifeTestCase
-from tests.unit.test_rpc import counted
 
 
 class BrokerTroubleTests(LifeTestCase):

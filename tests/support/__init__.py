@@ -1,0 +1,1 @@
+"""What several test suites use: peers, processes, certificates, fakes."""

@@ -1,0 +1,127 @@
+"""The embedded broker in tests: connections to it in memory, and the time that its timers and ours go by.
+
+Nothing moves by itself: :meth:`BrokerTestCase.pump` carries what was written, :meth:`BrokerTestCase.advance` lets time
+go by. What a broker with real semantics cannot be made to do, the scripted one of :mod:`tests.support.amqp_peer` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pika
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.amqp.session import Session
+from provider_gateway.devbroker.server import Broker
+from provider_gateway.message.message import Message
+from tests.support.amqp_peer import run
+from tests.unit.devbroker.test_connection import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from pika.adapters.twisted_connection import TwistedChannel
+
+
+class BrokerTestCase(SynchronousTestCase):
+    """A broker, and another program that looks into its queues.
+
+    Attributes:
+        links: the connections to it, in the order that they were made in.
+    """
+
+    def setUp(self) -> None:
+        self.clock = self.new_clock()
+        self.broker = Broker({"guest": "guest"}, self.clock)
+        self.links: list[Link] = []
+        self._other: TwistedChannel | None = None
+
+    def new_clock(self) -> Clock:
+        return Clock()
+
+    def connect(self) -> Session:
+        """An open session of ours; without heartbeats, so that hours may go by in one step."""
+        session = Session(pika.ConnectionParameters(heartbeat=0), self.clock)
+        self.links.append(Link(self.clock, self.broker, session))
+        self.run_(session.open())
+        return session
+
+    def lose(self, session: Session) -> None:
+        """Break a connection without a word to either side."""
+        session.abort()
+        self.pump()
+
+    def pump(self) -> None:
+        """Carry what was written on every connection, until all are quiet."""
+        is_quiet = False
+        while not is_quiet:
+            for link in self.links:
+                link.pump()
+            is_quiet = not any(
+                link.at_client.value() or link.at_server.value() or link.at_client.ended != link.at_server.ended
+                for link in self.links
+            )
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by from timer to timer, so that what one brings about has the time that is left."""
+        end = self.clock.seconds() + seconds
+        self.pump()
+        while (left := end - self.clock.seconds()) > 0:
+            due = min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)
+            self.clock.advance(min(left, max(0.0, due - self.clock.seconds())))
+            self.pump()
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> Deferred[Any]:
+        """Start a coroutine, as far as it gets without any time going by."""
+        started = Deferred.fromCoroutine(coroutine)
+        self.pump()
+        return started
+
+    def run_(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, which it must reach without any time going by."""
+        return run(self, coroutine)
+
+    def other(self) -> TwistedChannel:
+        """A channel of the other program."""
+        if self._other is None or not self._other.is_open:
+            self._other = self.run_(self.connect().channel())
+        return self._other
+
+    def put(self, exchange: str, routing_key: str, body: bytes = b"{}", **properties: Any) -> None:
+        """Publish as the other program."""
+        self.other().basic_publish(exchange, routing_key, body, pika.BasicProperties(**properties))
+        self.pump()
+
+    def make_queue(self, name: str, **arguments: Any) -> None:
+        """Declare a durable queue as the other program."""
+        self.other().queue_declare(name, durable=True, arguments=arguments)
+        self.pump()
+
+    def delete(self, *queues: str) -> None:
+        """Delete queues as the other program."""
+        for queue in queues:
+            self.other().queue_delete(queue)
+        self.pump()
+
+    def take(self, queue: str) -> list[Message]:
+        """Take the messages out of a queue that wait there."""
+        taken = []
+        while True:
+            got: list[Any] = []
+            self.other().basic_get(queue, auto_ack=True).addCallback(got.append)
+            self.pump()
+            if got[0] is None:
+                return taken
+            taken.append(Message.received(got[0].properties.encoded, got[0].body))
+
+    def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue for a consumer."""
+        return len(self.broker.vhost.find_queue(queue, None))
+
+    def unacked(self, queue: str) -> int:
+        """How many messages of a queue were delivered and are not acknowledged."""
+        channels = [channel for link in self.links for channel in link.server._channels.values()]
+        held = [each.queue.name for channel in channels for each in channel._deliveries._unacked.values()]
+        return held.count(queue)

@@ -1,0 +1,128 @@
+"""Clients of a site whose limits are small and all different, over plain connections or with a certificate."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from klein import Klein
+from OpenSSL import crypto
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.site import GatewaySite
+from tests.security.certificates import authority
+from tests.unit.http_server.test_site import Client
+
+if TYPE_CHECKING:
+    from provider_gateway.http_server.request import BoundedRequest
+
+LIMITS = Limits(
+    handshake_timeout=3,
+    headers_timeout=5,
+    body_timeout=7,
+    write_timeout=11,
+    idle_timeout=13,
+    max_connections=3,
+    max_connections_per_identity=2,
+    max_body_bytes=20,
+    max_buffered_bytes=30,
+)
+
+
+@cache
+def certificate(common_name: str) -> crypto.X509:
+    """A client certificate."""
+    return crypto.X509.from_cryptography(authority(common_name).certificate)
+
+
+@implementer(ISSLTransport)
+class TLSClient(Client):
+    """A client whose connection begins with a TLS handshake, which is only said to have happened."""
+
+    def __init__(self, site: GatewaySite, common_name: str = "a") -> None:
+        self._common_name = common_name
+        super().__init__(site)
+
+    def getPeerCertificate(self) -> crypto.X509:  # noqa: N802 - Twisted's name
+        return certificate(self._common_name)
+
+    def shake_hands(self) -> None:
+        """Complete the handshake."""
+        self.protocol.handshakeCompleted()
+
+
+class LimitsTestCase(SynchronousTestCase):
+    """A site that answers ``/`` at once and ``/slow`` when it is told to."""
+
+    limits = LIMITS
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.bodies: list[bytes] = []
+        self.waiting: list[Deferred[bytes]] = []
+        self.dropped: list[str] = []
+        self.finished: list[tuple[int, str | None]] = []
+        self.is_trusted = True
+        self.asked: list[Any] = []
+        app = Klein()
+
+        @app.route("/", methods=["POST"])
+        def take(request: Any) -> bytes:
+            self.bodies.append(request.content.read())
+            request.setHeader("Content-Length", "2")
+            return b"ok"
+
+        @app.route("/slow", methods=["POST"])
+        def wait(request: Any) -> Deferred[bytes]:
+            request.setHeader("Content-Length", "4")
+            self.waiting.append(Deferred())
+            return self.waiting[-1]
+
+        self.site = GatewaySite(
+            app.resource(),
+            self.clock,
+            self.limits,
+            self.finish,
+            on_dropped=self.dropped.append,
+            still_trusts=self.still_trusts,
+        )
+
+    def finish(self, request: BoundedRequest) -> None:
+        self.finished.append((request.code, None if request.identity is None else str(request.identity)))
+
+    def still_trusts(self, transport: object) -> bool:
+        self.asked.append(transport)
+        return self.is_trusted
+
+    def clients(self, count: int) -> list[Client]:
+        return [Client(self.site) for _ in range(count)]
+
+    def handshaken(self, common_name: str = "a") -> TLSClient:
+        client = TLSClient(self.site, common_name)
+        client.shake_hands()
+        return client
+
+    def pass_seconds(self, seconds: int) -> None:
+        """Let time pass second by second, as a reactor does."""
+        self.clock.pump([1] * seconds)
+
+    def statuses(self, client: Client) -> list[int]:
+        return [each.status for each in client.responses()]
+
+    def assert_ends(self, client: Client, seconds: int, status: int | None, reasons: list[str]) -> None:
+        """In that many seconds, not before, the client gets this answer or is cut off, and the reasons are counted."""
+        self.assertFalse(client.disconnecting)
+        before = self.statuses(client)
+        self.pass_seconds(seconds - 1)
+        self.assertEqual(
+            (before, False, False, []), (self.statuses(client), client.aborted, client.disconnecting, self.dropped)
+        )
+        self.pass_seconds(1)
+        self.assertEqual(before + ([] if status is None else [status]), self.statuses(client))
+        self.assertEqual((status is None, reasons), (client.aborted, self.dropped))
+        self.assertEqual(client.aborted, client.disconnecting, "an answer that nobody has read yet")

@@ -1,0 +1,121 @@
+"""A provider on the embedded broker, for the tests of what becomes of its messages; the test is the model."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from provider_gateway.amqp.consumer import Consumer
+from provider_gateway.amqp.declare import declare
+from provider_gateway.amqp.publisher import Publisher
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.provider import Provider
+from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.provider.settlement import Settlement
+from provider_gateway.topology.reply_addresses import ReplyAddresses
+from tests.support.embedded_broker import BrokerTestCase
+from tests.unit.gateway.test_rpc import counted
+from tests.unit.provider.test_provider import FakeModel
+
+if TYPE_CHECKING:
+    from provider_gateway.message.message import Message
+
+
+class ProviderOnBrokerTestCase(BrokerTestCase):
+    """A provider of the queue ``work`` on two connections, with three attempts a minute apart."""
+
+    keys: ClassVar[dict[str, Any]] = {"dle": True, "maxAttempts": 3}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.model = FakeModel()
+        self.metrics = Metrics()
+        self.given_up: set[str] = set()
+        values = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*"}
+        self.entry = QueueEntry.model_validate({**values, **self.keys})
+        self.publisher = Publisher(
+            partial(declare, entries=[self.entry]), max_unsent=10_000, clock=self.clock, metrics=self.metrics
+        )
+        self.make_queue("back")
+        self.open_publisher()
+        self.begin()
+
+    def open_publisher(self) -> None:
+        self.publishing = self.connect()
+        self.run_(self.publisher.open(self.publishing))
+
+    def begin(self) -> None:
+        """Begin as a new process does, which knows nothing."""
+        self.provider = Provider(
+            self.entry,
+            model=self.model,
+            timeout=30,
+            max_body_bytes=1000,
+            retry=RetryRoute(self.entry, [self.entry]),
+            settlement=Settlement(self.entry, self.publisher, self.clock, self.metrics),
+            replies=ReplyAddresses(self.entry, [self.entry]),
+            has_given_up=self.given_up.__contains__,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.consumer = Consumer(
+            "work",
+            prefetch=100,
+            declare=partial(declare, entries=[self.entry]),
+            deliver=self.provider.serve,
+            clock=self.clock,
+        )
+        self.consume()
+
+    def consume(self) -> None:
+        """Consume on a new connection."""
+        self.consuming = self.connect()
+        self.run_(self.consumer.open(self.consuming))
+        self.pump()
+
+    def reconnect(self) -> None:
+        """Break the connection that consumes, and open another one."""
+        self.lose(self.consuming)
+        self.consume()
+
+    def kill(self) -> None:
+        """Let the process die of what it serves."""
+        self.provider.abandon()
+        self.lose(self.consuming)
+
+    def die(self) -> None:
+        """Let the process die of what it serves, and begin anew."""
+        self.kill()
+        self.begin()
+
+    def ask(self, body: bytes = b"{}", exchange: str = "ML.MQ", key: str = "predict.now", **properties: Any) -> None:
+        """Publish a request."""
+        values = {"headers": {"RqUID": "r1"}, "correlation_id": "c1", "reply_to": "back", "message_id": "m"}
+        self.put(exchange, key, body, **{**values, **properties})
+
+    def answer(self, status: int = 200, body: bytes = b"42", number: int = -1) -> None:
+        self.model.answer(status, body, number)
+        self.pump()
+
+    def fail_call(self, reason: str = "timeout", number: int = -1) -> None:
+        self.model.fail(reason, number)
+        self.pump()
+
+    def taken(self, queue: str) -> Message:
+        """The only message that waits in a queue."""
+        (message,) = self.take(queue)
+        return message
+
+    def assert_left(self, **expected: int) -> None:
+        """So many messages are unacknowledged, and wait for their retry, in parking and as replies; else none."""
+        names = {"retry": "work.retry", "parking": "work.parking", "back": "back", "ready": "work"}
+        left = {short: self.waiting(name) for short, name in names.items() if short != "retry" or self.entry.dle}
+        left["unacked"] = self.unacked("work")
+        self.assertEqual({short: count for short, count in left.items() if count}, expected)
+
+    def parked(self, reason: str) -> float:
+        return counted(self.metrics.parked, "work", reason)
+
+    def in_flight(self) -> float:
+        return counted(self.metrics.deliveries_in_flight, "work")

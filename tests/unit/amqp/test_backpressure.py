@@ -1,0 +1,219 @@
+"""A broker that reads slowly: bytes that wait for it are counted, and no more are added than the limit allows."""
+
+from __future__ import annotations
+
+import pika
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.test.iosim import connectedServerAndClient
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
+from zope.interface.verify import verifyObject
+
+from provider_gateway.amqp.session import Session
+from provider_gateway.errors import BrokerBlocked
+from provider_gateway.message.message import Message
+from tests.support.amqp_peer import HEARTBEAT, open_peer
+from tests.unit.amqp.test_publisher import PublisherTestCase
+from tests.unit.security.test_tls import TLSTestCase
+
+
+class Descriptor(FileDescriptor):
+    """A TCP transport of Twisted's own kind, whose peer reads as much as the test allows.
+
+    Attributes:
+        room: bytes that the peer takes.
+        sent: bytes that it took.
+    """
+
+    disconnected = False
+
+    def __init__(self) -> None:
+        super().__init__(reactor=self)
+        self.connected = 1
+        self.room = 0
+        self.sent = 0
+
+    def addWriter(self, _: object) -> None:  # noqa: N802 - Twisted's name
+        """Reactor's side: the test calls doWrite()."""
+
+    def removeWriter(self, _: object) -> None:  # noqa: N802 - Twisted's name
+        """Reactor's side."""
+
+    def writeSomeData(self, data: bytes) -> int:  # noqa: N802 - Twisted's name
+        taken = min(self.room, len(data))
+        self.room -= taken
+        self.sent += taken
+        return taken
+
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
+        """Socket's side."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
+        """Socket's side."""
+
+
+class SessionTests(SynchronousTestCase):
+    """What a session knows of its transport."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+
+    def session(self) -> Session:
+        return Session(pika.ConnectionParameters(heartbeat=HEARTBEAT), self.clock)
+
+    def test_producer(self) -> None:
+        """A session is the streaming producer of its transport, from the start until it is dropped."""
+        peer = open_peer(self.clock)
+        self.assertIs(peer.transport.producer, peer.protocol)
+        self.assertTrue(peer.transport.streaming)
+        peer.protocol.close()
+        peer.pump()
+        self.assertIsNone(peer.transport.producer)
+
+    def test_unsent(self) -> None:
+        """Bytes are counted from the moment that the buffer is full until it is empty."""
+        peer = open_peer(self.clock)
+        session = peer.protocol
+        told: list[int] = []
+        session.on_unblocked = lambda: told.append(session.unsent)
+        peer.frozen = True
+        session._write(b"12345")
+        self.assertEqual(session.unsent, 0)
+        session.pauseProducing()
+        session._write(b"12345")
+        session._write(b"678")
+        self.assertEqual((session.unsent, told), (8, []))
+        self.clock.advance(0)
+        self.assertTrue(peer.transport.value().endswith(b"1234512345678"))
+        session.resumeProducing()
+        self.assertEqual((session.unsent, told), (0, [0]))
+        session._write(b"1")
+        self.assertEqual(session.unsent, 0)
+        session.pauseProducing()
+        session._write(b"1")
+        self.assertEqual(session.unsent, 1)
+
+    def test_tcp(self) -> None:
+        """Over TCP, what is written after 64 KiB are waiting is counted, until everything was taken."""
+        session, transport = self.session(), Descriptor()
+        session.makeConnection(transport)
+        session._write(bytes(transport.bufferSize))
+        session._write(bytes(1000))
+        self.assertEqual(session.unsent, 1000)
+        transport.room = 1000
+        transport.doWrite()
+        self.assertEqual(session.unsent, 1000)
+        transport.room = 10**6
+        while transport.dataBuffer or transport._tempDataBuffer:
+            transport.doWrite()
+        transport.doWrite()
+        self.assertEqual(session.unsent, 0)
+        session._write(bytes(1000))
+        self.assertEqual(session.unsent, 0)
+
+    def test_end_of_the_connection(self) -> None:
+        """The end of the connection tells the producer, which does nothing of its own."""
+        session, transport = self.session(), StringTransport()
+        directlyProvides(session, IPushProducer)
+        verifyObject(IPushProducer, session)
+        transport.setTcpNoDelay = transport.setTcpKeepAlive = lambda _: None
+        session.makeConnection(transport)
+        session.stopProducing()
+        self.assertTrue(session.is_open)
+
+
+class GateTests(PublisherTestCase):
+    """The publisher's limit of 1,000 bytes."""
+
+    def fill(self, size: int) -> None:
+        """Let so many bytes wait."""
+        if not self.session._paused:
+            self.session.pauseProducing()
+        self.session.unsent = size
+
+    def test_limit(self) -> None:
+        """At the limit a publish is sent, above it none is; the reason is that the broker is slow."""
+        self.fill(1000)
+        self.assertTrue(self.publisher.is_ready)
+        self.successResultOf(self.publish())
+        self.assertGreater(self.session.unsent, 1000)
+        self.assertFalse(self.publisher.is_ready)
+        refused = self.failureResultOf(self.publish(), BrokerBlocked).value
+        self.assertIn("slow", refused.detail)
+        self.assertEqual((refused.status, self.waiting("work")), (503, 1))
+        self.assertEqual(self.outcomes(), {"confirmed": 1})
+
+    def test_memory_is_bounded(self) -> None:
+        """However many publishes are tried, no more waits than the limit and one message."""
+        self.fill(0)
+        for _ in range(100):
+            self.publisher.publish(Message(bytes(600)), "ML.MQ", "predict.now").addErrback(lambda _: None)
+        self.pump()
+        self.assertEqual(self.waiting("work"), 2)
+        self.assertLess(self.session.unsent, 1000 + 800)
+
+    def test_ready_again(self) -> None:
+        """Who waits is told when everything was taken."""
+        self.fill(1001)
+        waiting = self.publisher.when_ready()
+        self.assertNoResult(waiting)
+        self.session.resumeProducing()
+        self.successResultOf(waiting)
+        self.successResultOf(self.publish())
+
+    def test_next_session(self) -> None:
+        """Another session begins with nothing unsent."""
+        self.fill(1001)
+        waiting = self.publisher.when_ready()
+        self.lose(self.session)
+        self.opened()
+        self.successResultOf(waiting)
+
+    def test_blocked_first(self) -> None:
+        """An alarm of the broker is told rather than its slowness."""
+        self.fill(1001)
+        self.faults.block()
+        self.pump()
+        self.assertIn("memory", self.failureResultOf(self.publish(), BrokerBlocked).value.detail)
+
+
+class TLSTests(TLSTestCase):
+    """The same over TLS, which has a buffer of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.session = Session(pika.ConnectionParameters(heartbeat=HEARTBEAT), self.clock)
+        server = TLSMemoryBIOFactory(self.server(), False, Factory.forProtocol(Protocol), self.clock)
+        sessions = Factory.forProtocol(lambda: self.session)
+        client = TLSMemoryBIOFactory(self.client(folder=self.certs, stem="client"), True, sessions, self.clock)
+        tls, _, self.pump = connectedServerAndClient(
+            lambda: server.buildProtocol(None), lambda: client.buildProtocol(None), clock=self.clock
+        )
+        self.tcp = tls.transport
+        self.settle()
+
+    def settle(self) -> None:
+        for _ in range(20):
+            self.clock.advance(0)
+            self.pump.flush()
+
+    def test_unsent(self) -> None:
+        """A full buffer below TLS is told to the session, and its end too."""
+        self.tcp.producer.pauseProducing()
+        self.session._write(bytes(1000))
+        self.assertEqual(self.session.unsent, 1000)
+        self.tcp.producer.resumeProducing()
+        self.assertEqual(self.session.unsent, 0)
+
+    def test_dropped(self) -> None:
+        """A session that pika gives up closes its TLS connection, even while its buffer is full."""
+        self.tcp.producer.pauseProducing()
+        self.session._drop()
+        self.settle()
+        self.successResultOf(self.session.when_lost())

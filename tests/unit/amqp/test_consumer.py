@@ -1,0 +1,226 @@
+"""Consuming one queue: deliveries, acknowledgements, and coming back after the broker ended the consumer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provider_gateway.amqp.consumer import Consumer, Delivery
+from provider_gateway.errors import TopologyError
+from tests.support.embedded_broker import BrokerTestCase
+
+if TYPE_CHECKING:
+    from provider_gateway.amqp.session import Session
+
+
+class ConsumerTestCase(BrokerTestCase):
+    """A consumer of the queue ``work``, on an open session."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.delivered: list[Delivery] = []
+        self.declared: list[Session] = []
+        self.refusals: list[TopologyError] = []
+        self.consumer = Consumer(
+            "work", prefetch=7, declare=self.declare, deliver=self.delivered.append, clock=self.clock
+        )
+        self.session = self.opened()
+
+    async def declare(self, session: Session) -> None:
+        self.declared.append(session)
+        if self.refusals:
+            raise self.refusals.pop()
+        channel = await session.channel()
+        await channel.queue_declare("work", durable=True)
+        channel.close()
+
+    def opened(self) -> Session:
+        """A new session that the consumer is open on."""
+        session = self.connect()
+        self.run_(self.consumer.open(session))
+        self.pump()
+        return session
+
+    def bodies(self) -> list[bytes]:
+        return [each.message.body for each in self.delivered]
+
+
+class DeliveryTests(ConsumerTestCase):
+    """Deliveries and their acknowledgements."""
+
+    def test_prefetch(self) -> None:
+        """No more than the prefetch are delivered, as they come, and another one for each that is acknowledged."""
+        for number in range(9):
+            self.put("", "work", str(number).encode())
+        self.assertEqual(self.bodies(), [b"0", b"1", b"2", b"3", b"4", b"5", b"6"])
+        self.assertEqual((self.waiting("work"), self.unacked("work")), (2, 7))
+        self.assertTrue(self.delivered[3].ack())
+        self.pump()
+        self.assertEqual((self.bodies()[7:], self.unacked("work")), ([b"7"], 7))
+        self.assertEqual({each.queue for each in self.delivered}, {"work"})
+
+    def test_ack(self) -> None:
+        """ack() acknowledges this delivery alone; the others come again when the connection is lost."""
+        for number in range(3):
+            self.put("", "work", str(number).encode())
+        self.delivered[1].ack()
+        self.pump()
+        self.assertEqual(self.unacked("work"), 2)
+        self.lose(self.session)
+        self.assertEqual([each.body for each in self.take("work")], [b"0", b"2"])
+
+    def test_properties(self) -> None:
+        """A delivery carries the message's properties."""
+        headers = {"RqUID": "r", "depth": 3}
+        kept = {
+            "content_type": "text/plain",
+            "headers": headers,
+            "correlation_id": "c",
+            "reply_to": "b",
+            "message_id": "m",
+        }
+        self.put("", "work", b"x", **kept)
+        message = self.delivered[0].message
+        self.assertEqual({name: getattr(message, name) for name in kept}, kept)
+
+    def test_without_properties(self) -> None:
+        """A message without any property, even without a body, is delivered."""
+        self.put("", "work", b"")
+        message = self.delivered[0].message
+        self.assertEqual((message.body, dict(message.headers)), (b"", {}))
+        self.assertIsNone(message.content_type)
+        self.assertIsNone(message.message_id)
+
+    def test_way(self) -> None:
+        """A delivery says how it came: through which exchange, with which key."""
+        self.other().exchange_declare("größe", "fanout")
+        self.other().queue_bind("work", "größe", "")
+        for way in (("", "work"), ("größe", "ä.ö")):
+            self.put(*way)
+            self.assertEqual((self.delivered[-1].exchange, self.delivered[-1].routing_key), way)
+
+    def test_ack_after_the_loss(self) -> None:
+        """After the loss of the connection a delivery is lost, and ack() says so instead of raising."""
+        self.put("", "work")
+        self.assertFalse(self.delivered[0].is_lost)
+        self.lose(self.session)
+        self.assertTrue(self.delivered[0].is_lost)
+        self.assertFalse(self.delivered[0].ack())
+
+    def test_ack_after_the_consumer_was_ended(self) -> None:
+        """What was delivered before the broker ended the consumer is lost, and not acknowledged on another channel."""
+        self.put("", "work")
+        self.delete("work")
+        self.put("", "work")
+        self.assertEqual([each.is_lost for each in self.delivered], [True, False])
+        self.assertFalse(self.delivered[0].ack())
+        self.pump()
+        self.assertEqual((self.unacked("work"), self.consumer.is_registered), (1, True))
+
+    def test_loss_of_the_connection(self) -> None:
+        """A lost connection ends the registration, and nothing is tried on it again."""
+        self.lose(self.session)
+        self.assertFalse(self.consumer.is_registered)
+        self.assertEqual(len(self.declared), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_next_session(self) -> None:
+        """Opened on the next session, the consumer declares there; what was not acknowledged comes as redelivered."""
+        self.put("", "work", b"a")
+        self.lose(self.session)
+        self.put("", "work", b"b")
+        session = self.opened()
+        self.assertEqual((self.bodies(), self.declared), ([b"a", b"a", b"b"], [self.session, session]))
+        self.assertEqual([each.redelivered for each in self.delivered], [False, True, False])
+        self.assertTrue(self.consumer.is_registered)
+
+
+class RestoreTests(ConsumerTestCase):
+    """The broker ends the consumer while the connection stays up."""
+
+    def test_queue_deleted(self) -> None:
+        """When its queue is deleted, the consumer declares it and consumes again, on the same session."""
+        self.delete("work")
+        self.assertEqual(self.declared, [self.session, self.session])
+        self.assertTrue(self.consumer.is_registered)
+        self.put("", "work")
+        self.assertEqual(len(self.delivered), 1)
+
+    def test_closed_channel(self) -> None:
+        """A channel that the broker closes, as after an acknowledgement too many, is replaced by another like it."""
+        for _ in range(8):
+            self.put("", "work")
+        self.delivered[0].ack()
+        self.delivered[0].ack()
+        self.pump()
+        self.assertEqual(self.declared, [self.session, self.session])
+        self.assertTrue(self.consumer.is_registered)
+        self.assertEqual((self.unacked("work"), self.waiting("work")), (7, 0))
+
+    def test_refused_for_a_while(self) -> None:
+        """While declaring fails, the consumer is not registered, and tries again every second."""
+        self.refusals = [TopologyError("refused"), TopologyError("refused")]
+        self.delete("work")
+        self.assertFalse(self.consumer.is_registered)
+        for count, seconds in ((2, 0.9), (3, 0.1), (3, 0.9)):
+            self.advance(seconds)
+            self.assertEqual((len(self.declared), self.consumer.is_registered), (count, False))
+        self.advance(0.1)
+        self.assertTrue(self.consumer.is_registered)
+
+    def test_refused_consume(self) -> None:
+        """A queue that cannot be consumed, as while another program has it for itself, is tried again, too."""
+        self.refusals = [TopologyError("refused")]
+        self.delete("work")
+        self.make_queue("work")
+        self.other().basic_consume("work", exclusive=True, consumer_tag="other")
+        for _ in range(5):
+            self.advance(1)
+            self.assertFalse(self.consumer.is_registered)
+        self.other().basic_cancel("other")
+        self.advance(1)
+        self.assertTrue(self.consumer.is_registered)
+
+    def test_connection_lost_meanwhile(self) -> None:
+        """The attempts end with the connection: the next session opens the consumer."""
+        self.refusals = [TopologyError("refused")]
+        self.delete("work")
+        self.lose(self.session)
+        self.advance(1)
+        self.assertEqual(len(self.declared), 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class CancelTests(ConsumerTestCase):
+    """The end that we ask for."""
+
+    def test_cancel(self) -> None:
+        """cancel() ends the consumer at the broker, and what was delivered may still be acknowledged."""
+        self.put("", "work")
+        self.run_(self.consumer.cancel())
+        self.put("", "work")
+        self.assertEqual((self.waiting("work"), self.consumer.is_registered), (1, False))
+        self.assertTrue(self.delivered[0].ack())
+        self.pump()
+        self.assertEqual((self.waiting("work"), self.unacked("work")), (1, 0))
+
+    def test_cancel_is_for_good(self) -> None:
+        """After cancel() a new session does not bring the consumer back."""
+        self.run_(self.consumer.cancel())
+        self.lose(self.session)
+        self.opened()
+        self.put("", "work")
+        self.assertEqual((self.delivered, self.consumer.is_registered, len(self.declared)), ([], False, 1))
+
+    def test_cancel_while_it_waits_to_be_restored(self) -> None:
+        """cancel() between two attempts to restore the consumer ends the attempts."""
+        self.refusals = [TopologyError("refused")]
+        self.delete("work")
+        self.run_(self.consumer.cancel())
+        self.advance(5)
+        self.assertEqual((len(self.declared), self.consumer.is_registered), (2, False))
+
+    def test_cancel_after_the_loss(self) -> None:
+        """cancel() without a connection has nothing to say and does not wait."""
+        self.lose(self.session)
+        self.run_(self.consumer.cancel())

@@ -1,0 +1,298 @@
+"""What is declared for each entry of the queue file, in which order, where messages go then, what a refusal says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pika import spec
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.amqp.declare import declare, declare_reply_queue
+from provider_gateway.errors import TopologyError
+from tests.support.amqp_peer import open_peer, run
+from tests.support.embedded_broker import BrokerTestCase
+from tests.unit.provider.test_retry_route import entry
+
+DECLARATIONS = (spec.Exchange.Declare, spec.Queue.Declare, spec.Queue.Bind)
+DLE = {
+    "dleExchange": "retry",
+    "dleQueue": "waiting",
+    "dleArgs": {"x-message-ttl": 60000, "x-dead-letter-exchange": "ML.MQ"},
+}
+
+
+class TopologyTestCase(SynchronousTestCase):
+    """An open session to declare on."""
+
+    def setUp(self) -> None:
+        self.peer = open_peer(Clock())
+        self.session = self.peer.protocol
+
+    def declare(self, **keys: Any) -> list[tuple[Any, ...]]:
+        """Declare one entry, and say in short what was sent."""
+        run(self.peer, declare(self.session, [entry(**keys)]))
+        return self.sent()
+
+    def sent(self) -> list[tuple[Any, ...]]:
+        short: list[tuple[Any, ...]] = []
+        for _, method in self.peer.seen:
+            if isinstance(method, spec.Exchange.Declare):
+                short.append(("exchange", method.exchange, method.type))
+            elif isinstance(method, spec.Queue.Declare):
+                short.append(("queue", method.queue, method.arguments or {}))
+            elif isinstance(method, spec.Queue.Bind):
+                short.append(("bind", method.queue, method.exchange, method.routing_key))
+        return short
+
+
+class EntryTests(TopologyTestCase):
+    """The objects of an entry."""
+
+    def test_plain(self) -> None:
+        """An exchange, the parking queue, the work queue with its way back, and its binding, in this order."""
+        self.assertEqual(
+            self.declare(),
+            [
+                ("exchange", "ML.MQ", "topic"),
+                ("queue", "work.parking", {}),
+                ("queue", "work", {}),
+                ("exchange", "work.return", "fanout"),
+                ("bind", "work", "work.return", ""),
+                ("bind", "work", "ML.MQ", "predict.*"),
+            ],
+        )
+
+    def test_durable(self) -> None:
+        """Exchanges and queues are durable, shared, and never deleted by themselves."""
+        self.declare(replyTo="response")
+        for method in [*self.peer.sent(spec.Exchange.Declare), *self.peer.sent(spec.Queue.Declare)]:
+            self.assertTrue(method.durable)
+            self.assertFalse(method.auto_delete)
+            self.assertFalse(method.passive)
+        for method in self.peer.sent(spec.Queue.Declare):
+            self.assertFalse(method.exclusive)
+
+    def test_not_durable(self) -> None:
+        """``durable: false`` makes the exchange and the work queue transient, and nothing else."""
+        self.declare(durable=False, dle=True, replyTo="response")
+        self.assertEqual(
+            {method.exchange: method.durable for method in self.peer.sent(spec.Exchange.Declare)},
+            {"ML.MQ": False, "work.return": True},
+        )
+        self.assertEqual(
+            {method.queue: method.durable for method in self.peer.sent(spec.Queue.Declare)},
+            {"work.parking": True, "work.retry": True, "work": False, "response": True},
+        )
+
+    def test_default_exchange(self) -> None:
+        """On the default exchange there is nothing to declare or to bind but what is the queue's own."""
+        self.assertEqual(
+            self.declare(topic="", bindingKey=[]),
+            [
+                ("queue", "work.parking", {}),
+                ("queue", "work", {}),
+                ("exchange", "work.return", "fanout"),
+                ("bind", "work", "work.return", ""),
+            ],
+        )
+
+    def test_quorum(self) -> None:
+        """A quorum queue says so in its arguments, beside those of the file."""
+        sent = self.declare(queueType="quorum", argQueue={"x-delivery-limit": 3})
+        arguments = {each[1]: each[2] for each in sent if each[0] == "queue"}["work"]
+        self.assertEqual((arguments["x-delivery-limit"], arguments["x-queue-type"]), (3, "quorum"))
+
+    def test_arguments(self) -> None:
+        """A classic queue has the arguments of the file and no others, or it would not match one of old."""
+        sent = self.declare(argQueue={"x-max-length": 10, "x-overflow": "reject-publish"})
+        self.assertIn(("queue", "work", {"x-max-length": 10, "x-overflow": "reject-publish"}), sent)
+
+    def test_reply_queue(self) -> None:
+        """``replyTo`` is declared, without a binding: replies go through the default exchange."""
+        self.assertEqual(
+            self.declare(replyTo="response")[-2:],
+            [("bind", "work", "ML.MQ", "predict.*"), ("queue", "response", {})],
+        )
+
+    def test_waiting_queue(self) -> None:
+        """``dleParams`` are declared as written, after the work queue that their messages come back to."""
+        sent = self.declare(dle=True, dleParams=DLE, argQueue={"x-dead-letter-exchange": "retry"})
+        self.assertEqual(
+            sent,
+            [
+                ("exchange", "ML.MQ", "topic"),
+                ("queue", "work.parking", {}),
+                ("queue", "work", {"x-dead-letter-exchange": "retry"}),
+                ("exchange", "work.return", "fanout"),
+                ("bind", "work", "work.return", ""),
+                ("exchange", "retry", "fanout"),
+                ("queue", "waiting", DLE["dleArgs"]),
+                ("bind", "waiting", "retry", ""),
+                ("bind", "work", "ML.MQ", "predict.*"),
+            ],
+        )
+
+    def test_several_entries(self) -> None:
+        """All entries are declared on one channel, which is closed then."""
+        run(self.peer, declare(self.session, [entry("a"), entry("b")]))
+        queues = [each[1] for each in self.sent() if each[0] == "queue"]
+        self.assertEqual(queues, ["a.parking", "a", "b.parking", "b"])
+        channels = {each.channel for each in self.peer.seen if isinstance(each.method, DECLARATIONS)}
+        self.assertEqual(len(channels), 1)
+        self.assertEqual({self.peer.channel_of(spec.Channel.Close)}, channels)
+
+    def test_each_waits_for_the_one_before(self) -> None:
+        """Nothing is declared before the broker has answered to the declaration that it may depend on."""
+        self.peer.answers[spec.Exchange.Declare] = None
+        with self.assertRaises(AssertionError):
+            self.declare()
+        self.assertEqual(self.sent(), [("exchange", "ML.MQ", "topic")])
+
+
+class OnBrokerTestCase(BrokerTestCase):
+    """A broker to declare on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.session = self.connect()
+
+    def declare(self, name: str = "work", **keys: Any) -> None:
+        self.run_(declare(self.session, [entry(name, **keys)]))
+
+
+class RoutingTests(OnBrokerTestCase):
+    """Where the messages go that are published to what was declared."""
+
+    def assert_routed(self, exchange: str, *keys: str) -> None:
+        """With these keys, and with no other of those that are tried, a message is routed to the work queue, once."""
+        tried = {*keys, "a.b", "a.b.c", "b", "work", "elsewhere", ""}
+        for key in tried:
+            self.put(exchange, key)
+            self.assertEqual(len(self.take("work")), int(key in keys), key)
+
+    def test_binding_keys(self) -> None:
+        """Each binding key is a binding of its own; a message that several match comes once."""
+        self.declare(bindingKey=["a.*", "a.#", "b.#"])
+        self.assert_routed("ML.MQ", "a.b", "a.b.c", "b", "b.x")
+
+    def test_direct(self) -> None:
+        """A direct exchange takes its keys literally."""
+        self.declare(exchangeType="direct", bindingKey=["a.*", "b"])
+        self.assert_routed("ML.MQ", "a.*", "b")
+
+    def test_fanout_without_key(self) -> None:
+        """A fanout exchange is bound to without a key, and routes every message."""
+        self.declare(exchangeType="fanout", bindingKey=[])
+        self.assert_routed("ML.MQ", "a.b", "a.b.c", "b", "work", "elsewhere", "")
+
+    def test_default_exchange(self) -> None:
+        """On the default exchange the queue's name is the key, without any binding."""
+        self.declare(topic="", bindingKey=[])
+        self.assert_routed("", "work")
+
+    def test_return_exchange(self) -> None:
+        """What goes through the return exchange comes to the work queue, whatever its key."""
+        self.declare()
+        self.assert_routed("work.return", "a.b", "a.b.c", "b", "work", "elsewhere", "")
+
+    def test_waiting_queues(self) -> None:
+        """What waits in the retry queue, or in that of ``dleParams``, is in the work queue when its time is over."""
+        for name, keys, way in (
+            ("a", {"dle": True, "retryDelay": 60_000}, ("", "a.retry")),
+            ("b", {"dle": True, "dleParams": DLE}, ("retry", "predict.now")),
+            ("c", {"dle": True, "queueType": "quorum"}, ("", "c.retry")),
+        ):
+            self.declare(name, **keys)
+            self.put(*way)
+            self.advance(59.9)
+            self.assertEqual(self.take(name), [])
+            self.advance(0.1)
+            self.assertEqual(len(self.take(name)), 1)
+
+    def test_again(self) -> None:
+        """Declaring the same again changes nothing: messages stay, and are routed once."""
+        for _ in range(2):
+            self.declare(dle=True, replyTo="response")
+            self.put("ML.MQ", "predict.now")
+        self.assertEqual(len(self.take("work")), 2)
+
+    def test_reply_queue_of_an_instance(self) -> None:
+        """An instance's own reply queue is durable, and outlives its last consumer by ten minutes."""
+        declaring = declare_reply_queue("response.host-1", [])
+        self.run_(declaring(self.session))
+        self.put("", "response.host-1")
+        self.advance(599)
+        self.run_(declaring(self.session))
+        self.advance(599)
+        self.assertEqual(self.waiting("response.host-1"), 1)
+        queue = self.broker.vhost.find_queue("response.host-1", None)
+        self.assertEqual((queue.durable, queue.auto_delete), (True, False))
+        self.advance(1)
+        self.run_(declaring(self.session))
+        self.assertEqual(self.waiting("response.host-1"), 0)
+
+
+class MismatchTests(OnBrokerTestCase):
+    """An object is there already, and differs: the error names it, and the broker's reason."""
+
+    def assert_mismatch(self, what: str, argument: str, *name: str, **keys: Any) -> None:
+        error = self.assertRaises(TopologyError, self.declare, *name, **keys)
+        self.assertTrue(error.mismatch)
+        for part in (f"{what}: ", f"inequivalent arg '{argument}' for {what} in vhost '/'", "delete the object"):
+            self.assertIn(part, str(error))
+
+    def test_arguments(self) -> None:
+        """A queue with other arguments; each queue of the entry is named as itself."""
+        self.declare(dle=True, dleParams=DLE)
+        self.assert_mismatch("queue 'work'", "x-max-length", argQueue={"x-max-length": 5})
+        other = {**DLE, "dleArgs": {**DLE["dleArgs"], "x-message-ttl": 1}}
+        self.assert_mismatch("queue 'waiting'", "x-message-ttl", dle=True, dleParams=other)
+
+    def test_exchange_type(self) -> None:
+        """An exchange of another type."""
+        self.declare()
+        self.assert_mismatch("exchange 'ML.MQ'", "type", exchangeType="direct")
+
+    def test_durable(self) -> None:
+        """An exchange or a queue that is transient and was not, or the other way about."""
+        self.declare()
+        self.assert_mismatch("exchange 'ML.MQ'", "durable", durable=False)
+        self.declare("other", topic="", durable=False)
+        self.assert_mismatch("queue 'other'", "durable", "other", topic="")
+
+
+class RefusalTests(TopologyTestCase):
+    """The broker refuses for another reason: the error names the object, and what the broker said."""
+
+    def refusal(self, kind: type, code: int, text: str, **keys: Any) -> TopologyError:
+        """The error when the broker refuses the object that the text names, and no other."""
+        accept = self.peer.answers[kind]
+        assert accept is not None
+
+        def answer(method: Any) -> Any:
+            name = getattr(method, "queue", None) or getattr(method, "exchange", None)
+            return spec.Channel.Close(code, text, 50, 10) if f"'{name}'" in text else accept(method)
+
+        self.peer.answers[kind] = answer
+        return self.assertRaises(TopologyError, self.declare, **keys)
+
+    def test_no_permission(self) -> None:
+        """A missing permission is no mismatch: somebody may grant it, and a later attempt succeed."""
+        text = "ACCESS_REFUSED - configure access to queue 'work' in vhost '/' refused for user 'guest'"
+        error = self.refusal(spec.Queue.Declare, 403, text)
+        self.assertFalse(error.mismatch)
+        self.assertIn("queue 'work': ", str(error))
+        self.assertIn(text, str(error))
+
+    def test_binding(self) -> None:
+        """A refused binding names the queue."""
+        error = self.refusal(spec.Queue.Bind, 403, "ACCESS_REFUSED - write access to queue 'work' refused")
+        self.assertIn("binding of 'work'", str(error))
+
+    def test_reply_queue_of_an_instance(self) -> None:
+        """A refused reply queue is named."""
+        self.peer.answers[spec.Queue.Declare] = lambda _: spec.Channel.Close(403, "ACCESS_REFUSED", 50, 10)
+        declaring = declare_reply_queue("response.host-1", [])(self.session)
+        error = self.assertRaises(TopologyError, run, self.peer, declaring)
+        self.assertIn("'response.host-1'", str(error))

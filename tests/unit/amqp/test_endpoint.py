@@ -1,0 +1,297 @@
+"""Connecting to one of several brokers, up to a session that is ready for use, or to nothing that is left open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pika import spec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionRefusedError as TCPRefused
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from provider_gateway.amqp import endpoint
+from provider_gateway.amqp.endpoint import HANDSHAKE_TIMEOUT, PREPARE_TIMEOUT, BrokerEndpoint
+from provider_gateway.amqp.session import ConnectionLost, Session
+from provider_gateway.config.broker_url import parse_broker_urls
+from provider_gateway.errors import TopologyError
+from tests.support.amqp_peer import Peer
+
+PASSWORD = "s3cret"
+TWO_BROKERS = f"amqp://user:{PASSWORD}@127.0.0.1:1001,amqp://user:{PASSWORD}@127.0.0.1:1002"
+
+
+class Client(Protocol):
+    """What the session is handed over to: it learns of the end, and may ask for it."""
+
+    lost: Failure | None = None
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost = reason
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class NoTLS:
+    """Stands for a TLS configuration; no TLS connection is made with it here."""
+
+    def clientConnectionForTLS(self, tls_protocol: Any) -> Any:  # noqa: N802 - Twisted's name
+        raise AssertionError("no TLS connection is made here")
+
+
+class EndpointTestCase(SynchronousTestCase):
+    """An endpoint on a reactor in memory; the test answers as the brokers."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.prepared: list[Session] = []
+        self.preparing: Deferred[None] | None = None
+        self.logged = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+
+    async def prepare(self, session: Session) -> None:
+        self.prepared.append(session)
+        if self.preparing is not None:
+            await self.preparing
+
+    def endpoint(self, urls: str = TWO_BROKERS, **arguments: Any) -> BrokerEndpoint:
+        values = {"tls": None, "has_client_certificate": False, "name": "publish", "instance": "host-1"}
+        return BrokerEndpoint(self.reactor, parse_broker_urls(urls), prepare=self.prepare, **{**values, **arguments})
+
+    def connect(self, brokers: BrokerEndpoint) -> Deferred[Client]:
+        connecting = brokers.connect(Factory.forProtocol(Client))
+        self.reactor.advance(0)
+        return connecting
+
+    def ports(self) -> list[int]:
+        """The ports that connections were asked for, in order."""
+        return [client[1] for client in self.reactor.tcpClients]
+
+    def accept(self) -> Peer:
+        """Accept the connection that was asked for last; the handshake is still to be pumped."""
+        peer = Peer(self.reactor, self.reactor.tcpClients[-1][2].buildProtocol(None))
+        peer.connect()
+        return peer
+
+    def refuse(self) -> None:
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(TCPRefused("refused")))
+        self.reactor.advance(0.3)
+
+
+class ConnectTests(EndpointTestCase):
+    """Which broker is connected to."""
+
+    def test_connects(self) -> None:
+        """The protocol is handed over when the session is open and prepared, and not before."""
+        self.preparing = Deferred()
+        connecting = self.connect(self.endpoint())
+        peer = self.accept()
+        self.assertEqual(self.prepared, [])
+        peer.pump()
+        self.assertEqual(len(self.prepared), 1)
+        self.assertTrue(self.prepared[0].is_open)
+        self.assertNoResult(connecting)
+        self.preparing.callback(None)
+        self.assertIsInstance(self.successResultOf(connecting), Client)
+        self.assertEqual(self.ports(), [1001])
+
+    def test_in_turn(self) -> None:
+        """A broker that refuses is followed by the next one."""
+        connecting = self.connect(self.endpoint())
+        self.refuse()
+        self.assertEqual(self.ports(), [1001, 1002])
+        self.accept().pump()
+        self.successResultOf(connecting)
+
+    def test_the_one_that_worked_is_tried_first(self) -> None:
+        """After a loss, of which the protocol is told the reason, the broker that worked last is tried first."""
+        brokers = self.endpoint()
+        connecting = self.connect(brokers)
+        self.refuse()
+        peer = self.accept()
+        peer.pump()
+        client = self.successResultOf(connecting)
+        peer.send(spec.Connection.Close(320, "CONNECTION_FORCED", 0, 0))
+        self.assertIn("320 CONNECTION_FORCED", client.lost.getErrorMessage())
+        self.connect(brokers)
+        self.assertEqual(self.ports(), [1001, 1002, 1002])
+
+    def test_none_works(self) -> None:
+        """When every broker was tried once, the attempt fails with the last reason; back-off is the caller's."""
+        connecting = self.connect(self.endpoint())
+        self.refuse()
+        self.refuse()
+        self.failureResultOf(connecting, TCPRefused)
+        self.assertEqual(self.ports(), [1001, 1002])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_refused_login(self) -> None:
+        """A refused login is a reason to try the next broker."""
+        self.connect(self.endpoint())
+        peer = self.accept()
+        peer.answers[spec.Connection.StartOk] = lambda _: spec.Connection.Close(403, "ACCESS_REFUSED", 0, 0)
+        peer.pump()
+        self.assertEqual(self.ports(), [1001, 1002])
+
+    def test_password_is_not_logged(self) -> None:
+        """What is logged of a failed attempt names address and reason, and never the password."""
+        self.connect(self.endpoint())
+        self.refuse()
+        lines = [formatEvent(event) for event in self.logged]
+        self.assertTrue(any("amqp://user:***@127.0.0.1:1001/" in line and "refused" in line for line in lines), lines)
+        self.assertEqual([line for line in [*lines, *map(repr, self.logged)] if PASSWORD in line], [])
+
+    def test_close_is_in_order(self) -> None:
+        """Closing what was handed over says Close to the broker, and tells the protocol of the end."""
+        connecting = self.connect(self.endpoint())
+        peer = self.accept()
+        peer.pump()
+        client = self.successResultOf(connecting)
+        client.transport.loseConnection()
+        self.assertIsNone(client.lost)
+        peer.pump()
+        self.assertEqual(len(peer.sent(spec.Connection.Close)), 1)
+        client.lost.trap(ConnectionLost)
+
+
+class NothingLeftTests(EndpointTestCase):
+    """An attempt that fails leaves no connection and no timer behind."""
+
+    urls = "amqp://127.0.0.1:1001"
+
+    def test_handshake_without_end(self) -> None:
+        """A handshake that does not end is aborted after its time, and the next broker is tried."""
+        self.connect(self.endpoint())
+        peer = self.accept()
+        peer.frozen = peer.transport.stuck = True
+        self.reactor.advance(HANDSHAKE_TIMEOUT - 0.1)
+        self.assertFalse(peer.transport.aborted)
+        self.reactor.advance(0.1)
+        self.assertTrue(peer.transport.aborted)
+        self.assertEqual(self.ports(), [1001, 1002])
+
+    def test_no_answer_to_tcp(self) -> None:
+        """A host that does not answer at all is given up after the same time."""
+        connecting = self.connect(self.endpoint(self.urls))
+        self.reactor.advance(HANDSHAKE_TIMEOUT)
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.failureResultOf(connecting)
+        self.assertEqual(self.prepared, [])
+
+    def test_failed_preparation(self) -> None:
+        """A preparation that fails aborts the session and is the reason of the failure."""
+        self.preparing = Deferred()
+        connecting = self.connect(self.endpoint(self.urls))
+        peer = self.accept()
+        peer.pump()
+        self.preparing.errback(TopologyError("queue 'work': refused"))
+        self.assertTrue(peer.transport.aborted)
+        self.failureResultOf(connecting, TopologyError)
+
+    def test_preparation_without_end(self) -> None:
+        """A preparation that does not end is given up after its time."""
+        self.preparing = Deferred()
+        connecting = self.connect(self.endpoint(self.urls))
+        peer = self.accept()
+        peer.pump()
+        for _ in range(int(PREPARE_TIMEOUT)):
+            self.assertNoResult(connecting)
+            peer.receive(b"\x08\x00\x00\x00\x00\x00\x00\xce")
+            self.reactor.advance(1)
+        self.assertIn("no answer within", str(self.failureResultOf(connecting, ConnectionLost).value))
+        self.assertTrue(peer.transport.aborted)
+
+    def test_lost_during_preparation(self) -> None:
+        """A session that is lost while it is prepared is not handed over, even if the preparation ends well."""
+        self.preparing = Deferred()
+        connecting = self.connect(self.endpoint(self.urls))
+        peer = self.accept()
+        peer.pump()
+        peer.lose()
+        self.preparing.callback(None)
+        self.failureResultOf(connecting, ConnectionLost)
+
+    def test_cancelled_during_tcp(self) -> None:
+        """Cancelling while TCP connects stops that."""
+        connecting = self.connect(self.endpoint())
+        connecting.cancel()
+        self.failureResultOf(connecting)
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.assertEqual((self.ports(), self.reactor.getDelayedCalls()), ([1001], []))
+
+    def test_cancelled_during_the_handshake(self) -> None:
+        """Cancelling within the handshake aborts the connection, and no other broker is tried."""
+        connecting = self.connect(self.endpoint())
+        peer = self.accept()
+        connecting.cancel()
+        self.failureResultOf(connecting, CancelledError)
+        self.assertTrue(peer.transport.aborted)
+        self.assertEqual(self.ports(), [1001])
+
+    def test_cancelled_during_preparation(self) -> None:
+        """Cancelling within the preparation cancels it and aborts the connection."""
+        self.preparing = Deferred()
+        connecting = self.connect(self.endpoint())
+        peer = self.accept()
+        peer.pump()
+        connecting.cancel()
+        self.failureResultOf(connecting, CancelledError)
+        self.assertTrue(self.preparing.called)
+        self.assertTrue(peer.transport.aborted)
+        peer.pump()
+        self.assertEqual((self.ports(), self.reactor.getDelayedCalls()), ([1001], []))
+
+
+class LoginTests(EndpointTestCase):
+    """How the client introduces itself."""
+
+    def login(self, url: str, **arguments: Any) -> tuple[Peer, str, bytes]:
+        """Connect, and return the SASL mechanism and its response."""
+        self.connect(self.endpoint(url, **arguments))
+        peer = self.accept()
+        peer.pump()
+        (start,) = peer.sent(spec.Connection.StartOk)
+        return peer, start.mechanism, start.response
+
+    def test_user(self) -> None:
+        """A user in the address logs in with its password, at its virtual host; the connection has our name."""
+        peer, mechanism, response = self.login(f"amqp://user:{PASSWORD}@127.0.0.1:1001/models?heartbeat=7")
+        self.assertEqual((mechanism, response), ("PLAIN", f"\0user\0{PASSWORD}".encode()))
+        self.assertEqual(peer.sent(spec.Connection.Open)[0].virtual_host, "models")
+        self.assertEqual(peer.sent(spec.Connection.TuneOk)[0].heartbeat, 7)
+        properties = peer.sent(spec.Connection.StartOk)[0].client_properties
+        self.assertEqual((properties["connection_name"], properties["product"]), ("host-1 publish", "provider-gateway"))
+
+    def test_no_user(self) -> None:
+        """Without a user it is guest; a client certificate is no login where there is no TLS."""
+        for has_certificate in (False, True):
+            _, mechanism, response = self.login("amqp://127.0.0.1:1001", has_client_certificate=has_certificate)
+            self.assertEqual((mechanism, response), ("PLAIN", b"\0guest\0guest"))
+
+    def test_client_certificate(self) -> None:
+        """A client certificate is the login (EXTERNAL) over TLS without a user; a user in the address wins."""
+        self.patch(endpoint, "TLSClientEndpoint", lambda _tls, plain, _clock: plain)
+        for url, has_certificate, expected in (
+            ("amqps://127.0.0.1:1001", True, "EXTERNAL"),
+            ("amqps://127.0.0.1:1001", False, "PLAIN"),
+            ("amqps://user:pw@127.0.0.1:1001", True, "PLAIN"),
+        ):
+            _, mechanism, _ = self.login(url, tls=lambda _: NoTLS(), has_client_certificate=has_certificate)
+            self.assertEqual(mechanism, expected, url)
+
+    def test_tls(self) -> None:
+        """An ``amqps`` address is connected to over TLS, with the configuration for its host."""
+        hosts: list[str] = []
+
+        def tls(host: str) -> NoTLS:
+            hosts.append(host)
+            return NoTLS()
+
+        self.connect(self.endpoint("amqps://localhost:1001", tls=tls))
+        self.assertEqual(hosts, ["localhost"])
+        factory = self.reactor.tcpClients[-1][2]
+        self.assertIsInstance(factory._wrappedFactory, TLSMemoryBIOFactory)

@@ -1,0 +1,175 @@
+"""Frames and messages as bytes: cut in any way, malformed, large, on channels that end."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+from pika import frame as pika_frame, spec
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.amqp.frames import BODY, HEADER, HEARTBEAT, METHOD, FrameBuffer, frame
+from provider_gateway.message.message import Message
+from tests.support.amqp_peer import Peer, content, open_peer, run
+
+if TYPE_CHECKING:
+    from provider_gateway.amqp.message_channel import Content, MessageChannel
+
+STREAM = frame(METHOD, 1, b"abc") + frame(HEARTBEAT, 0, b"") + frame(BODY, 65535, b"x" * 300)
+
+
+class FrameBufferTests(SynchronousTestCase):
+    """A stream of three frames."""
+
+    def frames(self, *pieces: bytes) -> list[tuple[int, int, bytes]]:
+        buffer = FrameBuffer()
+        return [tuple(each) for piece in pieces for each in buffer.add(piece)]
+
+    def test_any_cut(self) -> None:
+        """The same frames come out however the stream was cut."""
+        expected = self.frames(STREAM)
+        self.assertEqual([each[:2] for each in expected], [(METHOD, 1), (HEARTBEAT, 0), (BODY, 65535)])
+        self.assertEqual(b"".join(each[2] for each in expected), STREAM)
+        for cut in range(len(STREAM)):
+            self.assertEqual(self.frames(STREAM[:cut], STREAM[cut:]), expected, cut)
+        self.assertEqual(self.frames(*(bytes([each]) for each in STREAM)), expected)
+        self.assertEqual(self.frames(STREAM * 3), expected * 3)
+
+    def test_no_frame(self) -> None:
+        """What cannot be a frame comes as it is, with all that is behind it."""
+        for garbage in (b"AMQP\x00\x00\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
+            found = self.frames(STREAM[:11], garbage + STREAM)
+            self.assertEqual(found[1:], [(0, 0, garbage + STREAM)])
+
+
+class MessageChannelTests(SynchronousTestCase):
+    """A channel for messages on a session that is open."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.peer: Peer = open_peer(self.clock)
+        self.channel: MessageChannel = run(self.peer, self.peer.protocol.message_channel())
+        self.number = self.channel.channel.channel_number
+        self.delivered: list[Content] = []
+        self.returned: list[Content] = []
+        self.confirmed: list[tuple[int, bool, bool]] = []
+        self.channel.on_delivery = self.delivered.append
+        self.channel.on_return = self.returned.append
+        self.channel.on_confirm = lambda *confirm: self.confirmed.append(confirm)
+
+    def deliver(self, body: bytes, *more: Any, properties: spec.BasicProperties | None = None) -> None:
+        method = spec.Basic.Deliver("consumer", 2**40, True, "ML.MQ", "predict.now")
+        self.peer.send(method, self.number, *content(self.number, body, properties or spec.BasicProperties()), *more)
+
+    def assert_dropped(self) -> None:
+        """The connection was given up over what came."""
+        self.assertTrue(self.peer.transport.aborted)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_published(self) -> None:
+        """A message leaves in one write: method, properties, and a body in pieces that fit into frames."""
+        writes: list[bytes] = []
+        self.channel._write = writes.append
+        for size in (0, 1, 131_064, 131_065, 300_000):
+            body = b"x" * size
+            message = Message(body, {"a": "b"}, correlation_id="c", reply_to="r", message_id="m")
+            tag = self.channel.publish("ML.MQ", "predict.now", message.properties(), body)
+            self.assertEqual(tag, len(writes))
+            self.peer.transport.write(writes[-1])
+            self.peer.pump()
+            sent = self.peer.published[-1]
+            self.assertEqual((sent.channel, sent.body), (self.number, body))
+            method = sent.method
+            self.assertEqual((method.exchange, method.routing_key, method.mandatory), ("ML.MQ", "predict.now", True))
+            self.assertEqual((sent.properties.headers, sent.properties.delivery_mode), ({"a": "b"}, 2))
+            sizes = [len(each) for each in frames_of(writes[-1])]
+            self.assertEqual((len(sizes), max(sizes) <= 131_072), (2 + math.ceil(size / 131_064), True))
+
+    def test_delivered(self) -> None:
+        """A message arrives whole, whatever the sizes of its pieces are."""
+        for body in (b"", b"1", b"12345"):
+            method = spec.Basic.Deliver("consumer", 2**40, True, "ML.MQ", "predict.now")
+            pieces = [pika_frame.Body(self.number, body[at : at + 2]) for at in range(0, len(body), 2)]
+            header = pika_frame.Header(self.number, len(body), spec.BasicProperties(message_id="m"))
+            self.peer.send(method, self.number, header, *pieces)
+            found = self.delivered.pop()
+            self.assertEqual(found[:4], (2**40, True, "ML.MQ", "predict.now"))
+            self.assertEqual((found.body, found.properties), (body, b"\x00\x80\x01m"))
+
+    def test_returned(self) -> None:
+        """A message that comes back is told with where it was to go."""
+        method = spec.Basic.Return(312, "NO_ROUTE", "ML.MQ", "nowhere")
+        self.peer.send(method, self.number, *content(self.number, b"1", spec.BasicProperties()))
+        self.assertEqual(
+            [(each.exchange, each.routing_key, each.body) for each in self.returned], [("ML.MQ", "nowhere", b"1")]
+        )
+        self.assertEqual(self.delivered, [])
+
+    def test_confirmed(self) -> None:
+        """Confirms are told with what they stand for."""
+        self.peer.send(spec.Basic.Ack(1, multiple=False), self.number)
+        self.peer.send(spec.Basic.Ack(2**33, multiple=True), self.number)
+        self.peer.send(spec.Basic.Nack(9, multiple=True), self.number)
+        self.assertEqual(self.confirmed, [(1, False, True), (2**33, True, True), (9, True, False)])
+
+    def test_acknowledged(self) -> None:
+        """An acknowledgement is for one delivery."""
+        self.channel.ack(2**40)
+        self.peer.pump()
+        (ack,) = self.peer.sent(spec.Basic.Ack)
+        self.assertEqual((ack.delivery_tag, ack.multiple), (2**40, False))
+        self.assertEqual(self.peer.channel_of(spec.Basic.Ack), self.number)
+
+    def test_heard(self) -> None:
+        """Messages count as a sign of life, for pika as well."""
+        before = self.channel.channel.connection.bytes_received
+        self.deliver(b"12345")
+        self.assertGreater(self.channel.channel.connection.bytes_received, before + 50)
+
+    def test_unexpected(self) -> None:
+        """A frame that must not follow, or a body that is too long, ends the connection."""
+        deliver = Peer.marshal(spec.Basic.Deliver("consumer", 1, False, "", "q"), self.number)
+        header = pika_frame.Header(self.number, 2, spec.BasicProperties()).marshal()
+        body = pika_frame.Body(self.number, b"123").marshal()
+        for stream in (
+            deliver + deliver,
+            deliver + body,
+            deliver + header + header,
+            deliver + header + body,
+        ):
+            self.setUp()
+            self.peer.receive(stream)
+            self.assert_dropped()
+            self.assertEqual(self.delivered, [])
+
+    def test_malformed(self) -> None:
+        """A frame that is cut off, or does not end as one does, ends the connection."""
+        deliver = struct.pack(">HH", 60, 60) + b"\x08consumer" + bytes(3)
+        header = struct.pack(">HHQ", 60, 0, 0)
+        for stream in (
+            frame(METHOD, self.number, deliver) + frame(HEADER, self.number, header + b"\0\0"),
+            frame(METHOD, self.number, struct.pack(">HHB", 60, 80, 0)),
+            Peer.marshal(spec.Basic.Ack(1), self.number)[:-1] + b"\xcd",
+            frame(METHOD, self.number, struct.pack(">HH", 60, 60)) + frame(HEADER, self.number, b"\0"),
+        ):
+            self.setUp()
+            self.peer.receive(stream)
+            self.assert_dropped()
+
+    def test_closed(self) -> None:
+        """The number of a channel that was closed may be that of another one; nothing reaches the first one."""
+        self.channel.channel.close()
+        self.peer.pump()
+        other: MessageChannel = run(self.peer, self.peer.protocol.message_channel())
+        self.assertEqual(other.channel.channel_number, self.number)
+        self.deliver(b"1")
+        self.assertEqual(self.delivered, [])
+        self.assertFalse(self.channel.is_open)
+        self.assertTrue(other.is_open)
+
+
+def frames_of(stream: bytes) -> list[bytes]:
+    """The frames of a stream that ends with one."""
+    return [each.data for each in FrameBuffer().add(stream)]

@@ -1,0 +1,288 @@
+"""What becomes of each publish: confirmed, returned, refused, unknown, or never sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from provider_gateway.amqp.declare import declare
+from provider_gateway.amqp.publisher import Publisher
+from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, Nacked, NoRoute, OutcomeUnknown, PublishRefused
+from provider_gateway.message.message import Message
+from provider_gateway.message.properties import decoded
+from provider_gateway.observability.metrics import Metrics
+from tests.support.embedded_broker import BrokerTestCase
+from tests.unit.provider.test_retry_route import entry
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    from provider_gateway.amqp.session import Session
+
+
+class PublisherTestCase(BrokerTestCase):
+    """A publisher on an open session; the keys ``predict.*`` lead to the queue ``work``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.metrics = Metrics()
+        self.declared = 0
+        self.publisher = Publisher(self.declare, max_unsent=1000, clock=self.clock, metrics=self.metrics)
+        self.session = self.opened()
+        self.faults = self.broker.faults
+
+    async def declare(self, session: Session) -> None:
+        self.declared += 1
+        await declare(session, [entry()])
+
+    def opened(self) -> Session:
+        """A new session that the publisher is open on."""
+        session = self.connect()
+        self.run_(self.publisher.open(session))
+        return session
+
+    def publish(
+        self, body: bytes = b"1", routing_key: str = "predict.now", exchange: str = "ML.MQ", **message: str
+    ) -> Deferred[None]:
+        published = self.publisher.publish(Message(body, **message), exchange, routing_key)
+        self.pump()
+        return published
+
+    def release(self, *, backwards: bool = False, multiple: bool = False) -> None:
+        """Send the confirms that were held."""
+        self.faults.release_confirms(backwards=backwards, multiple=multiple)
+        self.pump()
+
+    def outcomes(self) -> Counter[str]:
+        """How often each outcome was counted."""
+        outcomes: Counter[str] = Counter()
+        for metric in self.metrics.published.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_total"):
+                    outcomes[sample.labels["outcome"]] += sample.value
+        return outcomes
+
+
+class OutcomeTests(PublisherTestCase):
+    """What the broker says, and what the publish makes of it."""
+
+    def test_what_is_sent(self) -> None:
+        """A message arrives as it was published, persistent, with its ids and headers."""
+        message = Message(b"{}", {"RqUID": "r"}, correlation_id="c", reply_to="q", message_id="m")
+        self.publisher.publish(message, "ML.MQ", "predict.now")
+        self.pump()
+        (sent,) = self.take("work")
+        self.assertEqual((sent.body, sent.headers, decoded(sent.original).delivery_mode), (b"{}", {"RqUID": "r"}, 2))
+        self.assertEqual((sent.message_id, sent.correlation_id, sent.reply_to), ("m", "c", "q"))
+
+    def test_confirmed(self) -> None:
+        """A publish succeeds when its confirm arrives, and not before."""
+        self.faults.hold_confirms()
+        published = self.publish()
+        self.assertEqual(self.waiting("work"), 1)
+        self.assertNoResult(published)
+        self.release()
+        self.assertIsNone(self.successResultOf(published))
+        self.assertEqual(self.outcomes(), {"confirmed": 1})
+
+    def test_confirmed_together(self) -> None:
+        """One confirm with ``multiple`` settles every publish up to it, and no later one."""
+        self.faults.hold_confirms()
+        published = [self.publish() for _ in range(3)]
+        self.faults.swallow_confirms()
+        later = self.publish()
+        self.release(multiple=True)
+        for each in published:
+            self.successResultOf(each)
+        self.assertNoResult(later)
+        self.assertEqual(self.outcomes(), {"confirmed": 3})
+
+    def test_returned(self) -> None:
+        """A returned message fails as NoRoute once its confirm arrives; the text names key and exchange."""
+        self.faults.hold_confirms()
+        published = self.publish(routing_key="nowhere")
+        self.assertNoResult(published)
+        self.release()
+        text = str(self.failureResultOf(published, NoRoute).value)
+        self.assertIn("'nowhere'", text)
+        self.assertIn("'ML.MQ'", text)
+        self.assertEqual(self.outcomes(), {"returned": 1})
+
+    def test_returned_among_others(self) -> None:
+        """A return is charged to the message that came back, whatever else is in flight, and in whatever order."""
+        for order in ({}, {"backwards": True}, {"multiple": True}):
+            self.faults.hold_confirms()
+            keys = ["nowhere" if number in {3, 7} else "predict.now" for number in range(10)]
+            published = [self.publish(routing_key=key) for key in keys]
+            self.release(**order)
+            for key, each in zip(keys, published, strict=True):
+                if key == "nowhere":
+                    self.failureResultOf(each, NoRoute)
+                else:
+                    self.successResultOf(each)
+        self.assertEqual(self.outcomes(), {"confirmed": 24, "returned": 6})
+
+    def test_refused(self) -> None:
+        """A nack, as of a full queue, fails as Nacked."""
+        self.make_queue("full", **{"x-max-length": 0, "x-overflow": "reject-publish"})
+        self.failureResultOf(self.publish(routing_key="full", exchange=""), Nacked)
+        self.assertEqual(self.outcomes(), {"nacked": 1})
+
+    def test_lost_before_the_confirm(self) -> None:
+        """Publishes without a confirm fail as OutcomeUnknown when the connection breaks; confirmed ones do not."""
+        confirmed = self.publish()
+        self.faults.swallow_confirms(2)
+        unconfirmed = [self.publish() for _ in range(2)]
+        self.lose(self.session)
+        self.successResultOf(confirmed)
+        for each in unconfirmed:
+            self.failureResultOf(each, OutcomeUnknown)
+        self.assertEqual((self.outcomes(), self.waiting("work")), ({"confirmed": 1, "unknown": 2}, 3))
+
+    def test_cancelled(self) -> None:
+        """Cancelling a publish leaves the message alone: its confirm or return, and those of others, count as usual."""
+        self.faults.hold_confirms()
+        cancelled, returned, other = self.publish(), self.publish(routing_key="nowhere"), self.publish()
+        for each in (cancelled, returned):
+            each.cancel()
+            self.failureResultOf(each)
+        self.release(multiple=True)
+        self.successResultOf(other)
+        self.assertEqual((self.outcomes(), self.waiting("work")), ({"confirmed": 2, "returned": 1}, 2))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class ReadinessTests(PublisherTestCase):
+    """Publishing while the broker is away or does not want messages."""
+
+    def block(self) -> None:
+        self.faults.block("low on disk")
+        self.pump()
+
+    def unblock(self) -> None:
+        self.faults.unblock()
+        self.pump()
+
+    def test_never_opened(self) -> None:
+        """Without a session nothing is sent, and the publish fails as BrokerUnavailable."""
+        publisher = Publisher(self.declare, max_unsent=1000, clock=self.clock, metrics=self.metrics)
+        self.assertFalse(publisher.is_ready)
+        self.failureResultOf(publisher.publish(Message(b""), "", "q"), BrokerUnavailable)
+
+    def test_after_the_loss(self) -> None:
+        """After a loss nothing is sent, and the publish fails as BrokerUnavailable."""
+        self.lose(self.session)
+        self.assertFalse(self.publisher.is_ready)
+        self.failureResultOf(self.publish(), BrokerUnavailable)
+        self.assertEqual(self.outcomes(), {})
+
+    def test_blocked(self) -> None:
+        """While the broker blocks publishers nothing is sent, and the publish fails as BrokerBlocked."""
+        self.block()
+        self.assertFalse(self.publisher.is_ready)
+        self.failureResultOf(self.publish(), BrokerBlocked)
+        self.unblock()
+        self.assertEqual((self.outcomes(), self.waiting("work")), ({}, 0))
+
+    def test_blocked_with_publishes_in_flight(self) -> None:
+        """Publishes that were sent before the block are still confirmed during it."""
+        self.faults.hold_confirms()
+        published = self.publish()
+        self.block()
+        self.assertNoResult(published)
+        self.release()
+        self.successResultOf(published)
+
+    def test_when_ready_at_once(self) -> None:
+        """when_ready() has fired already if a publish would be sent."""
+        self.successResultOf(self.publisher.when_ready())
+
+    def test_when_ready_after_unblocking(self) -> None:
+        """when_ready() fires when the broker takes messages again."""
+        self.block()
+        waiting = self.publisher.when_ready()
+        self.assertNoResult(waiting)
+        self.unblock()
+        self.successResultOf(waiting)
+        self.assertTrue(self.publisher.is_ready)
+
+    def test_when_ready_after_reopening(self) -> None:
+        """when_ready() fires when the publisher is open on a new session, and publishes go there."""
+        self.lose(self.session)
+        waiting = self.publisher.when_ready()
+        self.assertNoResult(waiting)
+        self.opened()
+        self.successResultOf(waiting)
+        self.successResultOf(self.publish())
+
+    def test_cancelled_wait(self) -> None:
+        """A cancelled wait is forgotten; the others still fire."""
+        self.lose(self.session)
+        cancelled, other = self.publisher.when_ready(), self.publisher.when_ready()
+        cancelled.cancel()
+        self.failureResultOf(cancelled)
+        self.opened()
+        self.successResultOf(other)
+
+
+class ClosedChannelTests(PublisherTestCase):
+    """The broker closes the channel over a message, or the whole connection goes."""
+
+    def publish_again(self) -> list[Deferred[None]]:
+        """Three publishes without a confirm, each of whose callers publishes again when it fails; what they get."""
+        again: list[Deferred[None]] = []
+
+        def publish(_: Failure) -> None:
+            again.append(self.publisher.publish(Message(b"2"), "ML.MQ", "predict.now"))
+
+        self.faults.hold_confirms()
+        for _ in range(3):
+            self.publish().addErrback(publish)
+        return again
+
+    def test_publish_again_from_the_failure(self) -> None:
+        """A caller that publishes again within the failure of its confirm is refused, and pika is not entered again."""
+        again = self.publish_again()
+        self.lose(self.session)
+        self.assertEqual(len(again), 3)
+        for each in again:
+            self.failureResultOf(each, BrokerUnavailable)
+
+    def test_publish_again_from_the_failure_of_a_closed_channel(self) -> None:
+        """The same holds when it was the channel that the broker closed, not the connection."""
+        again = self.publish_again()
+        self.publish(exchange="none").addErrback(lambda _: None)
+        self.assertEqual(len(again), 3)
+        for each in again:
+            self.failureResultOf(each, BrokerUnavailable)
+
+    def test_reopened(self) -> None:
+        """A message that closes the channel ends the publishes on it; another channel is opened after declaring."""
+        self.faults.hold_confirms()
+        both = self.publish(), self.publish(exchange="none")
+        for each in both:
+            self.assertIn("no exchange 'none'", self.failureResultOf(each, PublishRefused).value.detail)
+        self.assertEqual(self.outcomes(), {"unknown": 2})
+        self.assertFalse(self.publisher.is_ready)
+        ready = self.publisher.when_ready()
+        self.advance(0.1)
+        self.successResultOf(ready)
+        self.assertEqual((self.declared, self.session.is_open), (2, True))
+        self.release()
+        self.successResultOf(self.publish())
+
+    def test_again_and_again(self) -> None:
+        """A message that is refused again and again is waited for longer and longer, until something is confirmed."""
+        for seconds in (0.1, 0.2, 0.4, 0.8):
+            self.assert_reopened_after(seconds)
+        self.successResultOf(self.publish())
+        self.assert_reopened_after(0.1)
+
+    def assert_reopened_after(self, seconds: float) -> None:
+        """Let the channel be closed, and see that another one is there after so long."""
+        self.failureResultOf(self.publish(exchange="none"), NoRoute)
+        self.advance(seconds - 0.01)
+        self.assertFalse(self.publisher.is_ready)
+        self.advance(0.01)
+        self.assertTrue(self.publisher.is_ready)

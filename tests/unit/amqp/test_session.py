@@ -1,0 +1,246 @@
+"""One AMQP connection: how it opens, why it says that it was lost, and that it always ends."""
+
+from __future__ import annotations
+
+from pika import spec
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost as TCPConnectionLost
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.amqp.session import CLOSE_GRACE, ConnectionLost, Session
+from tests.support.amqp_peer import HEARTBEAT, Peer, content, new_peer, open_peer, run
+
+#: pika looks for signs of life this often (seconds).
+
+
+class HandshakeTests(SynchronousTestCase):
+    """From the first byte to a session that may be used."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.peer = new_peer(self.clock)
+        self.session: Session = self.peer.protocol
+
+    def reason_of_failed_open(self) -> str:
+        opening = Deferred.fromCoroutine(self.session.open())
+        self.peer.pump()
+        return str(self.failureResultOf(opening, ConnectionLost).value)
+
+    def test_no_delay(self) -> None:
+        """Nagle's algorithm is off and TCP keep-alive on from the start."""
+        self.assertTrue(self.peer.transport.no_delay)
+        self.assertTrue(self.peer.transport.keep_alive)
+
+    def test_opens(self) -> None:
+        """open() returns when the broker has said Open-Ok, and not before."""
+        self.peer.frozen = True
+        opening = Deferred.fromCoroutine(self.session.open())
+        self.peer.pump()
+        self.assertNoResult(opening)
+        self.peer.frozen = False
+        self.peer.pump()
+        self.successResultOf(opening)
+        self.assertTrue(self.session.is_open)
+
+    def test_refused_login(self) -> None:
+        """The broker's words are the reason when it refuses the login."""
+        text = "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN."
+        self.peer.answers[spec.Connection.StartOk] = lambda _: spec.Connection.Close(403, text, 0, 0)
+        self.assertEqual(self.reason_of_failed_open(), f"refused by the broker: 403 {text}")
+
+    def test_refused_virtual_host(self) -> None:
+        """The broker's words are the reason when it refuses the virtual host."""
+        text = "NOT_ALLOWED - vhost nowhere not found"
+        self.peer.answers[spec.Connection.Open] = lambda _: spec.Connection.Close(530, text, 10, 40)
+        self.assertIn(text, self.reason_of_failed_open())
+
+    def test_refusal_in_pieces(self) -> None:
+        """A refusal is understood even if it arrives byte by byte."""
+        self.peer.answers[spec.Connection.StartOk] = None
+        opening = Deferred.fromCoroutine(self.session.open())
+        self.peer.pump()
+        for byte in Peer.marshal(spec.Connection.Close(403, "go away", 0, 0)):
+            self.peer.receive(bytes([byte]))
+        self.assertIn("403 go away", str(self.failureResultOf(opening, ConnectionLost).value))
+
+    def test_lost_during_handshake(self) -> None:
+        """A connection that breaks during the handshake fails open(), with the cause that TCP has."""
+        self.peer.frozen = True
+        opening = Deferred.fromCoroutine(self.session.open())
+        self.peer.lose(TCPConnectionLost("reset"))
+        self.failureResultOf(opening, ConnectionLost)
+        self.assertIn("reset", str(self.successResultOf(self.session.when_lost())))
+
+    def test_lost_before_open_is_called(self) -> None:
+        """A connection that breaks before anybody waits for the handshake leaves no unhandled error."""
+        self.peer.lose()
+        self.assertFalse(self.session.is_open)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_cancelled_open(self) -> None:
+        """Cancelling open() does not disturb pika, which finishes the handshake later."""
+        opening = Deferred.fromCoroutine(self.session.open())
+        opening.cancel()
+        self.failureResultOf(opening)
+        self.peer.pump()
+        self.assertEqual(len(self.peer.sent(spec.Connection.Open)), 1)
+        self.assertTrue(self.session.is_open)
+
+
+class LossTests(SynchronousTestCase):
+    """A session that was open, and what it says when it is not any more."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.peer = open_peer(self.clock)
+        self.session: Session = self.peer.protocol
+
+    def reason(self) -> str:
+        return str(self.successResultOf(self.session.when_lost()))
+
+    def test_when_lost(self) -> None:
+        """Everybody who waits for the loss is told the same reason, before it and after it."""
+        waiting = [self.session.when_lost() for _ in range(3)]
+        for each in waiting:
+            self.assertNoResult(each)
+        self.peer.lose(TCPConnectionLost("reset"))
+        reasons = {self.successResultOf(each) for each in [*waiting, self.session.when_lost()]}
+        self.assertEqual(len(reasons), 1)
+        self.assertIn("reset", self.reason())
+        self.assertFalse(self.session.is_open)
+
+    def test_heartbeat_loss_of_a_stuck_transport(self) -> None:
+        """A peer that is silent and cannot be closed is aborted after two heartbeats, and the reason says so."""
+        self.peer.frozen = self.peer.transport.stuck = True
+        self.clock.advance(2 * HEARTBEAT - 0.1)
+        self.assertFalse(self.peer.transport.aborted)
+        self.clock.advance(0.1)
+        self.assertTrue(self.peer.transport.aborted)
+        self.peer.pump()
+        self.assertIn("no heartbeat", self.reason())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_heartbeats_are_sent(self) -> None:
+        """A quiet connection sends a heartbeat within half of the agreed time."""
+        self.clock.advance(HEARTBEAT / 2)
+        self.assertEqual(self.peer.transport.value(), b"\x08\x00\x00\x00\x00\x00\x00\xce")
+
+    def test_closed_by_the_broker(self) -> None:
+        """The broker's Close is the reason, with its code and text."""
+        self.peer.send(spec.Connection.Close(320, "CONNECTION_FORCED - node is going down", 0, 0))
+        self.assertEqual(self.reason(), "closed by the broker: 320 CONNECTION_FORCED - node is going down")
+
+    def test_closed_by_a_broker_that_freezes(self) -> None:
+        """A broker that sends Close and then nothing is aborted after the grace."""
+        self.peer.transport.stuck = True
+        self.peer.send(spec.Connection.Close(320, "going down", 0, 0))
+        self.assertFalse(self.peer.transport.aborted)
+        self.clock.advance(CLOSE_GRACE)
+        self.peer.pump()
+        self.assertTrue(self.peer.transport.aborted)
+        self.assertIn("320 going down", self.reason())
+
+    def test_blocked(self) -> None:
+        """Connection.Blocked and Unblocked switch ``blocked``; who asked to know is told of the end."""
+        told: list[bool] = []
+        self.session.on_unblocked = lambda: told.append(self.session.blocked)
+        self.peer.send(spec.Connection.Blocked("low on memory"))
+        self.assertTrue(self.session.blocked)
+        self.assertTrue(self.session.is_open)
+        self.assertEqual(told, [])
+        self.peer.send(spec.Connection.Unblocked())
+        self.assertFalse(self.session.blocked)
+        self.assertEqual(told, [False])
+
+    def test_undecodable_header(self) -> None:
+        """A message header of a type that there is not is logged, and ends the connection with that reason."""
+        channel = run(self.peer, self.session.channel())
+        consuming = channel.basic_consume("work")
+        self.peer.pump()
+        self.successResultOf(consuming)
+        number = self.peer.channel_of(spec.Basic.Consume)
+        properties = spec.BasicProperties(headers={"when": 0})
+        frames = content(number, b"", properties)[0].marshal()
+        poisoned = frames.replace(b"\x04whenI\x00\x00\x00\x00", b"\x04when?" + b"\xff" * 8)
+        size = int.from_bytes(poisoned[3:7], "big") + len(poisoned) - len(frames)
+        table = int.from_bytes(poisoned[21:25], "big") + len(poisoned) - len(frames)
+        poisoned = poisoned[:3] + size.to_bytes(4, "big") + poisoned[7:21] + table.to_bytes(4, "big") + poisoned[25:]
+        tag = self.peer.sent(spec.Basic.Consume)[0].consumer_tag
+        self.peer.receive(Peer.marshal(spec.Basic.Deliver(tag, 1, False, "", "work"), number) + poisoned)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertTrue(self.peer.transport.aborted)
+        self.assertIn("undecodable data", self.reason())
+
+    def test_bytes_that_are_not_amqp(self) -> None:
+        """Bytes that are no AMQP frame end the connection instead of raising out of dataReceived."""
+        self.peer.receive(b"\x01\x00\x00\x00\x00\x00\x01?!")
+        self.flushLoggedErrors()
+        self.assertTrue(self.peer.transport.disconnecting)
+        self.assertFalse(self.session.is_open)
+
+    def test_channel_after_the_loss(self) -> None:
+        """A channel that is asked for while the connection breaks fails, and does not wait for ever."""
+        self.peer.frozen = True
+        waiting = Deferred.fromCoroutine(self.session.channel())
+        self.peer.lose()
+        self.failureResultOf(waiting)
+
+
+class CloseTests(SynchronousTestCase):
+    """The end that we ask for."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.peer = open_peer(self.clock)
+        self.session: Session = self.peer.protocol
+
+    def test_in_order(self) -> None:
+        """close() says Close, takes Close-Ok, and leaves no timer behind."""
+        closed = self.session.close()
+        self.assertFalse(self.session.is_open)
+        self.assertNoResult(closed)
+        self.peer.pump()
+        self.assertEqual(str(self.successResultOf(closed)), "closed by us")
+        self.assertEqual(len(self.peer.sent(spec.Connection.Close)), 1)
+        self.assertFalse(self.peer.transport.aborted)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_without_close_ok(self) -> None:
+        """A broker that does not answer Close is aborted after the grace, and not before."""
+        self.peer.answers[spec.Connection.Close] = None
+        closed = self.session.close()
+        self.peer.pump()
+        self.clock.advance(CLOSE_GRACE - 0.1)
+        self.assertFalse(self.peer.transport.aborted)
+        self.assertNoResult(closed)
+        self.clock.advance(0.1)
+        self.peer.pump()
+        self.assertTrue(self.peer.transport.aborted)
+        self.assertEqual(str(self.successResultOf(closed)), "closed by us")
+
+    def test_twice(self) -> None:
+        """A second close() waits for the same end and sends nothing more."""
+        both = [self.session.close(), self.session.close()]
+        self.peer.pump()
+        for each in [*both, self.session.close()]:
+            self.successResultOf(each)
+        self.assertEqual(len(self.peer.sent(spec.Connection.Close)), 1)
+
+    def test_before_the_handshake_is_over(self) -> None:
+        """A session that is not open yet is aborted at once."""
+        peer = new_peer(self.clock)
+        closed = peer.protocol.close()
+        self.assertTrue(peer.transport.aborted)
+        peer.pump()
+        self.successResultOf(closed)
+
+    def test_abort(self) -> None:
+        """abort() drops the transport without a word, and may be repeated after the loss."""
+        self.peer.transport.clear()
+        self.session.abort()
+        self.assertEqual(self.peer.transport.value(), b"")
+        self.assertTrue(self.peer.transport.aborted)
+        self.peer.pump()
+        self.session.abort()
+        self.successResultOf(self.session.when_lost())

@@ -1,0 +1,182 @@
+"""Example certificates and the script that makes them: which files, who may read them, and what each is good for."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.demo.certificates import certificates, make_certificates
+
+SCRIPT = Path(__file__).parents[3] / "certs-example" / "make_certs.py"
+
+#: Certificate, key, common name, for a server.
+PAIRS = (
+    ("server_cert.pem", "server_key.pem", "provider-gateway", True),
+    ("broker_cert.pem", "broker_key.pem", "rabbitmq", True),
+    ("model_cert.pem", "model_key.pem", "model", True),
+    ("client_cert.pem", "client_key.pem", "initiator", False),
+    ("client_cert_mq.pem", "client_key_mq.pem", "provider-gateway", False),
+)
+
+
+class MakeCertificatesTests(SynchronousTestCase):
+    """A folder of certificates, made once for each test."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()) / "below"
+        before = os.umask(0)  # the strictest case for the script: nothing masks the modes for it
+        self.addCleanup(os.umask, before)
+        make_certificates(self.folder, days=7, names=("gateway.example.org", "10.1.2.3"))
+        self.authority = self.certificate("cacert.pem")
+
+    def certificate(self, name: str) -> x509.Certificate:
+        return x509.load_pem_x509_certificate((self.folder / name).read_bytes())
+
+    def test_files(self) -> None:
+        """The folder is made, with the CA's certificate and each pair, and without the CA's key."""
+        expected = {"cacert.pem"} | {name for cert, key, *_ in PAIRS for name in (cert, key)}
+        self.assertEqual(expected, {path.name for path in self.folder.iterdir()})
+
+    def test_keys_are_for_their_owner_only(self) -> None:
+        """Keys have mode 0600, certificates can be read by everybody."""
+        for path in self.folder.iterdir():
+            mode = 0o600 if "_key" in path.name else 0o644
+            self.assertEqual(oct(mode), oct(path.stat().st_mode & 0o777), path.name)
+
+    def test_keys_belong_to_their_certificates(self) -> None:
+        """Each key is that of its certificate, needs no pass phrase, and no two are the same."""
+        seen = set()
+        for cert, key, *_ in PAIRS:
+            private = load_pem_private_key((self.folder / key).read_bytes(), password=None)
+            self.assertEqual(self.certificate(cert).public_key(), private.public_key(), cert)
+            seen.add((self.folder / key).read_bytes())
+        self.assertEqual(len(PAIRS), len(seen))
+
+    def test_signed_by_the_authority(self) -> None:
+        """Each certificate is signed by the CA, whose own one may sign certificates and is none for a server."""
+        for cert, *_ in PAIRS:
+            self.certificate(cert).verify_directly_issued_by(self.authority)
+        self.assertTrue(self.authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+        self.assertTrue(self.authority.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign)
+
+    def test_purpose_and_name(self) -> None:
+        """Server certificates are for servers only, client certificates for clients only; none can sign others."""
+        for cert, _, common_name, server in PAIRS:
+            found = self.certificate(cert)
+            usage = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            expected = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+            self.assertEqual([expected], list(usage), cert)
+            self.assertEqual(
+                [common_name], [name.value for name in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)], cert
+            )
+            self.assertFalse(found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca, cert)
+
+    def test_names_of_servers(self) -> None:
+        """A server's names are those of this machine, its common name and what was asked for, addresses as such."""
+        for cert, _, common_name, server in PAIRS:
+            extensions = self.certificate(cert).extensions
+            if not server:
+                self.assertRaises(
+                    x509.ExtensionNotFound, extensions.get_extension_for_class, x509.SubjectAlternativeName
+                )
+                continue
+            names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            self.assertEqual(
+                {"localhost", common_name, "gateway.example.org"}, set(names.get_values_for_type(x509.DNSName)), cert
+            )
+            self.assertEqual(
+                {"127.0.0.1", "::1", "10.1.2.3"}, {str(a) for a in names.get_values_for_type(x509.IPAddress)}, cert
+            )
+
+    def test_validity(self) -> None:
+        """Certificates are valid for as many days as asked for."""
+        for cert in ("cacert.pem", "server_cert.pem", "client_cert.pem"):
+            found = self.certificate(cert)
+            self.assertEqual(timedelta(days=7), found.not_valid_after_utc - found.not_valid_before_utc, cert)
+
+    def test_made_again(self) -> None:
+        """A second run into the same folder replaces everything, and all fits together again."""
+        before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        make_certificates(self.folder)
+        for path in self.folder.iterdir():
+            self.assertNotEqual(before[path.name], path.read_bytes(), path.name)
+        self.certificate("server_cert.pem").verify_directly_issued_by(self.certificate("cacert.pem"))
+
+
+class CommandLineTests(SynchronousTestCase):
+    """The script as a program."""
+
+    def test_arguments(self) -> None:
+        """Folder, days and further names come from the command line; the folder is printed."""
+        folder, out = Path(self.mktemp()), StringIO()
+        self.patch(sys, "argv", ["make_certs.py", str(folder), "--days", "2", "--name", "a.example", "--name", "b"])
+        self.patch(sys, "stdout", out)
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        self.assertIn(str(folder), out.getvalue())
+        found = x509.load_pem_x509_certificate((folder / "server_cert.pem").read_bytes())
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        self.assertTrue({"a.example", "b"} <= set(names.get_values_for_type(x509.DNSName)))
+        self.assertEqual(timedelta(days=2), found.not_valid_after_utc - found.not_valid_before_utc)
+
+
+class ReuseTests(SynchronousTestCase):
+    """A folder of certificates that is used again, as long as it is good."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()) / "certs"
+        certificates(self.folder)
+
+    def content(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
+
+    def assert_made_anew(self) -> None:
+        """The next call makes all files anew, and the one after it keeps them."""
+        before = self.content()
+        certificates(self.folder)
+        after = self.content()
+        self.assertEqual([name for name in after if before.get(name) == after[name]], [])
+        self.assertEqual({oct((self.folder / name).stat().st_mode & 0o777) for name in after}, {"0o600", "0o644"})
+        certificates(self.folder)
+        self.assertEqual(self.content(), after)
+        self.assertEqual([path.name for path in self.folder.parent.iterdir()], ["certs"])
+
+    def test_kept(self) -> None:
+        """Certificates that fit each other are kept, whatever their files' times are."""
+        before = self.content()
+        os.utime(self.folder / "cacert.pem", (0, 0))
+        certificates(self.folder)
+        self.assertEqual(self.content(), before)
+
+    def test_incomplete(self) -> None:
+        """A missing file, as an interrupted run leaves it, makes the others useless."""
+        (self.folder / "client_key.pem").unlink()
+        self.assert_made_anew()
+
+    def test_garbage(self) -> None:
+        """So does one that cannot be read, as a key or as a certificate."""
+        for name in ("broker_key.pem", "server_cert.pem", "cacert.pem"):
+            (self.folder / name).write_text("garbage")
+            self.assert_made_anew()
+
+    def test_of_different_runs(self) -> None:
+        """So does a certificate of another CA, and a key of another certificate."""
+        for name in ("cacert.pem", "model_key.pem"):
+            other = Path(self.mktemp())
+            make_certificates(other)
+            (self.folder / name).write_bytes((other / name).read_bytes())
+            self.assert_made_anew()
+
+    def test_expired(self) -> None:
+        """So do certificates that expire within a day; keys that others could read are for their owner only again."""
+        make_certificates(self.folder, days=1)
+        (self.folder / "client_key.pem").chmod(0o666)
+        self.assert_made_anew()

@@ -1,0 +1,330 @@
+"""The HTTP API, from bytes to bytes: what is published for a request, and what is answered."""
+
+from __future__ import annotations
+
+import json
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.config.limits import Limits
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.errors import (
+    BrokerBlocked,
+    BrokerUnavailable,
+    DeadlinePassed,
+    GatewayError,
+    ModelFailure,
+    Nacked,
+    NoRoute,
+    OutcomeUnknown,
+)
+from provider_gateway.gateway.api import API
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.topology.routing import Routes
+from tests.unit.gateway.test_rpc import FakePublisher, counted
+from tests.unit.http_server.test_site import Client, Response
+
+MAX_BODY = 1_000_000
+KEY = "routing-key: predict.now"
+
+
+class FakeRPC:
+    """Keeps the calls, with a Deferred for the reply of each."""
+
+    reply_queue = "response.host-1"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Message, str, str]] = []
+        self.replies: list[Deferred[Message]] = []
+        self.cancelled = 0
+
+    async def call(self, message: Message, exchange: str, routing_key: str) -> Message:
+        self.calls.append((message, exchange, routing_key))
+        self.replies.append(Deferred(self._cancel))
+        return await self.replies[-1]
+
+    def _cancel(self, _: object) -> None:
+        self.cancelled += 1
+
+
+class APITestCase(SynchronousTestCase):
+    """The API behind its site, with fakes for what it calls."""
+
+    routing_key: str | None = None
+    max_in_flight = 2
+    cors_origins: tuple[str, ...] = ()
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.rpc, self.publisher = FakeRPC(), FakePublisher()
+        entry = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "routingKey": self.routing_key}
+        self.api = API(
+            rpc=self.rpc,
+            publisher=self.publisher,
+            routes=Routes([QueueEntry.model_validate(entry)]),
+            reply_timeout=90,
+            max_in_flight=self.max_in_flight,
+            max_json_depth=128,
+            authorization=None,
+            cors_origins=self.cors_origins,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.site = GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY))
+
+    def post(self, *headers: str, body: bytes = b"{}", path: str = "/v1/predict") -> Client:
+        client = Client(self.site)
+        client.post(path, body, *(headers or (KEY,)))
+        return client
+
+    def answered(self, reply: Message, *headers: str) -> Response:
+        client = self.post(*headers)
+        self.rpc.replies[-1].callback(reply)
+        return client.response()
+
+    def assert_problem(self, client: Client, status: int, problem: str | None = None) -> Response:
+        response = client.response()
+        self.assertEqual((response.status, response.problem["status"]), (status, status))
+        self.assertEqual(response.problem["rquid"], response.headers["rquid"])
+        if problem is not None:
+            self.assertEqual(response.problem["type"], f"urn:provider-gateway:problem:{problem}")
+        return response
+
+
+class LogTests(APITestCase):
+    """What is logged of a request that was answered."""
+
+    def test_answered(self) -> None:
+        """Nothing, or its ids at the level "debug" if that is wanted."""
+        for wanted in (False, True):
+            self.patch(self.api, "_logs_answers", wanted)
+            events: list[LogEvent] = []
+            globalLogPublisher.addObserver(events.append)
+            self.addCleanup(globalLogPublisher.removeObserver, events.append)
+            self.answered(Message(body=b"1"), KEY, "RqUID: r1")
+            found = [each for each in events if each["log_format"] == "answered"]
+            globalLogPublisher.removeObserver(events.append)
+            self.assertEqual(int(wanted), len(found))
+        (event,) = found
+        self.assertEqual(
+            ("debug", "r1", "predict.now", self.rpc.calls[-1][0].correlation_id),
+            (event["log_level"].name, event["rquid"], event["routing_key"], event["correlation_id"]),
+        )
+
+    def test_content_is_not_kept(self) -> None:
+        """A request that waits has given its headers and its body to the message."""
+        client = self.post(KEY, "X-a: b")
+        (request,) = client.protocol.requests
+        self.assertEqual((None, []), (request.content, list(request.requestHeaders.getAllRawHeaders())))
+        self.rpc.replies[0].callback(Message(body=b"1"))
+        self.assertEqual(client.response().body, b"1")
+
+
+class RequestTests(APITestCase):
+    """What is published for a request."""
+
+    def test_call(self) -> None:
+        """A request is called at the exchange of its routing key."""
+        self.post(KEY)
+        ((message, exchange, routing_key),) = self.rpc.calls
+        self.assertEqual((exchange, routing_key), ("ML.MQ", "predict.now"))
+        self.assertEqual((message.reply_to, message.content_type), ("response.host-1", "application/json"))
+
+    def test_body(self) -> None:
+        """The body is forwarded byte for byte: big integers, spaces and escapes are the client's."""
+        body = b' {"n":  1234567890123456789012345678901234567890, "e": 1e999, "s": "\\u00e9\xc3\xa9"}\n'
+        self.post(KEY, body=body)
+        self.assertEqual(self.rpc.calls[0][0].body, body)
+
+    def test_any_json_value(self) -> None:
+        """Any JSON value is a body, an integer of very many digits among them."""
+        for body in (b"null", b"0", b'"x"', b"[]", b"9" * 10_000):
+            self.post(KEY, body=body).leave()
+        self.assertEqual(len(self.rpc.calls), 5)
+
+    def test_media_type(self) -> None:
+        """JSON is JSON in any case and with UTF-8 as its charset."""
+        for value in ("application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"', "application/json;v=1"):
+            self.post(KEY, f"Content-Type: {value}").leave()
+        self.assertEqual(len(self.rpc.calls), 3)
+
+    def test_headers(self) -> None:
+        """End-to-end headers travel as message headers; ours, secrets and those of one hop do not."""
+        self.post(
+            KEY, "X-Tenant: a", "X-Tenant: b", "pg-status: 200", "PG-Attempt: 9", "Cookie: c", "Authorization: Basic x",
+            "Connection: X-Hop", "X-Hop: 1", "X-Death: 1", "CC: elsewhere", "RqUID: r1",
+        )  # fmt: skip
+        headers = {name.lower(): value for name, value in self.rpc.calls[0][0].headers.items()}
+        del headers["pg-deadline"]
+        self.assertEqual(headers, {"x-tenant": "a, b", "rquid": "r1", "routing-key": "predict.now"})
+
+    def test_rquid(self) -> None:
+        """The client's request id is in the message and in the answer."""
+        response = self.answered(Message(b"1", {"RqUID": "other"}), KEY, "rquid: r-1")
+        self.assertEqual(response.headers["rquid"], "r-1")
+        self.assertEqual(self.rpc.calls[0][0].headers["RqUID"], "r-1")
+
+    def test_fresh_rquid(self) -> None:
+        """A request without an id gets one, the same in the message and in the answer, and another each time."""
+        ids = []
+        for _ in range(2):
+            ids.append(self.answered(Message(b"1")).headers["rquid"])
+            self.assertEqual(self.rpc.calls[-1][0].headers["RqUID"], ids[-1])
+        self.assertEqual(len(set(ids)), 2)
+
+    def test_correlation_id(self) -> None:
+        """Two requests with the same RqUID have correlation ids and message ids of their own."""
+        for _ in range(2):
+            self.post(KEY, "RqUID: r1")
+        messages = [call[0] for call in self.rpc.calls]
+        self.assertEqual(len({m.correlation_id for m in messages} | {m.message_id for m in messages} | {"r1", None}), 6)
+
+
+class RefusalTests(APITestCase):
+    """Requests that are wrong: nothing is published for them."""
+
+    def tearDown(self) -> None:
+        self.assertEqual((self.rpc.calls, self.publisher.published), ([], []))
+        self.assertEqual(counted(self.metrics.http_in_flight), 0)
+
+    def test_routing_key(self) -> None:
+        """A routing key that is missing, empty, too long, or has wildcards or controls is 400."""
+        long = "k" * 256
+        for value in ("", long, "a.*", "a.#", "\u00e9" * 128, "a\x01b", "a\x7f"):
+            self.assert_problem(self.post(f"routing-key: {value}"), 400, "bad-request")
+        self.assert_problem(self.post("X-Other: 1"), 400, "bad-request")
+
+    def test_several_routing_keys(self) -> None:
+        """Several routing-key headers are 400, not a choice of ours."""
+        self.assert_problem(self.post(KEY, "Routing-Key: predict.later"), 400, "bad-request")
+
+    def test_rquid(self) -> None:
+        """A malformed RqUID is 400, and the answer has a fresh one instead."""
+        for value in ("", "a b", "x" * 129, "\u00e9"):
+            response = self.assert_problem(self.post(KEY, f"RqUID: {value}"), 400, "bad-request")
+            self.assertRegex(response.headers["rquid"], r"^[0-9a-f-]{36}$")
+
+    def test_unknown_path(self) -> None:
+        """An unknown path is 404."""
+        for path in ("/", "/v1", "/v1/predict/x", "/predict"):
+            self.assert_problem(self.post(KEY, path=path), 404, "not-found")
+
+    def test_method(self) -> None:
+        """A method that the path has not is 405, with those that it has in Allow."""
+        for method, path, allowed in (
+            ("PUT", "/v1/predict", "POST"),
+            ("GET", "/v1/publish", "POST"),
+            ("POST", "/health", "GET"),
+        ):
+            client = Client(self.site)
+            client.request(method, path)
+            self.assertIn(allowed, self.assert_problem(client, 405, "method-not-allowed").headers["allow"])
+
+    def test_media_type(self) -> None:
+        """A body that is not declared as plain JSON in UTF-8 is 415."""
+        for header in (
+            "Content-Type: text/plain", "Content-Type:", "Content-Type: application/json; charset=latin-1",
+            "Content-Type: application/jsonx", "Content-Encoding: gzip",
+        ):  # fmt: skip
+            self.assert_problem(self.post(KEY, header), 415, "unsupported-media-type")
+
+    def test_not_json(self) -> None:
+        """A body that is no JSON is 422: broken, empty, with NaN or Infinity, not UTF-8, or nested without end."""
+        deep = 100_000
+        for body in (
+            b"{", b"", b"{} {}", b"{'a': 1}", b"[1,]", b"NaN", b"[Infinity]", b"-Infinity", b'"\xff"', b"01",
+            b"[" * deep + b"]" * deep, b'{"a":' * deep,
+        ):  # fmt: skip
+            self.assert_problem(self.post(KEY, body=body), 422, "invalid-json")
+
+
+class AnswerTests(APITestCase):
+    """What is answered for a reply."""
+
+    def test_reply(self) -> None:
+        """A reply's body, content type and end-to-end headers are the answer's; its properties and ours are not."""
+        headers = {"pg-status": 201, "pg-reason": "x", "X-Model": "m", "depth": 3, "Server": "s", "Set-Cookie": "c=1"}
+        response = self.answered(Message(b"\x00\xff", headers, content_type="image/png", correlation_id="c"))
+        self.assertEqual((response.status, response.body), (201, b"\x00\xff"))
+        self.assertEqual((response.headers["content-type"], response.headers["x-model"]), ("image/png", "m"))
+        self.assertEqual({"pg-status", "pg-reason", "depth", "set-cookie"} & set(response.headers), set())
+
+    def test_status(self) -> None:
+        """The status is ``pg-status``; 200 for a worker that sets none, or none that makes sense."""
+        for value, status in ((404, 404), (502, 502), (None, 200), (99, 200), (600, 200), ("404", 200), (True, 200)):
+            self.assertEqual(self.answered(Message(b"1", {"pg-status": value})).status, status)
+
+    def test_no_content_type(self) -> None:
+        """A reply without a content type is JSON."""
+        self.assertEqual(self.answered(Message(b"1", content_type=None)).headers["content-type"], "application/json")
+
+    def test_injection(self) -> None:
+        """A reply cannot add lines to the answer, by header names, values or its content type."""
+        evil = "a\r\nX-Injected: 1"
+        response = self.answered(Message(b"1", {"X-A": evil, evil: "1", "X-B": "a\nb", "X-Good": "g"}, evil))
+        self.assertEqual(response.headers["x-good"], "g")
+        self.assertEqual(response.headers["content-type"], "application/json")
+        self.assertEqual({"x-injected", "x-a", "x-b"} & set(response.headers), set())
+
+    def test_framing(self) -> None:
+        """A reply cannot change how long its body is."""
+        response = self.answered(Message(b"12", {"Content-Length": "1", "Transfer-Encoding": "chunked"}))
+        self.assertEqual((response.headers["content-length"], response.body), ("2", b"12"))
+        self.assertNotIn("transfer-encoding", response.headers)
+
+    def test_failures(self) -> None:
+        """Each failure of a call is its status and problem; Retry-After is there where a retry may help."""
+        expected: list[tuple[GatewayError, int, str | None]] = [
+            (NoRoute("x"), 404, None), (ModelFailure("x", "timeout"), 502, None), (BrokerUnavailable("x"), 503, "1"),
+            (BrokerBlocked("x"), 503, "5"), (Nacked("x"), 503, "5"), (DeadlinePassed("x"), 504, None),
+            (OutcomeUnknown("x"), 504, None),
+        ]  # fmt: skip
+        for error, status, retry_after in expected:
+            client = self.post(KEY, "RqUID: r1")
+            self.rpc.replies[-1].errback(error)
+            response = self.assert_problem(client, status, error.problem)
+            self.assertEqual((response.headers.get("retry-after"), response.headers["rquid"]), (retry_after, "r1"))
+            self.assertEqual(response.problem["detail"], "x")
+
+    def test_unforeseen(self) -> None:
+        """An unforeseen error is a 500 that says nothing of it, and is logged."""
+        client = self.post()
+        self.rpc.replies[-1].errback(KeyError("secret"))
+        self.assert_problem(client, 500, "internal-error")
+        self.assertNotIn(b"secret", client.value())
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class PublishTests(APITestCase):
+    """``/v1/publish``: no reply is waited for, but the broker's confirm is."""
+
+    def test_confirmed(self) -> None:
+        """202 with the message's ids is answered once the broker has confirmed the message, and not before."""
+        client = self.post(KEY, "RqUID: r1", path="/v1/publish", body=b"[1]")
+        self.assertEqual(client.responses(), [])
+        ((message, exchange, routing_key, _),) = self.publisher.published
+        self.assertEqual(
+            (exchange, routing_key, message.body, message.reply_to), ("ML.MQ", "predict.now", b"[1]", None)
+        )
+        self.publisher.confirm()
+        response = client.response()
+        ids = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": "r1"}
+        self.assertEqual((response.status, json.loads(response.body)), (202, ids))
+
+    def test_not_routed(self) -> None:
+        """A message that came back is 404."""
+        client = self.post(path="/v1/publish")
+        self.publisher.fail(NoRoute("nowhere"))
+        self.assert_problem(client, 404, "no-route")
+
+    def test_no_confirm(self) -> None:
+        """Without a confirm in time the outcome is unknown: 504."""
+        client = self.post(path="/v1/publish")
+        self.clock.advance(90)
+        self.assert_problem(client, 504, "outcome-unknown")

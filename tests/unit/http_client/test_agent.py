@@ -1,0 +1,150 @@
+"""The client below the model's, used as others of its kind are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import URI, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
+
+from provider_gateway.http_client.agent import ImmediateBody, PersistentAgent
+from provider_gateway.model.client import ModelEndpoints, model_client
+from tests.unit.model.test_model import ModelTestCase, ModelTransport, response
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+
+class Collector(Protocol):
+    """Keeps a body, and how it ended."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.end: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - as Twisted's own
+        self.end = reason.type
+
+
+class ClientTests(ModelTestCase):
+    """The client as others of its kind: treq's other calls work with it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = model_client(self.reactor, tls=None, connections=10)
+
+    def get(self, url: str = "http://127.0.0.1:8080/") -> tuple[Deferred[Any], ModelTransport]:
+        getting = self.client.get(url, allow_redirects=False, unbuffered=True, reactor=self.reactor)
+        self.reactor.advance(0)
+        return getting, self.accept()
+
+    def test_get(self) -> None:
+        """A GET has no body, no length of one, and one header of each name."""
+        getting, transport = self.get()
+        first, headers, body = transport.request()
+        self.assertEqual((first, body), (b"GET / HTTP/1.1", b""))
+        self.assertEqual(headers, {b"host": [b"127.0.0.1:8080"], b"accept-encoding": [b"identity"]})
+        transport.respond(response(200, b"1"))
+        got = self.successResultOf(getting)
+        self.assertEqual((got.code, got.length, self.successResultOf(got.content())), (200, 1, b"1"))
+
+    def test_given_headers(self) -> None:
+        """Headers that are given are sent, but for those that the client says itself."""
+        given = {"X-A": ["1", "2"], "Host": "elsewhere", "Content-Length": "7", "Accept-Encoding": "br"}
+        self.client.post("http://127.0.0.1:8080/", data=b"12", headers=given, reactor=self.reactor)
+        self.reactor.advance(0)
+        expected = {b"x-a": [b"1", b"2"], b"host": [b"127.0.0.1:8080"], b"content-length": [b"2"]}
+        self.assertEqual(self.accept().request()[1], {**expected, b"accept-encoding": [b"identity"]})
+
+    def test_empty_post(self) -> None:
+        """A POST without a body says so."""
+        self.client.post("http://127.0.0.1:8080/", reactor=self.reactor)
+        self.reactor.advance(0)
+        self.assertEqual(self.accept().request()[1][b"content-length"], [b"0"])
+
+    def test_unread(self) -> None:
+        """A body that nobody reads is left in the network; reading it goes on where it was."""
+        getting, transport = self.get()
+        transport.respond(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
+        got = self.successResultOf(getting)
+        self.assertEqual(transport.producerState, "paused")
+        collector = Collector()
+        got.deliverBody(collector)
+        self.assertEqual((transport.producerState, collector.data), ("producing", b"12"))
+        transport.respond(b"34")
+        self.assertEqual((collector.data, collector.end), (b"1234", ResponseDone))
+
+    def test_until_the_end(self) -> None:
+        """A body without a length may be incomplete, and its reader is told so."""
+        getting, transport = self.get()
+        transport.respond(b"HTTP/1.1 200 OK\r\n\r\n12")
+        collector = Collector()
+        self.successResultOf(getting).deliverBody(collector)
+        transport.close()
+        self.assertEqual((collector.data, collector.end), (b"12", PotentialDataLoss))
+
+    def test_late_reader(self) -> None:
+        """The connection of a complete answer is another's: its reader cannot end it."""
+        getting, transport = self.get()
+        transport.respond(response(200, b"1"))
+        collector = Collector()
+        self.successResultOf(getting).deliverBody(collector)
+        collector.transport.loseConnection()
+        self.assertFalse(transport.disconnecting)
+
+    def test_reader_that_has_enough(self) -> None:
+        """A reader that ends the connection gets no more of the body, although some may still arrive."""
+        getting, transport = self.get()
+        transport.respond(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
+        collector = Collector()
+        self.successResultOf(getting).deliverBody(collector)
+        collector.transport.loseConnection()
+        transport.respond(b"34")
+        self.assertEqual((transport.disconnecting, collector.data, collector.end), (True, b"12", None))
+        transport.close()
+        self.assertEqual(collector.end, ResponseFailed)
+
+    def test_urls(self) -> None:
+        """The Host header names the port unless it is the scheme's own; a literal address of IPv6 is in brackets."""
+        agent = PersistentAgent(self.reactor, ModelEndpoints(self.reactor, None), connections=1, keep_alive=1)
+        for url, host, port in (
+            (b"http://127.0.0.1/", b"127.0.0.1", 80),
+            (b"http://127.0.0.1:81/", b"127.0.0.1:81", 81),
+            (b"http://[::1]:82/", b"[::1]:82", 82),
+        ):
+            agent.request(b"GET", url)
+            self.reactor.advance(0)
+            _, found, factory, _, _ = self.reactor.tcpClients[-1]
+            transport = ModelTransport(factory.buildProtocol(None))
+            transport.protocol.makeConnection(transport)
+            self.assertEqual((found, transport.request()[1][b"host"]), (port, [host]))
+        self.assertRaises(ValueError, agent.request, b"GET", b"http://127.0.0.1/a b")
+
+    def test_addresses(self) -> None:
+        """An address is connected to as it is, without asking the resolver; a name is looked up."""
+        endpoints = ModelEndpoints(self.reactor, None)
+        kinds = {
+            url: type(endpoints.endpointForURI(URI.fromBytes(url)))
+            for url in (b"http://127.0.0.1:80/", b"http://[::1]/", b"http://model:80/", b"http://1.2.3.example/")
+        }
+        self.assertEqual(
+            [TCP4ClientEndpoint, TCP6ClientEndpoint, HostnameEndpoint, HostnameEndpoint], list(kinds.values())
+        )
+
+    def test_body_as_a_producer(self) -> None:
+        """A body that is there writes itself in one go, for agents that are not ours."""
+        written: list[bytes] = []
+
+        class Consumer:
+            write = written.append
+
+        body = ImmediateBody(b"12")
+        self.successResultOf(body.startProducing(Consumer()))  # type: ignore[arg-type]
+        self.assertEqual((body.length, written), (2, [b"12"]))

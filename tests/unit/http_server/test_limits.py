@@ -1,0 +1,63 @@
+"""The limits of the HTTPS listener: each variable reaches its limit, and those that contradict others are refused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from provider_gateway.config.limits import Limits
+from tests.unit.config.test_settings import SettingsTestCase
+
+BODIES = ("max_body_bytes", "max_buffered_bytes")
+
+
+def variable(name: str) -> str:
+    """The variable of a limit."""
+    return name.upper() if name in BODIES else f"HTTP_{name.upper()}"
+
+
+class LimitsTests(SettingsTestCase):
+    """Settings and limits."""
+
+    def test_defaults(self) -> None:
+        """Without any variable the limits are the documented ones."""
+        expected = {
+            "handshake_timeout": 10, "headers_timeout": 10, "body_timeout": 60, "write_timeout": 60, "idle_timeout": 60,
+            "max_connections": 2000, "max_connections_per_identity": 1000, "max_headers": 100,
+            "max_header_bytes": 16_384, "max_body_bytes": 10 * 2**20, "max_buffered_bytes": 256 * 2**20,
+        }  # fmt: skip
+        self.assertEqual(expected, asdict(self.load().limits))
+        self.assertEqual(Limits(), self.load().limits)
+
+    def test_each_variable(self) -> None:
+        """Each limit has its variable, which sets this one and no other."""
+        defaults = asdict(Limits())
+        for field in fields(Limits):
+            value = defaults[field.name] + 1
+            found = asdict(self.load(**{variable(field.name): str(value)}).limits)
+            self.assertEqual({**defaults, field.name: value}, found)
+
+    def test_ranges(self) -> None:
+        """A value out of range is refused by the variable's name."""
+        for field in fields(Limits):
+            wrong = ["0", "-1", "x"] + (["inf", "604801"] if field.name.endswith("timeout") else ["1.5"])
+            if field.name == "max_header_bytes":
+                wrong += ["1023", "65537"]
+            for value in wrong:
+                line = self.refusal(**{variable(field.name): value})
+                self.assertTrue(line.startswith(f"{variable(field.name)}: expected"), line)
+
+    def test_one_body_has_to_fit(self) -> None:
+        """Room for all bodies that is less than for one is refused; just as much is enough."""
+        line = "MAX_BUFFERED_BYTES: expected at least MAX_BODY_BYTES: one body has to fit"
+        for values in ({"MAX_BUFFERED_BYTES": "10485759"}, {"MAX_BODY_BYTES": "268435457"}):
+            self.assertEqual(line, self.refusal(**values))
+        limits = self.load(MAX_BUFFERED_BYTES="7", MAX_BODY_BYTES="7").limits
+        self.assertEqual((7, 7), (limits.max_body_bytes, limits.max_buffered_bytes))
+
+    def test_access_file_without_tls(self) -> None:
+        """An access file is of no use without certificates: it is refused with HTTP_TLS off, and taken with it on."""
+        line = "HTTP_ACCESS: needs HTTP_TLS: without client certificates nobody has an identity"
+        self.assertEqual(line, self.refusal(HTTP_ACCESS="access.yaml", HTTP_TLS="false"))
+        self.assertEqual(Path("access.yaml"), self.load(HTTP_ACCESS="access.yaml").http_access)
+        self.assertIsNone(self.load(HTTP_TLS="false").http_access)

@@ -1,0 +1,196 @@
+"""Copies of messages: what is kept, what is stripped, and what of their own they say."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from typing import Any
+
+from pika.spec import BasicProperties
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.message.copies import Copy, History
+from provider_gateway.message.message import Message
+from provider_gateway.message.properties import ReceivedProperties
+from tests.unit.message.test_properties import VALUES, decoded, header
+
+#: Headers that no copy has.
+STRIPPED = (
+    *("pg-attempt", "pg-queue", "pg-reason", "pg-redeliveries", "pg-copy", "pg-status", "pg-else", "PG-Attempt"),
+    *("pg-deadline", "PG-Deadline", "pg-"),
+    *("x-death", "X-Death", "x-delivery-count", "X-Delivery-Count", "x-acquired-count"),
+    *("x-first-death-queue", "x-first-death-reason", "x-first-death-exchange", "X-First-Death-Queue"),
+    *("x-last-death-queue", "x-last-death-reason", "x-last-death-exchange", "X-LAST-DEATH-QUEUE"),
+    *("CC", "cc", "BCC", "bcc", "Bcc"),
+)
+KEPT = ("RqUID", "x-tenant", "x-deaths", "x-first", "ccc", "abcc", "pg", "pgx", "x-delay", "größe", "")
+
+
+def copy_of(properties: ReceivedProperties, history: History | None = None, body: bytes = b"{}") -> Copy:
+    """A copy of a message with these properties."""
+    return Copy.of(
+        Message.received(
+            b"".join(properties.encode()) if not isinstance(properties, ReceivedProperties) else properties.encoded,
+            body,
+        ),
+        "work",
+        history or History(2, 1),
+        "timeout",
+    )
+
+
+def sent(copy: Copy) -> ReceivedProperties:
+    """The properties of a copy, as the broker and the next consumer see them."""
+    return ReceivedProperties().decode(copy.properties())
+
+
+def others(headers: Any) -> dict[str, Any]:
+    """The headers that are not of our own."""
+    return {name: value for name, value in headers.items() if not str(name).startswith("pg-")}
+
+
+class KeptTests(SynchronousTestCase):
+    """What of the original is in a copy."""
+
+    def test_body(self) -> None:
+        """The body is the same, whatever it is."""
+        for body in (b"", b"{}", bytes(range(256))):
+            self.assertEqual(copy_of(BasicProperties(), body=body).body, body)
+
+    def test_stripped(self) -> None:
+        """Headers of the broker and of our own are stripped, however they are spelt, and whatever their value is."""
+        for data in (b"t\x01", b"S\x00\x00\x00\x01x", b"A\x00\x00\x00\x02t\x01", b"d" + struct.pack(">d", 0.5)):
+            table = b"".join(header(name, data) for name in (*STRIPPED, "x-tenant"))
+            properties = sent(copy_of(decoded(table)))
+            self.assertEqual(set(others(properties.headers)), {"x-tenant"})
+            ours = {name: properties.headers[name] for name in properties.headers if name.startswith("pg-")}
+            self.assertEqual(set(ours), {"pg-attempt", "pg-redeliveries", "pg-queue", "pg-reason", "pg-copy"})
+            self.assertEqual((ours["pg-attempt"], ours["pg-queue"]), (2, "work"))
+
+    def test_kept(self) -> None:
+        """All other headers are kept, byte for byte."""
+        for kind, (data, _) in VALUES.items():
+            table = b"".join(header(name, data) for name in KEPT)
+            properties = sent(copy_of(decoded(table)))
+            self.assertEqual(properties.headers_that(lambda name: not name.startswith("pg-")), table, kind)
+
+    def test_deadline(self) -> None:
+        """The deadline stays with a copy that may expire, and only with such a one."""
+        original = decoded(header("pg-deadline", b"l" + struct.pack(">q", 1_700_000_000_123)))
+        message = Message.received(original.encoded, b"")
+        for may_expire, expected in ((True, 1_700_000_000.123), (False, None)):
+            copied = sent(Copy.of(message, "work", History(), "redelivered", may_expire=may_expire))
+            self.assertEqual(Message.received(copied.encoded, b"").deadline, expected)
+        self.assertNotIn("pg-deadline", sent(copy_of(original)).headers)
+        text = Message(b"", {"pg-deadline": "x" * 100_000})
+        self.assertNotIn("pg-deadline", sent(Copy.of(text, "work", History(), "redelivered", may_expire=True)).headers)
+        without = sent(Copy.of(Message(b""), "work", History(), "redelivered", may_expire=True))
+        self.assertNotIn("pg-deadline", without.headers)
+
+    def test_properties(self) -> None:
+        """Ids, reply address, priority, type, application, time and content type are kept; the copy is persistent."""
+        kept: dict[str, Any] = {
+            "correlation_id": "c", "reply_to": "back", "message_id": "m", "priority": 7, "type": "t", "app_id": "a",
+            "timestamp": 1_700_000_000, "content_type": "text/plain", "content_encoding": "gzip",
+        }  # fmt: skip
+        dropped = {"expiration": "5000", "user_id": "guest"}
+        copied = sent(copy_of(decoded(None, **kept, **dropped, delivery_mode=1)))
+        self.assertEqual({name: getattr(copied, name) for name in kept}, kept)
+        self.assertEqual((copied.expiration, copied.user_id, copied.delivery_mode), (None, None, 2))
+
+    def test_no_properties(self) -> None:
+        """A message without any properties is copied, and nothing is made up for it but a message id."""
+        copied = sent(copy_of(decoded(None)))
+        self.assertEqual(others(copied.headers), {})
+        for name in ("correlation_id", "reply_to", "content_type", "content_encoding", "priority", "timestamp", "type"):
+            self.assertIsNone(getattr(copied, name), name)
+
+    def test_message_that_was_not_received(self) -> None:
+        """A message of our own making can be copied, too."""
+        copied = sent(Copy.of(Message(b"", {"a": "b"}, reply_to="q", message_id="m"), "work", History(), "x"))
+        self.assertEqual((others(copied.headers), copied.reply_to, copied.message_id), ({"a": "b"}, "q", "m"))
+
+    def test_copy_of_a_copy(self) -> None:
+        """A copy of what a copy became carries nothing twice, and the newest history."""
+        table = header("a", b"d" + struct.pack(">d", 0.25))
+        first = sent(copy_of(decoded(table, reply_to="back"), History(2, 0)))
+        second = sent(copy_of(first, History(3, 4)))
+        names: list[str] = []
+        second.headers_that(lambda name: bool(names.append(name)))
+        self.assertEqual(len(names), len(set(names)))
+        self.assertEqual((second.headers["pg-attempt"], second.headers["pg-redeliveries"]), (3, 4))
+        self.assertEqual(second.headers_that(lambda name: name == "a"), table)
+        self.assertEqual(second.reply_to, "back")
+
+    def test_oversized_headers(self) -> None:
+        """Headers that leave no room in a frame of 131,072 bytes are dropped; just smaller ones are kept."""
+        longest = dict.fromkeys(("correlation_id", "reply_to", "message_id", "type", "app_id"), "x" * 255)
+        longest |= {"content_type": "x" * 255, "content_encoding": "x" * 255}
+        overhead = len(header("a", b"S1234"))
+        for size, expected in ((128_000, 128_000), (128_001, 0)):
+            table = header("a", b"S" + struct.pack(">I", size - overhead)) + b"v" * (size - overhead)
+            original = decoded(table, **longest, priority=1, timestamp=1)
+            copy = Copy.of(Message.received(original.encoded, b""), "q" * 255, History(2**31, 2**31), "r" * 100)
+            self.assertLess(len(copy.properties()), 131_072 - 8 - 12)
+            self.assertEqual(len(sent(copy).headers_that(lambda name: name == "a")), expected)
+
+
+class IdsTests(SynchronousTestCase):
+    """What copies are told by."""
+
+    def test_message_id(self) -> None:
+        """A copy has the message id of its original, or a fresh one if that has none."""
+        self.assertEqual(sent(copy_of(BasicProperties(message_id="m"))).message_id, "m")
+        for without in (BasicProperties(), BasicProperties(message_id="")):
+            fresh = {sent(copy_of(without)).message_id for _ in range(3)}
+            self.assertEqual(len(fresh - {None, ""}), 3)
+
+    def test_fresh_message_id_stays(self) -> None:
+        """One copy has the same message id each time that it is published."""
+        copy = copy_of(BasicProperties())
+        self.assertEqual(sent(copy).message_id, sent(copy).message_id)
+        self.assertEqual(sent(copy).message_id, copy.message_id)
+
+    def test_publish_id(self) -> None:
+        """Each copy has a publish id of its own, which is its header pg-copy; other messages' is their message id."""
+        copies = [copy_of(BasicProperties(message_id="m")) for _ in range(3)]
+        self.assertEqual(len({copy.publish_id for copy in copies}), 3)
+        for copy in copies:
+            self.assertEqual(sent(copy).headers["pg-copy"], copy.publish_id)
+        self.assertEqual(Message(b"", message_id="m").publish_id, "m")
+
+    def test_ours(self) -> None:
+        """A copy says the attempt, the redeliveries, the queue and the reason."""
+        headers = sent(Copy.of(Message(b""), "work", History(4, 2), "status")).headers
+        expected = {"pg-attempt": 4, "pg-redeliveries": 2, "pg-queue": "work", "pg-reason": "status"}
+        self.assertEqual({name: headers[name] for name in expected}, expected)
+
+    def test_original_is_untouched(self) -> None:
+        """Copying changes neither the message nor its properties."""
+        original = decoded(header("a", b"t\x01") + header("x-death", b"V"), message_id="m")
+        message = Message.received(original.encoded, b"{}")
+        before = replace(message), b"".join(original.encode())
+        Copy.of(message, "work", History(2), "timeout").properties()
+        self.assertEqual((message, b"".join(original.encode())), before)
+
+
+class HistoryTests(SynchronousTestCase):
+    """What is believed of the headers of a copy that came back."""
+
+    def test_first(self) -> None:
+        """A message that nothing is known of is at its first attempt."""
+        self.assertEqual(History(), History.told_by({}))
+        self.assertEqual((History().attempt, History().redeliveries), (1, 0))
+
+    def test_round_trip(self) -> None:
+        """What a copy says is what its consumer reads."""
+        for history in (History(), History(2, 0), History(5, 19)):
+            self.assertEqual(History.told_by(history.headers()), history)
+            self.assertEqual(History.told_by(sent(copy_of(decoded(None), history)).headers), history)
+
+    def test_nonsense(self) -> None:
+        """Anything but a number, and a number below the least, is the least."""
+        for value in (None, "3", b"3", 2.5, [3], {"a": 3}, Message, 0, -1, -(2**63)):
+            self.assertEqual(History.told_by({"pg-attempt": value}), History(), repr(value))
+            if value != 0:
+                self.assertEqual(History.told_by({"pg-redeliveries": value}), History(), repr(value))

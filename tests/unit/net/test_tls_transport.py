@@ -1,0 +1,133 @@
+"""The server's end of TLS: everything arrives, in whatever pieces; and what is no TLS ends the connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from provider_gateway.net.tls_transport import CountingTransport, ServerFactory
+from tests.support.tls_peers import Link, PKITestCase
+
+HEADER = b"\x17\x03\x03"
+
+
+def record(size: int) -> bytes:
+    """A record of some bytes, as far as it can be counted."""
+    return HEADER + size.to_bytes(2, "big") + bytes(size)
+
+
+class CountTests(PKITestCase):
+    """Records that end in what arrives."""
+
+    def count(self, *pieces: bytes) -> list[int]:
+        factory = ServerFactory(self.server(), None, Clock())  # type: ignore[arg-type]
+        transport = CountingTransport(factory, None)
+        return [transport._count(each) for each in pieces]
+
+    def test_whole(self) -> None:
+        """Whole ones, one by one or several together."""
+        self.assertEqual([1, 2, 1], self.count(record(10), record(0) + record(300), record(16_640)))
+
+    def test_pieces(self) -> None:
+        """One counts when its last byte arrives; the next one may have begun by then."""
+        data = record(10) + record(20)
+        self.assertEqual([0, 0, 1, 0, 1], self.count(data[:5], data[5:14], data[14:21], data[21:39], data[39:]))
+        self.assertEqual([1, 1], self.count(data[:20], data[20:]))
+
+    def test_unusual(self) -> None:
+        """What is no application data, or too long for a record, is left to OpenSSL at once; counting goes on."""
+        for odd in (b"\x16" + record(10)[1:], b"\x17\x03\x01" + record(10)[3:], record(16_641)):
+            self.assertEqual([0, 1], self.count(odd, record(10)))
+            self.assertEqual([0, 1], self.count(record(10) + odd, record(10)))
+            self.assertEqual([0, 1], self.count(record(10) + odd[:5], odd[5:]))
+
+    def test_header_in_pieces(self) -> None:
+        """When a header is cut we count no more."""
+        for cut in (1, 2, 3, 4):
+            data = record(10)
+            self.assertEqual([0, 0, 0], self.count(data[:cut], data[cut:], data))
+            self.assertEqual([0, 0, 0], self.count(data + data[:cut], data[cut:], data))
+
+
+class TransportTests(PKITestCase):
+    """A connection to a client that has shaken hands."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.link = Link(self.server(), self.client(self.client_ca.issue("client")))
+        self.peer: Any = self.link.server
+        self.assertEqual((b"hello", b"hello"), (self.peer.received, self.link.client.received))
+
+    def send_in(self, *contents: bytes, size: int | None = None) -> None:
+        """Have the client's records arrive, all at once or in pieces of a size."""
+        connection = self.link.client.transport.getHandle()
+        data = b""
+        for content in contents:
+            connection.send(content)
+            data += connection.bio_read(2**16)
+        for at in range(0, len(data), size or len(data)):
+            self.link.transport.dataReceived(data[at : at + (size or len(data))])
+
+    def test_records(self) -> None:
+        """One record, or several at once, arrive whole and in order."""
+        self.peer.received = b""
+        self.send_in(b"1")
+        self.send_in(b"2", 5000 * b"3", b"4")
+        self.assertEqual(b"12" + 5000 * b"3" + b"4", self.peer.received)
+
+    def test_pieces(self) -> None:
+        """Records in pieces of any size arrive, and so does what comes behind them."""
+        for size in (1, 3, 7, 26, 100, 1000):
+            self.peer.received = b""
+            self.send_in(b"first", 2000 * b"x", b"last", size=size)
+            self.send_in(b"1")
+            self.assertEqual(b"first" + 2000 * b"x" + b"last1", self.peer.received, size)
+
+    def test_large(self) -> None:
+        """What is larger than a record goes both ways."""
+        self.peer.received = self.link.client.received = b""
+        self.link.send(100_000 * b"a")
+        self.peer.transport.write(100_000 * b"b")
+        self.link.turn()
+        self.assertEqual((100_000 * b"a", 100_000 * b"b"), (self.peer.received, self.link.client.received))
+
+    def test_one_write(self) -> None:
+        """What is written goes out at once: nothing waits for the reactor's next turn."""
+        sent: list[bytes] = []
+        self.patch(self.link.transport.transport, "write", sent.append)
+        self.peer.transport.write(b"answer")
+        self.assertEqual([HEADER], [each[:3] for each in sent])
+
+    def test_end(self) -> None:
+        """A client that says that it ends is answered, and its last words arrive."""
+        self.peer.received = b""
+        self.link.client.transport.write(b"bye")
+        self.link.client.transport.loseConnection()
+        self.link.turn()
+        self.assertEqual((b"bye", True, True), (self.peer.received, self.peer.is_lost, self.link.client.is_lost))
+
+    def test_no_tls(self) -> None:
+        """What is no record of this connection ends it; what came before it has arrived."""
+        for junk in (record(30), b"GET / HTTP/1.1\r\n\r\n", HEADER + b"\xff\xff" + 70_000 * b"x"):
+            self.setUp()
+            self.peer.received = b""
+            connection = self.link.client.transport.getHandle()
+            connection.send(b"1")
+            self.link.transport.dataReceived(connection.bio_read(2**16) + junk)
+            self.link.turn()
+            self.assertEqual((b"1", True), (self.peer.received, self.peer.is_lost), junk[:5])
+            self.assertEqual([], self.flushLoggedErrors())
+
+    def test_lost_by_what_arrives(self) -> None:
+        """Of records that arrive together, those behind one upon which we abort are not read."""
+        received: list[bytes] = []
+
+        def abort(data: bytes) -> None:
+            received.append(data)
+            self.peer.transport.abortConnection()
+
+        self.peer.dataReceived = abort
+        self.send_in(b"1", b"2", b"3")
+        self.link.turn()
+        self.assertEqual([b"1"], received)

@@ -1,0 +1,236 @@
+"""What becomes of messages that the model fails on, or that nobody waits for: retry, parking, the end of the time."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from tests.support.provider_on_broker import ProviderOnBrokerTestCase
+from tests.unit.gateway.test_rpc import counted
+from tests.unit.provider.test_retry_route import death, dle
+
+
+class RetryTests(ProviderOnBrokerTestCase):
+    """Attempt after attempt."""
+
+    def test_up_to_the_last(self) -> None:
+        """Attempts are counted over the copies; after the last one the message is parked, and the error replied."""
+        self.ask(headers={"RqUID": "r1", "x-tenant": "a"})
+        for attempt in (1, 2):
+            self.assert_left(unacked=1)
+            self.fail_call("timeout")
+            self.assert_left(retry=1)
+            self.advance(59.9)
+            self.assertEqual(len(self.model.calls), attempt)
+            self.advance(0.1)
+            self.assertEqual(len(self.model.calls), attempt + 1)
+        self.fail_call("connection")
+        self.assert_left(parking=1, back=1)
+        headers = self.taken("work.parking").headers
+        self.assertEqual((headers["pg-attempt"], headers["pg-reason"], headers["x-tenant"]), (3, "connection", "a"))
+        reply = self.taken("back")
+        self.assertEqual(reply.headers, {"RqUID": "r1", "pg-status": 502, "pg-reason": "connection"})
+        self.assertEqual(reply.correlation_id, "c1")
+        self.assertEqual((counted(self.metrics.retried, "work", "timeout"), self.parked("connection")), (2, 1))
+        self.assertEqual(self.in_flight(), 0)
+        self.successResultOf(self.provider.idle())
+
+    def test_until_it_is_confirmed(self) -> None:
+        """A message stays unacknowledged until its copy is confirmed, for retry and for parking."""
+        self.ask()
+        for where in ("retry", "retry", "parking"):
+            self.broker.faults.hold_confirms()
+            self.fail_call()
+            self.assert_left(unacked=1, **{where: 1})
+            self.broker.faults.release_confirms()
+            self.advance(60)
+        self.assert_left(parking=1, back=1)
+
+    def test_same_message(self) -> None:
+        """Each attempt gets the same body, ids, reply address and request id; a later answer is the reply as any."""
+        self.ask(b' {"a":1} ')
+        self.fail_call()
+        self.advance(60)
+        first, second = (call[0] for call in self.model.calls)
+        for name in ("body", "correlation_id", "reply_to", "message_id"):
+            self.assertEqual(getattr(first, name), getattr(second, name), name)
+        self.answer()
+        self.assert_left(back=1)
+        reply = self.taken("back")
+        self.assertEqual((reply.headers["RqUID"], reply.correlation_id, reply.body), ("r1", "c1", b"42"))
+
+    def test_claims_of_a_client(self) -> None:
+        """A number of attempts that a client sends counts for nothing: its message has all of them."""
+        self.ask(headers={"pg-attempt": 3, "pg-redeliveries": 20, "x-death": [death("work.retry")]})
+        self.fail_call()
+        self.assert_left(retry=1)
+        self.assertEqual(self.taken("work.retry").headers["pg-attempt"], 2)
+
+    def test_rejected(self) -> None:
+        """A 4xx is an answer, not a failure: there is no other attempt."""
+        self.ask()
+        self.answer(422, b"no")
+        self.assert_left(back=1)
+        self.assertEqual(self.taken("back").status, 422)
+
+    def test_worker(self) -> None:
+        """A worker's message is tried as often, and then parked, without a reply."""
+        self.ask(reply_to=None)
+        for _ in range(3):
+            self.fail_call()
+            self.advance(60)
+        self.assert_left(parking=1)
+        self.assertEqual((len(self.model.calls), self.in_flight()), (3, 0))
+
+    def test_full(self) -> None:
+        """While its copy is refused the delivery stays open, and the queue is named as what is waited for."""
+        self.ask()
+        self.assertEqual(self.provider.waiting_for(), [])
+        self.broker.faults.nack_publishes()
+        self.fail_call()
+        self.assertEqual(self.provider.waiting_for(), ["queue work.retry"])
+        self.assert_left(unacked=1)
+        self.advance(1)
+        self.assertEqual((self.provider.waiting_for(), len(self.model.calls)), ([], 1))
+        self.assert_left(retry=1)
+
+    def test_retry_queue_deleted(self) -> None:
+        """A copy whose queue is gone is kept until that was declared again, and comes back out of it."""
+        self.ask()
+        self.delete("work.retry")
+        self.fail_call()
+        self.advance(2)
+        self.assert_left(retry=1)
+        self.advance(60)
+        self.assertEqual(len(self.model.calls), 2)
+
+
+class QuorumRetryTests(RetryTests):
+    """The same with quorum queues."""
+
+    keys: ClassVar[dict[str, Any]] = {**RetryTests.keys, "queueType": "quorum"}
+
+
+class WithoutRetryTests(ProviderOnBrokerTestCase):
+    """The entry has no ``dle``."""
+
+    keys: ClassVar[dict[str, Any]] = {"maxAttempts": 3}
+
+    def test_failure(self) -> None:
+        """The error is replied at once, and nothing is parked."""
+        self.ask()
+        self.fail_call("status")
+        self.assert_left(back=1)
+        self.assertEqual(self.taken("back").headers["pg-reason"], "status")
+
+    def test_too_large(self) -> None:
+        """A message over the limit is answered with 413 and never shown to the model; one at the limit is served."""
+        self.ask(b"x" * 1001)
+        self.assert_left(back=1)
+        reply = self.taken("back")
+        self.assertEqual((reply.status, reply.headers["pg-reason"], self.model.calls), (413, "too-large", []))
+        self.assertIn("1000 bytes", json.loads(reply.body)["detail"])
+        self.ask(b"x" * 1000)
+        self.assertEqual(len(self.model.calls), 1)
+
+    def test_nobody_to_reply_to(self) -> None:
+        """A worker's message that the model failed on, or rejected with 4xx, is parked at once."""
+        for reason in ("body", "rejected"):
+            self.ask(reply_to=None)
+            if reason == "rejected":
+                self.answer(400)
+            else:
+                self.fail_call(reason)
+            self.assert_left(parking=1)
+            self.assertEqual((self.taken("work.parking").headers["pg-reason"], self.parked(reason)), (reason, 1))
+
+    def test_worker_succeeds(self) -> None:
+        """A worker's message that the model answers with 2xx is acknowledged, and nothing is published."""
+        for status in (200, 204, 299):
+            self.ask(reply_to=None)
+            self.answer(status)
+            self.assert_left()
+
+    def test_worker_too_large(self) -> None:
+        """A worker's message over the limit is parked as it is."""
+        self.ask(b"x" * 1001, reply_to=None)
+        self.assertEqual((self.taken("work.parking").body, self.parked("too-large")), (b"x" * 1001, 1))
+        self.assertEqual(self.model.calls, [])
+
+    def test_unforeseen(self) -> None:
+        """A message that an unforeseen error befell is parked, and the error logged."""
+        self.ask(reply_to=None)
+        self.model.calls[0][2].errback(KeyError("x"))
+        self.pump()
+        self.assertEqual((len(self.flushLoggedErrors(KeyError)), self.parked("internal")), (1, 1))
+        self.assert_left(parking=1)
+
+
+class ExpiryTests(ProviderOnBrokerTestCase):
+    """Messages that nobody waits for any more."""
+
+    def expired(self) -> float:
+        return counted(self.metrics.expired, "work")
+
+    def test_deadline(self) -> None:
+        """At its deadline a message is dropped, acknowledged and counted; before it, it is served."""
+        self.advance(1000)
+        self.ask(headers={"pg-deadline": 1_000_000})
+        self.assert_left()
+        self.assertEqual((self.model.calls, self.expired(), self.in_flight()), ([], 1, 0))
+        for value in (1_000_001, "1", None, [1]):
+            self.ask(headers={"pg-deadline": value})
+        self.assertEqual((len(self.model.calls), self.expired()), (4, 1))
+
+    def test_caller_gave_up(self) -> None:
+        """A message whose caller waited in this process and is gone is dropped; others' are served."""
+        self.given_up.add("c1")
+        self.ask()
+        self.assert_left()
+        self.assertEqual((self.model.calls, self.expired()), ([], 1))
+        for correlation_id in ("c2", None):
+            self.ask(correlation_id=correlation_id)
+        self.assertEqual((len(self.model.calls), self.expired()), (2, 1))
+
+    def test_later_attempts(self) -> None:
+        """What was tried before is tried again, whoever waits: dropping it would lose work that was begun."""
+        self.ask(headers={"pg-deadline": 1000})
+        self.fail_call()
+        self.given_up.add("c1")
+        self.advance(60)
+        self.assertEqual((len(self.model.calls), self.expired()), (2, 0))
+        self.ask(headers={"pg-attempt": 2})  # a client's claim
+        self.assertEqual((len(self.model.calls), self.expired()), (2, 1))
+
+    def test_too_large_and_late(self) -> None:
+        """Nobody is told that a message is too large if nobody waits."""
+        self.ask(b"x" * 1001, headers={"pg-deadline": 0})
+        self.assert_left()
+        self.assertEqual(self.expired(), 1)
+
+
+class SharedRouteTests(ProviderOnBrokerTestCase):
+    """The seed's retry route, through an exchange that another queue shares."""
+
+    keys: ClassVar[dict[str, Any]] = {"dle": True, "maxAttempts": 3, "dleParams": dle("work.retry")}
+
+    def test_copies(self) -> None:
+        """A copy that waited comes back to every queue of the exchange; the one of this queue is the next attempt."""
+        self.make_queue("other")
+        self.other().queue_bind("other", "ML.MQ", "predict.#")
+        self.ask()
+        self.fail_call()
+        self.advance(60)
+        self.assertEqual((len(self.model.calls), self.waiting("other")), (2, 2))
+        self.fail_call()
+        self.assert_left(retry=1)
+        copy = self.taken("work.retry")
+        self.assertEqual((copy.headers["pg-attempt"], "x-death" in copy.headers), (3, False))
+
+    def test_foreign(self) -> None:
+        """A copy of another queue's message is acknowledged and counted, not run, and not taken for expired."""
+        self.ask(exchange="dlx", headers={"pg-queue": "other", "pg-attempt": 2, "pg-deadline": 0})
+        self.advance(60)
+        self.assert_left()
+        self.assertEqual((self.model.calls, counted(self.metrics.foreign_copies, "work")), ([], 1))
+        self.assertEqual(counted(self.metrics.expired, "work"), 0)

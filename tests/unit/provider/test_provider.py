@@ -1,0 +1,225 @@
+"""One delivery becomes a model call, a reply and an acknowledgement, in this order and no other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import ModelFailure, Nacked
+from provider_gateway.message.message import Message
+from provider_gateway.model.model import Answer
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.provider import Provider
+from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.provider.settlement import Settlement
+from provider_gateway.topology.reply_addresses import ReplyAddresses
+from tests.unit.gateway.test_rpc import FakeDelivery, FakePublisher, counted
+from tests.unit.provider.test_retry_route import entry
+
+
+class FakeModel:
+    """A model whose answers the test gives.
+
+    Attributes:
+        calls: message, timeout and answer-to-be of each call.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Message, float, Deferred[Answer]]] = []
+
+    async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
+        answer: Deferred[Answer] = Deferred()
+        self.calls.append((message, timeout, answer))
+        return await answer
+
+    def answer(self, status: int = 200, body: bytes = b"42", number: int = -1, **headers: str) -> None:
+        self.calls[number][2].callback(Answer(status, body, "text/x-number", headers))
+
+    def fail(self, reason: str = "timeout", number: int = -1) -> None:
+        self.calls[number][2].errback(ModelFailure(f"The model failed: {reason}.", reason))
+
+
+class ProviderTestCase(SynchronousTestCase):
+    """A provider of the queue ``work``."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.model = FakeModel()
+        self.publisher = FakePublisher()
+        self.metrics = Metrics()
+        work = entry(replyTo="response")
+        self.provider = Provider(
+            work,
+            model=self.model,
+            timeout=30,
+            max_body_bytes=1000,
+            retry=RetryRoute(work, [work]),
+            settlement=Settlement(work, self.publisher, self.clock, self.metrics),
+            replies=ReplyAddresses(work, [work]),
+            has_given_up=lambda _: False,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    def serve(self, body: bytes = b"{}", **message: Any) -> FakeDelivery:
+        """Deliver a message."""
+        values = {"headers": {"RqUID": "r1"}, "correlation_id": "c1", "reply_to": "back"}
+        made = FakeDelivery(Message(body, **{**values, **message}))
+        self.provider.serve(made)
+        return made
+
+    @property
+    def reply(self) -> Message:
+        """The reply that was published last."""
+        return self.publisher.published[-1][0]
+
+    def in_flight(self) -> float:
+        return counted(self.metrics.deliveries_in_flight, "work")
+
+    def model_requests(self, result: str) -> float:
+        return counted(self.metrics.model_requests, "work", result)
+
+
+class ReplyTests(ProviderTestCase):
+    """The model answers, and the answer becomes a reply."""
+
+    def test_order(self) -> None:
+        """The delivery is acknowledged when the reply is confirmed, not when the model has answered."""
+        delivery = self.serve()
+        self.assertEqual(self.publisher.published, [])
+        self.model.answer()
+        self.assertEqual(len(self.publisher.published), 1)
+        self.assertEqual(delivery.acks, 0)
+        self.publisher.confirm()
+        self.assertEqual(delivery.acks, 1)
+        self.successResultOf(self.provider.idle())
+
+    def test_call(self) -> None:
+        """The model gets the message itself, and the time that this queue allows."""
+        delivery = self.serve()
+        ((message, timeout, _),) = self.model.calls
+        self.assertIs(message, delivery.message)
+        self.assertEqual(timeout, 30)
+
+    def test_reply(self) -> None:
+        """A reply has the request's ids, and the model's status, body, content type and headers."""
+        self.serve()
+        self.model.answer(201, b"[1]", Etag="x")
+        message, exchange, routing_key, _ = self.publisher.published[0]
+        self.assertEqual((exchange, routing_key), ("", "back"))
+        self.assertEqual((message.body, message.content_type), (b"[1]", "text/x-number"))
+        self.assertEqual(message.headers, {"Etag": "x", "RqUID": "r1", "pg-status": 201})
+        self.assertEqual(message.correlation_id, "c1")
+        self.assertIsNone(message.reply_to)
+
+    def test_message_id(self) -> None:
+        """Each reply has a message id of its own."""
+        ids = set()
+        for _ in range(3):
+            self.serve(message_id="m")
+            self.model.answer()
+            ids.add(self.reply.message_id)
+        self.assertEqual(len(ids - {"m", None}), 3)
+
+    def test_without_rquid(self) -> None:
+        """A message without a request id gets one."""
+        self.serve(headers={})
+        self.model.answer()
+        self.assertTrue(self.reply.headers["RqUID"])
+
+    def test_reply_queue_of_the_entry(self) -> None:
+        """Without ``reply_to`` the reply goes to the queue file's ``replyTo``."""
+        self.serve(reply_to=None)
+        self.model.answer()
+        self.assertEqual(self.publisher.published[0][2], "response")
+
+    def test_error_of_the_caller(self) -> None:
+        """A 4xx of the model is a reply like any other, and counted as rejected."""
+        delivery = self.serve()
+        self.model.answer(404, b"no such model")
+        self.assertEqual((self.reply.headers["pg-status"], self.reply.body), (404, b"no such model"))
+        self.assertNotIn("pg-reason", self.reply.headers)
+        self.publisher.confirm()
+        self.assertEqual(delivery.acks, 1)
+        self.assertEqual(self.model_requests("rejected"), 1)
+
+    def test_model_failure(self) -> None:
+        """A failure of the model is a problem document with status 502 and its reason; it is confirmed, then acked."""
+        delivery = self.serve()
+        self.model.fail("timeout")
+        self.assertEqual(self.reply.content_type, "application/problem+json")
+        self.assertEqual(self.reply.headers, {"RqUID": "r1", "pg-status": 502, "pg-reason": "timeout"})
+        self.assertEqual(self.reply.correlation_id, "c1")
+        problem = json.loads(self.reply.body)
+        self.assertEqual((problem["status"], problem["rquid"]), (502, "r1"))
+        self.assertEqual(problem["detail"], "The model failed: timeout.")
+        self.assertEqual(delivery.acks, 0)
+        self.publisher.confirm()
+        self.assertEqual(delivery.acks, 1)
+        self.assertEqual(self.model_requests("timeout"), 1)
+
+    def test_concurrent(self) -> None:
+        """Deliveries are served at the same time, and each is settled by its own reply."""
+        first, second = self.serve(correlation_id="c1"), self.serve(correlation_id="c2")
+        self.assertEqual(len(self.model.calls), 2)
+        self.model.answer(number=1)
+        self.assertEqual(self.reply.correlation_id, "c2")
+        self.publisher.confirm()
+        self.assertEqual((first.acks, second.acks), (0, 1))
+        self.model.answer(number=0)
+        self.publisher.confirm()
+        self.assertEqual((first.acks, second.acks), (1, 1))
+
+    def test_metrics(self) -> None:
+        """Deliveries, those in flight, model calls and their time are counted by queue."""
+        self.serve()
+        self.serve()
+        self.assertEqual(counted(self.metrics.consumed, "work"), 2)
+        self.assertEqual(self.in_flight(), 2)
+        self.clock.advance(3)
+        self.model.answer(number=0)
+        self.publisher.confirm()
+        self.assertEqual(self.in_flight(), 1)
+        self.assertEqual(self.model_requests("ok"), 1)
+        (seconds,) = [
+            sample.value
+            for metric in self.metrics.model_request_seconds.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_sum")
+        ]
+        self.assertEqual(seconds, 3)
+
+
+class RestTests(ProviderTestCase):
+    """The provider comes to rest."""
+
+    def test_idle(self) -> None:
+        """idle() fires when the last delivery is settled."""
+        self.serve()
+        self.serve()
+        idle = self.provider.idle()
+        self.model.answer(number=0)
+        self.publisher.confirm()
+        self.assertNoResult(idle)
+        self.model.answer(number=1)
+        self.publisher.confirm()
+        self.successResultOf(idle)
+
+    def test_abandon(self) -> None:
+        """abandon() ends calls and retries, acknowledges nothing, and is no error."""
+        calling, answered, refused = self.serve(), self.serve(), self.serve()
+        self.model.answer(number=1)
+        self.model.answer(number=2)
+        self.publisher.fail(Nacked("full"))
+        self.provider.abandon()
+        self.successResultOf(self.provider.idle())
+        self.clock.advance(60)
+        self.assertEqual([calling.acks, answered.acks, refused.acks], [0, 0, 0])
+        self.assertEqual(len(self.publisher.published), 2)
+        self.assertEqual(self.in_flight(), 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])

@@ -1,0 +1,174 @@
+"""Brokers that refuse or swallow: replies that the broker does not take, addresses that never answer."""
+
+from __future__ import annotations
+
+import json
+
+from provider_gateway.amqp.endpoint import HANDSHAKE_TIMEOUT
+from provider_gateway.devbroker import channel
+from tests.support.provider_on_broker import ProviderOnBrokerTestCase
+from tests.unit.amqp.test_endpoint import EndpointTestCase
+
+
+class RefusedReplyTests(ProviderOnBrokerTestCase):
+    """The broker closes the publishing channel over a reply that is too large for it."""
+
+    def limit(self, size: int) -> None:
+        """Let the broker take no messages of more bytes."""
+        self.patch(channel, "_MAX_MESSAGE_BYTES", size)
+
+    def test_another_message_was_to_blame(self) -> None:
+        """After one refusal the same reply is published again: it may have been somebody else's message."""
+        self.limit(100)
+        for number in (1, 2):
+            self.ask(message_id=f"m{number}")
+        self.model.answer(200, bytes(101), number=0)
+        self.answer(200, b"[1]", number=1)
+        self.assert_left(unacked=2)
+        self.limit(1000)
+        self.advance(1)
+        self.assertEqual(
+            [(reply.status, reply.body) for reply in self.take("back")], [(200, bytes(101)), (200, b"[1]")]
+        )
+        self.assert_left()
+
+    def test_neighbours(self) -> None:
+        """One reply that the broker refuses for good takes no other along, however often it closes their channel."""
+        self.limit(1000)
+        for number in (1, 2, 3):
+            self.ask(message_id=f"m{number}", correlation_id=f"c{number}")
+        self.broker.faults.hold_confirms()
+        self.model.answer(200, b"[1]", number=1)
+        self.model.answer(200, bytes(1001), number=0)
+        self.model.answer(200, b"[2]", number=2)
+        self.broker.faults.release_confirms()
+        self.advance(60)
+        replies = self.take("back")
+        told = {(reply.correlation_id, reply.status) for reply in replies}
+        self.assertEqual(told, {("c1", 502), ("c2", 200), ("c3", 200)})
+        self.assert_left()
+
+    def test_stand_in(self) -> None:
+        """After three refusals a small error reply takes the reply's place, and the delivery is acknowledged."""
+        self.limit(1000)
+        self.ask()
+        self.answer(200, bytes(1001))
+        self.advance(0.29)  # two channels were opened again, after 0.1 s and 0.2 s
+        self.assert_left(unacked=1)
+        self.advance(1)
+        self.assert_left(back=1)
+        reply = self.taken("back")
+        self.assertEqual((reply.status, reply.headers["pg-reason"], reply.correlation_id), (502, "refused", "c1"))
+        self.assertEqual(json.loads(reply.body)["rquid"], "r1")
+
+    def test_nothing_is_taken(self) -> None:
+        """If the small one is refused as often, the message is parked, and acknowledged once that is confirmed."""
+        self.limit(10)
+        self.ask()
+        self.answer(200, bytes(11))
+        self.broker.faults.hold_confirms()
+        self.advance(10)
+        self.assert_left(unacked=1, parking=1)
+        self.broker.faults.release_confirms()
+        self.pump()
+        self.assert_left(parking=1)
+        parked = self.taken("work.parking")
+        self.assertEqual((parked.body, parked.headers["pg-reason"], self.parked("refused")), (b"{}", "refused", 1))
+        self.successResultOf(self.provider.idle())
+
+
+class UndeliverableReplyTests(ProviderOnBrokerTestCase):
+    """The reply cannot be published, for now or for good."""
+
+    def test_nobody_takes_it(self) -> None:
+        """A reply whose queue is gone is given up: the message is parked, and nothing more is published."""
+        self.ask()
+        self.delete("back")
+        self.answer()
+        self.make_queue("back")
+        self.advance(60)
+        self.assert_left(parking=1)
+        parked = self.taken("work.parking")
+        self.assertEqual((parked.body, parked.headers["pg-reason"], self.parked("reply")), (b"{}", "reply", 1))
+
+    def test_broker_away(self) -> None:
+        """While no reply can be published the delivery waits unacknowledged; then the same reply is published."""
+        self.ask()
+        self.lose(self.publishing)
+        self.answer()
+        self.advance(60)
+        self.assert_left(unacked=1)
+        self.open_publisher()
+        self.assert_left(back=1)
+
+    def test_blocked(self) -> None:
+        """The same while the broker takes no messages."""
+        self.ask()
+        self.broker.faults.block()
+        self.pump()
+        self.answer()
+        self.advance(60)
+        self.assert_left(unacked=1)
+        self.broker.faults.unblock()
+        self.pump()
+        self.assert_left(back=1)
+
+    def test_outcome_unknown(self) -> None:
+        """A reply whose confirm was lost with the connection is sent again, as the same message."""
+        self.ask()
+        self.broker.faults.swallow_confirms()
+        self.answer()
+        self.lose(self.publishing)
+        self.assert_left(unacked=1, back=1)
+        self.open_publisher()
+        self.assert_left(back=2)
+        self.assertEqual(len({reply.message_id for reply in self.take("back")}), 1)
+
+    def test_refused(self) -> None:
+        """A reply that the broker refuses, as when its queue is full, is published again a second later."""
+        self.delete("back")
+        self.make_queue("back", **{"x-max-length": 1, "x-overflow": "reject-publish"})
+        self.put("", "back")
+        self.ask()
+        self.answer()
+        self.take("back")
+        self.advance(0.9)
+        self.assert_left(unacked=1)
+        self.advance(0.1)
+        self.assert_left(back=1)
+        self.assertEqual(len(self.model.calls), 1)
+
+    def test_delivery_lost_meanwhile(self) -> None:
+        """A delivery without an id that is lost while its reply waits is given up: the broker delivers it again."""
+        self.ask(message_id=None)
+        self.lose(self.publishing)
+        self.answer()
+        self.lose(self.consuming)
+        self.open_publisher()
+        self.assert_left(ready=1)
+        self.assertEqual(self.in_flight(), 0)
+
+    def test_delivery_lost_during_the_call(self) -> None:
+        """A delivery that is lost while the model works is answered all the same, and not acknowledged."""
+        self.ask()
+        self.lose(self.consuming)
+        self.answer()
+        self.assert_left(ready=1, back=1)
+        self.successResultOf(self.provider.idle())
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class BlackHoleTests(EndpointTestCase):
+    """An address whose packets vanish."""
+
+    def test_next_address(self) -> None:
+        """A connect that nobody answers is given up after its time; the next address is tried, and the log says why."""
+        connecting = self.connect(self.endpoint())
+        for _ in range(int(HANDSHAKE_TIMEOUT)):
+            self.assertEqual(self.ports(), [1001])
+            self.reactor.advance(1)
+        self.reactor.advance(0)
+        self.assertEqual(self.ports(), [1001, 1002])
+        self.assertIn("no answer within 10 s", [event.get("reason") for event in self.logged])
+        self.accept().pump()
+        self.successResultOf(connecting)

@@ -1,0 +1,268 @@
+"""The end of a delivery: what takes its place is confirmed first, then it is acknowledged; nothing is given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.errors import (
+    GatewayError,
+    ModelFailure,
+    Nacked,
+    NoRoute,
+    PublishRefused,
+)
+from provider_gateway.message.copies import History
+from provider_gateway.message.message import Message
+from provider_gateway.message.properties import decoded
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.settlement import Settlement
+from provider_gateway.provider.task import DeliveryLost, Task
+from tests.unit.gateway.test_rpc import FakeDelivery, FakePublisher, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+class SettlementTestCase(SynchronousTestCase):
+    """The settlement of the queue ``work``, and one message of it."""
+
+    keys: ClassVar[dict[str, Any]] = {}
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.publisher = FakePublisher()
+        self.metrics = Metrics()
+        values = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "dle": True}
+        entry = QueueEntry.model_validate({**values, **self.keys})
+        self.settlement = Settlement(entry, self.publisher, self.clock, self.metrics)
+        self.task = self.new_task()
+
+    @property
+    def delivery(self) -> Any:
+        return self.task.delivery
+
+    def new_task(self, history: History | None = None, body: bytes = b"{}", **message: Any) -> Task:
+        values = {"correlation_id": "c", "reply_to": "back", "message_id": "m"}
+        delivery: Any = FakeDelivery(Message(body, **{**values, **message}))
+        return Task(delivery, history or History(), "r1")
+
+    def run_to(self, coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
+        return Deferred.fromCoroutine(coroutine)
+
+    def retry(self) -> Deferred[None]:
+        return self.run_to(self.settlement.retry(self.task, "", "work.retry", "timeout"))
+
+    def park(self, reply: Message | None = None) -> Deferred[None]:
+        return self.run_to(self.settlement.park(self.task, "timeout", reply))
+
+    def reply(self, task: Task | None = None) -> Deferred[None]:
+        def refused(error: ModelFailure) -> Message:
+            return Message(error.reason.encode())
+
+        return self.run_to(self.settlement.reply(task or self.task, Message(b"42"), refused))
+
+    @property
+    def targets(self) -> list[tuple[str, str]]:
+        """Exchange and routing key of each publish."""
+        return [(exchange, key) for _, exchange, key, _ in self.publisher.published]
+
+    @property
+    def last(self) -> Message:
+        return self.publisher.published[-1][0]
+
+    def ready(self) -> None:
+        """The publisher is ready again."""
+        self.publisher.waiting.pop().callback(None)
+
+    def assert_waits(self, seconds: float, count: int) -> None:
+        """The next publish, which makes them this many, comes after exactly so many seconds."""
+        self.clock.advance(seconds - 0.01)
+        self.assertEqual(len(self.publisher.published), count - 1)
+        self.clock.advance(0.01)
+        self.assertEqual(len(self.publisher.published), count)
+
+
+class OrderTests(SettlementTestCase):
+    """Publish, confirm, acknowledge."""
+
+    def test_retry(self) -> None:
+        """The copy for the next attempt counts one more; the delivery is acknowledged when it is confirmed."""
+        self.task = self.new_task(History(2, 3))
+        retrying = self.retry()
+        self.assertEqual((self.targets, self.delivery.acks), ([("", "work.retry")], 0))
+        headers = decoded(self.last.properties()).headers
+        self.assertEqual(headers["pg-attempt"], 3)
+        self.assertEqual(
+            (headers["pg-redeliveries"], headers["pg-reason"], headers["pg-queue"]), (3, "timeout", "work")
+        )
+        self.assertEqual(counted(self.metrics.retried, "work", "timeout"), 0)
+        self.publisher.confirm()
+        self.successResultOf(retrying)
+        self.assertEqual(self.delivery.acks, 1)
+        self.assertEqual(counted(self.metrics.retried, "work", "timeout"), 1)
+
+    def test_renew(self) -> None:
+        """The copy after a redelivery counts that, not an attempt; it goes to its own queue and may still expire."""
+        self.task = self.new_task(History(2, 3), headers={"pg-deadline": 1000})
+        renewing = self.run_to(self.settlement.renew(self.task))
+        self.assertEqual((self.targets, self.delivery.acks), ([("work.return", "predict.now")], 0))
+        headers = decoded(self.last.properties()).headers
+        self.assertEqual((headers["pg-attempt"], headers["pg-redeliveries"], headers["pg-deadline"]), (2, 4, 1000))
+        self.publisher.confirm()
+        self.successResultOf(renewing)
+        self.assertEqual(self.delivery.acks, 1)
+        self.assertEqual(counted(self.metrics.retried, "work", "redelivered"), 0)
+
+    def test_park(self) -> None:
+        """A parked message keeps its history, and is acknowledged and counted when its copy is confirmed."""
+        self.task = self.new_task(History(5, 2))
+        parking = self.park()
+        self.assertEqual((self.targets, self.delivery.acks), ([("", "work.parking")], 0))
+        headers = decoded(self.last.properties()).headers
+        self.assertEqual((headers["pg-attempt"], headers["pg-redeliveries"]), (5, 2))
+        self.assertEqual(self.last.body, b"{}")
+        self.assertEqual(counted(self.metrics.parked, "work", "timeout"), 0)
+        self.publisher.confirm()
+        self.successResultOf(parking)
+        self.assertEqual((self.delivery.acks, len(self.publisher.published)), (1, 1))
+        self.assertEqual(counted(self.metrics.parked, "work", "timeout"), 1)
+
+    def test_park_and_reply(self) -> None:
+        """The output channel is told after the message is parked, and before it is acknowledged."""
+        parking = self.park(Message(b"error"))
+        self.assertEqual(self.targets, [("", "work.parking")])
+        self.publisher.confirm()
+        self.assertEqual((self.targets[1:], self.last.body, self.delivery.acks), ([("", "back")], b"error", 0))
+        self.publisher.confirm()
+        self.successResultOf(parking)
+        self.assertEqual(self.delivery.acks, 1)
+
+    def test_park_and_nobody_takes_the_reply(self) -> None:
+        """If nobody takes the error, the message is parked all the same, once, and acknowledged."""
+        for error, times in ((NoRoute("gone"), 1), (PublishRefused("too large", is_certain=True), 3)):
+            self.publisher.published.clear()
+            self.task = self.new_task()
+            parking = self.park(Message(b"error"))
+            self.publisher.confirm()
+            for number in range(times):
+                self.publisher.fail(error)
+                if number < times - 1:
+                    self.ready()
+            self.successResultOf(parking)
+            self.assertEqual(self.targets, [("", "work.parking")] + times * [("", "back")])
+            self.assertEqual(self.delivery.acks, 1)
+
+    def test_park_without_address(self) -> None:
+        """A worker's message is parked without a word to anybody."""
+        self.task = self.new_task(reply_to=None)
+        parking = self.park(Message(b"error"))
+        self.publisher.confirm()
+        self.successResultOf(parking)
+        self.assertEqual((len(self.publisher.published), self.delivery.acks), (1, 1))
+
+    def test_address(self) -> None:
+        """The message's own address comes first, then that of the entry, then there is none."""
+        self.assertEqual(self.settlement.address(self.new_task()), "back")
+        self.assertIsNone(self.settlement.address(self.new_task(reply_to=None)))
+        self.assertIsNone(self.settlement.address(self.new_task(reply_to="")))
+
+
+class FullQueueTests(SettlementTestCase):
+    """The queue of a copy, or of a reply, does not take it."""
+
+    def test_back_off(self) -> None:
+        """A copy that is refused is kept and published again after 1, 2, 4, 8, 15 and 15 s, and not acknowledged."""
+        errors: list[GatewayError] = [Nacked("full"), NoRoute("gone"), Nacked("full"), Nacked("full"), NoRoute("gone")]
+        parking = self.park()
+        for count, (seconds, error) in enumerate(zip((1, 2, 4, 8, 15), errors, strict=True), 1):
+            self.publisher.fail(error)
+            self.assert_waits(seconds, count + 1)
+            self.assertEqual(self.publisher.restored, count)
+        self.publisher.fail(Nacked("full"))
+        self.assert_waits(15, 7)
+        self.assertEqual(len({copy.publish_id for copy, *_ in self.publisher.published}), 1)
+        self.assertEqual(self.delivery.acks, 0)
+        self.publisher.confirm()
+        self.successResultOf(parking)
+        self.assertEqual(self.delivery.acks, 1)
+
+    def test_refused(self) -> None:
+        """A copy over which the channel is closed three times is kept as well."""
+        retrying = self.retry()
+        for number in range(3):
+            self.publisher.fail(PublishRefused("no", is_certain=True))
+            if number < 2:
+                self.ready()
+        self.assertEqual(self.settlement.waiting_for(), ["work.retry"])
+        self.assert_waits(1, 4)
+        self.publisher.confirm()
+        self.successResultOf(retrying)
+
+    def test_not_ready(self) -> None:
+        """The queue is named as long as some copy waits for it: from the first refusal to the last confirm."""
+        other = self.new_task(message_id="m2")
+        both = [self.park(), self.run_to(self.settlement.park(other, "timeout"))]
+        self.assertEqual(self.settlement.waiting_for(), [])
+        for number in (0, 1):
+            self.publisher.fail(Nacked("full"), number)
+            self.assertEqual(self.settlement.waiting_for(), ["work.parking"])
+        self.clock.advance(1)
+        self.publisher.fail(Nacked("full"), 2)
+        self.clock.advance(2)
+        self.publisher.confirm(4)
+        self.assertEqual(self.settlement.waiting_for(), ["work.parking"])
+        self.publisher.confirm(3)
+        self.assertEqual(self.settlement.waiting_for(), [])
+        for each in both:
+            self.successResultOf(each)
+
+    def test_names(self) -> None:
+        """A copy through an exchange waits for that; several names are sorted."""
+        tasks = [self.new_task(message_id=name) for name in ("m1", "m2")]
+        self.run_to(self.settlement.renew(tasks[0])).addErrback(lambda _: None)
+        self.run_to(self.settlement.park(tasks[1], "timeout")).addErrback(lambda _: None)
+        self.publisher.fail(NoRoute("gone"), 0)
+        self.publisher.fail(NoRoute("gone"), 1)
+        self.assertEqual(self.settlement.waiting_for(), ["work.parking", "work.return"])
+
+    def test_cancelled(self) -> None:
+        """A wait that is cancelled ends at once, leaves no timer, and keeps nothing from being ready."""
+        parking = self.park()
+        self.publisher.fail(Nacked("full"))
+        parking.cancel()
+        self.failureResultOf(parking, CancelledError)
+        self.assertEqual((self.settlement.waiting_for(), self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual(self.delivery.acks, 0)
+
+    def test_full_reply_queue(self) -> None:
+        """A reply waits while its queue is full, as long as a copy would; that is no reason to be not ready."""
+        replying = self.reply()
+        for count, seconds in enumerate((1, 2, 4, 8, 15, 15), 1):
+            self.publisher.fail(Nacked("full"))
+            self.assertEqual(self.settlement.waiting_for(), [])
+            self.assert_waits(seconds, count + 1)
+        self.assertEqual((self.publisher.restored, self.delivery.acks), (0, 0))
+        self.publisher.confirm()
+        self.successResultOf(replying)
+        self.assertEqual((set(self.targets), self.delivery.acks), ({("", "back")}, 1))
+
+    def test_lost_while_waiting(self) -> None:
+        """A delivery that is lost while its copy or reply waits, and does not come again to us, is given up."""
+        for start in (self.park, self.retry, self.reply):
+            self.task = self.new_task()
+            settling = start()
+            self.publisher.fail(Nacked("full"))
+            self.delivery.is_lost = True
+            count = len(self.publisher.published)
+            self.clock.advance(1)  # now it may have come again, and is tried once more
+            self.publisher.fail(Nacked("full"))
+            self.clock.advance(2)
+            self.failureResultOf(settling, DeliveryLost)
+            self.assertEqual(len(self.publisher.published), count + 1)
+            self.assertEqual(self.settlement.waiting_for(), [])
+            self.assertFalse(self.settlement.is_settled(self.task))

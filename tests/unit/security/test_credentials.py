@@ -1,0 +1,94 @@
+"""Which certificates and files a process reads for its roles and settings, and what it tells about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.security.credentials import Credentials
+from tests.unit.security.test_tls import TLSTestCase
+
+
+class CredentialsTests(TLSTestCase):
+    """What there is of TLS and authorization."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor, self.metrics = MemoryReactorClock(), Metrics()
+        self.access = self.certs / "access.yaml"
+        self.access.write_text("[]", encoding="utf-8")
+        self.broker_pair = {"mq_cert": self.certs / "client_cert_mq.pem", "mq_key": self.certs / "client_key_mq.pem"}
+        self.model_pair = {"model_cert": self.certs / "client_cert.pem", "model_key": self.certs / "client_key.pem"}
+
+    def made(self, *roles: Any, **values: Any) -> Credentials:
+        return Credentials(self.reactor, self.settings(**values), roles, self.metrics)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"provider_gateway_{name}", labels)
+
+    def test_parts(self) -> None:
+        """Each part is there if a role and the settings need it, and its files are read only then."""
+        plain, tls = "amqp://a/", "amqps://a/"
+        garbage = dict.fromkeys(("http_cert", "http_key", "http_cacert"), self.garbage)
+        for roles, values, expected in (
+            (("gateway",), {}, "server broker"),
+            (("gateway",), {"http_access": self.access}, "server authorization broker"),
+            (("gateway",), {"http_tls": False, **garbage}, "broker"),
+            (("gateway",), {"rmq_url": plain, "mq_cacert": self.garbage}, "server"),
+            (("gateway",), {"rmq_url": f"{plain},{tls}", "model_cacert": self.garbage}, "server broker"),
+            (("provider",), {"http_access": self.garbage, **garbage}, "model broker"),
+            (("provider",), {"rmq_url": plain}, "model"),
+            (("gateway", "provider"), {"http_access": self.access}, "server authorization model broker"),
+        ):
+            credentials = self.made(*roles, **values)
+            names = ("server", "authorization", "model", "broker")
+            found = [name for name in names if getattr(credentials, name) is not None]
+            self.assertEqual(expected.split(), found, f"{roles}, {values}")
+
+    def test_wrong_file(self) -> None:
+        """A wrong file of any part that is needed is refused."""
+        for values in (
+            {"http_cert": self.garbage},
+            {"http_access": self.garbage},
+            {"model_cacert": self.garbage},
+            {"mq_cacert": self.garbage},
+        ):
+            self.assertRaises(SettingsError, self.made, "gateway", "provider", **values)
+
+    def test_expiry(self) -> None:
+        """The metric says for each certificate of ours in how many seconds from now it expires."""
+        self.reactor.advance(self.expiry("server_cert.pem") - 1000)
+        self.made("gateway", "provider", **self.broker_pair, **self.model_pair)
+        self.reactor.advance(10)
+        for side, name in (
+            ("server", "server_cert.pem"),
+            ("broker", "client_cert_mq.pem"),
+            ("model", "client_cert.pem"),
+        ):
+            expected = self.expiry(name) - self.reactor.seconds()
+            self.assertEqual(expected, self.sample("certificate_expiry_seconds", side=side), side)
+        self.assertAlmostEqual(990, self.sample("certificate_expiry_seconds", side="server") or 0, delta=1)
+
+    def test_reload(self) -> None:
+        """All parts are loaded again when they change, and each outcome is counted under the part's name."""
+        credentials = self.made(
+            "gateway", "provider", http_access=self.access, **self.broker_pair, **self.model_pair,
+            model_cacert=self.certs / "cacert.pem",
+        )  # fmt: skip
+        for name in ("server_key.pem", "client_key.pem", "client_key_mq.pem"):
+            path = self.certs / name
+            path.write_bytes(path.read_bytes() + b"\n")
+        self.access.write_text("[a]", encoding="utf-8")
+        self.addCleanup(self.reactor.advance, 0)  # descriptors are closed in the next turn
+        self.addCleanup(credentials.reload.stop)
+        credentials.reload.now()
+        for what, outcome in (
+            ("TLS of the HTTPS listener", "loaded"),
+            ("TLS towards the model", "loaded"),
+            ("TLS towards the broker", "loaded"),
+            ("access file", "refused"),
+        ):
+            self.assertEqual(1, self.sample("reloads_total", what=what, outcome=outcome), what)

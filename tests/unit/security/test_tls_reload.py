@@ -1,0 +1,232 @@
+"""Certificates, CAs and revocation lists that are replaced: new connections use them, open ones are checked again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
+from tests.security.certificates import HOUR, SERVER, authority, local_names, pem
+from tests.support.tls_peers import Link, PKITestCase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.security.certificates import Holder
+
+GARBAGE = b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n"
+
+
+class ReplacementTests(PKITestCase):
+    """The HTTPS listener's files."""
+
+    def test_certificate(self) -> None:
+        """Handshakes after the load show the new certificate, those before it the old one; open connections go on."""
+        server, caller = self.server(), self.client(self.client_ca.issue("caller"))
+        first = Link(server, caller)
+        new = self.show("new server")
+        second = Link(server, caller)
+        server.load()
+        third = Link(server, caller)
+        self.assertEqual(["server", "server", "new server"], [each.shown for each in (first, second, third)])
+        first.send(b" again")
+        self.assertEqual(b"hello again", first.server.received)
+        self.assertEqual(("server", new.certificate.not_valid_after_utc.timestamp()), self.told[-1])
+
+    def test_ca(self) -> None:
+        """Handshakes after the load go by the new CAs."""
+        server, other = self.server(), authority("other CA")
+        old, new = self.client_ca.issue("old"), other.issue("new")
+        self.assertEqual((True, False), (self.lets_in(server, old), self.lets_in(server, new)))
+        self.trust(other)
+        server.load()
+        self.assertEqual((False, True), (self.lets_in(server, old), self.lets_in(server, new)))
+
+    def test_revocation_list(self) -> None:
+        """Handshakes after the load go by the new list."""
+        server = self.server(self.client_ca.revocation_list())
+        caller = self.client_ca.issue("caller")
+        self.assertTrue(self.lets_in(server, caller))
+        self.crl.write_bytes(self.client_ca.revocation_list(caller))
+        server.load()
+        self.assertFalse(self.lets_in(server, caller))
+
+    def test_first_end_of_the_lists(self) -> None:
+        """Of several lists, the time is told at which the first one expires; and again at each load."""
+        first = self.client_ca.revocation_list(ends=timedelta(minutes=5))
+        second = self.intermediate.revocation_list(ends=timedelta(minutes=9))
+        ends = {}
+        for lists in ((first, second), (second, first), (second,)):
+            self.told.clear()
+            self.server(*lists)
+            ends[lists] = dict(self.told)["crl"]
+        self.assertEqual(ends[first, second], ends[second, first])
+        self.assertAlmostEqual(240, ends[(second,)] - ends[first, second], delta=2)
+
+    def test_broken_replacement(self) -> None:
+        """If any file is wrong, nothing changes: not what is shown, not who is let in, not the times that were told."""
+        lists = self.client_ca.revocation_list()
+        server, caller = self.server(lists), self.client_ca.issue("caller")
+        told = list(self.told)
+        files = {path: path.read_bytes() for path in (self.cert, self.key, self.ca, self.crl)}
+        other, strangers = self.server_ca.issue("other", purpose=SERVER, names=local_names()), authority("strangers")
+        good = {self.ca: pem(strangers.certificate), self.crl: self.client_ca.revocation_list(caller)}
+        other_files = {self.cert: self.folder / "other-cert", self.key: self.folder / "other-key"}
+        other.write(*other_files.values())
+        good |= {path: source.read_bytes() for path, source in other_files.items()}
+        for wrong, old in files.items():
+            # An old certificate does not fit a new key, nor the other way round.
+            for content in (GARBAGE, b"", None, old if wrong in (self.cert, self.key) else GARBAGE):
+                for path in files:
+                    path.write_bytes(good[path])
+                if content is None:
+                    wrong.unlink()
+                else:
+                    wrong.write_bytes(content)
+                self.assertRaises(SettingsError, server.load)
+                link = Link(server, self.client(caller))
+                self.assertEqual(("server", True), (link.shown, link.is_open))
+                self.assertEqual(told, self.told)
+
+    def test_files(self) -> None:
+        """It says which files it is made of, for reloads; the list only if there is one."""
+        self.assertEqual([self.cert, self.key, self.ca], self.server().files)
+        self.assertEqual([self.cert, self.key, self.ca, self.crl], self.server(self.client_ca.revocation_list()).files)
+
+
+class StillTrustsTests(PKITestCase):
+    """Who was let in is asked about again after a load."""
+
+    def assert_trust(
+        self, caller: Holder, change: Callable[[], object], expected: bool, lists: tuple[bytes, ...] = ()
+    ) -> None:
+        server = self.server(*lists)
+        link = Link(server, self.client(caller))
+        self.assertTrue(link.is_open)
+        self.assertTrue(server.still_trusts(link.transport), "before any change")
+        change()
+        self.assertTrue(server.still_trusts(link.transport), "before it is loaded")
+        server.load()
+        for _ in range(2):
+            self.assertEqual(expected, server.still_trusts(link.transport))
+
+    def clients(self) -> tuple[Holder, Holder]:
+        """One that shows its certificate alone, and one with a chain."""
+        return self.client_ca.issue("alone"), self.intermediate.issue("chained")
+
+    def test_nothing_changed_for_it(self) -> None:
+        """A client stays trusted by the same CA, beside others, and with our own certificate replaced."""
+        for caller in self.clients():
+            for change in (
+                lambda: None,
+                lambda: self.show("new"),
+                lambda: self.trust(authority("other CA"), self.client_ca),
+            ):
+                self.trust(self.client_ca)
+                self.assert_trust(caller, change, True)
+
+    def test_other_ca(self) -> None:
+        """A client is trusted no more once its CA is not."""
+        for caller in self.clients():
+            self.trust(self.client_ca)
+            self.assert_trust(caller, lambda: self.trust(authority("other CA")), False)
+
+    def test_revoked(self) -> None:
+        """A client is trusted no more once its certificate, or that of its CA, is on a list; others stay trusted."""
+        alone, chained = self.clients()
+        other = self.intermediate.issue("other")
+        root, below = self.client_ca.revocation_list, self.intermediate.revocation_list
+        for caller, lists, expected in (
+            (alone, (root(alone), below()), False),
+            (chained, (root(), below(chained)), False),
+            (chained, (root(self.intermediate), below()), False),
+            (alone, (root(self.intermediate), below(chained)), True),
+            (other, (root(alone), below(chained)), True),
+            (chained, (root(),), False),
+        ):
+            self.assert_trust(
+                caller,
+                lambda lists=lists: self.crl.write_bytes(b"".join(lists)),  # type: ignore[misc]
+                expected,
+                (root(), below()),
+            )
+
+    def test_trusted_again(self) -> None:
+        """Trust that was taken back by mistake comes back with the next load."""
+        server = self.server()
+        link = Link(server, self.client(self.client_ca.issue("alone")))
+        for authorities, expected in ((authority("other CA"), False), (self.client_ca, True)):
+            self.trust(authorities)
+            server.load()
+            self.assertEqual(expected, server.still_trusts(link.transport))
+
+    def test_broken_replacement(self) -> None:
+        """A load that was refused changes nobody's trust."""
+        server = self.server()
+        link = Link(server, self.client(self.client_ca.issue("alone")))
+        self.ca.write_bytes(GARBAGE)
+        self.assertRaises(SettingsError, server.load)
+        self.assertTrue(server.still_trusts(link.transport))
+
+
+class ClientTests(PKITestCase):
+    """The sides of the broker and of the model."""
+
+    def sides(self) -> list[tuple[str, ClientTLS]]:
+        """Both, with CA and certificate from the same files."""
+        values: dict[str, Any] = {}
+        for prefix in ("mq", "model"):
+            values |= {f"{prefix}_{name}": self.folder / f"{prefix}-{name}" for name in ("cacert", "cert", "key")}
+        self.values = values
+        for prefix in ("mq", "model"):
+            self.replace(prefix, self.server_ca, self.client_ca.issue("old"))
+        settings = self.settings(**values)
+        return [
+            (prefix, build(settings, lambda *told: self.told.append(told)))
+            for prefix, build in (("mq", broker_tls), ("model", model_tls))
+        ]
+
+    def replace(self, prefix: str, trusted: Holder, holder: Holder) -> None:
+        self.values[f"{prefix}_cacert"].write_bytes(pem(trusted.certificate))
+        holder.write(self.values[f"{prefix}_cert"], self.values[f"{prefix}_key"])
+
+    def presented(self, server: ServerTLS, side: ClientTLS) -> str | None:
+        """The common name of the certificate that a new connection presents; None if there is none."""
+        link = Link(server, side.to("localhost"))
+        return link.transport.getPeerCertificate().get_subject().CN if link.is_open else None
+
+    def test_replacement(self) -> None:
+        """New connections trust the new CA and present the new certificate; its end is told."""
+        server = self.server()
+        for prefix, side in self.sides():
+            self.assertEqual("old", self.presented(server, side))
+            new = self.client_ca.issue("new", ends=2 * HOUR)
+            self.replace(prefix, self.server_ca, new)
+            self.assertEqual("old", self.presented(server, side))
+            side.load()
+            self.assertEqual("new", self.presented(server, side))
+            which = {"mq": "broker", "model": "model"}[prefix]
+            self.assertEqual((which, new.certificate.not_valid_after_utc.timestamp()), self.told[-1])
+            self.replace(prefix, self.client_ca, new)
+            side.load()
+            self.assertIsNone(self.presented(server, side), "the server's CA is trusted no more")
+
+    def test_broken_replacement(self) -> None:
+        """If any file is wrong, its variable is named, and nothing changes."""
+        server = self.server()
+        for prefix, side in self.sides():
+            told = list(self.told)
+            for name in ("cacert", "cert", "key"):
+                self.replace(prefix, self.client_ca, self.client_ca.issue("new"))
+                self.values[f"{prefix}_{name}"].write_bytes(GARBAGE)
+                line = str(self.assertRaises(SettingsError, side.load))
+                self.assertTrue(line.startswith(f"{prefix.upper()}_{name.upper()}: "), line)
+                self.assertEqual("old", self.presented(server, side))
+            self.assertEqual(told, self.told)
+
+    def test_what_is_loaded(self) -> None:
+        """Each says what it is and which files it is made of, for reloads."""
+        for prefix, side in self.sides():
+            self.assertEqual([self.values[f"{prefix}_{name}"] for name in ("cacert", "cert", "key")], side.files)
+            self.assertEqual(f"TLS towards the {'broker' if prefix == 'mq' else 'model'}", side.name)
