@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, render, with_length
-from provider_gateway.message.message import JSON, text_of
+from provider_gateway.message.http_headers import JSON, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

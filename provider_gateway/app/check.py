@@ -16,8 +16,8 @@ from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.errors import TopologyError
 from provider_gateway.model.client import model_client
 from provider_gateway.net.failure_reasons import reason_of
-from provider_gateway.provider.retry_route import warnings
 from provider_gateway.security.tls import broker_tls, model_tls
+from provider_gateway.topology.checks import warnings
 from provider_gateway.topology.declarations import Binding, Exchange, objects_of
 
 if TYPE_CHECKING:

@@ -32,9 +32,9 @@ from provider_gateway.gateway.role import GatewayRole
 from provider_gateway.http_server.access_log import AccessRecord, open_access_log
 from provider_gateway.net.tls_transport import ServerFactory
 from provider_gateway.observability.json_log import use_observer
-from provider_gateway.provider.retry_route import check_ways_back, warnings
 from provider_gateway.provider.role import ProviderRole
 from provider_gateway.security.credentials import Credentials
+from provider_gateway.topology.checks import check_ways_back, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -65,6 +65,11 @@ class DleParams(StrictModel):
     dle_queue: Name
     dle_args: Arguments = Field(default_factory=dict)
 
+    @property
+    def way_back(self) -> object:
+        """The exchange that messages go through after their wait; None if the file names none."""
+        return self.dle_args.get("x-dead-letter-exchange")
+
 
 class QueueEntry(StrictModel):
     """One entry of the queue file: a work queue, its bindings, and the model calls made for it.
@@ -131,6 +136,11 @@ class QueueEntry(StrictModel):
         if dle.dle_exchange_type == "direct" and self.exchange_type != "direct":
             msg = f"dleExchangeType 'direct' cannot take every routing key of {self.queue_name!r}; use fanout or topic"
             raise ValueError(msg)
+
+    @property
+    def seed_route(self) -> DleParams | None:
+        """The seed's retry route, if this entry retries on it."""
+        return self.dle_params if self.dle else None
 
     @property
     def retry_queue(self) -> str:

@@ -22,7 +22,7 @@ from provider_gateway.config.limits import Limits
 from provider_gateway.deferreds import sleep
 from provider_gateway.http_server.problems import with_length
 from provider_gateway.http_server.site import GatewaySite
-from provider_gateway.message.message import JSON
+from provider_gateway.message.http_headers import JSON
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

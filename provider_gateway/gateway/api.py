@@ -18,19 +18,9 @@ from provider_gateway.errors import (
 from provider_gateway.gateway.json_body import check_json, check_media_type
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, render, with_length
-from provider_gateway.message.message import (
-    JSON,
-    PG_DEADLINE,
-    RQUID,
-    Message,
-    checked_rquid,
-    fresh_id,
-    fresh_rquid,
-    headers_from_http,
-    headers_to_http,
-    safe_content_type,
-    text_of,
-)
+from provider_gateway.message.http_headers import JSON, headers_from_http, headers_to_http, safe_content_type, text_of
+from provider_gateway.message.ids import RQUID, checked_rquid, fresh_id, fresh_rquid
+from provider_gateway.message.message import PG_DEADLINE, Message
 from provider_gateway.topology.routing import checked_routing_key
 
 if TYPE_CHECKING:

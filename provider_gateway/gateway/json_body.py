@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provider_gateway.errors import InvalidJSON, UnsupportedMediaType
-from provider_gateway.message.message import JSON, text_of
+from provider_gateway.message.http_headers import JSON, text_of
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IRequest

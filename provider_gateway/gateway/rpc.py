@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import DeadlinePassed, OutcomeUnknown
-from provider_gateway.message.message import rquid_of
+from provider_gateway.message.ids import rquid_of
 from provider_gateway.recent import Recent
 
 #: Ended calls that are remembered, to tell a late reply from one that was never ours.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.web.http_headers import Headers
 
-from provider_gateway.message.message import text_of
+from provider_gateway.message.http_headers import text_of
 
 #: Bytes of status line and headers, of trailers, and of anything else that is no body and does not end.
 MAX_HEAD_BYTES = 65_536

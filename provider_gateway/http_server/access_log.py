@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from provider_gateway.errors import SettingsError
-from provider_gateway.message.message import text_of
+from provider_gateway.message.http_headers import text_of
 
 if TYPE_CHECKING:
     from pathlib import Path

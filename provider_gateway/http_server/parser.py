@@ -13,8 +13,9 @@ from twisted.web.http import HTTPChannel
 
 from provider_gateway.errors import BadRequest, BodyTooLarge, HeadersTooLarge
 from provider_gateway.http_server.plain_head import HeadersRead, read_head
-from provider_gateway.http_server.problems import problem_body
-from provider_gateway.message.message import PROBLEM_JSON, RQUID, fresh_rquid, rquid_of, text_of
+from provider_gateway.message.http_headers import text_of
+from provider_gateway.message.ids import RQUID, fresh_rquid, rquid_of
+from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall

@@ -1,41 +1,20 @@
-"""Errors as problem documents (RFC 9457): the one form in which a failure leaves this process, over HTTP or AMQP."""
+"""Errors as HTTP responses: which error a failure stands for, its status, its headers, its problem document."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from provider_gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound
-from provider_gateway.message.message import PROBLEM_JSON
+from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
 _log = Logger()
-
-TYPE_PREFIX = "urn:provider-gateway:problem:"
-
-
-def problem_body(error: GatewayError, rquid: str | None) -> bytes:
-    """The problem document for an error.
-
-    Args:
-        error: supplies type, title, status and detail.
-        rquid: id of the request, for the caller's report; None before it is known.
-    """
-    document: dict[str, object] = {
-        "type": TYPE_PREFIX + error.problem,
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-    }
-    if rquid is not None:
-        document["rquid"] = rquid
-    return json.dumps(document).encode()
 
 
 def error_of(failure: Failure) -> GatewayError:

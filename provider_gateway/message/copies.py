@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.message.message import PG_COPY, PG_DEADLINE, PG_REASON, Message, fresh_id
+from provider_gateway.message.ids import fresh_id
+from provider_gateway.message.message import PG_COPY, PG_DEADLINE, PG_REASON, Message
 from provider_gateway.message.properties import CopiedProperties, decoded
 
 if TYPE_CHECKING:

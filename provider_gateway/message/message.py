@@ -1,24 +1,16 @@
-"""Messages as values, and the rules by which headers travel between HTTP and AMQP.
-
-Pure: no I/O, no clock. HTTP's side is bytes (RFC 9110), AMQP's is encoded properties.
-"""
+"""One message as a value: what is published, and what was consumed."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from functools import lru_cache
-from os import urandom
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.errors import BadRequest, HeadersTooLarge
+from provider_gateway.message.http_headers import JSON
+from provider_gateway.message.ids import fresh_id
 from provider_gateway.message.plain_properties import decode_properties, encode_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-JSON = "application/json"
-PROBLEM_JSON = "application/problem+json"
+    from collections.abc import Mapping
 
 #: Headers of our own, on messages only.
 PG_STATUS = "pg-status"
@@ -27,168 +19,6 @@ PG_REASON = "pg-reason"
 PG_COPY = "pg-copy"
 #: Milliseconds since 1970 after which nobody waits for the reply.
 PG_DEADLINE = "pg-deadline"
-RQUID = "RqUID"
-
-#: Bytes, at worst, of all text headers of a message; pika writes them in one frame, and RabbitMQ's is 131,072 bytes.
-MAX_HEADERS = 100_000
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: no CR, LF, NUL; other controls neither
-_RQUID = re.compile(r"[\x21-\x7e]{1,128}")
-
-#: Never copied between HTTP and AMQP, either way (lower case).
-_NOT_END_TO_END = frozenset(
-    {
-        # RFC 9110, 7.6.1: for this connection only
-        "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-        "proxy-authenticate", "proxy-authorization", "expect",
-        # belong to one hop's framing, coding or identity
-        "host", "content-length", "content-encoding", "accept-encoding", "date", "server",
-        # secrets of one hop
-        "authorization", "cookie", "set-cookie", "x-forwarded-client-cert",
-        # travel as a property, or are set by us
-        "content-type", "rquid",
-        # says what our own answer depends on
-        "vary",
-        # interpreted by the broker
-        "cc", "bcc", "x-death", "x-delivery-count", "x-acquired-count", "x-delay", "x-match",
-    }
-)  # fmt: skip
-_NOT_END_TO_END_PREFIXES = ("pg-", "access-control-", "x-first-death-", "x-last-death-", "x-opt-")
-
-
-@lru_cache(1024)  # header names are few, and come with each message: 1 µs for each
-def end_to_end(name: str) -> bool:
-    """True if a header of this name may be copied from HTTP to AMQP or back."""
-    lowered = name.lower()
-    return lowered not in _NOT_END_TO_END and not lowered.startswith(_NOT_END_TO_END_PREFIXES)
-
-
-def text_of(value: bytes) -> str:
-    """An HTTP header value as text: UTF-8 if it is, else Latin-1 (which any bytes are)."""
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
-def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str, str]:
-    """The message headers for a request or response with these HTTP headers.
-
-    Args:
-        raw: names with all their values; several values are joined with ", " (RFC 9110, 5.3).
-
-    Raises:
-        HeadersTooLarge: a name is longer than AMQP's 255 bytes, or all together are larger than fits a frame.
-    """
-    headers: dict[str, str] = {}
-    listed: set[str] = set()
-    for raw_name, values in raw:
-        name = _travelling(raw_name)
-        if name is not None:
-            headers[name] = text_of(values[0]) if len(values) == 1 else ", ".join(map(text_of, values))
-        elif raw_name.lower() == b"connection":
-            # RFC 9110, 7.6.1: it names others that are for this connection only.
-            listed |= {token.strip().lower() for value in values for token in text_of(value).split(",")}
-    if listed:
-        headers = {name: value for name, value in headers.items() if name.lower() not in listed}
-    # A length and a type for each, and up to four bytes for each character.
-    size = 6 * len(headers) + 4 * (sum(map(len, headers)) + sum(map(len, headers.values())))
-    if size > MAX_HEADERS:
-        msg = "The headers are too large to travel in a message."
-        raise HeadersTooLarge(msg)
-    return headers
-
-
-@lru_cache(1024)  # likewise
-def _travelling(raw_name: bytes) -> str | None:
-    """The name that a header travels under; None if it may not.
-
-    Raises:
-        HeadersTooLarge: it is longer than AMQP's 255 bytes.
-    """
-    name = text_of(raw_name)
-    if not end_to_end(name):
-        return None
-    if len(name.encode()) > 255:
-        msg = f"The header name {name[:40]}… is longer than 255 bytes."
-        raise HeadersTooLarge(msg)
-    return name
-
-
-def headers_to_http(headers: Mapping[str, Any], on_unsafe: Callable[[], object] = lambda: None) -> dict[str, str]:
-    """The HTTP headers for a message: its text headers that may travel and are well formed.
-
-    Anything else (tables, numbers, names that are no tokens, values with CR, LF or NUL) is left out.
-
-    Args:
-        on_unsafe: is called for each text header that is malformed.
-    """
-    sent = {}
-    for name, value in headers.items():
-        # pika leaves names and values that are not UTF-8 as bytes
-        if isinstance(name, str) and isinstance(value, str) and end_to_end(name):
-            if _is_token(name) and not _UNSAFE_VALUE.search(value):
-                sent[name] = value
-            else:
-                on_unsafe()
-    return sent
-
-
-@lru_cache(1024)  # likewise
-def _is_token(name: str) -> bool:
-    return _TOKEN.fullmatch(name) is not None
-
-
-def safe_content_type(content_type: str | None) -> str:
-    """A content type fit for an HTTP header and an AMQP property; JSON if there is none or a malformed one."""
-    if (
-        isinstance(content_type, str)
-        and 0 < len(content_type) <= 255
-        and content_type.isascii()
-        and not _UNSAFE_VALUE.search(content_type)
-    ):
-        return content_type
-    return JSON
-
-
-def checked_rquid(value: str) -> str:
-    """A request id that a client sent.
-
-    Raises:
-        BadRequest: it is not 1 to 128 visible ASCII characters.
-    """
-    if not _RQUID.fullmatch(value):
-        msg = "The RqUID header must be 1 to 128 visible ASCII characters."
-        raise BadRequest(msg)
-    return value
-
-
-def rquid_of(headers: Mapping[str, Any]) -> str:
-    """The request id of a message, or a fresh one if it has none that is valid."""
-    for name, value in headers.items():
-        if len(name) == 5 and name.lower() == "rquid" and isinstance(value, str) and _RQUID.fullmatch(value):
-            return value
-    return fresh_rquid()
-
-
-def fresh_rquid() -> str:
-    """A new request id, in the form that the seed generates."""
-    digits = fresh_id()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-#: Two of a UUID's bits are fixed; they are in this digit.
-_VARIANT = dict(zip("0123456789abcdef", 4 * "89ab", strict=True))
-
-
-def fresh_id() -> str:
-    """A new correlation or message id: a random UUID (RFC 9562, 5.4) without its dashes.
-
-    A request needs four. The objects of the module ``uuid`` would cost 4 µs for each; this costs 1.
-    """
-    digits = urandom(16).hex()
-    return f"{digits[:12]}4{digits[13:16]}{_VARIANT[digits[16]]}{digits[17:]}"
 
 
 # Not frozen: setting the attributes of a frozen one costs 1 µs more, three times a request. Nobody changes one.

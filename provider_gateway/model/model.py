@@ -15,7 +15,8 @@ from twisted.web.client import ResponseFailed
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import HeadersTooLarge, ModelFailure
 from provider_gateway.http_client.agent import RequestHeaders
-from provider_gateway.message.message import RQUID, headers_from_http, headers_to_http, safe_content_type, text_of
+from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
+from provider_gateway.message.ids import RQUID
 from provider_gateway.model.client import CappedBody, FixedURL
 from provider_gateway.net.failure_reasons import reason_of
 

@@ -15,8 +15,9 @@ from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure
-from provider_gateway.http_server.problems import problem_body
-from provider_gateway.message.message import PG_REASON, PG_STATUS, PROBLEM_JSON, RQUID, Message, rquid_of
+from provider_gateway.message.ids import RQUID, rquid_of
+from provider_gateway.message.message import PG_REASON, PG_STATUS, Message
+from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 from provider_gateway.provider.task import DeliveryLost, Task
 from provider_gateway.topology.declarations import DELIVERY_LIMIT
 

@@ -13,9 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.queue_file import QueueEntry, load_queues, parse_queues
 from provider_gateway.errors import Forbidden, RateLimited, SettingsError
-from provider_gateway.provider.retry_route import check_ways_back, warnings
 from provider_gateway.security.access_rules import AccessRule, Authorization
 from provider_gateway.security.identity import Identity
+from provider_gateway.topology.checks import check_ways_back, warnings
 from provider_gateway.topology.routing import Routes
 from tests.fuzz.profiles import fuzzed
 from tests.fuzz.yaml_texts import REPEATED, RULES, access_files, queue_files

@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import BadRequest, HeadersTooLarge
-from provider_gateway.message.message import (
-    JSON,
-    checked_rquid,
-    headers_from_http,
-    headers_to_http,
-    rquid_of,
-    safe_content_type,
-)
+from provider_gateway.message.http_headers import JSON, headers_from_http, headers_to_http, safe_content_type
+from provider_gateway.message.ids import checked_rquid, rquid_of
 from tests.fuzz.profiles import fuzzed
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)

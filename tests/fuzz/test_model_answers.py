@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import ModelFailure
 from provider_gateway.http_client.agent import RequestHeaders
-from provider_gateway.message.message import RQUID, headers_to_http, safe_content_type
+from provider_gateway.message.http_headers import headers_to_http, safe_content_type
+from provider_gateway.message.ids import RQUID
 from provider_gateway.model.model import Answer
 from tests.fuzz.http_streams import splits
 from tests.fuzz.model_answers import answer_streams, framed

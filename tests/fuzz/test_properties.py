@@ -9,7 +9,9 @@ from pika import spec
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.message.copies import Copy, History
-from provider_gateway.message.message import Message, checked_rquid, headers_to_http, rquid_of
+from provider_gateway.message.http_headers import headers_to_http
+from provider_gateway.message.ids import checked_rquid, rquid_of
+from provider_gateway.message.message import Message
 from provider_gateway.message.plain_properties import decode_properties, encode_properties
 from provider_gateway.message.properties import ReceivedProperties
 from tests.fuzz.field_tables import Encoded, Entry, entries, ours, properties, read

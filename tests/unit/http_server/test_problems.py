@@ -12,7 +12,8 @@ from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed, No
 
 from provider_gateway import errors
 from provider_gateway.errors import GatewayError, MethodNotAllowed, ModelFailure, NoRoute, NotFound, RateLimited
-from provider_gateway.http_server.problems import error_of, problem_body, render
+from provider_gateway.http_server.problems import error_of, render
+from provider_gateway.message.problem import problem_body
 
 
 def all_errors(base: type[GatewayError] = GatewayError) -> list[type[GatewayError]]:

@@ -9,15 +9,9 @@ from pika.spec import BasicProperties
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import BadRequest, HeadersTooLarge
-from provider_gateway.message.message import (
-    Message,
-    checked_rquid,
-    end_to_end,
-    headers_from_http,
-    headers_to_http,
-    rquid_of,
-    safe_content_type,
-)
+from provider_gateway.message.http_headers import end_to_end, headers_from_http, headers_to_http, safe_content_type
+from provider_gateway.message.ids import checked_rquid, rquid_of
+from provider_gateway.message.message import Message
 
 STAY = (
     # one connection's

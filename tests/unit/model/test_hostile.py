@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.consumer import Consumer
-from provider_gateway.message.message import MAX_HEADERS, headers_to_http
+from provider_gateway.message.http_headers import MAX_HEADERS, headers_to_http
 from tests.support.amqp_peer import content, open_peer, run
 from tests.unit.message.test_properties import BAD, Raw, decoded, header, table_of
 from tests.unit.model.test_model import ModelTestCase, response

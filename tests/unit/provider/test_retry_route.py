@@ -10,7 +10,8 @@ from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.errors import SettingsError
 from provider_gateway.message.copies import History
 from provider_gateway.message.message import Message
-from provider_gateway.provider.retry_route import RetryRoute, check_ways_back, warnings
+from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.topology.checks import check_ways_back, warnings
 from provider_gateway.topology.routing import matches, matching_key
 from tests.unit.gateway.test_rpc import FakeDelivery
 

@@ -1,0 +1,77 @@
+"""Checks of the queue file as a whole: retry routes that lead nowhere, and arguments that lose messages."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.topology.routing import matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from provider_gateway.config.queue_file import DleParams, QueueEntry
+
+_ADVICE = "Without dleParams each queue has a retry route of its own"
+
+
+def check_ways_back(entries: Sequence[QueueEntry]) -> None:
+    """Check that messages which wait on the seed's route come back, as far as this can be known.
+
+    Raises:
+        SettingsError: the dead-letter routing key of ``dleArgs`` does not lead to the queue.
+    """
+    for entry, dle in _seed_routes(entries):
+        key, back = dle.dle_args.get("x-dead-letter-routing-key"), dle.way_back
+        leads_back = key == entry.queue_name if back == "" else back != entry.exchange or matches(entry, str(key))
+        if key is not None and not leads_back:
+            msg = (
+                f"dleParams.dleArgs.x-dead-letter-routing-key of {entry.queue_name!r}: {key!r} does not lead from the "
+                f"exchange {back!r} to the queue: its messages would be dropped after their wait"
+            )
+            raise SettingsError(msg)
+
+
+def _gaps(entry: QueueEntry) -> Iterator[str]:
+    """What of an entry's arguments makes the broker drop messages that it has confirmed."""
+    arguments = entry.arg_queue
+    if not entry.durable:
+        yield f"durable: false: the messages of {entry.queue_name!r} are lost when the broker stops"
+    lengths = {"x-max-length", "x-max-length-bytes"} & arguments.keys()
+    if lengths and arguments.get("x-overflow", "drop-head") == "drop-head" and entry.queue_type == "classic":
+        yield f"argQueue of {entry.queue_name!r}: a full queue drops its oldest message; add x-overflow: reject-publish"
+    if "x-message-ttl" in arguments and "x-dead-letter-exchange" not in arguments and entry.queue_type == "classic":
+        yield f"argQueue of {entry.queue_name!r}: x-message-ttl drops what waits for longer"
+
+
+def _seed_routes(entries: Sequence[QueueEntry]) -> list[tuple[QueueEntry, DleParams]]:
+    return [(entry, dle) for entry in entries if (dle := entry.seed_route) is not None]
+
+
+def warnings(entries: Sequence[QueueEntry]) -> Iterator[str]:
+    """What is risky about the retry routes of the queue file, one line each."""
+    for entry in entries:
+        yield from _gaps(entry)
+    routes = _seed_routes(entries)
+    for (one, dle), (other, other_dle) in combinations(routes, 2):
+        if dle.dle_exchange == other_dle.dle_exchange and dle.dle_queue != other_dle.dle_queue:
+            yield (
+                f"dleParams of {one.queue_name!r} and {other.queue_name!r} share the exchange {dle.dle_exchange!r}: "
+                f"each failed message of one is copied into {dle.dle_queue!r} and {other_dle.dle_queue!r}, and comes "
+                f"back twice; the surplus copy is dropped. {_ADVICE}"
+            )
+    for entry, dle in routes:
+        if dle.way_back not in ("", entry.exchange):
+            yield (
+                f"dleParams of {entry.queue_name!r}: its messages come back through the exchange {dle.way_back!r}, to "
+                "which this program does not bind the queue: without such a binding, the broker drops them after "
+                f"their wait. {_ADVICE}"
+            )
+        others = [e.queue_name for e in entries if e is not entry and e.exchange == dle.way_back]
+        if others:
+            yield (
+                f"dleParams of {entry.queue_name!r}: its messages come back through the exchange {dle.way_back!r}, to "
+                f"which {', '.join(map(repr, others))} is bound as well: a queue whose binding takes the same routing "
+                f"key gets a copy, which is dropped there. {_ADVICE}"
+            )
