@@ -1,4 +1,4 @@
-"""Many waits of the same length on one timer: to set and cancel a timer for each would cost 4 µs."""
+"""Many time limits of the same length on one timer: a timer for each would cost 4 µs to set and cancel."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
-    """Tells of each thing that was started and not stopped within a time that is the same for all.
+    """Calls back for each thing that was started and not stopped within a fixed time.
 
-    What is started last is due last, so that only the first one needs a timer.
+    All have the same time limit, so they expire in the order of their start, and one timer for the first is enough.
 
     Args:
-        seconds: from the start of a thing to its end.
-        expired: is told each thing whose time is over; must not raise.
+        seconds: time limit of each thing.
+        expired: called with each thing whose time is over; must not raise.
     """
 
     def __init__(self, clock: IReactorTime, seconds: float, expired: Callable[[T], object]) -> None:
         self._clock = clock
         self._seconds = seconds
         self._expired = expired
-        #: When each is due, in this order.
+        #: When each thing is due; in this order.
         self._due: dict[T, float] = {}
         self._timer: IDelayedCall | None = None
 
     def start(self, thing: T) -> None:
-        """Let the time of something begin, anew if it was begun."""
+        """Start the time limit of a thing, or start it anew."""
         self._due.pop(thing, None)
         self._due[thing] = self._clock.seconds() + self._seconds
         if self._timer is None:
             self._timer = self._clock.callLater(self._seconds, self._expire)
 
     def stop(self, thing: T) -> bool:
-        """Tell nothing of something any more.
+        """Stop the time limit of a thing.
 
         Returns:
-            False if it was not started, or its time was over.
+            False if it was not running: never started, stopped, or expired.
         """
         was_started = self._due.pop(thing, None) is not None
         if not self._due:
@@ -51,14 +51,14 @@ class Deadlines(Generic[T]):
         return was_started
 
     def close(self) -> None:
-        """Tell nothing of anything any more."""
+        """Stop all time limits."""
         self._due.clear()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
             self._timer = None
 
     def _expire(self) -> None:
-        # The timer that has just fired counts as one until there is another: what is told may start something.
+        # Keep _timer set while callbacks run: a callback may start a time limit, which must not start a second timer.
         now = self._clock.seconds()
         while self._due:
             thing, due = next(iter(self._due.items()))
@@ -71,10 +71,10 @@ class Deadlines(Generic[T]):
 
 
 class TimeLimit:
-    """Lets Deferreds be waited for no longer than a time that is the same for all; ``addTimeout`` for many.
+    """A time limit for waiting on Deferreds: ``addTimeout`` for many, on one timer.
 
     Args:
-        seconds: for each.
+        seconds: time limit of each wait.
     """
 
     def __init__(self, clock: IReactorTime, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Every error that a caller can meet: its HTTP status, its problem type, and whether a retry can help.
+"""The errors that a caller can receive: HTTP status, problem type, and whether a retry can help.
 
 Nothing here talks to HTTP or AMQP. :mod:`provider_gateway.http_server.problems` renders these errors as problem
 documents.
@@ -17,7 +17,7 @@ class TopologyError(Exception):
     """The broker refused a declaration; the text names the object and the argument.
 
     Attributes:
-        mismatch: True if an object exists with other arguments (AMQP 406), which no retry mends.
+        mismatch: True if an object exists with other arguments (AMQP 406). A retry does not help.
     """
 
     def __init__(self, text: str, *, mismatch: bool = False) -> None:
@@ -26,14 +26,14 @@ class TopologyError(Exception):
 
 
 class GatewayError(Exception):
-    """Base of the errors that end a request; the text is the problem's ``detail``.
+    """Base of the errors that end a request. The text is the ``detail`` of the problem document.
 
     Attributes:
-        status: HTTP status of the answer (RFC 9110).
-        problem: last part of the problem type (RFC 9457), stable for programs.
-        title: short summary of the problem type, the same for every occurrence.
-        retry_after: seconds after which the same request may succeed; None if a retry does not help
-            or could run the request twice.
+        status: HTTP status of the response (RFC 9110).
+        problem: last part of the problem type (RFC 9457, 3.1.1); programs rely on it.
+        title: short summary of the problem type, the same for every occurrence (RFC 9457, 3.1.3).
+        retry_after: seconds after which the same request may succeed. None if a retry does not help, or could run
+            the request twice.
     """
 
     status: ClassVar[int] = 500
@@ -48,13 +48,13 @@ class GatewayError(Exception):
 
 
 class BadRequest(GatewayError):
-    """A header or the request line breaks a rule."""
+    """The request line or a header is malformed."""
 
     status, problem, title = 400, "bad-request", "Bad request"
 
 
 class Forbidden(GatewayError):
-    """The client's certificate does not allow this (any more)."""
+    """The client certificate does not allow the request, or is no longer trusted."""
 
     status, problem, title = 403, "forbidden", "Not allowed with this certificate"
 
@@ -104,7 +104,7 @@ class UnsupportedMediaType(GatewayError):
 
 
 class InvalidJSON(GatewayError):
-    """The body is declared as JSON and is not."""
+    """The body is declared as JSON and is not valid JSON."""
 
     status, problem, title = 422, "invalid-json", "The body is not valid JSON"
 
@@ -113,7 +113,8 @@ class RateLimited(GatewayError):
     """The identity has used up its rate.
 
     Args:
-        retry_after: seconds until it may call again.
+        detail: text of the problem document.
+        retry_after: seconds until the next request is allowed.
     """
 
     status, problem, title = 429, "rate-limited", "Too many requests"
@@ -124,17 +125,17 @@ class RateLimited(GatewayError):
 
 
 class HeadersTooLarge(GatewayError):
-    """A header cannot travel in a message because it is too large."""
+    """The headers are too large for a message."""
 
     status, problem, title = 431, "headers-too-large", "Headers too large"
 
 
 class ModelFailure(GatewayError):
-    """The model gave no usable answer.
+    """The model sent no usable response.
 
     Attributes:
-        reason: one of ``timeout``, ``connection``, ``status``, ``body``: the label of metrics and ``pg-reason``.
-        cause: what the operator should know and the caller should not, such as host names.
+        reason: ``timeout``, ``connection``, ``status`` or ``body``: the label of metrics, and ``pg-reason``.
+        cause: details for the operator's log, not for the caller, such as host names.
     """
 
     status, problem, title = 502, "model-failed", "The model failed"
@@ -146,13 +147,13 @@ class ModelFailure(GatewayError):
 
 
 class Unavailable(GatewayError):
-    """The request was not accepted, and a later one may be."""
+    """The request was not accepted; a later one may be."""
 
     status, problem, title, retry_after = 503, "unavailable", "Not available for now", 1
 
 
 class BrokerUnavailable(Unavailable):
-    """There is no open connection to the broker; nothing was sent."""
+    """No connection to the broker is open; nothing was sent."""
 
     problem, title = "broker-unavailable", "The broker is not connected"
 
@@ -164,7 +165,7 @@ class BrokerBlocked(Unavailable):
 
 
 class Nacked(Unavailable):
-    """The broker refused the message, as it does when a queue is full."""
+    """The broker nacked the message, for example because a queue is full."""
 
     problem, title, retry_after = "message-refused", "The broker refused the message", 5
 
@@ -176,28 +177,29 @@ class Overloaded(Unavailable):
 
 
 class Draining(Unavailable):
-    """The process is stopping and takes no new requests."""
+    """The process drains: it takes no new requests."""
 
     problem, title = "draining", "This instance is stopping"
 
 
 class DeadlinePassed(GatewayError):
-    """No reply in time; the request may have been executed or may still be."""
+    """No reply in time. The request may have been executed, or may still be."""
 
     status, problem, title = 504, "deadline-passed", "No reply in time"
 
 
 class OutcomeUnknown(GatewayError):
-    """The broker's confirm did not arrive; the message may or may not have been accepted."""
+    """The broker's confirm did not arrive. The broker may or may not have accepted the message."""
 
     status, problem, title = 504, "outcome-unknown", "It is not known whether the broker accepted the message"
 
 
 class PublishRefused(OutcomeUnknown):
-    """The broker closed the channel over a message on it: this one, or another that was under way.
+    """The broker closed the channel over a message: this one, or another that was unconfirmed at the time.
 
     Args:
-        is_certain: no other was under way, so it was this one.
+        detail: text of the problem document.
+        is_certain: True if no other message was unconfirmed, so it was this one.
     """
 
     problem = "publish-refused"

@@ -1,4 +1,4 @@
-"""A bounded memory: the newest so many things, to be asked whether something is among them."""
+"""A bounded set that forgets its oldest member."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class Recent:
-    """Remembers the newest things that it was given.
+    """The members that were added last.
 
     Args:
-        size: how many.
+        size: most members that it holds.
     """
 
     def __init__(self, size: int) -> None:
@@ -20,7 +20,7 @@ class Recent:
         self._known: dict[Hashable, None] = {}
 
     def add(self, thing: Hashable) -> None:
-        """Remember one, and forget the oldest if there are too many."""
+        """Add a member, or make it the newest again; forget the oldest beyond the size."""
         self._known.pop(thing, None)
         self._known[thing] = None
         if len(self._known) > self._size:

@@ -1,7 +1,7 @@
-"""Copies of a message for retry, redelivery and parking: what they carry, and what is believed of what they carry.
+"""Copies of a message for retry, redelivery and parking: what they carry, and which of their headers to believe.
 
-Bodies are never changed. Attempts are counted in headers of our own, which count only on messages that came back on
-our own route; headers that the broker owns are stripped, so that it sees no dead-letter cycle in a retry.
+A copy never changes the body. Our own headers count the attempts; they are believed only on messages that came back
+on our own route. Headers of the broker are removed: with them it would see a dead-letter cycle and drop the copy.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ PG_ATTEMPT = "pg-attempt"
 PG_QUEUE = "pg-queue"
 PG_REDELIVERIES = "pg-redeliveries"
 
-#: Never copied (lower case): what the broker adds on dead-lettering and delivery, and what it routes by.
+#: Never copied (lower case): headers that the broker adds on dead-lettering and delivery, or routes by.
 _BROKERS = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc"})
 _NOT_COPIED_PREFIXES = ("pg-", "x-first-death-", "x-last-death-")
-#: Bytes of the original's headers that surely fit into a frame of 131,072 bytes together with all else.
+#: Bytes of the original's headers that fit a frame of 131,072 bytes together with our own.
 _MAX_KEPT = 128_000
 
 
@@ -37,8 +37,8 @@ class History:
     """What happened to a message before this delivery.
 
     Attributes:
-        attempt: number of the attempt that this delivery is, from 1.
-        redeliveries: how often it was delivered and came back without an acknowledgement, as when it killed us.
+        attempt: number of this attempt, from 1.
+        redeliveries: times that it was delivered and not acknowledged, for example because it killed the process.
     """
 
     attempt: int = 1
@@ -46,16 +46,16 @@ class History:
 
     @classmethod
     def told_by(cls, headers: Mapping[str, Any]) -> History:
-        """What the headers say; only for messages that came back on our own route."""
+        """Read the history from headers; only for messages that came back on our own route."""
         return cls(_number(headers.get(PG_ATTEMPT), 1), _number(headers.get(PG_REDELIVERIES), 0))
 
     def headers(self) -> dict[str, int]:
-        """For the copy that goes on from here."""
+        """The headers that carry this history on a copy."""
         return {PG_ATTEMPT: self.attempt, PG_REDELIVERIES: self.redeliveries}
 
 
 def _number(value: object, least: int) -> int:
-    # No count of ours gets near the end of AMQP's numbers, from where there would be no next one.
+    # A count near the largest AMQP integer is forged, and could not be counted on.
     return max(least, value) if isinstance(value, int) and value < 2**62 else least
 
 
@@ -64,19 +64,19 @@ class Copy(Message):
     """A copy of a message.
 
     Attributes:
-        added: headers of our own.
+        added: our own headers.
     """
 
     added: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, message: Message, queue: str, history: History, reason: str, *, may_expire: bool = False) -> Copy:
-        """A copy of a message that goes on with this history.
+        """Make a copy of a message that continues with this history.
 
         Args:
             queue: the work queue that it was consumed from.
             reason: why it is copied, such as ``timeout``.
-            may_expire: keep the deadline; without it, the copy is served whenever its turn comes.
+            may_expire: keep the deadline. A copy without one is served however late it is.
         """
         added = {**history.headers(), PG_QUEUE: queue, PG_REASON: reason, PG_COPY: fresh_id()}
         if may_expire and message.deadline is not None:
@@ -91,15 +91,15 @@ class Copy(Message):
 
     @property
     def publish_id(self) -> str:
-        """What the publisher tells a return of this copy by: others may have the same message id."""
+        """The id by which the publisher matches a return; several copies may share a message id."""
         return str(self.added[PG_COPY])
 
     def properties(self) -> bytes:
-        """The AMQP properties to publish it with, encoded: those of the original, where they may be copied."""
+        """Encode the AMQP properties to publish it with: the original's, as far as they may be copied, and our own."""
         assert self.original is not None
         original = decoded(self.original)
         kept = original.headers_that(_copied)
         if len(kept) > _MAX_KEPT:
-            kept = b""  # with ours they might not fit into a frame any more; better no headers than no copy
+            kept = b""  # they may not fit a frame together with ours: a copy without headers is better than none
         assert self.message_id is not None
         return b"".join(CopiedProperties(original, self.message_id, self.added, kept).encode())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 
-#: Bytes, at worst, of all text headers of a message; pika writes them in one frame, and RabbitMQ's is 131,072 bytes.
+#: Upper bound of the bytes of a message's text headers. They travel in one frame; RabbitMQ's default is 131,072 bytes.
 MAX_HEADERS = 100_000
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -34,7 +34,7 @@ _NOT_END_TO_END = frozenset(
         "authorization", "cookie", "set-cookie", "x-forwarded-client-cert",
         # travel as a property, or are set by us
         "content-type", "rquid",
-        # says what our own answer depends on
+        # describes our own response
         "vary",
         # interpreted by the broker
         "cc", "bcc", "x-death", "x-delivery-count", "x-acquired-count", "x-delay", "x-match",
@@ -43,15 +43,15 @@ _NOT_END_TO_END = frozenset(
 _NOT_END_TO_END_PREFIXES = ("pg-", "access-control-", "x-first-death-", "x-last-death-", "x-opt-")
 
 
-@lru_cache(1024)  # header names are few, and come with each message: 1 µs for each
+@lru_cache(1024)  # header names are few and repeat; a miss costs 1 µs
 def end_to_end(name: str) -> bool:
-    """True if a header of this name may be copied from HTTP to AMQP or back."""
+    """True if a header with this name travels from HTTP to AMQP and back."""
     lowered = name.lower()
     return lowered not in _NOT_END_TO_END and not lowered.startswith(_NOT_END_TO_END_PREFIXES)
 
 
 def text_of(value: bytes) -> str:
-    """An HTTP header value as text: UTF-8 if it is, else Latin-1 (which any bytes are)."""
+    """An HTTP header value as text: UTF-8 if it is valid UTF-8, else Latin-1, which decodes any bytes."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
@@ -59,13 +59,13 @@ def text_of(value: bytes) -> str:
 
 
 def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str, str]:
-    """The message headers for a request or response with these HTTP headers.
+    """The message headers for the HTTP headers of a request or response.
 
     Args:
         raw: names with all their values; several values are joined with ", " (RFC 9110, 5.3).
 
     Raises:
-        HeadersTooLarge: a name is longer than AMQP's 255 bytes, or all together are larger than fits a frame.
+        HeadersTooLarge: a name is longer than AMQP's 255 bytes, or the headers together may not fit a frame.
     """
     headers: dict[str, str] = {}
     listed: set[str] = set()
@@ -74,11 +74,11 @@ def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str,
         if name is not None:
             headers[name] = text_of(values[0]) if len(values) == 1 else ", ".join(map(text_of, values))
         elif raw_name.lower() == b"connection":
-            # RFC 9110, 7.6.1: it names others that are for this connection only.
+            # RFC 9110, 7.6.1: Connection lists more headers that are for this connection only.
             listed |= {token.strip().lower() for value in values for token in text_of(value).split(",")}
     if listed:
         headers = {name: value for name, value in headers.items() if name.lower() not in listed}
-    # A length and a type for each, and up to four bytes for each character.
+    # For each header 6 bytes of lengths and type; for each character at most 4 bytes.
     size = 6 * len(headers) + 4 * (sum(map(len, headers)) + sum(map(len, headers.values())))
     if size > MAX_HEADERS:
         msg = "The headers are too large to travel in a message."
@@ -86,12 +86,12 @@ def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str,
     return headers
 
 
-@lru_cache(1024)  # likewise
+@lru_cache(1024)  # as above
 def _travelling(raw_name: bytes) -> str | None:
-    """The name that a header travels under; None if it may not.
+    """The name of a header on a message; None if it does not travel.
 
     Raises:
-        HeadersTooLarge: it is longer than AMQP's 255 bytes.
+        HeadersTooLarge: the name is longer than AMQP's 255 bytes.
     """
     name = text_of(raw_name)
     if not end_to_end(name):
@@ -103,16 +103,16 @@ def _travelling(raw_name: bytes) -> str | None:
 
 
 def headers_to_http(headers: Mapping[str, Any], on_unsafe: Callable[[], object] = lambda: None) -> dict[str, str]:
-    """The HTTP headers for a message: its text headers that may travel and are well formed.
+    """The HTTP headers for the headers of a message: those with text values, if they travel and are well formed.
 
-    Anything else (tables, numbers, names that are no tokens, values with CR, LF or NUL) is left out.
+    Left out: tables, numbers, names that are no tokens, values with control characters.
 
     Args:
-        on_unsafe: is called for each text header that is malformed.
+        on_unsafe: called for each text header that is malformed.
     """
     sent = {}
     for name, value in headers.items():
-        # pika leaves names and values that are not UTF-8 as bytes
+        # Names and values that are not UTF-8 are bytes.
         if isinstance(name, str) and isinstance(value, str) and end_to_end(name):
             if _is_token(name) and not _UNSAFE_VALUE.search(value):
                 sent[name] = value
@@ -121,13 +121,13 @@ def headers_to_http(headers: Mapping[str, Any], on_unsafe: Callable[[], object] 
     return sent
 
 
-@lru_cache(1024)  # likewise
+@lru_cache(1024)  # as above
 def _is_token(name: str) -> bool:
     return _TOKEN.fullmatch(name) is not None
 
 
 def safe_content_type(content_type: str | None) -> str:
-    """A content type fit for an HTTP header and an AMQP property; JSON if there is none or a malformed one."""
+    """The content type if it fits an HTTP header and an AMQP property; JSON if it does not, or is missing."""
     if (
         isinstance(content_type, str)
         and 0 < len(content_type) <= 255

@@ -18,7 +18,7 @@ _RQUID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def checked_rquid(value: str) -> str:
-    """A request id that a client sent.
+    """Check a request id that a caller sent.
 
     Raises:
         BadRequest: it is not 1 to 128 visible ASCII characters.
@@ -30,7 +30,7 @@ def checked_rquid(value: str) -> str:
 
 
 def rquid_of(headers: Mapping[str, Any]) -> str:
-    """The request id of a message, or a fresh one if it has none that is valid."""
+    """The request id of a message; a fresh one if it is missing or invalid."""
     for name, value in headers.items():
         if len(name) == 5 and name.lower() == "rquid" and isinstance(value, str) and _RQUID.fullmatch(value):
             return value
@@ -38,19 +38,19 @@ def rquid_of(headers: Mapping[str, Any]) -> str:
 
 
 def fresh_rquid() -> str:
-    """A new request id, in the form that the seed generates."""
+    """A new request id, in the form that the seed uses: a UUID with dashes."""
     digits = fresh_id()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-#: Two of a UUID's bits are fixed; they are in this digit.
+#: The digit of a UUID that has its two fixed variant bits (RFC 9562, 4.1), from a random digit.
 _VARIANT = dict(zip("0123456789abcdef", 4 * "89ab", strict=True))
 
 
 def fresh_id() -> str:
     """A new correlation or message id: a random UUID (RFC 9562, 5.4) without its dashes.
 
-    A request needs four. The objects of the module ``uuid`` would cost 4 µs for each; this costs 1.
+    A request needs four. ``uuid.uuid4`` costs 4 µs each, this 1 µs.
     """
     digits = urandom(16).hex()
     return f"{digits[:12]}4{digits[13:16]}{_VARIANT[digits[16]]}{digits[17:]}"

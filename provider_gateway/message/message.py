@@ -12,24 +12,25 @@ from provider_gateway.message.plain_properties import decode_properties, encode_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Headers of our own, on messages only.
+#: Our own headers, on messages only.
 PG_STATUS = "pg-status"
 PG_REASON = "pg-reason"
-#: Of a copy, unlike any other: a return is told by it.
+#: Identifies a copy: the publisher matches a return to it.
 PG_COPY = "pg-copy"
-#: Milliseconds since 1970 after which nobody waits for the reply.
+#: Milliseconds since 1970; after it nobody waits for the reply.
 PG_DEADLINE = "pg-deadline"
 
 
-# Not frozen: setting the attributes of a frozen one costs 1 µs more, three times a request. Nobody changes one.
+# Not frozen: a frozen dataclass costs 1 µs more to create, three times a request. No code changes one.
 @dataclass(slots=True)
 class Message:
-    """What is published or was consumed.
+    """A message to publish, or one that was consumed.
 
     Attributes:
-        headers: AMQP header table; values of any AMQP type on consumed messages.
-        message_id: fresh for each message that we publish: the publisher tells its returns by it.
-        original: all properties of a message that was received, encoded, for copies of it.
+        body: as it is on the wire.
+        headers: the AMQP header table; values of any AMQP type on consumed messages.
+        message_id: fresh for each message that we publish: the publisher matches returns by it.
+        original: the properties of a consumed message as they arrived, for copies of it.
     """
 
     body: bytes
@@ -41,24 +42,24 @@ class Message:
     original: bytes | None = field(default=None, repr=False)
 
     def properties(self) -> bytes:
-        """The AMQP properties to publish it with, encoded; persistent always."""
+        """Encode the AMQP properties to publish it with; the message is always persistent."""
         return encode_properties(self.content_type, self.headers, self.correlation_id, self.reply_to, self.message_id)
 
     @classmethod
     def received(cls, properties: bytes, body: bytes) -> Message:
-        """The message with these encoded properties; none of them needs to be there."""
+        """The message with these encoded properties, none of which is required."""
         content_type, headers, correlation_id, reply_to, message_id = decode_properties(properties)
         return cls(body, headers, content_type, correlation_id, reply_to, message_id, properties)
 
     @property
     def publish_id(self) -> str:
-        """What the publisher tells a return of this message by."""
+        """The id by which the publisher matches a return to this message."""
         assert self.message_id is not None
         return self.message_id
 
     @property
     def deadline(self) -> float | None:
-        """Seconds since 1970 after which nobody waits for the reply; None if somebody may wait for ever."""
+        """Seconds since 1970, after which nobody waits for the reply; None without a deadline."""
         value = self.headers.get(PG_DEADLINE)
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
             return value / 1000
@@ -66,7 +67,7 @@ class Message:
 
     @property
     def status(self) -> int:
-        """The HTTP status that a reply stands for: ``pg-status``, or 200 from a worker that sets none."""
+        """The HTTP status of a reply: ``pg-status``; 200 if it is missing or out of range."""
         status = self.headers.get(PG_STATUS, 200)
         if isinstance(status, int) and 200 <= status <= 599:
             return status

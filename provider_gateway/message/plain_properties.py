@@ -1,7 +1,7 @@
-"""The bytes of plain message properties: what each request and reply has, in half of the time that pika takes for it.
+"""A codec for plain message properties, twice as fast as pika's: 3 µs instead of 6, four times a request.
 
-Four times a request, 3 µs instead of 6. Plain are the properties that we write, and headers that are texts or whole
-numbers; anything else is left to pika.
+Plain means: the properties that we write ourselves, with headers that are texts or whole numbers. pika decodes
+everything else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Known(NamedTuple):
-    """The properties that we look at; what is not UTF-8 is bytes, as pika leaves it."""
+    """The properties that we use. A text that is not UTF-8 stays bytes, as in pika."""
 
     content_type: Any
     headers: dict[Any, Any]
@@ -37,9 +37,9 @@ _DELIVERY_MODE, _CORRELATION_ID = spec.BasicProperties.FLAG_DELIVERY_MODE, spec.
 _REPLY_TO, _MESSAGE_ID = spec.BasicProperties.FLAG_REPLY_TO, spec.BasicProperties.FLAG_MESSAGE_ID
 _PLAIN = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _CORRELATION_ID | _REPLY_TO | _MESSAGE_ID
 
-#: Of headers and content types, which are few and come again and again.
+#: For names of headers and content types: few, and repeated.
 _known_short_string = lru_cache(1024)(short_string)
-#: Likewise, and of reply addresses: messages that wait share them, instead of 60 bytes for each.
+#: For the same, and for reply addresses: waiting messages share one text, which saves 60 bytes each.
 _known_text = lru_cache(1024)(bytes.decode)
 
 
@@ -50,10 +50,10 @@ def encode_properties(
     reply_to: str | None,
     message_id: str | None,
 ) -> bytes:
-    """The bytes of the properties of a persistent message.
+    """Encode the properties of a persistent message.
 
     Raises:
-        pika.exceptions.ShortStringTooLong: a text other than the value of a header is longer than 255 bytes.
+        pika.exceptions.ShortStringTooLong: a text is longer than 255 bytes (values of headers may be).
         pika.exceptions.UnsupportedAMQPFieldException: AMQP has no type for the value of a header.
     """
     entries = []
@@ -83,10 +83,10 @@ def encode_properties(
 
 
 def decode_properties(encoded: bytes) -> Known:
-    """What we look at of the properties of a message that was received.
+    """Decode the properties that we use of a received message.
 
     Raises:
-        Exception: pika's decoder cannot take them.
+        Exception: pika's decoder raises it on malformed properties.
     """
     try:
         return _decode_plain(encoded)
@@ -96,7 +96,7 @@ def decode_properties(encoded: bytes) -> Known:
 
 
 class _OddError(Exception):
-    """There is something else than is plain, or less than there should be."""
+    """The properties are not plain, or are cut off."""
 
 
 def _decode_plain(encoded: bytes) -> Known:

@@ -1,8 +1,8 @@
-"""Message properties that survive what pika's codec does not: odd headers on the way in, exact copies on the way out.
+"""Message properties beyond pika's codec: headers that it cannot decode, and copies that keep every byte.
 
-pika raises on a header that Python has no value for (a time stamp beyond the year 9999, a number that is none), and
-so drops the connection, and the message comes back for ever; and it cuts the fraction off numbers that have one.
-Here such headers are left out of what is decoded, and copies carry each header as its bytes arrived.
+pika raises an error on a header that has no Python value, such as a time stamp after the year 9999 or a decimal that
+is not a number. The error would drop the connection, and the message would come back for ever. pika also drops the
+fraction of decimals. Therefore decoding leaves such headers out, and copies carry each header's bytes as they arrived.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pika.exceptions import ShortStringTooLong
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: Bytes of the values of fixed size (AMQP 0-9-1, 4.2.5, with RabbitMQ's errata); the others begin with their length.
+#: Bytes of a value by its type, for types of fixed size (AMQP 0-9-1, 4.2.5, with RabbitMQ's errata). Values of other
+#: types begin with their length.
 _SIZES = {
     b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"U": 2, b"u": 2, b"I": 4, b"i": 4, b"f": 4,
     b"l": 8, b"L": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
@@ -24,15 +25,18 @@ _SIZES = {
 #: What pika's decoder raises on values that it cannot represent.
 _UNDECODABLE = (ValueError, OverflowError, OSError, RecursionError)
 
-#: What a copy keeps. Not the expiration, which would end the copy in a queue where it is to stay, and not the
-#: user id, which the broker compares with ours.
+#: Properties that a copy keeps. Not the expiration: the copy would expire in a queue where it is to stay. Not the user
+#: id: the broker compares it with ours.
 _COPIED = (
     "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "timestamp", "type", "app_id"
 )  # fmt: skip
 
 
 def short_string(text: str | bytes) -> bytes:
-    """A text with its length (AMQP 0-9-1, 4.2.5.3); bytes are texts of others that are not UTF-8.
+    """Encode a short string (AMQP 0-9-1, 4.2.5.3): one byte of length, then the text.
+
+    Args:
+        text: bytes if it was received and is not UTF-8.
 
     Raises:
         pika.exceptions.ShortStringTooLong: it is longer than 255 bytes.
@@ -44,7 +48,7 @@ def short_string(text: str | bytes) -> bytes:
 
 
 def _bounds(encoded: bytes) -> tuple[int, int]:
-    """Where the header table of encoded properties begins (with its length) and ends; both the same without one."""
+    """Start and end of the header table in encoded properties; equal without one. It starts with its length field."""
     (flags,) = struct.unpack_from(">H", encoded)
     start = 2
     for flag in (spec.BasicProperties.FLAG_CONTENT_TYPE, spec.BasicProperties.FLAG_CONTENT_ENCODING):
@@ -56,7 +60,11 @@ def _bounds(encoded: bytes) -> tuple[int, int]:
 
 
 def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:
-    """The headers of a table (without its length): name in lower case, and all bytes of name and value."""
+    """Each header of a table: its name in lower case, and the bytes of name and value.
+
+    Args:
+        table: without the length field.
+    """
     start = 0
     while start < len(table):
         end = start + 1 + table[start]
@@ -76,12 +84,12 @@ def _decoded(table: bytes) -> dict[Any, Any]:
         try:
             headers.update(data.decode_table(struct.pack(">I", len(entry)) + entry, 0)[0])
         except _UNDECODABLE:
-            continue  # the copy has it all the same
+            continue  # a copy still carries it
     return headers
 
 
 class ReceivedProperties(spec.BasicProperties):
-    """Properties as they came from the broker; headers without a value in Python are left out of ``headers``.
+    """Properties as they came from the broker. ``headers`` lacks those that have no Python value.
 
     Attributes:
         encoded: their bytes.
@@ -92,7 +100,7 @@ class ReceivedProperties(spec.BasicProperties):
     def decode(self, encoded: bytes, offset: int = 0) -> ReceivedProperties:
         """Read properties (pika.amqp_object.Properties)."""
         self.encoded = encoded = encoded[offset:]
-        # The last flag means nothing to RabbitMQ, which hands it on; pika takes it for the promise of more flags.
+        # RabbitMQ hands on the last flag and gives it no meaning. pika would expect more flags after it.
         encoded = encoded[:1] + bytes([encoded[1] & 0xFE]) + encoded[2:]
         try:
             super().decode(encoded)
@@ -105,10 +113,10 @@ class ReceivedProperties(spec.BasicProperties):
         return self
 
     def headers_that(self, wanted: Callable[[str], bool]) -> bytes:
-        """The bytes of some headers, as they were received.
+        """The bytes of the wanted headers, as they were received.
 
         Args:
-            wanted: says by the name, in lower case, whether to take a header.
+            wanted: called with a name in lower case; True takes the header.
         """
         start, end = _bounds(self.encoded)
         return b"".join(entry for name, entry in _entries(self.encoded[start + 4 : end]) if wanted(name))
@@ -118,10 +126,10 @@ class CopiedProperties(spec.BasicProperties):
     """Properties of a persistent copy.
 
     Args:
-        original: what is copied, see ``_COPIED``.
+        original: the properties to copy from; ``_COPIED`` lists which.
         message_id: of the copy.
-        added: headers besides those of the original.
-        kept: headers of the original, as bytes.
+        added: headers of our own.
+        kept: headers of the original, encoded.
     """
 
     def __init__(self, original: spec.BasicProperties, message_id: str, added: Mapping[str, Any], kept: bytes) -> None:

@@ -1,1 +1,1 @@
-"""Exchanges, queues, routes and reply addresses of the queue file, as values."""
+"""What the queue file means at the broker: its objects, routes and reply addresses, as values."""

@@ -1,4 +1,4 @@
-"""Checks of the queue file as a whole: retry routes that lead nowhere, and arguments that lose messages."""
+"""Checks of the queue file as a whole: retry routes that lead nowhere, and arguments by which messages are lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ADVICE = "Without dleParams each queue has a retry route of its own"
 
 
 def check_ways_back(entries: Sequence[QueueEntry]) -> None:
-    """Check that messages which wait on the seed's route come back, as far as this can be known.
+    """Check that messages on the seed's retry route come back to their queue, as far as the queue file tells.
 
     Raises:
         SettingsError: the dead-letter routing key of ``dleArgs`` does not lead to the queue.
@@ -34,7 +34,7 @@ def check_ways_back(entries: Sequence[QueueEntry]) -> None:
 
 
 def _gaps(entry: QueueEntry) -> Iterator[str]:
-    """What of an entry's arguments makes the broker drop messages that it has confirmed."""
+    """Settings of an entry with which the broker drops confirmed messages, one line each."""
     arguments = entry.arg_queue
     if not entry.durable:
         yield f"durable: false: the messages of {entry.queue_name!r} are lost when the broker stops"
@@ -50,7 +50,7 @@ def _seed_routes(entries: Sequence[QueueEntry]) -> list[tuple[QueueEntry, DlePar
 
 
 def warnings(entries: Sequence[QueueEntry]) -> Iterator[str]:
-    """What is risky about the retry routes of the queue file, one line each."""
+    """Risks of the queue file, one line each: settings that lose messages, retry routes that double or lose them."""
     for entry in entries:
         yield from _gaps(entry)
     routes = _seed_routes(entries)

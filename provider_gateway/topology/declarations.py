@@ -1,6 +1,6 @@
-"""The broker's objects that an entry of the queue file stands for, in the order in which they are declared.
+"""The exchanges, queues and bindings of an entry of the queue file, in the order of their declaration.
 
-Pure; :mod:`provider_gateway.amqp.declare` declares them, ``--check --connect`` looks for them.
+Pure. :mod:`provider_gateway.amqp.declare` declares them; ``--check --connect`` checks that they exist.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.queue_file import DleParams, QueueEntry
 
-#: Times that one message may come back without an acknowledgement (it kills the process); the next time it is parked.
+#: Redeliveries of one message before it is parked: a message that kills the process comes back each time.
 DELIVERY_LIMIT = 20
-#: RabbitMQ 4 drops a message from a quorum queue that was looked at and put back 20 times, unless told otherwise.
+#: RabbitMQ 4 drops a message that was requeued to a quorum queue 20 times, unless its limit is raised.
 _NO_DELIVERY_LIMIT = 2**31 - 1
 
 
@@ -59,7 +59,7 @@ def objects_of(entry: QueueEntry) -> Iterator[Exchange | Queue | Binding]:
     """The objects of one entry."""
     if entry.exchange:
         yield Exchange(entry.exchange, entry.exchange_type, entry.durable)
-    # Where messages go before where they come from: the broker drops what it cannot dead-letter.
+    # Targets of dead-lettering first: the broker drops a message whose dead-letter target is missing.
     yield Queue(entry.parking, _parking_arguments(entry))
     yield Queue(entry.queue_name, queue_arguments(entry), entry.durable)
     yield Exchange(entry.return_exchange, "fanout")
@@ -78,15 +78,16 @@ def objects_of(entry: QueueEntry) -> Iterator[Exchange | Queue | Binding]:
 def reply_queue_arguments(entries: Sequence[QueueEntry]) -> dict[str, object]:
     """The arguments of a queue for replies to messages of these entries.
 
-    A classic queue is away while its node is; where requests survive the loss of a node, replies are to as well.
+    A classic queue is unavailable while its node is down. If a request queue survives the loss of a node (quorum), so
+    must the reply queue.
     """
     return {"x-queue-type": "quorum"} if any(entry.queue_type == "quorum" for entry in entries) else {}
 
 
 def queue_arguments(entry: QueueEntry) -> dict[str, object]:
-    """The arguments that the work queue of an entry is declared with; what ``argQueue`` says comes first.
+    """The arguments of an entry's work queue; ``argQueue`` overrides ours.
 
-    A classic queue gets no others: what was not there when a queue was made would be a mismatch.
+    A classic queue gets ``argQueue`` alone: with any more, an existing queue of the seed would not match (AMQP 406).
     """
     given = dict(entry.arg_queue)
     if entry.queue_type != "quorum":
@@ -99,7 +100,7 @@ def queue_arguments(entry: QueueEntry) -> dict[str, object]:
     return ours | given
 
 
-#: A message leaves such a queue only when it has arrived where it goes (RabbitMQ guide, "Quorum Queues",
+#: A dead-lettered message leaves the queue only when its target has it (RabbitMQ guide, "Quorum Queues",
 #: "At-Least-Once Dead Lettering").
 _QUORUM_SAFETY = {"x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
 
@@ -124,7 +125,7 @@ def _seed_route(entry: QueueEntry, dle: DleParams) -> Iterator[Exchange | Queue 
     """The objects of ``dleParams``, exactly as written."""
     yield Exchange(dle.dle_exchange, dle.dle_exchange_type)
     yield Queue(dle.dle_queue, dict(dle.dle_args))
-    # A copy is published with the routing key that it is to come back with.
+    # A copy is published with the routing key that it comes back with, so the waiting queue must take them all.
     direct = (*entry.binding_key, entry.queue_name)
     keys = {"fanout": ("",), "topic": ("#",), "direct": direct}[dle.dle_exchange_type]
     for key in keys:

@@ -1,4 +1,4 @@
-"""Which reply addresses of a message are served: an answer must not become work of ours, or go where it may not."""
+"""Which reply addresses of a message are allowed: a reply must not become a request message, or reach other queues."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.queue_file import QueueEntry
 
-#: Reply queues of the gateways, if no entry names a ``replyTo``.
+#: Prefix of reply queues if no entry has a ``replyTo``.
 DEFAULT_PREFIX = "replies"
 
 
 def reply_prefix(entries: Sequence[QueueEntry]) -> str:
-    """The name below which the gateways have their reply queues: the first ``replyTo`` of the queue file."""
+    """The prefix of the gateways' reply queues: the first ``replyTo`` of the queue file."""
     return next((entry.reply_to for entry in entries if entry.reply_to is not None), DEFAULT_PREFIX)
 
 
 class ReplyAddresses:
-    """The reply addresses that messages of one queue may bring.
+    """The allowed reply addresses of messages of one queue.
 
-    They are names of queues: replies are published to the default exchange.
+    A reply address is the name of a queue: replies are published to the default exchange.
 
     Args:
         entry: of the queue.
@@ -40,9 +40,9 @@ class ReplyAddresses:
                 self._ours.add(each.dle_params.dle_queue)
 
     def allow(self, address: str | None) -> bool:
-        """True if a message may be answered there; the configured addresses and names below them always may."""
+        """True if replies may go to this address. Configured addresses, and names below them, are always allowed."""
         if address is None or not isinstance(address, str):
-            return True  # none, or one that is not UTF-8, which no queue of ours has
+            return True  # none, or not UTF-8 and so no queue of ours
         if address in self._configured:
             return True
         if address in self._ours:

@@ -1,6 +1,6 @@
-"""Which exchange a routing key is published to, by the bindings of the queue file.
+"""The exchange for a routing key, by the bindings of the queue file.
 
-The broker has the last word: every publish is ``mandatory``, so a key that nothing is bound to comes back.
+The broker decides in the end: every publish is ``mandatory``, so it returns a message that no queue is bound for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.queue_file import QueueEntry
 
-#: Routing keys whose exchange is remembered.
+#: Size of the cache from routing key to exchange.
 _KEYS = 1000
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f*#]")
 
@@ -30,12 +30,13 @@ def _words(key: str) -> list[str]:
 def topic_matches(binding_key: str, routing_key: str) -> bool:
     """True if a topic exchange routes this key to that binding.
 
-    RabbitMQ guide, "Topic exchange": ``*`` is one word, ``#`` is zero or more. A regular expression would do it, too,
-    but callers choose the key, and there are some that it takes for ever to refuse.
+    RabbitMQ guide, "Topic exchange": ``*`` is one word, ``#`` is zero or more. Not a regular expression: callers choose
+    the key, and with some keys matching would take exponential time.
     """
     pattern, words = _words(binding_key), _words(routing_key)
     place = number = 0
-    #: The last ``#``, and the word behind those that it stands for so far; an earlier one need not be tried again.
+    #: Position of the last ``#``, and of the first word after those that it stands for. An earlier ``#`` never needs
+    #: another try.
     last, behind = -1, 0
     while number < len(words):
         part = pattern[place] if place < len(pattern) else None
@@ -54,7 +55,7 @@ def topic_matches(binding_key: str, routing_key: str) -> bool:
 
 
 def checked_routing_key(routing_key: str) -> str:
-    """The routing key, if a client may publish with it.
+    """Check the routing key of a caller.
 
     Raises:
         BadRequest: it is empty, over 255 bytes, or has a wildcard or control character.
@@ -81,13 +82,13 @@ class Routes:
     def __init__(self, entries: Sequence[QueueEntry]) -> None:
         self._entries = entries
         defaults = [entry.routing_key for entry in entries if entry.routing_key is not None]
-        #: Routing key of HTTP requests that bring none: that of the first entry which names one.
+        #: For HTTP requests without a routing key: the first ``routingKey`` of the queue file.
         self.default_routing_key: str | None = defaults[0] if defaults else None
-        # Matching one key with one binding costs 3 µs; clients use few keys.
+        # Matching a key with a binding costs 3 µs; callers use few keys.
         self._exchange = lru_cache(_KEYS)(self._first_match)
 
     def exchange(self, routing_key: str) -> str:
-        """The exchange to publish to: that of the first entry whose binding matches, else that of the first entry."""
+        """The exchange of the first entry whose binding matches; of the first entry if none does."""
         return self._exchange(routing_key)
 
     def _first_match(self, routing_key: str) -> str:
@@ -118,5 +119,5 @@ def matching_key(entry: QueueEntry) -> str:
     if entry.exchange_type == "direct":
         return key
     words = ["any" if word == "*" else word for word in key.split(".") if word != "#"]
-    # A single empty word is no key without words: it takes a dot to write it.
+    # One empty word is written as a dot; the empty key has no words at all.
     return "." if words == [""] and key else ".".join(words)
