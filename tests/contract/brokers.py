@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from provider_gateway.devbroker.server import Broker
-from tests.integration.resources import shared_broker
+from tests.support.rabbitmq import shared_broker
 
 if TYPE_CHECKING:
     from tests.contract.base import BrokerContract

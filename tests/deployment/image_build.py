@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.deployment.image_dockerfile import Context, Stage, expand, stages
 from tests.deployment.image_root import PATH, Root
-from tests.integration.resources import ROOT, folder
+from tests.support.folders import ROOT, folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,7 +17,7 @@ from tests.deployment.image_build import image
 from tests.deployment.image_pod import Container, Pod, hosts
 from tests.deployment.image_root import Mount
 from tests.deployment.image_workload import OPENSHIFT, Workload, processed
-from tests.integration.resources import folder
+from tests.support.folders import folder
 
 if TYPE_CHECKING:
     from tests.deployment.image_pod import Contained

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.deployment.image_root import IS_ROOT, PATH, Mount, namespace_options
-from tests.integration.processes import Gateway, Process
+from tests.support.processes import Gateway, Process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import yaml
 
 from tests.deployment.image_root import Mount
 from tests.deployment.process import process, read_parameters
-from tests.integration.resources import ROOT, folder
+from tests.support.folders import ROOT, folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.deployment.kustomize import build
 from tests.deployment.manifests import ROOT
-from tests.deployment.test_kustomize import OVERLAYS, ordered, with_optional_components
+from tests.deployment.overlays import OVERLAYS, ordered, with_optional_components
 
 
 class SameAsKubectlTests(SynchronousTestCase):

@@ -7,9 +7,9 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.queue_file import parse_queues
+from tests.deployment.components import WORKLOADS, selector_of, selects
 from tests.deployment.manifests import ROOT, World, component_of, documents, worlds
-from tests.deployment.test_lifecycle import quantity
-from tests.deployment.test_wiring import WORKLOADS, selector_of, selects
+from tests.deployment.quantities import quantity
 
 OPENSHIFT = "openshift"
 

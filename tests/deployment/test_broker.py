@@ -19,8 +19,8 @@ from twisted.trial.unittest import TestCase
 
 from tests.deployment.broker_of_config_map import ConfiguredBroker
 from tests.deployment.manifests import ROOT, containers, documents, environment, processed
-from tests.integration.processes import TWISTD, Gateway, Process
-from tests.integration.resources import certificates
+from tests.support.certificates import certificates
+from tests.support.processes import TWISTD, Gateway, Process
 
 
 class BrokerTests(TestCase):

@@ -12,10 +12,10 @@ from provider_gateway.config.queue_file import parse_queues
 from provider_gateway.demo.certificates import CLIENTS
 from provider_gateway.topology.declarations import Binding, Exchange, objects_of
 from provider_gateway.topology.reply_addresses import reply_prefix
+from tests.deployment.components import PORTS, SECRETS
 from tests.deployment.kustomize import apply_patch
 from tests.deployment.manifests import ROOT, documents, environment, pod
-from tests.deployment.test_lifecycle import quantity
-from tests.deployment.test_wiring import PORTS, SECRETS
+from tests.deployment.quantities import quantity
 
 PLUGINS = "rabbitmq_auth_mechanism_ssl,rabbitmq_management,rabbitmq_peer_discovery_k8s,rabbitmq_prometheus"
 #: What has to stand in rabbitmq.conf; comments there say why.

@@ -7,9 +7,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.demo.certificates import CLIENTS, SERVERS
+from tests.deployment.components import SECRETS, SERVICES
 from tests.deployment.kustomize import build
 from tests.deployment.manifests import ROOT, parameters
-from tests.deployment.test_wiring import SECRETS, SERVICES
 
 #: Secret: issuer, common name, what it is for, host names.
 CERTIFICATES = {

@@ -17,7 +17,7 @@ from provider_gateway.demo.certificates import make_certificates
 from tests.deployment.image_deployment import CALL
 from tests.deployment.image_dockerfile import stages
 from tests.deployment.image_workload import OPENSHIFT
-from tests.integration.resources import ROOT, folder
+from tests.support.folders import ROOT, folder
 
 OURS = ("certificates", "model", "gateway")
 #: The keys of a service that are used here.

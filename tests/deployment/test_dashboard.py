@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.observability.metrics import Metrics
 from tests.deployment.manifests import worlds
 from tests.deployment.queries import Query, QueryError, is_duration, read
-from tests.integration.resources import ROOT
+from tests.support.folders import ROOT
 
 OPENSHIFT = ROOT / "openshift"
 #: Put on by whoever scrapes.

@@ -15,8 +15,8 @@ from provider_gateway.config.settings import Settings, load_settings
 from provider_gateway.demo.certificates import certificates
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.security.credentials import Credentials
+from tests.deployment.components import SECRETS
 from tests.deployment.manifests import ROLES, World, component_of, environment, pod, worlds
-from tests.deployment.test_wiring import SECRETS
 
 #: The example certificates that stand for each secret, in the place of tls.crt, tls.key and ca.crt.
 STEMS = {

@@ -7,9 +7,9 @@ import shlex
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.deployment.components import SECRETS
 from tests.deployment.manifests import REPOSITORY, ROOT, documents, plain_objects, relative, templates, yaml_files
 from tests.deployment.process import process, read_parameters
-from tests.deployment.test_wiring import SECRETS
 
 #: Each file with an object, and the object.
 OBJECTS = {

@@ -19,7 +19,7 @@ from tests.deployment.image_deployment import CALL, ImageTestCase, certificates,
 from tests.deployment.image_dockerfile import Context, stages
 from tests.deployment.image_pod import GROUP, USER
 from tests.deployment.image_root import IS_ROOT
-from tests.integration.resources import ROOT
+from tests.support.folders import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,13 @@ from tests.deployment.manifests import (
     pod,
     processed,
 )
-from tests.deployment.test_lifecycle import quantity
-from tests.deployment.test_network import Peer, allowed
+from tests.deployment.network import Peer, allowed
+from tests.deployment.overlays import OVERLAYS, with_optional_components
+from tests.deployment.quantities import quantity
 from tests.deployment.validation import validate
 
-OVERLAYS = ("single", "split")
 OPTIONAL = ("load-balancer", "fluentd")
 SIDECAR = ROOT / "kubernetes/components/fluentd/sidecar.yaml"
-
-
-def with_optional_components(folder: Path) -> Path:
-    """A copy of openshift/ in which the overlays have their optional components."""
-    shutil.copytree(ROOT, folder)
-    for overlay in OVERLAYS:
-        file = folder / f"kubernetes/overlays/{overlay}/kustomization.yaml"
-        file.write_text(re.sub(r"^  # - ", "  - ", file.read_text(), flags=re.MULTILINE))
-    return folder
-
-
-def ordered(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Objects in the order of their kinds and names."""
-    return sorted(objects, key=lambda each: (each["kind"], each["metadata"]["name"]))
 
 
 class KustomizeTests(SynchronousTestCase):

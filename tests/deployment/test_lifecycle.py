@@ -10,9 +10,7 @@ from provider_gateway.app.admin import Admin
 from provider_gateway.config.limits import Limits
 from provider_gateway.demo.sample_model import SampleModel
 from tests.deployment.manifests import ROLES, World, component_of, containers, environment, pod, worlds
-
-_UNITS = {"m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
-
+from tests.deployment.quantities import quantity
 
 #: Of each probe: seconds between two, seconds that each may take, failures that count (None: Kubernetes' 10, 1 and 3).
 TIMES = {
@@ -20,12 +18,6 @@ TIMES = {
     "model": {"startupProbe": (2, None, 30), "readinessProbe": (5, 2, None), "livenessProbe": (10, 5, None)},
     "rabbitmq": {"startupProbe": (10, 15, 60), "readinessProbe": (20, 15, None), "livenessProbe": (60, 30, 3)},
 }
-
-
-def quantity(text: str) -> float:
-    """A quantity of Kubernetes, such as 250m or 768Mi, as a number."""
-    unit = next((each for each in _UNITS if text.endswith(each)), "")
-    return float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
 
 
 def paths(klein: Any) -> set[str]:

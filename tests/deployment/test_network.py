@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator  # noqa: TC003 - in an annotation of a test's helper
-from dataclasses import dataclass
-from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.deployment.manifests import World, component_of, plain_objects, pod, worlds
-from tests.deployment.test_wiring import PORTS
-
-PROJECT = {"kubernetes.io/metadata.name": "provider-gateway"}
-PORTS_TRIED = sorted({port for ports in PORTS.values() for port in ports.values()} | {53, 443, 5353, 5672, 24224})
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A pod, ours or another's, by the labels of itself and of its project."""
-
-    name: str
-    labels: tuple[tuple[str, str], ...]
-    project: tuple[tuple[str, str], ...] = tuple(PROJECT.items())
+from tests.deployment.network import Peer, allowed, matches
 
 
 def _outside(name: str, **labels: str) -> Peer:
@@ -44,49 +30,6 @@ OUTSIDE = (
 #: Policies for all of our pods.
 EVERY_POD = ("provider-gateway-default-deny", "provider-gateway-dns")
 PROMETHEUS = ("openshift-monitoring", "openshift-user-workload-monitoring", "monitoring")
-
-
-def matches(selector: dict[str, Any], labels: tuple[tuple[str, str], ...]) -> bool:
-    """True if a label selector finds these labels; an empty one finds everything."""
-    given = dict(labels)
-    if not selector.get("matchLabels", {}).items() <= given.items():
-        return False
-    for each in selector.get("matchExpressions", []):
-        assert each["operator"] == "In", each
-        if given.get(each["key"]) not in each["values"]:
-            return False
-    return True
-
-
-#: Every port by every protocol that is tried.
-EVERYTHING = frozenset((port, protocol) for port in PORTS_TRIED for protocol in ("TCP", "UDP"))
-
-
-def allowed(policies: list[dict[str, Any]], direction: str, here: Peer, there: Peer) -> frozenset[tuple[int, str]]:
-    """The ports that the policies of one end let through (none for that end: every port)."""
-    way = {"ingress": "Ingress", "egress": "Egress"}[direction]
-    own = [
-        each["spec"]
-        for each in policies
-        if way in each["spec"]["policyTypes"] and matches(each["spec"]["podSelector"], here.labels)
-    ]
-    if not own or here.project != tuple(PROJECT.items()):
-        return EVERYTHING
-    ports: set[tuple[int, str]] = set()
-    for rule in (rule for spec in own for rule in spec.get(direction, [])):
-        peers = rule.get("from" if direction == "ingress" else "to")
-        if peers is None or any(_is_peer(each, there) for each in peers):
-            ports |= {(each["port"], each["protocol"]) for each in rule["ports"]}
-    return frozenset(ports)
-
-
-def _is_peer(peer: dict[str, Any], there: Peer) -> bool:
-    if "namespaceSelector" in peer:
-        if not matches(peer["namespaceSelector"], there.project):
-            return False
-    elif there.project != tuple(PROJECT.items()):
-        return False
-    return matches(peer.get("podSelector", {}), there.labels)
 
 
 def flows(world: World) -> Iterator[tuple[str, str, int, str]]:

@@ -16,12 +16,12 @@ from tests.faults.callers import HTTPCallers
 from tests.faults.ledger import Ledger, Outcome, id_in
 from tests.faults.load import AMQPInitiator
 from tests.faults.resources import FragileRabbitMQ, all_queues, fault_broker, ready_counts, take_all
-from tests.integration import base
+from tests.support.integration import IntegrationTestCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.processes import Gateway, Process
+    from tests.support.processes import Gateway, Process
 
 #: Seconds between looks at the broker's counts, while a test waits for its queues to be empty.
 LOOK = 0.3
@@ -53,7 +53,7 @@ def echo_after(seconds: float) -> Callable[[bytes], Deferred[tuple[int, bytes]]]
     return lambda body: deferLater(reactor, seconds, lambda: (200, body))
 
 
-class FaultTestCase(base.IntegrationTestCase):
+class FaultTestCase(IntegrationTestCase):
     """Each test has a ledger, and names of its own on a node that the fault tests share and may break.
 
     Attributes:
@@ -64,12 +64,12 @@ class FaultTestCase(base.IntegrationTestCase):
     """
 
     timeout = 180
+    node_of_the_suite = staticmethod(fault_broker)
     _log = Logger()
 
     async def setUp(self) -> None:
         self.node: FragileRabbitMQ = fault_broker()
         await deferToThread(self.node.restore)
-        self.patch(base, "shared_broker", fault_broker)  # the tests of unbroken brokers have theirs
         await super().setUp()
         self.addCleanup(deferToThread, self.node.restore)
         self.work_queues = [self.queue]

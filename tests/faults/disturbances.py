@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.faults.proxy import FaultProxy
     from tests.faults.resources import FragileRabbitMQ
-    from tests.integration.base import ModelServer
+    from tests.support.model_server import ModelServer
 
 
 def pause(seconds: float) -> Deferred[None]:

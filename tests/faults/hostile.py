@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import reactor
 from twisted.internet.task import LoopingCall
 
-from tests.integration.base import ModelServer
+from tests.support.model_server import ModelServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

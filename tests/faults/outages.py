@@ -19,7 +19,7 @@ from tests.faults.ledger import Outcome
 from tests.faults.proxy import FaultProxy
 
 if TYPE_CHECKING:
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 MEGABYTE = 1024 * 1024
 _PREFETCH = 100

@@ -9,7 +9,8 @@ from typing import Any
 from pika.exceptions import ChannelClosedByBroker
 
 from devtools.rabbitmq import RabbitMQ
-from tests.integration.resources import certificates, folder
+from tests.support.certificates import certificates
+from tests.support.folders import folder
 
 #: What raises an alarm, and what ends it: RabbitMQ's default, and the limit of the node's configuration.
 ALARMS = {

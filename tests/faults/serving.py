@@ -16,14 +16,13 @@ from tests.faults.base import FaultTestCase, echo_after
 from tests.faults.hostile import HostileModel
 from tests.faults.ledger import fresh_id, id_in
 from tests.faults.resources import ready_counts
-from tests.integration import base
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.faults.callers import HTTPCallers
     from tests.faults.load import AMQPInitiator
-    from tests.integration.processes import Gateway, Process
+    from tests.support.processes import Gateway, Process
 
 #: Deliveries in work at a time, in each gateway.
 PREFETCH = 20
@@ -59,9 +58,9 @@ class ServingTestCase(FaultTestCase):
     """
 
     model: HostileModel
+    new_model = HostileModel
 
     async def setUp(self) -> None:
-        self.patch(base, "ModelServer", HostileModel)
         await super().setUp()
         self.keys: dict[str, Any] = {"prefetch": PREFETCH}
 

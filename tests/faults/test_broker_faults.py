@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.faults.callers import HTTPCallers
     from tests.faults.load import AMQPInitiator
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 #: Deliveries in work at a time: what one fault can double at most.
 PREFETCH = 20

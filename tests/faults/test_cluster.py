@@ -10,7 +10,8 @@ from twisted.internet.threads import deferToThread
 
 from devtools.rabbitmq import cluster
 from tests.faults.serving import LoadedTestCase
-from tests.integration.resources import certificates, folder
+from tests.support.certificates import certificates
+from tests.support.folders import folder
 
 if TYPE_CHECKING:
     from devtools.rabbitmq import RabbitMQ

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.faults.proxy import Frame
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 
 class FrameTests(WireTestCase):

@@ -26,16 +26,16 @@ from tests.faults.hostile import (
 )
 from tests.faults.ledger import fresh_id, id_in
 from tests.faults.serving import AT_ONCE, LOOK, MODEL_SECONDS, PREFETCH, ServingTestCase, pause, peak_memory
-from tests.integration.processes import Process
-from tests.integration.resources import ROOT
+from tests.support.folders import ROOT
+from tests.support.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.trial.unittest import TestCase
 
-    from tests.integration.base import ModelServer
-    from tests.integration.processes import Gateway
+    from tests.support.model_server import ModelServer
+    from tests.support.processes import Gateway
 
 #: Seconds for a model call.
 TIMEOUT = 1.0

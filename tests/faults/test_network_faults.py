@@ -14,7 +14,7 @@ from tests.faults.ledger import Outcome
 from tests.faults.wire import HEARTBEAT, WireTestCase
 
 if TYPE_CHECKING:
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 MEGABYTE = 1024 * 1024
 #: Seconds that may pass beyond two heartbeats.

@@ -15,7 +15,7 @@ from tests.faults.serving import PREFETCH, SOME, LoadedTestCase
 
 if TYPE_CHECKING:
     from tests.faults.hostile import HostileModel
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 #: Deeper than Python's decoders can follow, within one frame.
 DEPTH = 2000

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 DRAIN_TIMEOUT = 10
 #: Seconds after an answer of the model at which a process is killed: before its reply, before the confirm, the ack.

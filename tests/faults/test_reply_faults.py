@@ -14,7 +14,7 @@ from tests.faults.serving import AT_ONCE, SOME, LoadedTestCase, pause
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 
 class GoneCallerTests(LoadedTestCase):

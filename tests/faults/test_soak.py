@@ -21,7 +21,7 @@ from tests.faults.ledger import Outcome
 from tests.faults.proxy import FaultProxy
 
 if TYPE_CHECKING:
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 #: Requests that are to be confirmed.
 MESSAGES = int(os.environ.get("SOAK_MESSAGES", "15000"))

@@ -13,6 +13,16 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+_STRIPPED = ("x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc")
+
+
+def is_stripped(name: bytes) -> bool:
+    """True for a header that copies do not keep."""
+    lowered = name.decode("utf-8", "replace").lower()
+    return lowered in _STRIPPED or lowered.startswith(("pg-", "x-first-death-", "x-last-death-"))
+
+
 #: Bytes of the values of fixed size.
 _FIXED = {
     **dict.fromkeys("tbB", 1),

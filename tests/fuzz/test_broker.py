@@ -13,7 +13,7 @@ from tests.fuzz.broker_frames import Frame, bad_frames, conversations, deaths, d
 from tests.fuzz.field_tables import Encoded, properties, room
 from tests.fuzz.http_streams import splits
 from tests.fuzz.profiles import fuzzed
-from tests.unit.devbroker.test_connection import BrokerTestCase, RawClient
+from tests.support.raw_amqp_client import RawClient, RawClientTestCase
 
 
 class Received(list[Any]):
@@ -36,7 +36,7 @@ class Received(list[Any]):
         return [each.method for each in self if isinstance(each, frame.Method) and isinstance(each.method, kinds)]
 
 
-class BrokerTests(BrokerTestCase):
+class BrokerTests(RawClientTestCase):
     """A broker, new for each example."""
 
     def setUp(self) -> None:

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from pika import spec
 
 from provider_gateway.message.properties import ReceivedProperties
-from tests.fuzz.field_tables import Encoded, long, nested, properties, read, room, short
+from tests.fuzz.field_tables import Encoded, is_stripped, long, nested, properties, read, room, short
 from tests.fuzz.profiles import fuzzed
-from tests.fuzz.test_properties import _is_stripped
 from tests.support.provider_on_broker import ProviderOnBrokerTestCase
 
 
@@ -94,7 +93,7 @@ class DeliveryTests(ProviderOnBrokerTestCase):
         if calls:
             self.assertEqual(len(parked), 1)
         for each in parked:
-            kept = b"".join(entry.data for entry in encoded.headers if not _is_stripped(entry.name))
+            kept = b"".join(entry.data for entry in encoded.headers if not is_stripped(entry.name))
             original = ReceivedProperties().decode(each.original)
             self.assertTrue(original.headers_that(lambda name: not name.startswith("pg-")).endswith(kept))
             self.assertEqual(each.body, b"[1]")

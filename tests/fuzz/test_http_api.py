@@ -20,7 +20,7 @@ from tests.fuzz.api_calls import RIGHT, Call, calls, replies
 from tests.fuzz.http_peer import Connection
 from tests.fuzz.http_streams import split_streams, splits
 from tests.fuzz.profiles import fuzzed
-from tests.unit.gateway.test_rpc import FakePublisher
+from tests.support.fakes import FakePublisher
 
 MAX_BODY = 500
 

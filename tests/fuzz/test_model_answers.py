@@ -13,11 +13,11 @@ from provider_gateway.http_client.agent import RequestHeaders
 from provider_gateway.message.http_headers import headers_to_http, safe_content_type
 from provider_gateway.message.ids import RQUID
 from provider_gateway.model.model import Answer
+from tests.fuzz.headers import table
 from tests.fuzz.http_streams import splits
 from tests.fuzz.model_answers import answer_streams, framed
 from tests.fuzz.profiles import fuzzed
-from tests.fuzz.test_headers import table
-from tests.unit.model.test_model import MAX_BODY, ModelTestCase, ModelTransport, response
+from tests.support.model_peer import MAX_BODY, ModelTestCase, ModelTransport, response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from provider_gateway.security.identity import Identity, identity_matches
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 from provider_gateway.topology.routing import checked_routing_key, matches, matching_key, topic_matches
 from tests.fuzz.profiles import fuzzed
-from tests.unit.provider.test_retry_route import entry
+from tests.support.queue_entries import entry
 
 _words = st.one_of(st.sampled_from(("a", "b", "*", "#", "", "ab", "a\n", "$", "(", "\\")), st.text(max_size=2))
 _topics = st.one_of(

@@ -14,20 +14,14 @@ from provider_gateway.message.ids import checked_rquid, rquid_of
 from provider_gateway.message.message import Message
 from provider_gateway.message.plain_properties import decode_properties, encode_properties
 from provider_gateway.message.properties import ReceivedProperties
-from tests.fuzz.field_tables import Encoded, Entry, entries, ours, properties, read
+from tests.fuzz.field_tables import Encoded, Entry, entries, is_stripped, ours, properties, read
 from tests.fuzz.profiles import fuzzed
 
-_STRIPPED = ("x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc")
 _COPIED = ("content_type", "content_encoding", "priority", "correlation_id", "reply_to", "timestamp", "type", "app_id")
 
 
 _NOT_PLAIN = ("content_encoding", "priority", "expiration", "timestamp", "type", "user_id", "app_id", "cluster_id")
 texts = st.text(max_size=60)
-
-
-def _is_stripped(name: bytes) -> bool:
-    lowered = name.decode("utf-8", "replace").lower()
-    return lowered in _STRIPPED or lowered.startswith(("pg-", "x-first-death-", "x-last-death-"))
 
 
 def _text(data: bytes) -> str | bytes:
@@ -102,7 +96,7 @@ class PropertiesTests(SynchronousTestCase):
         copy = Copy.of(message, "work", history, "timeout")
         sent = copy.properties()
         found = read(sent)
-        kept = b"".join(each.data for each in encoded.headers if not _is_stripped(each.name))
+        kept = b"".join(each.data for each in encoded.headers if not is_stripped(each.name))
         self.assertTrue(found["headers"].endswith(kept))
         ours = Message.received(_with_table(found["headers"][: len(found["headers"]) - len(kept)]), b"")
         self.assertEqual(History.told_by(ours.headers), history)

@@ -9,9 +9,10 @@ from typing import Any
 import pika
 from twisted.internet.defer import Deferred
 
-from tests.integration.base import IntegrationTestCase
-from tests.integration.processes import Process
-from tests.integration.resources import ROOT, take
+from tests.support.folders import ROOT
+from tests.support.integration import IntegrationTestCase
+from tests.support.processes import Process
+from tests.support.rabbitmq import take
 
 
 class InitiatorTests(IntegrationTestCase):

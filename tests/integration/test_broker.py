@@ -9,8 +9,9 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from devtools.rabbitmq import RabbitMQ
-from tests.integration.base import IntegrationTestCase
-from tests.integration.resources import certificates, shared_broker
+from tests.support.certificates import certificates
+from tests.support.integration import IntegrationTestCase
+from tests.support.rabbitmq import shared_broker
 
 
 class OwnBrokerTests(IntegrationTestCase):

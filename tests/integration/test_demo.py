@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from tests.integration.processes import TWISTD, Process
+from tests.support.processes import TWISTD, Process
 
 
 class DemoTests(TestCase):

@@ -7,9 +7,9 @@ import sys
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from tests.integration.base import IntegrationTestCase
-from tests.integration.processes import Process
-from tests.integration.resources import take
+from tests.support.integration import IntegrationTestCase
+from tests.support.processes import Process
+from tests.support.rabbitmq import take
 
 
 class CurlTests(IntegrationTestCase):

@@ -6,9 +6,9 @@ import json
 
 from twisted.internet.defer import Deferred
 
-from tests.integration.base import IntegrationTestCase
-from tests.integration.processes import Process
-from tests.integration.resources import certificates
+from tests.support.certificates import certificates
+from tests.support.integration import IntegrationTestCase
+from tests.support.processes import Process
 
 
 class StartTests(IntegrationTestCase):

@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from provider_gateway.message.properties import CopiedProperties
-from tests.integration.base import IntegrationTestCase
-from tests.integration.resources import take
+from tests.support.integration import IntegrationTestCase
+from tests.support.rabbitmq import take
 
 if TYPE_CHECKING:
-    from tests.integration.processes import Gateway
+    from tests.support.processes import Gateway
 
 
 class RetryTestCase(IntegrationTestCase):

@@ -21,9 +21,9 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseFailed
 
-from tests.integration.base import IntegrationTestCase
-from tests.integration.processes import TWISTD, Gateway, Process
-from tests.integration.resources import certificates
+from tests.support.certificates import certificates
+from tests.support.integration import IntegrationTestCase
+from tests.support.processes import TWISTD, Gateway, Process
 
 #: Seconds.
 _ENDS_WITHIN = 60

@@ -13,17 +13,19 @@ import pika
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.resources import ROOT, certificates, folder, shared_broker
 from tests.security.certificates import caller, server, trusted_file
 from tests.security.client import Connection, Response, get, post, tls_for
 from tests.security.model import Model
 from tests.security.processes import PATIENCE, GatewayProcess
+from tests.support.certificates import certificates
+from tests.support.folders import ROOT, folder
+from tests.support.rabbitmq import shared_broker
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-    from tests.security.certificates import Holder
+    from tests.support.certificates import Holder
 
 
 class Deployment:

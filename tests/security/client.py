@@ -15,7 +15,7 @@ from tests.security.processes import PATIENCE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.security.certificates import Holder
+    from tests.support.certificates import Holder
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pika
 
-from tests.integration.resources import take
 from tests.security.base import SecurityTestCase, channel
 from tests.security.client import post
+from tests.support.rabbitmq import take
 
 if TYPE_CHECKING:
     from tests.security.base import Deployment

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from typing import IO, TYPE_CHECKING, Any
 
-from tests.integration.processes import TWISTD
+from tests.support.processes import TWISTD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,8 +7,9 @@ import ssl
 import threading
 from contextlib import suppress
 
-from tests.integration.resources import certificates, shared_broker
 from tests.security.processes import PATIENCE
+from tests.support.certificates import certificates
+from tests.support.rabbitmq import shared_broker
 
 
 def _copy(source: ssl.SSLSocket, sink: ssl.SSLSocket) -> None:

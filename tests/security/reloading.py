@@ -9,16 +9,16 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.security.base import SecurityTestCase
-from tests.security.certificates import SERVER, authority, local_names, pem
 from tests.security.client import post
+from tests.support.certificates import SERVER, authority, local_names, pem
 
 if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
     from tests.security.base import Deployment
-    from tests.security.certificates import Holder
     from tests.security.client import Connection
+    from tests.support.certificates import Holder
 
 LISTENER, ACCESS = "TLS of the HTTPS listener", "access file"
 BROKEN_RULES = (b"[", b"", b"{}", b"[{identities: [client]}]", b"[{identities: [], routingKeys: [a]}]", b"\xff")

@@ -14,7 +14,7 @@ from tests.security.client import get, post
 
 if TYPE_CHECKING:
     from tests.security.base import Deployment
-    from tests.security.certificates import Holder
+    from tests.support.certificates import Holder
 
 URI = "spiffe://example.org/worker"
 RULES = [

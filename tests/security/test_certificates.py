@@ -7,13 +7,14 @@ import ssl
 from typing import TYPE_CHECKING
 
 from tests.security.base import SecurityTestCase
-from tests.security.certificates import HOUR, SERVER, authority, caller, pem, trusted_authority
+from tests.security.certificates import caller, trusted_authority
 from tests.security.client import post
+from tests.support.certificates import HOUR, SERVER, authority, pem
 
 if TYPE_CHECKING:
     from tests.security.base import Deployment
-    from tests.security.certificates import Holder
     from tests.security.client import Connection
+    from tests.support.certificates import Holder
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 DROPPED = 'provider_gateway_http_dropped_connections_total{reason="handshake"}'

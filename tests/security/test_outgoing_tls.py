@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import ssl
 from functools import cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from tests.integration.resources import folder
 from tests.security.base import SecurityTestCase
-from tests.security.certificates import (
-    CLIENT,
-    HOUR,
-    SERVER,
-    authority,
-    local_names,
-    trusted_authority,
-    trusted_file,
-)
+from tests.security.certificates import tls_of, trusted_authority, trusted_file
 from tests.security.client import post
 from tests.security.model import Model
+from tests.support.certificates import CLIENT, HOUR, SERVER, authority, local_names
 
 if TYPE_CHECKING:
     from tests.security.base import Deployment
-    from tests.security.certificates import Holder
     from tests.security.processes import GatewayProcess
+    from tests.support.certificates import Holder
 
 ELSEWHERE = (x509.DNSName("elsewhere.example"),)
 
@@ -40,14 +31,6 @@ def impostors() -> dict[str, Holder]:
         "expired": trusted.issue("localhost", purpose=SERVER, names=local_names(), ends=-HOUR / 60),
         "for clients only": trusted.issue("localhost", purpose=CLIENT, names=local_names()),
     }
-
-
-def tls_of(holder: Holder) -> ssl.SSLContext:
-    """TLS of a server that wants to see a client certificate, if there is one."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(trusted_file()))
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_cert_chain(holder.write(folder() / f"{holder.certificate.serial_number}.pem"))
-    return context
 
 
 class OutgoingTestCase(SecurityTestCase):

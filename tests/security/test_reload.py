@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from tests.security.certificates import HOUR, SERVER, local_names
 from tests.security.client import Connection, post
 from tests.security.processes import PATIENCE
 from tests.security.reloading import ACCESS, LISTENER, ReloadTestCase, replace
+from tests.support.certificates import HOUR, SERVER, local_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

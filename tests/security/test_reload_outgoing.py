@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from tests.security.base import SecurityTestCase
-from tests.security.certificates import SERVER, authority, local_names, pem, trusted_authority
+from tests.security.certificates import tls_of, trusted_authority
 from tests.security.client import post
 from tests.security.model import Model
 from tests.security.relay import BrokerRelay
 from tests.security.reloading import replace
-from tests.security.test_outgoing_tls import tls_of
+from tests.support.certificates import SERVER, authority, local_names, pem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.security.base import Deployment
-    from tests.security.certificates import Holder
+    from tests.support.certificates import Holder
 
 NAMES = {"MQ": "TLS towards the broker", "MODEL": "TLS towards the model"}
 

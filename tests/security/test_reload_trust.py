@@ -6,15 +6,15 @@ import ssl
 import threading
 from typing import TYPE_CHECKING
 
-from tests.security.certificates import HOUR, pem
 from tests.security.client import get, post
 from tests.security.model import echo
 from tests.security.reloading import ACCESS, LISTENER, ReloadTestCase, replace
+from tests.support.certificates import HOUR, pem
 
 if TYPE_CHECKING:
-    from tests.security.certificates import Holder
     from tests.security.client import Connection
     from tests.security.model import Asked
+    from tests.support.certificates import Holder
 
 BROKEN_RULES = (b"[", b"", b"{}", b"[{identities: [client]}]", b"[{identities: [], routingKeys: [a]}]", b"\xff")
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pika
 
-from tests.integration.resources import take
 from tests.security.base import channel
 from tests.security.client import post
 from tests.security.messages import MessagesTestCase
 from tests.security.worker import WorkerTestCase
+from tests.support.rabbitmq import take
 
 if TYPE_CHECKING:
     from tests.security.base import Deployment

@@ -6,11 +6,11 @@ import secrets
 import subprocess
 from typing import TYPE_CHECKING, ClassVar
 
-from tests.integration.resources import shared_broker
 from tests.security.base import SecurityTestCase
 from tests.security.certificates import trusted_authority
 from tests.security.client import get, post
 from tests.security.model import says
+from tests.support.rabbitmq import shared_broker
 
 if TYPE_CHECKING:
     from tests.security.base import Deployment

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from tests.security.base import SecurityTestCase
-from tests.security.certificates import SERVER, caller, local_names, server, trusted_authority, trusted_file
+from tests.security.certificates import caller, server, trusted_authority, trusted_file
 from tests.security.client import get, post
 from tests.security.processes import PATIENCE
+from tests.support.certificates import SERVER, local_names
 
 if TYPE_CHECKING:
     from tests.security.base import Deployment

@@ -10,19 +10,51 @@ from typing import TYPE_CHECKING, Any
 
 import pika
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.session import Session
 from provider_gateway.devbroker.server import Broker
 from provider_gateway.message.message import Message
-from tests.support.amqp_peer import run
-from tests.unit.devbroker.test_connection import Link
+from tests.support.amqp_peer import PeerTransport, run
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from pika.adapters.twisted_connection import TwistedChannel
+
+
+class Link:
+    """A connection in memory between a client and the broker."""
+
+    def __init__(self, clock: Clock, broker: Broker, client: Any) -> None:
+        self.clock = clock
+        self.client = client
+        self.server: Any = broker.buildProtocol(None)
+        self.at_client = PeerTransport(clock, client)
+        self.at_server = PeerTransport(clock, self.server)
+        self.server.makeConnection(self.at_server)
+        client.makeConnection(self.at_client)
+
+    def pump(self) -> None:
+        """Carry bytes and ends both ways, until both sides are quiet."""
+        moving = True
+        while moving:
+            self.clock.advance(0)
+            there = self._carry(self.at_client, self.server, self.at_server)
+            moving = self._carry(self.at_server, self.client, self.at_client) or there
+
+    @staticmethod
+    def _carry(source: PeerTransport, protocol: Any, target: PeerTransport) -> bool:
+        data = source.value()
+        source.clear()
+        if data and not target.ended:
+            protocol.dataReceived(data)
+        if source.ended and not target.ended:
+            target.end(ConnectionDone())
+            return True
+        return bool(data)
 
 
 class BrokerTestCase(SynchronousTestCase):

@@ -15,8 +15,8 @@ from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.settlement import Settlement
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 from tests.support.embedded_broker import BrokerTestCase
-from tests.unit.gateway.test_rpc import counted
-from tests.unit.provider.test_provider import FakeModel
+from tests.support.fakes import FakeModel
+from tests.support.observability import counted
 
 if TYPE_CHECKING:
     from provider_gateway.message.message import Message

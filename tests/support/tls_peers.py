@@ -15,10 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.config.settings import Settings
 from provider_gateway.net.tls_transport import ServerFactory
 from provider_gateway.security.tls import ClientTLS, ServerTLS
-from tests.security.certificates import SERVER, authority, local_names, pem
+from tests.support.certificates import SERVER, authority, local_names, pem
 
 if TYPE_CHECKING:
-    from tests.security.certificates import Holder
+    from tests.support.certificates import Holder
 
 
 class Peer(Protocol):

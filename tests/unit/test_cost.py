@@ -14,8 +14,8 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.unit.model.test_model import response
-from tests.unit.test_lives import LifeTestCase
+from tests.support.model_peer import response
+from tests.support.service import ServiceTestCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,7 @@ def is_too_much(calls: int, figure: int, allowed: int = 0) -> bool:
     return calls > figure + max(figure * _TOLERANCE, allowed)
 
 
-class CostTests(LifeTestCase):
+class CostTests(ServiceTestCase):
     """One request on connections that are open and warm."""
 
     def setUp(self) -> None:

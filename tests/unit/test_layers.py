@@ -1,4 +1,4 @@
-"""The package's structure: imports point downwards, modules are small and explained, one knows the reactor."""
+"""The structure of package and tests: imports point one way, modules are small and explained, one knows the reactor."""
 
 from __future__ import annotations
 
@@ -137,3 +137,52 @@ class ModulesTests(SynchronousTestCase):
         """There is no __init__.py under twisted/: it would hide Twisted itself."""
         self.assertEqual([], list((ROOT / "twisted").rglob("__init__.py")))
         self.assertTrue((ROOT / "twisted" / "plugins" / "provider_gateway_plugin.py").is_file())
+
+
+class SuitesTests(SynchronousTestCase):
+    """Which modules of the tests may import which."""
+
+    def imports_of_tests(self) -> list[tuple[Path, str, int]]:
+        """File, imported name and line of each import from ``tests``, in tests and benchmarks."""
+        files = sorted(file for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
+        return [
+            (file.relative_to(ROOT), name, line)
+            for file in files
+            for name, line in imports(ast.parse(file.read_text(encoding="utf-8")))
+            if name.split(".")[0] == "tests"
+        ]
+
+    def test_nothing_is_imported_from_test_modules(self) -> None:
+        """What tests share is in a module of its own: importing a test module would also run its tests again."""
+        wrong = [
+            f"{file}, line {line}: {name}"
+            for file, name, line in self.imports_of_tests()
+            if any(part.startswith("test_") for part in name.split("."))
+        ]
+        self.assertEqual([], wrong)
+
+    def test_suites_share_by_support_alone(self) -> None:
+        """A suite imports from itself and from tests.support; tests.support from itself; benchmarks from neither."""
+        wrong = [
+            f"{file}, line {line}: {name}"
+            for file, name, line in self.imports_of_tests()
+            if file.parts[0] != "tests" or name.split(".")[1] not in {"support", file.parts[1]}
+        ]
+        self.assertEqual([], wrong)
+
+    def test_packages_of_unit_tests_share_by_support_alone(self) -> None:
+        """The unit tests of a package import from that package's tests and from tests.support."""
+        wrong = [
+            f"{file}, line {line}: {name}"
+            for file, name, line in self.imports_of_tests()
+            if file.parts[1] == "unit" and name.split(".")[1] == "unit" and name.split(".")[2] != file.parts[2]
+        ]
+        self.assertEqual([], wrong)
+
+    def test_size(self) -> None:
+        """What tests share is in modules with a docstring and fewer than 300 lines."""
+        for file in sorted((ROOT / "tests").rglob("*.py")):
+            text = file.read_text(encoding="utf-8")
+            if not file.name.startswith("test_"):
+                self.assertTrue(ast.get_docstring(ast.parse(text)), file)
+                self.assertLess(len(text.splitlines()), 300, file)

@@ -18,8 +18,8 @@ from provider_gateway.amqp.session import Session
 from provider_gateway.errors import BrokerBlocked
 from provider_gateway.message.message import Message
 from tests.support.amqp_peer import HEARTBEAT, open_peer
-from tests.unit.amqp.test_publisher import PublisherTestCase
-from tests.unit.security.test_tls import TLSTestCase
+from tests.support.tls_files import TLSTestCase
+from tests.unit.amqp.base import PublisherTestCase
 
 
 class Descriptor(FileDescriptor):

@@ -12,7 +12,7 @@ from provider_gateway.amqp.declare import declare, declare_reply_queue
 from provider_gateway.errors import TopologyError
 from tests.support.amqp_peer import open_peer, run
 from tests.support.embedded_broker import BrokerTestCase
-from tests.unit.provider.test_retry_route import entry
+from tests.support.queue_entries import entry
 
 DECLARATIONS = (spec.Exchange.Declare, spec.Queue.Declare, spec.Queue.Bind)
 DLE = {

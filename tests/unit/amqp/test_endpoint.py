@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pika import spec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError as TCPRefused
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from provider_gateway.amqp import endpoint
-from provider_gateway.amqp.endpoint import HANDSHAKE_TIMEOUT, PREPARE_TIMEOUT, BrokerEndpoint
-from provider_gateway.amqp.session import ConnectionLost, Session
-from provider_gateway.config.broker_url import parse_broker_urls
+from provider_gateway.amqp.endpoint import HANDSHAKE_TIMEOUT, PREPARE_TIMEOUT
+from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.errors import TopologyError
-from tests.support.amqp_peer import Peer
+from tests.unit.amqp.base import PASSWORD, Client, EndpointTestCase
 
-PASSWORD = "s3cret"
-TWO_BROKERS = f"amqp://user:{PASSWORD}@127.0.0.1:1001,amqp://user:{PASSWORD}@127.0.0.1:1002"
-
-
-class Client(Protocol):
-    """What the session is handed over to: it learns of the end, and may ask for it."""
-
-    lost: Failure | None = None
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.lost = reason
+if TYPE_CHECKING:
+    from tests.support.amqp_peer import Peer
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -42,44 +28,6 @@ class NoTLS:
 
     def clientConnectionForTLS(self, tls_protocol: Any) -> Any:  # noqa: N802 - Twisted's name
         raise AssertionError("no TLS connection is made here")
-
-
-class EndpointTestCase(SynchronousTestCase):
-    """An endpoint on a reactor in memory; the test answers as the brokers."""
-
-    def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
-        self.prepared: list[Session] = []
-        self.preparing: Deferred[None] | None = None
-        self.logged = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
-
-    async def prepare(self, session: Session) -> None:
-        self.prepared.append(session)
-        if self.preparing is not None:
-            await self.preparing
-
-    def endpoint(self, urls: str = TWO_BROKERS, **arguments: Any) -> BrokerEndpoint:
-        values = {"tls": None, "has_client_certificate": False, "name": "publish", "instance": "host-1"}
-        return BrokerEndpoint(self.reactor, parse_broker_urls(urls), prepare=self.prepare, **{**values, **arguments})
-
-    def connect(self, brokers: BrokerEndpoint) -> Deferred[Client]:
-        connecting = brokers.connect(Factory.forProtocol(Client))
-        self.reactor.advance(0)
-        return connecting
-
-    def ports(self) -> list[int]:
-        """The ports that connections were asked for, in order."""
-        return [client[1] for client in self.reactor.tcpClients]
-
-    def accept(self) -> Peer:
-        """Accept the connection that was asked for last; the handshake is still to be pumped."""
-        peer = Peer(self.reactor, self.reactor.tcpClients[-1][2].buildProtocol(None))
-        peer.connect()
-        return peer
-
-    def refuse(self) -> None:
-        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(TCPRefused("refused")))
-        self.reactor.advance(0.3)
 
 
 class ConnectTests(EndpointTestCase):
@@ -295,3 +243,19 @@ class LoginTests(EndpointTestCase):
         self.assertEqual(hosts, ["localhost"])
         factory = self.reactor.tcpClients[-1][2]
         self.assertIsInstance(factory._wrappedFactory, TLSMemoryBIOFactory)
+
+
+class BlackHoleTests(EndpointTestCase):
+    """An address whose packets vanish."""
+
+    def test_next_address(self) -> None:
+        """A connect that nobody answers is given up after its time; the next address is tried, and the log says why."""
+        connecting = self.connect(self.endpoint())
+        for _ in range(int(HANDSHAKE_TIMEOUT)):
+            self.assertEqual(self.ports(), [1001])
+            self.reactor.advance(1)
+        self.reactor.advance(0)
+        self.assertEqual(self.ports(), [1001, 1002])
+        self.assertIn("no answer within 10 s", [event.get("reason") for event in self.logged])
+        self.accept().pump()
+        self.successResultOf(connecting)

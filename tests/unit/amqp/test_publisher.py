@@ -2,66 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, Nacked, NoRoute, OutcomeUnknown, PublishRefused
 from provider_gateway.message.message import Message
 from provider_gateway.message.properties import decoded
-from provider_gateway.observability.metrics import Metrics
-from tests.support.embedded_broker import BrokerTestCase
-from tests.unit.provider.test_retry_route import entry
+from tests.unit.amqp.base import PublisherTestCase
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
-
-    from provider_gateway.amqp.session import Session
-
-
-class PublisherTestCase(BrokerTestCase):
-    """A publisher on an open session; the keys ``predict.*`` lead to the queue ``work``."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.metrics = Metrics()
-        self.declared = 0
-        self.publisher = Publisher(self.declare, max_unsent=1000, clock=self.clock, metrics=self.metrics)
-        self.session = self.opened()
-        self.faults = self.broker.faults
-
-    async def declare(self, session: Session) -> None:
-        self.declared += 1
-        await declare(session, [entry()])
-
-    def opened(self) -> Session:
-        """A new session that the publisher is open on."""
-        session = self.connect()
-        self.run_(self.publisher.open(session))
-        return session
-
-    def publish(
-        self, body: bytes = b"1", routing_key: str = "predict.now", exchange: str = "ML.MQ", **message: str
-    ) -> Deferred[None]:
-        published = self.publisher.publish(Message(body, **message), exchange, routing_key)
-        self.pump()
-        return published
-
-    def release(self, *, backwards: bool = False, multiple: bool = False) -> None:
-        """Send the confirms that were held."""
-        self.faults.release_confirms(backwards=backwards, multiple=multiple)
-        self.pump()
-
-    def outcomes(self) -> Counter[str]:
-        """How often each outcome was counted."""
-        outcomes: Counter[str] = Counter()
-        for metric in self.metrics.published.collect():
-            for sample in metric.samples:
-                if sample.name.endswith("_total"):
-                    outcomes[sample.labels["outcome"]] += sample.value
-        return outcomes
 
 
 class OutcomeTests(PublisherTestCase):

@@ -9,8 +9,8 @@ from provider_gateway.amqp.session import ConnectionLost, Session
 from provider_gateway.errors import NoRoute, PublishRefused, TopologyError
 from provider_gateway.message.copies import Copy, History
 from provider_gateway.message.message import Message
-from tests.unit.amqp.test_publisher import PublisherTestCase
-from tests.unit.message.test_properties import decoded
+from tests.support.header_tables import decoded
+from tests.unit.amqp.base import PublisherTestCase
 
 
 class MissingExchangeTests(PublisherTestCase):

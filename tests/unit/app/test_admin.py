@@ -11,7 +11,7 @@ from provider_gateway.app.admin import Admin
 from provider_gateway.config.limits import Limits
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.observability.metrics import Metrics
-from tests.unit.http_server.test_site import Client, Response
+from tests.support.http_client import Client, Response
 
 
 class AdminTests(SynchronousTestCase):

@@ -19,7 +19,7 @@ from provider_gateway.devbroker.server import Broker
 from provider_gateway.errors import BrokerBlocked, Nacked, NoRoute, OutcomeUnknown, TopologyError
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
-from tests.unit.devbroker.test_connection import Link
+from tests.support.embedded_broker import Link
 
 
 class ClientTestCase(SynchronousTestCase):

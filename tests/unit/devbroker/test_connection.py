@@ -1,147 +1,19 @@
-"""The development broker's connections: handshake, login, channels, frames, heartbeats; and how its tests reach it."""
+"""The development broker's connections: handshake, login, channels, frames, heartbeats."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pika import frame, spec
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.devbroker.connection import CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT
 from provider_gateway.devbroker.frames import PROTOCOL_HEADER
 from provider_gateway.devbroker.server import Broker
-from tests.support.amqp_peer import PeerTransport, content
-
-CAPABILITIES = {"consumer_cancel_notify": True, "connection.blocked": True, "authentication_failure_close": True}
-USERS = {"guest": "secret", "provider-gateway": None}
+from tests.support.amqp_peer import PeerTransport
+from tests.support.raw_amqp_client import USERS, RawClient, RawClientTestCase, to
 
 
-def to(routing_key: str, exchange: str = "", **flags: bool) -> spec.Basic.Publish:
-    """A publish."""
-    return spec.Basic.Publish(exchange=exchange, routing_key=routing_key, **flags)
-
-
-class Link:
-    """A connection in memory between a client and the broker."""
-
-    def __init__(self, clock: Clock, broker: Broker, client: Any) -> None:
-        self.clock = clock
-        self.client = client
-        self.server: Any = broker.buildProtocol(None)
-        self.at_client = PeerTransport(clock, client)
-        self.at_server = PeerTransport(clock, self.server)
-        self.server.makeConnection(self.at_server)
-        client.makeConnection(self.at_client)
-
-    def pump(self) -> None:
-        """Carry bytes and ends both ways, until both sides are quiet."""
-        moving = True
-        while moving:
-            self.clock.advance(0)
-            there = self._carry(self.at_client, self.server, self.at_server)
-            moving = self._carry(self.at_server, self.client, self.at_client) or there
-
-    @staticmethod
-    def _carry(source: PeerTransport, protocol: Any, target: PeerTransport) -> bool:
-        data = source.value()
-        source.clear()
-        if data and not target.ended:
-            protocol.dataReceived(data)
-        if source.ended and not target.ended:
-            target.end(ConnectionDone())
-            return True
-        return bool(data)
-
-
-class RawClient(Protocol):
-    """A client that sends what it is told, and keeps what it receives."""
-
-    def __init__(self) -> None:
-        self.link: Link
-        self.data = b""
-        self.is_lost = False
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-
-    def connectionLost(self, reason: object = None) -> None:
-        self.is_lost = True
-
-    def frames(self) -> list[Any]:
-        """What was received since the last time, without heartbeats."""
-        self.link.pump()
-        frames = []
-        while self.data:
-            consumed, value = frame.decode_frame(self.data)
-            if value is None:
-                break
-            self.data = self.data[consumed:]
-            frames.append(value)
-        return [each for each in frames if not isinstance(each, frame.Heartbeat)]
-
-    def send(self, method: Any, body: bytes | None = None, channel: int = 1, **properties: Any) -> None:
-        """Send a method, with a message if there is a body."""
-        frames: list[frame.Frame] = [frame.Method(channel, method)]
-        if body is not None:
-            frames += content(channel, body, spec.BasicProperties(**properties))
-        self.link.at_client.write(b"".join(each.marshal() for each in frames))
-
-    def ask(self, method: Any, body: bytes | None = None, channel: int = 1, **properties: Any) -> list[Any]:
-        """Send, and return the methods that come back."""
-        self.send(method, body, channel, **properties)
-        return [each.method for each in self.frames() if isinstance(each, frame.Method)]
-
-    def open(self, tune: tuple[int, int, int] = (2047, 131072, 0), capabilities: Any = CAPABILITIES) -> None:
-        """Go through the handshake, and open channel 1."""
-        self.login(b"\0guest\0secret", capabilities=capabilities)
-        self.ask(spec.Connection.TuneOk(*tune), channel=0)
-        self.ask(spec.Connection.Open("/"), channel=0)
-        self.ask(spec.Channel.Open())
-
-    def login(self, response: bytes, mechanism: str = "PLAIN", capabilities: Any = CAPABILITIES) -> list[Any]:
-        """Begin the handshake, up to the answer to the login."""
-        self.link.at_client.write(PROTOCOL_HEADER)
-        (start,) = self.frames()
-        assert isinstance(start.method, spec.Connection.Start)
-        properties = {"capabilities": capabilities}
-        return self.ask(spec.Connection.StartOk(properties, mechanism, response), channel=0)
-
-
-class BrokerTestCase(SynchronousTestCase):
-    """A broker, and raw clients of it."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.broker = Broker(USERS, self.clock, external_name=lambda _: "provider-gateway")
-
-    def connect(self) -> RawClient:
-        """A client that has not said anything."""
-        client = RawClient()
-        client.link = Link(self.clock, self.broker, client)
-        return client
-
-    def client(self, **parameters: Any) -> RawClient:
-        """A client with channel 1 open."""
-        client = self.connect()
-        client.open(**parameters)
-        return client
-
-    def refusal(
-        self, method: Any, body: bytes | None = None, client: RawClient | None = None, **properties: Any
-    ) -> str:
-        """How a fresh client is refused: what closes (of it and its channel), and the text."""
-        methods = (client or self.client()).ask(method, body, **properties)
-        closes = [each for each in methods if isinstance(each, spec.Channel.Close | spec.Connection.Close)]
-        assert len(closes) == 1, methods
-        kind = "channel" if isinstance(closes[0], spec.Channel.Close) else "connection"
-        self.assertEqual((closes[0].class_id << 16) + closes[0].method_id, method.INDEX)
-        return f"{kind} {closes[0].reply_code} {closes[0].reply_text}"
-
-
-class HandshakeTests(BrokerTestCase):
+class HandshakeTests(RawClientTestCase):
     """From the first byte to an open connection."""
 
     def test_offer(self) -> None:
@@ -229,7 +101,7 @@ class HandshakeTests(BrokerTestCase):
         self.assertTrue(client.is_lost)
 
 
-class LifeTests(BrokerTestCase):
+class LifeTests(RawClientTestCase):
     """Channels, heartbeats, errors, and the end."""
 
     def test_close(self) -> None:
@@ -340,7 +212,7 @@ class FullTransport(PeerTransport):
             self.producer.pauseProducing()
 
 
-class BackpressureTests(BrokerTestCase):
+class BackpressureTests(RawClientTestCase):
     """Clients that do not read what they are sent."""
 
     def deaf(self) -> tuple[Any, FullTransport]:

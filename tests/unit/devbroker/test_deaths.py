@@ -8,10 +8,10 @@ from pika import spec
 
 from provider_gateway.devbroker.frames import ExactProperties
 from provider_gateway.devbroker.message import Message
-from tests.unit.devbroker.test_connection import BrokerTestCase, to
+from tests.support.raw_amqp_client import RawClientTestCase, to
 
 
-class DeathTestCase(BrokerTestCase):
+class DeathTestCase(RawClientTestCase):
     """A client, and a queue ``dead`` for what dies."""
 
     def setUp(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pika import spec
 
-from tests.unit.devbroker.test_connection import BrokerTestCase, to
+from tests.support.raw_amqp_client import RawClientTestCase, to
 
 LOCKED = (
     "channel 405 RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be "
@@ -30,7 +30,7 @@ def bind(key: str = "k", source: str = "x", name: str = "q", **more: Any) -> spe
     return spec.Queue.Bind(queue=name, exchange=source, routing_key=key, **more)
 
 
-class DeclareTestCase(BrokerTestCase):
+class DeclareTestCase(RawClientTestCase):
     """Checks what a declaration says."""
 
     def accepted(self, *methods: Any) -> Any:

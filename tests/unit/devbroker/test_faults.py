@@ -6,10 +6,10 @@ from typing import Any
 
 from pika import frame, spec
 
-from tests.unit.devbroker.test_connection import BrokerTestCase, to
+from tests.support.raw_amqp_client import RawClientTestCase, to
 
 
-class FaultTests(BrokerTestCase):
+class FaultTests(RawClientTestCase):
     """A client with confirms, and a queue ``q``."""
 
     def setUp(self) -> None:

@@ -10,12 +10,12 @@ from pika import frame, spec
 from provider_gateway.devbroker import channel
 from provider_gateway.devbroker.frames import ExactProperties
 from provider_gateway.devbroker.message import Message
-from tests.unit.devbroker.test_connection import BrokerTestCase, RawClient, to
+from tests.support.raw_amqp_client import RawClient, RawClientTestCase, to
 
 GET = spec.Basic.Get(queue="q")
 
 
-class MessageTestCase(BrokerTestCase):
+class MessageTestCase(RawClientTestCase):
     """A client, and a queue ``q``."""
 
     def setUp(self) -> None:

@@ -2,90 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import BrokerUnavailable, DeadlinePassed, NoRoute, OutcomeUnknown
 from provider_gateway.gateway.rpc import RPCClient
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
-
-if TYPE_CHECKING:
-    from prometheus_client import Counter
-
-
-class FakePublisher:
-    """Keeps what is published, with a Deferred that the test fires.
-
-    Attributes:
-        published: message, exchange, routing key and confirm of each publish.
-        waiting: Deferreds of :meth:`when_ready`.
-        restored: how often what is published to was declared again.
-    """
-
-    def __init__(self) -> None:
-        self.published: list[tuple[Message, str, str, Deferred[None]]] = []
-        self.waiting: list[Deferred[None]] = []
-        self.restored = 0
-        self.one_suspect = DeferredLock()
-
-    async def restore(self) -> None:
-        self.restored += 1
-
-    def publish(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
-        assert message.properties()  # as it would be sent
-        confirm: Deferred[None] = Deferred()
-        self.published.append((message, exchange, routing_key, confirm))
-        return confirm
-
-    def when_ready(self) -> Deferred[None]:
-        self.waiting.append(Deferred())
-        return self.waiting[-1]
-
-    def confirm(self, number: int = -1) -> None:
-        self.published[number][3].callback(None)
-
-    def fail(self, error: Exception, number: int = -1) -> None:
-        self.published[number][3].errback(error)
-
-
-class FakeDelivery:
-    """A delivery of the queue ``work`` that counts its acknowledgements."""
-
-    queue = "work"
-    redelivered = False
-
-    def __init__(self, message: Message, *, exchange: str = "ML.MQ", routing_key: str = "predict.now") -> None:
-        self.message = message
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.is_lost = False
-        self.acks = 0
-
-    def ack(self) -> bool:
-        if self.is_lost:
-            return False
-        self.acks += 1
-        return True
-
-
-def counted(counter: Counter, *labels: str) -> float:
-    """The value of a counter's child."""
-    child: Counter = counter.labels(*labels) if labels else counter
-    return sum(s.value for metric in child.collect() for s in metric.samples if not s.name.endswith("_created"))
-
-
-def collect_log(test: SynchronousTestCase) -> list[dict[str, Any]]:
-    """What is logged from now on, to the end of a test."""
-    logged: list[dict[str, Any]] = []
-    observer = logged.append
-    globalLogPublisher.addObserver(observer)
-    test.addCleanup(globalLogPublisher.removeObserver, observer)
-    return logged
+from tests.support.fakes import FakeDelivery, FakePublisher
+from tests.support.observability import counted
 
 
 class RPCTestCase(SynchronousTestCase):

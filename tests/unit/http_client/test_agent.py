@@ -13,7 +13,7 @@ from twisted.web.http import PotentialDataLoss
 
 from provider_gateway.http_client.agent import ImmediateBody, PersistentAgent
 from provider_gateway.model.client import ModelEndpoints, model_client
-from tests.unit.model.test_model import ModelTestCase, ModelTransport, response
+from tests.support.model_peer import ModelTestCase, ModelTransport, response
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

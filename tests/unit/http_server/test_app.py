@@ -14,7 +14,7 @@ from provider_gateway.config.limits import Limits
 from provider_gateway.http_server.app import App, TableResource
 from provider_gateway.http_server.problems import with_length
 from provider_gateway.http_server.site import GatewaySite
-from tests.unit.http_server.test_site import Client
+from tests.support.http_client import Client
 
 
 class Service:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.http_clients import LimitsTestCase
-from tests.unit.http_server.test_site import Client
+from tests.support.http_client import Client
+from tests.unit.http_server.base import LimitsTestCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable

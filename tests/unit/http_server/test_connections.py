@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from provider_gateway.http_server.channel import Channel
-from tests.support.http_clients import LimitsTestCase, TLSClient, certificate
-from tests.unit.http_server.test_site import Client
+from tests.support.http_client import Client
+from tests.unit.http_server.base import LimitsTestCase, TLSClient, certificate
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1"
 

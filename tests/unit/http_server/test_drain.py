@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.config.limits import Limits
 from provider_gateway.http_server.problems import with_length
 from provider_gateway.http_server.site import GatewaySite
-from tests.unit.http_server.test_site import Client
+from tests.support.http_client import Client
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IRequest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provider_gateway.config.limits import Limits
-from tests.unit.http_server.test_hostile import GOOD, HostileTestCase
-from tests.unit.http_server.test_site import Client
+from tests.support.http_client import Client
+from tests.unit.http_server.base import GOOD, HostileTestCase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

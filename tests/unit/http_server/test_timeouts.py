@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provider_gateway.config.limits import Limits
-from tests.support.http_clients import LIMITS, LimitsTestCase, TLSClient
-from tests.unit.http_server.test_site import Client
+from tests.support.http_client import Client
+from tests.unit.http_server.base import LIMITS, LimitsTestCase, TLSClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

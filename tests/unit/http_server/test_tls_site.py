@@ -10,12 +10,12 @@ from twisted.web.resource import Resource
 
 from provider_gateway.config.limits import Limits
 from provider_gateway.http_server.site import GatewaySite
-from tests.security.certificates import authority
+from tests.support.certificates import authority
 from tests.support.tls_peers import Link, PKITestCase
 
 if TYPE_CHECKING:
     from provider_gateway.security.tls import ServerTLS
-    from tests.security.certificates import Holder
+    from tests.support.certificates import Holder
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.message.copies import Copy, History
 from provider_gateway.message.message import Message
 from provider_gateway.message.properties import ReceivedProperties
-from tests.unit.message.test_properties import VALUES, decoded, header
+from tests.support.header_tables import VALUES, decoded, header
 
 #: Headers that no copy has.
 STRIPPED = (

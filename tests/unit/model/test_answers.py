@@ -8,8 +8,8 @@ from provider_gateway.http_client.agent import RequestHeaders
 from provider_gateway.http_client.response_reader import MAX_HEAD_BYTES
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Answer, Model
-from tests.unit.model.test_connections import CHUNKED, ConnectionTestCase
-from tests.unit.model.test_model import response
+from tests.support.model_peer import response
+from tests.unit.model.base import CHUNKED, ConnectionTestCase
 
 
 class NoAnswerTests(ConnectionTestCase):

@@ -3,43 +3,12 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING
 
 from provider_gateway.http_client.response_reader import ResponseReader
 from provider_gateway.model.client import model_client
-from provider_gateway.model.model import Answer, Model, _Call
-from tests.unit.model.test_model import MAX_BODY, ModelTestCase, ModelTransport, response
-
-if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-class ConnectionTestCase(ModelTestCase):
-    """A call that is under way on the first connection."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.calling, self.transport = self.begin()
-
-    def begin(self) -> tuple[Deferred[Answer], ModelTransport]:
-        """A call on a new connection."""
-        calling = self.call()
-        return calling, self.accept()
-
-    def goes_on(self) -> bool:
-        """True if the next call is made on the same connection, and is answered there."""
-        connections = len(self.reactor.tcpClients)
-        self.transport.clear()
-        calling = self.call()
-        if len(self.reactor.tcpClients) > connections:
-            self.assertEqual(self.transport.value(), b"")
-            return False
-        self.assertEqual(self.transport.request()[0], b"POST /predict?v=1 HTTP/1.1")
-        self.transport.respond(response(200, b"next"))
-        self.assertEqual(self.successResultOf(calling).body, b"next")
-        return True
+from provider_gateway.model.model import Model, _Call
+from tests.support.model_peer import MAX_BODY, response
+from tests.unit.model.base import CHUNKED, ConnectionTestCase
 
 
 class AgainTests(ConnectionTestCase):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
+from tests.support.observability import counted
 from tests.support.provider_on_broker import ProviderOnBrokerTestCase
-from tests.unit.gateway.test_rpc import counted
-from tests.unit.provider.test_retry_route import death, dle
+from tests.support.queue_entries import dle
+from tests.unit.provider.base import death
 
 
 class RetryTests(ProviderOnBrokerTestCase):

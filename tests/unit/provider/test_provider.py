@@ -3,85 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-
-from provider_gateway.errors import ModelFailure, Nacked
-from provider_gateway.message.message import Message
-from provider_gateway.model.model import Answer
-from provider_gateway.observability.metrics import Metrics
-from provider_gateway.provider.provider import Provider
-from provider_gateway.provider.retry_route import RetryRoute
-from provider_gateway.provider.settlement import Settlement
-from provider_gateway.topology.reply_addresses import ReplyAddresses
-from tests.unit.gateway.test_rpc import FakeDelivery, FakePublisher, counted
-from tests.unit.provider.test_retry_route import entry
-
-
-class FakeModel:
-    """A model whose answers the test gives.
-
-    Attributes:
-        calls: message, timeout and answer-to-be of each call.
-    """
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Message, float, Deferred[Answer]]] = []
-
-    async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
-        answer: Deferred[Answer] = Deferred()
-        self.calls.append((message, timeout, answer))
-        return await answer
-
-    def answer(self, status: int = 200, body: bytes = b"42", number: int = -1, **headers: str) -> None:
-        self.calls[number][2].callback(Answer(status, body, "text/x-number", headers))
-
-    def fail(self, reason: str = "timeout", number: int = -1) -> None:
-        self.calls[number][2].errback(ModelFailure(f"The model failed: {reason}.", reason))
-
-
-class ProviderTestCase(SynchronousTestCase):
-    """A provider of the queue ``work``."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.model = FakeModel()
-        self.publisher = FakePublisher()
-        self.metrics = Metrics()
-        work = entry(replyTo="response")
-        self.provider = Provider(
-            work,
-            model=self.model,
-            timeout=30,
-            max_body_bytes=1000,
-            retry=RetryRoute(work, [work]),
-            settlement=Settlement(work, self.publisher, self.clock, self.metrics),
-            replies=ReplyAddresses(work, [work]),
-            has_given_up=lambda _: False,
-            clock=self.clock,
-            metrics=self.metrics,
-        )
-
-    def serve(self, body: bytes = b"{}", **message: Any) -> FakeDelivery:
-        """Deliver a message."""
-        values = {"headers": {"RqUID": "r1"}, "correlation_id": "c1", "reply_to": "back"}
-        made = FakeDelivery(Message(body, **{**values, **message}))
-        self.provider.serve(made)
-        return made
-
-    @property
-    def reply(self) -> Message:
-        """The reply that was published last."""
-        return self.publisher.published[-1][0]
-
-    def in_flight(self) -> float:
-        return counted(self.metrics.deliveries_in_flight, "work")
-
-    def model_requests(self, result: str) -> float:
-        return counted(self.metrics.model_requests, "work", result)
+from provider_gateway.errors import Nacked
+from tests.support.observability import counted
+from tests.unit.provider.base import ProviderTestCase
 
 
 class ReplyTests(ProviderTestCase):

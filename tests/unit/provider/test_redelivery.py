@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from tests.support.observability import counted
 from tests.support.provider_on_broker import ProviderOnBrokerTestCase
-from tests.unit.gateway.test_rpc import counted
 
 
 class RedeliveryTestCase(ProviderOnBrokerTestCase):

@@ -1,13 +1,11 @@
-"""Brokers that refuse or swallow: replies that the broker does not take, addresses that never answer."""
+"""Brokers that refuse replies: another attempt, a small error reply in place of the reply, parking."""
 
 from __future__ import annotations
 
 import json
 
-from provider_gateway.amqp.endpoint import HANDSHAKE_TIMEOUT
 from provider_gateway.devbroker import channel
 from tests.support.provider_on_broker import ProviderOnBrokerTestCase
-from tests.unit.amqp.test_endpoint import EndpointTestCase
 
 
 class RefusedReplyTests(ProviderOnBrokerTestCase):
@@ -156,19 +154,3 @@ class UndeliverableReplyTests(ProviderOnBrokerTestCase):
         self.assert_left(ready=1, back=1)
         self.successResultOf(self.provider.idle())
         self.assertEqual(self.flushLoggedErrors(), [])
-
-
-class BlackHoleTests(EndpointTestCase):
-    """An address whose packets vanish."""
-
-    def test_next_address(self) -> None:
-        """A connect that nobody answers is given up after its time; the next address is tried, and the log says why."""
-        connecting = self.connect(self.endpoint())
-        for _ in range(int(HANDSHAKE_TIMEOUT)):
-            self.assertEqual(self.ports(), [1001])
-            self.reactor.advance(1)
-        self.reactor.advance(0)
-        self.assertEqual(self.ports(), [1001, 1002])
-        self.assertIn("no answer within 10 s", [event.get("reason") for event in self.logged])
-        self.accept().pump()
-        self.successResultOf(connecting)

@@ -6,47 +6,21 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.config.queue_file import QueueEntry
-from provider_gateway.errors import SettingsError
 from provider_gateway.message.copies import History
 from provider_gateway.message.message import Message
 from provider_gateway.provider.retry_route import RetryRoute
-from provider_gateway.topology.checks import check_ways_back, warnings
-from provider_gateway.topology.routing import matches, matching_key
-from tests.unit.gateway.test_rpc import FakeDelivery
+from tests.support.fakes import FakeDelivery
+from tests.support.queue_entries import dle, entry, seed
+from tests.unit.provider.base import death
 
 #: What a client may claim.
 SPOOFED = {"pg-attempt": 99, "pg-redeliveries": 19, "pg-queue": "work", "pg-copy": "x"}
-
-
-def dle(queue: str = "waiting", exchange: str = "dlx", back: str = "ML.MQ") -> dict[str, Any]:
-    """``dleParams``."""
-    return {
-        "dleExchange": exchange,
-        "dleQueue": queue,
-        "dleArgs": {"x-message-ttl": 60000, "x-dead-letter-exchange": back},
-    }
-
-
-def entry(name: str = "work", **keys: Any) -> QueueEntry:
-    """An entry of the queue file."""
-    return QueueEntry.model_validate({"topic": "ML.MQ", "queueName": name, "bindingKey": "predict.*", **keys})
-
-
-def seed(name: str = "work", **keys: Any) -> QueueEntry:
-    """An entry with the seed's retry route."""
-    return entry(name, **{"dle": True, "dleParams": dle(), **keys})
 
 
 def delivery(exchange: str = "ML.MQ", routing_key: str = "predict.now", **headers: Any) -> FakeDelivery:
     """A delivery; ``pg_attempt`` stands for the header ``pg-attempt``."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return FakeDelivery(Message(b"{}", named), exchange=exchange, routing_key=routing_key)
-
-
-def death(queue: str = "waiting", reason: str = "expired") -> dict[str, Any]:
-    """An entry of x-death."""
-    return {"queue": queue, "reason": reason, "count": 1, "exchange": "dlx", "routing-keys": ["predict.now"]}
 
 
 class OwnRouteTests(SynchronousTestCase):
@@ -100,6 +74,11 @@ class SeedRouteTests(SynchronousTestCase):
         """A message that came past the exchange gets a key that the queue is bound with."""
         for exchange, key in (("", "work"), ("work.return", "")):
             self.assertEqual(self.route.target(delivery(exchange, key)), ("dlx", "predict.any"))
+
+    def test_way_back_through_the_default_exchange(self) -> None:
+        """Through the default exchange, a copy comes back by the queue's name, whatever key it came with."""
+        default = seed(dleParams=dle(back=""))
+        self.assertEqual(RetryRoute(default, [default]).target(delivery()), ("dlx", "work"))
 
     def test_key_for_another_exchange(self) -> None:
         """If messages come back through another exchange than the entry's, their keys are left alone."""
@@ -167,126 +146,3 @@ class ForeignCopyTests(SynchronousTestCase):
         self.assertFalse(route.is_foreign(delivery(pg_queue="other")))
         self.assertFalse(route.is_foreign(delivery(pg_queue="other", x_death=[death(reason="rejected")])))
         self.assertFalse(route.is_foreign(delivery("work.return", pg_queue="other", x_death=[death()])))
-
-
-class MatchingKeyTests(SynchronousTestCase):
-    """Keys that lead to a queue."""
-
-    def test_matches(self) -> None:
-        """The key that is made for an entry is one that its exchange routes to its queue."""
-        for keys in (
-            *({"bindingKey": key} for key in ("predict.*", "#", "*", "a.#", "#.b", "a.#.b", "*.*.c", "plain", "a.*.#")),
-            {"bindingKey": ["x.*", "y"]},
-            {"exchangeType": "direct", "bindingKey": ["k.*", "l"]},
-            {"exchangeType": "fanout", "bindingKey": []},
-            {"topic": "", "bindingKey": []},
-        ):
-            made = entry(**keys)
-            self.assertTrue(matches(made, matching_key(made)), repr(keys))
-
-    def test_keys(self) -> None:
-        """Words stand for wildcards; a default exchange takes the queue's name."""
-        for keys, expected in (
-            ({"bindingKey": "predict.*"}, "predict.any"),
-            ({"bindingKey": "a.#.b"}, "a.b"),
-            ({"bindingKey": "#"}, ""),
-            ({"exchangeType": "direct", "bindingKey": ["k.*", "l"]}, "k.*"),
-            ({"exchangeType": "fanout", "bindingKey": ["k"]}, ""),
-            ({"topic": "", "bindingKey": ["k"]}, "work"),
-        ):
-            self.assertEqual(matching_key(entry(**keys)), expected, repr(keys))
-
-
-class WarningTests(SynchronousTestCase):
-    """What is said at start."""
-
-    def test_nothing_to_say(self) -> None:
-        """Own routes, a single entry, and entries that share nothing are fine."""
-        for entries in (
-            [entry(dle=True), entry("other", dle=True)],
-            [seed()],
-            [seed(), entry("other", topic="apart")],
-            [seed(), seed("other", topic="apart", dleParams=dle("w2", "dlx2", "apart"))],
-            [seed(dle=False), seed("other", dle=False, dleParams=dle("w2"))],
-        ):
-            self.assertEqual(list(warnings(entries)), [])
-
-    def test_shared_exchange(self) -> None:
-        """Two waiting queues at one exchange: each is named, and that copies are doubled."""
-        entries = [
-            seed(topic="A", dleParams=dle("w1", back="A")),
-            seed("other", topic="B", dleParams=dle("w2", back="B")),
-        ]
-        (line,) = warnings(entries)
-        for part in ("'work'", "'other'", "'dlx'", "'w1'", "'w2'", "twice", "Without dleParams"):
-            self.assertIn(part, line)
-
-    def test_shared_way_back(self) -> None:
-        """A way back through an exchange of other queues: those are named, for each entry that has one."""
-        lines = list(warnings([seed(), entry("second"), entry("third"), entry("apart", topic="X")]))
-        self.assertEqual(len(lines), 1)
-        for part in ("'work'", "'ML.MQ'", "'second', 'third'", "Without dleParams"):
-            self.assertIn(part, lines[0])
-        self.assertNotIn("apart", lines[0])
-        self.assertEqual(len(list(warnings([seed(), seed("other")]))), 2)
-
-    def test_exchange_of_somebody_else(self) -> None:
-        """An exchange that the queue is not bound to here is warned of: the way back may end there."""
-        (line,) = warnings([seed(dleParams=dle(back="elsewhere"))])
-        self.assertIn("'elsewhere'", line)
-        self.assertIn("does not bind", line)
-
-
-class GapTests(SynchronousTestCase):
-    """What makes the broker drop messages by the queue file's will is said at the start."""
-
-    def test_gaps(self) -> None:
-        """Transient queues, queues that drop their oldest message, and queues that drop what waits too long."""
-        for keys, part in (
-            ({"durable": False}, "durable"),
-            ({"argQueue": {"x-max-length": 5}}, "reject-publish"),
-            ({"argQueue": {"x-max-length-bytes": 5, "x-overflow": "drop-head"}}, "reject-publish"),
-            ({"argQueue": {"x-message-ttl": 5}}, "x-message-ttl"),
-        ):
-            (line,) = warnings([entry(**keys)])
-            self.assertIn(part, line)
-            self.assertIn("'work'", line)
-
-    def test_no_gaps(self) -> None:
-        """A full queue that refuses, and a dead-letter exchange, lose nothing."""
-        for arguments in (
-            {"x-max-length": 5, "x-overflow": "reject-publish"},
-            {"x-message-ttl": 5, "x-dead-letter-exchange": "dlx"},
-        ):
-            self.assertEqual(list(warnings([entry(argQueue=arguments)])), [])
-
-
-class WayBackTests(SynchronousTestCase):
-    """A way back that surely does not lead to the queue is refused."""
-
-    def seed(self, back: str, key: str | None, **keys: Any) -> QueueEntry:
-        params = dle(back=back)
-        if key is not None:
-            params["dleArgs"]["x-dead-letter-routing-key"] = key
-        return seed(dleParams=params, **keys)
-
-    def test_leads_back(self) -> None:
-        """The queue's own binding, its name at the default exchange, no key, or somebody else's exchange are taken."""
-        for back, key in (("ML.MQ", "predict.any"), ("", "work"), ("ML.MQ", None), ("", None), ("elsewhere", "x")):
-            check_ways_back([self.seed(back, key)])
-
-    def test_leads_elsewhere(self) -> None:
-        """A key that is not bound, or another queue's name, is refused, with what is wrong."""
-        for back, key in (("ML.MQ", "other.key"), ("", "other")):
-            error = self.assertRaises(SettingsError, check_ways_back, [self.seed(back, key)])
-            for part in ("x-dead-letter-routing-key", "'work'", repr(key), repr(back)):
-                self.assertIn(part, str(error))
-
-    def test_not_used(self) -> None:
-        """Without ``dle`` nothing waits there."""
-        check_ways_back([self.seed("", "other", dle=False)])
-
-    def test_default_exchange(self) -> None:
-        """Through the default exchange, a copy comes back by the queue's name, whatever key it came with."""
-        route = RetryRoute(self.seed("", None), [self.seed("", None)])
-        self.assertEqual(route.target(delivery()), ("dlx", "work"))

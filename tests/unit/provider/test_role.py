@@ -14,8 +14,8 @@ from provider_gateway.config.settings import Settings
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.provider.role import ProviderRole
 from tests.support.embedded_broker import BrokerTestCase
-from tests.unit.gateway.test_rpc import collect_log, counted
-from tests.unit.provider.test_retry_route import entry, seed
+from tests.support.observability import collect_log, counted
+from tests.support.queue_entries import entry, seed
 
 
 class ProviderRoleTests(BrokerTestCase):

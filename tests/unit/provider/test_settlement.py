@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from twisted.internet.defer import CancelledError
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-
-from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.errors import (
     GatewayError,
-    ModelFailure,
     Nacked,
     NoRoute,
     PublishRefused,
@@ -19,72 +13,9 @@ from provider_gateway.errors import (
 from provider_gateway.message.copies import History
 from provider_gateway.message.message import Message
 from provider_gateway.message.properties import decoded
-from provider_gateway.observability.metrics import Metrics
-from provider_gateway.provider.settlement import Settlement
-from provider_gateway.provider.task import DeliveryLost, Task
-from tests.unit.gateway.test_rpc import FakeDelivery, FakePublisher, counted
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-
-class SettlementTestCase(SynchronousTestCase):
-    """The settlement of the queue ``work``, and one message of it."""
-
-    keys: ClassVar[dict[str, Any]] = {}
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.publisher = FakePublisher()
-        self.metrics = Metrics()
-        values = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "dle": True}
-        entry = QueueEntry.model_validate({**values, **self.keys})
-        self.settlement = Settlement(entry, self.publisher, self.clock, self.metrics)
-        self.task = self.new_task()
-
-    @property
-    def delivery(self) -> Any:
-        return self.task.delivery
-
-    def new_task(self, history: History | None = None, body: bytes = b"{}", **message: Any) -> Task:
-        values = {"correlation_id": "c", "reply_to": "back", "message_id": "m"}
-        delivery: Any = FakeDelivery(Message(body, **{**values, **message}))
-        return Task(delivery, history or History(), "r1")
-
-    def run_to(self, coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
-        return Deferred.fromCoroutine(coroutine)
-
-    def retry(self) -> Deferred[None]:
-        return self.run_to(self.settlement.retry(self.task, "", "work.retry", "timeout"))
-
-    def park(self, reply: Message | None = None) -> Deferred[None]:
-        return self.run_to(self.settlement.park(self.task, "timeout", reply))
-
-    def reply(self, task: Task | None = None) -> Deferred[None]:
-        def refused(error: ModelFailure) -> Message:
-            return Message(error.reason.encode())
-
-        return self.run_to(self.settlement.reply(task or self.task, Message(b"42"), refused))
-
-    @property
-    def targets(self) -> list[tuple[str, str]]:
-        """Exchange and routing key of each publish."""
-        return [(exchange, key) for _, exchange, key, _ in self.publisher.published]
-
-    @property
-    def last(self) -> Message:
-        return self.publisher.published[-1][0]
-
-    def ready(self) -> None:
-        """The publisher is ready again."""
-        self.publisher.waiting.pop().callback(None)
-
-    def assert_waits(self, seconds: float, count: int) -> None:
-        """The next publish, which makes them this many, comes after exactly so many seconds."""
-        self.clock.advance(seconds - 0.01)
-        self.assertEqual(len(self.publisher.published), count - 1)
-        self.clock.advance(0.01)
-        self.assertEqual(len(self.publisher.published), count)
+from provider_gateway.provider.task import DeliveryLost
+from tests.support.observability import counted
+from tests.unit.provider.base import SettlementTestCase
 
 
 class OrderTests(SettlementTestCase):

@@ -6,8 +6,9 @@ from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, NoRoute, O
 from provider_gateway.message.copies import Copy, History
 from provider_gateway.message.message import Message
 from provider_gateway.provider.task import DeliveryLost, Task
-from tests.unit.gateway.test_rpc import FakeDelivery, counted
-from tests.unit.provider.test_settlement import SettlementTestCase
+from tests.support.fakes import FakeDelivery
+from tests.support.observability import counted
+from tests.unit.provider.base import SettlementTestCase
 
 
 class ConnectionTests(SettlementTestCase):

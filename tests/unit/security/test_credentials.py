@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from provider_gateway.errors import SettingsError
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.security.credentials import Credentials
-from tests.unit.security.test_tls import TLSTestCase
+from tests.support.tls_files import TLSTestCase
 
 
 class CredentialsTests(TLSTestCase):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import SettingsError
 from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
-from tests.security.certificates import HOUR, SERVER, authority, local_names, pem
+from tests.support.certificates import HOUR, SERVER, authority, local_names, pem
 from tests.support.tls_peers import Link, PKITestCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.security.certificates import Holder
+    from tests.support.certificates import Holder
 
 GARBAGE = b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n"
 

@@ -18,7 +18,7 @@ from provider_gateway.config.limits import Limits
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.security.pem import read_key_pair
-from tests.security.certificates import HOUR, SERVER, Holder, local_names
+from tests.support.certificates import HOUR, SERVER, Holder, local_names
 from tests.support.tls_peers import Link, PKITestCase
 
 

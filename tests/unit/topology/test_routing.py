@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.queue_file import parse_queues
 from provider_gateway.errors import BadRequest
-from provider_gateway.topology.routing import Routes, checked_routing_key, matching_key, topic_matches
+from provider_gateway.topology.routing import Routes, checked_routing_key, matches, matching_key, topic_matches
+from tests.support.queue_entries import entry
 
 #: Binding key, keys that it takes, keys that it does not take.
 TOPICS = (
@@ -141,3 +142,27 @@ class MatchingKeyTests(SynchronousTestCase):
         for binding in ("a", "a.*", "*", "#", "*.#", "a.#.b", ".#", "#.", ".", "#.#", "a..b"):
             (found,) = parse_queues(f"- {{topic: X, queueName: q, bindingKey: '{binding}'}}", "file")
             self.assertTrue(topic_matches(binding, matching_key(found)), binding)
+
+    def test_matches(self) -> None:
+        """The key that is made for an entry is one that its exchange routes to its queue."""
+        for keys in (
+            *({"bindingKey": key} for key in ("predict.*", "#", "*", "a.#", "#.b", "a.#.b", "*.*.c", "plain", "a.*.#")),
+            {"bindingKey": ["x.*", "y"]},
+            {"exchangeType": "direct", "bindingKey": ["k.*", "l"]},
+            {"exchangeType": "fanout", "bindingKey": []},
+            {"topic": "", "bindingKey": []},
+        ):
+            made = entry(**keys)
+            self.assertTrue(matches(made, matching_key(made)), repr(keys))
+
+    def test_keys(self) -> None:
+        """Words stand for wildcards; a default exchange takes the queue's name."""
+        for keys, expected in (
+            ({"bindingKey": "predict.*"}, "predict.any"),
+            ({"bindingKey": "a.#.b"}, "a.b"),
+            ({"bindingKey": "#"}, ""),
+            ({"exchangeType": "direct", "bindingKey": ["k.*", "l"]}, "k.*"),
+            ({"exchangeType": "fanout", "bindingKey": ["k"]}, ""),
+            ({"topic": "", "bindingKey": ["k"]}, "work"),
+        ):
+            self.assertEqual(matching_key(entry(**keys)), expected, repr(keys))

@@ -12,13 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.workers.connection_counts import ConnectionCounts, make_counts
 from provider_gateway.workers.shared_port import STEP_BACK, SharedPort, bind
-
-
-def open_socket(test: SynchronousTestCase, address: str = "127.0.0.1") -> socket.socket:
-    """A socket on a free port, closed with the test."""
-    made = bind(address, 0)
-    test.addCleanup(made.close)
-    return made
+from tests.unit.workers.base import open_socket
 
 
 class Port:

@@ -28,8 +28,8 @@ from provider_gateway.workers.lines import Lines
 from provider_gateway.workers.log_relay import copy_to, log_again
 from provider_gateway.workers.merged_metrics import MergedMetrics, plain
 from provider_gateway.workers.supervisor import Supervisor
-from tests.unit.http_server.test_site import Client, Response
-from tests.unit.workers.test_shared_port import open_socket
+from tests.support.http_client import Client, Response
+from tests.unit.workers.base import open_socket
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import ProcessProtocol

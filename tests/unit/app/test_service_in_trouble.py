@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.unit.gateway.test_rpc import counted
-from tests.unit.test_lives import LifeTestCase
+from tests.support.observability import counted
+from tests.support.service import ServiceTestCase
 
 
-class BrokerTroubleTests(LifeTestCase):
+class BrokerTroubleTests(ServiceTestCase):
     """A broker that goes away, blocks, or lost a queue."""
 
     def test_connections_lost(self) -> None:
@@ -55,7 +55,7 @@ class BrokerTroubleTests(LifeTestCase):
         self.assertEqual((self.answered(client).status, self.service.waiting_for()), (200, []))
 
 
-class EndTests(LifeTestCase):
+class EndTests(ServiceTestCase):
     """The end of the process, in order or not."""
 
     def test_killed(self) -> None:

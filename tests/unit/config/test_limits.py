@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from provider_gateway.config.limits import Limits
-from tests.unit.config.test_settings import SettingsTestCase
+from tests.unit.config.base import SettingsTestCase
 
 BODIES = ("max_body_bytes", "max_buffered_bytes")
 

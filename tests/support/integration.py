@@ -1,79 +1,34 @@
-"""The base of the integration tests: a broker, names of its own for each test, gateways, models, and clients."""
+"""The base of tests with real processes: a broker, queues of its own for each test, gateways, a model, clients."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import treq
 import yaml
 from twisted.internet import reactor, ssl
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import Site
 from zope.interface import implementer
 
-from tests.integration.processes import TWISTD, Gateway
-from tests.integration.resources import certificates, on_channel, shared_broker
+from tests.support.certificates import certificates
+from tests.support.model_server import ModelServer
+from tests.support.processes import TWISTD, Gateway
+from tests.support.rabbitmq import on_channel, shared_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twisted.internet.defer import Deferred
+
     from devtools.rabbitmq import RabbitMQ
-
-
-class ModelServer(Resource):
-    """A model in the test's own process, which keeps what it was asked.
-
-    Attributes:
-        requests: body and headers (lower case) of each request.
-        answer: makes status and body for a request's body; may return a Deferred of them.
-    """
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests: list[tuple[bytes, dict[str, str]]] = []
-        self.answer: Callable[[bytes], Any] = lambda body: (200, body)
-        self._waiting: list[tuple[int, Deferred[None]]] = []
-
-    def render_POST(self, request: Any) -> int:
-        body = request.content.read()
-        headers = {
-            name.decode().lower(): values[0].decode() for name, values in request.requestHeaders.getAllRawHeaders()
-        }
-        self.requests.append((body, headers))
-        for count, waiting in self._waiting:
-            if len(self.requests) == count:
-                waiting.callback(None)
-        Deferred.fromCoroutine(self._answer(request, body)).addErrback(lambda _: None)
-        return NOT_DONE_YET
-
-    def asked(self, count: int = 1) -> Deferred[None]:
-        """A Deferred that fires with the request of this number."""
-        waiting: Deferred[None] = Deferred()
-        if len(self.requests) >= count:
-            waiting.callback(None)
-        else:
-            self._waiting.append((count, waiting))
-        return waiting
-
-    async def _answer(self, request: Any, body: bytes) -> None:
-        answer = self.answer(body)
-        status, content = await answer if isinstance(answer, Deferred) else answer
-        request.setResponseCode(status)
-        request.setHeader("Content-Type", "application/json")
-        request.setHeader("X-Model", "test")
-        request.write(content)
-        request.finish()
 
 
 @implementer(IPolicyForHTTPS)
@@ -92,14 +47,18 @@ class IntegrationTestCase(TestCase):
     """Each test has an exchange and queues of its own: ``self.exchange``, ``self.queue``, ``self.output``."""
 
     timeout = 90
+    #: Makes the node that the test uses.
+    node_of_the_suite: ClassVar[Callable[[], RabbitMQ]] = staticmethod(shared_broker)
+    #: Makes the model.
+    new_model: ClassVar[Callable[[], ModelServer]] = ModelServer
 
     async def setUp(self) -> None:
-        self.broker = await deferToThread(shared_broker)
+        self.broker = await deferToThread(self.node_of_the_suite)
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         name = uuid.uuid4().hex[:8]
         self.exchange, self.queue, self.output = f"test.{name}", f"in.{name}", f"out.{name}"
-        self.model = ModelServer()
+        self.model = self.new_model()
         site = Site(self.model)
         site.noisy = False
         port = reactor.listenTCP(0, site, interface="127.0.0.1")

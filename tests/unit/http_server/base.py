@@ -1,4 +1,4 @@
-"""Clients of a site whose limits are small and all different, over plain connections or with a certificate."""
+"""Sites over small applications, and clients of them with and without a certificate."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.request import BoundedRequest
 from provider_gateway.http_server.site import GatewaySite
-from tests.security.certificates import authority
-from tests.unit.http_server.test_site import Client
+from tests.support.certificates import authority
+from tests.support.http_client import Client, Response
 
 if TYPE_CHECKING:
     from provider_gateway.http_server.request import BoundedRequest
+
 
 LIMITS = Limits(
     handshake_timeout=3,
@@ -126,3 +128,36 @@ class LimitsTestCase(SynchronousTestCase):
         self.assertEqual(before + ([] if status is None else [status]), self.statuses(client))
         self.assertEqual((status is None, reasons), (client.aborted, self.dropped))
         self.assertEqual(client.aborted, client.disconnecting, "an answer that nobody has read yet")
+
+
+#: A request that is served, as bytes to follow others.
+GOOD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n7"
+
+
+class HostileTestCase(SynchronousTestCase):
+    """A site over an application that keeps the bodies that it was given."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.bodies: list[bytes] = []
+        self.finished: list[BoundedRequest] = []
+        app = Klein()
+
+        @app.route("/", methods=["GET", "POST"])
+        def take(request: Any) -> bytes:
+            self.bodies.append(request.content.read())
+            request.setHeader("Content-Length", str(len(self.bodies[-1])))
+            return self.bodies[-1]
+
+        self.site = GatewaySite(app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY), self.finished.append)
+        self.client = Client(self.site)
+
+    def assert_problem(self, status: int) -> Response:
+        """The client was answered once, with a problem document that has the id of the answer's header."""
+        response = self.client.response()
+        self.assertEqual((response.status, response.problem["status"]), (status, status))
+        self.assertEqual(response.headers["rquid"], response.problem["rquid"])
+        return response
+
+
+MAX_BODY = 20

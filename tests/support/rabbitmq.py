@@ -1,42 +1,21 @@
-"""What the integration tests share: certificates, one RabbitMQ node, programs on its plain port. Made once per run."""
+"""One RabbitMQ node for a test run, and a blocking client of it."""
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pika
 from twisted.internet.threads import deferToThread
 
 from devtools.rabbitmq import RabbitMQ
-from provider_gateway.demo.certificates import make_certificates
+from tests.support.certificates import certificates
+from tests.support.folders import folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@cache
-def folder() -> Path:
-    """A temporary folder that is removed when the tests end."""
-    made = Path(tempfile.mkdtemp(prefix="provider-gateway-tests-"))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
-
-
-@cache
-def certificates() -> Path:
-    """The folder with the certificates of everybody."""
-    made = folder() / "certs"
-    make_certificates(made)
-    return made
 
 
 @cache

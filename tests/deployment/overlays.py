@@ -1,0 +1,30 @@
+"""The Kustomize overlays, and copies of them with their optional components."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from tests.deployment.manifests import (
+    ROOT,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OVERLAYS = ("single", "split")
+
+
+def with_optional_components(folder: Path) -> Path:
+    """A copy of openshift/ in which the overlays have their optional components."""
+    shutil.copytree(ROOT, folder)
+    for overlay in OVERLAYS:
+        file = folder / f"kubernetes/overlays/{overlay}/kustomization.yaml"
+        file.write_text(re.sub(r"^  # - ", "  - ", file.read_text(), flags=re.MULTILINE))
+    return folder
+
+
+def ordered(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Objects in the order of their kinds and names."""
+    return sorted(objects, key=lambda each: (each["kind"], each["metadata"]["name"]))

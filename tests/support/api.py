@@ -1,0 +1,88 @@
+"""The HTTP API behind its site, over fakes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.config.limits import Limits
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.gateway.api import API
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.topology.routing import Routes
+from tests.support.fakes import FakePublisher
+from tests.support.http_client import Client, Response
+
+if TYPE_CHECKING:
+    from provider_gateway.message.message import Message
+
+MAX_BODY = 1_000_000
+KEY = "routing-key: predict.now"
+
+
+class FakeRPC:
+    """Keeps the calls, with a Deferred for the reply of each."""
+
+    reply_queue = "response.host-1"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Message, str, str]] = []
+        self.replies: list[Deferred[Message]] = []
+        self.cancelled = 0
+
+    async def call(self, message: Message, exchange: str, routing_key: str) -> Message:
+        self.calls.append((message, exchange, routing_key))
+        self.replies.append(Deferred(self._cancel))
+        return await self.replies[-1]
+
+    def _cancel(self, _: object) -> None:
+        self.cancelled += 1
+
+
+class APITestCase(SynchronousTestCase):
+    """The API behind its site, with fakes for what it calls."""
+
+    routing_key: str | None = None
+    max_in_flight = 2
+    cors_origins: tuple[str, ...] = ()
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.rpc, self.publisher = FakeRPC(), FakePublisher()
+        entry = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "routingKey": self.routing_key}
+        self.api = API(
+            rpc=self.rpc,
+            publisher=self.publisher,
+            routes=Routes([QueueEntry.model_validate(entry)]),
+            reply_timeout=90,
+            max_in_flight=self.max_in_flight,
+            max_json_depth=128,
+            authorization=None,
+            cors_origins=self.cors_origins,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.site = GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY))
+
+    def post(self, *headers: str, body: bytes = b"{}", path: str = "/v1/predict") -> Client:
+        client = Client(self.site)
+        client.post(path, body, *(headers or (KEY,)))
+        return client
+
+    def answered(self, reply: Message, *headers: str) -> Response:
+        client = self.post(*headers)
+        self.rpc.replies[-1].callback(reply)
+        return client.response()
+
+    def assert_problem(self, client: Client, status: int, problem: str | None = None) -> Response:
+        response = client.response()
+        self.assertEqual((response.status, response.problem["status"]), (status, status))
+        self.assertEqual(response.problem["rquid"], response.headers["rquid"])
+        if problem is not None:
+            self.assertEqual(response.problem["type"], f"urn:provider-gateway:problem:{problem}")
+        return response

@@ -1,0 +1,90 @@
+"""Stand-ins for publisher, deliveries and model, whose outcomes the test decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, DeferredLock
+
+from provider_gateway.errors import ModelFailure
+from provider_gateway.model.model import Answer
+
+if TYPE_CHECKING:
+    from provider_gateway.message.message import Message
+
+
+class FakePublisher:
+    """Keeps what is published, with a Deferred that the test fires.
+
+    Attributes:
+        published: message, exchange, routing key and confirm of each publish.
+        waiting: Deferreds of :meth:`when_ready`.
+        restored: how often what is published to was declared again.
+    """
+
+    def __init__(self) -> None:
+        self.published: list[tuple[Message, str, str, Deferred[None]]] = []
+        self.waiting: list[Deferred[None]] = []
+        self.restored = 0
+        self.one_suspect = DeferredLock()
+
+    async def restore(self) -> None:
+        self.restored += 1
+
+    def publish(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
+        assert message.properties()  # as it would be sent
+        confirm: Deferred[None] = Deferred()
+        self.published.append((message, exchange, routing_key, confirm))
+        return confirm
+
+    def when_ready(self) -> Deferred[None]:
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def confirm(self, number: int = -1) -> None:
+        self.published[number][3].callback(None)
+
+    def fail(self, error: Exception, number: int = -1) -> None:
+        self.published[number][3].errback(error)
+
+
+class FakeDelivery:
+    """A delivery of the queue ``work`` that counts its acknowledgements."""
+
+    queue = "work"
+    redelivered = False
+
+    def __init__(self, message: Message, *, exchange: str = "ML.MQ", routing_key: str = "predict.now") -> None:
+        self.message = message
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.is_lost = False
+        self.acks = 0
+
+    def ack(self) -> bool:
+        if self.is_lost:
+            return False
+        self.acks += 1
+        return True
+
+
+class FakeModel:
+    """A model whose answers the test gives.
+
+    Attributes:
+        calls: message, timeout and answer-to-be of each call.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Message, float, Deferred[Answer]]] = []
+
+    async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
+        answer: Deferred[Answer] = Deferred()
+        self.calls.append((message, timeout, answer))
+        return await answer
+
+    def answer(self, status: int = 200, body: bytes = b"42", number: int = -1, **headers: str) -> None:
+        self.calls[number][2].callback(Answer(status, body, "text/x-number", headers))
+
+    def fail(self, reason: str = "timeout", number: int = -1) -> None:
+        self.calls[number][2].errback(ModelFailure(f"The model failed: {reason}.", reason))

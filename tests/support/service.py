@@ -1,0 +1,125 @@
+"""A whole process in memory: both roles, an embedded broker, a model that the test plays; no socket, no waiting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionRefusedError as TCPRefused
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from provider_gateway.app.service import GatewayService
+from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.config.settings import Settings
+from provider_gateway.observability.metrics import Metrics
+from tests.support.embedded_broker import BrokerTestCase, Link
+from tests.support.http_client import Client, Response
+from tests.support.model_peer import ModelTransport, response
+
+AMQP, HTTP, MODEL = 5672, 5050, 8080
+
+
+class ServiceTestCase(BrokerTestCase):
+    """A process of both roles: one queue with a prefetch of two, three attempts, a minute between them.
+
+    Attributes:
+        calls: the model's connections, one for each call.
+        is_up: the broker takes connections.
+    """
+
+    clock: MemoryReactorClock
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls: list[ModelTransport] = []
+        self.is_up = True
+        self.fatal: list[str] = []
+        self._accepted = 0
+        self.make_queue("back")
+        self.begin()
+
+    def new_clock(self) -> MemoryReactorClock:
+        clock = MemoryReactorClock()
+        clock.running = True
+        return clock
+
+    def begin(self, **settings: Any) -> None:
+        """Start a process."""
+        self.metrics = Metrics()
+        keys = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "dle": True, "maxAttempts": 3}
+        values: dict[str, Any] = {
+            "rmq_url": f"amqp://guest:guest@127.0.0.1:{AMQP}/?heartbeat=3600",
+            "http_tls": False,
+            "model_url": f"http://127.0.0.1:{MODEL}/predict",
+            "model_timeout": 30,
+            "reply_timeout": 90,
+        }
+        self.first_link = len(self.links)
+        self.service = GatewayService(
+            self.clock,
+            Settings(_env_file=None, **{**values, **settings}),
+            [QueueEntry.model_validate({**keys, "prefetch": 2})],
+            ["gateway", "provider"],
+            metrics=self.metrics,
+            observer=None,
+            fatal=self.fatal.append,
+        )
+        self.service.startService()
+        self.advance(1)
+        self.assertEqual((self.service.waiting_for(), self.fatal), ([], []))
+
+    def break_connections(self) -> None:
+        """Break all connections of the process to the broker."""
+        for link in self.links[self.first_link :]:
+            link.at_client.abortConnection()
+        self.pump()
+
+    def pump(self) -> None:
+        super().pump()
+        while len(self.clock.tcpClients) > self._accepted:
+            _, port, factory, *_ = self.clock.tcpClients[self._accepted]
+            self._accepted += 1
+            if port == MODEL:
+                protocol = factory.buildProtocol(None)
+                self.calls.append(ModelTransport(protocol))
+                protocol.makeConnection(self.calls[-1])
+            elif self.is_up:
+                self.links.append(Link(self.clock, self.broker, factory.buildProtocol(None)))
+            else:
+                factory.clientConnectionFailed(None, Failure(TCPRefused("refused")))
+            super().pump()
+
+    def answer(self, status: int = 200, body: bytes = b"42", number: int = -1) -> None:
+        """Answer a call of the model."""
+        call = self.calls[number]
+        call.respond(response(status, body, "Content-Type: application/json", "Connection: close"))
+        call.close()
+        self.pump()
+
+    def post(self, body: bytes = b"[1]", path: str = "/v1/predict") -> Client:
+        """Send an HTTP request."""
+        (site,) = [factory for port, factory, *_ in self.clock.tcpServers[-1:] if port == HTTP]
+        client = Client(site)
+        client.post(path, body, "routing-key: predict.now", "RqUID: r1")
+        self.pump()
+        return client
+
+    def ask(self, body: bytes = b"[1]", **properties: Any) -> None:
+        """Publish a request, as other programs do."""
+        values = {"reply_to": "back", "correlation_id": "c1", "message_id": "m1", "headers": {"RqUID": "r1"}}
+        self.put("ML.MQ", "predict.now", body, **{**values, **properties})
+
+    def bodies(self) -> list[bytes]:
+        """What the model was asked."""
+        return [call.request()[2] for call in self.calls]
+
+    def answered(self, client: Client) -> Response:
+        self.pump()
+        return client.response()
+
+    def assert_settled(self) -> None:
+        """Nothing waits, and nothing is unacknowledged."""
+        left = {
+            name: (self.waiting(name), self.unacked(name)) for name in ("work", "work.retry", "work.parking", "back")
+        }
+        self.assertEqual(left, dict.fromkeys(left, (0, 0)))

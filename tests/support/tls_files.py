@@ -1,0 +1,77 @@
+"""Certificate files of two CAs, one of them trusted, and the TLS sides that are made from them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.config.settings import Settings
+from provider_gateway.demo.certificates import make_certificates
+from provider_gateway.errors import SettingsError
+from provider_gateway.security.tls import ServerTLS, broker_tls
+
+
+class TLSTestCase(SynchronousTestCase):
+    """Has the certificates of a CA, and those of another one that nobody trusts."""
+
+    def setUp(self) -> None:
+        self.patch(os, "environ", {})
+        self.certs, self.others = Path(self.mktemp()), Path(self.mktemp())
+        for folder in (self.certs, self.others):
+            make_certificates(folder)
+        self.garbage = Path(self.mktemp())
+        self.garbage.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n", encoding="utf-8")
+        self.told: list[tuple[str, float]] = []
+
+    def settings(self, **values: Any) -> Settings:
+        fitting = {
+            "rmq_url": "amqps://rabbitmq/",
+            "http_cert": self.certs / "server_cert.pem",
+            "http_key": self.certs / "server_key.pem",
+            "http_cacert": self.certs / "cacert.pem",
+            "mq_cacert": self.certs / "cacert.pem",
+        }
+        return Settings(_env_file=None, **{**fitting, **values})
+
+    def on_expiry(self, side: str, when: float) -> None:
+        self.told.append((side, when))
+
+    def server(self, **values: Any) -> Any:
+        return ServerTLS(self.settings(**values), self.on_expiry)
+
+    def client(self, host: str = "localhost", folder: Path | None = None, stem: str = "client", **values: Any) -> Any:
+        """TLS of a client with the pair of a folder, or without any."""
+        if folder is not None:
+            values = {"mq_cert": folder / f"{stem}_cert.pem", "mq_key": folder / f"{stem}_key.pem", **values}
+        return broker_tls(self.settings(**values), lambda *_: None).to(host)
+
+    def expiry(self, name: str) -> float:
+        """The expiry of a certificate; it is in the future."""
+        certificate = x509.load_pem_x509_certificate((self.certs / name).read_bytes())
+        self.assertGreater(certificate.not_valid_after_utc, datetime.now(UTC))
+        return certificate.not_valid_after_utc.timestamp()
+
+    def refusal(self, build: Any, **values: Any) -> str:
+        line = str(self.assertRaises(SettingsError, build, self.settings(**values), self.on_expiry))
+        self.assertNotIn("\n", line)
+        return line
+
+    def assert_wrong_files_are_refused(self, build: Any, pairs: dict[str, str], **fitting: Any) -> None:
+        """Each file of a side, missing, a folder and garbage, is refused by its variable's name.
+
+        Args:
+            build: makes the side.
+            pairs: names of settings and what the error says was expected of garbage.
+            fitting: the other settings.
+        """
+        missing = self.certs / "missing.pem"
+        for name, expected in pairs.items():
+            for path, part in ((missing, "No such file"), (self.certs, "directory"), (self.garbage, expected)):
+                line = self.refusal(build, **{**fitting, name: path})
+                self.assertTrue(line.startswith(f"{name.upper()}: {path}: expected"), line)
+                self.assertIn(part, line)

@@ -1,0 +1,39 @@
+"""Settings read in an empty folder, from the variables of the test alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.config import settings as settings_module
+from provider_gateway.config.settings import Settings, load_settings
+from provider_gateway.errors import SettingsError
+
+RMQ_URL = "amqps://user:hunter2@rabbitmq:5671/"
+SEED_CERTIFICATES = (Path("/certs/gateway_mq"), Path("/certs/provider_mq"))
+
+
+class SettingsTestCase(SynchronousTestCase):
+    """Runs in an empty folder, with no variable but those of the test."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.folder)
+        # What the seed mounts there may be there on a machine that runs it.
+        self.assertEqual(SEED_CERTIFICATES, settings_module._SEED_CERTIFICATES)
+        self.gateway_certs, self.provider_certs = folders = self.folder / "certs-1", self.folder / "certs-2"
+        self.patch(settings_module, "_SEED_CERTIFICATES", folders)
+
+    def load(self, env_file: Path | None = None, **variables: str) -> Settings:
+        self.patch(os, "environ", {"RMQ_URL": RMQ_URL, **variables})
+        return load_settings(env_file)
+
+    def refusal(self, env_file: Path | None = None, **variables: str) -> str:
+        line = str(self.assertRaises(SettingsError, self.load, env_file, **variables))
+        self.assertNotIn("\n", line)
+        self.assertNotIn("hunter2", line)
+        return line

@@ -1,0 +1,85 @@
+"""Requests and replies that the API must not pass on as they are."""
+
+from __future__ import annotations
+
+from provider_gateway.app.admin import Admin
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.message.message import Message
+from provider_gateway.observability.metrics import Metrics
+from tests.support.api import KEY, APITestCase
+from tests.support.http_client import Client
+
+
+class UndecodableHeadersTests(APITestCase):
+    """Header values with bytes that are no UTF-8, where the value decides something."""
+
+    def test_content_type(self) -> None:
+        """Such a Content-Type is 415, and no error of ours."""
+        for value in ("\xff", "text/\xff", "application/json; charset=\xff"):
+            self.assert_problem(self.post(KEY, f"Content-Type: {value}"), 415, "unsupported-media-type")
+        self.assertEqual((self.rpc.calls, self.flushLoggedErrors()), ([], []))
+
+    def test_content_encoding(self) -> None:
+        """Such a Content-Encoding is 415, and no error of ours."""
+        self.assert_problem(self.post(KEY, "Content-Encoding: \xff"), 415, "unsupported-media-type")
+        self.assertEqual((self.rpc.calls, self.flushLoggedErrors()), ([], []))
+
+    def test_accept_of_metrics(self) -> None:
+        """With such an Accept a scraper gets the metrics in the usual format."""
+        client = Client(
+            GatewaySite(Admin(Metrics().registry.collect, list).app.resource(), self.clock, Limits(max_body_bytes=1000))
+        )
+        client.request("GET", "/metrics", b"", "Accept: \xff", "Accept: text/\xfe;q=0.5")
+        response = client.response()
+        self.assertEqual(response.status, 200)
+        self.assertTrue(response.headers["content-type"].startswith("text/plain"))
+        self.assertIn(b"provider_gateway_http_in_flight", response.body)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class ReplyTests(APITestCase):
+    """Replies that say more than they may."""
+
+    cors_origins = ("https://a.example",)
+    cors_headers = Message(b"1", {"Access-Control-Allow-Origin": "*", "access-control-max-age": "9", "VARY": "X-Any"})
+
+    def test_cors_of_the_reply(self) -> None:
+        """Who may read an answer is not the worker's to say: its Access-Control headers and Vary are not passed on."""
+        response = self.answered(self.cors_headers)
+        self.assertEqual(response.status, 200)
+        self.assertEqual({name for name in response.headers if name.startswith("access-control-")}, set())
+        self.assertEqual(response.headers["vary"], "Origin")
+
+    def test_cors_of_ours(self) -> None:
+        """An allowed origin stays the one that is named, whatever the reply says."""
+        response = self.answered(self.cors_headers, KEY, "Origin: https://a.example")
+        self.assertEqual(response.headers["access-control-allow-origin"], "https://a.example")
+        self.assertEqual(response.headers["vary"], "Origin")
+        self.assertNotIn("access-control-max-age", response.headers)
+
+    def test_options(self) -> None:
+        """OPTIONS is answered with 204 and the methods, to anybody."""
+        for path in ("/v1/predict", "/v1/publish"):
+            for headers in ((), ("Origin: https://a.example",), ("Origin: https://other.example",)):
+                client = Client(self.site)
+                client.request("OPTIONS", path, b"", *headers)
+                response = client.response()
+                self.assertEqual((response.status, response.headers["allow"]), (204, "OPTIONS, POST"))
+        self.assertEqual(self.rpc.calls, [])
+
+    def test_no_content(self) -> None:
+        """A reply with a status that has no content loses its body, and the connection serves the next request."""
+        for status in (204, 304):
+            client = self.post(KEY, "RqUID: r-1")
+            self.rpc.replies[-1].callback(Message(b"surplus", {"pg-status": status, "X-Model": "m"}))
+            head, end, body = client.value().partition(b"\r\n\r\n")
+            self.assertEqual((end, body), (b"\r\n\r\n", b""))
+            response = client.response()
+            self.assertEqual((response.status, response.headers["x-model"]), (status, "m"))
+            self.assertEqual({"content-length", "transfer-encoding"} & set(response.headers), set(), head)
+            client.clear()
+            client.post("/v1/predict", b"{}", KEY)
+            self.rpc.replies[-1].callback(Message(b"next"))
+            self.assertEqual(client.response().body, b"next")
+            self.assertFalse(client.disconnecting)

@@ -1,0 +1,77 @@
+"""Metrics and access log of finished requests."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.access_log import AccessRecord
+from provider_gateway.http_server.site import GatewaySite
+from provider_gateway.message.message import Message
+from tests.support.api import KEY, APITestCase
+from tests.support.http_client import Client
+
+
+class RecordTests(APITestCase):
+    """Metrics and access log of a site."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = StringIO()
+        record = AccessRecord(self.metrics, self.clock, self.log)
+        self.site = GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=1000), record)
+
+    def requests(self) -> set[tuple[str, ...]]:
+        """Route, method and code of each series."""
+        return {
+            (sample.labels["route"], sample.labels["method"], sample.labels["code"])
+            for metric in self.metrics.http_requests.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total")
+        }
+
+    def test_counted(self) -> None:
+        """A request is counted by route, method and code, and its time observed from its last byte to its answer."""
+        self.clock.advance(100)
+        self.post()
+        self.clock.advance(3)
+        self.assertEqual(self.requests(), set())
+        self.rpc.replies[0].callback(Message(b"1", {"pg-status": 201}))
+        self.assertEqual(self.requests(), {("/v1/predict", "POST", "201")})
+        seconds = {
+            sample.labels["route"]: sample.value
+            for metric in self.metrics.http_request_seconds.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_sum")
+        }
+        self.assertEqual(seconds, {"/v1/predict": 3})
+
+    def test_bounded_labels(self) -> None:
+        """Whatever paths and methods a scanner tries, they share one label."""
+        for number in range(20):
+            client = Client(self.site)
+            client.request(f"M{number}", f"/wp-{number}?q={number}")
+            client.request("POST", f"/wp-{number}", b"{}")
+        self.assertEqual(self.requests(), {("other", "other", "404"), ("other", "POST", "404")})
+
+    def test_line(self) -> None:
+        """Each request is one JSON line with its ids; what a client sends cannot break the line."""
+        client = self.post(KEY, "RqUID: r1", path="/v1/predict?secret=1")
+        self.clock.advance(0.25)
+        self.rpc.replies[0].callback(Message(b"12345"))
+        client.request("GET", '/"\\%0a')
+        first, second = map(json.loads, self.log.getvalue().splitlines())
+        self.assertRegex(first.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$")
+        expected = {"method": "POST", "path": "/v1/predict", "status": 200, "seconds": 0.25, "bytes": 5, "rquid": "r1"}
+        correlation_id = self.rpc.calls[0][0].correlation_id
+        self.assertEqual(first, {**expected, "correlation_id": correlation_id, "identity": None})
+        self.assertEqual((second["path"], second["status"], second["correlation_id"]), ('/"\\%0a', 404, None))
+
+    def test_without_a_log(self) -> None:
+        """Without an access log requests are counted all the same."""
+        record = AccessRecord(self.metrics, self.clock, None)
+        client = Client(GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=1000), record))
+        client.request("GET", "/health")
+        self.assertEqual(self.requests(), {("/health", "GET", "200")})
+        self.assertEqual(self.log.getvalue(), "")

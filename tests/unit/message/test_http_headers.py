@@ -1,0 +1,138 @@
+"""Which headers travel between HTTP and AMQP, and in what form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import HeadersTooLarge
+from provider_gateway.message.http_headers import (
+    end_to_end,
+    headers_from_http,
+    headers_to_http,
+    safe_content_type,
+)
+
+STAY = (
+    # one connection's
+    *("Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"),
+    *("Proxy-Authenticate", "Proxy-Authorization", "Host", "Content-Length", "Content-Encoding", "Accept-Encoding"),
+    # secrets
+    *("Authorization", "Cookie", "Set-Cookie", "X-Forwarded-Client-Cert"),
+    # properties, or ours
+    *("Content-Type", "RqUID", "pg-status", "PG-Reason", "pg-anything"),
+    # the broker's
+    *("CC", "BCC", "x-death", "X-Death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count"),
+    *("x-delay", "x-match", "x-opt-anything"),
+)
+TRAVEL = ("routing-key", "CorrID", "Accept", "Accept-Language", "X-Request-Id", "x-forwarded-for", "traceparent", "pg")
+
+
+class EndToEndTests(SynchronousTestCase):
+    """Which header names may be copied."""
+
+    def test_names(self) -> None:
+        """Hop-by-hop headers, secrets, our own and the broker's never travel, in any case; others do."""
+        for name in STAY:
+            for spelt in (name, name.lower(), name.upper()):
+                self.assertFalse(end_to_end(spelt), f"{spelt} stays")
+        for name in TRAVEL:
+            self.assertTrue(end_to_end(name), f"{name} travels")
+
+
+class HeadersFromHTTPTests(SynchronousTestCase):
+    """From HTTP headers to the header table of a message."""
+
+    def test_only_end_to_end_headers_are_copied(self) -> None:
+        """What travels keeps its name's spelling and its value; what stays is not in the table."""
+        raw = [(name.encode(), [b"value"]) for name in (*STAY, *TRAVEL) if name != "Connection"]
+        self.assertEqual(dict.fromkeys(TRAVEL, "value"), headers_from_http(raw))
+
+    def test_headers_that_connection_names(self) -> None:
+        """A header that Connection lists is for this connection only, wherever and however it is spelt."""
+        raw = [
+            (b"X-Hop", [b"1"]),
+            (b"connection", [b"close, x-hop", b" X-Other ,"]),
+            (b"X-OTHER", [b"2"]),
+            (b"X-Stays", [b"3"]),
+        ]
+        self.assertEqual({"X-Stays": "3"}, headers_from_http(iter(raw)))
+
+    def test_several_values_are_joined(self) -> None:
+        """Several values of a header become one, joined with a comma."""
+        self.assertEqual({"Accept": "a, b, c"}, headers_from_http([(b"Accept", [b"a", b"b, c"])]))
+
+    def test_text(self) -> None:
+        """Values are UTF-8, or Latin-1 where they are not: no value is lost or makes an error."""
+        raw = [(b"X-Utf", ["größe".encode()]), (b"X-Latin", [b"gr\xf6\xdfe"]), (b"X-Empty", [b""])]
+        self.assertEqual({"X-Utf": "größe", "X-Latin": "größe", "X-Empty": ""}, headers_from_http(raw))
+
+    def test_long_names(self) -> None:
+        """A name over AMQP's 255 bytes is answered with 431; one of 255 travels, and one that stays does not count."""
+        self.assertEqual({"x" * 255: "1"}, headers_from_http([(b"x" * 255, [b"1"])]))
+        error = self.assertRaises(HeadersTooLarge, headers_from_http, [(b"x" * 256, [b"1"])])
+        self.assertEqual(431, error.status)
+        self.assertNotIn("x" * 100, error.detail)
+        self.assertEqual({}, headers_from_http([(b"pg-" + b"x" * 256, [b"1"])]))
+
+
+class HeadersToHTTPTests(SynchronousTestCase):
+    """From the header table of a message to HTTP headers."""
+
+    def test_only_well_formed_text_travels(self) -> None:
+        """Tables, numbers, names that are no tokens and values that could end a header are left out."""
+        headers: dict[str, Any] = {
+            "X-Text": "some text",
+            "X-Tab": "a\tb",
+            "X-Latin": "größe",
+            "x-empty": "",
+            "number": 5,
+            "truth": True,
+            "nothing": None,
+            "bytes": b"raw",
+            "table": {"a": "b"},
+            "list": ["a"],
+            "bad name": "x",
+            "bad:name": "x",
+            "": "x",
+            "näme": "x",
+            "name\r\nInjected": "x",
+            "cr": "a\rb",
+            "lf": "a\nInjected: b",
+            "nul": "a\x00b",
+            "escape": "\x1b[0m",
+            "delete": "\x7f",
+            **dict.fromkeys(STAY, "x"),
+        }
+        self.assertEqual(
+            {"X-Text": "some text", "X-Tab": "a\tb", "X-Latin": "größe", "x-empty": ""}, headers_to_http(headers)
+        )
+
+    def test_unsafe_ones_are_told(self) -> None:
+        """Each text header that is malformed is told, once; those that never travel, and other types, are not."""
+        malformed = {"bad name": "x", "": "x", "näme": "x", "cr": "a\rb", "lf": "a\nb", "nul": "\0", "bad\n": "\n"}
+        silent: dict[Any, Any] = {"X": "fine", "number": 5, "table": {}, b"\xff": "x", "bytes": b"\n", "pg-x": "\n"}
+        told: list[None] = []
+        self.assertEqual({"X": "fine"}, headers_to_http({**malformed, **silent}, lambda: told.append(None)))
+        self.assertEqual(len(malformed), len(told))
+
+    def test_content_type(self) -> None:
+        """A message's content type is kept if it is fit for a header; else it is JSON."""
+        for given, expected in (
+            ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+            (None, "application/json"),
+            ("", "application/json"),
+            ("text/plain\r\nInjected: x", "application/json"),
+            ("text/größe", "application/json"),
+        ):
+            self.assertEqual(expected, safe_content_type(given), repr(given))
+
+
+class HeaderNameTests(SynchronousTestCase):
+    """Message headers whose names are no text."""
+
+    def test_bytes(self) -> None:
+        """A name that pika leaves as bytes, since it is not UTF-8, does not travel; the others do."""
+        headers = {b"ab\xff\xfe": "v", b"X-B": "v", "X-Good": "v"}
+        self.assertEqual(headers_to_http(headers), {"X-Good": "v"})

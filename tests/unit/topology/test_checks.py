@@ -1,0 +1,104 @@
+"""The checks of the queue file: what is warned of at start, and which ways back are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.topology.checks import check_ways_back, warnings
+from tests.support.queue_entries import dle, entry, seed
+
+if TYPE_CHECKING:
+    from provider_gateway.config.queue_file import QueueEntry
+
+
+class WarningTests(SynchronousTestCase):
+    """What is said at start."""
+
+    def test_nothing_to_say(self) -> None:
+        """Own routes, a single entry, and entries that share nothing are fine."""
+        for entries in (
+            [entry(dle=True), entry("other", dle=True)],
+            [seed()],
+            [seed(), entry("other", topic="apart")],
+            [seed(), seed("other", topic="apart", dleParams=dle("w2", "dlx2", "apart"))],
+            [seed(dle=False), seed("other", dle=False, dleParams=dle("w2"))],
+        ):
+            self.assertEqual(list(warnings(entries)), [])
+
+    def test_shared_exchange(self) -> None:
+        """Two waiting queues at one exchange: each is named, and that copies are doubled."""
+        entries = [
+            seed(topic="A", dleParams=dle("w1", back="A")),
+            seed("other", topic="B", dleParams=dle("w2", back="B")),
+        ]
+        (line,) = warnings(entries)
+        for part in ("'work'", "'other'", "'dlx'", "'w1'", "'w2'", "twice", "Without dleParams"):
+            self.assertIn(part, line)
+
+    def test_shared_way_back(self) -> None:
+        """A way back through an exchange of other queues: those are named, for each entry that has one."""
+        lines = list(warnings([seed(), entry("second"), entry("third"), entry("apart", topic="X")]))
+        self.assertEqual(len(lines), 1)
+        for part in ("'work'", "'ML.MQ'", "'second', 'third'", "Without dleParams"):
+            self.assertIn(part, lines[0])
+        self.assertNotIn("apart", lines[0])
+        self.assertEqual(len(list(warnings([seed(), seed("other")]))), 2)
+
+    def test_exchange_of_somebody_else(self) -> None:
+        """An exchange that the queue is not bound to here is warned of: the way back may end there."""
+        (line,) = warnings([seed(dleParams=dle(back="elsewhere"))])
+        self.assertIn("'elsewhere'", line)
+        self.assertIn("does not bind", line)
+
+
+class GapTests(SynchronousTestCase):
+    """What makes the broker drop messages by the queue file's will is said at the start."""
+
+    def test_gaps(self) -> None:
+        """Transient queues, queues that drop their oldest message, and queues that drop what waits too long."""
+        for keys, part in (
+            ({"durable": False}, "durable"),
+            ({"argQueue": {"x-max-length": 5}}, "reject-publish"),
+            ({"argQueue": {"x-max-length-bytes": 5, "x-overflow": "drop-head"}}, "reject-publish"),
+            ({"argQueue": {"x-message-ttl": 5}}, "x-message-ttl"),
+        ):
+            (line,) = warnings([entry(**keys)])
+            self.assertIn(part, line)
+            self.assertIn("'work'", line)
+
+    def test_no_gaps(self) -> None:
+        """A full queue that refuses, and a dead-letter exchange, lose nothing."""
+        for arguments in (
+            {"x-max-length": 5, "x-overflow": "reject-publish"},
+            {"x-message-ttl": 5, "x-dead-letter-exchange": "dlx"},
+        ):
+            self.assertEqual(list(warnings([entry(argQueue=arguments)])), [])
+
+
+class WayBackTests(SynchronousTestCase):
+    """A way back that surely does not lead to the queue is refused."""
+
+    def seed(self, back: str, key: str | None, **keys: Any) -> QueueEntry:
+        params = dle(back=back)
+        if key is not None:
+            params["dleArgs"]["x-dead-letter-routing-key"] = key
+        return seed(dleParams=params, **keys)
+
+    def test_leads_back(self) -> None:
+        """The queue's own binding, its name at the default exchange, no key, or somebody else's exchange are taken."""
+        for back, key in (("ML.MQ", "predict.any"), ("", "work"), ("ML.MQ", None), ("", None), ("elsewhere", "x")):
+            check_ways_back([self.seed(back, key)])
+
+    def test_leads_elsewhere(self) -> None:
+        """A key that is not bound, or another queue's name, is refused, with what is wrong."""
+        for back, key in (("ML.MQ", "other.key"), ("", "other")):
+            error = self.assertRaises(SettingsError, check_ways_back, [self.seed(back, key)])
+            for part in ("x-dead-letter-routing-key", "'work'", repr(key), repr(back)):
+                self.assertIn(part, str(error))
+
+    def test_not_used(self) -> None:
+        """Without ``dle`` nothing waits there."""
+        check_ways_back([self.seed("", "other", dle=False)])
