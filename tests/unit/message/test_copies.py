@@ -1,4 +1,4 @@
-"""Copies of messages: what is kept, what is stripped, and what of their own they say."""
+"""Copies of messages: what is kept, what is removed, and what they say about their history."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def sent(copy: Copy) -> ReceivedProperties:
 
 
 def others(headers: Any) -> dict[str, Any]:
-    """The headers that are not of our own."""
+    """The headers that are not ours."""
     return {name: value for name, value in headers.items() if not str(name).startswith("pg-")}
 
 
 class KeptTests(SynchronousTestCase):
-    """What of the original is in a copy."""
+    """What a copy keeps of the original."""
 
     def test_body(self) -> None:
-        """The body is the same, whatever it is."""
+        """The body is unchanged."""
         for body in (b"", b"{}", bytes(range(256))):
             self.assertEqual(copy_of(BasicProperties(), body=body).body, body)
 
     def test_stripped(self) -> None:
-        """Headers of the broker and of our own are stripped, however they are spelt, and whatever their value is."""
+        """Headers of the broker and our own are removed, in any spelling and with any value."""
         for data in (b"t\x01", b"S\x00\x00\x00\x01x", b"A\x00\x00\x00\x02t\x01", b"d" + struct.pack(">d", 0.5)):
             table = b"".join(header(name, data) for name in (*STRIPPED, "x-tenant"))
             properties = sent(copy_of(decoded(table)))
@@ -75,7 +75,7 @@ class KeptTests(SynchronousTestCase):
             self.assertEqual(properties.headers_that(lambda name: not name.startswith("pg-")), table, kind)
 
     def test_deadline(self) -> None:
-        """The deadline stays with a copy that may expire, and only with such a one."""
+        """Only a copy that may expire keeps the deadline."""
         original = decoded(header("pg-deadline", b"l" + struct.pack(">q", 1_700_000_000_123)))
         message = Message.received(original.encoded, b"")
         for may_expire, expected in ((True, 1_700_000_000.123), (False, None)):
@@ -99,19 +99,19 @@ class KeptTests(SynchronousTestCase):
         self.assertEqual((copied.expiration, copied.user_id, copied.delivery_mode), (None, None, 2))
 
     def test_no_properties(self) -> None:
-        """A message without any properties is copied, and nothing is made up for it but a message id."""
+        """A message without properties can be copied; only a message id is added."""
         copied = sent(copy_of(decoded(None)))
         self.assertEqual(others(copied.headers), {})
         for name in ("correlation_id", "reply_to", "content_type", "content_encoding", "priority", "timestamp", "type"):
             self.assertIsNone(getattr(copied, name), name)
 
     def test_message_that_was_not_received(self) -> None:
-        """A message of our own making can be copied, too."""
+        """A message that we made can be copied."""
         copied = sent(Copy.of(Message(b"", {"a": "b"}, reply_to="q", message_id="m"), "work", History(), "x"))
         self.assertEqual((others(copied.headers), copied.reply_to, copied.message_id), ({"a": "b"}, "q", "m"))
 
     def test_copy_of_a_copy(self) -> None:
-        """A copy of what a copy became carries nothing twice, and the newest history."""
+        """A copy of a copy carries nothing twice, and the newest history."""
         table = header("a", b"d" + struct.pack(">d", 0.25))
         first = sent(copy_of(decoded(table, reply_to="back"), History(2, 0)))
         second = sent(copy_of(first, History(3, 4)))
@@ -123,7 +123,7 @@ class KeptTests(SynchronousTestCase):
         self.assertEqual(second.reply_to, "back")
 
     def test_oversized_headers(self) -> None:
-        """Headers that leave no room in a frame of 131,072 bytes are dropped; just smaller ones are kept."""
+        """Headers that leave no room in a frame of 131,072 bytes are dropped; slightly smaller ones are kept."""
         longest = dict.fromkeys(("correlation_id", "reply_to", "message_id", "type", "app_id"), "x" * 255)
         longest |= {"content_type": "x" * 255, "content_encoding": "x" * 255}
         overhead = len(header("a", b"S1234"))
@@ -136,10 +136,10 @@ class KeptTests(SynchronousTestCase):
 
 
 class IdsTests(SynchronousTestCase):
-    """What copies are told by."""
+    """The ids of copies."""
 
     def test_message_id(self) -> None:
-        """A copy has the message id of its original, or a fresh one if that has none."""
+        """A copy has the message id of its original, or a fresh one without it."""
         self.assertEqual(sent(copy_of(BasicProperties(message_id="m"))).message_id, "m")
         for without in (BasicProperties(), BasicProperties(message_id="")):
             fresh = {sent(copy_of(without)).message_id for _ in range(3)}
@@ -152,7 +152,7 @@ class IdsTests(SynchronousTestCase):
         self.assertEqual(sent(copy).message_id, copy.message_id)
 
     def test_publish_id(self) -> None:
-        """Each copy has a publish id of its own, which is its header pg-copy; other messages' is their message id."""
+        """Each copy has its own publish id, the header pg-copy; that of other messages is their message id."""
         copies = [copy_of(BasicProperties(message_id="m")) for _ in range(3)]
         self.assertEqual(len({copy.publish_id for copy in copies}), 3)
         for copy in copies:
@@ -175,21 +175,21 @@ class IdsTests(SynchronousTestCase):
 
 
 class HistoryTests(SynchronousTestCase):
-    """What is believed of the headers of a copy that came back."""
+    """Which headers of a returned copy are believed."""
 
     def test_first(self) -> None:
-        """A message that nothing is known of is at its first attempt."""
+        """A message without history is at its first attempt."""
         self.assertEqual(History(), History.told_by({}))
         self.assertEqual((History().attempt, History().redeliveries), (1, 0))
 
     def test_round_trip(self) -> None:
-        """What a copy says is what its consumer reads."""
+        """The history that a copy carries is the one that its consumer reads."""
         for history in (History(), History(2, 0), History(5, 19)):
             self.assertEqual(History.told_by(history.headers()), history)
             self.assertEqual(History.told_by(sent(copy_of(decoded(None), history)).headers), history)
 
     def test_nonsense(self) -> None:
-        """Anything but a number, and a number below the least, is the least."""
+        """A value that is no number, or is below the minimum, counts as the minimum."""
         for value in (None, "3", b"3", 2.5, [3], {"a": 3}, Message, 0, -1, -(2**63)):
             self.assertEqual(History.told_by({"pg-attempt": value}), History(), repr(value))
             if value != 0:

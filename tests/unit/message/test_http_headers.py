@@ -30,7 +30,7 @@ TRAVEL = ("routing-key", "CorrID", "Accept", "Accept-Language", "X-Request-Id", 
 
 
 class EndToEndTests(SynchronousTestCase):
-    """Which header names may be copied."""
+    """Which headers travel, by their names."""
 
     def test_names(self) -> None:
         """Hop-by-hop headers, secrets, our own and the broker's never travel, in any case; others do."""
@@ -45,12 +45,12 @@ class HeadersFromHTTPTests(SynchronousTestCase):
     """From HTTP headers to the header table of a message."""
 
     def test_only_end_to_end_headers_are_copied(self) -> None:
-        """What travels keeps its name's spelling and its value; what stays is not in the table."""
+        """Headers that travel keep the spelling of the name, and the value; others are not in the table."""
         raw = [(name.encode(), [b"value"]) for name in (*STAY, *TRAVEL) if name != "Connection"]
         self.assertEqual(dict.fromkeys(TRAVEL, "value"), headers_from_http(raw))
 
     def test_headers_that_connection_names(self) -> None:
-        """A header that Connection lists is for this connection only, wherever and however it is spelt."""
+        """A header that Connection lists does not travel, in any spelling and any order."""
         raw = [
             (b"X-Hop", [b"1"]),
             (b"connection", [b"close, x-hop", b" X-Other ,"]),
@@ -64,12 +64,12 @@ class HeadersFromHTTPTests(SynchronousTestCase):
         self.assertEqual({"Accept": "a, b, c"}, headers_from_http([(b"Accept", [b"a", b"b, c"])]))
 
     def test_text(self) -> None:
-        """Values are UTF-8, or Latin-1 where they are not: no value is lost or makes an error."""
+        """A value that is not UTF-8 is read as Latin-1: no value is lost or raises an error."""
         raw = [(b"X-Utf", ["größe".encode()]), (b"X-Latin", [b"gr\xf6\xdfe"]), (b"X-Empty", [b""])]
         self.assertEqual({"X-Utf": "größe", "X-Latin": "größe", "X-Empty": ""}, headers_from_http(raw))
 
     def test_long_names(self) -> None:
-        """A name over AMQP's 255 bytes is answered with 431; one of 255 travels, and one that stays does not count."""
+        """A name of over 255 bytes is answered with 431. A name of 255 travels; names that stay do not count."""
         self.assertEqual({"x" * 255: "1"}, headers_from_http([(b"x" * 255, [b"1"])]))
         error = self.assertRaises(HeadersTooLarge, headers_from_http, [(b"x" * 256, [b"1"])])
         self.assertEqual(431, error.status)
@@ -81,7 +81,7 @@ class HeadersToHTTPTests(SynchronousTestCase):
     """From the header table of a message to HTTP headers."""
 
     def test_only_well_formed_text_travels(self) -> None:
-        """Tables, numbers, names that are no tokens and values that could end a header are left out."""
+        """Left out are tables, numbers, names that are no tokens, and values that could end a header line."""
         headers: dict[str, Any] = {
             "X-Text": "some text",
             "X-Tab": "a\tb",
@@ -110,7 +110,7 @@ class HeadersToHTTPTests(SynchronousTestCase):
         )
 
     def test_unsafe_ones_are_told(self) -> None:
-        """Each text header that is malformed is told, once; those that never travel, and other types, are not."""
+        """Each malformed text header is reported once; headers that never travel, and other types, are not reported."""
         malformed = {"bad name": "x", "": "x", "näme": "x", "cr": "a\rb", "lf": "a\nb", "nul": "\0", "bad\n": "\n"}
         silent: dict[Any, Any] = {"X": "fine", "number": 5, "table": {}, b"\xff": "x", "bytes": b"\n", "pg-x": "\n"}
         told: list[None] = []
@@ -118,7 +118,7 @@ class HeadersToHTTPTests(SynchronousTestCase):
         self.assertEqual(len(malformed), len(told))
 
     def test_content_type(self) -> None:
-        """A message's content type is kept if it is fit for a header; else it is JSON."""
+        """The content type of a message is kept if it fits a header; else it is JSON."""
         for given, expected in (
             ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
             (None, "application/json"),
@@ -130,9 +130,9 @@ class HeadersToHTTPTests(SynchronousTestCase):
 
 
 class HeaderNameTests(SynchronousTestCase):
-    """Message headers whose names are no text."""
+    """Message headers with names that are not text."""
 
     def test_bytes(self) -> None:
-        """A name that pika leaves as bytes, since it is not UTF-8, does not travel; the others do."""
+        """A name that is not UTF-8, and so bytes, does not travel; the other headers do."""
         headers = {b"ab\xff\xfe": "v", b"X-B": "v", "X-Good": "v"}
         self.assertEqual(headers_to_http(headers), {"X-Good": "v"})

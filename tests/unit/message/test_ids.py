@@ -12,7 +12,7 @@ class RequestIdTests(SynchronousTestCase):
     """``RqUID``."""
 
     def test_limits(self) -> None:
-        """A client's id is 1 to 128 visible ASCII characters; anything else is answered with 400."""
+        """An id from a caller is 1 to 128 visible ASCII characters; anything else is answered with 400."""
         for accepted in ("a", "x" * 128, "!~", "0c6c3f0e-8b7c-4b0e-9d5e-000000000000"):
             self.assertEqual(accepted, checked_rquid(accepted))
         for refused in ("", "x" * 129, "a b", "a\n", "\n", "\x7f", "é", "a\x00"):
@@ -20,7 +20,7 @@ class RequestIdTests(SynchronousTestCase):
             self.assertIn("RqUID", error.detail, repr(refused))
 
     def test_of_a_message(self) -> None:
-        """A message's valid id is used, however its header is spelt."""
+        """The valid id of a message is used, in any spelling of the header's name."""
         for name in ("RqUID", "rquid", "RQUID"):
             self.assertEqual("abc", rquid_of({"other": "x", name: "abc"}), name)
 

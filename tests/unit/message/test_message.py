@@ -1,4 +1,4 @@
-"""Messages as values: their AMQP properties, and the status that a reply stands for."""
+"""Messages as values: their AMQP properties, and the HTTP status of a reply."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PropertiesTests(SynchronousTestCase):
     """AMQP properties."""
 
     def test_round_trip(self) -> None:
-        """What is published is what the consumer's side sees, headers of every type included."""
+        """The consumer sees the properties that were published, headers of every type included."""
         sent = Message(
             b"[1]",
             headers={"RqUID": "r", "pg-status": 404, "größe": "ä", "table": {"a": [1, True]}},
@@ -36,7 +36,7 @@ class PropertiesTests(SynchronousTestCase):
         self.assertNotEqual(Message(b"").message_id, Message(b"").message_id)
 
     def test_no_properties_at_all(self) -> None:
-        """A message of a program that sets nothing is received; nothing is made up for it."""
+        """A message without properties can be received; nothing is added to it."""
         found = replace(Message.received(b"".join(BasicProperties().encode()), b"x"), original=None)
         self.assertEqual(
             Message(b"x", headers={}, content_type=None, correlation_id=None, reply_to=None, message_id=None), found
@@ -44,10 +44,10 @@ class PropertiesTests(SynchronousTestCase):
 
 
 class StatusTests(SynchronousTestCase):
-    """The HTTP status that a reply stands for."""
+    """The HTTP status of a reply."""
 
     def test_pg_status(self) -> None:
-        """A number from 200 to 599 is the status; anything else, or nothing, is 200."""
+        """A number from 200 to 599 is the status; anything else, or no header, is 200."""
         for value, expected in ((200, 200), (422, 422), (599, 599), (502, 502)):
             self.assertEqual(expected, Message(b"", headers={"pg-status": value}).status, repr(value))
         for value in (199, 100, 600, 0, -404, "404", 404.0, True, None, {"a": 1}):

@@ -22,7 +22,7 @@ class ReceivedTests(SynchronousTestCase):
         self.assertEqual(decoded(together).headers, {kind: value for kind, (_, value) in VALUES.items()})
 
     def test_value_without_a_python_value(self) -> None:
-        """A header that Python has no value for is left out; the others, and the other properties, are there."""
+        """A header without a Python value is left out; the other headers and properties are there."""
         for kind, data in BAD.items():
             properties = decoded(
                 header("first", b"t\x01") + header("bad", data) + header("last", b"S\x00\x00\x00\x01x"),
@@ -39,26 +39,26 @@ class ReceivedTests(SynchronousTestCase):
             self.assertEqual((properties.message_id, properties.timestamp), ("m", 5), kind)
 
     def test_every_type_beside_a_bad_value(self) -> None:
-        """Values of all types are found as well when a header before and one after them is left out."""
+        """Values of all types are decoded between two headers that are left out."""
         good = b"".join(header(kind, data) for kind, (data, _) in VALUES.items())
         for kind, bad in BAD.items():
             headers = decoded(header("bad", bad) + good + header("bad too", bad)).headers
             self.assertEqual(headers, {name: value for name, (_, value) in VALUES.items()}, kind)
 
     def test_no_value_left(self) -> None:
-        """A message whose only header is left out has an empty table; one without a table has none."""
+        """A message whose only header is left out has an empty table; a message without a table has no headers."""
         self.assertEqual(decoded(header("bad", BAD["NaN"])).headers, {})
         self.assertEqual(decoded(b"").headers, {})
         self.assertIsNone(decoded(None).headers)
 
     def test_name_that_is_not_utf_8(self) -> None:
-        """A name that is not UTF-8 stays bytes, beside a value that is left out, too."""
+        """A name that is not UTF-8 stays bytes, also beside a header that is left out."""
         table = header(b"\xff", b"t\x01")
         self.assertEqual(decoded(table).headers, {b"\xff": True})
         self.assertEqual(decoded(table + header("bad", BAD["NaN"])).headers, {b"\xff": True})
 
     def test_offset(self) -> None:
-        """Properties may begin anywhere in a frame."""
+        """Properties are decoded from any offset of a frame."""
         for bad in (b"", header("bad", BAD["NaN"])):
             data = encoded(header("a", b"t\x01") + bad, message_id="m")
             properties = ReceivedProperties().decode(b"12345" + data, 5)
@@ -75,10 +75,10 @@ class ReceivedTests(SynchronousTestCase):
 
 
 class HeaderBytesTests(SynchronousTestCase):
-    """The bytes of single headers."""
+    """The bytes of selected headers."""
 
     def test_wanted(self) -> None:
-        """Headers are asked for by their names in lower case; their bytes are untouched and in order."""
+        """The selection gets names in lower case; the bytes of headers are unchanged and in order."""
         table = [header("A-b", b"t\x01"), header("Ä", b"d" + struct.pack(">d", 0.1)), header(b"\xff", b"V")]
         properties = decoded(b"".join(table))
         asked: list[str] = []
@@ -96,7 +96,7 @@ class HeaderBytesTests(SynchronousTestCase):
                 self.assertEqual(properties.headers_that(lambda _: True), table, f"{kind!r} {coding!r}")
 
     def test_no_table(self) -> None:
-        """Without a table there are no bytes; so for properties that were never decoded."""
+        """Without a table, and for properties that were never decoded, there are no bytes."""
         self.assertEqual(decoded(None, content_type="a", priority=5).headers_that(lambda _: True), b"")
         self.assertEqual(ReceivedProperties().headers_that(lambda _: True), b"")
 
@@ -105,7 +105,7 @@ class CopiedTests(SynchronousTestCase):
     """Properties of a copy."""
 
     def test_bytes(self) -> None:
-        """Every header goes out with the bytes that came in, fractions and what cannot be decoded included."""
+        """Every header is copied byte for byte, including fractions and headers that cannot be decoded."""
         good = {kind: data for kind, (data, _) in VALUES.items()}
         for kind, data in {**good, **BAD}.items():
             original = decoded(header("Name", data) + header(b"\xff", b"V"))
@@ -117,7 +117,7 @@ class CopiedTests(SynchronousTestCase):
             self.assertEqual(kept, header("Name", data) + header(b"\xff", b"V"), kind)
 
     def test_properties(self) -> None:
-        """What an application sets is copied, in any combination with a content type and encoding; persistent."""
+        """Properties of the application are copied, with or without content type and encoding; persistent."""
         same = {"priority": 4, "correlation_id": "c", "reply_to": "q", "timestamp": 2**63, "type": "t", "app_id": "a"}
         kept = header("x", b"d" + struct.pack(">d", 0.5))
         for kind in (None, "", "text/plain"):
