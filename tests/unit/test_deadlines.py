@@ -1,4 +1,4 @@
-"""Waits that share a timer."""
+"""Time limits that share one timer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.deadlines: Deadlines[str] = Deadlines(self.clock, 3.0, self.told.append)
 
     def test_order(self) -> None:
-        """Each is told once, when its own time is over."""
+        """Each thing expires once, when its own time is over."""
         self.deadlines.start("a")
         self.clock.advance(1)
         self.deadlines.start("b")
@@ -32,7 +32,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.told, ["a", "b"])
 
     def test_stopped(self) -> None:
-        """What was stopped is not told; the one behind it is, in its own time."""
+        """A stopped thing does not expire; the next one does, in its own time."""
         self.deadlines.start("a")
         self.clock.advance(1)
         self.deadlines.start("b")
@@ -44,7 +44,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.told, ["b"])
 
     def test_started_again(self) -> None:
-        """A new start begins the time anew."""
+        """A second start begins the time limit anew."""
         self.deadlines.start("a")
         self.clock.advance(2)
         self.deadlines.start("a")
@@ -54,7 +54,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.told, ["a"])
 
     def test_one_timer(self) -> None:
-        """However many wait, there is one timer; there is none when nothing waits."""
+        """There is one timer for any number of things, and none without any."""
         for each in "abcdef":
             self.deadlines.start(each)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
@@ -69,7 +69,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stopped_by_the_one_that_is_told(self) -> None:
-        """What is stopped while another is told is not told, and may be started again."""
+        """A thing that is stopped in the callback of another does not expire, and may be started again."""
         deadlines: Deadlines[str] = Deadlines(
             self.clock, 3.0, lambda told: self.told.append(told) or deadlines.stop("b")
         )
@@ -82,7 +82,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual((self.told, self.clock.getDelayedCalls()), (["a", "c", "b"], []))
 
     def test_started_by_the_one_that_is_told(self) -> None:
-        """What is started while another is told has its full time."""
+        """A thing that is started in the callback of another has its full time."""
 
         def expired(thing: str) -> None:
             self.told.append(thing)
@@ -104,7 +104,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.told, ["a", "b", "next"])
 
     def test_closed(self) -> None:
-        """After the end nothing is told, and no timer is left."""
+        """After ``close`` nothing expires, and no timer is left."""
         self.deadlines.start("a")
         self.deadlines.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -125,7 +125,7 @@ class TimeLimitTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_in_time(self) -> None:
-        """The result passes through; so does an error."""
+        """Results and errors pass through."""
         other: Deferred[int] = Deferred()
         failing = Deferred.fromCoroutine(self.limit.on(other))
         self.clock.advance(2.9)
@@ -136,14 +136,14 @@ class TimeLimitTests(SynchronousTestCase):
         self.assert_idle()
 
     def test_too_late(self) -> None:
-        """Afterwards it is cancelled, and fails with a timeout; what it fires with later goes nowhere."""
+        """After the limit the Deferred is cancelled and fails with a timeout; a later result is dropped."""
         self.clock.advance(3)
         self.failureResultOf(self.waiting, DeferredTimeoutError)
         self.source.callback(7)
         self.assert_idle()
 
     def test_cancelled(self) -> None:
-        """A cancellation from outside is no timeout."""
+        """A cancellation by others is no timeout."""
         self.waiting.cancel()
         self.failureResultOf(self.waiting, CancelledError)
         self.assert_idle()

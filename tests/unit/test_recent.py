@@ -1,4 +1,4 @@
-"""A bounded memory of the newest things."""
+"""The bounded set that forgets its oldest member."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class RecentTests(SynchronousTestCase):
     """What is remembered, and what is forgotten."""
 
     def test_remembered(self) -> None:
-        """A thing is known after it was added, and not before."""
+        """A member is known after it was added, and not before."""
         recent = Recent(3)
         self.assertNotIn("a", recent)
         recent.add("a")
@@ -19,7 +19,7 @@ class RecentTests(SynchronousTestCase):
         self.assertNotIn("b", recent)
 
     def test_oldest_is_forgotten(self) -> None:
-        """Of more things than there is room for, the newest are known: exactly as many as there is room for."""
+        """Beyond the size the oldest members are forgotten, and no more than those."""
         recent = Recent(3)
         for number in range(10):
             recent.add(number)
@@ -27,7 +27,7 @@ class RecentTests(SynchronousTestCase):
             self.assertEqual(known, list(range(max(0, number - 2), number + 1)))
 
     def test_added_again(self) -> None:
-        """A thing that is added twice takes the room of one."""
+        """A member that is added twice counts once."""
         recent = Recent(2)
         for thing in ("a", "b", "b", "b"):
             recent.add(thing)
@@ -35,14 +35,14 @@ class RecentTests(SynchronousTestCase):
         self.assertIn("b", recent)
 
     def test_by_value(self) -> None:
-        """Things are known by their value, such as tuples with None in them."""
+        """Members are compared by value, such as tuples with None in them."""
         recent = Recent(2)
         recent.add(("m", None, 5))
         self.assertIn(("m", None, 5), recent)
         self.assertNotIn(("m", "", 5), recent)
 
     def test_seen_again(self) -> None:
-        """What is given once more is the newest."""
+        """A member that is added again becomes the newest."""
         recent = Recent(2)
         for each in ("a", "b", "a", "c"):
             recent.add(each)

@@ -1,4 +1,4 @@
-"""What twistd runs: the command line, refusals in one line, and ``--check``."""
+"""What twistd runs: the command line, errors in one line, and ``--check``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class OptionsTests(SynchronousTestCase):
     """The command line."""
 
     def test_defaults(self) -> None:
-        """Without arguments, both roles run and nothing is only checked."""
+        """Without arguments both roles run, and ``--check`` is off."""
         parsed = options()
         self.assertEqual(["gateway", "provider"], parsed.roles())
         for name in ("queues", "env-file"):
@@ -54,7 +54,7 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual(expected, options("--role", text).roles(), text)
 
     def test_wrong_roles(self) -> None:
-        """An unknown role, or none at all, is refused with those that there are."""
+        """An unknown role, or no role, is an error that lists the known ones."""
         for text in ("worker", "gateway,worker", "", ",", "Gateway"):
             line = str(self.assertRaises(SettingsError, options("--role", text).roles))
             self.assertIn("--role: expected gateway or provider", line)
@@ -100,7 +100,7 @@ class MakeServiceTestCase(SynchronousTestCase):
         self.patch(os, "environ", {**fitting, **changes})
 
     def refusal(self, *arguments: str) -> str:
-        """The one line that a start ends with; nothing was left on the reactor."""
+        """The one line with which a start fails; nothing is left on the reactor."""
         code = self.assertRaises(SystemExit, makeService, options(*arguments)).code
         self.assertIsInstance(code, str)  # Python prints it on standard error and exits with 1
         line = str(code)
@@ -115,7 +115,7 @@ class MakeServiceTests(MakeServiceTestCase):
     """The service."""
 
     def test_service(self) -> None:
-        """Fitting settings make a service; it listens and connects only when it is started."""
+        """Valid settings make a service, which listens and connects only when it is started."""
         for arguments in ([], ["--role", "gateway"], ["--role", "provider"]):
             service: Any = makeService(options(*arguments))
             self.assertTrue(IService.providedBy(service))
@@ -135,7 +135,7 @@ class MakeServiceTests(MakeServiceTestCase):
             self.assertIn(part, self.refusal())
 
     def test_wrong_command_line(self) -> None:
-        """So does a wrong role, env file or queue file."""
+        """A wrong role, env file or queue file ends the start with one line."""
         Path("wrong.yaml").write_text("- {topic: t, queueName: q, bindingKey: b, prefetch: 0}", encoding="utf-8")
         for arguments, part in (
             (["--role", "worker"], "--role: expected gateway or provider"),
@@ -146,7 +146,7 @@ class MakeServiceTests(MakeServiceTestCase):
             self.assertIn(part, self.refusal(*arguments))
 
     def test_wrong_certificates(self) -> None:
-        """So does a missing certificate, or a key that does not belong to its certificate."""
+        """A missing certificate, or a key that does not fit its certificate, ends the start with one line."""
         for changes, part in (
             ({"HTTP_CERT": "missing.pem"}, "HTTP_CERT: missing.pem: expected a readable PEM file"),
             ({"HTTP_KEY": "certs/client_key.pem"}, "HTTP_KEY: certs/client_key.pem: expected the private key"),
@@ -157,7 +157,7 @@ class MakeServiceTests(MakeServiceTestCase):
             self.assertIn(part, self.refusal())
 
     def test_certificates_that_are_not_needed(self) -> None:
-        """A side that is not used needs no certificate: a provider no listener's, a plain broker no CA."""
+        """A side that is not used needs no certificate: a provider none for the listener, a plain broker no CA."""
         self.environ(RMQ_URL="amqp://rabbit", HTTP_CERT="missing", MQ_CACERT="missing")
         makeService(options("--role", "provider"))
         self.environ(RMQ_URL="amqp://rabbit", HTTP_CERT="missing", MQ_CACERT="missing", HTTP_TLS="false")
@@ -173,26 +173,26 @@ class WorkersTests(MakeServiceTestCase):
         self.assertIsInstance(makeService(options()), GatewayService)
 
     def test_supervisor(self) -> None:
-        """With more there is one; what is wrong with certificates is found before it starts any."""
+        """With more there is a supervisor; wrong certificates are found before it starts a worker."""
         self.environ(WORKERS="2")
         self.assertIsInstance(makeService(options()), Supervisor)
         self.environ(WORKERS="2", HTTP_CERT="missing.pem")
         self.assertIn("HTTP_CERT: missing.pem: expected a readable PEM file", self.refusal())
 
     def test_check(self) -> None:
-        """``--check`` shows how many there are to be, and starts none."""
+        """``--check`` shows the number of workers, and starts none."""
         self.environ(WORKERS="3")
         self.assertEqual(0, self.assertRaises(SystemExit, makeService, options("--check")).code)
         self.assertEqual(3, yaml.safe_load(self.out.getvalue())["settings"]["WORKERS"])
 
     def test_numbers(self) -> None:
-        """There is one at least, and a limit that a slip of the finger runs into."""
+        """``WORKERS`` is 1 to 64; other values are errors."""
         for number in ("0", "-1", "65", "two"):
             self.environ(WORKERS=number)
             self.assertIn("WORKERS: expected", self.refusal())
 
     def test_command_line(self) -> None:
-        """A worker gets the options that were given, but its number."""
+        """A worker gets the options of the command line, without its number."""
         given = ["--role", "gateway", "--queues", "q.yaml", "--env-file", "x.env"]
         self.assertEqual(given, options(*given).for_worker())
         self.assertEqual(["--role", "gateway,provider"], options().for_worker())
@@ -207,7 +207,7 @@ class CheckTests(MakeServiceTestCase):
     """``--check``."""
 
     def check(self, *arguments: str) -> dict[str, Any]:
-        """What is printed, decoded."""
+        """The printed document, decoded."""
         error = self.assertRaises(SystemExit, makeService, options("--check", *arguments))
         self.assertEqual(0, error.code)
         self.assertNotIn("hunter2", self.out.getvalue())
@@ -232,7 +232,7 @@ class CheckTests(MakeServiceTestCase):
         self.assertEqual(expected, {name: found.get(name) for name in expected})
 
     def test_queues(self) -> None:
-        """The queue entries are printed with their source, in a form that is a queue file again."""
+        """The queue entries are printed with their source, in the form of a queue file."""
         self.assertEqual("built-in", self.check()["queues"]["source"])
         text = (
             "- {topic: X, queueName: q, bindingKey: [a, b.*], replyTo: r, timeout: 2.5, dle: true, "
@@ -247,7 +247,7 @@ class CheckTests(MakeServiceTestCase):
         self.assertEqual(parse_queues(text, "f"), parse_queues(yaml.safe_dump(queues["entries"]), "f"))
 
     def test_wrong_settings(self) -> None:
-        """Wrong settings are refused as at a start, and nothing is printed."""
+        """Wrong settings end with the same line as at a start, and nothing is printed."""
         self.environ(HTTP_KEY="certs/client_key.pem")
         self.assertIn("HTTP_KEY: ", self.refusal("--check"))
         self.assertEqual("", self.out.getvalue())
@@ -257,6 +257,6 @@ class DemoOptionsTests(MakeServiceTestCase):
     """``--demo`` beside other options."""
 
     def test_meaningless(self) -> None:
-        """What the demo decides itself is refused, not ignored."""
+        """Options that mean nothing with ``--demo`` are errors, not ignored."""
         for arguments in (["--check"], ["--connect"], ["--env-file", "x"], ["--role", "gateway"]):
             self.assertIn(f"{arguments[0]}: means nothing with --demo", self.refusal("--demo", *arguments))

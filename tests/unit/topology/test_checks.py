@@ -1,4 +1,4 @@
-"""The checks of the queue file: what is warned of at start, and which ways back are refused."""
+"""The checks of the queue file: which risks are warned of at start, and which retry routes are refused."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class WarningTests(SynchronousTestCase):
-    """What is said at start."""
+    """Warnings at start."""
 
     def test_nothing_to_say(self) -> None:
-        """Own routes, a single entry, and entries that share nothing are fine."""
+        """Own retry routes, a single entry, and entries that share nothing cause no warning."""
         for entries in (
             [entry(dle=True), entry("other", dle=True)],
             [seed()],
@@ -29,7 +29,7 @@ class WarningTests(SynchronousTestCase):
             self.assertEqual(list(warnings(entries)), [])
 
     def test_shared_exchange(self) -> None:
-        """Two waiting queues at one exchange: each is named, and that copies are doubled."""
+        """Two waiting queues on one exchange: the warning names both, and says that copies are doubled."""
         entries = [
             seed(topic="A", dleParams=dle("w1", back="A")),
             seed("other", topic="B", dleParams=dle("w2", back="B")),
@@ -39,7 +39,7 @@ class WarningTests(SynchronousTestCase):
             self.assertIn(part, line)
 
     def test_shared_way_back(self) -> None:
-        """A way back through an exchange of other queues: those are named, for each entry that has one."""
+        """A way back through the exchange of other queues: each entry with one is warned of, and names those queues."""
         lines = list(warnings([seed(), entry("second"), entry("third"), entry("apart", topic="X")]))
         self.assertEqual(len(lines), 1)
         for part in ("'work'", "'ML.MQ'", "'second', 'third'", "Without dleParams"):
@@ -48,14 +48,14 @@ class WarningTests(SynchronousTestCase):
         self.assertEqual(len(list(warnings([seed(), seed("other")]))), 2)
 
     def test_exchange_of_somebody_else(self) -> None:
-        """An exchange that the queue is not bound to here is warned of: the way back may end there."""
+        """A way back through an exchange that this program does not bind is warned of: it may lead nowhere."""
         (line,) = warnings([seed(dleParams=dle(back="elsewhere"))])
         self.assertIn("'elsewhere'", line)
         self.assertIn("does not bind", line)
 
 
 class GapTests(SynchronousTestCase):
-    """What makes the broker drop messages by the queue file's will is said at the start."""
+    """Settings with which the broker drops messages are warned of at start."""
 
     def test_gaps(self) -> None:
         """Transient queues, queues that drop their oldest message, and queues that drop what waits too long."""
@@ -70,7 +70,7 @@ class GapTests(SynchronousTestCase):
             self.assertIn("'work'", line)
 
     def test_no_gaps(self) -> None:
-        """A full queue that refuses, and a dead-letter exchange, lose nothing."""
+        """A full queue that rejects publishes, and one with a dead-letter exchange, lose nothing."""
         for arguments in (
             {"x-max-length": 5, "x-overflow": "reject-publish"},
             {"x-message-ttl": 5, "x-dead-letter-exchange": "dlx"},
@@ -79,7 +79,7 @@ class GapTests(SynchronousTestCase):
 
 
 class WayBackTests(SynchronousTestCase):
-    """A way back that surely does not lead to the queue is refused."""
+    """A way back that certainly does not lead to the queue is refused."""
 
     def seed(self, back: str, key: str | None, **keys: Any) -> QueueEntry:
         params = dle(back=back)
@@ -88,17 +88,17 @@ class WayBackTests(SynchronousTestCase):
         return seed(dleParams=params, **keys)
 
     def test_leads_back(self) -> None:
-        """The queue's own binding, its name at the default exchange, no key, or somebody else's exchange are taken."""
+        """Accepted: the queue's own binding, its name at the default exchange, no key, and an exchange of others."""
         for back, key in (("ML.MQ", "predict.any"), ("", "work"), ("ML.MQ", None), ("", None), ("elsewhere", "x")):
             check_ways_back([self.seed(back, key)])
 
     def test_leads_elsewhere(self) -> None:
-        """A key that is not bound, or another queue's name, is refused, with what is wrong."""
+        """An unbound key, or the name of another queue, is refused; the error says what is wrong."""
         for back, key in (("ML.MQ", "other.key"), ("", "other")):
             error = self.assertRaises(SettingsError, check_ways_back, [self.seed(back, key)])
             for part in ("x-dead-letter-routing-key", "'work'", repr(key), repr(back)):
                 self.assertIn(part, str(error))
 
     def test_not_used(self) -> None:
-        """Without ``dle`` nothing waits there."""
+        """Without ``dle`` the route is not used and not checked."""
         check_ways_back([self.seed("", "other", dle=False)])

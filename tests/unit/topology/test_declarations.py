@@ -1,4 +1,4 @@
-"""What an entry of the queue file stands for at the broker: names, arguments, order."""
+"""The objects of an entry at the broker: names, arguments, order."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def bindings(of: QueueEntry) -> list[tuple[str, str, str]]:
 
 
 class ClassicTests(SynchronousTestCase):
-    """An entry of classic queues."""
+    """An entry with classic queues."""
 
     def test_without_retry(self) -> None:
-        """Without ``dle`` there is no retry queue, but a parking queue and the way back, which redeliveries need."""
+        """Without ``dle`` there is no retry queue; redeliveries still need parking queue and return exchange."""
         self.assertEqual(queues(entry()), {"work.parking": {}, "work": {}})
         self.assertEqual(bindings(entry()), [("work", "work.return", ""), ("work", "ML.MQ", "predict.*")])
 
     def test_retry_queue(self) -> None:
-        """``dle`` alone makes a retry queue of this queue's own: it waits, then leads back to this queue only."""
+        """``dle`` alone makes a retry queue that leads back to this work queue only."""
         found = queues(entry(dle=True, retryDelay=1500))
         self.assertEqual(found["work.retry"], {"x-message-ttl": 1500, "x-dead-letter-exchange": "work.return"})
         self.assertEqual((found["work"], found["work.parking"]), ({}, {}))
@@ -56,21 +56,21 @@ class ClassicTests(SynchronousTestCase):
                          [("work", "work.return", "")])  # fmt: skip
 
     def test_return_exchange(self) -> None:
-        """The way back is a durable fanout exchange."""
+        """The return exchange is a durable fanout exchange."""
         (found,) = [e for e in objects_of(entry()) if isinstance(e, Exchange) and e.name == "work.return"]
         self.assertEqual((found.type, found.durable), ("fanout", True))
 
     def test_arguments(self) -> None:
-        """A classic work queue has the arguments of the file and no others, so that it matches an older one."""
+        """A classic work queue has the arguments of the file and no others, so that it matches an existing queue."""
         self.assertEqual(queue_arguments(entry()), {})
         self.assertEqual(queue_arguments(entry(argQueue={"x-max-length": 3})), {"x-max-length": 3})
 
     def test_parking_queue(self) -> None:
-        """``parkingQueue`` takes the place of the derived name; it has no limits of its own."""
+        """``parkingQueue`` replaces the derived name; the queue has no limits."""
         self.assertEqual(queues(entry(parkingQueue="lost+found")), {"lost+found": {}, "work": {}})
 
     def test_targets_are_there_first(self) -> None:
-        """Each queue is declared after the one that its messages are dead-lettered to."""
+        """Each queue is declared after its dead-letter target."""
         for keys in ({"dle": True}, {"dle": True, "queueType": "quorum"}, {"dle": True, "dleParams": DLE}):
             order = [each.name for each in objects_of(entry(**keys)) if isinstance(each, Queue)]
             self.assertEqual(order[:2], ["work.parking", "work"])
@@ -80,7 +80,7 @@ class ClassicTests(SynchronousTestCase):
             self.assertLess(whole.index(Binding("work", "work.return")), retry)
 
     def test_texts(self) -> None:
-        """Objects are named in messages by what they are."""
+        """The text of an object says its kind and its name."""
         self.assertEqual(
             [str(each) for each in (Exchange("a", "topic"), Queue("b"), Binding("c", "a"))],
             ["exchange 'a'", "queue 'b'", "binding of 'c'"],
@@ -88,10 +88,10 @@ class ClassicTests(SynchronousTestCase):
 
 
 class QuorumTests(SynchronousTestCase):
-    """An entry of quorum queues."""
+    """An entry with quorum queues."""
 
     def test_all_three(self) -> None:
-        """Work, retry and parking queue are quorum queues, and what they dead-letter arrives or stays."""
+        """Work, retry and parking queues are quorum queues with at-least-once dead-lettering."""
         self.assertEqual(
             queues(entry(queueType="quorum", dle=True)),
             {
@@ -113,18 +113,18 @@ class QuorumTests(SynchronousTestCase):
         )
 
     def test_replies(self) -> None:
-        """The queue for replies is one, too: a classic one would be away with its node."""
+        """The reply queue is a quorum queue, too: a classic one would be lost with its node."""
         self.assertEqual(queues(entry(queueType="quorum", replyTo="out"))["out"], {"x-queue-type": "quorum"})
         self.assertEqual(reply_queue_arguments([entry(), entry(queueType="quorum")]), {"x-queue-type": "quorum"})
         self.assertEqual(reply_queue_arguments([entry()]), {})
 
     def test_own_parking_queue(self) -> None:
-        """What exceeds the delivery limit goes to the ``parkingQueue`` that the file names."""
+        """Messages over the delivery limit go to the ``parkingQueue`` of the file."""
         arguments = queue_arguments(entry(queueType="quorum", parkingQueue="p"))
         self.assertEqual(arguments["x-dead-letter-routing-key"], "p")
 
     def test_file_wins(self) -> None:
-        """Each argument of the file takes the place of ours."""
+        """An argument of the file overrides ours."""
         for name, value in (
             ("x-delivery-limit", 3),
             ("x-dead-letter-routing-key", "elsewhere"),
@@ -136,14 +136,14 @@ class QuorumTests(SynchronousTestCase):
             self.assertEqual(arguments["x-queue-type"], "quorum")
 
     def test_other_dead_letter_exchange(self) -> None:
-        """With a dead-letter exchange of the file, the key of a dead letter is not ours either."""
+        """With a dead-letter exchange of the file, our dead-letter routing key is left out, too."""
         arguments = queue_arguments(entry(queueType="quorum", argQueue={"x-dead-letter-exchange": "dlx"}))
         self.assertEqual(arguments["x-dead-letter-exchange"], "dlx")
         self.assertNotIn("x-dead-letter-routing-key", arguments)
         self.assertEqual({name: arguments[name] for name in SAFE}, SAFE)
 
     def test_other_overflow(self) -> None:
-        """At-least-once dead-lettering needs ``reject-publish``: with another overflow it is not asked for."""
+        """At-least-once dead-lettering needs ``reject-publish``: with another overflow it is left out."""
         arguments = queue_arguments(entry(queueType="quorum", argQueue={"x-overflow": "drop-head"}))
         self.assertEqual(arguments["x-overflow"], "drop-head")
         self.assertNotIn("x-dead-letter-strategy", arguments)
@@ -155,7 +155,7 @@ class SeedRouteTests(SynchronousTestCase):
     """``dleParams``."""
 
     def test_as_written(self) -> None:
-        """The waiting queue has exactly the arguments of the file, for any type of work queue; no other is made."""
+        """The waiting queue has exactly the arguments of the file, for any type of work queue; there is no other."""
         for keys in ({}, {"queueType": "quorum"}):
             found = queues(entry(dle=True, dleParams=DLE, **keys))
             self.assertEqual(found["waiting"], DLE["dleArgs"])
@@ -169,11 +169,11 @@ class SeedRouteTests(SynchronousTestCase):
         self.assertEqual([getattr(each, "durable", None) for each in found], [True, True])
 
     def test_without_dle(self) -> None:
-        """They are declared without ``dle`` as well: ``argQueue`` may name them."""
+        """They are declared without ``dle``, too: ``argQueue`` may name them."""
         self.assertIn("waiting", queues(entry(dleParams=DLE)))
 
     def test_binding(self) -> None:
-        """The waiting queue gets copies with any routing key that messages of the work queue have."""
+        """The waiting queue takes copies with every routing key that messages of the work queue may have."""
         for kind, keys in (("fanout", [""]), ("topic", ["#"])):
             found = bindings(entry(dle=True, dleParams={**DLE, "dleExchangeType": kind}))
             self.assertEqual([key for queue, exchange, key in found if (queue, exchange) == ("waiting", "dlx")], keys)

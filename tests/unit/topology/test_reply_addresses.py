@@ -1,4 +1,4 @@
-"""Which reply addresses of a message are served."""
+"""Which reply addresses of a message are allowed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST_QUEUES = ("first", "first.retry", "parked", "waiting")
 
 
 class ReplyPrefixTests(SynchronousTestCase):
-    """The name below which the gateways have their reply queues."""
+    """The prefix of the gateways' reply queues."""
 
     def test_prefix(self) -> None:
         """It is the first ``replyTo`` of the queue file, whichever entry has it, or a default."""
@@ -35,7 +35,7 @@ class ReplyPrefixTests(SynchronousTestCase):
 
 
 class ReplyAddressesTests(SynchronousTestCase):
-    """The addresses that messages of one queue may bring."""
+    """The allowed addresses of messages of one queue."""
 
     def assert_allowed(self, addresses: ReplyAddresses, *allowed: str | None) -> None:
         for each in allowed:
@@ -46,45 +46,45 @@ class ReplyAddressesTests(SynchronousTestCase):
             self.assertFalse(addresses.allow(each), each)
 
     def test_any(self) -> None:
-        """Without patterns a message may be answered anywhere but at a queue of ours, of whichever entry."""
+        """Without patterns every address is allowed, except the queues of any entry."""
         addresses = ReplyAddresses(SECOND, [WORKER, FIRST, SECOND])
         self.assert_allowed(addresses, None, "", "anything", "amq.gen-x", "first.x", "firsts", "other", "response.a")
         self.assert_refused(addresses, *FIRST_QUEUES, "worker", "worker.retry", "worker.parking", "second")
 
     def test_patterns(self) -> None:
-        """With patterns a message may be answered where one of them says, but at no queue of ours."""
+        """With patterns an address must match one of them, and must not be a queue of any entry."""
         guarded = entry("guarded", replyToAllowed=["clients.*", "first.#", "exact"])
         addresses = ReplyAddresses(guarded, [FIRST, guarded])
         self.assert_allowed(addresses, None, "clients.a", "first.x.y", "exact")
         self.assert_refused(addresses, "clients", "clients.a.b", "anything", "", "exact.x", "first", "first.retry")
 
     def test_configured(self) -> None:
-        """The entry's own address, that of the gateways, and names below them may always be answered."""
+        """The entry's own address, that of the gateways, and names below them are always allowed."""
         guarded = entry("guarded", replyTo="own", replyToAllowed=["clients.*"])
         addresses = ReplyAddresses(guarded, [FIRST, SECOND, guarded])
         self.assert_allowed(addresses, "own", "own.a", "response", "response.host-1", "response.a.b")
         self.assert_refused(addresses, "owner", "responses", "other", "other.a")
 
     def test_gateways_without_a_name(self) -> None:
-        """Without any ``replyTo`` the gateways' reply queues may be answered still."""
+        """Without any ``replyTo`` the gateways' reply queues are still allowed."""
         guarded = entry("guarded", replyToAllowed=["clients.*"])
         addresses = ReplyAddresses(guarded, [guarded])
         self.assert_allowed(addresses, "replies", "replies.host-1")
         self.assert_refused(addresses, "repliesx", "reply")
 
     def test_next_stage(self) -> None:
-        """A configured address may be the work queue of another entry, which goes on with the answer."""
+        """A configured address may be the work queue of another entry, which continues with the reply."""
         stage = entry("stage", replyTo="first")
         self.assert_allowed(ReplyAddresses(stage, [stage, FIRST]), "first")
 
     def test_ours_below_a_configured_name(self) -> None:
-        """A queue of ours is none to be answered at by being called as if below a configured address."""
+        """A queue of an entry is not allowed even if its name looks like one below a configured address."""
         work = entry("response.work", replyTo="response")
         stage = entry("stage", replyTo="first")
         self.assert_refused(ReplyAddresses(work, [work]), "response.work", "response.work.retry")
         self.assert_refused(ReplyAddresses(stage, [stage, FIRST]), "first.retry")
 
     def test_not_utf_8(self) -> None:
-        """An address that is no text is no queue of ours."""
+        """An address that is not UTF-8 is allowed: it cannot be a queue of ours."""
         address: Any = b"\xff"
         self.assertTrue(ReplyAddresses(FIRST, [FIRST]).allow(address))

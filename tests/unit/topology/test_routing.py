@@ -1,4 +1,4 @@
-"""Which exchange a routing key is published to, and which routing keys a client may use."""
+"""Which exchange a routing key is published to, and which routing keys a caller may use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provider_gateway.errors import BadRequest
 from provider_gateway.topology.routing import Routes, checked_routing_key, matches, matching_key, topic_matches
 from tests.support.queue_entries import entry
 
-#: Binding key, keys that it takes, keys that it does not take.
+#: Binding key, routing keys that match, routing keys that do not.
 TOPICS = (
     ("predict.now", ["predict.now"], ["predict", "predict.now.x", "predict.nowx", "xpredict.now", "", "predict.NOW"]),
     ("predict.*", ["predict.now", "predict."], ["predict", "predict.a.b", "x.predict.a", "predictxa"]),
@@ -29,7 +29,7 @@ TOPICS = (
     ("a.", ["a."], ["a", "a.b", "a.."]),
     (".a", [".a"], ["a", "b.a"]),
     ("a..b", ["a..b"], ["a.b", "a.x.b", "a...b"]),
-    # Only whole words are wildcards, and nothing else has a meaning.
+    # Wildcards are whole words; no other character is special.
     ("a*", ["a*"], ["a", "ab", "aa"]),
     ("a#", ["a#"], ["a", "ab"]),
     ("a.b+", ["a.b+"], ["a.b", "a.bb"]),
@@ -45,7 +45,7 @@ class TopicTests(SynchronousTestCase):
     """The rules of topic exchanges."""
 
     def test_table(self) -> None:
-        """``*`` is exactly one word (which may be empty), ``#`` zero or more, all else is itself; "" has no words."""
+        """``*`` is exactly one word, which may be empty; ``#`` is zero or more; the empty key has no words."""
         for binding_key, taken, not_taken in TOPICS:
             for key in taken:
                 self.assertTrue(topic_matches(binding_key, key), f"{binding_key!r} takes {key!r}")
@@ -60,7 +60,7 @@ class RoutesTests(SynchronousTestCase):
         return Routes(parse_queues(text, "f"))
 
     def test_first_match_wins(self) -> None:
-        """The exchange is that of the first entry with a binding that matches; any of its bindings may."""
+        """The exchange is that of the first entry with a matching binding."""
         routes = self.routes(
             "- {topic: A, queueName: a, bindingKey: [a.*, z.*]}\n"
             "- {topic: B, queueName: b, bindingKey: b.*}\n"
@@ -70,12 +70,12 @@ class RoutesTests(SynchronousTestCase):
             self.assertEqual(exchange, routes.exchange(key), key)
 
     def test_first_entry_without_a_match(self) -> None:
-        """A key that no binding matches goes to the first entry's exchange: the broker decides and returns it."""
+        """A key without a matching binding goes to the first entry's exchange, where the broker returns the message."""
         routes = self.routes("- {topic: A, queueName: a, bindingKey: a.*}\n- {topic: B, queueName: b, bindingKey: b.*}")
         self.assertEqual("A", routes.exchange("nothing.here.matches"))
 
     def test_direct(self) -> None:
-        """A direct exchange compares the whole key; wildcards of its binding key mean themselves."""
+        """A direct exchange compares the whole key; wildcards have no meaning there."""
         routes = self.routes(
             "- {topic: A, queueName: a, bindingKey: x}\n"
             "- {topic: D, exchangeType: direct, queueName: d, bindingKey: [k, 'p.*']}"
@@ -91,7 +91,7 @@ class RoutesTests(SynchronousTestCase):
         self.assertEqual(["A", "F", "F"], [routes.exchange(key) for key in ("x", "y", "y.z")])
 
     def test_default_exchange(self) -> None:
-        """The default exchange takes the name of the queue, whatever binding keys are written there."""
+        """The default exchange routes by the name of the queue, whatever the binding keys are."""
         routes = self.routes(
             "- {topic: A, queueName: a, bindingKey: x}\n- {topic: '', queueName: q.in, bindingKey: other}"
         )
@@ -99,7 +99,7 @@ class RoutesTests(SynchronousTestCase):
             self.assertEqual(exchange, routes.exchange(key), key)
 
     def test_default_routing_key(self) -> None:
-        """Requests without a key get that of the first entry which names one; without any, there is none."""
+        """The default routing key is the first ``routingKey`` of the file; without any there is none."""
         entry = "- {topic: A, queueName: %s, bindingKey: x%s}\n"
         three = entry % ("a", "") + entry % ("b", ", routingKey: k1") + entry % ("c", ", routingKey: k2")
         self.assertEqual("k1", self.routes(three).default_routing_key)
@@ -107,15 +107,15 @@ class RoutesTests(SynchronousTestCase):
 
 
 class CheckedRoutingKeyTests(SynchronousTestCase):
-    """Routing keys from outside."""
+    """Routing keys of callers."""
 
     def test_accepted(self) -> None:
-        """Any text up to 255 bytes comes back unchanged, single characters of several bytes included."""
+        """Any text of up to 255 bytes is accepted unchanged, characters of several bytes included."""
         for key in ("predict.now", "a", "..", " ", "a b", "größe", "x" * 255, "é" * 127 + "x"):
             self.assertEqual(key, checked_routing_key(key), key)
 
     def test_refused(self) -> None:
-        """Empty, too long in bytes, wildcards and control characters are refused as 400 with the reason."""
+        """Empty keys, keys over 255 bytes, wildcards and control characters are answered with 400 and the reason."""
         for key, reason in (
             ("", "empty"),
             ("x" * 256, "255 bytes"),
@@ -135,16 +135,16 @@ class CheckedRoutingKeyTests(SynchronousTestCase):
 
 
 class MatchingKeyTests(SynchronousTestCase):
-    """A key that leads to a queue, made from its binding."""
+    """A routing key made from a binding leads to the queue."""
 
     def test_topics(self) -> None:
-        """Whatever the binding, it takes the key, also where only a dot can write the one empty word."""
+        """Every binding matches the key made from it, also the binding of one empty word, written as a dot."""
         for binding in ("a", "a.*", "*", "#", "*.#", "a.#.b", ".#", "#.", ".", "#.#", "a..b"):
             (found,) = parse_queues(f"- {{topic: X, queueName: q, bindingKey: '{binding}'}}", "file")
             self.assertTrue(topic_matches(binding, matching_key(found)), binding)
 
     def test_matches(self) -> None:
-        """The key that is made for an entry is one that its exchange routes to its queue."""
+        """The exchange of an entry routes the key made for it to its queue."""
         for keys in (
             *({"bindingKey": key} for key in ("predict.*", "#", "*", "a.#", "#.b", "a.#.b", "*.*.c", "plain", "a.*.#")),
             {"bindingKey": ["x.*", "y"]},
@@ -156,7 +156,7 @@ class MatchingKeyTests(SynchronousTestCase):
             self.assertTrue(matches(made, matching_key(made)), repr(keys))
 
     def test_keys(self) -> None:
-        """Words stand for wildcards; a default exchange takes the queue's name."""
+        """A word replaces each wildcard; for the default exchange the key is the queue's name."""
         for keys, expected in (
             ({"bindingKey": "predict.*"}, "predict.any"),
             ({"bindingKey": "a.#.b"}, "a.b"),
