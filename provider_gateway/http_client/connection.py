@@ -8,13 +8,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
-from provider_gateway.errors import ModelFailure
-from provider_gateway.http_client.response_reader import InvalidResponse, unwanted_coding
+from provider_gateway.http_client.errors import InvalidResponse, ResponseCutOff, UnrequestedCoding
+from provider_gateway.http_client.response_reader import check_not_coded
 from provider_gateway.net.eager_tcp import send_at_once
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ class Connection:
             request: all of it, head and body.
 
         Returns:
-            A Deferred that fires with the answer when its headers are there, or fails with ResponseFailed, or with
-            ModelFailure if it is coded. Cancelling it drops the connection.
+            A Deferred that fires with the answer when its headers are there, or fails with ResponseError. Cancelling
+            it drops the connection.
         """
         answered: Deferred[IResponse] = Deferred(self._cancel)
         self._answered = answered
@@ -184,7 +184,7 @@ class Connection:
             pieces = reader.feed(data)
         except InvalidResponse:
             self.abort()
-            self._break_off(Failure())
+            self._fail(Failure())
             return
         if self._response is not None:
             self._response.receive(pieces)
@@ -196,10 +196,11 @@ class Connection:
         """Hand over an answer whose headers are there."""
         answered, self._answered = self._answered, None
         assert answered is not None
-        if (coding := unwanted_coding(reader.headers)) is not None:
+        try:
+            check_not_coded(reader.headers)
+        except UnrequestedCoding:
             self.abort()
-            msg = f"The model's answer has the Content-Encoding {coding}, which was not asked for."
-            answered.errback(ModelFailure(msg, "body"))
+            answered.errback(Failure())
             return
         response = self._response = self._new_response(reader)
         response.receive(pieces)
@@ -232,20 +233,24 @@ class Connection:
             self._response.end(_ENDED)
             self._response = None
         else:
-            self._break_off(reason)
+            self._fail(Failure(ResponseCutOff(reason)))
 
-    def _break_off(self, reason: Failure) -> None:
-        """Fail the request, or the body of its answer if the headers are there."""
+    def _fail(self, reason: Failure) -> None:
+        """Fail the request, or the body of its answer if the headers are there.
+
+        Args:
+            reason: a ResponseError.
+        """
         answered, self._answered = self._answered, None
         response, self._response = self._response, None
         if answered is None:
             if response is not None:
-                response.end(Failure(ResponseFailed([reason], response)))
+                response.end(reason)
         elif self._reader is None or self._reader.status is None:
-            answered.errback(ResponseFailed([reason]))
+            answered.errback(reason)
         else:
             response = self._new_response(self._reader)
-            response.end(Failure(ResponseFailed([reason], response)))
+            response.end(reason)
             answered.callback(response)
 
     def _cancel(self, _: Deferred[IResponse]) -> None:

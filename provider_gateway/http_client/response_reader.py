@@ -5,7 +5,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.web.http_headers import Headers
 
-from provider_gateway.message.http_headers import text_of
+from provider_gateway.http_client.errors import HeadTooLarge, InvalidResponse, UnrequestedCoding
 
 #: Bytes of status line and headers, of trailers, and of anything else that is no body and does not end.
 MAX_HEAD_BYTES = 65_536
@@ -13,18 +13,15 @@ MAX_HEAD_BYTES = 65_536
 _MAX_FREE = 16
 
 
-class InvalidResponse(Exception):
-    """What the server sent is no HTTP, or none that we take."""
+def check_not_coded(headers: Headers) -> None:
+    """Check that a response has no content coding.
 
-
-class HeadTooLarge(InvalidResponse):
-    """There are more than :data:`MAX_HEAD_BYTES` around the body."""
-
-
-def unwanted_coding(headers: Headers) -> str | None:
-    """The content codings of an answer if it has any: none was asked for; None if it has none."""
-    codings = [text_of(value).lower() for value in headers.getRawHeaders(b"content-encoding", ())]
-    return None if all(coding == "identity" for coding in codings) else ", ".join(codings)
+    Raises:
+        UnrequestedCoding: it has one.
+    """
+    codings = headers.getRawHeaders(b"content-encoding")
+    if codings is not None and any(coding.lower() != b"identity" for coding in codings):
+        raise UnrequestedCoding(codings)
 
 
 class ResponseReader:

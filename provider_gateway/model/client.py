@@ -8,21 +8,15 @@ from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.web.client import ResponseDone
-from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from provider_gateway.errors import ModelFailure
 from provider_gateway.http_client.agent import ImmediateBody, PersistentAgent
 from provider_gateway.net.tls_transport import TLSClientEndpoint
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
-    from twisted.python.failure import Failure
     from twisted.web.client import URI
     from twisted.web.iweb import IPolicyForHTTPS
 
@@ -55,46 +49,6 @@ class FixedURL(EncodedURL):
     def to_text(self, with_password: bool = False) -> str:  # noqa: ARG002 - hyperlink's signature; there is none
         """The text that was made once (hyperlink.EncodedURL)."""
         return self._text
-
-
-class CappedBody(Protocol):
-    """Collects a response body up to a size; closes the connection beyond it, and when it is cancelled.
-
-    Attributes:
-        done: fires with the body, or fails with :class:`ModelFailure`.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take a piece (twisted.internet.interfaces.IProtocol)."""
-        self._size += len(data)
-        if self._size > self._max_bytes:
-            self._chunks.clear()
-            if not self.done.called:
-                msg = f"The model's answer is larger than {self._max_bytes} bytes (MAX_BODY_BYTES)."
-                self.done.errback(ModelFailure(msg, "body"))
-                self._abort()
-            return
-        self._chunks.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fire the result (twisted.internet.interfaces.IProtocol)."""
-        if self.done.called:
-            return
-        if isinstance(reason.value, (ResponseDone, PotentialDataLoss)):
-            self.done.callback(b"".join(self._chunks))
-        else:
-            msg = "The model's answer broke off before its end."
-            self.done.errback(ModelFailure(msg, "body"))
-
-    def _abort(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()
 
 
 @implementer(IAgentEndpointFactory)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
-from twisted.web.client import ResponseFailed
 
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import HeadersTooLarge, ModelFailure
 from provider_gateway.http_client.agent import RequestHeaders
+from provider_gateway.http_client.body import CappedBody
+from provider_gateway.http_client.errors import BodyOverLimit, ResponseError, UnrequestedCoding
 from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID
-from provider_gateway.model.client import CappedBody, FixedURL
+from provider_gateway.model.client import FixedURL
 from provider_gateway.net.failure_reasons import reason_of
 
 if TYPE_CHECKING:
@@ -48,16 +49,34 @@ class Answer:
     headers: dict[str, str]
 
 
+def _failure(error: ResponseError, *, has_headers: bool) -> ModelFailure:
+    """The failure of a call whose response cannot be used.
+
+    Args:
+        has_headers: True if the headers were fine: the body is what failed.
+    """
+    if isinstance(error, UnrequestedCoding):
+        codings = ", ".join(text_of(coding).lower() for coding in error.codings)
+        msg = f"The model's answer has the Content-Encoding {codings}, which was not asked for."
+        return ModelFailure(msg, "body")
+    if isinstance(error, BodyOverLimit):
+        return ModelFailure(f"The model's answer is larger than {error.max_bytes} bytes (MAX_BODY_BYTES).", "body")
+    if has_headers:
+        return ModelFailure("The model's answer broke off before its end.", "body")
+    msg = "The model closed the connection without a valid HTTP answer."
+    return ModelFailure(msg, "connection", reason_of(error))
+
+
 class _Call:
     """What a call waits for: its answer, then the body."""
 
-    __slots__ = ("waiting_for",)
+    __slots__ = ("awaited",)
 
     def __init__(self, answered: Deferred[Any]) -> None:
-        self.waiting_for = answered
+        self.awaited = answered
 
     def cancel(self) -> None:
-        self.waiting_for.cancel()
+        self.awaited.cancel()
 
 
 class Model:
@@ -104,10 +123,11 @@ class Model:
             deadlines = self._deadlines[timeout] = Deadlines(self._clock, timeout, _Call.cancel)
         call = _Call(self._request(message, rquid))
         deadlines.start(call)
+        response: IResponse | None = None
         try:
-            response = await call.waiting_for
+            response = await call.awaited
             body = CappedBody(self._max_body_bytes)
-            call.waiting_for = body.done
+            call.awaited = body.done
             response.deliverBody(body)
             return self._judge(response, await body.done)
         except (CancelledError, ConnectingCancelledError):
@@ -118,9 +138,8 @@ class Model:
         except (ConnectError, DNSLookupError) as error:
             msg = "The model cannot be reached."
             raise ModelFailure(msg, "connection", reason_of(error)) from None
-        except ResponseFailed as error:
-            msg = "The model closed the connection without a valid HTTP answer."
-            raise ModelFailure(msg, "connection", reason_of(error)) from None
+        except ResponseError as error:
+            raise _failure(error, has_headers=response is not None) from None
         finally:
             deadlines.stop(call)
 

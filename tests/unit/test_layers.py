@@ -16,8 +16,8 @@ LAYERS = tuple(
     line.split()
     for line in """
         errors deferreds deadlines recent net observability
-        config message
-        topology http_client
+        config message http_client
+        topology
         security amqp model devbroker
         http_server
         gateway provider

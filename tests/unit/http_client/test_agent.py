@@ -8,10 +8,11 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.web.client import URI, ResponseDone, ResponseFailed
+from twisted.web.client import URI, ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from provider_gateway.http_client.agent import ImmediateBody, PersistentAgent
+from provider_gateway.http_client.errors import ResponseCutOff
 from provider_gateway.model.client import ModelEndpoints, model_client
 from tests.support.model_peer import ModelTestCase, ModelTransport, response
 
@@ -109,7 +110,7 @@ class ClientTests(ModelTestCase):
         transport.respond(b"34")
         self.assertEqual((transport.disconnecting, collector.data, collector.end), (True, b"12", None))
         transport.close()
-        self.assertEqual(collector.end, ResponseFailed)
+        self.assertIs(collector.end, ResponseCutOff)
 
     def test_urls(self) -> None:
         """The Host header names the port unless it is the scheme's own; a literal address of IPv6 is in brackets."""

@@ -1,0 +1,62 @@
+"""Errors of the HTTP client: why a server's response cannot be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.web.client import ResponseFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.python.failure import Failure
+
+
+class ResponseError(Exception):
+    """Base: the server was reached, and its response cannot be used."""
+
+
+class InvalidResponse(ResponseError):
+    """The response is malformed, or uses a part of HTTP that this client does not support. The text names the rule."""
+
+
+class HeadTooLarge(InvalidResponse):
+    """The bytes around the body exceed :data:`~provider_gateway.http_client.response_reader.MAX_HEAD_BYTES`."""
+
+
+class UnrequestedCoding(ResponseError):
+    """The body has a content coding. Every request asks for ``identity``, which means none (RFC 9110, 12.5.3).
+
+    Attributes:
+        codings: the values of Content-Encoding, as received.
+    """
+
+    def __init__(self, codings: Sequence[bytes]) -> None:
+        super().__init__(codings)
+        self.codings = codings
+
+
+class BodyOverLimit(ResponseError):
+    """The body is larger than the caller accepts.
+
+    Attributes:
+        max_bytes: the limit.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes)
+        self.max_bytes = max_bytes
+
+
+class ResponseCutOff(ResponseError, ResponseFailed):
+    """The connection ended before the response did. Twisted's agents raise a ResponseFailed here; this is one.
+
+    Args:
+        reason: why the connection ended.
+
+    Attributes:
+        reasons: a list with that reason, as ResponseFailed has it.
+    """
+
+    def __init__(self, reason: Failure) -> None:
+        super().__init__([reason])  # type: ignore[no-untyped-call] # Twisted does not annotate it
