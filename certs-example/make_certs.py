@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Make a CA and the certificates of everybody who takes part, for trying out and for tests.
+"""Make a CA and a certificate for each program involved, for trials and tests.
 
     python certs-example/make_certs.py [FOLDER] [--days 30] [--name example.org ...]
 
-writes into FOLDER (default: certs-example/out), keys readable by their owner only:
+writes into FOLDER (default: certs-example/out). Keys are readable by their owner only:
 
     cacert.pem                              the CA that signs the others
     server_cert.pem      server_key.pem     HTTPS listener of provider-gateway
@@ -12,7 +12,7 @@ writes into FOLDER (default: certs-example/out), keys readable by their owner on
     client_cert_mq.pem   client_key_mq.pem  provider-gateway at RabbitMQ (CN=provider-gateway)
     model_cert.pem       model_key.pem      an HTTPS model
 
-Nothing here is meant for production: there, a certificate authority of yours issues the certificates.
+Not for production: there, your own certificate authority issues the certificates.
 """
 
 from __future__ import annotations
