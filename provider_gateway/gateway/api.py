@@ -19,12 +19,12 @@ from provider_gateway.gateway.json_body import check_json, check_media_type
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, render, with_length
 from provider_gateway.message.http_headers import JSON, headers_from_http, headers_to_http, safe_content_type, text_of
-from provider_gateway.message.ids import RQUID, checked_rquid, fresh_id, fresh_rquid
+from provider_gateway.message.ids import RQUID, RQUID_BYTES, checked_rquid, fresh_id, fresh_rquid
 from provider_gateway.message.message import PG_DEADLINE, Message
 from provider_gateway.topology.routing import checked_routing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 #: What a browser may send and read across origins.
 _CORS_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}"
-
-
-_RQUID = RQUID.encode()
 
 #: Anything but white space and controls: it is written back.
 _ORIGIN = re.compile(r"[\x21-\x7e]+")
@@ -111,22 +108,27 @@ class API:
     @app.route("/v1/predict", methods=["POST"])
     async def predict(self, request: IRequest) -> bytes:
         """Publish the body, wait for the reply, answer with it."""
-        # One coroutine: each more that waits has 300 bytes.
-        rquid = self._admit(request)
+        # One coroutine: a second one would hold 300 bytes more for each request that waits.
+        self._admit(request)
         try:
             routing_key = self._routing_key(request)
-            # Headers and body are in no variable of ours while we wait.
-            reply = await self._call(request, routing_key, rquid)
-            return self._answer(request, reply, routing_key, rquid)
+            self._authorise(request, routing_key)
+            # The message is passed on and not kept: a variable would hold its headers and body while we wait.
+            reply = await self._rpc.call(
+                self._take_message(request, self._rpc.reply_queue),
+                self._routes.exchange(routing_key),
+                routing_key,
+            )
+            return self._answer(request, reply, routing_key)
         finally:
             self._in_flight -= 1
 
     @app.route("/v1/publish", methods=["POST"])
     async def publish(self, request: IRequest) -> bytes:
         """Publish the body and answer 202 once the broker has confirmed and routed it."""
-        rquid = self._admit(request)
+        self._admit(request)
         try:
-            return await self._publish(request, rquid)
+            return await self._publish(request)
         finally:
             self._in_flight -= 1
 
@@ -160,11 +162,18 @@ class API:
         )
         return render(request, error, rquid)
 
-    def _admit(self, request: Any) -> str:
-        """Count a request as one that is served, and return its id, unless there are too many or we are stopping."""
-        sent = request.requestHeaders.getRawHeaders(_RQUID)
-        rquid = request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
-        self._allow_origin(request)
+    def _admit(self, request: Any) -> None:
+        """Set a request's id, and count the request as in flight.
+
+        Raises:
+            BadRequest: its RqUID is malformed.
+            Draining: the process is stopping.
+            Overloaded: too many are in flight.
+        """
+        sent = request.requestHeaders.getRawHeaders(RQUID_BYTES)
+        request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
+        if self._cors_origins:  # most installations have none, and save the call
+            self._allow_origin(request)
         if self._draining:
             msg = "This instance is stopping; another one, or this one after its restart, will serve the request."
             raise Draining(msg)
@@ -172,22 +181,16 @@ class API:
             msg = f"{self._in_flight} requests are being served (MAX_IN_FLIGHT)."
             raise Overloaded(msg)
         self._in_flight += 1
-        return rquid
 
-    def _call(self, request: IRequest, routing_key: str, rquid: str) -> Awaitable[Message]:
-        deadline = int(1000 * (self._clock.seconds() + self._reply_timeout))
-        message = self._message(request, routing_key, rquid, self._rpc.reply_queue, {PG_DEADLINE: deadline})
-        return self._rpc.call(message, self._routes.exchange(routing_key), routing_key)
-
-    def _answer(self, request: IRequest, reply: Message, routing_key: str, rquid: str) -> bytes:
+    def _answer(self, request: Any, reply: Message, routing_key: str) -> bytes:
         request.setResponseCode(reply.status)
         for name, value in headers_to_http(reply.headers, self._metrics.headers_dropped.inc).items():
             request.setHeader(name, value.encode())
         if self._logs_answers:  # an event that no observer wants costs 10 µs
             self._log.debug(
                 "answered",
-                rquid=rquid,
-                correlation_id=request.correlation_id,  # type: ignore[attr-defined] # of our request class
+                rquid=request.rquid,
+                correlation_id=request.correlation_id,
                 routing_key=routing_key,
                 identity=_identity(request),
             )
@@ -197,9 +200,10 @@ class API:
             return with_length(request, JSON, b"")  # RFC 9110, 15.3.6: no content either, but its length
         return with_length(request, safe_content_type(reply.content_type), reply.body)
 
-    async def _publish(self, request: IRequest, rquid: str) -> bytes:
+    async def _publish(self, request: Any) -> bytes:
         routing_key = self._routing_key(request)
-        message = self._message(request, routing_key, rquid, None, {})
+        self._authorise(request, routing_key)
+        message = self._take_message(request, None)
         confirmed = self._publisher.publish(message, self._routes.exchange(routing_key), routing_key)
         try:
             await confirmed.addTimeout(self._reply_timeout, self._clock)
@@ -207,21 +211,48 @@ class API:
             msg = f"The broker did not confirm the message within {self._reply_timeout:g} s."
             raise OutcomeUnknown(msg) from None
         request.setResponseCode(202)
-        answer = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": rquid}
+        answer = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": request.rquid}
         return with_length(request, JSON, json.dumps(answer).encode())
 
-    def _message(
-        self, request: Any, routing_key: str, rquid: str, reply_to: str | None, added: Mapping[str, int]
-    ) -> Message:
-        """The message for a request, with headers of our own; it has everything of the request then."""
-        if self._authorization is not None:
-            identity = request.identity
-            assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
-            self._authorization.check(identity, routing_key)
+    def _authorise(self, request: Any, routing_key: str) -> None:
+        """Check that the access file lets the caller use a routing key.
+
+        Raises:
+            Forbidden: no rule allows it.
+            RateLimited: the caller has used up its rate.
+        """
+        if self._authorization is None:
+            return
+        identity = request.identity
+        assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
+        self._authorization.check(identity, routing_key)
+
+    def _checked_body(self, request: Any) -> bytes:
+        """The body of a request, which is JSON.
+
+        Raises:
+            UnsupportedMediaType: it is declared as something else.
+            InvalidJSON: it is not JSON, or nested too deeply.
+        """
         check_media_type(request)
-        body = request.content.read()
+        body: bytes = request.content.read()
         check_json(body, self._max_json_depth)
-        headers = {**headers_from_http(request.requestHeaders.getAllRawHeaders()), RQUID: rquid, **added}
+        return body
+
+    def _take_message(self, request: Any, reply_to: str | None) -> Message:
+        """Make a message of a request's body and headers; the request lets go of both.
+
+        Args:
+            reply_to: where the reply goes, which is waited for until the reply timeout; None for no reply.
+
+        Raises:
+            UnsupportedMediaType, InvalidJSON, HeadersTooLarge: the request cannot be a message; it keeps both.
+        """
+        body = self._checked_body(request)
+        headers: dict[str, Any] = headers_from_http(request.requestHeaders.getAllRawHeaders())
+        headers[RQUID] = request.rquid
+        if reply_to is not None:
+            headers[PG_DEADLINE] = int(1000 * (self._clock.seconds() + self._reply_timeout))
         message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
         request.correlation_id = message.correlation_id
         request.forget_content()

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 #: Header of the request id, on HTTP and on messages.
 RQUID = "RqUID"
+RQUID_BYTES = RQUID.encode()
 
-_RQUID = re.compile(r"[\x21-\x7e]{1,128}")
+_VALID_RQUID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def checked_rquid(value: str) -> str:
@@ -23,7 +24,7 @@ def checked_rquid(value: str) -> str:
     Raises:
         BadRequest: it is not 1 to 128 visible ASCII characters.
     """
-    if not _RQUID.fullmatch(value):
+    if not _VALID_RQUID.fullmatch(value):
         msg = "The RqUID header must be 1 to 128 visible ASCII characters."
         raise BadRequest(msg)
     return value
@@ -32,7 +33,7 @@ def checked_rquid(value: str) -> str:
 def rquid_of(headers: Mapping[str, Any]) -> str:
     """The request id of a message; a fresh one if it is missing or invalid."""
     for name, value in headers.items():
-        if len(name) == 5 and name.lower() == "rquid" and isinstance(value, str) and _RQUID.fullmatch(value):
+        if len(name) == 5 and name.lower() == "rquid" and isinstance(value, str) and _VALID_RQUID.fullmatch(value):
             return value
     return fresh_rquid()
 
