@@ -85,8 +85,8 @@ class Options(usage.Options):
 
     def for_worker(self) -> list[str]:
         """The command line of a worker, without its number."""
-        names = ("role", "queues", "env-file")
-        return [part for name in names if self[name] is not None for part in (f"--{name}", self[name])]
+        given = (("--role", self["role"]), ("--queues", self["queues"]), ("--env-file", self["env-file"]))
+        return [part for name, value in given if value is not None for part in (name, value)]
 
     def roles(self) -> list[Role]:
         """The roles asked for.
@@ -178,12 +178,15 @@ def _make_worker(number: int, settings: Settings, entries: Sequence[QueueEntry],
 
 
 def _make_demo(options: Options) -> Demo:
-    ignored = [name for name in ("check", "connect", "env-file") if options[name]]
-    if options["role"] != ",".join(ROLES):
-        ignored.append("role")
-    if ignored:
-        msg = f"--{ignored[0]}: means nothing with --demo"
-        raise SettingsError(msg)
+    for name, is_given in (
+        ("--check", options["check"]),
+        ("--connect", options["connect"]),
+        ("--env-file", options["env-file"]),
+        ("--role", options["role"] != ",".join(ROLES)),
+    ):
+        if is_given:
+            msg = f"{name}: means nothing with --demo"
+            raise SettingsError(msg)
     queues = _path(options["queues"])
     entries = load_queues(queues) if queues is not None else BUILT_IN
 

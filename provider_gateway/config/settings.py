@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -163,9 +162,19 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """The limits of the HTTPS listener."""
-        names = {each.name: f"http_{each.name}" for each in fields(Limits)}
-        names |= {name: name for name in ("max_body_bytes", "max_buffered_bytes")}
-        return Limits(**{name: getattr(self, setting) for name, setting in names.items()})
+        return Limits(
+            handshake_timeout=self.http_handshake_timeout,
+            headers_timeout=self.http_headers_timeout,
+            body_timeout=self.http_body_timeout,
+            write_timeout=self.http_write_timeout,
+            idle_timeout=self.http_idle_timeout,
+            max_connections=self.http_max_connections,
+            max_connections_per_identity=self.http_max_connections_per_identity,
+            max_headers=self.http_max_headers,
+            max_header_bytes=self.http_max_header_bytes,
+            max_body_bytes=self.max_body_bytes,
+            max_buffered_bytes=self.max_buffered_bytes,
+        )
 
     @property
     def effective_model_url(self) -> MaskedURL:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -19,9 +20,30 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 #: Days that a folder of certificates is valid.
 _DAYS = 30
-#: File name stem, common name, and what it is for.
-SERVERS = (("server", "provider-gateway"), ("broker", "rabbitmq"), ("model", "model"))
-CLIENTS = (("client", "", "initiator"), ("client", "_mq", "provider-gateway"))
+
+
+class Holder(NamedTuple):
+    """One that gets a certificate.
+
+    Attributes:
+        cert: file name of the certificate.
+        key: file name of its key.
+    """
+
+    common_name: str
+    cert: str
+    key: str
+
+
+SERVERS = (
+    Holder("provider-gateway", "server_cert.pem", "server_key.pem"),
+    Holder("rabbitmq", "broker_cert.pem", "broker_key.pem"),
+    Holder("model", "model_cert.pem", "model_key.pem"),
+)
+CLIENTS = (
+    Holder("initiator", "client_cert.pem", "client_key.pem"),
+    Holder("provider-gateway", "client_cert_mq.pem", "client_key_mq.pem"),
+)
 
 
 def _name(common_name: str) -> x509.Name:
@@ -112,12 +134,10 @@ def make_certificates(folder: Path, days: int = 30, names: tuple[str, ...] = ())
         names: further host names of the servers, beside those of this machine.
     """
     authority = Authority(folder, days)
-    for stem, common_name in SERVERS:
-        authority.issue(
-            f"{stem}_cert.pem", f"{stem}_key.pem", common_name, server=True, names=(*LOCAL_NAMES, common_name, *names)
-        )
-    for stem, suffix, common_name in CLIENTS:
-        authority.issue(f"{stem}_cert{suffix}.pem", f"{stem}_key{suffix}.pem", common_name, server=False)
+    for common_name, cert, key in SERVERS:
+        authority.issue(cert, key, common_name, server=True, names=(*LOCAL_NAMES, common_name, *names))
+    for common_name, cert, key in CLIENTS:
+        authority.issue(cert, key, common_name, server=False)
 
 
 def certificates(folder: Path) -> Path:
@@ -145,18 +165,12 @@ def _is_usable(folder: Path) -> bool:
     soon = datetime.now(UTC) + timedelta(days=1)
     try:
         authority = x509.load_pem_x509_certificate((folder / "cacert.pem").read_bytes())
-        for cert_name, key_name in _pairs():
-            cert = x509.load_pem_x509_certificate((folder / cert_name).read_bytes())
-            key = load_pem_private_key((folder / key_name).read_bytes(), password=None)
+        for holder in (*SERVERS, *CLIENTS):
+            cert = x509.load_pem_x509_certificate((folder / holder.cert).read_bytes())
+            key = load_pem_private_key((folder / holder.key).read_bytes(), password=None)
             cert.verify_directly_issued_by(authority)
             if cert.not_valid_after_utc < soon or cert.public_key() != key.public_key():
                 return False
     except (FileNotFoundError, ValueError, TypeError, InvalidSignature):
         return False
     return True
-
-
-def _pairs() -> list[tuple[str, str]]:
-    """File names of each certificate and its key."""
-    pairs = [(f"{stem}_cert.pem", f"{stem}_key.pem") for stem, _ in SERVERS]
-    return pairs + [(f"{stem}_cert{suffix}.pem", f"{stem}_key{suffix}.pem") for stem, suffix, _ in CLIENTS]

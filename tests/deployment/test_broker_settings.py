@@ -147,7 +147,7 @@ class BrokerSettingsTests(SynchronousTestCase):
     def test_users(self) -> None:
         """Users are the common names of the client certificates; nobody has a password or a tag."""
         users = {each["name"]: each for each in self.definitions["users"]}
-        self.assertEqual(users.keys(), {common_name for _, _, common_name in CLIENTS})
+        self.assertEqual(users.keys(), {holder.common_name for holder in CLIENTS})
         for each in users.values():
             self.assertEqual((each["password_hash"], each["tags"]), ("", ""))
         self.assertEqual({each["user"] for each in self.definitions["permissions"]}, set(users))

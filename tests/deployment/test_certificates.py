@@ -73,7 +73,7 @@ class CertificateTests(SynchronousTestCase):
 
     def test_names_agree_with_the_examples(self) -> None:
         """The common names are those of the example certificates, so that either way of making them works."""
-        names = {common_name for _, _, common_name in CLIENTS} | {common_name for _, common_name in SERVERS}
+        names = {holder.common_name for holder in (*CLIENTS, *SERVERS)}
         self.assertLessEqual({each[1] for each in CERTIFICATES.values()}, names)
 
     def test_hosts_are_services(self) -> None:

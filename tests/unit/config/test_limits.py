@@ -8,12 +8,20 @@ from pathlib import Path
 from provider_gateway.config.limits import Limits
 from tests.unit.config.base import SettingsTestCase
 
-BODIES = ("max_body_bytes", "max_buffered_bytes")
-
-
-def variable(name: str) -> str:
-    """The variable of a limit."""
-    return name.upper() if name in BODIES else f"HTTP_{name.upper()}"
+#: The variable of each limit.
+VARIABLES = {
+    "handshake_timeout": "HTTP_HANDSHAKE_TIMEOUT",
+    "headers_timeout": "HTTP_HEADERS_TIMEOUT",
+    "body_timeout": "HTTP_BODY_TIMEOUT",
+    "write_timeout": "HTTP_WRITE_TIMEOUT",
+    "idle_timeout": "HTTP_IDLE_TIMEOUT",
+    "max_connections": "HTTP_MAX_CONNECTIONS",
+    "max_connections_per_identity": "HTTP_MAX_CONNECTIONS_PER_IDENTITY",
+    "max_headers": "HTTP_MAX_HEADERS",
+    "max_header_bytes": "HTTP_MAX_HEADER_BYTES",
+    "max_body_bytes": "MAX_BODY_BYTES",
+    "max_buffered_bytes": "MAX_BUFFERED_BYTES",
+}
 
 
 class LimitsTests(SettingsTestCase):
@@ -34,7 +42,7 @@ class LimitsTests(SettingsTestCase):
         defaults = asdict(Limits())
         for field in fields(Limits):
             value = defaults[field.name] + 1
-            found = asdict(self.load(**{variable(field.name): str(value)}).limits)
+            found = asdict(self.load(**{VARIABLES[field.name]: str(value)}).limits)
             self.assertEqual({**defaults, field.name: value}, found)
 
     def test_ranges(self) -> None:
@@ -44,8 +52,8 @@ class LimitsTests(SettingsTestCase):
             if field.name == "max_header_bytes":
                 wrong += ["1023", "65537"]
             for value in wrong:
-                line = self.refusal(**{variable(field.name): value})
-                self.assertTrue(line.startswith(f"{variable(field.name)}: expected"), line)
+                line = self.refusal(**{VARIABLES[field.name]: value})
+                self.assertTrue(line.startswith(f"{VARIABLES[field.name]}: expected"), line)
 
     def test_one_body_has_to_fit(self) -> None:
         """Room for all bodies that is less than for one is refused; just as much is enough."""
