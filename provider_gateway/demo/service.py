@@ -26,6 +26,7 @@ from provider_gateway.devbroker.server import Broker
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.observability.json_log import log_observer
+from provider_gateway.security.pem import PEMFile
 from provider_gateway.security.tls import ClientTLS
 from provider_gateway.topology.routing import matching_key
 
@@ -194,8 +195,13 @@ class Demo(Service):
         url = f"https://localhost:{self._gateway.port('https')}/v1/predict"
         key = matching_key(self._entry) or "any"  # a fanout exchange takes every key
         headers = {"Content-Type": "application/json", "routing-key": key}
-        ca, cert, private = (self._certs / f"{name}.pem" for name in ("cacert", "client_cert", "client_key"))
-        caller = ClientTLS("gateway", "DEMO", ca, cert, private, lambda _side, _when: None)
+        caller = ClientTLS(
+            "gateway",
+            cacert=PEMFile("--demo-folder", self._certs / "cacert.pem"),
+            cert=PEMFile("--demo-folder", self._certs / "client_cert.pem"),
+            key=PEMFile("--demo-folder", self._certs / "client_key.pem"),
+            on_expiry=lambda _side, _when: None,
+        )
         client = HTTPClient(Agent(self._reactor, caller))
         response = await client.post(
             url, data=BODY.encode(), headers=Headers({name: [value] for name, value in headers.items()})

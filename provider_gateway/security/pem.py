@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -19,84 +20,105 @@ if TYPE_CHECKING:
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
-def _read(variable: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        msg = f"{variable}: {path}: expected a readable PEM file, got: {error.strerror}"
-        raise SettingsError(msg) from None
+@dataclass(frozen=True, slots=True)
+class PEMFile:
+    """A PEM file that a variable names.
+
+    Attributes:
+        variable: the variable, for errors.
+    """
+
+    variable: str
+    path: Path
+
+    @classmethod
+    def if_set(cls, variable: str, path: Path | None) -> PEMFile | None:
+        """The file of a variable that may be unset; None if it is."""
+        return None if path is None else cls(variable, path)
+
+    def __str__(self) -> str:
+        """The variable and the path, as errors begin."""
+        return f"{self.variable}: {self.path}"
+
+    def read(self) -> bytes:
+        """The content.
+
+        Raises:
+            SettingsError: the file is missing or unreadable.
+        """
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            msg = f"{self}: expected a readable PEM file, got: {error.strerror}"
+            raise SettingsError(msg) from None
 
 
-def _certificates(variable: str, path: Path) -> list[crypto.X509]:
-    data = _read(variable, path)
+def _certificates(file: PEMFile) -> list[crypto.X509]:
+    data = file.read()
     try:
         found = x509.load_pem_x509_certificates(data)
     except ValueError:
         found = []
     # The library passes over one that is cut off, as in a file that is being written.
     if not found or len(found) != data.count(b"-----BEGIN CERTIFICATE-----"):
-        msg = f"{variable}: {path}: expected one or more PEM certificates"
+        msg = f"{file}: expected one or more PEM certificates"
         raise SettingsError(msg)
     return [crypto.X509.from_cryptography(each) for each in found]
 
 
-def _private_key(variable: str, path: Path) -> crypto.PKey:
+def _private_key(file: PEMFile) -> crypto.PKey:
     try:
-        key = load_pem_private_key(_read(variable, path), password=None)
+        key = load_pem_private_key(file.read(), password=None)
         # Key types that TLS does not use make pyOpenSSL raise TypeError.
         return crypto.PKey.from_cryptography_key(key)  # type: ignore[arg-type]
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        msg = f"{variable}: {path}: expected a PEM private key without a pass phrase"
+        msg = f"{file}: expected a PEM private key without a pass phrase"
         raise SettingsError(msg) from None
 
 
-def read_trust_root(variable: str, path: Path) -> Any:  # its interface is private to Twisted
+def read_trust_root(file: PEMFile) -> Any:  # its interface is private to Twisted
     """CA certificates to trust.
 
     Raises:
         SettingsError: the file is missing, unreadable or wrong.
     """
-    return ssl.trustRootFromCertificates([ssl.Certificate(each) for each in _certificates(variable, path)])
+    return ssl.trustRootFromCertificates([ssl.Certificate(each) for each in _certificates(file)])
 
 
-def read_revocation_lists(variable: str, path: Path) -> list[x509.CertificateRevocationList]:
+def read_revocation_lists(file: PEMFile) -> list[x509.CertificateRevocationList]:
     """Certificate revocation lists, at least one.
 
     Raises:
         SettingsError: the file is missing, unreadable or wrong.
     """
-    data = _read(variable, path)
+    data = file.read()
     try:
         found = [x509.load_pem_x509_crl(each) for each in _CRL.findall(data)]
     except ValueError:
         found = []
     if not found or len(found) != data.count(b"-----BEGIN X509 CRL-----"):
-        msg = f"{variable}: {path}: expected one or more PEM certificate revocation lists"
+        msg = f"{file}: expected one or more PEM certificate revocation lists"
         raise SettingsError(msg)
     return found
 
 
-def read_key_pair(cert_name: str, cert: Path, key_name: str, key: Path) -> dict[str, Any]:
+def read_key_pair(cert: PEMFile, key: PEMFile) -> dict[str, Any]:
     """Certificate, chain and key as keyword arguments of CertificateOptions, known to belong together.
-
-    Args:
-        cert_name: variable of the certificate's file.
-        key_name: variable of the key's.
 
     Raises:
         SettingsError: a file is missing, unreadable or wrong.
     """
-    chain, private = _certificates(cert_name, cert), _private_key(key_name, key)
+    chain, private = _certificates(cert), _private_key(key)
     context = SSL.Context(SSL.TLS_METHOD)
     try:
         context.use_certificate(chain[0])
     except SSL.Error:
-        msg = f"{cert_name}: {cert}: expected a certificate that TLS accepts (is its key too short?)"
+        msg = f"{cert}: expected a certificate that TLS accepts (is its key too short?)"
         raise SettingsError(msg) from None
     try:
         context.use_privatekey(private)
     except SSL.Error:
-        msg = f"{key_name}: {key}: expected the private key of the certificate in {cert_name} ({cert})"
+        msg = f"{key}: expected the private key of the certificate in {cert.variable} ({cert.path})"
         raise SettingsError(msg) from None
     return {"privateKey": private, "certificate": chain[0], "extraCertChain": chain[1:]}
 

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from provider_gateway.security.pem import expiry, read_key_pair, read_revocation_lists, read_trust_root
+from provider_gateway.security.pem import PEMFile, expiry, read_key_pair, read_revocation_lists, read_trust_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _SERVER_CIPHERS = ssl.AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
 
 
-def _those(*paths: Path | None) -> list[Path]:
-    return [path for path in paths if path is not None]
+def _paths(*files: PEMFile | None) -> list[Path]:
+    return [file.path for file in files if file is not None]
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -53,9 +53,12 @@ class ServerTLS:
     name = "TLS of the HTTPS listener"
 
     def __init__(self, settings: Settings, on_expiry: Callable[[str, float], object]) -> None:
-        self._settings = settings
+        self._cert = PEMFile("HTTP_CERT", settings.http_cert)
+        self._key = PEMFile("HTTP_KEY", settings.http_key)
+        self._cacert = PEMFile("HTTP_CACERT", settings.http_cacert)
+        self._crl = PEMFile.if_set("HTTP_CRL", settings.http_crl)
         self._on_expiry = on_expiry
-        self.files = _those(settings.http_cert, settings.http_key, settings.http_cacert, settings.http_crl)
+        self.files = _paths(self._cert, self._key, self._cacert, self._crl)
         #: How often trust has changed; each connection is known with the state that it was checked in.
         self._generation = 0
         self.load()
@@ -66,16 +69,15 @@ class ServerTLS:
         Raises:
             SettingsError: one is missing, unreadable or wrong; nothing has changed.
         """
-        settings = self._settings
-        key_pair = read_key_pair("HTTP_CERT", settings.http_cert, "HTTP_KEY", settings.http_key)
-        trust_root = read_trust_root("HTTP_CACERT", settings.http_cacert)
+        key_pair = read_key_pair(self._cert, self._key)
+        trust_root = read_trust_root(self._cacert)
         options = ssl.CertificateOptions(**key_pair, trustRoot=trust_root, acceptableCiphers=_SERVER_CIPHERS)
         context = options.getContext()
         context.set_options(SSL.OP_NO_RENEGOTIATION)
         store = context.get_cert_store()
         assert store is not None
-        if settings.http_crl is not None:
-            lists = read_revocation_lists("HTTP_CRL", settings.http_crl)
+        if self._crl is not None:
+            lists = read_revocation_lists(self._crl)
             for each in lists:
                 store.add_crl(each)
             # Each CA of a chain needs a list: a missing one could not say that a certificate is revoked.
@@ -119,7 +121,6 @@ class ClientTLS:
 
     Args:
         side: "broker" or "model".
-        prefix: of the names of the variables, for errors.
         cacert: CAs to trust; None means those of the system.
         cert: our certificate and its chain, None for none.
         key: of that certificate.
@@ -136,18 +137,17 @@ class ClientTLS:
     def __init__(
         self,
         side: str,
-        prefix: str,
-        cacert: Path | None,
-        cert: Path | None,
-        key: Path | None,
+        *,
+        cacert: PEMFile | None,
+        cert: PEMFile | None,
+        key: PEMFile | None,
         on_expiry: Callable[[str, float], object],
     ) -> None:
         self._side = side
-        self._prefix = prefix
         self._cacert, self._cert, self._key = cacert, cert, key
         self._on_expiry = on_expiry
         self.name = f"TLS towards the {side}"
-        self.files = _those(cacert, cert, key)
+        self.files = _paths(cacert, cert, key)
         self.load()
 
     def load(self) -> None:
@@ -158,10 +158,10 @@ class ClientTLS:
         """
         trust_root: Any = ssl.platformTrust()
         if self._cacert is not None:
-            trust_root = read_trust_root(f"{self._prefix}_CACERT", self._cacert)
+            trust_root = read_trust_root(self._cacert)
         key_pair: dict[str, Any] = {}
         if self._cert is not None and self._key is not None:
-            key_pair = read_key_pair(f"{self._prefix}_CERT", self._cert, f"{self._prefix}_KEY", self._key)
+            key_pair = read_key_pair(self._cert, self._key)
             self._on_expiry(self._side, expiry(key_pair))
         self._trust_root, self._key_pair = trust_root, key_pair
 
@@ -180,7 +180,13 @@ def broker_tls(settings: Settings, on_expiry: Callable[[str, float], object]) ->
     Raises:
         SettingsError: a file is missing, unreadable or wrong.
     """
-    return ClientTLS("broker", "MQ", settings.mq_cacert, settings.mq_cert, settings.mq_key, on_expiry)
+    return ClientTLS(
+        "broker",
+        cacert=PEMFile("MQ_CACERT", settings.mq_cacert),
+        cert=PEMFile.if_set("MQ_CERT", settings.mq_cert),
+        key=PEMFile.if_set("MQ_KEY", settings.mq_key),
+        on_expiry=on_expiry,
+    )
 
 
 def model_tls(settings: Settings, on_expiry: Callable[[str, float], object]) -> ClientTLS:
@@ -189,4 +195,10 @@ def model_tls(settings: Settings, on_expiry: Callable[[str, float], object]) -> 
     Raises:
         SettingsError: a file is missing, unreadable or wrong.
     """
-    return ClientTLS("model", "MODEL", settings.model_cacert, settings.model_cert, settings.model_key, on_expiry)
+    return ClientTLS(
+        "model",
+        cacert=PEMFile.if_set("MODEL_CACERT", settings.model_cacert),
+        cert=PEMFile.if_set("MODEL_CERT", settings.model_cert),
+        key=PEMFile.if_set("MODEL_KEY", settings.model_key),
+        on_expiry=on_expiry,
+    )

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.settings import Settings
 from provider_gateway.net.tls_transport import ServerFactory
+from provider_gateway.security.pem import PEMFile
 from provider_gateway.security.tls import ClientTLS, ServerTLS
 from tests.support.certificates import SERVER, authority, local_names, pem
 
@@ -125,10 +126,15 @@ class PKITestCase(SynchronousTestCase):
         """The side of a client with a certificate, and what it has of a chain."""
         trusted, cert, key = (self.folder / name for name in ("its-ca", "its-cert", "its-key"))
         trusted.write_bytes(pem(self.server_ca.certificate))
-        if holder is None:
-            return ClientTLS("broker", "MQ", trusted, None, None, lambda *_: None).to("localhost")
-        holder.write(cert, key)
-        return ClientTLS("broker", "MQ", trusted, cert, key, lambda *_: None).to("localhost")
+        if holder is not None:
+            holder.write(cert, key)
+        return ClientTLS(
+            "broker",
+            cacert=PEMFile("MQ_CACERT", trusted),
+            cert=None if holder is None else PEMFile("MQ_CERT", cert),
+            key=None if holder is None else PEMFile("MQ_KEY", key),
+            on_expiry=lambda *_: None,
+        ).to("localhost")
 
     def lets_in(self, server: ServerTLS, holder: Holder) -> bool:
         """True if a handshake with this client's certificate succeeds now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provider_gateway.errors import SettingsError
 from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
@@ -170,26 +170,32 @@ class StillTrustsTests(PKITestCase):
         self.assertTrue(server.still_trusts(link.transport))
 
 
+#: Of each side: its name, what makes it, and the settings of its CA, certificate and key.
+BROKER = ("broker", broker_tls, ("mq_cacert", "mq_cert", "mq_key"))
+MODEL = ("model", model_tls, ("model_cacert", "model_cert", "model_key"))
+
+
 class ClientTests(PKITestCase):
     """The sides of the broker and of the model."""
 
-    def sides(self) -> list[tuple[str, ClientTLS]]:
-        """Both, with CA and certificate from the same files."""
-        values: dict[str, Any] = {}
-        for prefix in ("mq", "model"):
-            values |= {f"{prefix}_{name}": self.folder / f"{prefix}-{name}" for name in ("cacert", "cert", "key")}
-        self.values = values
-        for prefix in ("mq", "model"):
-            self.replace(prefix, self.server_ca, self.client_ca.issue("old"))
-        settings = self.settings(**values)
+    def setUp(self) -> None:
+        super().setUp()
+        self.files = {name: self.folder / name for _, _, names in (BROKER, MODEL) for name in names}
+
+    def sides(self) -> list[tuple[str, ClientTLS, tuple[str, str, str]]]:
+        """Both, each with its name and the names of its settings; CA and certificate are the same."""
+        for _, _, names in (BROKER, MODEL):
+            self.replace(names, self.server_ca, self.client_ca.issue("old"))
+        settings = self.settings(**self.files)
         return [
-            (prefix, build(settings, lambda *told: self.told.append(told)))
-            for prefix, build in (("mq", broker_tls), ("model", model_tls))
+            (side, make(settings, lambda *told: self.told.append(told)), names) for side, make, names in (BROKER, MODEL)
         ]
 
-    def replace(self, prefix: str, trusted: Holder, holder: Holder) -> None:
-        self.values[f"{prefix}_cacert"].write_bytes(pem(trusted.certificate))
-        holder.write(self.values[f"{prefix}_cert"], self.values[f"{prefix}_key"])
+    def replace(self, names: tuple[str, str, str], trusted: Holder, holder: Holder) -> None:
+        """Replace the files of one side."""
+        cacert, cert, key = names
+        self.files[cacert].write_bytes(pem(trusted.certificate))
+        holder.write(self.files[cert], self.files[key])
 
     def presented(self, server: ServerTLS, side: ClientTLS) -> str | None:
         """The common name of the certificate that a new connection presents; None if there is none."""
@@ -197,36 +203,35 @@ class ClientTests(PKITestCase):
         return link.transport.getPeerCertificate().get_subject().CN if link.is_open else None
 
     def test_replacement(self) -> None:
-        """New connections trust the new CA and present the new certificate; its end is told."""
+        """New connections trust the new CA and present the new certificate, and its expiry is told."""
         server = self.server()
-        for prefix, side in self.sides():
-            self.assertEqual("old", self.presented(server, side))
+        for side, tls, names in self.sides():
+            self.assertEqual("old", self.presented(server, tls))
             new = self.client_ca.issue("new", ends=2 * HOUR)
-            self.replace(prefix, self.server_ca, new)
-            self.assertEqual("old", self.presented(server, side))
-            side.load()
-            self.assertEqual("new", self.presented(server, side))
-            which = {"mq": "broker", "model": "model"}[prefix]
-            self.assertEqual((which, new.certificate.not_valid_after_utc.timestamp()), self.told[-1])
-            self.replace(prefix, self.client_ca, new)
-            side.load()
-            self.assertIsNone(self.presented(server, side), "the server's CA is trusted no more")
+            self.replace(names, self.server_ca, new)
+            self.assertEqual("old", self.presented(server, tls))
+            tls.load()
+            self.assertEqual("new", self.presented(server, tls))
+            self.assertEqual((side, new.certificate.not_valid_after_utc.timestamp()), self.told[-1])
+            self.replace(names, self.client_ca, new)
+            tls.load()
+            self.assertIsNone(self.presented(server, tls), "the server's CA is trusted no more")
 
     def test_broken_replacement(self) -> None:
         """If any file is wrong, its variable is named, and nothing changes."""
         server = self.server()
-        for prefix, side in self.sides():
+        for _, tls, names in self.sides():
             told = list(self.told)
-            for name in ("cacert", "cert", "key"):
-                self.replace(prefix, self.client_ca, self.client_ca.issue("new"))
-                self.values[f"{prefix}_{name}"].write_bytes(GARBAGE)
-                line = str(self.assertRaises(SettingsError, side.load))
-                self.assertTrue(line.startswith(f"{prefix.upper()}_{name.upper()}: "), line)
-                self.assertEqual("old", self.presented(server, side))
+            for name in names:
+                self.replace(names, self.client_ca, self.client_ca.issue("new"))
+                self.files[name].write_bytes(GARBAGE)
+                line = str(self.assertRaises(SettingsError, tls.load))
+                self.assertTrue(line.startswith(f"{name.upper()}: "), line)
+                self.assertEqual("old", self.presented(server, tls))
             self.assertEqual(told, self.told)
 
     def test_what_is_loaded(self) -> None:
-        """Each says what it is and which files it is made of, for reloads."""
-        for prefix, side in self.sides():
-            self.assertEqual([self.values[f"{prefix}_{name}"] for name in ("cacert", "cert", "key")], side.files)
-            self.assertEqual(f"TLS towards the {'broker' if prefix == 'mq' else 'model'}", side.name)
+        """Each side has a name for logs, and lists the files that it was read from."""
+        for side, tls, names in self.sides():
+            self.assertEqual([self.files[name] for name in names], tls.files)
+            self.assertEqual(f"TLS towards the {side}", tls.name)

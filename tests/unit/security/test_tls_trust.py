@@ -17,7 +17,7 @@ from zope.interface import implementer
 from provider_gateway.config.limits import Limits
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_server.site import GatewaySite
-from provider_gateway.security.pem import read_key_pair
+from provider_gateway.security.pem import PEMFile, read_key_pair
 from tests.support.certificates import HOUR, SERVER, Holder, local_names
 from tests.support.tls_peers import Link, PKITestCase
 
@@ -71,7 +71,8 @@ class KeyTests(PKITestCase):
         wrapped = b"\n".join([first, encodebytes(other_curve).strip(), last, b""])
         for pem in (wrapped, x448.X448PrivateKey.generate().private_bytes(Encoding.PEM, *form)):
             self.key.write_bytes(pem)
-            line = str(self.assertRaises(SettingsError, read_key_pair, "HTTP_CERT", self.cert, "HTTP_KEY", self.key))
+            files = PEMFile("HTTP_CERT", self.cert), PEMFile("HTTP_KEY", self.key)
+            line = str(self.assertRaises(SettingsError, read_key_pair, *files))
             self.assertEqual(f"HTTP_KEY: {self.key}: expected a PEM private key without a pass phrase", line)
 
 
@@ -87,7 +88,9 @@ class TLSKindsTests(PKITestCase):
         cert, key = self.folder / "its-cert", self.folder / "its-key"
         self.client_ca.issue("caller").write(cert, key)
         context = CertificateOptions(
-            **read_key_pair("CERT", cert, "KEY", key), insecurelyLowerMinimumTo=version, lowerMaximumSecurityTo=version
+            **read_key_pair(PEMFile("CERT", cert), PEMFile("KEY", key)),
+            insecurelyLowerMinimumTo=version,
+            lowerMaximumSecurityTo=version,
         ).getContext()
         context.set_cipher_list(f"{ciphers}:@SECLEVEL=0".encode())
 
