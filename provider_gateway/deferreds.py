@@ -1,16 +1,16 @@
-"""Deferred arithmetic that several modules need and Twisted does not have."""
+"""What several modules need of Deferreds and Twisted does not have."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from twisted.internet.interfaces import IReactorTime
-    from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
@@ -35,17 +35,41 @@ def sleep(clock: IReactorTime, seconds: float) -> Deferred[None]:
     return done
 
 
+class Waiters(Generic[T]):
+    """Deferreds that wait for the same event. Whoever owns the event knows whether it has happened already."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Deferred[T]] = []
+
+    def wait(self) -> Deferred[T]:
+        """A Deferred that fires at the next :meth:`fire`. It can be cancelled."""
+        waiting: Deferred[T] = Deferred(self._forget)
+        self._waiting.append(waiting)
+        return waiting
+
+    def fire(self, result: T) -> None:
+        """Fire every Deferred that waits now. One that a callback adds waits for the next time."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.called:  # cancelled by the callback of another
+                each.callback(result)
+
+    def _forget(self, waiting: Deferred[T]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+
+
 class InFlight:
-    """Coroutines that nobody awaits: they are held here, and a drain can wait for the last one.
+    """Coroutines that nobody awaits. They are held here, and a drain can wait for the last one.
 
     Args:
-        on_error: is told each Failure that a coroutine ends with, other than its own cancellation.
+        on_error: called with the Failure of each coroutine that ends with one, unless it was cancelled.
     """
 
     def __init__(self, on_error: Callable[[Failure], object]) -> None:
         self._on_error = on_error
         self._running: set[Deferred[None]] = set()
-        self._waiting: list[Deferred[None]] = []
+        self._waiting_for_end: Waiters[None] = Waiters()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -54,28 +78,18 @@ class InFlight:
         """Run a coroutine to its end."""
         running: Deferred[None] = Deferred.fromCoroutine(coroutine)
         self._running.add(running)
-        running.addErrback(self._failed)
-        running.addBoth(self._done, running)
+        running.addBoth(self._ended, running)
 
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:
-            self._on_error(failure)
-
-    def _done(self, _: object, running: Deferred[None]) -> None:
+    def _ended(self, result: Failure | None, running: Deferred[None]) -> None:
+        if isinstance(result, Failure) and result.check(CancelledError) is None:
+            self._on_error(result)
         self._running.discard(running)
         if not self._running:
-            waiting, self._waiting = self._waiting, []
-            for each in waiting:
-                each.callback(None)
+            self._waiting_for_end.fire(None)
 
     def empty(self) -> Deferred[None]:
         """A Deferred that fires when nothing is running (at once, if nothing is)."""
-        done: Deferred[None] = Deferred()
-        if self._running:
-            self._waiting.append(done)
-        else:
-            done.callback(None)
-        return done
+        return self._waiting_for_end.wait() if self._running else succeed(None)
 
     def cancel(self) -> None:
         """Cancel everything that is running."""

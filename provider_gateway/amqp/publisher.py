@@ -12,11 +12,11 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker
-from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 
 from provider_gateway.amqp.session import ConnectionLost
-from provider_gateway.deferreds import InFlight, shield, sleep
+from provider_gateway.deferreds import InFlight, Waiters, shield, sleep
 from provider_gateway.errors import (
     BrokerBlocked,
     BrokerUnavailable,
@@ -89,7 +89,7 @@ class Publisher:
         self._unconfirmed: dict[int, _Publish] = {}
         self.one_suspect = DeferredLock()
         self._restoring = False
-        self._waiting: list[Deferred[None]] = []
+        self._waiting_to_publish: Waiters[None] = Waiters()
 
     async def open(self, session: Session) -> None:
         """Open a confirm channel on a session; publishes use it from now on.
@@ -132,12 +132,7 @@ class Publisher:
 
     def when_ready(self) -> Deferred[None]:
         """A Deferred that fires when a publish would be sent (at once, if it would now)."""
-        waiting: Deferred[None] = Deferred(self._waiting.remove)
-        if self.is_ready:
-            waiting.callback(None)
-        else:
-            self._waiting.append(waiting)
-        return waiting
+        return succeed(None) if self.is_ready else self._waiting_to_publish.wait()
 
     def publish(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
         """Publish one message, persistent and mandatory.
@@ -248,8 +243,5 @@ class Publisher:
                 return
 
     def _tell_waiting(self) -> None:
-        if not self.is_ready:
-            return
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
+        if self.is_ready:
+            self._waiting_to_publish.fire(None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pika import frame, spec
 from pika.adapters.twisted_connection import TwistedChannel, TwistedProtocolConnection
 from pika.exceptions import AMQPError
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from provider_gateway.amqp.frames import END_MARK, FrameBuffer
 from provider_gateway.amqp.message_channel import MessageChannel
 from provider_gateway.amqp.turn_writes import TurnWrites
-from provider_gateway.deferreds import shield
+from provider_gateway.deferreds import Waiters, shield
 
 # The import makes pika decode with it.
 from provider_gateway.message import properties  # noqa: F401
@@ -90,7 +90,7 @@ class Session(Protocol):
         self._writes = TurnWrites(clock, self._send)
         self.on_unblocked: Callable[[], None] = lambda: None
         self._lost: ConnectionLost | None = None
-        self._waiting_for_loss: list[Deferred[ConnectionLost]] = []
+        self._waiting_for_loss: Waiters[ConnectionLost] = Waiters()
 
     def connectionMade(self) -> None:
         """Start the AMQP handshake (twisted.internet.interfaces.IProtocol)."""
@@ -159,12 +159,7 @@ class Session(Protocol):
 
     def when_lost(self) -> Deferred[ConnectionLost]:
         """A Deferred that fires with the reason when the transport is gone (at once, if it is)."""
-        waiting: Deferred[ConnectionLost] = Deferred()
-        if self._lost is not None:
-            waiting.callback(self._lost)
-        else:
-            self._waiting_for_loss.append(waiting)
-        return waiting
+        return self._waiting_for_loss.wait() if self._lost is None else succeed(self._lost)
 
     def close(self) -> Deferred[ConnectionLost]:
         """End the connection in order (Close, Close-Ok); aborts it if the broker takes too long.
@@ -228,9 +223,7 @@ class Session(Protocol):
         self.transport = None
         self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more
         self._amqp.connectionLost(Failure(error))
-        waiting, self._waiting_for_loss = self._waiting_for_loss, []
-        for each in waiting:
-            each.callback(error)
+        self._waiting_for_loss.fire(error)
 
     def _watch_handshake(self, data: bytes) -> None:
         """Find the broker's reason for refusing us, which pika drops; later there is a channel to be told through."""

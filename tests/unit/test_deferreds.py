@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.deferreds import InFlight, shield, sleep
+from provider_gateway.deferreds import InFlight, Waiters, shield, sleep
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -77,6 +77,55 @@ class SleepTests(SynchronousTestCase):
         slept.cancel()
         self.failureResultOf(slept, CancelledError)
         self.assertEqual([], clock.getDelayedCalls())
+
+
+class WaitersTests(SynchronousTestCase):
+    """``Waiters``."""
+
+    def setUp(self) -> None:
+        self.waiters: Waiters[int] = Waiters()
+
+    def test_all_are_fired(self) -> None:
+        """Everyone who waits gets the result of the next event, and nobody gets that of a later one."""
+        first = [self.waiters.wait(), self.waiters.wait()]
+        for each in first:
+            self.assertNoResult(each)
+        self.waiters.fire(1)
+        later = self.waiters.wait()
+        self.assertEqual([1, 1], [self.successResultOf(each) for each in first])
+        self.assertNoResult(later)
+        self.waiters.fire(2)
+        self.assertEqual(2, self.successResultOf(later))
+
+    def test_nobody_waits(self) -> None:
+        """An event that nobody waits for is not kept for those who come later."""
+        self.waiters.fire(1)
+        self.assertNoResult(self.waiters.wait())
+
+    def test_cancel(self) -> None:
+        """A wait that is cancelled ends with CancelledError; the others go on, and the event harms none."""
+        cancelled, other = self.waiters.wait(), self.waiters.wait()
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
+        self.waiters.fire(1)
+        self.assertEqual(1, self.successResultOf(other))
+
+    def test_cancel_by_another(self) -> None:
+        """A callback may cancel a wait that is about to be fired: that one ends with CancelledError, the rest fire."""
+        first, second, third = (self.waiters.wait() for _ in range(3))
+        first.addCallback(lambda _: second.cancel())
+        self.waiters.fire(1)
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(1, self.successResultOf(third))
+
+    def test_wait_again(self) -> None:
+        """A callback that waits again waits for the next event."""
+        again: list[Deferred[int]] = []
+        self.waiters.wait().addCallback(lambda _: again.append(self.waiters.wait()))
+        self.waiters.fire(1)
+        self.assertNoResult(again[0])
+        self.waiters.fire(2)
+        self.assertEqual(2, self.successResultOf(again[0]))
 
 
 class InFlightTests(SynchronousTestCase):
