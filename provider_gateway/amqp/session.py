@@ -21,9 +21,6 @@ from provider_gateway.amqp.frames import END_MARK, FrameBuffer
 from provider_gateway.amqp.message_channel import MessageChannel
 from provider_gateway.amqp.turn_writes import TurnWrites
 from provider_gateway.deferreds import Waiters, shield
-
-# The import makes pika decode with it.
-from provider_gateway.message import properties  # noqa: F401
 from provider_gateway.net.eager_tcp import send_at_once
 from provider_gateway.net.failure_reasons import reason_of
 

@@ -148,7 +148,3 @@ class CopiedProperties(spec.BasicProperties):
 def decoded(encoded: bytes) -> ReceivedProperties:
     """Properties from their bytes."""
     return ReceivedProperties().decode(encoded)
-
-
-# pika's frame decoder makes properties of the class that stands here.
-spec.props[spec.BasicProperties.INDEX] = ReceivedProperties
