@@ -9,88 +9,26 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.web.client import URI
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer
+from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.http_client.connection import Connection
 from provider_gateway.http_client.response_reader import Readers
+from provider_gateway.http_client.treq_post import RequestHeaders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from twisted.internet.interfaces import IAddress, IConsumer, IReactorTime
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.web.http_headers import Headers
     from twisted.web.iweb import IAgentEndpointFactory, IResponse
 
 #: What the agent says itself, or nobody says on a persistent connection to the server itself.
 _OURS = frozenset({b"Accept-Encoding", b"Connection", b"Content-Length", b"Host", b"Transfer-Encoding"})
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _PORTS = {b"http": 80, b"https": 443}
-
-
-@implementer(IBodyProducer)
-class ImmediateBody:
-    """A request body that is there.
-
-    Attributes:
-        content: all of it.
-    """
-
-    __slots__ = ("content", "length")
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.length = len(content)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write it (twisted.web.iweb.IBodyProducer)."""
-        consumer.write(self.content)
-        done: Deferred[None] = Deferred()
-        done.callback(None)
-        return done
-
-    def stopProducing(self) -> None:
-        """Do nothing: it is written (twisted.web.iweb.IBodyProducer)."""
-
-    def pauseProducing(self) -> None:
-        """Do nothing: it is written (twisted.web.iweb.IBodyProducer)."""
-
-    def resumeProducing(self) -> None:
-        """Do nothing: it is written (twisted.web.iweb.IBodyProducer)."""
-
-
-class RequestHeaders(Headers):
-    """Headers of one request, as they are written: Twisted's and treq's way with them would cost 10 µs more.
-
-    To treq they are empty, and nothing can be added to them.
-
-    Args:
-        headers: of names that are the same but for their case, the last one counts.
-
-    Raises:
-        ValueError: one has a line end or NUL in it; the rest of the rules is the caller's business.
-
-    Attributes:
-        lines: all of them, each with its line end.
-    """
-
-    __slots__ = ("lines",)
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__()
-        lines = {name.lower(): f"{name}: {value}\r\n" for name, value in headers.items()}
-        self.lines = "".join(lines.values()).encode()
-        if b"\0" in self.lines or not self.lines.count(b"\r") == self.lines.count(b"\n") == len(lines):
-            msg = "A header has a line end or NUL in it."
-            raise ValueError(msg)
-
-    def copy(self) -> RequestHeaders:
-        """The headers themselves (twisted.web.http_headers.Headers)."""
-        return self
 
 
 class ConnectionPool(Factory):
@@ -184,13 +122,13 @@ class PersistentAgent:
         self._destinations: dict[bytes, _Destination] = {}
 
     def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: Any = None
     ) -> Deferred[IResponse]:
         """Send a request (twisted.web.iweb.IAgent).
 
         Args:
             headers: Twisted lets neither names but tokens nor line ends in values into them.
-            bodyProducer: an :class:`ImmediateBody`.
+            bodyProducer: the body, as bytes; there is no need to produce it.
         """
         destination = self._destinations.get(uri)
         if destination is None:
@@ -204,8 +142,7 @@ class PersistentAgent:
                     for value in values:
                         lines += (name, b": ", value, b"\r\n")
         if bodyProducer is not None:
-            assert isinstance(bodyProducer, ImmediateBody)
-            lines += (b"Content-Length: %d\r\n\r\n" % bodyProducer.length, bodyProducer.content)
+            lines += (b"Content-Length: %d\r\n\r\n" % len(bodyProducer), bodyProducer)
         elif method in (b"POST", b"PUT"):
             lines.append(b"Content-Length: 0\r\n\r\n")
         else:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hyperlink import EncodedURL
-from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from provider_gateway.http_client.agent import ImmediateBody, PersistentAgent
+from provider_gateway.http_client.agent import PersistentAgent
+from provider_gateway.http_client.treq_post import treq_client
 from provider_gateway.net.tls_transport import TLSClientEndpoint
 
 if TYPE_CHECKING:
+    from treq.client import HTTPClient
     from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.web.client import URI
     from twisted.web.iweb import IPolicyForHTTPS
@@ -24,31 +23,6 @@ if TYPE_CHECKING:
 _KEEP_ALIVE = 4.0
 #: Seconds to connect; a busy model queues requests, not connections.
 _CONNECT_TIMEOUT = 10.0
-
-
-class FixedURL(EncodedURL):
-    """A URL that is asked for again and again: treq would encode its host name each time, which costs 160 µs.
-
-    Args:
-        text: the URL, with a host name in any script.
-    """
-
-    _text = ""
-
-    @classmethod
-    def of(cls, text: str) -> FixedURL:
-        """The URL for a text."""
-        url: Any = cls.from_text(EncodedURL.from_text(text).to_uri().to_text())
-        url._text = EncodedURL.to_text(url)
-        return url  # type: ignore[no-any-return] # hyperlink makes it of our class
-
-    def to_uri(self) -> FixedURL:
-        """The URL itself: it is encoded (hyperlink.EncodedURL)."""
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:  # noqa: ARG002 - hyperlink's signature; there is none
-        """The text that was made once (hyperlink.EncodedURL)."""
-        return self._text
 
 
 @implementer(IAgentEndpointFactory)
@@ -84,16 +58,6 @@ class ModelEndpoints:
         return endpoint
 
 
-class NoCookies(IndexableCookieJar):
-    """Keeps no cookies and sends none. A jar whose policy says so, as Python has it, takes 40 µs to do nothing."""
-
-    def add_cookie_header(self, request: Any) -> None:
-        """Send none (http.cookiejar.CookieJar)."""
-
-    def extract_cookies(self, response: Any, request: Any) -> None:
-        """Keep none (http.cookiejar.CookieJar)."""
-
-
 def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPClient:
     """A treq client for the model.
 
@@ -101,4 +65,4 @@ def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPCl
         connections: idle ones to keep: as many as there may be calls at a time, or bursts open thousands.
     """
     agent = PersistentAgent(reactor, ModelEndpoints(reactor, tls), connections, _KEEP_ALIVE)
-    return HTTPClient(agent, NoCookies(), data_to_body_producer=ImmediateBody)
+    return treq_client(agent)

@@ -13,12 +13,11 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLo
 
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import HeadersTooLarge, ModelFailure
-from provider_gateway.http_client.agent import RequestHeaders
 from provider_gateway.http_client.body import CappedBody
 from provider_gateway.http_client.errors import BodyOverLimit, ResponseError, UnrequestedCoding
+from provider_gateway.http_client.treq_post import TreqPost
 from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID
-from provider_gateway.model.client import FixedURL
 from provider_gateway.net.failure_reasons import reason_of
 
 if TYPE_CHECKING:
@@ -98,8 +97,7 @@ class Model:
         on_unsafe_header: Callable[[], object] = lambda: None,
     ) -> None:
         self._clock = clock
-        self._client = client
-        self._url = FixedURL.of(url)
+        self._post = TreqPost(client, url, clock)
         self._max_body_bytes = max_body_bytes
         self._on_unsafe_header = on_unsafe_header
         #: By their seconds: one for each queue, at most.
@@ -147,14 +145,7 @@ class Model:
         headers = headers_to_http(message.headers, self._on_unsafe_header)
         headers["Content-Type"] = safe_content_type(message.content_type)
         headers[RQUID] = rquid
-        return self._client.post(
-            self._url,
-            data=message.body,
-            headers=RequestHeaders(headers),
-            allow_redirects=False,
-            unbuffered=True,
-            reactor=self._clock,
-        )
+        return self._post.send(headers, message.body)
 
     @staticmethod
     def _judge(response: IResponse, body: bytes) -> Answer:

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import ModelFailure
-from provider_gateway.http_client.agent import RequestHeaders
+from provider_gateway.http_client.treq_post import RequestHeaders
 from provider_gateway.message.http_headers import headers_to_http, safe_content_type
 from provider_gateway.message.ids import RQUID
 from provider_gateway.model.model import Answer

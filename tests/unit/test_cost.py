@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Calls for one request by module, with Python 3.11 and the versions of constraints.txt. Later versions of Python make
 #: fewer calls, comprehensions being no functions any more, and are held to the same figures.
 FIGURES: dict[str, int] = {
-    "model.model": 77,
+    "http_client.treq_post": 57,
     "deadlines": 49,
     "frameworks": 46,
     "provider.provider": 39,
@@ -41,6 +41,7 @@ FIGURES: dict[str, int] = {
     "gateway.rpc": 18,
     "gateway.api": 17,
     "http_server.channel": 17,
+    "model.model": 16,
     "message.plain_properties": 12,
     "provider.settlement": 12,
     "http_server.access_log": 11,
@@ -48,12 +49,11 @@ FIGURES: dict[str, int] = {
     "http_server.parser": 11,
     "http_server.problems": 9,
     "amqp.consumer": 8,
-    "http_client.agent": 8,
     "provider.task": 8,
     "http_client.body": 7,
     "gateway.json_body": 6,
     "message.properties": 5,
-    "model.client": 4,
+    "http_client.agent": 3,
     "http_server.plain_head": 3,
     "topology.reply_addresses": 3,
     "provider.retry_route": 3,

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import URI, ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from provider_gateway.http_client.agent import ImmediateBody, PersistentAgent
+from provider_gateway.http_client.agent import PersistentAgent
 from provider_gateway.http_client.errors import ResponseCutOff
 from provider_gateway.model.client import ModelEndpoints, model_client
 from tests.support.model_peer import ModelTestCase, ModelTransport, response
@@ -138,14 +138,3 @@ class ClientTests(ModelTestCase):
         self.assertEqual(
             [TCP4ClientEndpoint, TCP6ClientEndpoint, HostnameEndpoint, HostnameEndpoint], list(kinds.values())
         )
-
-    def test_body_as_a_producer(self) -> None:
-        """A body that is there writes itself in one go, for agents that are not ours."""
-        written: list[bytes] = []
-
-        class Consumer:
-            write = written.append
-
-        body = ImmediateBody(b"12")
-        self.successResultOf(body.startProducing(Consumer()))  # type: ignore[arg-type]
-        self.assertEqual((body.length, written), (2, [b"12"]))

@@ -1,0 +1,84 @@
+"""The seam to treq: what an agent below treq is given for a POST, and that treq adds nothing to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from provider_gateway.http_client.treq_post import RequestHeaders, TreqPost, treq_client
+
+
+class Response:
+    """A response that sets a cookie."""
+
+    code = 200
+
+    def __init__(self) -> None:
+        self.headers = Headers({b"Set-Cookie": [b"session=secret; Path=/"]})
+
+
+@implementer(IAgent)
+class Recorder:
+    """Keeps what it is asked for."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[bytes, bytes, Any, Any]] = []
+
+    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Any:
+        self.requests.append((method, uri, headers, bodyProducer))
+        return succeed(Response())
+
+
+class TreqPostTests(SynchronousTestCase):
+    """POSTs through a real treq client."""
+
+    def setUp(self) -> None:
+        self.agent = Recorder()
+        self.client = treq_client(self.agent)
+
+    def send(self, url: str = "http://model/predict?v=1", body: bytes = b"[1]") -> tuple[bytes, bytes, Any, Any]:
+        """What the agent is asked for."""
+        post = TreqPost(self.client, url, Clock())
+        self.assertEqual(self.successResultOf(post.send({"X-A": "1", "RqUID": "r"}, body)).code, 200)
+        return self.agent.requests[-1]
+
+    def test_nothing_is_added(self) -> None:
+        """Method, URL, headers and body arrive as given: no cookie, no Accept-Encoding, the same bytes object."""
+        body = b"12"
+        method, url, headers, sent = self.send(body=body)
+        self.assertEqual((method, url), (b"POST", b"http://model/predict?v=1"))
+        self.assertIsInstance(headers, RequestHeaders)
+        self.assertEqual(headers.lines, b"X-A: 1\r\nRqUID: r\r\n")
+        self.assertEqual(list(headers.getAllRawHeaders()), [])
+        self.assertIs(sent, body)
+
+    def test_no_body(self) -> None:
+        """An empty body is none to treq: the agent is told of no body."""
+        self.assertIsNone(self.send(body=b"")[3])
+
+    def test_host_name(self) -> None:
+        """A host name in another script is encoded (IDNA); a path in another script in percent-encoded UTF-8."""
+        _, url, _, _ = self.send("http://modell\u00fc.example:81/f\u00fcr")
+        self.assertEqual(url, b"http://xn--modell-8ya.example:81/f%C3%BCr")
+
+    def test_no_cookies(self) -> None:
+        """A cookie of a response is not sent with a later request, not even one made through treq alone."""
+        self.send()
+        self.client.get("http://model/predict", allow_redirects=False, unbuffered=True, reactor=Clock())
+        _, _, headers, _ = self.agent.requests[-1]
+        self.assertFalse(headers.hasHeader(b"Cookie"))
+
+    def test_injection(self) -> None:
+        """A line end or NUL in a name or a value is an error: it would break the request's lines."""
+        for headers in ({"X": "a\r\nY: b"}, {"X": "a\nb"}, {"X": "a\rb"}, {"X": "a\0"}, {"X\r\nY": "a"}, {"X": "\n\r"}):
+            self.assertRaises(ValueError, RequestHeaders, headers)
+
+    def test_same_names(self) -> None:
+        """Of names that differ in their case only, the last one is sent."""
+        self.assertEqual(RequestHeaders({"X-A": "1", "x-a": "2"}).lines, b"x-a: 2\r\n")
