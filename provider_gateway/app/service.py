@@ -171,14 +171,14 @@ class GatewayService(Service):
             else:
                 self._log.warn("HTTP_TLS is off: anybody who reaches the port may call; keep it behind a sidecar")
             self._ports[self._settings.scheme] = self._listeners.open_http(factory, lambda: len(site.channels))
-        self._credentials.reload.start()
+        self._credentials.reloader.start()
         self._state = State.RUNNING
         self._log.info("ready")
         self._running.callback(None)
 
     def reload(self) -> None:
         """Read certificates, revocation list and access file again, if they have changed."""
-        self._credentials.reload.now()
+        self._credentials.reloader.reload()
 
     def when_running(self) -> Deferred[None]:
         """The Deferred that fires when the start is complete; for one caller."""
@@ -228,7 +228,7 @@ class GatewayService(Service):
         whole = self._settings.drain_timeout
         last_words = min(1.0, 0.1 * whole)
         deadline = self._reactor.seconds() + whole - last_words
-        self._credentials.reload.stop()
+        self._credentials.reloader.stop()
         self._log.info("draining for up to {seconds:g} s", seconds=whole)
         # The admin port is the first, and stays open to the end: "not ready" is to be seen.
         admin, *others = self._ports.values()

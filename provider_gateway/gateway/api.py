@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.gateway.rpc import RPCClient
     from provider_gateway.observability.metrics import Metrics
-    from provider_gateway.security.access_rules import Authorization
+    from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.topology.routing import Routes
 
 #: What a browser may send and read across origins.
@@ -58,7 +58,7 @@ class API:
         reply_timeout: seconds that a caller waits.
         max_in_flight: requests served at a time; more are answered with 503.
         max_json_depth: of arrays and objects in bodies.
-        authorization: decides who may use which routing key; None lets everybody use every one.
+        access_rules: decide who may use which routing key; None lets everybody use every one.
         cors_origins: origins that a browser may call from; ``*`` is every one.
         logs_answers: each answer is logged, at the level "debug".
     """
@@ -76,7 +76,7 @@ class API:
         max_in_flight: int,
         max_json_depth: int,
         cors_origins: Sequence[str],
-        authorization: Authorization | None,
+        access_rules: AccessRules | None,
         clock: IReactorTime,
         metrics: Metrics,
         logs_answers: bool = False,
@@ -87,7 +87,7 @@ class API:
         self._reply_timeout = reply_timeout
         self._max_in_flight = max_in_flight
         self._max_json_depth = max_json_depth
-        self._authorization = authorization
+        self._access_rules = access_rules
         self._cors_origins = frozenset(cors_origins)
         self._clock = clock
         self._metrics = metrics
@@ -221,11 +221,11 @@ class API:
             Forbidden: no rule allows it.
             RateLimited: the caller has used up its rate.
         """
-        if self._authorization is None:
+        if self._access_rules is None:
             return
         identity = request.identity
         assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
-        self._authorization.check(identity, routing_key)
+        self._access_rules.check(identity, routing_key)
 
     def _checked_body(self, request: Any) -> bytes:
         """The body of a request, which is JSON.

@@ -72,7 +72,7 @@ class GatewayRole:
             max_in_flight=settings.max_in_flight,
             max_json_depth=settings.max_json_depth,
             cors_origins=settings.cors_origins,
-            authorization=credentials.authorization,
+            access_rules=credentials.access_rules,
             clock=reactor,
             metrics=metrics,
             logs_answers=settings.log_level == "debug",

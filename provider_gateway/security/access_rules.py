@@ -97,7 +97,7 @@ class _TokenBucket:
         return (1 - self._tokens) / self._rate
 
 
-class Authorization:
+class AccessRules:
     """Decides by the access file.
 
     Args:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.security.access_rules import Authorization
+from provider_gateway.security.access_rules import AccessRules
 from provider_gateway.security.folder_watch import FolderWatch
-from provider_gateway.security.reloader import Reload
+from provider_gateway.security.reloader import Reloader
 from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.settings import Role, Settings
     from provider_gateway.observability.metrics import Metrics
-    from provider_gateway.security.reloader import Loaded
+    from provider_gateway.security.reloader import Reloadable
 
 
 class Credentials:
@@ -28,10 +28,10 @@ class Credentials:
 
     Attributes:
         server: TLS of the HTTPS listener; None for plain HTTP, or without the role.
-        authorization: None lets everybody use everything.
+        access_rules: None lets everybody use everything.
         model: TLS towards the model; None without the role.
         broker: TLS towards the broker; None if no address needs it.
-        reload: reads again what has changed.
+        reloader: reads again what has changed.
     """
 
     def __init__(self, reactor: Any, settings: Settings, roles: Sequence[Role], metrics: Metrics) -> None:
@@ -45,15 +45,15 @@ class Credentials:
         self.server: ServerTLS | None = None
         if is_gateway and settings.http_tls:
             self.server = ServerTLS(settings, expires)
-        self.authorization: Authorization | None = None
+        self.access_rules: AccessRules | None = None
         if is_gateway and settings.http_access is not None:
-            self.authorization = Authorization(settings.http_access, reactor)
+            self.access_rules = AccessRules(settings.http_access, reactor)
         self.model: ClientTLS | None = model_tls(settings, expires) if "provider" in roles else None
         uses_tls = any(url.tls for url in settings.rmq_url)
         self.broker: ClientTLS | None = broker_tls(settings, expires) if uses_tls else None
-        candidates: tuple[Loaded | None, ...] = (self.server, self.authorization, self.model, self.broker)
+        candidates: tuple[Reloadable | None, ...] = (self.server, self.access_rules, self.model, self.broker)
         loaded = [each for each in candidates if each is not None]
         for each in loaded:
             for outcome in ("loaded", "refused"):
                 metrics.reloads.labels(each.name, outcome)  # a series that begins with its first event is no increase
-        self.reload = Reload(loaded, reactor, FolderWatch(reactor), count)
+        self.reloader = Reloader(loaded, reactor, FolderWatch(reactor), count)

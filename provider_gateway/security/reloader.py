@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from provider_gateway.security.folder_watch import FolderWatch
 
 #: Seconds after the first sign of a change; several files that belong together are rarely replaced at once.
-SETTLE = 1.0
+RELOAD_DELAY = 1.0
 
 
-class Loaded(Protocol):
+class Reloadable(Protocol):
     """What is loaded from files."""
 
     name: str
@@ -35,7 +35,7 @@ class Loaded(Protocol):
         """
 
 
-class Reload:
+class Reloader:
     """Loads again what has changed.
 
     Args:
@@ -49,7 +49,7 @@ class Reload:
 
     def __init__(
         self,
-        loaded: Sequence[Loaded],
+        loaded: Sequence[Reloadable],
         clock: IReactorTime,
         watch: FolderWatch,
         on_outcome: Callable[[str, str], object],
@@ -63,17 +63,17 @@ class Reload:
 
     def start(self) -> None:
         """Notice changes from now on, and load what has changed since the files were first read."""
-        self.now()
+        self.reload()
 
     def _watch_files(self) -> None:
-        self._watch.watch((path for each in self._loaded for path in each.files), self.soon)
+        self._watch.watch((path for each in self._loaded for path in each.files), self.reload_soon)
 
-    def soon(self) -> None:
+    def reload_soon(self) -> None:
         """Look for changes once those that are under way have had their time."""
         if self._due is None:
-            self._due = self._clock.callLater(SETTLE, self.now)
+            self._due = self._clock.callLater(RELOAD_DELAY, self.reload)
 
-    def now(self) -> None:
+    def reload(self) -> None:
         """Load what has changed; what is wrong is refused with one line in the log, and the old stays in force."""
         self._forget()
         self._watch_files()

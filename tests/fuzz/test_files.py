@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.queue_file import QueueEntry, load_queues, parse_queues
 from provider_gateway.errors import Forbidden, RateLimited, SettingsError
-from provider_gateway.security.access_rules import AccessRule, Authorization
+from provider_gateway.security.access_rules import AccessRule, AccessRules
 from provider_gateway.security.identity import Identity
 from provider_gateway.topology.checks import check_ways_back, warnings
 from provider_gateway.topology.routing import Routes
@@ -66,11 +66,11 @@ class FileTestCase(SynchronousTestCase):
             self.assert_one_line(error, "file.yaml")
         return None
 
-    def rules(self, text: str) -> Authorization | None:
+    def rules(self, text: str) -> AccessRules | None:
         """The rules, or None if the text is refused as it should be."""
         self.path.write_text(text, encoding="utf-8")
         try:
-            return Authorization(self.path, Clock())
+            return AccessRules(self.path, Clock())
         except SettingsError as error:
             self.assert_one_line(error, f"HTTP_ACCESS: {self.path}" if "HTTP_ACCESS" in str(error) else str(self.path))
         return None
@@ -126,14 +126,14 @@ class AccessFileTests(FileTestCase):
     @fuzzed(200, text=access_files, key=st.text(max_size=6), name=st.text(max_size=6))
     def test_any_text(self, text: str, key: str, name: str) -> None:
         """An access file becomes rules that can be asked, or one line; never another exception."""
-        authorization = self.rules(text)
-        if authorization is None:
+        access_rules = self.rules(text)
+        if access_rules is None:
             return
-        rules: Any = authorization._rules
+        rules: Any = access_rules._rules
         self.assertTrue(all(isinstance(each, AccessRule) for each in rules))
         for _ in range(3):
             try:
-                authorization.check(Identity((name,), 0), key)
+                access_rules.check(Identity((name,), 0), key)
             except RateLimited as refusal:
                 self.assertGreaterEqual(refusal.retry_after or 0, 1)
             except Forbidden:
@@ -144,11 +144,11 @@ class AccessFileTests(FileTestCase):
     @fuzzed(60, text=access_files)
     def test_reload(self, text: str) -> None:
         """A file that is wrong changes nothing of the rules that were read before."""
-        authorization = self.rules(RULES[0])
-        assert authorization is not None
-        before = authorization._rules
+        access_rules = self.rules(RULES[0])
+        assert access_rules is not None
+        before = access_rules._rules
         self.path.write_text(text, encoding="utf-8")
         try:
-            authorization.load()
+            access_rules.load()
         except SettingsError:
-            self.assertIs(authorization._rules, before)
+            self.assertIs(access_rules._rules, before)

@@ -54,7 +54,7 @@ class APITests(SynchronousTestCase):
             reply_timeout=90,
             max_in_flight=2,
             max_json_depth=128,
-            authorization=None,
+            access_rules=None,
             cors_origins=cors,
             clock=self.clock,
             metrics=self.metrics,

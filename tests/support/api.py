@@ -62,7 +62,7 @@ class APITestCase(SynchronousTestCase):
             reply_timeout=90,
             max_in_flight=self.max_in_flight,
             max_json_depth=128,
-            authorization=None,
+            access_rules=None,
             cors_origins=self.cors_origins,
             clock=self.clock,
             metrics=self.metrics,

@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import Forbidden, RateLimited, SettingsError
-from provider_gateway.security import access_rules as authorization_module
-from provider_gateway.security.access_rules import Authorization
+from provider_gateway.security import access_rules
+from provider_gateway.security.access_rules import AccessRules
 from provider_gateway.security.identity import Identity
 
 RULES = """
@@ -27,26 +27,26 @@ class AuthorizationTestCase(SynchronousTestCase):
         self.clock.advance(1000)
         self.path = Path(self.mktemp())
 
-    def load(self, text: str) -> Authorization:
+    def load(self, text: str) -> AccessRules:
         self.path.write_text(text, encoding="utf-8")
-        return Authorization(self.path, self.clock)
+        return AccessRules(self.path, self.clock)
 
-    def limited(self, more: str) -> Authorization:
+    def limited(self, more: str) -> AccessRules:
         """The rule for everybody and everything, with a rate."""
         return self.load(f"- {{identities: ['*'], routingKeys: ['#'], {more}}}")
 
-    def retry_after(self, authorization: Authorization, name: str = "a", key: str = "k") -> int | None:
+    def retry_after(self, rules: AccessRules, name: str = "a", key: str = "k") -> int | None:
         """None if the request passes; else the seconds that the client is told to wait."""
         try:
-            authorization.check(Identity((name,), 0), key)
+            rules.check(Identity((name,), 0), key)
         except RateLimited as error:
             return error.retry_after
         return None
 
-    def passing(self, authorization: Authorization, name: str = "a", key: str = "k") -> int:
+    def passing(self, rules: AccessRules, name: str = "a", key: str = "k") -> int:
         """How many requests pass until one is refused."""
         count = 0
-        while self.retry_after(authorization, name, key) is None:
+        while self.retry_after(rules, name, key) is None:
             count += 1
             self.assertLess(count, 2000, "no limit")
         return count
@@ -57,7 +57,7 @@ class RulesTests(AuthorizationTestCase):
 
     def test_rules(self) -> None:
         """A request passes if a rule has a pattern for one of the names and one for the routing key, and else not."""
-        authorization = self.load(RULES)
+        rules = self.load(RULES)
         for names, key, allowed in (
             (("initiator",), "predict.now", True),
             (("initiator",), "admin", True),
@@ -73,9 +73,9 @@ class RulesTests(AuthorizationTestCase):
         ):
             identity = Identity(names, 0)
             if allowed:
-                authorization.check(identity, key)
+                rules.check(identity, key)
             else:
-                self.assertRaises(Forbidden, authorization.check, identity, key)
+                self.assertRaises(Forbidden, rules.check, identity, key)
 
     def test_forbidden(self) -> None:
         """A refusal names the identity and the routing key."""
@@ -89,15 +89,15 @@ class RulesTests(AuthorizationTestCase):
 
     def test_first_rule_counts(self) -> None:
         """The first rule that fits says how often, even if a later one would say more; one that fits not is skipped."""
-        authorization = self.load(
+        rules = self.load(
             "- {identities: [other], routingKeys: ['#'], rate: 50}\n"
             "- {identities: [a], routingKeys: [x], rate: 50}\n"
             "- {identities: [a], routingKeys: [k], rate: 2}\n"
             "- {identities: ['*'], routingKeys: ['#']}"
         )
-        self.assertEqual(2, self.passing(authorization))
+        self.assertEqual(2, self.passing(rules))
         for _ in range(200):
-            self.assertIsNone(self.retry_after(authorization, "b"))
+            self.assertIsNone(self.retry_after(rules, "b"))
 
 
 class RatesTests(AuthorizationTestCase):
@@ -110,20 +110,20 @@ class RatesTests(AuthorizationTestCase):
 
     def test_refill(self) -> None:
         """Requests come back at the rate, up to the burst and not beyond."""
-        authorization = self.limited("rate: 2, burst: 5")
-        self.assertEqual(5, self.passing(authorization))
+        rules = self.limited("rate: 2, burst: 5")
+        self.assertEqual(5, self.passing(rules))
         for seconds, expected in ((0.25, 0), (0.25, 1), (2, 4), (1000, 5)):
             self.clock.advance(seconds)
-            self.assertEqual(expected, self.passing(authorization), f"after {seconds} s")
+            self.assertEqual(expected, self.passing(rules), f"after {seconds} s")
 
     def test_refusals_cost_nothing(self) -> None:
         """A client that is refused often waits no longer for it."""
-        authorization = self.limited("rate: 1")
-        self.passing(authorization)
+        rules = self.limited("rate: 1")
+        self.passing(rules)
         for _ in range(10):
-            self.retry_after(authorization)
+            self.retry_after(rules)
         self.clock.advance(1)
-        self.assertEqual(1, self.passing(authorization))
+        self.assertEqual(1, self.passing(rules))
 
     def test_retry_after(self) -> None:
         """A refused client is told the whole seconds after which it gets through, rounded up."""
@@ -134,55 +134,55 @@ class RatesTests(AuthorizationTestCase):
             ("rate: 0.25", 3.5, 1),
             ("rate: 1000", 0, 1),
         ):
-            authorization = self.limited(more)
-            self.passing(authorization)
+            rules = self.limited(more)
+            self.passing(rules)
             self.clock.advance(waited)
-            found = self.retry_after(authorization)
+            found = self.retry_after(rules)
             self.assertEqual(expected, found, f"{more}, after {waited} s")
             self.clock.advance(expected)
-            self.assertIsNone(self.retry_after(authorization), more)
+            self.assertIsNone(self.retry_after(rules), more)
 
     def test_detail(self) -> None:
         """A refusal says who may send how much."""
-        authorization = self.limited("rate: 0.5")
-        self.passing(authorization)
-        error = self.assertRaises(RateLimited, authorization.check, Identity(("a",), 0), "k")
+        rules = self.limited("rate: 0.5")
+        self.passing(rules)
+        error = self.assertRaises(RateLimited, rules.check, Identity(("a",), 0), "k")
         self.assertEqual((429, "'a' may send 0.5 requests per second."), (error.status, error.detail))
 
     def test_each_identity_has_its_own(self) -> None:
         """One client's requests do not count for another; those of one identity do, whatever its other names."""
-        authorization = self.limited("rate: 2")
-        self.assertEqual((2, 2), (self.passing(authorization, "a"), self.passing(authorization, "b")))
-        self.assertRaises(RateLimited, authorization.check, Identity(("a", "c"), 0), "k")
+        rules = self.limited("rate: 2")
+        self.assertEqual((2, 2), (self.passing(rules, "a"), self.passing(rules, "b")))
+        self.assertRaises(RateLimited, rules.check, Identity(("a", "c"), 0), "k")
 
     def test_each_rule_has_its_own(self) -> None:
         """What an identity sends by one rule does not count for another one."""
         rule = "- {identities: [a], routingKeys: [%s], rate: 1}\n"
-        authorization = self.load(rule % "k" + rule % "x")
-        self.assertEqual((1, 1), (self.passing(authorization, key="k"), self.passing(authorization, key="x")))
+        rules = self.load(rule % "k" + rule % "x")
+        self.assertEqual((1, 1), (self.passing(rules, key="k"), self.passing(rules, key="x")))
 
     def test_clock_that_is_set_back(self) -> None:
         """A clock that is set back gives nothing and takes nothing; from there on time counts as ever."""
-        authorization = self.limited("rate: 1, burst: 3")
-        self.retry_after(authorization)
+        rules = self.limited("rate: 1, burst: 3")
+        self.retry_after(rules)
         self.clock.rightNow -= 500
-        self.assertEqual(2, self.passing(authorization))
+        self.assertEqual(2, self.passing(rules))
         self.clock.advance(1)
-        self.assertEqual(1, self.passing(authorization))
+        self.assertEqual(1, self.passing(rules))
 
     def test_many_identities(self) -> None:
         """Once there are very many identities, those that may send a whole burst are forgotten, and no others."""
-        self.patch(authorization_module, "_MANY_BUCKETS", 3)
-        authorization = self.limited("rate: 1, burst: 2")
-        self.retry_after(authorization, "old")
+        self.patch(access_rules, "_MANY_BUCKETS", 3)
+        rules = self.limited("rate: 1, burst: 2")
+        self.retry_after(rules, "old")
         self.clock.advance(0.5)
         for _ in range(2):
-            self.retry_after(authorization, "busy")
-        self.retry_after(authorization, "third")
+            self.retry_after(rules, "busy")
+        self.retry_after(rules, "third")
         self.clock.advance(0.5)
-        self.retry_after(authorization, "new")
-        self.assertEqual({"busy", "third", "new"}, {name for _, name in authorization._buckets})
-        self.assertEqual((0, 1), (self.passing(authorization, "busy"), self.passing(authorization, "third")))
+        self.retry_after(rules, "new")
+        self.assertEqual({"busy", "third", "new"}, {name for _, name in rules._buckets})
+        self.assertEqual((0, 1), (self.passing(rules, "busy"), self.passing(rules, "third")))
 
 
 class LoadTests(AuthorizationTestCase):
@@ -190,30 +190,30 @@ class LoadTests(AuthorizationTestCase):
 
     def test_changed_file(self) -> None:
         """The new rules count once the file is loaded again, not before; rates begin anew."""
-        authorization = self.limited("rate: 1")
-        self.assertEqual(1, self.passing(authorization))
+        rules = self.limited("rate: 1")
+        self.assertEqual(1, self.passing(rules))
         self.path.write_text("- {identities: [a], routingKeys: ['#'], rate: 1}", encoding="utf-8")
-        authorization.check(Identity(("b",), 0), "k")
-        authorization.load()
-        self.assertRaises(Forbidden, authorization.check, Identity(("b",), 0), "k")
-        self.assertEqual(1, self.passing(authorization))
-        authorization.load()
-        self.assertEqual(1, self.passing(authorization))
+        rules.check(Identity(("b",), 0), "k")
+        rules.load()
+        self.assertRaises(Forbidden, rules.check, Identity(("b",), 0), "k")
+        self.assertEqual(1, self.passing(rules))
+        rules.load()
+        self.assertEqual(1, self.passing(rules))
 
     def test_broken_file(self) -> None:
         """With a file that is wrong or gone, rules and rates stay as they were."""
-        authorization = self.limited("rate: 1")
-        self.assertEqual(1, self.passing(authorization))
+        rules = self.limited("rate: 1")
+        self.assertEqual(1, self.passing(rules))
         self.path.write_text("- {identities: [a]}", encoding="utf-8")
-        self.assertRaises(SettingsError, authorization.load)
+        self.assertRaises(SettingsError, rules.load)
         self.path.unlink()
-        self.assertRaises(SettingsError, authorization.load)
-        self.assertEqual((0, 1), (self.passing(authorization, "a"), self.passing(authorization, "b")))
+        self.assertRaises(SettingsError, rules.load)
+        self.assertEqual((0, 1), (self.passing(rules, "a"), self.passing(rules, "b")))
 
     def test_what_is_loaded(self) -> None:
         """It says what it is and which file it comes from, for reloads."""
-        authorization = self.load(RULES)
-        self.assertEqual(("access file", [self.path]), (authorization.name, authorization.files))
+        rules = self.load(RULES)
+        self.assertEqual(("access file", [self.path]), (rules.name, rules.files))
 
     def test_wrong_files(self) -> None:
         """Each kind of wrong file is refused with one line: the variable, the file, the place, what was expected."""
@@ -261,5 +261,5 @@ class LoadTests(AuthorizationTestCase):
         folder.mkdir()
         binary.write_bytes(b"- {identities: [\xff]}")
         for path, reason in ((missing, "No such file or directory"), (folder, "Is a directory"), (binary, "not UTF-8")):
-            line = str(self.assertRaises(SettingsError, Authorization, path, self.clock))
+            line = str(self.assertRaises(SettingsError, AccessRules, path, self.clock))
             self.assertEqual(f"{path}: cannot be read as an access file (HTTP_ACCESS): {reason}", line)

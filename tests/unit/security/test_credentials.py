@@ -35,16 +35,16 @@ class CredentialsTests(TLSTestCase):
         garbage = dict.fromkeys(("http_cert", "http_key", "http_cacert"), self.garbage)
         for roles, values, expected in (
             (("gateway",), {}, "server broker"),
-            (("gateway",), {"http_access": self.access}, "server authorization broker"),
+            (("gateway",), {"http_access": self.access}, "server access_rules broker"),
             (("gateway",), {"http_tls": False, **garbage}, "broker"),
             (("gateway",), {"rmq_url": plain, "mq_cacert": self.garbage}, "server"),
             (("gateway",), {"rmq_url": f"{plain},{tls}", "model_cacert": self.garbage}, "server broker"),
             (("provider",), {"http_access": self.garbage, **garbage}, "model broker"),
             (("provider",), {"rmq_url": plain}, "model"),
-            (("gateway", "provider"), {"http_access": self.access}, "server authorization model broker"),
+            (("gateway", "provider"), {"http_access": self.access}, "server access_rules model broker"),
         ):
             credentials = self.made(*roles, **values)
-            names = ("server", "authorization", "model", "broker")
+            names = ("server", "access_rules", "model", "broker")
             found = [name for name in names if getattr(credentials, name) is not None]
             self.assertEqual(expected.split(), found, f"{roles}, {values}")
 
@@ -83,8 +83,8 @@ class CredentialsTests(TLSTestCase):
             path.write_bytes(path.read_bytes() + b"\n")
         self.access.write_text("[a]", encoding="utf-8")
         self.addCleanup(self.reactor.advance, 0)  # descriptors are closed in the next turn
-        self.addCleanup(credentials.reload.stop)
-        credentials.reload.now()
+        self.addCleanup(credentials.reloader.stop)
+        credentials.reloader.reload()
         for what, outcome in (
             ("TLS of the HTTPS listener", "loaded"),
             ("TLS towards the model", "loaded"),

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import SettingsError
 from provider_gateway.security.folder_watch import FolderWatch
-from provider_gateway.security.reloader import SETTLE, Reload
+from provider_gateway.security.reloader import RELOAD_DELAY, Reloader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -65,11 +65,11 @@ class ReloadTests(SynchronousTestCase):
         self.events: list[LogEvent] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
-        self.reload = self.made(self.watch)
+        self.reloader = self.made(self.watch)
 
-    def made(self, watch: FakeWatch | FolderWatch) -> Reload:
+    def made(self, watch: FakeWatch | FolderWatch) -> Reloader:
         parts = (self.tls, self.access)
-        return Reload(parts, self.clock, watch, lambda *outcome: self.outcomes.append(outcome))  # type: ignore[arg-type]
+        return Reloader(parts, self.clock, watch, lambda *outcome: self.outcomes.append(outcome))  # type: ignore[arg-type]
 
     def write(self, path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
@@ -78,7 +78,7 @@ class ReloadTests(SynchronousTestCase):
         """Replace a file, and let the time pass that changes may take."""
         self.write(path, text)
         self.watch.notice()
-        self.clock.advance(SETTLE)
+        self.clock.advance(RELOAD_DELAY)
 
     def lines(self, level: LogLevel) -> list[str]:
         found = [each for each in self.events if each["log_level"] == level]
@@ -86,7 +86,7 @@ class ReloadTests(SynchronousTestCase):
 
     def test_start(self) -> None:
         """At the start every file is watched, and nothing that is as it was is loaded again."""
-        self.reload.start()
+        self.reloader.start()
         self.assertEqual(self.files, self.watch.files)
         self.assertEqual([], self.tls.loads + self.access.loads + self.outcomes)
         self.assertEqual([], self.clock.getDelayedCalls())
@@ -94,12 +94,12 @@ class ReloadTests(SynchronousTestCase):
     def test_change_before_the_start(self) -> None:
         """What changed between the first reading and the start is loaded at the start."""
         self.write(self.rules, "new")
-        self.reload.start()
+        self.reloader.start()
         self.assertEqual(([], [["new"]]), (self.tls.loads, self.access.loads))
 
     def test_only_what_changed(self) -> None:
         """A change loads the part that it belongs to, once, and is told with its name; another one's is not loaded."""
-        self.reload.start()
+        self.reloader.start()
         self.change(self.key, "new")
         self.assertEqual(([["old", "new"]], []), (self.tls.loads, self.access.loads))
         self.change(self.rules, "new")
@@ -109,7 +109,7 @@ class ReloadTests(SynchronousTestCase):
 
     def test_same_content(self) -> None:
         """A file that is written again as it was, and another file of the folder, change nothing."""
-        self.reload.start()
+        self.reloader.start()
         self.change(self.rules, "old")
         self.change(Path(self.mktemp()), "other")
         self.assertEqual([], self.outcomes)
@@ -118,26 +118,26 @@ class ReloadTests(SynchronousTestCase):
         """Two files are not as before if only their contents one after the other are."""
         self.write(self.cert, "ab")
         self.write(self.key, "c")
-        self.reload.start()
+        self.reloader.start()
         self.write(self.cert, "a")
         self.change(self.key, "bc")
         self.assertEqual([["ab", "c"], ["a", "bc"]], self.tls.loads)
 
     def test_several_changes(self) -> None:
         """Files that are replaced within a second of the first are loaded together, a second after that one."""
-        self.reload.start()
+        self.reloader.start()
         for path in (self.cert, self.key, self.cert):
             self.write(path, "new")
             self.watch.notice()
-            self.clock.advance(0.25 * SETTLE)
+            self.clock.advance(0.25 * RELOAD_DELAY)
         self.assertEqual([], self.tls.loads)
-        self.clock.advance(0.25 * SETTLE)
+        self.clock.advance(0.25 * RELOAD_DELAY)
         self.assertEqual([["new", "new"]], self.tls.loads)
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_refused(self) -> None:
         """What is wrong is told once, with the reason; the other part is loaded, and a corrected file as well."""
-        self.reload.start()
+        self.reloader.start()
         self.write(self.rules, "new")
         self.change(self.cert, "wrong")
         self.change(self.key, "old")
@@ -149,42 +149,42 @@ class ReloadTests(SynchronousTestCase):
 
     def test_missing_file(self) -> None:
         """A file that is gone is a change that is refused; one that comes back is loaded."""
-        self.reload.start()
+        self.reloader.start()
         self.rules.unlink()
         self.watch.notice()
-        self.clock.advance(SETTLE)
+        self.clock.advance(RELOAD_DELAY)
         self.change(self.rules, "old")
         self.assertEqual([("access", "refused"), ("access", "loaded")], self.outcomes)
 
     def test_at_once(self) -> None:
         """When it is asked for, what has changed is loaded at once, and not again a second later."""
-        self.reload.start()
+        self.reloader.start()
         self.write(self.rules, "new")
         self.watch.notice()
-        self.reload.now()
+        self.reloader.reload()
         self.assertEqual([["new"]], self.access.loads)
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_folders_are_found_anew(self) -> None:
         """After each look the files' folders are watched as they are then: a link may lead elsewhere now."""
-        self.reload.start()
+        self.reloader.start()
         self.watch.files = None
         self.change(self.rules, "new")
         self.assertEqual(self.files, self.watch.files)
 
     def test_change_while_another_folder_is_watched_first(self) -> None:
         """A file that is replaced just before its new folder is watched is not missed."""
-        self.reload.start()
+        self.reloader.start()
         self.watch.begin = lambda: self.write(self.rules, "newer")
         self.change(self.rules, "new")
         self.assertEqual(["newer"], self.access.loads[-1])
 
     def test_stop(self) -> None:
         """After the end nothing is watched and nothing is due, whatever was under way."""
-        self.reload.start()
+        self.reloader.start()
         self.write(self.rules, "new")
         self.watch.notice()
-        self.reload.stop()
+        self.reloader.stop()
         self.assertIsNone(self.watch.files)
         self.assertEqual([], self.clock.getDelayedCalls())
         self.assertEqual([], self.access.loads)
@@ -196,10 +196,10 @@ class ReloadTests(SynchronousTestCase):
             raise inotify.INotifyError(38, "Function not implemented")
 
         self.patch(inotify.INotify, "__init__", refuse)
-        reload = self.made(FolderWatch(self.clock))
-        reload.start()
+        reloader = self.made(FolderWatch(self.clock))
+        reloader.start()
         self.write(self.rules, "new")
-        reload.now()
+        reloader.reload()
         self.assertEqual([["new"]], self.access.loads)
         (line,) = self.lines(LogLevel.warn)
         self.assertIn("send SIGHUP", line)
