@@ -22,10 +22,12 @@ from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.service import GatewayService
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
 from provider_gateway.config.settings import ROLES, Role, find_queues, load_settings
-from provider_gateway.demo.service import Demo
+from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
+from provider_gateway.http_server.access_log import open_access_log
 from provider_gateway.observability.json_log import log_observer
 from provider_gateway.observability.metrics import Metrics
+from provider_gateway.security.credentials import load_credentials
 from provider_gateway.workers.inherited import InheritedListeners
 from provider_gateway.workers.log_relay import copy_to, log_again
 from provider_gateway.workers.supervisor import Supervisor
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.logger import ILogObserver
 
+    from provider_gateway.app.listeners import Listeners
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
 
@@ -127,8 +130,8 @@ def _make_service(options: Options) -> IService:
         return _make_worker(options["worker"], settings, entries, roles)
     log_file = _log_file(options.parent or {})
     observer = log_observer(log_file, settings.log_level) if log_file is not None else None
-    # With workers, too: what is wrong with certificates is found before the first is started.
-    service = GatewayService(reactor, settings, entries, roles, metrics=Metrics(), observer=observer, fatal=_fatal)
+    # With workers, too: a wrong certificate is found before the first worker is started.
+    service = _load_gateway(settings, entries, roles, observer=observer)
     if options["check"]:
         sys.stdout.write(effective_settings(settings, entries, source, roles))
         if not options["connect"]:
@@ -139,6 +142,35 @@ def _make_service(options: Options) -> IService:
     reactor.callWhenRunning(_collect_less_garbage)
     reactor.callWhenRunning(_say_where_queues_come_from, source)
     return runs
+
+
+def _load_gateway(
+    settings: Settings,
+    entries: Sequence[QueueEntry],
+    roles: Sequence[Role],
+    *,
+    observer: ILogObserver | None,
+    listeners: Listeners | None = None,
+) -> GatewayService:
+    """Read the files that the settings name, then make the service.
+
+    Raises:
+        SettingsError: a certificate or the access file is missing or wrong, the access log cannot be written, or
+            messages that wait for another attempt would not come back.
+    """
+    metrics = Metrics()
+    return GatewayService(
+        reactor,
+        settings,
+        entries,
+        roles,
+        metrics=metrics,
+        credentials=load_credentials(reactor, settings, roles, metrics),
+        access_log=open_access_log(settings.access_log) if "gateway" in roles else None,
+        observer=observer,
+        fatal=_fatal,
+        listeners=listeners,
+    )
 
 
 def _make_supervisor(
@@ -161,16 +193,8 @@ def _make_worker(number: int, settings: Settings, entries: Sequence[QueueEntry],
         service.reload()
 
     listeners = InheritedListeners(reactor, number, reload=reload, on_lost=_stop_once)
-    service = GatewayService(
-        reactor,
-        settings,
-        entries,
-        roles,
-        metrics=Metrics(),
-        observer=log_observer(sys.stdout, settings.log_level, worker=number),
-        fatal=_fatal,
-        listeners=listeners,
-    )
+    observer = log_observer(sys.stdout, settings.log_level, worker=number)
+    service = _load_gateway(settings, entries, roles, observer=observer, listeners=listeners)
     service.when_running().addCallback(lambda _: listeners.say_running())
     _on_signals(service.reload)
     reactor.callWhenRunning(_collect_less_garbage)
@@ -190,11 +214,15 @@ def _make_demo(options: Options) -> Demo:
     queues = _path(options["queues"])
     entries = load_queues(queues) if queues is not None else BUILT_IN
 
-    def make_gateway(settings: Settings) -> GatewayService:
-        return GatewayService(reactor, settings, entries, ROLES, metrics=Metrics(), observer=None, fatal=_fatal)
-
+    files = open_folder(Path(options["demo-folder"]))
     reactor.callWhenRunning(_handle, signal.SIGTERM, _stop_once)
-    return Demo(reactor, Path(options["demo-folder"]), entries[0], make_gateway, _fatal)
+    return Demo(
+        reactor,
+        files=files,
+        entry=entries[0],
+        make_gateway=lambda settings: _load_gateway(settings, entries, ROLES, observer=None),
+        fatal=_fatal,
+    )
 
 
 def _log_file(twistd: Any) -> Any:

@@ -7,11 +7,9 @@ unacknowledged, so the broker delivers them again.
 
 from __future__ import annotations
 
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -27,17 +25,17 @@ from provider_gateway.amqp.connection import Connection
 from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.app.listeners import TCPListeners
+from provider_gateway.app.process_service import ProcessService, State
 from provider_gateway.errors import TopologyError
 from provider_gateway.gateway.role import GatewayRole
-from provider_gateway.http_server.access_log import AccessRecord, open_access_log
+from provider_gateway.http_server.access_log import AccessRecord
 from provider_gateway.net.tls_transport import ServerFactory
-from provider_gateway.observability.json_log import use_observer
 from provider_gateway.provider.role import ProviderRole
-from provider_gateway.security.credentials import Credentials
 from provider_gateway.topology.checks import check_ways_back, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from typing import TextIO
 
     from twisted.logger import ILogObserver
     from twisted.python.failure import Failure
@@ -47,29 +45,23 @@ if TYPE_CHECKING:
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Role, Settings
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.security.credentials import Credentials
 
 
-class State(Enum):
-    """Where in its life the process is."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-
-
-class GatewayService(Service):
+class GatewayService(ProcessService):
     """Everything that ``twistd provider-gateway`` runs.
 
     Args:
         reactor: provides TCP, host names, time.
         roles: ``gateway``, ``provider`` or both.
+        credentials: for these settings and roles.
+        access_log: gets a line for each HTTP request; None for no access log.
         observer: log observer for twistd to use; None leaves twistd's own.
         fatal: is told, in one line, why the process cannot go on; must stop it.
         listeners: None for TCP ports of its own.
 
     Raises:
-        SettingsError: a certificate is missing or wrong, the access log cannot be written, or messages that wait for
-            another attempt would not come back.
+        SettingsError: messages that wait for another attempt would not come back.
     """
 
     name = "provider-gateway"
@@ -83,13 +75,15 @@ class GatewayService(Service):
         roles: Sequence[Role],
         *,
         metrics: Metrics,
+        credentials: Credentials,
+        access_log: TextIO | None,
         observer: ILogObserver | None,
         fatal: Callable[[str], object],
         listeners: Listeners | None = None,
     ) -> None:
+        super().__init__(observer)
         self._reactor = reactor
         self._settings = settings
-        self._observer = observer
         self._fatal = fatal
         self._state = State.STARTING
         check_ways_back(entries)
@@ -97,22 +91,33 @@ class GatewayService(Service):
         self._listeners = listeners if listeners is not None else TCPListeners(reactor, settings)
         self._ports: dict[str, Port] = {}
         self._running: Deferred[None] = Deferred()
-        self._starting: Deferred[None] | None = None
         self._publisher = Publisher(
             partial(declare, entries=entries), max_unsent=2 * settings.max_body_bytes, clock=reactor, metrics=metrics
         )
         self._gateway: GatewayRole | None = None
         self._provider: ProviderRole | None = None
-        self._credentials = Credentials(reactor, settings, roles, metrics)
+        self._credentials = credentials
         if "gateway" in roles:
-            record = AccessRecord(metrics, reactor, open_access_log(settings.access_log))
-            self._gateway = GatewayRole(reactor, settings, entries, self._publisher, metrics, record, self._credentials)
-        if self._credentials.model is not None:
-            has_given_up = self._gateway.has_given_up if self._gateway is not None else lambda _: False
-            self._provider = ProviderRole(
-                reactor, settings, entries, self._publisher, metrics, self._credentials.model, has_given_up
+            self._gateway = GatewayRole(
+                reactor,
+                settings,
+                entries,
+                publisher=self._publisher,
+                metrics=metrics,
+                on_finished=AccessRecord(metrics, reactor, access_log),
+                credentials=credentials,
             )
-        to_broker = self._credentials.broker
+        if credentials.model is not None:
+            self._provider = ProviderRole(
+                reactor,
+                settings,
+                entries,
+                publisher=self._publisher,
+                metrics=metrics,
+                tls=credentials.model,
+                has_given_up=self._gateway.has_given_up if self._gateway is not None else lambda _: False,
+            )
+        to_broker = credentials.broker
         self._connections = [
             Connection(
                 name,
@@ -129,11 +134,6 @@ class GatewayService(Service):
         metrics.ready.set_function(lambda: 0 if self.waiting_for() else 1)
         self._collect = metrics.registry.collect
 
-    def setServiceParent(self, parent: Any) -> None:
-        """Join the application, and make it log through our observer (twisted.application.service.IService)."""
-        use_observer(parent, self._observer)
-        super().setServiceParent(parent)
-
     def waiting_for(self) -> list[str]:
         """What keeps this instance from being ready; empty when it is."""
         missing = [f"AMQP connection {c.name}" for c in self._connections if not c.is_open]
@@ -146,17 +146,6 @@ class GatewayService(Service):
         if self._state is not State.RUNNING:
             missing.append(f"the process is {self._state.value}")
         return missing
-
-    def startService(self) -> None:
-        """Start (twisted.application.service.IService); what goes wrong for good is told to ``fatal``."""
-        super().startService()
-        self._starting = Deferred.fromCoroutine(self._start())
-        self._starting.addErrback(self._start_failed)
-
-    def stopService(self) -> Deferred[None]:
-        """Drain, in order; the Deferred fires when nothing of ours is left (twisted.application.service.IService)."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
         for warning in self._warnings:
@@ -223,8 +212,6 @@ class GatewayService(Service):
 
     async def _stop(self) -> None:
         self._state = State.STOPPING
-        if self._starting is not None:
-            self._starting.cancel()
         whole = self._settings.drain_timeout
         last_words = min(1.0, 0.1 * whole)
         deadline = self._reactor.seconds() + whole - last_words

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
 
 from treq.client import HTTPClient
-from twisted.application.service import Service
 from twisted.internet import ssl
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import ILogObserver, Logger
-from twisted.python.components import Componentized
+from twisted.logger import Logger
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
+from provider_gateway.app.process_service import ProcessService
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.settings import load_settings
 from provider_gateway.demo.certificates import certificates
@@ -64,17 +64,39 @@ _EXAMPLE_OF_A_WORKER = """\
         break"""
 
 
-class Demo(Service):
+@dataclass(frozen=True)
+class DemoFiles:
+    """What the demo has in its folder.
+
+    Attributes:
+        certs: the folder of certificates.
+        log: the log, open for appending.
+    """
+
+    certs: Path
+    log: TextIO
+
+
+def open_folder(folder: Path) -> DemoFiles:
+    """Make the certificates, unless there are usable ones, and open the log.
+
+    Raises:
+        SettingsError: the folder cannot be read or written.
+    """
+    try:
+        return DemoFiles(certificates(folder / "certs"), (folder / "gateway.log").open("a", encoding="utf-8"))
+    except OSError as error:
+        msg = f"--demo-folder {folder}: expected a folder that can be written, got: {error.strerror}"
+        raise SettingsError(msg) from None
+
+
+class Demo(ProcessService):
     """Broker, model and gateway, started in this order and stopped in the other.
 
     Args:
-        folder: for certificates and the log.
         entry: of the queue that is tried.
-        make_gateway: makes the gateway for settings.
+        make_gateway: makes the gateway for settings; raises SettingsError.
         fatal: is told, in one line, why the process cannot go on; must stop it.
-
-    Raises:
-        SettingsError: the folder cannot be used.
     """
 
     name = "provider-gateway-demo"
@@ -83,49 +105,29 @@ class Demo(Service):
     def __init__(
         self,
         reactor: Any,
-        folder: Path,
+        *,
+        files: DemoFiles,
         entry: QueueEntry,
         make_gateway: Callable[[Settings], GatewayService],
         fatal: Callable[[str], object],
     ) -> None:
+        super().__init__(log_observer(files.log, "info"))
         self._reactor = reactor
         self._make_gateway = make_gateway
         self._fatal = fatal
         self._ports: list[IListeningPort] = []
         self._gateway: GatewayService | None = None
-        self._starting: Deferred[None] | None = None
         self._amqp_url = os.environ.get("RMQ_URL", "")
         self._entry = entry
-        try:
-            self._certs = certificates(folder / "certs")
-            self._log_file = (folder / "gateway.log").open("a", encoding="utf-8")
-        except OSError as error:
-            msg = f"--demo-folder {folder}: expected a folder that can be written, got: {error.strerror}"
-            raise SettingsError(msg) from None
-
-    def setServiceParent(self, parent: Any) -> None:
-        """Join the application, and make it log into the folder (twisted.application.service.IService)."""
-        if isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, log_observer(self._log_file, "info"))
-        super().setServiceParent(parent)
-
-    def startService(self) -> None:
-        """Start all of it (twisted.application.service.IService)."""
-        super().startService()
-        self._starting = Deferred.fromCoroutine(self._start())
-        self._starting.addErrback(self._start_failed)
-
-    def stopService(self) -> Deferred[None]:
-        """Stop the gateway, then what it needs (twisted.application.service.IService)."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+        self._certs = files.certs
+        self._log_path = files.log.name
 
     async def _start(self) -> None:
         values: dict[str, Any] = {"model_url": self._start_model()}
         if not self._amqp_url:
             values |= self._start_broker()
         else:
-            where = f"Connecting to the broker of RMQ_URL; what keeps it waiting is in {self._log_file.name}"
+            where = f"Connecting to the broker of RMQ_URL; what keeps it waiting is in {self._log_path}"
             self._reactor.callWhenRunning(self._say, where)
         self._gateway = self._make_gateway(self._settings(values))
         self._gateway.startService()
@@ -133,8 +135,6 @@ class Demo(Service):
         await self._show()
 
     async def _stop(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
         if self._gateway is not None:
             await self._gateway.stopService()
         for port in self._ports:
@@ -146,7 +146,7 @@ class Demo(Service):
             self._fatal(failure.getErrorMessage())
         elif self.running:
             self._log.failure("The demo failed", failure)
-            self._fatal(f"the demo failed; see {self._log_file.name}")
+            self._fatal(f"the demo failed; see {self._log_path}")
 
     def _start_model(self) -> str:
         site = GatewaySite(SampleModel(self._reactor).app.resource(), self._reactor, Limits())
@@ -232,7 +232,7 @@ A program that speaks AMQP itself:
 
 Health and metrics:                curl http://localhost:{admin}/health/ready   …/metrics
 The model slow, failing, hanging:  add "delay": 2, "status": 500 or "hang": true to the body
-Log:                               {self._log_file.name}
+Log:                               {self._log_path}
 
 Ctrl-C ends everything."""
         )

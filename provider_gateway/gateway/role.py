@@ -48,6 +48,7 @@ class GatewayRole:
         reactor: Any,
         settings: Settings,
         entries: Sequence[QueueEntry],
+        *,
         publisher: Publisher,
         metrics: Metrics,
         on_finished: Callable[[BoundedRequest], object],
@@ -55,7 +56,11 @@ class GatewayRole:
     ) -> None:
         tls = credentials.server
         self._rpc = RPCClient(
-            publisher, f"{reply_prefix(entries)}.{settings.instance}", settings.reply_timeout, reactor, metrics
+            publisher,
+            f"{reply_prefix(entries)}.{settings.instance}",
+            reply_timeout=settings.reply_timeout,
+            clock=reactor,
+            metrics=metrics,
         )
         self._consumer = Consumer(
             self._rpc.reply_queue,

@@ -43,7 +43,7 @@ class RPCClient:
     _log = Logger()
 
     def __init__(
-        self, publisher: Publisher, reply_queue: str, reply_timeout: float, clock: IReactorTime, metrics: Metrics
+        self, publisher: Publisher, reply_queue: str, *, reply_timeout: float, clock: IReactorTime, metrics: Metrics
     ) -> None:
         self.reply_queue = reply_queue
         self._publisher = publisher

@@ -42,6 +42,7 @@ class ProviderRole:
         reactor: Any,
         settings: Settings,
         entries: Sequence[QueueEntry],
+        *,
         publisher: Publisher,
         metrics: Metrics,
         tls: IPolicyForHTTPS,

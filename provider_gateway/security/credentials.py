@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.security.access_rules import AccessRules
@@ -17,43 +18,54 @@ if TYPE_CHECKING:
     from provider_gateway.security.reloader import Reloadable
 
 
+@dataclass(frozen=True)
 class Credentials:
-    """What the settings and the roles need of it.
+    """What a process needs for its settings and roles.
+
+    Attributes:
+        server: TLS of the HTTPS listener; None for plain HTTP, or without the gateway role.
+        access_rules: None if there is no access file, or without the gateway role: every caller may use everything.
+        model: TLS towards the model; None without the provider role.
+        broker: TLS towards the broker; None if no broker's address needs it.
+        reloader: reads again what has changed of these.
+    """
+
+    server: ServerTLS | None
+    access_rules: AccessRules | None
+    model: ClientTLS | None
+    broker: ClientTLS | None
+    reloader: Reloader
+
+
+def load_credentials(reactor: Any, settings: Settings, roles: Sequence[Role], metrics: Metrics) -> Credentials:
+    """Read the certificates, revocation list and access file that the settings name, as far as the roles need them.
 
     Args:
         reactor: provides time, and notices changes of files.
+        metrics: show when certificates expire, and count reloads.
 
     Raises:
         SettingsError: a file is missing, unreadable or wrong.
-
-    Attributes:
-        server: TLS of the HTTPS listener; None for plain HTTP, or without the role.
-        access_rules: None lets everybody use everything.
-        model: TLS towards the model; None without the role.
-        broker: TLS towards the broker; None if no address needs it.
-        reloader: reads again what has changed.
     """
 
-    def __init__(self, reactor: Any, settings: Settings, roles: Sequence[Role], metrics: Metrics) -> None:
-        def expires(side: str, when: float) -> None:
-            metrics.certificate_expiry.labels(side).set_function(lambda: when - reactor.seconds())
+    def expires(side: str, when: float) -> None:
+        metrics.certificate_expiry.labels(side).set_function(lambda: when - reactor.seconds())
 
-        def count(what: str, outcome: str) -> None:
-            metrics.reloads.labels(what, outcome).inc()
+    def count(what: str, outcome: str) -> None:
+        metrics.reloads.labels(what, outcome).inc()
 
-        is_gateway = "gateway" in roles
-        self.server: ServerTLS | None = None
-        if is_gateway and settings.http_tls:
-            self.server = ServerTLS(settings, expires)
-        self.access_rules: AccessRules | None = None
-        if is_gateway and settings.http_access is not None:
-            self.access_rules = AccessRules(settings.http_access, reactor)
-        self.model: ClientTLS | None = model_tls(settings, expires) if "provider" in roles else None
-        uses_tls = any(url.tls for url in settings.rmq_url)
-        self.broker: ClientTLS | None = broker_tls(settings, expires) if uses_tls else None
-        candidates: tuple[Reloadable | None, ...] = (self.server, self.access_rules, self.model, self.broker)
-        loaded = [each for each in candidates if each is not None]
-        for each in loaded:
-            for outcome in ("loaded", "refused"):
-                metrics.reloads.labels(each.name, outcome)  # a series that begins with its first event is no increase
-        self.reloader = Reloader(loaded, reactor, FolderWatch(reactor), count)
+    is_gateway, is_provider = "gateway" in roles, "provider" in roles
+    server = ServerTLS(settings, expires) if is_gateway and settings.http_tls else None
+    access_rules: AccessRules | None = None
+    if is_gateway and settings.http_access is not None:
+        access_rules = AccessRules(settings.http_access, reactor)
+    model = model_tls(settings, expires) if is_provider else None
+    broker = broker_tls(settings, expires) if any(url.tls for url in settings.rmq_url) else None
+    candidates: tuple[Reloadable | None, ...] = (server, access_rules, model, broker)
+    loaded = [each for each in candidates if each is not None]
+    for each in loaded:
+        for outcome in ("loaded", "refused"):
+            # Create the series at 0: Prometheus' increase() ignores a series that starts at 1.
+            metrics.reloads.labels(each.name, outcome)
+    reloader = Reloader(loaded, clock=reactor, watch=FolderWatch(reactor), on_outcome=count)
+    return Credentials(server, access_rules, model, broker, reloader)

@@ -50,6 +50,7 @@ class Reloader:
     def __init__(
         self,
         loaded: Sequence[Reloadable],
+        *,
         clock: IReactorTime,
         watch: FolderWatch,
         on_outcome: Callable[[str, str], object],

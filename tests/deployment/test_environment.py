@@ -14,7 +14,7 @@ from provider_gateway.config.queue_file import load_queues
 from provider_gateway.config.settings import Settings, load_settings
 from provider_gateway.demo.certificates import certificates
 from provider_gateway.observability.metrics import Metrics
-from provider_gateway.security.credentials import Credentials
+from provider_gateway.security.credentials import load_credentials
 from tests.deployment.components import SECRETS
 from tests.deployment.manifests import ROLES, World, component_of, environment, pod, worlds
 
@@ -117,7 +117,7 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(str(settings.rmq_url[0]), "amqps://rabbitmq:5671/")
             assert settings.queues_conf is not None
             self.assertEqual([each.queue_name for each in load_queues(settings.queues_conf)], ["fib"])
-            credentials = Credentials(Clock(), settings, ROLES[component], Metrics())
+            credentials = load_credentials(Clock(), settings, ROLES[component], Metrics())
             self.assertEqual(credentials.server is not None, "gateway" in ROLES[component])
             self.assertEqual(credentials.model is not None, "provider" in ROLES[component])
             self.assertIsNotNone(credentials.broker)
@@ -149,7 +149,7 @@ class EnvironmentTests(SynchronousTestCase):
                 "MODEL_KEY": "/certs/model/tls.key",
             }
             settings = self.settings(given, root)
-            self.assertIsNotNone(Credentials(Clock(), settings, ROLES[component], Metrics()).model)
+            self.assertIsNotNone(load_credentials(Clock(), settings, ROLES[component], Metrics()).model)
             self.assertEqual(str(settings.effective_model_url), "https://model.example.org/predict")
 
     def mount(self, root: Path, world: World, spec: dict[str, Any]) -> Path:

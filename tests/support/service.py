@@ -10,8 +10,9 @@ from twisted.python.failure import Failure
 
 from provider_gateway.app.service import GatewayService
 from provider_gateway.config.queue_file import QueueEntry
-from provider_gateway.config.settings import Settings
+from provider_gateway.config.settings import ROLES, Settings
 from provider_gateway.observability.metrics import Metrics
+from provider_gateway.security.credentials import load_credentials
 from tests.support.embedded_broker import BrokerTestCase, Link
 from tests.support.http_client import Client, Response
 from tests.support.model_peer import ModelTransport, response
@@ -55,12 +56,15 @@ class ServiceTestCase(BrokerTestCase):
             "reply_timeout": 90,
         }
         self.first_link = len(self.links)
+        effective = Settings(_env_file=None, **{**values, **settings})
         self.service = GatewayService(
             self.clock,
-            Settings(_env_file=None, **{**values, **settings}),
+            effective,
             [QueueEntry.model_validate({**keys, "prefetch": 2})],
-            ["gateway", "provider"],
+            ROLES,
             metrics=self.metrics,
+            credentials=load_credentials(self.clock, effective, ROLES, self.metrics),
+            access_log=None,
             observer=None,
             fatal=self.fatal.append,
         )

@@ -21,7 +21,9 @@ class RPCTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.publisher = FakePublisher()
         self.metrics = Metrics()
-        self.rpc = RPCClient(self.publisher, "response.host-1", 90, self.clock, self.metrics)
+        self.rpc = RPCClient(
+            self.publisher, "response.host-1", reply_timeout=90, clock=self.clock, metrics=self.metrics
+        )
 
     def call(self, correlation_id: str = "c1") -> Deferred[Message]:
         request = Message(b"{}", correlation_id=correlation_id, reply_to=self.rpc.reply_queue)

@@ -13,6 +13,7 @@ from provider_gateway.app.service import GatewayService
 from provider_gateway.config.settings import Settings
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.provider.role import ProviderRole
+from provider_gateway.security.credentials import load_credentials
 from tests.support.embedded_broker import BrokerTestCase
 from tests.support.observability import collect_log, counted
 from tests.support.queue_entries import entry, seed
@@ -32,7 +33,15 @@ class ProviderRoleTests(BrokerTestCase):
         )
         session = self.connect()
         self.run_(publisher.open(session))
-        self.role = ProviderRole(self.clock, settings, entries, publisher, self.metrics, None, self.has_given_up)
+        self.role = ProviderRole(
+            self.clock,
+            settings,
+            entries,
+            publisher=publisher,
+            metrics=self.metrics,
+            tls=None,
+            has_given_up=self.has_given_up,
+        )
         self.run_(self.role.open(session))
 
     def new_clock(self) -> MemoryReactorClock:
@@ -72,12 +81,15 @@ class WarningTests(SynchronousTestCase):
         reactor = MemoryReactorClock()
         reactor.running = True
         stopped: list[str] = []
+        settings, metrics = Settings(_env_file=None, rmq_url="amqp://127.0.0.1/"), Metrics()
         service = GatewayService(
             reactor,
-            Settings(_env_file=None, rmq_url="amqp://127.0.0.1/"),
+            settings,
             [seed("work"), entry("other")],
             ["provider"],
-            metrics=Metrics(),
+            metrics=metrics,
+            credentials=load_credentials(reactor, settings, ["provider"], metrics),
+            access_log=None,
             observer=None,
             fatal=stopped.append,
         )

@@ -8,7 +8,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from provider_gateway.errors import SettingsError
 from provider_gateway.observability.metrics import Metrics
-from provider_gateway.security.credentials import Credentials
+from provider_gateway.security.credentials import Credentials, load_credentials
 from tests.support.tls_files import TLSTestCase
 
 
@@ -24,7 +24,7 @@ class CredentialsTests(TLSTestCase):
         self.model_pair = {"model_cert": self.certs / "client_cert.pem", "model_key": self.certs / "client_key.pem"}
 
     def made(self, *roles: Any, **values: Any) -> Credentials:
-        return Credentials(self.reactor, self.settings(**values), roles, self.metrics)
+        return load_credentials(self.reactor, self.settings(**values), roles, self.metrics)
 
     def sample(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"provider_gateway_{name}", labels)

@@ -69,7 +69,7 @@ class ReloadTests(SynchronousTestCase):
 
     def made(self, watch: FakeWatch | FolderWatch) -> Reloader:
         parts = (self.tls, self.access)
-        return Reloader(parts, self.clock, watch, lambda *outcome: self.outcomes.append(outcome))  # type: ignore[arg-type]
+        return Reloader(parts, clock=self.clock, watch=watch, on_outcome=lambda *outcome: self.outcomes.append(outcome))
 
     def write(self, path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")

@@ -1,0 +1,70 @@
+"""What the services that twistd runs have in common: a start and a stop that take time, and a log observer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from provider_gateway.observability.json_log import use_observer
+
+if TYPE_CHECKING:
+    from twisted.logger import ILogObserver
+    from twisted.python.failure import Failure
+
+
+class State(Enum):
+    """The state of the process."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class ProcessService(ABC, Service):
+    """A service that starts and stops in coroutines.
+
+    Args:
+        observer: log observer for twistd to use; None leaves twistd's own.
+    """
+
+    def __init__(self, observer: ILogObserver | None) -> None:
+        self._observer = observer
+        self._starting: Deferred[None] | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, and make it log through our observer (twisted.application.service.IService)."""
+        use_observer(parent, self._observer)
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """Start (twisted.application.service.IService)."""
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._start_failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop, whether or not the start is complete (twisted.application.service.IService).
+
+        Returns:
+            A Deferred that fires when nothing of ours is left.
+        """
+        super().stopService()
+        if self._starting is not None:
+            self._starting.cancel()
+        return Deferred.fromCoroutine(self._stop())
+
+    @abstractmethod
+    async def _start(self) -> None:
+        """Start; may fail. Is cancelled by a stop."""
+
+    @abstractmethod
+    def _start_failed(self, failure: Failure) -> None:
+        """Called when the start has failed, or was cancelled."""
+
+    @abstractmethod
+    async def _stop(self) -> None:
+        """Stop, in order."""
