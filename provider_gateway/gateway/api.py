@@ -21,6 +21,7 @@ from provider_gateway.http_server.problems import error_of, render, with_length
 from provider_gateway.message.http_headers import JSON, headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID, RQUID_BYTES, checked_rquid, fresh_id, fresh_rquid
 from provider_gateway.message.message import PG_DEADLINE, Message
+from provider_gateway.security.identity import text_of_identity
 from provider_gateway.topology.routing import checked_routing_key
 
 if TYPE_CHECKING:
@@ -41,12 +42,6 @@ _CORS_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}"
 
 #: Anything but white space and controls: it is written back.
 _ORIGIN = re.compile(r"[\x21-\x7e]+")
-
-
-def _identity(request: IRequest) -> str | None:
-    """Who sent a request, for the log."""
-    identity = getattr(request, "identity", None)
-    return None if identity is None else str(identity)
 
 
 class API:
@@ -157,8 +152,8 @@ class API:
             problem=error.problem,
             detail=error.detail,
             rquid=rquid,
-            correlation_id=getattr(request, "correlation_id", None),
-            identity=_identity(request),
+            correlation_id=request.correlation_id,
+            identity=text_of_identity(request.identity),
         )
         return render(request, error, rquid)
 
@@ -192,7 +187,7 @@ class API:
                 rquid=request.rquid,
                 correlation_id=request.correlation_id,
                 routing_key=routing_key,
-                identity=_identity(request),
+                identity=text_of_identity(request.identity),
             )
         if reply.status in (204, 304):
             return b""  # RFC 9110, 8.6: they have no content, and no Content-Length

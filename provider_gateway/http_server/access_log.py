@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from provider_gateway.errors import SettingsError
 from provider_gateway.message.http_headers import text_of
+from provider_gateway.security.identity import text_of_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +76,7 @@ class AccessRecord:
             "bytes": request.sentLength,
             "rquid": request.rquid,
             "correlation_id": request.correlation_id,
-            "identity": None if request.identity is None else str(request.identity),
+            "identity": text_of_identity(request.identity),
         }
         self._access_log.write(json.dumps(line) + "\n")
         self._access_log.flush()

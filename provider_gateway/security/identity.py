@@ -46,6 +46,11 @@ class Identity:
         return self.names[0] if self.names else "(a certificate without a name)"
 
 
+def text_of_identity(identity: Identity | None) -> str | None:
+    """An identity as log lines show it; None for a caller without a certificate."""
+    return None if identity is None else str(identity)
+
+
 def identity_matches(pattern: str, name: str) -> bool:
     """True if a pattern of the access file means a name.
 

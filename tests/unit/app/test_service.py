@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.app.service import GatewayService
+from provider_gateway.config.settings import ROLES, Settings
 from provider_gateway.message.properties import decoded
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.security.credentials import Credentials
+from provider_gateway.security.folder_watch import FolderWatch
+from provider_gateway.security.reloader import Reloader
 from tests.support.observability import counted
+from tests.support.queue_entries import entry
 from tests.support.service import ServiceTestCase
 
 
@@ -81,6 +93,29 @@ class AnswerTests(ServiceTestCase):
         self.service.stopService()
         self.pump()
         self.begin(**settings)
+
+
+class ConstructionTests(SynchronousTestCase):
+    """What the constructor leaves to others."""
+
+    def test_no_files(self) -> None:
+        """The service reads no file when it is made: credentials and the open access log are given to it."""
+        missing = Path(self.mktemp()) / "missing"
+        files = dict.fromkeys(("http_cert", "http_key", "http_cacert", "mq_cacert", "access_log"), missing)
+        clock, metrics, log = MemoryReactorClock(), Metrics(), StringIO()
+        reloader = Reloader([], clock=clock, watch=FolderWatch(clock), on_outcome=lambda *_: None)
+        GatewayService(
+            clock,
+            Settings(_env_file=None, rmq_url="amqps://rabbitmq/", **files),
+            [entry("work")],
+            ROLES,
+            metrics=metrics,
+            credentials=Credentials(None, None, None, None, reloader),
+            access_log=log,
+            observer=None,
+            fatal=self.fail,
+        )
+        self.assertEqual((clock.tcpClients, clock.tcpServers, log.getvalue()), ([], [], ""))
 
 
 class ParkingTests(ServiceTestCase):
