@@ -6,7 +6,7 @@ table goes to its route at once; every other one (another path, another method) 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from klein import Klein
 from klein.resource import KleinResource
@@ -16,13 +16,37 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provider_gateway.http_server.request import BoundedRequest
 
+F = TypeVar("F")
 _log = Logger()
 
 
 class App(Klein):
     """A Klein application for our site, whose routes answer with bytes, at once or later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error_functions: list[tuple[tuple[type[Exception], ...], Any]] = []
+
+    def __get__(self, instance: Any, owner: object) -> App:
+        """The application of an object whose methods are the routes (klein.Klein)."""
+        bound: Any = super().__get__(instance, owner)
+        bound.error_functions = self.error_functions
+        return cast("App", bound)
+
+    def handle_errors(self, *errors: type[Exception]) -> Callable[[F], F]:  # type: ignore[override] # more strict
+        """Register a function for errors of some classes (klein.Klein)."""
+        register: Any = super().handle_errors(*errors)
+
+        def remember(function: F) -> F:
+            registered: F = register(function)
+            self.error_functions.append((errors, registered))
+            return registered
+
+        return remember
 
     def resource(self) -> KleinResource:
         """The resource that serves it (klein.Klein)."""
@@ -34,7 +58,7 @@ class App(Klein):
         Raises:
             Exception: that of the failure if there is no function for it.
         """
-        for errors, function in self._error_handlers:
+        for errors, function in self.error_functions:
             if failure.check(*errors):
                 body: Any = self.execute_error_handler(function, request, failure)
                 assert isinstance(body, bytes), "an error is answered at once"
@@ -47,7 +71,7 @@ class TableResource(KleinResource):
 
     def __init__(self, app: App) -> None:
         super().__init__(app)
-        self._answer_to = app.answer_to
+        self._table_app = app
         self._table = {
             (rule.rule.encode(), method.encode()): rule.endpoint
             for rule in app.url_map.iter_rules()
@@ -61,7 +85,7 @@ class TableResource(KleinResource):
         if endpoint is None:
             return super().render(request)
         try:
-            answer: Any = self._app.execute_endpoint(endpoint, request)
+            answer: Any = self._table_app.execute_endpoint(endpoint, request)
         except Exception:  # noqa: BLE001 - whatever it is, it is answered
             answer = Failure()
         if isinstance(answer, Deferred):
@@ -78,7 +102,7 @@ class TableResource(KleinResource):
                 _log.failure("A request failed after its client had left", result)
             return
         try:
-            body = result if isinstance(result, bytes) else self._answer_to(request, result)
+            body = result if isinstance(result, bytes) else self._table_app.answer_to(request, result)
             request.write(body)
             request.finish()
         except Exception:  # noqa: BLE001 - the request must end, and does

@@ -1,240 +1,298 @@
-"""One HTTP connection and its limits: who is at the other end, and how long it may take for what."""
+"""One HTTP connection: requests one after another, their time limits, and who the client is.
+
+A protocol of our own in place of Twisted's ``HTTPChannel``. The states of a connection::
+
+    handshake -> idle -> headers -> body -> serving -> idle, or closing
+                         headers, body -> rejected
+
+**A client that sends no more** may still wait for its response (RFC 9112, 9.6), or be gone. With TLS the two differ:
+``close_notify`` ends what the client sends; the end of the TCP connection ends everything, and cancels the request. TCP
+alone has one signal for both. There the channel sends ``100 Continue``, twice: a client that waits discards it (RFC
+9110, 15.2.1), and the TCP stack of one that is gone answers with a reset. HTTP/1.0 has no such response; such a client
+is taken to wait.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
-from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from provider_gateway.errors import RequestTimeout
-from provider_gateway.http_server.parser import LINGER, StrictChannel
+from provider_gateway.errors import GatewayError, RequestTimeout
+from provider_gateway.http_server.parser import HeadParser
+from provider_gateway.http_server.request import BoundedRequest
+from provider_gateway.http_server.request_transport import RequestTransport
+from provider_gateway.http_server.time_limits import TimeLimits
 from provider_gateway.net.eager_tcp import send_at_once
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
-    from twisted.web.server import Request
 
+    from provider_gateway.http_server.site import GatewaySite
     from provider_gateway.security.identity import Identity
 
 _log = Logger()
 
-#: What the client is doing, or we are: its handshake, nothing, sending, waiting for our answer.
-State = Literal["handshake", "idle", "headers", "body", "serving"]
-_LIMIT_OF = {"handshake": "handshake_timeout", "headers": "headers_timeout", "body": "body_timeout"}
+State = Literal["handshake", "idle", "headers", "body", "serving", "rejected", "closing"]
+_RECEIVING = ("idle", "headers", "body")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+#: Seconds that a client has to read the response to a rejected request and close. What it still sends is thrown away.
+LINGER = 2.0
+#: Bytes behind a request that is served that are read ahead. With more, the client is not read from.
+_READ_AHEAD = 16_384
+#: Seconds after which a client that sends no more is asked for: the first write brings the reset, the second finds it.
+_ASK_AFTER = (1.0, 2.0)
 
 
-@implementer(IHandshakeListener)
-class Channel(StrictChannel):
+@implementer(IHandshakeListener, IHalfCloseableProtocol, IPushProducer)
+class Channel(RequestTransport):
     """One HTTP connection of a site.
 
     Attributes:
+        state: what the connection is doing.
         identity: who the client is, by its certificate; None without TLS.
         buffered: bytes of the body that is being received or served.
+        persistent: False if the current request is the last one.
+        request: the one whose body is being received, or that is being served; else None.
     """
 
-    __slots__ = ("_deadline", "_held", "_state", "_timed", "_write_deadline", "buffered", "identity")
-
-    #: Twisted would wait this long after the idle time; see :meth:`loseConnection`.
-    abortTimeout = 2
-
-    def __init__(self) -> None:
+    def __init__(self, site: GatewaySite) -> None:
         super().__init__()
+        # All attributes but one are set here: instances share the keys of their dicts only if each has the same.
+        self.site = self.factory = site
+        self.state: State = "idle"
         self.identity: Identity | None = None
         self.buffered = 0
-        self._state: State = "idle"
-        self._timed: State = "idle"
-        self._deadline: IDelayedCall | None = None
-        self._write_deadline: IDelayedCall | None = None
-        #: What the client has sent behind a request whose answer it does not read.
-        self._held: bytes | None = None
+        self.persistent = True
+        self.request: BoundedRequest | None = None
+        self._head: HeadParser | None = None
+        self._unread = b""
+        self._is_reading = False
+        self._is_paused = False
+        #: The client sends no more.
+        self._has_ended = False
 
     def connectionMade(self) -> None:
         """Join the site, if it has room (twisted.internet.interfaces.IProtocol)."""
-        # Nagle's algorithm off: a reply in two segments would wait 40 ms for a delayed ACK.
+        # Nagle's algorithm off: a response in two segments would wait 40 ms for a delayed ACK.
         self.transport.setTcpNoDelay(True)
         send_at_once(self.transport)
-        self.MAX_LENGTH = self.site.limits.max_header_bytes
-        if ISSLTransport.providedBy(self.transport):
-            self._state = "handshake"
-        super().connectionMade()
+        self.transport.registerProducer(self, True)
+        self._time = TimeLimits(
+            self.site.reactor,
+            self.site.limits,
+            too_slow=self._too_slow,
+            not_read=partial(self.drop, "timeout"),
+            abort=self.transport.abortConnection,
+        )
+        if self.isSecure():
+            self.state = "handshake"
+        else:
+            self.site.idle.start(self)
         if self.site.join(self):
-            self._time_state()
+            self._time.enter(self.state)
         else:
             self.drop("limit")
 
     def handshakeCompleted(self) -> None:
         """Learn who the client is (twisted.internet.interfaces.IHandshakeListener)."""
-        self._state = "idle"
-        self._time_state()
+        if self.state != "handshake":
+            return
+        self.state = "idle"
+        self.site.idle.start(self)
+        self._time.enter(self.state)
         if not self.site.identify(self):
             self.drop("identity-limit")
 
     def drop(self, reason: str) -> None:
-        """End the connection without an answer.
+        """End the connection without a response.
 
         Args:
             reason: is counted: "handshake", "limit", "identity-limit" or "timeout".
         """
-        self._state = "idle"
+        self.state = "closing"
         self.site.count_dropped(reason)
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes (twisted.internet.interfaces.IProtocol)."""
-        if self._held is not None:
-            self._held += data
-            return
-        if not self.persistent and self._state == "idle":
-            return  # behind the last answer
-        if self._state == "idle" and not self.refused:
-            self._state = "headers"
-            if not (self._buffer or self._busyReceiving or self.transport.disconnecting):
-                data = self.read_plain(data)
-        if data:
-            super().dataReceived(data)
-        if self._busyReceiving:
-            return  # called from within itself, for what was pipelined; it is parsed when it comes back
-        if self._state == "idle" and self._buffer and self.persistent and not self.refused:
-            self._state = "headers"  # behind a request that is answered, the beginning of a line
-        if self._state == "headers" and self._buffer.endswith(b"\n\n"):
-            # Lines that end without CR: another parser may take them for a request.
-            self._respondToBadRequestAndDisconnect()
-        self._time_state()
+        if self.state not in ("rejected", "closing"):
+            self._unread += data
+            self._read()
 
-    def _time_state(self) -> None:
-        """Set the time limit of the state that the client is in now; the limits run from the state's beginning."""
-        state = "idle" if self.refused else self._state
-        if state == self._timed:
-            return
-        self._timed = state
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        if state in _LIMIT_OF:
-            seconds: float = getattr(self.site.limits, _LIMIT_OF[state])
-            self._deadline = self.site.reactor.callLater(seconds, self._too_slow, state, seconds)
+    def _read(self) -> None:
+        """Parse, and serve, until a response has to be waited for, or to be read by the client."""
+        if self._is_reading:
+            return  # a request was served at once: the loop below goes on
+        self._is_reading = True
+        try:
+            while self._unread and self.state in _RECEIVING and not self._time.is_writing:
+                if self.state == "idle":
+                    self.state = "headers"
+                    self._head = HeadParser(self.site.limits)
+                data, self._unread = self._unread, b""
+                if self.state == "headers":
+                    self._read_head(data)
+                else:
+                    self._read_body(data)
+        except GatewayError as error:
+            self.reject(error)
+        finally:
+            self._is_reading = False
+        if self._has_ended and self.state != "serving" and not self._time.is_writing:
+            self.loseConnection()
+        if self._unread or self._is_paused:
+            self._pause_or_resume()
+        self._time.enter(self.state)
 
-    def _too_slow(self, state: State, seconds: float) -> None:
+    def _read_head(self, data: bytes) -> None:
+        head = self._head
+        assert head is not None
+        rest = head.feed(data)
+        if rest is None:
+            return
+        self.state = "body"
+        request = self.request = BoundedRequest(self, head)
+        request.check_length()
+        self.persistent = request.keeps_connection()
+        if request.waits_for_continue:
+            self.transport.write(_CONTINUE)
+        self._read_body(rest)
+
+    def _read_body(self, data: bytes) -> None:
+        request = self.request
+        assert request is not None
+        rest = request.receive(data)
+        if rest is not None:
+            self._unread = rest
+            self._head = None
+            self.state = "serving"
+            request.serve()
+
+    def reject(self, error: GatewayError) -> None:
+        """Answer the request that is being received with an error, ignore everything that follows, and close."""
+        head, request = self._head, self.request
+        assert head is not None
+        self.state = "rejected"
+        if request is None:
+            request = BoundedRequest(self, head)
+        self.transport.write(request.rejection(error))
+        if head.has_request_line:
+            self.site.log(request)
+        self._let_go()
+        # Closing at once would reset the connection while the client sends, and it would not read the response.
+        self._time.abort_after(LINGER)
+
+    def _let_go(self) -> None:
+        """Forget the request and what was received of it."""
+        self.site.buffered -= self.buffered
+        self.buffered = 0
+        self.request = self._head = None
+
+    def readConnectionLost(self) -> None:
+        """Serve what has arrived, and close; see above (twisted.internet.interfaces.IHalfCloseableProtocol)."""
+        self._has_ended = True
+        self._read()
+        if self.state == "serving" and not self.isSecure():
+            for seconds in _ASK_AFTER:
+                self._time.call_after(seconds, self._ask)
+
+    def writeConnectionLost(self) -> None:
+        """Nothing: only we could end that direction alone (twisted.internet.interfaces.IHalfCloseableProtocol)."""
+
+    def _ask(self) -> None:
+        """Have the TCP stack of a client that is gone say so."""
+        if self.request is not None and self.request.clientproto == b"HTTP/1.1":
+            self.transport.write(_CONTINUE)
+
+    def _too_slow(self, state: str, seconds: float) -> None:
         if state == "handshake":
             self.drop("timeout")
         else:
-            self.refuse(RequestTimeout(f"The request's {state} did not arrive within {seconds:g} s."))
+            self.reject(RequestTimeout(f"The request's {state} did not arrive within {seconds:g} s."))
 
-    def close_when_answered(self) -> None:
-        """Close now if no request is being served, else when its answer is sent."""
-        if self.requests:
-            self.persistent = 0
-            if not self.requests[0].startedWriting:
-                self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
-            return
-        # An idle client may not read, and so never answer a TLS close.
-        self._linger_for(LINGER)
-        self.loseConnection()
-
-    def loseConnection(self) -> None:
-        """Close when everything is sent, or the client has had its time to read it (twisted.web.http.HTTPChannel)."""
-        self._linger_for(self.site.limits.write_timeout)
-        super().loseConnection()
-
-    def setTimeout(self, period: Any) -> Any:
-        """Begin, or with None end, the idle time; it has one length (twisted.protocols.policies.TimeoutMixin).
-
-        Returns:
-            Its length before.
-        """
-        before = self.timeOut
-        self.timeOut = period
-        if period is None:
-            self.site.idle.stop(self)
-        else:
-            self.site.idle.start(self)
-        return before
-
-    def resetTimeout(self) -> None:
-        """Begin the idle time anew, if it runs (twisted.protocols.policies.TimeoutMixin)."""
-        if self.timeOut is not None:
-            self.site.idle.start(self)
-
-    def timeoutConnection(self) -> None:
-        """Close an idle connection; other states have limits of their own (twisted.web.http.HTTPChannel)."""
-        if self._timed in _LIMIT_OF:
-            self.site.idle.start(self)
-        else:
-            self.timeOut = None
-            super().timeoutConnection()
+    def idle_time_is_over(self) -> None:
+        """Close, if the connection is idle: the time of the other states is limited otherwise."""
+        if self.state == "idle":
+            self._time.abort_after(LINGER)
+            self.loseConnection()
 
     def pauseProducing(self) -> None:
         """Give a client that does not read its time to do so (twisted.internet.interfaces.IPushProducer)."""
-        if self._write_deadline is None:
-            seconds = self.site.limits.write_timeout
-            self._write_deadline = self.site.reactor.callLater(seconds, self.drop, "timeout")
-        super().pauseProducing()
+        self._time.begin_writing()
+        self._pause_or_resume()
 
     def resumeProducing(self) -> None:
-        """Go on: everything was read (twisted.internet.interfaces.IPushProducer)."""
-        if self._write_deadline is not None and self._write_deadline.active():
-            self._write_deadline.cancel()
-        self._write_deadline = None
-        super().resumeProducing()
-        held, self._held = self._held, None
-        if held:
-            self.dataReceived(held)
+        """Go on: everything was sent (twisted.internet.interfaces.IPushProducer)."""
+        self._time.end_writing()
+        self._pause_or_resume()
+        self._read()
 
-    def setLineMode(self, extra: bytes = b"") -> Any:
-        """Parse what came behind a request, not before its answer is read (twisted.protocols.basic.LineReceiver)."""
-        if self._write_deadline is None:
-            return super().setLineMode(extra)
-        self._networkProducer.pauseProducing()
-        self._held = extra
-        return super().setLineMode()
+    def stopProducing(self) -> None:
+        """Nothing: the connection is lost, and says so (twisted.internet.interfaces.IPushProducer)."""
 
-    def lineReceived(self, line: bytes) -> None:
-        """Parse a line (twisted.protocols.basic.LineReceiver)."""
-        if self._state == "idle":
-            self._state = "headers"
-        super().lineReceived(line)
+    def _pause_or_resume(self) -> None:
+        """Read from the client only what can be used soon.
 
-    def allHeadersReceived(self) -> None:
-        """Go on with the body (twisted.web.http.HTTPChannel)."""
-        self._state = "body"
-        super().allHeadersReceived()
+        While a request is served, that is a little ahead: it would not be noticed otherwise that the client leaves.
+        """
+        if self.state == "serving":
+            is_enough = len(self._unread) > _READ_AHEAD
+        else:
+            is_enough = self._time.is_writing
+        if is_enough != self._is_paused and not self._has_ended:
+            self._is_paused = is_enough
+            if is_enough:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
 
-    def allContentReceived(self) -> None:
-        """Have the request served (twisted.web.http.HTTPChannel)."""
-        if self.refused:
+    def requestDone(self, _: BoundedRequest) -> None:
+        """Go on with what the client has sent in the meantime (twisted.web.http.Request)."""
+        self._let_go()
+        if not self.persistent or self.state == "closing":
+            self.loseConnection()
             return
-        # Twisted throws trailers away, whatever is in them: CR or LF alone, which end a line for others, or NUL.
-        trailers = getattr(self._transferDecoder, "_trailerHeaders", ())
-        if any(each.translate(None, b"\x00\r\n") != each for each in trailers):
-            self._respondToBadRequestAndDisconnect()
-            return
-        self._state = "serving"
-        super().allContentReceived()
+        self.state = "idle"
+        self.site.idle.start(self)
+        if self._time.state is not None:
+            self._time.enter(self.state)
+        self._read()
 
-    def requestDone(self, request: Request) -> None:
-        """Go on with what the client has sent in the meantime (twisted.web.http.HTTPChannel)."""
-        self._state = "idle"
-        self._release()
-        self._time_state()
-        super().requestDone(request)
-        self._time_state()
+    def close_when_answered(self) -> None:
+        """Close now if no request is being received or served, else when its response is sent."""
+        if self.state in ("headers", "body", "serving"):
+            self.persistent = False
+            if self.request is not None and not self.request.startedWriting:
+                self.request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        elif self.state in ("handshake", "idle"):
+            # An idle client may not read, and so never answer a TLS close.
+            self._time.abort_after(LINGER)
+            self.loseConnection()
 
-    def _release(self) -> None:
-        """Count the request's body no more."""
-        self.site.buffered -= self.buffered
-        self.buffered = 0
+    def loseConnection(self) -> None:
+        """Close when everything is sent, or the client has had its time to read it (twisted.web.http.Request)."""
+        if self.state != "closing":
+            self.state = "closing"
+            self._unread = b""
+            self._time.abort_after(self.site.limits.write_timeout)
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the connection."""
-        for timer in (self._deadline, self._write_deadline, self._linger):
-            if timer is not None and timer.active():
-                timer.cancel()
-        if self._state == "handshake":
+        """Cancel the request that is being served, and forget the connection."""
+        self._time.close()
+        if self.state == "handshake":
             self.site.count_dropped("handshake")
             _log.debug("TLS handshake failed: {reason}", reason=reason.getErrorMessage())
-        self._release()
+        request = self.request
+        self.state = "closing"
+        self._let_go()
         self.site.leave(self)
-        super().connectionLost(reason)
+        if request is not None:
+            request.lose(reason)

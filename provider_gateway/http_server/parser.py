@@ -1,245 +1,280 @@
-"""HTTP/1.1 on Twisted's parser, made as strict as RFC 9112 allows.
+"""Strict parser of requests in HTTP/1.1 and HTTP/1.0 (RFC 9112). Pure: bytes in; values, or an error, out.
 
-What two readers could read in two ways, or is too large, is refused with an answer, and nothing behind it is parsed.
+What two parsers could read in two ways is rejected: line ends other than CR LF, folded headers, white space before a
+colon, several lengths, any transfer coding but ``chunked``. RFC 9112 allows some of it; that is how requests are
+smuggled past a proxy.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
-from typing import TYPE_CHECKING, Any, Protocol
-
-from twisted.web.http import HTTPChannel
+from typing import TYPE_CHECKING
 
 from provider_gateway.errors import BadRequest, BodyTooLarge, HeadersTooLarge
-from provider_gateway.http_server.plain_head import HeadersRead, read_head
-from provider_gateway.message.http_headers import text_of
-from provider_gateway.message.ids import RQUID, fresh_rquid, rquid_of
-from provider_gateway.message.problem import PROBLEM_JSON, problem_body
+from provider_gateway.http_server.received_headers import ReceivedHeaders, canonical_name
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
-    from twisted.web.server import Request
+    from collections.abc import Callable
 
     from provider_gateway.config.limits import Limits
-    from provider_gateway.deadlines import Deadlines
-    from provider_gateway.errors import GatewayError
 
-#: Seconds that a refused client has to read the answer and close; what it still sends is thrown away.
-LINGER = 2.0
-_NOT_IN_TARGET = re.compile(rb"[^\x21-\x7e]")
-#: Digits of a length that is not worth reading; Python refuses to convert thousands of them.
-_LENGTH_DIGITS = 18
-
-
-class RefusedError(Exception):
-    """Leaves the decoder of a chunked body that has been refused."""
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_REQUEST_LINE = re.compile(rb"(%s) ([\x21-\x7e]+) (HTTP/1\.[01])" % _TOKEN)
+#: RFC 9112, 3.2.2. The authority has no user information (RFC 9110, 4.2.4).
+_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?].*)?)")
+#: Longer numbers are not converted: Python refuses to convert thousands of digits.
+_MAX_LENGTH_DIGITS = 18
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:;[\t\x20-\x5b\x5d-\x7e\x80-\xff]*)?")
+#: Bytes of a line with the size of a chunk and its extensions; of all lines of a trailer.
+_MAX_CHUNK_LINE, _MAX_TRAILER = 1023, 65_536
 
 
-class Listener(Protocol):
-    """What a connection needs of its site, :class:`provider_gateway.http_server.site.GatewaySite`."""
-
-    limits: Limits
-    reactor: Any
-    closing: bool
-    buffered: int
-    idle: Deadlines[Any]
-
-    def join(self, channel: StrictChannel) -> bool:
-        """Take a new connection; False without room for it."""
-
-    def identify(self, channel: StrictChannel) -> bool:
-        """Give a connection its identity; False if that one has too many connections."""
-
-    def leave(self, channel: StrictChannel) -> None:
-        """Forget a connection."""
-
-    def trusts(self, channel: StrictChannel) -> bool:
-        """True if a connection that was let in would be let in now, too."""
-
-    def date(self, seconds: float) -> bytes:
-        """A time of the clock as HTTP writes it."""
-
-    def getResourceFor(self, request: Any) -> Any:
-        """The resource that serves a request."""
-
-    def count_dropped(self, reason: str) -> object:
-        """Count a connection that is ended without an answer."""
-
-    def log(self, request: Any) -> None:
-        """Record a finished request."""
+def malformed() -> BadRequest:
+    """The error for what is no HTTP/1.1."""
+    return BadRequest("The request is not HTTP/1.1 as RFC 9112 has it.")
 
 
-class StrictChannel(HTTPChannel):
-    """The parser of one HTTP connection.
+def body_too_large(limits: Limits) -> BodyTooLarge:
+    """The error for a body over the limit."""
+    return BodyTooLarge(f"The body is larger than {limits.max_body_bytes} bytes (MAX_BODY_BYTES).")
+
+
+class HeadParser:
+    """Parses the head of one request, in as many pieces as it arrives in.
+
+    Each line is checked when it is complete, so that a malformed request need not be waited for.
 
     Attributes:
-        refused: it was refused something: nothing that it sends is read any more.
+        method: empty until the request line is known to be well-formed.
+        target: as it was sent.
+        path: the target without scheme and authority: begins with a slash, or is ``*``.
+        authority: that of an absolute-form target, which replaces ``Host`` (RFC 9112, 3.2.2); else None.
+        version: ``HTTP/1.1`` or ``HTTP/1.0``.
+        headers: those of the complete lines so far.
+        length: bytes of the body; None if it is chunked. Known once the head is complete.
+        has_request_line: the request line is complete, well-formed or not.
     """
 
-    # Twisted deletes some of them after each request. In the instance's dict, that would give it keys of its own, which
-    # are 800 bytes; so would too many others.
-    __slots__ = ("_command", "_header_bytes", "_header_count", "_linger", "_path", "_version", "refused")
+    __slots__ = (
+        "_count",
+        "_limits",
+        "_may_skip_line",
+        "_rest",
+        "_size",
+        "authority",
+        "has_request_line",
+        "headers",
+        "length",
+        "method",
+        "path",
+        "target",
+        "version",
+    )
 
-    transport: Any  # TCP or TLS over it; both have what the interface lacks
-    site: Listener
-    requests: list[Any]
-    #: Twisted's own limits would answer 400; ours are smaller.
-    totalHeadersSize = maxHeaders = 2**62
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        #: Bytes behind the last complete line, with the CR LF that ended it.
+        self._rest = b""
+        #: Header lines so far, and their bytes.
+        self._count = self._size = 0
+        self._may_skip_line = True
+        self.has_request_line = False
+        self.method = self.target = self.path = self.version = b""
+        self.authority: bytes | None = None
+        self.headers = ReceivedHeaders({})
+        self.length: int | None = 0
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.refused = False
-        self._header_bytes = self._header_count = 0
-        self._linger: IDelayedCall | None = None
-        # What Twisted sets at the first request, as the class has it. Instances share the keys of attributes that the
-        # first thirty of them have, and there may be as many connections before there is a request.
-        self._buffer, self._busyReceiving, self.line_mode = b"", False, 1
-        self.length, self.persistent, self._savedTimeOut = 0, 1, None
-        self._receivedHeaderCount = self._receivedHeaderSize = 0
-        self._HTTPChannel__first_line = 1
-
-    def refuse(self, error: GatewayError) -> None:
-        """Answer the request that is being read, ignore everything that follows, and close."""
-        if self.refused:
-            return
-        self.refused = True
-        request = self.requests[-1] if self.requests else None
-        rquid = fresh_rquid() if request is None else rquid_sent(request)
-        body = problem_body(error, rquid)
-        # RFC 9110, 9.3.2: the answer to HEAD has no body.
-        sent = b"" if getattr(self, "_command", b"") == b"HEAD" else body
-        retry = b"" if error.retry_after is None else b"Retry-After: %d\r\n" % error.retry_after
-        self.transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s: %s\r\n%sConnection: close\r\n\r\n%s"
-            % (
-                error.status,
-                error.title.encode(),
-                PROBLEM_JSON.encode(),
-                len(body),
-                RQUID.encode(),
-                rquid.encode(),
-                retry,
-                sent,
-            )
-        )
-        if request is not None:
-            request.note_refusal(error.status, rquid)
-            self.site.log(request)
-        # Closing at once would reset the connection while the client sends, and it would not read the answer.
-        self._linger_for(LINGER)
-
-    def _linger_for(self, seconds: float) -> None:
-        """Abort the connection if it is not closed by then."""
-        if self._linger is None:
-            self._linger = self.site.reactor.callLater(seconds, self.transport.abortConnection)
-
-    def read_plain(self, data: bytes) -> bytes:
-        """Read a plain request, or the head of one, in one go: line by line costs 20 µs more.
-
-        Args:
-            data: begins with a request.
+    def feed(self, data: bytes) -> bytes | None:
+        """Parse more bytes.
 
         Returns:
-            What is still to be parsed: the body, or the part of it that is there; or everything, if the request is not
-            plain, or there is something behind it: then nothing was read.
+            What follows the head; None if the head is not complete.
+
+        Raises:
+            BadRequest: the request is malformed.
+            HeadersTooLarge: the head is over one of the limits.
+            BodyTooLarge: the declared length has too many digits.
         """
-        limits = self.site.limits
-        head = read_head(data, limits.max_header_bytes, limits.max_headers)
-        if head is None or len(data) > head.size + head.length:
-            return data
-        request = self.requestFactory(self)
-        request.requestHeaders = HeadersRead(head.headers)
-        self.requests.append(request)
-        self._command, self._path, self._version = head.method, head.target, b"HTTP/1.1"
-        self.length = head.length
-        body = data[head.size :]
-        self.allHeadersReceived()
-        if self.refused:
-            return b""
-        if len(body) == head.length:
-            if body:
-                request.handleContentChunk(body)
-            if not self.refused:
-                self.allContentReceived()
-            return b""
-        self._maybeChooseTransferDecoder(b"Content-Length", b"%d" % head.length)
-        self.setRawMode()
-        self.resetTimeout()
-        return body
+        data = self._rest + data
+        if self._may_skip_line and data.startswith(b"\r\n"):
+            # RFC 9112, 2.2: at least one empty line before a request is to be ignored. We ignore one.
+            self._may_skip_line = False
+            data = data[2:]
+        end = data.find(b"\r\n\r\n")
+        if end >= 0:
+            self._read_lines(data[:end])
+            self._finish()
+            return data[end + 4 :]
+        end = data.rfind(b"\r\n")
+        if end > 0 or (end == 0 and not self.has_request_line):
+            self._read_lines(data[:end])
+            data = data[end:]
+        self._check_rest(data[2:] if self.has_request_line else data)
+        self._rest = data
+        return None
 
-    def lineReceived(self, line: bytes) -> None:
-        """Parse a line, unless the request was refused (twisted.protocols.basic.LineReceiver)."""
-        if self.refused:
-            return
-        if line[:1] in (b" ", b"\t"):
-            # RFC 9112, 5.2: a folded header. Who joins it and who does not see different headers.
-            self._respondToBadRequestAndDisconnect()
-            return
-        super().lineReceived(line)
+    def _check_rest(self, line: bytes) -> None:
+        """Check a line whose end has not arrived."""
+        if b"\n" in line:
+            raise malformed()
+        if len(line) > self._limits.max_header_bytes + line.endswith(b"\r"):
+            raise self._line_too_long()
 
-    def lineLengthExceeded(self, _line: bytes) -> None:
-        """Refuse a line that is too long (twisted.protocols.basic.LineReceiver)."""
-        self._refuse_headers(f"A line of the headers is longer than {self.site.limits.max_header_bytes} bytes.")
+    def _read_lines(self, block: bytes) -> None:
+        """Parse complete lines, without the end of the last one. The first line was parsed before, or is the first."""
+        limits = self._limits
+        lines = block.split(b"\r\n")
+        first = lines.pop(0)
+        if not self.has_request_line:
+            self._read_request_line(first)
+        headers = self.headers.values
+        size = len(block) - len(first) - 2 * len(lines)
+        is_odd = (
+            self._size + size > limits.max_header_bytes
+            or self._count + len(lines) > limits.max_headers
+            # There is a CR, LF or NUL that is not part of a line's end.
+            or len(block) - len(block.translate(None, b"\0\r\n")) != 2 * len(lines)
+        )
+        for line in lines:
+            if is_odd:
+                self._check_line(line)
+            sent, colon, value = line.partition(b":")
+            name = canonical_name(sent)
+            if not (name and colon):
+                raise malformed()
+            if name in headers:
+                headers[name].append(value.strip(b" \t"))
+            else:
+                headers[name] = [value.strip(b" \t")]
+        if not is_odd:
+            self._count += len(lines)
+            self._size += size
 
-    def headerReceived(self, line: bytes) -> bool:
-        """Take one header, unless it is malformed or there have been too many (twisted.web.http.HTTPChannel)."""
-        limits = self.site.limits
-        self._header_count += 1
-        self._header_bytes += len(line)
-        name, _, value = line.partition(b":")
-        if self._header_bytes > limits.max_header_bytes:
-            self._refuse_headers(f"The headers are larger than {limits.max_header_bytes} bytes.")
-        elif self._header_count > limits.max_headers:
-            self._refuse_headers(f"There are more than {limits.max_headers} headers.")
-        elif name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            self._respondToBadRequestAndDisconnect()
-        elif name.lower() == b"content-length" and len(value.strip()) > _LENGTH_DIGITS and value.strip().isdigit():
-            self.refuse(BodyTooLarge(f"The body is larger than {limits.max_body_bytes} bytes (MAX_BODY_BYTES)."))
-        else:
-            return bool(super().headerReceived(line))
-        return False
+    def _read_request_line(self, line: bytes) -> None:
+        self.has_request_line, self._may_skip_line = True, False
+        if len(line) > self._limits.max_header_bytes:
+            raise self._line_too_long()
+        match = _REQUEST_LINE.fullmatch(line)
+        if match is None:
+            raise malformed()
+        method, target, self.version = match.groups()
+        self.target = self.path = target
+        if not target.startswith(b"/") and target != b"*":
+            absolute = _ABSOLUTE_FORM.fullmatch(target)
+            if absolute is None:
+                raise malformed()
+            self.authority, path = absolute.groups()
+            self.path = path if path.startswith(b"/") else b"/" + path
+        self.method = method
 
-    def _refuse_headers(self, detail: str) -> None:
-        self.refuse(HeadersTooLarge(detail))
+    def _check_line(self, line: bytes) -> None:
+        """Check a header line against the limits, and for bytes that end a line for some parsers."""
+        limits = self._limits
+        self._count += 1
+        self._size += len(line)
+        if len(line) > limits.max_header_bytes:
+            raise self._line_too_long()
+        if self._size > limits.max_header_bytes:
+            raise HeadersTooLarge(f"The headers are larger than {limits.max_header_bytes} bytes.")
+        if self._count > limits.max_headers:
+            raise HeadersTooLarge(f"There are more than {limits.max_headers} headers.")
+        if line.translate(None, b"\0\r\n") != line:
+            raise malformed()
 
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """Refuse what is no HTTP with a problem document; Twisted's own answer has no body."""
-        self.refuse(BadRequest("The request is not HTTP/1.1 as RFC 9112 has it."))
+    def _line_too_long(self) -> HeadersTooLarge:
+        return HeadersTooLarge(f"A line of the headers is longer than {self._limits.max_header_bytes} bytes.")
 
-    def allHeadersReceived(self) -> None:
-        """Go on with the body (twisted.web.http.HTTPChannel)."""
-        self._header_bytes = self._header_count = 0
-        headers = self.requests[-1].requestHeaders
-        hosts = len(headers.getRawHeaders(b"Host", []))
-        is_old = self._version == b"HTTP/1.0"
-        # RFC 9112, 3, 3.2 and 6.1
-        is_wrong = hosts > 1 or not (hosts or is_old) or (is_old and headers.hasHeader(b"Transfer-Encoding"))
-        if is_wrong or _NOT_IN_TARGET.search(self._path):
-            self._respondToBadRequestAndDisconnect()
-            return
-        super().allHeadersReceived()
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Take a piece of body, unless the request was refused."""
-        if not self.refused:
-            with contextlib.suppress(RefusedError):
-                super().rawDataReceived(data)
-
-    def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Keep HTTP/1.0 connections that ask for it, too: all our answers have a Content-Length."""
-        values = request.requestHeaders.getRawHeaders(b"Connection", [])
-        wishes = {token.strip().lower() for value in values for token in value.split(b",")}
-        if self.site.closing or b"close" in wishes:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-            return False
-        if version == b"HTTP/1.0" and b"keep-alive" in wishes:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"keep-alive"])
-            return True
-        return version == b"HTTP/1.1"
+    def _finish(self) -> None:
+        """Find the length of the body (RFC 9112, 6.3), and check what only the whole head shows."""
+        headers = self.headers.values
+        hosts = headers.get(b"Host", ())
+        codings, lengths = headers.get(b"Transfer-Encoding"), headers.get(b"Content-Length")
+        is_old = self.version == b"HTTP/1.0"
+        if len(hosts) > 1 or not (hosts or is_old):
+            raise malformed()  # RFC 9112, 3.2
+        if codings is not None:
+            if is_old or lengths or len(codings) > 1 or codings[0].lower() != b"chunked":
+                raise malformed()  # RFC 9112, 6.1
+            self.length = None
+        elif lengths is not None:
+            (length, *others) = lengths
+            if others or not length.isdigit():
+                raise malformed()
+            if len(length) > _MAX_LENGTH_DIGITS:
+                raise body_too_large(self._limits)
+            self.length = int(length)
 
 
-def rquid_sent(request: Request) -> str:
-    """The request id that a client sent, or a fresh one if there is none that is valid."""
-    values = request.requestHeaders.getRawHeaders(RQUID.encode(), [b""])
-    return rquid_of({RQUID: text_of(values[0])})
+class ChunkedParser:
+    """Parses one chunked body (RFC 9112, 7.1). Extensions and trailer are checked and thrown away.
+
+    Args:
+        take: is called with each piece of the body. An error that it raises ends the parsing.
+    """
+
+    __slots__ = ("_is_behind_chunk", "_is_in_trailer", "_missing", "_rest", "_take", "_trailer_size")
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._rest = b""
+        #: Bytes of the current chunk that have not arrived.
+        self._missing = 0
+        self._is_behind_chunk = self._is_in_trailer = False
+        self._trailer_size = 0
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Parse more bytes.
+
+        Returns:
+            What follows the body; None if the body is not complete.
+
+        Raises:
+            BadRequest: the body is malformed.
+        """
+        data, at = self._rest + data, 0
+        while True:
+            if self._missing:
+                piece = data[at : at + self._missing]
+                at += len(piece)
+                self._missing -= len(piece)
+                if piece:
+                    self._take(piece)
+                if self._missing:
+                    break
+            if self._is_behind_chunk:
+                end_of_chunk = data[at : at + 2]
+                if not b"\r\n".startswith(end_of_chunk):
+                    raise malformed()
+                if len(end_of_chunk) < 2:
+                    break
+                self._is_behind_chunk = False
+                at += 2
+            end = data.find(b"\r\n", at)
+            # Without an end, the last byte may be the CR of one.
+            size = (end if end >= 0 else len(data) - 1) - at
+            if size > (_MAX_TRAILER - self._trailer_size if self._is_in_trailer else _MAX_CHUNK_LINE):
+                raise malformed()
+            if end < 0:
+                break
+            line, at = data[at:end], end + 2
+            if not self._is_in_trailer:
+                self._read_size(line)
+            elif line:
+                self._check_trailer(line)
+            else:
+                return data[at:]
+        self._rest = data[at:]
+        return None
+
+    def _read_size(self, line: bytes) -> None:
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            raise malformed()
+        self._missing = int(match[1], 16)
+        self._is_behind_chunk = self._missing > 0
+        self._is_in_trailer = self._missing == 0
+
+    def _check_trailer(self, line: bytes) -> None:
+        self._trailer_size += len(line) + 2
+        if line.translate(None, b"\0\r\n") != line:
+            raise malformed()

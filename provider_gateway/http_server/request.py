@@ -9,130 +9,181 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
-from twisted.web.http_headers import Headers
 from twisted.web.server import Request, version
 
-from provider_gateway.errors import BadRequest, BodyTooLarge, Forbidden, GatewayError, NotFound, Overloaded
-from provider_gateway.http_server.parser import RefusedError, rquid_sent
+from provider_gateway.errors import BadRequest, Forbidden, GatewayError, NotFound, Overloaded
+from provider_gateway.http_server.parser import ChunkedParser, body_too_large
 from provider_gateway.http_server.problems import error_of, render
+from provider_gateway.http_server.received_headers import ReceivedHeaders
+from provider_gateway.message.http_headers import text_of
+from provider_gateway.message.ids import RQUID, RQUID_BYTES, fresh_rquid, rquid_of
+from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from provider_gateway.http_server.channel import Channel
+    from provider_gateway.http_server.parser import HeadParser
     from provider_gateway.security.identity import Identity
 
 #: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
-_NO_HEADERS = Headers()
-#: As Twisted writes it.
-_RQUID = b"Rquid"
+_NO_HEADERS = ReceivedHeaders({})
 _NO_PATH: Any = ()
 
 
 class BoundedRequest(Request):
-    """A request whose body is refused as soon as it is known to be too large.
+    """A request whose body is rejected as soon as it is known to be too large.
+
+    Args:
+        channel: received it.
+        head: its head, which is complete unless the request is to be rejected.
 
     Attributes:
         correlation_id: is set by the API, for the access log.
         received_at: seconds of the site's clock at which the whole request was there.
-        rquid: the request id of its answer, if that is known.
+        rquid: the request id of its response, if that is known.
         served_by: is cancelled if the client leaves.
+        is_lost: the client has left.
+        authority: replaces ``Host`` (RFC 9112, 3.2.2), if the target has one.
     """
 
-    channel: Channel
+    channel: Any  # of our class; Twisted declares its own
     site: Any
+    content: Any
+    requestHeaders: Any
     correlation_id: str | None = None
     received_at: float | None = None
     rquid: str | None = None
     served_by: Deferred[Any] | None = None
-    #: That are sent; we have none.
-    cookies: Any = ()
+    is_lost = False
+    #: Twisted's is HTML.
+    defaultContentType = None
 
-    def __init__(self, channel: Channel, *_: object) -> None:
-        # In place of Twisted's, which costs 5 µs more: it asks for addresses, with a system call, and for cookies.
-        self.channel = channel
-        self.transport = channel.transport
-        self.requestHeaders = Headers()
-        self.responseHeaders = Headers()
-        self.notifications = []
-        self.queued = False
-        self._adapterCache: dict[Any, Any] = {}
+    def __init__(self, channel: Channel, head: HeadParser) -> None:
+        super().__init__(channel, parsePOSTFormSubmission=False)
+        self.requestHeaders = head.headers
+        self.method, self.uri, self.path, self.clientproto = head.method, head.target, head.path, head.version
+        self.authority = head.authority
+        self.content = BytesIO()
+        #: Bytes of a body of known length that have not arrived.
+        self._missing = head.length or 0
+        self._chunks = ChunkedParser(self._take) if head.length is None else None
 
     @property
     def identity(self) -> Identity | None:
         """Who sent it; None without TLS."""
-        return self.channel.identity
+        identity: Identity | None = self.channel.identity
+        return identity
 
     @property
-    def is_lost(self) -> bool:
-        """True if its client has left."""
-        return self._disconnected
+    def waits_for_continue(self) -> bool:
+        """True if the client asks before it sends the body (RFC 9110, 10.1.1)."""
+        expectations = self.requestHeaders.values.get(b"Expect")
+        return bool(expectations and expectations[0].lower() == b"100-continue" and self.clientproto == b"HTTP/1.1")
 
-    def getHost(self) -> Any:
-        """Where it was sent to (twisted.web.iweb.IRequest)."""
-        return self.channel.getHost()
+    def keeps_connection(self) -> bool:
+        """Say in the response whether the connection is kept (RFC 9112, 9.3).
 
-    def getClientAddress(self) -> Any:
-        """Where it came from (twisted.web.iweb.IRequest)."""
-        return self.channel.getPeer()
+        HTTP/1.0 connections that ask for it are kept, too: all our responses have a Content-Length.
 
-    def parseCookies(self) -> None:
-        """Leave cookies alone (twisted.web.http.Request)."""
+        Returns:
+            True if it is.
+        """
+        values = self.requestHeaders.values.get(b"Connection", ())
+        wishes = {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
+        if self.channel.site.closing or b"close" in wishes:
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        if self.clientproto == b"HTTP/1.0" and b"keep-alive" in wishes:
+            self.responseHeaders.setRawHeaders(b"Connection", [b"keep-alive"])
+            return True
+        return bool(self.clientproto == b"HTTP/1.1")
 
-    def gotLength(self, length: int | None) -> None:
-        """Refuse a declared length over the limit; in memory otherwise, where the message is published from."""
-        self.content = BytesIO()
-        if length is not None:
-            self._check_size(length, length)
+    def check_length(self) -> None:
+        """Check the declared length of the body.
 
-    def handleContentChunk(self, data: bytes) -> None:
-        """Refuse a chunked body that grows over the limit."""
+        Raises:
+            BodyTooLarge: it is over the limit.
+            Overloaded: there is no room for it now.
+        """
+        self._check_size(self._missing, self._missing)
+
+    def receive(self, data: bytes) -> bytes | None:
+        """Take bytes of the body.
+
+        Returns:
+            What follows the body; None if the body is not complete.
+
+        Raises:
+            BadRequest: the body is malformed.
+            BodyTooLarge: it has grown over the limit.
+            Overloaded: there is no room for it.
+        """
+        if self._chunks is not None:
+            return self._chunks.feed(data)
+        missing = self._missing
+        if data and missing:
+            self._take(data[:missing])
+        if missing > len(data):
+            self._missing -= len(data)
+            return None
+        return data[missing:]
+
+    def _take(self, data: bytes) -> None:
         channel = self.channel
         channel.buffered += len(data)
         channel.site.buffered += len(data)
         self._check_size(channel.buffered, 0)
-        if channel.refused:
-            # The decoder would go on with what it has, to the end of the body or to an answer of its own.
-            raise RefusedError
-        super().handleContentChunk(data)
+        self.content.write(data)
 
     def _check_size(self, size: int, more: int) -> None:
-        """Refuse a body of some size, or if there is no room for more."""
+        """Check a size, and that there is room for more."""
         limits, buffered = self.channel.site.limits, self.channel.site.buffered
         if size > limits.max_body_bytes:
-            self._refuse(BodyTooLarge(f"The body is larger than {limits.max_body_bytes} bytes (MAX_BODY_BYTES)."))
-        elif buffered + more > limits.max_buffered_bytes:
-            self._refuse(Overloaded(f"Bodies of {buffered} bytes are being served (MAX_BUFFERED_BYTES)."))
+            raise body_too_large(limits)
+        if buffered + more > limits.max_buffered_bytes:
+            raise Overloaded(f"Bodies of {buffered} bytes are being served (MAX_BUFFERED_BYTES).")
 
-    def _refuse(self, error: GatewayError) -> None:
-        # A client that asks first ("Expect: 100-continue") must get the refusal, not the go-ahead.
-        self.requestHeaders.removeHeader(b"Expect")
-        self.channel.refuse(error)
+    def rejection(self, error: GatewayError) -> bytes:
+        """The response to a request that is rejected while it is received, as bytes.
 
-    def note_refusal(self, status: int, rquid: str) -> None:
-        """Remember, for the record of finished requests, how the channel answered."""
+        Of the request only status and id are recorded: the rest may be malformed.
+        """
+        rquid = self.rquid = self._rquid_sent()
+        body = problem_body(error, rquid)
+        lines = [
+            b"HTTP/1.1 %d %s" % (error.status, error.title.encode()),
+            b"Content-Type: " + PROBLEM_JSON.encode(),
+            b"Content-Length: %d" % len(body),
+            b"%s: %s" % (RQUID_BYTES, rquid.encode()),
+            *([] if error.retry_after is None else [b"Retry-After: %d" % error.retry_after]),
+            b"Connection: close",
+        ]
+        # RFC 9110, 9.3.2: the response to HEAD has no body.
+        is_head = self.method == b"HEAD"
         self.method = self.path = b"-"
-        self.code = status
+        self.code = error.status
         self.received_at = self.channel.site.reactor.seconds()
-        self.rquid = rquid
+        return b"\r\n".join((*lines, b"", b"" if is_head else body))
 
-    def connectionLost(self, reason: Failure) -> None:
-        """Record a request whose client left before the answer, with the status that nginx made usual for it."""
-        if self.received_at is not None and not self.channel.refused:
+    def _rquid_sent(self) -> str:
+        """The request id that the client sent; a fresh one if there is none that is valid."""
+        (sent, *_) = self.requestHeaders.getRawHeaders(RQUID_BYTES, (b"",))
+        return rquid_of({RQUID: text_of(sent)}) if sent else fresh_rquid()
+
+    def lose(self, reason: Failure) -> None:
+        """Note that the client has left; if the request was being served, record that.
+
+        The status is the one that nginx made usual for this.
+        """
+        if self.received_at is not None:
             self.code = 499
             self.channel.site.log(self)
-        super().connectionLost(reason)
+        self.is_lost = True
+        self.connectionLost(reason)
         if self.served_by is not None:
             self.served_by.cancel()
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Serve it (twisted.web.http.Request); neither its query nor its body is parsed as a form."""
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
-        assert self.content is not None
-        self.content.seek(0)
-        self.process()
 
     def forget_content(self) -> None:
         """Let go of headers, body and path, 2 KB and more, which whoever serves the request has taken over."""
@@ -140,12 +191,13 @@ class BoundedRequest(Request):
         self.prepath = self.postpath = _NO_PATH
         self.content = None
 
-    def process(self) -> None:
+    def serve(self) -> None:
         """Route the request, if its client is still trusted and its target can be routed."""
         site = self.site = self.channel.site
         self.received_at = site.reactor.seconds()
+        self.content.seek(0)
         if not site.trusts(self.channel):
-            self.channel.persistent = 0
+            self.channel.persistent = False
             self.setHeader(b"Connection", b"close")
             self.answer(Forbidden("The client certificate has expired, or is no longer trusted."))
             return
@@ -155,14 +207,17 @@ class BoundedRequest(Request):
         if self.method != self.method.upper():
             self.answer(BadRequest("Methods are written in capitals (RFC 9110, 9.1)."))
             return
-        host = self.requestHeaders.getRawHeaders(b"Host", [b"-"])[0]
-        if not _HOST.fullmatch(host):
+        (host, *_) = self.requestHeaders.getRawHeaders(b"Host", (b"-",))
+        if not _HOST.fullmatch(host) or not _HOST.fullmatch(self.authority or b"-"):
             self.answer(BadRequest("The Host header is not a host name."))
             return
-        parts = self.path[1:].split(b"/")
-        if b"%" in self.path:
+        if self.authority is not None:
+            self.requestHeaders.setRawHeaders(b"Host", [self.authority])
+        path = self.path = self.path.partition(b"?")[0]
+        parts = path[1:].split(b"/")
+        if b"%" in path:
             try:
-                unquote_to_bytes(self.path).decode("utf-8")
+                unquote_to_bytes(path).decode("utf-8")
             except UnicodeDecodeError:
                 self.answer(BadRequest("The path is not valid UTF-8."))
                 return
@@ -174,31 +229,34 @@ class BoundedRequest(Request):
             self.processingFailed(Failure())
 
     def write(self, data: bytes) -> None:
-        """Write the answer (twisted.web.server.Request).
+        """Write the response (twisted.web.server.Request).
 
         A whole one is one piece, head and body: two would be two TLS records, for 7 µs more.
         """
-        headers = self.responseHeaders._rawHeaders
-        if self.site is not None and not self.startedWriting:
-            # Not when it begins: while the request waits for its answer, they would be 500 bytes.
-            headers[b"Server"] = [version]
-            headers[b"Date"] = [self.site.date(self.received_at)]
-            if self.rquid is not None:
-                headers[_RQUID] = [self.rquid.encode()]
-        is_whole = b"Content-Length" in headers and b"Content-Type" in headers
-        if not is_whole or self.startedWriting or self.is_lost or self.method == b"HEAD" or self.code in NO_BODY_CODES:
+        if self.startedWriting or self.is_lost:
+            super().write(data)
+            return
+        # Not set when the request begins: while it waits for its response, they would be 500 bytes.
+        usual = [(b"Server", version), (b"Date", self.site.date(self.received_at))]
+        if self.rquid is not None:
+            usual.append((RQUID_BYTES, self.rquid.encode()))
+        headers = self.responseHeaders
+        if not headers.hasHeader(b"Content-Length") or self.method == b"HEAD" or self.code in NO_BODY_CODES:
+            for name, value in usual:
+                headers.setRawHeaders(name, [value])
             super().write(data)
             return
         self.startedWriting = 1
         self.sentLength = len(data)
         lines = [b"%s %d %s" % (self.clientproto, self.code, self.code_message)]
-        lines += [b"%s: %s" % (name, value) for name, values in headers.items() for value in values]
+        lines += [b"%s: %s" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        lines += [b"%s: %s" % each for each in usual]
         self.channel.write(b"\r\n".join((*lines, b"", data)))
 
     def answer(self, error: GatewayError) -> None:
         """Answer with a problem document and be done."""
         if self.rquid is None:
-            self.rquid = rquid_sent(self)
+            self.rquid = self._rquid_sent()
         self.write(render(self, error, self.rquid))
         self.finish()
 

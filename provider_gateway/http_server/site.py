@@ -9,26 +9,31 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.defer import succeed
+from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
+from twisted.internet.protocol import ServerFactory
 from twisted.web.http import datetimeToString
-from twisted.web.server import Site
+from twisted.web.resource import getChildForRequest
+from zope.interface import implementer
 
 from provider_gateway.deadlines import Deadlines
+from provider_gateway.deferreds import Waiters
 from provider_gateway.http_server.channel import Channel
-from provider_gateway.http_server.request import BoundedRequest
 from provider_gateway.security.identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IReactorTime
     from twisted.web.resource import IResource
 
     from provider_gateway.config.limits import Limits
+    from provider_gateway.http_server.request import BoundedRequest
 
 
-class GatewaySite(Site):
+@implementer(IProtocolNegotiationFactory)
+class GatewaySite(ServerFactory):
     """The factory of a listener.
 
     Args:
@@ -46,7 +51,6 @@ class GatewaySite(Site):
         idle: the connections whose idle time runs.
     """
 
-    displayTracebacks = False
     noisy = False
 
     def __init__(
@@ -59,37 +63,33 @@ class GatewaySite(Site):
         on_dropped: Callable[[str], object] = lambda _: None,
         still_trusts: Callable[[Any], bool] = lambda _: True,
     ) -> None:
-        # Form parsing off: bodies are JSON, and parsing would cost 50 µs for each.
-        super().__init__(
-            resource,
-            requestFactory=BoundedRequest,
-            timeout=limits.idle_timeout,
-            reactor=clock,
-            parsePOSTFormSubmission=False,
-        )
+        self.resource = resource
+        self.reactor: Any = clock
         self.channels: set[Channel] = set()
-        self.idle: Deadlines[Channel] = Deadlines(clock, limits.idle_timeout, Channel.timeoutConnection)
+        self.idle: Deadlines[Channel] = Deadlines(clock, limits.idle_timeout, Channel.idle_time_is_over)
         self._in_handshake: dict[Channel, None] = {}
         self._of_identity: Counter[str] = Counter()
         self.closing = False
         self.buffered = 0
-        self.protocol = Channel  # type: ignore[method-assign,assignment] # HTTP/1.1 without a choice
         self.limits = limits
         self._on_finished = on_finished
         self._still_trusts = still_trusts
         self._on_dropped = on_dropped
-        self._closed: list[Deferred[None]] = []
+        self._waiting_for_end: Waiters[None] = Waiters()
         self._date = (-1, b"")
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only, on purpose: Twisted offers HTTP/2 as soon as the package h2 happens to be there."""
         return [b"http/1.1"]
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:  # Twisted declares a class that we do not use
-        """A channel that takes its time from our clock (twisted.internet.interfaces.IProtocolFactory)."""
-        channel: Any = super().buildProtocol(addr)
-        channel.callLater = self.reactor.callLater
-        return channel
+    def buildProtocol(self, addr: IAddress | None) -> Channel:  # noqa: ARG002 - Twisted's signature
+        """A channel for a new connection (twisted.internet.interfaces.IProtocolFactory)."""
+        return Channel(self)
+
+    def getResourceFor(self, request: BoundedRequest) -> IResource:
+        """The resource that serves a request."""
+        found: IResource = getChildForRequest(self.resource, request)
+        return found
 
     def join(self, channel: Channel) -> bool:
         """Take a new connection, at the expense of the oldest that has not shown a certificate; False without room."""
@@ -123,9 +123,9 @@ class GatewaySite(Site):
             self._of_identity[name] -= 1
             if not self._of_identity[name]:
                 del self._of_identity[name]
+        self.idle.stop(channel)
         if not self.channels:
-            self.idle.close()
-        self._tell_closed()
+            self._waiting_for_end.fire(None)
 
     def date(self, seconds: float) -> bytes:
         """A time of the clock as HTTP writes it; written once a second, for that costs 2 µs."""
@@ -151,18 +151,9 @@ class GatewaySite(Site):
             A Deferred that fires when all are closed.
         """
         self.closing = True
-        closed: Deferred[None] = Deferred()
-        self._closed.append(closed)
         for channel in list(self.channels):
             channel.close_when_answered()
-        self._tell_closed()
-        return closed
-
-    def _tell_closed(self) -> None:
-        if not self.channels:
-            waiting, self._closed = self._closed, []
-            for each in waiting:
-                each.callback(None)
+        return self._waiting_for_end.wait() if self.channels else succeed(None)
 
     def log(self, request: Any) -> None:
         """Tell of a finished request (twisted.web.http.HTTPFactory)."""

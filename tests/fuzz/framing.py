@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(%s) ([\x21-\x7e]+) (HTTP/1\.[01])" % _TOKEN)
+#: RFC 9112, 3.2.1, 3.2.2 and 3.2.4; the authority without user information.
+_TARGET = re.compile(rb"(?:(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://(?P<host>[^/?#@]+))?(?P<path>[/?].*)?|\*")
 _FIELD = re.compile(rb"(%s):[ \t]*((?:[^\0\r\n]*[^\0\r\n \t])?)[ \t]*" % _TOKEN)
 #: What is in a trailer is thrown away; it must only not look like the end of a line.
 _TRAILER = re.compile(rb"[^\0\r\n]*")
@@ -44,6 +46,9 @@ class ReadRequest:
     method: bytes = b""
     target: bytes = b""
     version: bytes = b"HTTP/1.1"
+    #: The path with the query, and the host that was asked.
+    path: bytes = b""
+    host: bytes | None = None
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
 
@@ -72,12 +77,10 @@ class Reading:
     Attributes:
         requests: those that are complete, to the last one that is to be served.
         refused: the request that is none; None if all are, or might be.
-        is_late: it may be refused later, as more of its headers, or of its trailer, is to come.
     """
 
     requests: list[ReadRequest] = field(default_factory=list)
     refused: ReadRequest | None = None
-    is_late: bool = False
 
 
 class _Reader:
@@ -86,11 +89,11 @@ class _Reader:
         self._at = 0
         self._sizes = sizes
         self.request = ReadRequest()
-        self._in_head = self._in_trailer = False
+        self._in_head = False
 
     def read(self) -> bool:
         """Read the next request; False if there is no byte of one."""
-        self.request, self._in_head, self._in_trailer = ReadRequest(), True, False
+        self.request, self._in_head = ReadRequest(), True
         if self._data.startswith(b"\r\n", self._at):
             self._at += 2  # RFC 9112, 2.2: at least one empty line is to be ignored
         if self._at == len(self._data):
@@ -99,11 +102,6 @@ class _Reader:
         self._in_head = False
         self._read_body()
         return True
-
-    @property
-    def is_late(self) -> bool:
-        """True in the middle of headers, or of a trailer, whose end is not there yet."""
-        return (self._in_head or self._in_trailer) and b"\r\n\r\n" not in self._data[max(0, self._at - 2) :]
 
     def _line(self, most: int) -> bytes:
         end = self._data.find(b"\r\n", self._at)
@@ -121,7 +119,11 @@ class _Reader:
         match = _REQUEST_LINE.fullmatch(self._line(sizes.header_bytes))
         if match is None:
             raise _Refused
-        request.method, request.target, request.version = match.groups()
+        method, request.target, request.version = match.groups()
+        target = _TARGET.fullmatch(request.target)
+        if target is None or request.target.startswith(b"?"):
+            raise _Refused
+        request.method = method
         size = 0
         while line := self._line(sizes.header_bytes):
             match = _FIELD.fullmatch(line)
@@ -129,9 +131,12 @@ class _Reader:
             if match is None or size > sizes.header_bytes or len(request.headers) == sizes.headers:
                 raise _Refused
             request.headers.append((match[1].lower(), match[2]))
-        hosts, is_old = len(request.values(b"host")), request.version == b"HTTP/1.0"
-        if hosts > 1 or (not hosts and not is_old) or (is_old and request.values(b"transfer-encoding")):
+        hosts, is_old = request.values(b"host"), request.version == b"HTTP/1.0"
+        if len(hosts) > 1 or (not hosts and not is_old) or (is_old and request.values(b"transfer-encoding")):
             raise _Refused
+        request.host = target["host"] or (hosts[0] if hosts else None)
+        path = target["path"] or (b"/" if target["host"] else b"*")
+        request.path = path if path[:1] != b"?" else b"/" + path
 
     def _read_body(self) -> None:
         lengths, codings = self.request.values(b"content-length"), self.request.values(b"transfer-encoding")
@@ -163,10 +168,11 @@ class _Reader:
             if not size:
                 break
             self._take(size)
-            if not self._data.startswith(b"\r\n", self._at):
-                raise _Incomplete if len(self._data) < self._at + 2 else _Refused
+            end = self._data[self._at : self._at + 2]
+            if end != b"\r\n":
+                raise _Incomplete if end in (b"", b"\r") else _Refused
             self._at += 2
-        start, self._in_trailer = self._at, True
+        start = self._at
         while line := self._line(_MAX_TRAILER):
             if _TRAILER.fullmatch(line) is None or self._at - start > _MAX_TRAILER:
                 raise _Refused
@@ -187,7 +193,7 @@ def read_requests(data: bytes, sizes: Sizes) -> Reading:
             if reader.request.closes:
                 break
     except _Refused:
-        reading.refused, reading.is_late = reader.request, reader.is_late
+        reading.refused = reader.request
     except _Incomplete:
         pass
     return reading

@@ -38,6 +38,8 @@ class Asked(NamedTuple):
 
     method: bytes
     target: bytes
+    path: bytes
+    host: bytes | None
     body: bytes
 
 
@@ -58,7 +60,8 @@ class Echo(Resource):
         self._waiting: list[Any] = []
 
     def render(self, request: Any) -> Any:
-        self.asked.append(Asked(request.method, request.uri, request.content.read()))
+        host, body = request.getHeader(b"Host"), request.content.read()
+        self.asked.append(Asked(request.method, request.uri, request.path, host, body))
         self.headers.append([(name, list(values)) for name, values in request.requestHeaders.getAllRawHeaders()])
         request.setHeader("Content-Length", str(len(self.asked[-1].body)))
         if request.path != b"/slow":
@@ -89,7 +92,7 @@ class Connection(StringTransport):
         super().__init__(lenient=True)
         self._tls = tls
         self._unread: list[bytes] = []
-        self._is_lost = False
+        self._is_lost = self._has_ended = False
         self.protocol: Any = site.buildProtocol(None)
         self.protocol.makeConnection(self)
 
@@ -114,6 +117,14 @@ class Connection(StringTransport):
             if self.disconnecting and not self._tls:
                 break
             self.protocol.dataReceived(self._unread.pop(0))
+        if self._has_ended and not self._unread and self.producerState == "producing" and not self.disconnecting:
+            self._has_ended = False
+            self.protocol.readConnectionLost()
+
+    def end(self) -> None:
+        """Send no more, and go on reading: a half-close, once everything that was sent is read."""
+        self._has_ended = True
+        self.carry()
 
     def leave(self) -> None:
         """End the connection."""

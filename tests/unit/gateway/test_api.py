@@ -45,7 +45,8 @@ class LogTests(APITestCase):
     def test_content_is_not_kept(self) -> None:
         """A request that waits has given its headers and its body to the message."""
         client = self.post(KEY, "X-a: b")
-        (request,) = client.protocol.requests
+        request = client.protocol.request
+        assert request is not None
         self.assertEqual((None, []), (request.content, list(request.requestHeaders.getAllRawHeaders())))
         self.rpc.replies[0].callback(Message(body=b"1"))
         self.assertEqual(client.response().body, b"1")

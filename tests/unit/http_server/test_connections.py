@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from provider_gateway.http_server.channel import Channel
 from tests.support.http_client import Client
 from tests.unit.http_server.base import LimitsTestCase, TLSClient, certificate
 
@@ -176,12 +175,6 @@ class ClosingTests(LimitsTestCase):
 
 class ChannelTests(LimitsTestCase):
     """A site's connections."""
-
-    def test_clock(self) -> None:
-        """A connection's timers are the site's clock's."""
-        channel = self.site.buildProtocol(None)
-        self.assertIsInstance(channel, Channel)
-        self.assertEqual(self.clock.callLater, channel.callLater)
 
     def test_http_1_1_only(self) -> None:
         """HTTP/1.1 is all that is offered in a handshake."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
+from twisted.web.server import version
 
 from provider_gateway.config.limits import Limits
-from provider_gateway.http_server.problems import with_length
-from provider_gateway.http_server.request import BoundedRequest
 from provider_gateway.http_server.site import GatewaySite
 from tests.support.http_client import Client
 from tests.unit.http_server.base import MAX_BODY
+
+if TYPE_CHECKING:
+    from provider_gateway.http_server.request import BoundedRequest
 
 
 class SiteTests(SynchronousTestCase):
@@ -53,16 +55,20 @@ class SiteTests(SynchronousTestCase):
         self.assertTrue(self.client.no_delay)
 
     def test_one_write(self) -> None:
-        """An answer is written in one piece, head and body."""
+        """A response is written in one piece, head and body."""
         written: list[bytes] = []
         self.patch(self.client, "write", written.append)
-        request = BoundedRequest(self.client.protocol)
-        self.client.protocol.requests.append(request)
-        request.clientproto = b"HTTP/1.1"
-        request.write(with_length(request, "text/plain", b"1"))
-        lines = [b"HTTP/1.1 200 OK", b"Content-Type: text/plain", b"Content-Length: 1", b"", b"1"]
+        self.client.post("/", b"1", "RqUID: r1")
+        lines = [
+            b"HTTP/1.1 200 OK",
+            b"Content-Length: 1",
+            b"Server: " + version,
+            b"Date: Thu, 01 Jan 1970 00:00:00 GMT",
+            b"",
+            b"1",
+        ]
         self.assertEqual([b"\r\n".join(lines)], written)
-        self.assertEqual((1, 1), (request.startedWriting, request.sentLength))
+        self.assertEqual([1], [each.sentLength for each in self.finished])
 
     def test_date(self) -> None:
         """An answer has the time of its request."""
@@ -81,7 +87,9 @@ class SiteTests(SynchronousTestCase):
 
     def test_addresses(self) -> None:
         """A request can be asked for both addresses."""
-        request = BoundedRequest(self.client.protocol)
+        self.client.post("/slow")
+        request = self.client.protocol.request
+        assert request is not None
         self.assertEqual(
             (self.client.getHost(), self.client.getPeer()), (request.getHost(), request.getClientAddress())
         )

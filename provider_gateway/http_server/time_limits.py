@@ -1,0 +1,96 @@
+"""The time limits of one connection, each with its timer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IDelayedCall
+
+    from provider_gateway.config.limits import Limits
+
+_LIMIT_OF = {"handshake": "handshake_timeout", "headers": "headers_timeout", "body": "body_timeout"}
+
+
+class TimeLimits:
+    """Times the states of a connection, the client's reading, and the end.
+
+    The time between two requests is not timed here: one timer does that for all connections of a site.
+
+    Args:
+        clock: times.
+        limits: how long each may take.
+        too_slow: is called with the state and its seconds when a state took too long.
+        not_read: is called when the client did not read what we sent.
+        abort: ends the connection at once.
+
+    Attributes:
+        state: the state whose time runs; None without one.
+    """
+
+    __slots__ = ("_abort", "_clock", "_limits", "_linger", "_not_read", "_others", "_state_timer", "_too_slow", "_write", "state")
+
+    def __init__(
+        self,
+        clock: Any,
+        limits: Limits,
+        *,
+        too_slow: Callable[[str, float], object],
+        not_read: Callable[[], object],
+        abort: Callable[[], object],
+    ) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._too_slow = too_slow
+        self._not_read = not_read
+        self._abort = abort
+        self.state: str | None = None
+        self._state_timer: IDelayedCall | None = None
+        self._write: IDelayedCall | None = None
+        self._linger: IDelayedCall | None = None
+        self._others: list[IDelayedCall] = []
+
+    def enter(self, state: str) -> None:
+        """Begin the time limit of a state, unless it runs; end that of another state."""
+        timed = state if state in _LIMIT_OF else None
+        if timed == self.state:
+            return
+        self.state = timed
+        if self._state_timer is not None and self._state_timer.active():
+            self._state_timer.cancel()
+        if timed is not None:
+            seconds: float = getattr(self._limits, _LIMIT_OF[timed])
+            self._state_timer = self._clock.callLater(seconds, self._too_slow, timed, seconds)
+
+    @property
+    def is_writing(self) -> bool:
+        """True while the transport holds bytes that the client has not read."""
+        return self._write is not None
+
+    def begin_writing(self) -> None:
+        """Begin the time of a client that does not read, unless it runs."""
+        if self._write is None:
+            self._write = self._clock.callLater(self._limits.write_timeout, self._not_read)
+
+    def end_writing(self) -> None:
+        """End the time of a client that did not read: it has read everything."""
+        if self._write is not None and self._write.active():
+            self._write.cancel()
+        self._write = None
+
+    def abort_after(self, seconds: float) -> None:
+        """Abort the connection if it is not closed by then. The first call counts."""
+        if self._linger is None:
+            self._linger = self._clock.callLater(seconds, self._abort)
+
+    def call_after(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call a function after some seconds, unless the connection has ended by then."""
+        self._others.append(self._clock.callLater(seconds, function))
+
+    def close(self) -> None:
+        """Stop all timers."""
+        for timer in (self._state_timer, self._write, self._linger, *self._others):
+            if timer is not None and timer.active():
+                timer.cancel()
