@@ -30,7 +30,18 @@ class TimeLimits:
         state: the state whose time runs; None without one.
     """
 
-    __slots__ = ("_abort", "_clock", "_limits", "_linger", "_not_read", "_others", "_state_timer", "_too_slow", "_write", "state")
+    __slots__ = (
+        "_abort",
+        "_clock",
+        "_limits",
+        "_linger",
+        "_not_read",
+        "_others",
+        "_state_timer",
+        "_too_slow",
+        "_write",
+        "state",
+    )
 
     def __init__(
         self,
