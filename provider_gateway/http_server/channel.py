@@ -245,7 +245,7 @@ class Channel(RequestTransport):
             is_enough = len(self._unread) > _READ_AHEAD
         else:
             is_enough = self._time.is_writing
-        if is_enough != self._is_paused and not self._has_ended:
+        if is_enough != self._is_paused and (self.isSecure() or not self._has_ended):
             self._is_paused = is_enough
             if is_enough:
                 self.transport.pauseProducing()

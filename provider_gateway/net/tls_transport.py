@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -43,6 +43,7 @@ class CountingTransport(TLSMemoryBIOProtocol):
         #: Bytes that are missing of the record whose beginning has arrived; None if a header came in two parts, and we
         #: do not know any more where records end.
         self._missing: int | None = 0
+        self._is_half_closed = False
 
     def dataReceived(self, data: bytes) -> None:
         """Take what arrived (twisted.internet.interfaces.IProtocol)."""
@@ -65,6 +66,32 @@ class CountingTransport(TLSMemoryBIOProtocol):
                 return
             if not self._aborted:
                 self.wrappedProtocol.dataReceived(content)
+
+    def _flushReceiveBIO(self) -> None:  # noqa: N802 - Twisted's name
+        """Read until there is nothing more (twisted.protocols.tls.TLSMemoryBIOProtocol).
+
+        A peer that sends ``close_notify`` may go on reading (RFC 8446, 6.1). Twisted ends the connection. Here a
+        half-closeable protocol is told, as with TCP. The end of the TCP connection is still the end.
+        """
+        if self.disconnecting or not IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
+            super()._flushReceiveBIO()
+            return
+        while not self._lostTLSConnection:
+            try:
+                content = self._tlsConnection.recv(_CONTENT)
+            except WantReadError:
+                break
+            except ZeroReturnError:
+                if not self._is_half_closed:
+                    self._is_half_closed = True
+                    self.wrappedProtocol.readConnectionLost()
+                break
+            except Error:
+                self._tlsShutdownFinished(Failure())
+            else:
+                if not self._aborted:
+                    self.wrappedProtocol.dataReceived(content)
+        self._flushSendBIO()
 
     def _count(self, data: bytes) -> int:
         """How many records end in some bytes that have arrived; 0 if there are none, or they may be no usual ones."""
