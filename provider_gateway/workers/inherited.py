@@ -71,7 +71,9 @@ class InheritedListeners:
         counts = ConnectionCounts(COUNTS)
         host, port, *_ = listener.getsockname()
         try:
-            return SharedPort(self._reactor, listener, factory, connections, counts, self._number)
+            return SharedPort(
+                self._reactor, listener, factory, connections=connections, counts=counts, number=self._number
+            )
         except OSError as error:
             raise CannotListenError(host, port, error) from None
 

@@ -64,6 +64,7 @@ class SharedPort:
         reactor: Any,
         listener: socket.socket,
         factory: Any,
+        *,
         connections: Callable[[], int],
         counts: ConnectionCounts,
         number: int,

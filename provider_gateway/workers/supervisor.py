@@ -6,19 +6,17 @@ It serves no request itself. The port stays open while a worker is started again
 from __future__ import annotations
 
 import os
-from enum import Enum
 from random import random
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from provider_gateway.app.listeners import TCPListeners, say_where
-from provider_gateway.observability.json_log import use_observer
+from provider_gateway.app.process_service import ProcessService, State
 from provider_gateway.workers.connection_counts import ConnectionCounts, make_counts
 from provider_gateway.workers.descriptors import ANSWERS, COUNTS, LISTENER, QUESTIONS
 from provider_gateway.workers.merged_metrics import MergedMetrics, plain
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProcessTransport
     from twisted.internet.protocol import ProcessProtocol
     from twisted.logger import ILogObserver
+    from twisted.python.failure import Failure
 
     from provider_gateway.config.settings import Role, Settings
 
@@ -42,13 +41,7 @@ _GRACE = 5.0
 _NOT_READY = plain([GaugeMetricFamily("provider_gateway_ready", "1 if nothing keeps it from being ready, else 0", 0)])
 
 
-class _State(Enum):
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-
-
-class Supervisor(Service):
+class Supervisor(ProcessService):
     """What ``twistd provider-gateway`` runs with more than one worker.
 
     Args:
@@ -81,15 +74,15 @@ class Supervisor(Service):
         fatal: Callable[[str], object],
         jitter: Callable[[], float] = lambda: 0.25 * random(),  # noqa: S311 - spreads starts, hides nothing
     ) -> None:
+        super().__init__(observer)
         self._reactor = reactor
         self._settings = settings
         self._is_gateway = "gateway" in roles
         self._command = list(command)
         # Relative paths of settings mean the same to the workers, whatever twistd does to its own directory.
         self._folder = os.getcwd()
-        self._observer = observer
         self._fatal = fatal
-        self._state = _State.STARTING
+        self._state = State.STARTING
         self._admin: IListeningPort | None = None
         self._listener: socket.socket | None = None
         self._counts_descriptor = make_counts(settings.workers)
@@ -110,33 +103,24 @@ class Supervisor(Service):
             for number in range(settings.workers)
         ]
 
-    def setServiceParent(self, parent: Any) -> None:
-        """Join the application, and make it log through our observer (twisted.application.service.IService)."""
-        use_observer(parent, self._observer)
-        super().setServiceParent(parent)
-
-    def startService(self) -> None:
-        """Start (twisted.application.service.IService); what goes wrong for good is told to ``fatal``."""
-        super().startService()
+    async def _start(self) -> None:
         settings = self._settings
-        try:
-            self._admin = TCPListeners(self._reactor, settings).open_admin(self._collect, self._waiting_for)
-            if self._is_gateway:
-                self._listener = bind(settings.http_addr, settings.http_port)
-                say_where(settings.scheme, *self._listener.getsockname()[:2])
-        except CannotListenError as error:
-            self._fatal(f"cannot listen: {error}")
-            return
+        self._admin = TCPListeners(self._reactor, settings).open_admin(self._collect, self._waiting_for)
+        if self._is_gateway:
+            self._listener = bind(settings.http_addr, settings.http_port)
+            say_where(settings.scheme, *self._listener.getsockname()[:2])
         for worker in self._workers:
             worker.start()
 
-    def stopService(self) -> Deferred[None]:
-        """Drain all workers; the Deferred fires when none is left (twisted.application.service.IService)."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+    def _start_failed(self, failure: Failure) -> None:
+        if failure.check(CannotListenError):
+            self._fatal(f"cannot listen: {failure.getErrorMessage()}")
+            return
+        self._log.failure("The start failed", failure)
+        self._fatal("the start failed for an unforeseen reason, see the log")
 
     async def _stop(self) -> None:
-        self._state = _State.STOPPING
+        self._state = State.STOPPING
         if self._listener is not None:
             self._listener.close()
         seconds = self._settings.drain_timeout + _GRACE
@@ -163,16 +147,16 @@ class Supervisor(Service):
         return transport
 
     def _check_running(self) -> None:
-        if self._state is _State.STARTING and all(worker.runs for worker in self._workers):
-            self._state = _State.RUNNING
+        if self._state is State.STARTING and all(worker.runs for worker in self._workers):
+            self._state = State.RUNNING
             self._log.info("ready")
 
     def _refused(self, reason: str) -> bool:
         """End everything if a worker cannot start at all; one that could before may be able to again."""
-        if self._state is _State.RUNNING:
+        if self._state is State.RUNNING:
             return False
-        if self._state is _State.STARTING:
-            self._state = _State.STOPPING  # the others meet the same
+        if self._state is State.STARTING:
+            self._state = State.STOPPING  # the others meet the same
             self._fatal(reason)
         return True
 
@@ -182,7 +166,7 @@ class Supervisor(Service):
     async def _gather_reasons(self) -> list[str]:
         of_each = await gatherResults([Deferred.fromCoroutine(worker.waiting_for()) for worker in self._workers])
         reasons = [reason for reasons in of_each for reason in reasons]
-        if self._state is _State.STOPPING:
+        if self._state is State.STOPPING:
             reasons.append(f"the process is {self._state.value}")
         return reasons
 

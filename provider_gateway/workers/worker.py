@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 #: Seconds for an answer; a scraper or a probe is waiting for it.
-_ANSWER = 1.5
+_ANSWER_TIMEOUT = 1.5
 #: Seconds from the end of a worker to its next life: at first, and at most.
-_FIRST_PAUSE, _LAST_PAUSE = 0.5, 15.0
+_MIN_PAUSE, _MAX_PAUSE = 0.5, 15.0
 #: Seconds after which a worker that runs is taken to be well: its next end is the first.
-_STEADY = 60.0
+_HEALTHY_AFTER = 60.0
 #: What a process of ours says on standard error when it cannot go on, as tap writes it.
 _REFUSAL = "provider-gateway: "
 
 
-class _Life(ProcessProtocol):
+class _Process(ProcessProtocol):
     """One process of a worker.
 
     Attributes:
@@ -48,19 +48,19 @@ class _Life(ProcessProtocol):
         self.refusal: str | None = None
         self.said = ""
         self.running_since: float | None = None
-        self._can_be_written_to = True
+        self._reads_questions = True
         self._out = Lines(lambda line: worker.output(_text(line)))
         self._errors = Lines(self._error)
-        self._takes = {1: self._out.feed, 2: self._errors.feed, ANSWERS: self.questions.receive}
+        self._receivers = {1: self._out.feed, 2: self._errors.feed, ANSWERS: self.questions.receive}
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Take bytes (twisted.internet.interfaces.IProcessProtocol)."""
-        self._takes[childFD](data)
+        self._receivers[childFD](data)
 
     def childConnectionLost(self, childFD: int) -> None:
         """Notice that it listens no more (twisted.internet.interfaces.IProcessProtocol)."""
         if childFD == QUESTIONS:
-            self._can_be_written_to = False
+            self._reads_questions = False
 
     def processEnded(self, reason: Failure) -> None:
         """Be told of its end (twisted.internet.interfaces.IProcessProtocol)."""
@@ -76,7 +76,7 @@ class _Life(ProcessProtocol):
             self.transport.signalProcess(name)
 
     def _write(self, data: bytes) -> None:
-        if self._can_be_written_to:
+        if self._reads_questions:
             transport: Any = self.transport
             transport.writeToChild(QUESTIONS, data)
 
@@ -107,7 +107,7 @@ class Worker:
         clock: times pauses and answers.
         output: gets each line of its log.
         errors: gets what else it says on standard error, line by line.
-        on_running: is called when its start is complete, in each life.
+        on_running: is called when its start is complete, in each process.
         on_refusal: is told why a life ended at its start as wrong settings do; returns True if that ends everything.
         jitter: seconds to add to a pause.
 
@@ -137,23 +137,23 @@ class Worker:
         self.errors = errors
         self.on_running = on_running
         self._on_refusal = on_refusal
-        self._pause = backoffPolicy(_FIRST_PAUSE, _LAST_PAUSE, 2.0, jitter)
-        self._life: _Life | None = None
-        self._ends = 0
-        self._next: IDelayedCall | None = None
-        self._kill: IDelayedCall | None = None
+        self._pause = backoffPolicy(_MIN_PAUSE, _MAX_PAUSE, 2.0, jitter)
+        self._process: _Process | None = None
+        self._recent_ends = 0
+        self._restart_call: IDelayedCall | None = None
+        self._kill_call: IDelayedCall | None = None
         self._stopped: Deferred[None] | None = None
         self.restarts = 0
 
     @property
     def runs(self) -> bool:
         """Whether there is a process whose start is complete."""
-        return self._life is not None and self._life.running_since is not None
+        return self._process is not None and self._process.running_since is not None
 
     def start(self) -> None:
-        """Begin a life."""
-        self._life = _Life(self)
-        self._spawn(self._life, self.number)
+        """Begin a process."""
+        self._process = _Process(self)
+        self._spawn(self._process, self.number)
 
     def stop(self, seconds: float) -> Deferred[None]:
         """Have it drain and end, and start it no more.
@@ -166,84 +166,86 @@ class Worker:
         """
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
-        if self._life is None:
+        if self._restart_call is not None:
+            self._restart_call.cancel()
+            self._restart_call = None
+        if self._process is None:
             stopped.callback(None)
         else:
-            self._kill = self.clock.callLater(seconds, self._kill_it, seconds)
-            self._life.signal("TERM")
+            self._kill_call = self.clock.callLater(seconds, self._kill, seconds)
+            self._process.signal("TERM")
         return stopped
 
     def reload(self) -> None:
         """Have changed files read again."""
-        if self._life is not None:
-            self._life.questions.reload()
+        if self._process is not None:
+            self._process.questions.reload()
 
     async def waiting_for(self) -> list[str]:
         """What keeps it from being ready; empty when it is."""
-        if self._next is not None:
-            seconds = self._next.getTime() - self.clock.seconds()
+        if self._restart_call is not None:
+            seconds = self._restart_call.getTime() - self.clock.seconds()
             return [f"worker {self.number} is down, restarts in {max(seconds, 0):.1f} s"]
-        if self._life is None:
+        if self._process is None:
             return [f"worker {self.number} is down"]
-        if not self._life.said:
+        if not self._process.said:
             return [f"worker {self.number} is starting"]
-        reasons = await self._answer(self._life, "waiting_for")
+        reasons = await self._answer(self._process, "waiting_for")
         if reasons is None:
             return [f"worker {self.number} does not answer"]
         return [f"worker {self.number}: {reason}" for reason in reasons]
 
     async def metrics(self) -> list[Any] | None:
         """Its metrics, see :func:`provider_gateway.workers.merged_metrics.plain`; None if it does not answer."""
-        return await self._answer(self._life, "metrics") if self._life is not None and self._life.said else None
+        return (
+            await self._answer(self._process, "metrics") if self._process is not None and self._process.said else None
+        )
 
-    async def _answer(self, life: _Life, what: str) -> list[Any] | None:
+    async def _answer(self, process: _Process, what: str) -> list[Any] | None:
         try:
-            answer: list[Any] = await life.questions.ask(what, self.clock, _ANSWER)
+            answer: list[Any] = await process.questions.ask(what, self.clock, _ANSWER_TIMEOUT)
         except (CancelledError, DeferredTimeoutError):
             return None
         return answer
 
-    def ended(self, life: _Life, status: Any) -> None:
+    def ended(self, process: _Process, status: Any) -> None:
         """Be told that a life has ended.
 
         Args:
             status: twisted.internet.error.ProcessDone or ProcessTerminated.
         """
-        self._life = None
+        self._process = None
         if self._stopped is not None:
-            if self._kill is not None and self._kill.active():
-                self._kill.cancel()
+            if self._kill_call is not None and self._kill_call.active():
+                self._kill_call.cancel()
             self._stopped.callback(None)
             return
-        refused = status.exitCode == 1 and life.running_since is None and life.refusal is not None
-        if refused and self._on_refusal(str(life.refusal)):
+        refused = status.exitCode == 1 and process.running_since is None and process.refusal is not None
+        if refused and self._on_refusal(str(process.refusal)):
             return
-        if life.running_since is not None and self.clock.seconds() - life.running_since >= _STEADY:
-            self._ends = 0
-        seconds = self._pause(self._ends)
-        self._ends += 1
+        if process.running_since is not None and self.clock.seconds() - process.running_since >= _HEALTHY_AFTER:
+            self._recent_ends = 0
+        seconds = self._pause(self._recent_ends)
+        self._recent_ends += 1
         self._log.error(
             "worker {worker} ended {how}; it is started again in {seconds:.1f} s",
             worker=self.number,
-            how=_how(status, life.refusal),
+            how=_how(status, process.refusal),
             seconds=seconds,
         )
-        self._next = self.clock.callLater(seconds, self._start_again)
+        self._restart_call = self.clock.callLater(seconds, self._restart)
 
-    def _start_again(self) -> None:
-        self._next = None
+    def _restart(self) -> None:
+        self._restart_call = None
         self.restarts += 1
         self.start()
 
-    def _kill_it(self, seconds: float) -> None:
-        assert self._life is not None
+    def _kill(self, seconds: float) -> None:
+        assert self._process is not None
         self._log.error(
             "worker {worker} has not ended within {seconds:g} s: killed", worker=self.number, seconds=seconds
         )
-        self._life.signal("KILL")
+        self._process.signal("KILL")
 
 
 def _how(status: Any, refusal: str | None) -> str:

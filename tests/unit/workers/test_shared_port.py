@@ -56,7 +56,9 @@ class SharedPortTests(SynchronousTestCase):
         self.reactor = Reactor()
         self.mine = 0
         self.socket = open_socket(self)
-        self.port = SharedPort(self.reactor, self.socket, object(), lambda: self.mine, self.counts, 1)
+        self.port = SharedPort(
+            self.reactor, self.socket, object(), connections=lambda: self.mine, counts=self.counts, number=1
+        )
 
     def test_one_at_a_time(self) -> None:
         """Each turn accepts one connection: the next is for whoever wakes up first."""

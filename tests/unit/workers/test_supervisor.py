@@ -197,6 +197,17 @@ class StartTests(SupervisorTestCase):
         self.assertTrue(line.startswith("cannot listen: Couldn't listen on 0.0.0.0:5050"), line)
         self.assertEqual(len(self.processes), 2)
 
+    def test_no_process(self) -> None:
+        """A system that starts no process ends the supervisor in one line; the cause is in the log."""
+
+        def refuse(*_: Any, **_more: Any) -> Any:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        self.patch(Reactor, "spawnProcess", refuse)
+        self.begin()
+        self.assertEqual(self.fatal, ["the start failed for an unforeseen reason, see the log"])
+        self.assertEqual(len(self.flushLoggedErrors(BlockingIOError)), 1)
+
     def test_ready(self) -> None:
         """It is ready when every worker is; what is missing has the number of the worker."""
         self.assertEqual(self.waiting_for(), ["worker 0 is starting", "worker 1 is starting"])
