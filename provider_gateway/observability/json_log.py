@@ -7,6 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TextIO
 
+from twisted.application.internet import ClientService
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
@@ -78,7 +79,7 @@ def log_observer(out: TextIO, level: str, **more: int) -> ILogObserver:
     # Twisted reports each connection attempt, port and factory at "info"; ours says the same once, with a reason.
     for namespace in ("twisted.internet", "twisted.web", "twisted.application.internet", "stdout", "log_legacy"):
         predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
-    predicate.setLogLevelForNamespace("twisted.application._client_service", LogLevel.warn)
+    predicate.setLogLevelForNamespace(ClientService.__module__, LogLevel.warn)
     return FilteringLogObserver(JSONLogObserver(out, **more), [predicate])
 
 

@@ -9,7 +9,12 @@ from io import StringIO
 from typing import Any
 
 from pydantic import SecretStr
-from twisted.logger import Logger, LogLevel
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -123,6 +128,24 @@ class ObserverTests(SynchronousTestCase):
             log.info("starting")
             log.warn("trouble")  # noqa: G010 - likewise
             self.assertEqual(["trouble"], self.messages(), namespace)
+
+    def test_reconnecting_is_quiet(self) -> None:
+        """What ClientService says of each attempt to connect does not appear: we say it once, with a reason."""
+        events: list[LogEvent] = []
+        for observer in (log_observer(self.out, "debug"), events.append):
+            globalLogPublisher.addObserver(observer)
+            self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+        class Refusing:
+            def connect(self, _: object) -> Deferred[None]:
+                return fail(ConnectError())
+
+        endpoint: Any = Refusing()
+        service = ClientService(endpoint, Factory(), clock=Clock())
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertIn("Scheduling retry", events[0]["log_format"])
+        self.assertEqual([], self.messages())
 
     def test_pika_is_silent(self) -> None:
         """The logging of pika, which writes message bodies, is off."""
