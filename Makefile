@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help demo test soak outages fuzz lint format latency bench slow system clean
+.PHONY: help demo test test-versions soak outages fuzz lint format latency bench slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
 	@echo "             (with a broker of yours: make demo RMQ_URL=amqp://…)"
 	@echo "make test    all tests, against a private RabbitMQ"
+	@echo "make test-versions  the unit tests with the lowest and the newest versions that setup.py allows"
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
 	@echo "make outages a minute without a model, half a minute without a broker, with their figures"
 	@echo "make latency how long one request at rest takes, with a model that answers at once"
@@ -28,6 +29,12 @@ demo: $(INSTALLED)
 
 test: $(TOOLS) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests
+
+# Without test_cost: its figures are those of the versions in constraints.txt.
+VERSION_TESTS = $(filter-out tests.unit.test_cost,$(subst /,.,$(patsubst %/__init__,%,$(basename $(wildcard tests/unit/*/__init__.py tests/unit/test_*.py)))))
+test-versions: .venv-lowest/.installed .venv-newest/.installed
+	@status=0; for each in lowest newest; do echo "Unit tests with the $$each versions:"; \
+	    .venv-$$each/bin/trial $(TRIAL_OPTIONS) $(VERSION_TESTS) || status=1; done; exit $$status
 
 soak: export SOAK_MESSAGES ?= 100000
 soak: export SOAK_SECONDS ?= 1800
@@ -72,5 +79,12 @@ $(TOOLS): setup.py constraints.txt devtools/virtualenv.sh
 	@sh devtools/virtualenv.sh "$(PYTHON)" "$(VENV)" dev
 	@touch $@ $(INSTALLED)
 
+.venv-lowest/.installed .venv-newest/.installed: setup.py devtools/virtualenv.sh devtools/lowest_versions.py
+	@rm -rf $(@D)
+	@mkdir $(@D)
+	@if [ $(@D) = .venv-lowest ]; then "$(PYTHON)" -m devtools.lowest_versions; fi >$(@D)/constraints.txt
+	@sh devtools/virtualenv.sh "$(PYTHON)" $(@D) "" $(@D)/constraints.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .demo _trial_temp* build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-newest .demo _trial_temp* build *.egg-info .mypy_cache .ruff_cache .hypothesis

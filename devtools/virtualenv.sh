@@ -1,8 +1,8 @@
 #!/bin/sh
 # Make or update the virtual environment with provider-gateway, and with an extra of it, such as "dev":
-# virtualenv.sh PYTHON FOLDER [EXTRA]
+# virtualenv.sh PYTHON FOLDER [EXTRA [CONSTRAINTS]]; CONSTRAINTS are constraints.txt if not given.
 set -eu
-python=$1 venv=$2 extra=${3:+[$3]}
+python=$1 venv=$2 extra=${3:+[$3]} constraints=${4:-constraints.txt}
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
     echo "$python is missing or older than 3.11. On Debian 12 or later, as root:  apt-get install python3" >&2
@@ -17,4 +17,4 @@ fi
 echo "Installing provider-gateway$extra into $venv (up to a minute the first time)"
 # editable_mode=compat: puts this folder on the path, where Twisted looks for its plugins.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --constraint constraints.txt --config-settings editable_mode=compat --editable ".$extra"
+    --constraint "$constraints" --config-settings editable_mode=compat --editable ".$extra"
