@@ -1,4 +1,4 @@
-"""What ``twistd provider-gateway`` runs: options, settings, the service. The only module with the global reactor."""
+"""What ``twistd provider-gateway`` runs: options, settings, service. Only this module uses the global reactor."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from provider_gateway.config.settings import Settings
 
 _log = Logger(namespace="provider_gateway")
-#: mypy knows the module, not which reactor it is.
+#: Any: for mypy it is a module.
 reactor: Any = global_reactor
-#: Starts another process like this one; -P: nothing is imported from the working directory.
+#: Command that starts a worker. -P: nothing is imported from the working directory.
 _TWISTD = (
     *(sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"),
     *("--nodaemon", "--pidfile=", "provider-gateway"),
@@ -53,7 +53,7 @@ _TWISTD = (
 
 
 class Options(usage.Options):
-    """Command line of ``twistd provider-gateway``; everything else is in the environment."""
+    """Command line of ``twistd provider-gateway``. All other settings are in the environment."""
 
     synopsis = "[options]"
     longdesc = "HTTPS and AMQP in, machine-learning model out. Settings: environment and .env, see docs/settings.md."
@@ -92,7 +92,7 @@ class Options(usage.Options):
         return [part for name, value in given if value is not None for part in (name, value)]
 
     def roles(self) -> list[Role]:
-        """The roles asked for.
+        """The roles that ``--role`` names.
 
         Raises:
             SettingsError: there is none, or one is unknown.
@@ -110,9 +110,10 @@ def _path(value: str | None) -> Path | None:
 
 
 def makeService(options: Options) -> IService:
-    """The service for a command line (twisted.application.service.IServiceMaker).
+    """Make the service for a command line (twisted.application.service.IServiceMaker).
 
-    Wrong settings end the process here: one line on standard error, exit status 1, no traceback.
+    Wrong settings and files end the process here, before twistd goes to the background: with one line on standard
+    error, exit status 1 and no traceback.
     """
     try:
         return _make_service(options)
@@ -226,7 +227,7 @@ def _make_demo(options: Options) -> Demo:
 
 
 def _log_file(twistd: Any) -> Any:
-    """Where twistd would write; None if its own options ask for another observer."""
+    """The file to which twistd would log; None if its options name another observer."""
     if twistd.get("logger") or twistd.get("syslog"):
         return None
     path = twistd.get("logfile")
@@ -236,7 +237,7 @@ def _log_file(twistd: Any) -> Any:
 
 
 def _say_error(line: str) -> None:
-    # Twisted has redirected sys.stderr to the log by now; twistd in the background has none.
+    # By now Twisted has redirected sys.stderr to the log. In the background there is no standard error.
     if sys.__stderr__ is not None:
         print(line, file=sys.__stderr__, flush=True)
 
@@ -249,10 +250,10 @@ def _say_where_queues_come_from(source: str) -> None:
 
 
 def _on_signals(reload: Callable[[], None]) -> None:
-    """SIGTERM drains and ends with status 0; SIGHUP has changed files read again.
+    """Make SIGTERM drain and end the process with status 0, and SIGHUP load changed files again.
 
-    twistd would end with the signal, which orchestrators take for a crash. Changes of files are not noticed by
-    themselves everywhere.
+    twistd would end with the signal, which orchestrators take for a crash. SIGHUP is for systems on which changes of
+    files are not noticed.
     """
     reactor.callWhenRunning(_handle, signal.SIGTERM, _stop_once)
     reactor.callWhenRunning(_handle, signal.SIGHUP, reload)
@@ -263,9 +264,9 @@ def _handle(number: int, call: Callable[[], None]) -> None:
 
 
 def _collect_less_garbage() -> None:
-    """Let the garbage collector look at what requests leave behind only, and less often: else it takes 10 % of the CPU.
+    """Run the garbage collector less often, and only on objects made from now on. Else it takes 10 % of the CPU.
 
-    What was imported stays for ever; 10,000 objects in cycles are those of some 200 requests.
+    Imported modules are never garbage. 10,000 new objects come from about 200 requests.
     """
     gc.collect()
     gc.freeze()
@@ -273,13 +274,13 @@ def _collect_less_garbage() -> None:
 
 
 def _stop_once() -> None:
-    # A second signal finds the stop under way; the drain has a time limit of its own.
+    # At a second signal the stop is under way already; the drain has a time limit.
     with contextlib.suppress(ReactorNotRunning):
         reactor.stop()
 
 
 def _fatal(reason: str) -> None:
-    """Stop the process with a line on standard error and exit status 1, which twistd has no way to give."""
+    """Stop the process with a line on standard error and exit status 1; twistd alone would exit with 0."""
     _log.critical("{reason}", reason=reason)
     _say_error(f"provider-gateway: {reason}")
     atexit.register(_exit_with_1)

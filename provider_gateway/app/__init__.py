@@ -1,1 +1,1 @@
-"""The process: its start, readiness, listeners and ordered end."""
+"""The process: start, readiness, listeners, ``--check`` and drain."""

@@ -1,4 +1,4 @@
-"""The admin listener: health for the orchestrator and metrics for Prometheus; GET and HEAD only, no other data."""
+"""The resources of the admin listener: health for the orchestrator, metrics for Prometheus. GET and HEAD only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
-    # Known now, or asked of other processes first.
+    # A Deferred where other processes are asked first.
     Collect = Callable[[], Iterable[Metric] | Deferred[Iterable[Metric]]]
     WaitingFor = Callable[[], list[str] | Deferred[list[str]]]
 
 
 @dataclass(frozen=True)
 class _Collected:
-    """As much of a registry as an encoder asks for."""
+    """The part of a registry that an encoder uses."""
 
     metrics: Iterable[Metric]
 
@@ -39,8 +39,8 @@ class Admin:
     """The resources of the admin listener.
 
     Args:
-        collect: the metrics for ``/metrics``.
-        waiting_for: what keeps this instance from being ready; empty when it is.
+        collect: returns the metrics for ``/metrics``.
+        waiting_for: returns what keeps this instance from being ready; empty when it is ready.
     """
 
     app = App()
@@ -51,17 +51,17 @@ class Admin:
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
-        """The process runs (the seed's answer)."""
+        """Respond with 200: the process runs. The response is the seed's."""
         return _json(request, {"status": "OK"})
 
     @app.route("/health/live", methods=["GET"])
     def live(self, request: IRequest) -> bytes:
-        """The process runs; a restart would not help with anything."""
+        """Respond with 200: the process runs, and a restart would not help."""
         return _json(request, {"status": "OK"})
 
     @app.route("/health/ready", methods=["GET"])
     async def ready(self, request: IRequest) -> bytes:
-        """Requests are welcome: 200; else 503 with what is waited for."""
+        """Respond with 200 when this instance is ready, else with 503 and what it waits for."""
         found = self._waiting_for()
         waiting_for = await found if isinstance(found, Deferred) else found
         if not waiting_for:
@@ -71,7 +71,7 @@ class Admin:
 
     @app.route("/metrics", methods=["GET"])
     async def metrics(self, request: IRequest) -> bytes:
-        """Prometheus exposition in the format that the scraper asks for."""
+        """Respond with the metrics, in the Prometheus format that the scraper asks for."""
         found = self._collect()
         collected = _Collected(await found if isinstance(found, Deferred) else found)
         accept = ",".join(map(text_of, request.requestHeaders.getRawHeaders(b"Accept", [])))
@@ -80,7 +80,7 @@ class Admin:
 
     @app.handle_errors(Exception)
     def problem(self, request: IRequest, failure: Failure) -> bytes:
-        """Any failure as a problem document."""
+        """Respond to any failure with a problem document."""
         return render(request, error_of(failure), None)
 
 

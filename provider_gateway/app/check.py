@@ -1,4 +1,4 @@
-"""``--check``: prints the effective settings, secrets masked; with ``--connect``, tries broker, topology and model."""
+"""``--check``: print the effective settings, secrets masked; with ``--connect``, try broker, topology and model."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from provider_gateway.config.settings import Role, Settings
     from provider_gateway.topology.declarations import Queue
 
+#: Seconds for the model's response.
 _MODEL_TIMEOUT = 5.0
 
 
@@ -58,9 +59,10 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
 def check_connections(
     reactor: Any, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]
 ) -> Deferred[None]:
-    """Try broker, topology and model, and print what is found.
+    """Try broker, topology and model, and print the findings.
 
-    Nothing is created: objects are declared passively, and actively only where they exist (which compares arguments).
+    Nothing is created. Objects are looked up with passive declarations. Those of an entry are declared actively only if
+    all of them exist: the broker then compares their arguments.
 
     Returns:
         A Deferred that fails with SystemExit(1) if anything is wrong.
@@ -81,7 +83,7 @@ def _say(what: str, finding: str) -> None:
 
 
 def _ignore_expiry(_side: str, _when: float) -> None:
-    """Expiry is a metric of the running process."""
+    """Do nothing: expiry is a metric of the running process only."""
 
 
 async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]) -> int:
@@ -131,7 +133,7 @@ async def _exists(session: Session, what: Exchange | Queue) -> bool:
 
 
 async def _differences(session: Session, entry: QueueEntry) -> list[str]:
-    """What the broker says of the objects of one entry."""
+    """What the broker says about the objects of one entry, as lines to print."""
     named = [each for each in objects_of(entry) if not isinstance(each, Binding)]
     missing = [str(each) for each in named if not await _exists(session, each)]
     if missing:
@@ -152,7 +154,7 @@ async def _check_model(reactor: Any, settings: Settings) -> int:
         response = await client.get(
             url.reveal(), allow_redirects=False, unbuffered=True, timeout=_MODEL_TIMEOUT, reactor=reactor
         )
-    except Exception as error:  # noqa: BLE001 - whatever keeps the model from answering is the finding
+    except Exception as error:  # noqa: BLE001 - whatever keeps the model from responding is the finding
         _say(f"model {url}", f"FAILED: {reason_of(error)}")
         return 1
     _say(f"model {url}", f"answers (HTTP status {response.code} to GET)")

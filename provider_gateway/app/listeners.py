@@ -1,4 +1,4 @@
-"""Where a process is reached: its admin and its HTTPS listener, on TCP ports of its own."""
+"""The listeners of a process, admin and HTTPS, on TCP ports of its own."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _log = Logger()
 
 
 class Port(Protocol):
-    """What is asked of an open listener."""
+    """An open listener."""
 
     def stopListening(self) -> Any:
-        """Close it; connections that are open stay so."""
+        """Stop accepting; connections that are open stay open."""
 
 
 class Listeners(Protocol):
     """Opens the listeners of a process."""
 
     def open_admin(self, collect: Callable[[], Iterable[Metric]], waiting_for: Callable[[], list[str]]) -> Port:
-        """Open the admin listener; arguments as of :class:`provider_gateway.app.admin.Admin`."""
+        """Open the admin listener. The arguments are those of :class:`provider_gateway.app.admin.Admin`."""
 
     def open_http(self, factory: Any, connections: Callable[[], int]) -> Port:
-        """Open the HTTPS listener, or that for plain HTTP.
+        """Open the HTTPS listener, which serves plain HTTP if ``HTTP_TLS`` is off.
 
         Args:
-            connections: how many are open now.
+            connections: returns the number of open connections.
         """
 
 
@@ -49,7 +49,7 @@ class TCPListeners:
     """Opens listeners on the addresses of the settings.
 
     Raises:
-        CannotListenError: when one is opened, its address is in use or not ours.
+        CannotListenError: raised when a listener is opened: its address is in use, or not of this machine.
     """
 
     def __init__(self, reactor: Any, settings: Settings) -> None:
@@ -74,5 +74,5 @@ class TCPListeners:
 
 
 def say_where(what: str, host: str, port: int) -> None:
-    """Log the address of a listener: port 0 took a free one."""
+    """Log the address of a listener. With port 0 the log is the only place that says which port it is."""
     _log.info("{what} listener on {host}:{port}", what=what, host=host, port=port)

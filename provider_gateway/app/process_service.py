@@ -1,4 +1,4 @@
-"""What the services that twistd runs have in common: a start and a stop that take time, and a log observer."""
+"""The base class of services that twistd runs: start and stop as coroutines, and the log observer."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class ProcessService(ABC, Service):
         self._starting.addErrback(self._start_failed)
 
     def stopService(self) -> Deferred[None]:
-        """Stop, whether or not the start is complete (twisted.application.service.IService).
+        """Cancel a start that is under way, then stop (twisted.application.service.IService).
 
         Returns:
-            A Deferred that fires when nothing of ours is left.
+            A Deferred that fires when everything is stopped.
         """
         super().stopService()
         if self._starting is not None:
@@ -59,12 +59,12 @@ class ProcessService(ABC, Service):
 
     @abstractmethod
     async def _start(self) -> None:
-        """Start; may fail. Is cancelled by a stop."""
+        """Start. Cancelled if the service is stopped meanwhile."""
 
     @abstractmethod
     def _start_failed(self, failure: Failure) -> None:
-        """Called when the start has failed, or was cancelled."""
+        """Handle the failure of the start, which is a CancelledError if the service was stopped meanwhile."""
 
     @abstractmethod
     async def _stop(self) -> None:
-        """Stop, in order."""
+        """Stop everything that :meth:`_start` has started."""

@@ -1,8 +1,8 @@
-"""The life of the process: the order of the start, readiness, and the ordered drain.
+"""The service of one process: order of the start, readiness, and drain.
 
 Start: admin listener (live, not ready) → both AMQP connections with topology and consumers → HTTPS listener → ready.
 Stop: not ready → accept nothing new → finish what is in flight → close. Messages that are not finished by then stay
-unacknowledged, so the broker delivers them again.
+unacknowledged: the broker delivers them again.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ if TYPE_CHECKING:
 
 
 class GatewayService(ProcessService):
-    """Everything that ``twistd provider-gateway`` runs.
+    """The service of one process, with one or both roles. It reads no files.
 
     Args:
         reactor: provides TCP, host names, time.
         roles: ``gateway``, ``provider`` or both.
-        credentials: for these settings and roles.
-        access_log: gets a line for each HTTP request; None for no access log.
+        credentials: loaded for these settings and roles.
+        access_log: gets a line for each finished HTTP request; None for no access log.
         observer: log observer for twistd to use; None leaves twistd's own.
-        fatal: is told, in one line, why the process cannot go on; must stop it.
-        listeners: None for TCP ports of its own.
+        fatal: called with a line that says why the process cannot go on; must stop the process.
+        listeners: opens the listeners; None for TCP ports of its own.
 
     Raises:
-        SettingsError: messages that wait for another attempt would not come back.
+        SettingsError: with this queue file, messages that wait for another attempt would not come back.
     """
 
     name = "provider-gateway"
@@ -135,7 +135,7 @@ class GatewayService(ProcessService):
         self._collect = metrics.registry.collect
 
     def waiting_for(self) -> list[str]:
-        """What keeps this instance from being ready; empty when it is."""
+        """What keeps this instance from being ready; empty when it is ready."""
         missing = [f"AMQP connection {c.name}" for c in self._connections if not c.is_open]
         missing += [f"AMQP connection {c.name} is blocked by the broker" for c in self._connections if c.is_blocked]
         if not missing and not self._publisher.is_ready:
@@ -166,11 +166,11 @@ class GatewayService(ProcessService):
         self._running.callback(None)
 
     def reload(self) -> None:
-        """Read certificates, revocation list and access file again, if they have changed."""
+        """Load certificates, revocation list and access file again if they have changed."""
         self._credentials.reloader.reload()
 
     def when_running(self) -> Deferred[None]:
-        """The Deferred that fires when the start is complete; for one caller."""
+        """A Deferred that fires when the start is complete. It is always the same one."""
         return self._running
 
     def port(self, listener: str) -> int:
@@ -182,7 +182,7 @@ class GatewayService(ProcessService):
         if isinstance(failure.value, FirstError):
             failure = failure.value.subFailure
         if failure.check(CancelledError):
-            return  # stopped before the broker came
+            return  # stopped before the start was complete
         if failure.check(CannotListenError):
             self._fatal(f"cannot listen: {failure.getErrorMessage()}")
             return
@@ -197,14 +197,17 @@ class GatewayService(ProcessService):
     def _refusals_are_fatal_at_start(
         self, prepare: Callable[[Session], Awaitable[None]]
     ) -> Callable[[Session], Awaitable[None]]:
-        """A preparation that stops the process if an object exists with other arguments; later, it is retried."""
+        """Make a preparation stop the process if, at the start, an object exists with other arguments.
+
+        After the start such a refusal is a failed attempt to connect, which is repeated.
+        """
 
         async def prepare_or_stop(session: Session) -> None:
             try:
                 await prepare(session)
             except TopologyError as error:
                 if error.mismatch and self._state is State.STARTING:
-                    self._state = State.STOPPING  # the other connection meets the same
+                    self._state = State.STOPPING  # the other connection finds the same mismatch, which is reported once
                     self._fatal(str(error))
                 raise
 
@@ -213,36 +216,37 @@ class GatewayService(ProcessService):
     async def _stop(self) -> None:
         self._state = State.STOPPING
         whole = self._settings.drain_timeout
-        last_words = min(1.0, 0.1 * whole)
-        deadline = self._reactor.seconds() + whole - last_words
+        # Kept back for sending the responses of requests that are given up.
+        for_responses = min(1.0, 0.1 * whole)
+        deadline = self._reactor.seconds() + whole - for_responses
         self._credentials.reloader.stop()
         self._log.info("draining for up to {seconds:g} s", seconds=whole)
-        # The admin port is the first, and stays open to the end: "not ready" is to be seen.
+        # The admin listener is the first. It stays open to the end, so that "not ready" can be seen.
         admin, *others = self._ports.values()
         for port in others:
             await maybeDeferred(port.stopListening)
         if self._gateway is not None:
-            self._gateway.refuse()
-            # Our own provider may be the one that answers them, so it goes on; but it needs time to finish, too.
-            share = 0.5 * whole if self._provider is not None else whole - last_words
+            self._gateway.drain()
+            # Our own provider may be the one that answers these requests, so it goes on. It needs time to finish, too.
+            share = 0.5 * whole if self._provider is not None else whole - for_responses
             await self._until(self._gateway.idle(), share)
         if self._provider is not None:
-            await self._until(Deferred.fromCoroutine(self._rest(self._provider)), deadline - self._reactor.seconds())
+            await self._until(Deferred.fromCoroutine(self._finish(self._provider)), deadline - self._reactor.seconds())
             self._provider.abandon()
         if self._gateway is not None:
             self._gateway.abandon()
-            await self._until(self._gateway.idle(), last_words)
+            await self._until(self._gateway.idle(), for_responses)
         await gatherResults([connection.stop() for connection in self._connections])
         await maybeDeferred(admin.stopListening)
         self._log.info("stopped")
 
     @staticmethod
-    async def _rest(provider: ProviderRole) -> None:
+    async def _finish(provider: ProviderRole) -> None:
         await provider.cancel_consumers()
         await provider.idle()
 
     async def _until(self, finished: Deferred[None], seconds: float) -> None:
-        """Wait for something, but not longer than some seconds."""
+        """Wait for a Deferred for at most some seconds; log what goes wrong."""
         try:
             await finished.addTimeout(max(seconds, 0), self._reactor)
         except DeferredTimeoutError:

@@ -17,7 +17,7 @@ class BrokerURL:
 
     Attributes:
         user: None if the address has none.
-        heartbeat: seconds after which a silent peer is dead; the broker may ask for less.
+        heartbeat: seconds of silence after which the peer counts as dead; the broker may ask for less.
     """
 
     host: str
@@ -43,7 +43,8 @@ def parse_broker_url(text: str) -> BrokerURL:
         text: ``amqp[s]://[user[:password]@]host[:port][/vhost][?heartbeat=seconds]``, parts percent-encoded.
 
     Raises:
-        ValueError: what is wrong with it, without quoting it (it may hold a password).
+        ValueError: the text is no such address. The error says what is expected and does not quote the text, which may
+            hold a password.
     """
     unencoded = "a host and a port from 1 to 65535 after '@' (percent-encode special characters of the password)"
     try:
@@ -55,7 +56,7 @@ def parse_broker_url(text: str) -> BrokerURL:
         msg = "amqp://… or amqps://…"
         raise ValueError(msg)
     if port == 0 or parts.fragment or "@" in parts.path + parts.query:
-        # Part of a password has become something else: nothing of it may be shown.
+        # A part of the password was read as path, query or fragment: show nothing of it.
         raise ValueError(unencoded)
     if not parts.hostname:
         msg = "a host name after amqp:// or amqps://"
@@ -83,7 +84,7 @@ def parse_broker_urls(text: str) -> tuple[BrokerURL, ...]:
     """Read one address or several, separated by commas.
 
     Raises:
-        ValueError: one of them is wrong, or there is none.
+        ValueError: an address is wrong, or there is none.
     """
     urls = tuple(parse_broker_url(part.strip()) for part in text.split(",") if part.strip())
     if not urls:

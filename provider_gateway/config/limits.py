@@ -1,4 +1,4 @@
-"""What a client of an HTTP listener may take: time, connections, headers, bytes."""
+"""The limits of an HTTP listener on what clients may use: time, connections, headers, bytes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class Limits:
     Attributes:
         handshake_timeout: seconds for the TLS handshake.
         headers_timeout: seconds from a request's first byte to the end of its headers.
-        body_timeout: seconds from there to the end of its body.
-        write_timeout: seconds that a client may take to read what we have for it.
+        body_timeout: seconds from the end of the headers to the end of the body.
+        write_timeout: seconds that a client may take to read the bytes that wait for it.
         idle_timeout: seconds that a connection may be idle between two requests.
         max_connections: open connections.
         max_connections_per_identity: open connections of one client certificate's identity.
         max_headers: header lines of a request.
-        max_header_bytes: of a request's header lines together, and of one line.
-        max_body_bytes: of a request's body.
-        max_buffered_bytes: of all bodies of the requests that are being received or served.
+        max_header_bytes: bytes of a request's header lines together, and of one line.
+        max_body_bytes: bytes of a request's body.
+        max_buffered_bytes: bytes of the bodies of all requests that are being received or served.
     """
 
     handshake_timeout: float = 10

@@ -1,4 +1,4 @@
-"""URLs whose query may hold a key: shown without it, by whatever shows them."""
+"""URLs whose query may hold a key: no text form of the value shows the query."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class MaskedURL:
     """A URL, or the path of one.
 
     Args:
-        url: all of it.
+        url: the whole URL.
     """
 
     _url: str = field(repr=False)
 
     def reveal(self) -> str:
-        """All of it, for the one who is to be asked."""
+        """The whole URL, for the request itself."""
         return self._url
 
     def __str__(self) -> str:
@@ -25,7 +25,7 @@ class MaskedURL:
         return re.sub(r"\?.*", "?***", self._url, flags=re.DOTALL)
 
     def __repr__(self) -> str:
-        """As in ``str``."""
+        """Masked as in ``str``."""
         return f"MaskedURL({str(self)!r})"
 
 
@@ -33,7 +33,7 @@ def parse_model_url(text: str) -> MaskedURL:
     """Read the URL of the model.
 
     Raises:
-        ValueError: it is none; does not quote it.
+        ValueError: the text is no such URL. The error does not quote it.
     """
     if not re.fullmatch(r"https?://[^/@?#\s]+([/?][^\s#]*)?", text):
         msg = "http://… or https://…, without user, password and fragment"
@@ -45,7 +45,7 @@ def parse_model_path(text: str) -> MaskedURL:
     """Read the path of the model's URL.
 
     Raises:
-        ValueError: it is none; does not quote it.
+        ValueError: the text is no path. The error does not quote it.
     """
     if not re.fullmatch(r"/[^\s#]*", text):
         msg = "a path that begins with /"

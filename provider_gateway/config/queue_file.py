@@ -1,7 +1,7 @@
-"""The queue file: which exchanges, queues and bindings there are, and what the model of each queue may do.
+"""The queue file: exchanges, queues and bindings, and the limits of the model calls for each queue.
 
 The keys are the seed's (``topic``, ``queueName``, ``bindingKey``, ``replyTo``, ``dle``, ``dleParams``, ``argQueue``)
-plus optional ones of our own. Nothing here touches the broker; :mod:`provider_gateway.amqp.declare` declares.
+plus optional ones of our own. Nothing here touches the broker; :mod:`provider_gateway.amqp.declare` does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ExchangeType = Literal["topic", "direct", "fanout"]
 
-#: A week: more is a mistake, or a wish for no limit, which there is not.
+#: A week. A longer time is a mistake, or stands for "no limit", which is not supported.
 MAX_SECONDS = 604_800
 
 #: Names and routing keys are AMQP short strings (AMQP 0-9-1, 4.2.5.3): at most 255 bytes of UTF-8.
@@ -43,7 +43,7 @@ def _empty_as_none(value: object) -> object:
 
 
 def _argument(value: object) -> object:
-    """An argument of a declaration: what AMQP's field tables and YAML have in common."""
+    """Check an argument of a declaration: a type that both AMQP's field tables and YAML have."""
     if isinstance(value, str | bool | float):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**63:
@@ -58,7 +58,7 @@ Arguments = dict[str, Annotated[Any, BeforeValidator(_argument)]]
 
 
 class DleParams(StrictModel):
-    """The seed's waiting queue: declared exactly as written."""
+    """The seed's retry queue with its exchange, declared exactly as written."""
 
     dle_exchange: Name
     dle_exchange_type: ExchangeType = "fanout"
@@ -67,7 +67,7 @@ class DleParams(StrictModel):
 
     @property
     def way_back(self) -> object:
-        """The exchange that messages go through after their wait; None if the file names none."""
+        """The exchange to which waiting messages return; None if the file names none."""
         return self.dle_args.get("x-dead-letter-exchange")
 
 
@@ -76,17 +76,18 @@ class QueueEntry(StrictModel):
 
     Attributes:
         exchange: ``topic`` in the file; the empty string is the default exchange.
-        reply_to: queue.out of AMQP initiators that name no ``reply_to`` themselves; None makes a worker.
+        reply_to: queue for the replies to messages without a ``reply_to`` of their own; None for an entry without
+            ``replyTo``.
         reply_to_allowed: patterns, as of a topic exchange, of other ``reply_to`` addresses that messages may bring;
-            empty for any that is no queue of the queue file.
-        routing_key: routing key of HTTP requests that bring none.
-        prefetch: messages that may be unacknowledged, and so model calls under way, at a time.
+            empty for any address that is no queue of the queue file.
+        routing_key: routing key of HTTP requests without one.
+        prefetch: messages that may be unacknowledged at a time, and thus model calls at a time.
         timeout: seconds for one model call; None means ``MODEL_TIMEOUT``.
-        dle: a message that the model failed on is tried again.
-        dle_params: the retry route as the seed has it; None means one of this queue's own.
-        max_attempts: model calls for one message, if they fail, before it is parked.
-        retry_delay: milliseconds; with ``dle_params``, their TTL counts instead.
-        parking_queue: None means one of this queue's own.
+        dle: True if a message whose model call failed is tried again.
+        dle_params: the seed's retry route; None means the retry queue of this entry.
+        max_attempts: failed model calls for one message before it is parked.
+        retry_delay: milliseconds before the next attempt; with ``dle_params``, their TTL counts instead.
+        parking_queue: name of the parking queue; None for the default name.
     """
 
     exchange: ShortString = Field(alias="topic")
@@ -144,23 +145,23 @@ class QueueEntry(StrictModel):
 
     @property
     def retry_queue(self) -> str:
-        """Where messages wait for their next attempt, without ``dle_params``."""
+        """The retry queue: messages wait there for their next attempt. Not used with ``dle_params``."""
         return f"{self.queue_name}.retry"
 
     @property
     def return_exchange(self) -> str:
-        """The exchange through which copies come back; bound to the work queue only."""
+        """The return exchange: copies come back to the work queue through it. Only the work queue is bound to it."""
         return f"{self.queue_name}.return"
 
     @property
     def parking(self) -> str:
-        """Where messages stay that nobody could answer."""
+        """The parking queue: messages that could not be answered stay there."""
         return self.parking_queue if self.parking_queue is not None else f"{self.queue_name}.parking"
 
 
 _ENTRIES = TypeAdapter(Annotated[tuple[QueueEntry, ...], Field(min_length=1, strict=False)])
 
-#: What the seed does without a queue file.
+#: The entry that the seed has built in, for a process without a queue file.
 BUILT_IN = _ENTRIES.validate_python(
     [{"topic": "ML.MQ", "queueName": "fib", "bindingKey": "predict.*", "replyTo": "response"}]
 )
@@ -174,7 +175,8 @@ def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
         source: name of the file for error messages.
 
     Raises:
-        SettingsError: not YAML, an unknown, repeated or missing key, or a value out of range; names the key's path.
+        SettingsError: the text is not YAML, a key is unknown, repeated or missing, or a value is out of range. The
+            error names the path of the key.
     """
     entries = parse_entries(text, source, "queue entries", _ENTRIES)
     repeated = [name for name, count in Counter(e.queue_name for e in entries).items() if count > 1]
@@ -191,7 +193,7 @@ def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
 
 
 def _check_shared(entries: Sequence[QueueEntry], source: str) -> None:
-    """Check that queues which several entries name are declared in one way only."""
+    """Check that a queue which several entries name has the same type in all of them."""
     types: dict[str, str] = {}
     for index, entry in enumerate(entries):
         for key, name in (("replyTo", entry.reply_to), ("parkingQueue", entry.parking)):

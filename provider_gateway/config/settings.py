@@ -1,6 +1,6 @@
-"""Settings of the process: environment, ``.env`` and queue file become one frozen, validated object.
+"""The settings of the process: environment and ``.env`` become one frozen, validated object.
 
-The names are those of the seed's two services; ``GIN_*`` are accepted in place of ``HTTP_*``.
+The names are those of the seed's two services. ``GIN_*`` are accepted in place of ``HTTP_*``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 Role = Literal["gateway", "provider"]
 ROLES: tuple[Role, ...] = ("gateway", "provider")
 
-#: Where the seed's two services look for their certificates.
+#: The folders in which the seed's two services look for their certificates.
 _SEED_CERTIFICATES = (Path("/certs/gateway_mq"), Path("/certs/provider_mq"))
 _QUEUE_FILES = (Path("conf/queue_config.yaml"), Path("configs/queue_config.yaml"))
 
 
 def _seed_file(name: str) -> Path:
-    """The first of the seed's folders that has the file; where the first would have it, if none does."""
+    """The file in the first of the seed's folders that has it; its path in the first folder if none has."""
     candidates = [folder / name for folder in _SEED_CERTIFICATES]
     return next((path for path in candidates if path.exists()), candidates[0])
 
@@ -44,7 +44,7 @@ def _seed_file_if_there(name: str) -> Path | None:
 
 
 def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
-    """A validator that reads text, and leaves what has been read already."""
+    """A validator that parses text, and passes on values that are parsed already."""
     return lambda value: parse(value) if isinstance(value, str) else value
 
 
@@ -53,7 +53,7 @@ def _comma_separated(value: object) -> object:
 
 
 def _unique(name: str) -> str:
-    """Two replicas with one name would share a reply queue, and each lose half of the other's replies."""
+    """Make a name unique: replicas with the same name would share a reply queue and take each other's replies."""
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
@@ -61,7 +61,7 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-#: Their values are never quoted.
+#: Variables whose values errors never quote.
 _MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_PATH")
 
 _DEFAULTS = Limits()
@@ -74,7 +74,8 @@ Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """The effective settings; docs/settings.md says what each variable means.
 
-    ``http_port`` and ``admin_port`` may be 0 for a free port, which is then in the log. Times are seconds.
+    Each field is read from the variable of its name in capitals. ``http_port`` and ``admin_port`` may be 0 for a free
+    port, which is then in the log. Times are seconds.
     """
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", populate_by_name=True)
@@ -156,7 +157,7 @@ class Settings(BaseSettings):
 
     @property
     def scheme(self) -> str:
-        """The name of the listener that callers use, and of its protocol."""
+        """``https`` or ``http``: the protocol of the listener for callers, and its name in logs."""
         return "https" if self.http_tls else "http"
 
     @property
@@ -178,18 +179,18 @@ class Settings(BaseSettings):
 
     @property
     def effective_model_url(self) -> MaskedURL:
-        """``MODEL_URL``, or the URL made of the seed's host, port and path."""
+        """``MODEL_URL``; without it, the URL made of the seed's host, port and path."""
         if self.model_url is not None:
             return self.model_url
         host = self.model_host
         if host is None and self.model_host_env is not None:
-            # Kubernetes sets <NAME>_SERVICE_HOST; the seed upper-cases the name before the look-up.
+            # MODEL_HOST_ENV names a variable such as Kubernetes' <NAME>_SERVICE_HOST. The seed upper-cases that name.
             host = os.environ.get(self.model_host_env.upper())
         return MaskedURL(f"http://{host or 'webapp'}:{self.model_port}{self.model_path.reveal()}")
 
 
 def _name_used(name: str) -> str:
-    """The name that the user gave a variable: ``GIN_PORT``, if that is what is set."""
+    """The name under which the user has set a variable: ``GIN_PORT`` if that is set, and not ``HTTP_PORT``."""
     for field in Settings.model_fields.values():
         if isinstance(field.validation_alias, AliasChoices):
             names = [str(choice) for choice in field.validation_alias.choices]
@@ -203,10 +204,10 @@ def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
 
     Args:
         env_file: None means ``.env`` in the working directory, if there is one.
-        given: settings that come before both.
+        given: settings by field name, which win over both.
 
     Raises:
-        SettingsError: a variable is missing or wrong; names it and says what was expected.
+        SettingsError: a variable is missing or wrong. The error names it and says what was expected.
     """
     if env_file is not None and not env_file.is_file():
         msg = f"--env-file {env_file}: no such file"
@@ -233,16 +234,16 @@ def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
 
 
 def find_queues(option: Path | None, settings: Settings) -> tuple[tuple[QueueEntry, ...], str]:
-    """The queue entries and where they come from.
+    """Find and read the queue file.
 
     Args:
         option: ``--queues`` of the command line.
 
     Returns:
-        The entries, and the file's path or "built-in".
+        The entries, and where they come from: the file's path, or "built-in" if there is no file.
 
     Raises:
-        SettingsError: the file is wrong, or was named and is not there.
+        SettingsError: the file is wrong, or was named and does not exist.
     """
     named = option or settings.queues_conf
     path = named or next((path for path in _QUEUE_FILES if path.exists()), None)

@@ -1,4 +1,4 @@
-"""YAML files of the user: read and validated, every error one line with the file's name and the place."""
+"""Reads and validates the user's YAML files. Every error is one line with the file's name and the place."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _T = TypeVar("_T")
 
 
 class StrictModel(BaseModel):
-    """An entry of a file: unknown keys and wrong types are refused; keys are in camel case."""
+    """An entry of a file. Keys are in camel case; unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping; PyYAML would take the last one."""
+    """Raises an error for a key that stands twice in a mapping; PyYAML would take the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping as it is written, before it is merged with others (yaml.composer.Composer)."""
+        """Check a mapping as it is written, before it is merged with others (yaml.composer.Composer)."""
         node = super().compose_mapping_node(anchor)
         seen: set[Any] = set()
         for key, _ in node.value:
@@ -49,7 +49,7 @@ _DESCRIPTIONS = {
 
 
 def describe(error: ErrorDetails) -> str:
-    """What pydantic expected and found, in one line without its URL.
+    """What pydantic expected and found, in one line, without pydantic's URL.
 
     Args:
         error: one of ``ValidationError.errors()``.
@@ -64,7 +64,7 @@ def describe(error: ErrorDetails) -> str:
         text = f"text like {error['ctx']['pattern']}"
     shown = ""
     if isinstance(found, str | int | float | bool):
-        # Python does not write numbers of thousands of digits.
+        # Python raises ValueError instead of writing a number of thousands of digits.
         with contextlib.suppress(ValueError):
             shown = f", found {found!r}"
     return f"expected {text}{shown}" if kind != "value_error" else text
@@ -78,10 +78,10 @@ def read_text(path: Path, what: str) -> str:
     """The text of a file.
 
     Args:
-        what: what it is to be read as, for errors.
+        what: what the file is to be read as, for errors.
 
     Raises:
-        SettingsError: it cannot be read, or is not UTF-8.
+        SettingsError: the file cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -96,12 +96,13 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
 
     Args:
         text: YAML.
-        source: name of the file for error messages.
-        what: what its entries are, for error messages.
-        adapter: of the whole list.
+        source: name of the file, for errors.
+        what: what the entries are, for errors.
+        adapter: pydantic's adapter of the whole list.
 
     Raises:
-        SettingsError: not YAML, an unknown, repeated or missing key, or a value out of range; names the key's path.
+        SettingsError: the text is not YAML, a key is unknown, repeated or missing, or a value is out of range. The
+            error names the path of the key.
     """
     try:
         data: Any = yaml.load(text, _UniqueKeys)  # noqa: S506 - a safe loader
@@ -112,7 +113,7 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
         msg = f"{source}:{where} expected YAML, {problem}"
         raise SettingsError(msg) from None
     except (ValueError, LookupError, AttributeError, RecursionError) as error:
-        # PyYAML lets impossible dates and bottomless nesting through to here.
+        # PyYAML passes on the errors of impossible dates and of too deep nesting.
         msg = f"{source}: expected YAML: {error}"
         raise SettingsError(msg) from None
     if not isinstance(data, list):
@@ -121,7 +122,7 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
     try:
         return adapter.validate_python(data)
     except ValidationError as error:
-        # That there is no valid entry is pydantic's echo of what is wrong with the only one.
+        # Leave out errors of a list whose entry has an error: pydantic reports both, and the entry's is the cause.
         found = error.errors()
         errors = [
             each

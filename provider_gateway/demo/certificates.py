@@ -1,4 +1,4 @@
-"""A CA and the certificates of everybody who takes part, for trying out and for tests; never for production."""
+"""A CA with certificates for all servers and clients, for trying out and for tests; never for production."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-#: Days that a folder of certificates is valid.
+#: Days for which the demo's certificates are valid.
 _DAYS = 30
 
 
 class Holder(NamedTuple):
-    """One that gets a certificate.
+    """A server or client that gets a certificate.
 
     Attributes:
         cert: file name of the certificate.
@@ -58,7 +58,7 @@ def _subject_alternative(name: str) -> x509.GeneralName:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    path.unlink(missing_ok=True)  # a file that is there would keep its mode
+    path.unlink(missing_ok=True)  # an existing file would keep its mode
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
@@ -68,14 +68,14 @@ class Authority:
     """A certificate authority in a folder.
 
     Args:
-        folder: is created if needed; gets ``cacert.pem``. The CA's key stays in memory.
-        days: how long the certificates are valid.
+        folder: created if needed; gets ``cacert.pem``. The CA's key stays in memory.
+        days: validity of the certificates.
     """
 
     def __init__(self, folder: Path, days: int = 30, common_name: str = "provider-gateway example CA") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        # A minute back: the clocks of two machines differ.
+        # A minute ago, because the clocks of two machines differ.
         self.not_before = datetime.now(UTC) - timedelta(minutes=1)
         self.not_after = self.not_before + timedelta(days=days)
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -108,7 +108,7 @@ class Authority:
         Args:
             cert: file name of the certificate.
             key: file name of the key.
-            server: for a server (and its names), or for a client.
+            server: True for a server's certificate, False for a client's.
             names: host names and addresses of the server.
         """
         private = ec.generate_private_key(ec.SECP256R1())
@@ -131,6 +131,8 @@ def make_certificates(folder: Path, days: int = 30, names: tuple[str, ...] = ())
     """Make the CA and all certificates.
 
     Args:
+        folder: created if needed.
+        days: validity of the certificates.
         names: further host names of the servers, beside those of this machine.
     """
     authority = Authority(folder, days)
@@ -141,7 +143,10 @@ def make_certificates(folder: Path, days: int = 30, names: tuple[str, ...] = ())
 
 
 def certificates(folder: Path) -> Path:
-    """A folder with certificates: those that are there, if they fit each other and are valid for a day, else new ones.
+    """Make the certificates in a folder, unless all of them are there, fit each other and are valid for another day.
+
+    Returns:
+        The folder.
 
     Raises:
         OSError: the folder cannot be read or written.
@@ -152,16 +157,16 @@ def certificates(folder: Path) -> Path:
     with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as made:
         make_certificates(Path(made) / "new", _DAYS)
         with contextlib.suppress(OSError):
-            (Path(made) / "new").rename(folder)  # all at once, unless the folder is there
+            (Path(made) / "new").rename(folder)  # all files at once, unless the folder exists
             return folder
-        if not _is_usable(folder):  # else another process was faster
+        if not _is_usable(folder):  # else another process has made them meanwhile
             for path in (Path(made) / "new").iterdir():
                 path.replace(folder / path.name)
     return folder
 
 
 def _is_usable(folder: Path) -> bool:
-    """True if all files are there, belong together, and are valid for another day."""
+    """True if all files exist, belong together, and are valid for another day."""
     soon = datetime.now(UTC) + timedelta(days=1)
     try:
         authority = x509.load_pem_x509_certificate((folder / "cacert.pem").read_bytes())

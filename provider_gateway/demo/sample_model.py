@@ -1,9 +1,9 @@
-"""A sample model to try the gateway with: the seed's Fibonacci example, computed for real.
+"""A sample model to try the gateway with: the seed's Fibonacci example.
 
-``POST /predict`` with ``{"data": [n, …]}`` (or the list as text, as the seed writes it) answers ``{"result": d}``: d is
-how many decimal digits 2^s has, where s is the sum, over all n, of the first n Fibonacci numbers. The body can also
-ask for trouble: ``"delay": seconds``, ``"status": code``, ``"hang": true``. Run it with
-``python -m provider_gateway.demo.sample_model [--port 8080]``.
+``POST /predict`` takes ``{"data": [n, …]}``, or the list as text, as the seed writes it. The response is
+``{"result": d}``: d is the number of decimal digits of 2^s, and s is the sum, over all n, of the first n Fibonacci
+numbers. Members of the body make the model misbehave: ``"delay": seconds``, ``"status": code``, ``"hang": true``.
+Run it with ``python -m provider_gateway.demo.sample_model [--port 8080]``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.web.iweb import IRequest
 
-#: Largest n, and most numbers, that one request may bring: the answer then has about 2,000 digits.
+#: Largest n and largest count of numbers in one request. The result then has about 2,000 digits.
 MAX_NUMBER = 10_000
 MAX_NUMBERS = 100
 
@@ -48,19 +48,19 @@ def digits_of_power_of_two(exponent: int) -> int:
         exponent: at least 0.
     """
     with localcontext() as context:
-        # As many digits as the exponent has decide the integer part; the spare ones keep it from being rounded up.
+        # The integer part needs as many digits as the exponent has. The spare digits keep it from being rounded up.
         context.prec = len(str(exponent)) + 25
         return int(Decimal(exponent) * Decimal(2).log10()) + 1
 
 
 def predict(document: Any) -> int:
-    """The sample model's answer.
+    """The result for a request.
 
     Args:
         document: decoded body of the request.
 
     Raises:
-        ValueError: it is not what the module's docstring says.
+        ValueError: the document is not what the module's docstring says.
     """
     data = document.get("data") if isinstance(document, dict) else None
     if isinstance(data, str):
@@ -89,7 +89,7 @@ class SampleModel:
 
     @app.route("/predict", methods=["POST"])
     async def answer(self, request: IRequest) -> bytes:
-        """Answer one request, or do what its body asks for instead."""
+        """Answer one request, or misbehave as its body asks."""
         assert request.content is not None
         try:
             document = json.loads(request.content.read())
@@ -107,13 +107,13 @@ class SampleModel:
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
-        """The model runs."""
+        """Respond with 200: the model runs."""
         return with_length(request, JSON, b'{"status": "OK"}')
 
 
 def main() -> None:
-    """Serve the sample model until a signal ends it; prints its URL."""
-    from twisted.internet import reactor  # noqa: PLC0415 - a program of its own; importing this module installs none
+    """Print the URL of the sample model, and serve it until a signal ends the process."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing this module must not install a reactor
 
     clock: Any = reactor
     parser = argparse.ArgumentParser(prog="python -m provider_gateway.demo.sample_model", description="A sample model.")

@@ -1,4 +1,4 @@
-"""``--demo``: the gateway with everything around it in one process, to try it out: certificates, a broker, a model."""
+"""``--demo``: gateway, provider, broker and sample model in one process, with certificates, to try it out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from provider_gateway.config.settings import Settings
 
 HOST = "127.0.0.1"
-#: Login of programs without a client certificate; the broker is on loopback, and holds nothing for longer than it runs.
+#: Login of programs without a client certificate. The broker listens on loopback only and keeps nothing.
 USER = PASSWORD = "demo"  # noqa: S105 - see above
 BODY = '{"data": "[29, 29]"}'
 
@@ -53,8 +53,8 @@ _EXAMPLE = """\
     for _, properties, body in channel.consume({reply_to!r}, auto_ack=True):
         print(properties.headers["pg-status"], body)
         break"""
-#: For a queue without a reply queue of its own.
-_EXAMPLE_OF_A_WORKER = """\
+#: For an entry without ``replyTo``.
+_EXAMPLE_WITHOUT_REPLY_TO = """\
     import pika
     channel = pika.BlockingConnection(pika.URLParameters("{url}")).channel()
     replies = channel.queue_declare("", exclusive=True).method.queue
@@ -66,7 +66,7 @@ _EXAMPLE_OF_A_WORKER = """\
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """What the demo has in its folder.
+    """The files in the demo's folder.
 
     Attributes:
         certs: the folder of certificates.
@@ -91,12 +91,12 @@ def open_folder(folder: Path) -> DemoFiles:
 
 
 class Demo(ProcessService):
-    """Broker, model and gateway, started in this order and stopped in the other.
+    """Model, broker and gateway: starts them in this order, and stops the gateway first.
 
     Args:
-        entry: of the queue that is tried.
+        entry: the entry of the queue file that the printed examples use.
         make_gateway: makes the gateway for settings; raises SettingsError.
-        fatal: is told, in one line, why the process cannot go on; must stop it.
+        fatal: called with a line that says why the process cannot go on; must stop the process.
     """
 
     name = "provider-gateway-demo"
@@ -127,7 +127,7 @@ class Demo(ProcessService):
         if not self._amqp_url:
             values |= self._start_broker()
         else:
-            where = f"Connecting to the broker of RMQ_URL; what keeps it waiting is in {self._log_path}"
+            where = f"Connecting to the broker of RMQ_URL; the reason for any delay is in {self._log_path}"
             self._reactor.callWhenRunning(self._say, where)
         self._gateway = self._make_gateway(self._settings(values))
         self._gateway.startService()
@@ -154,13 +154,13 @@ class Demo(ProcessService):
         return f"http://{HOST}:{self._number_of(port)}/predict"
 
     def _number_of(self, port: IListeningPort) -> int:
-        """The number of a port that is to be closed in the end."""
+        """Remember a port, to be closed at the stop; returns its number."""
         self._ports.append(port)
         host: Any = port.getHost()
         return int(host.port)
 
     def _start_broker(self) -> dict[str, Any]:
-        """Start the embedded broker; returns the settings for it."""
+        """Start the embedded broker; returns the settings to reach it."""
         certs = self._certs
         broker = Broker({USER: PASSWORD, "provider-gateway": None}, self._reactor, common_name)
         pem = (certs / "broker_cert.pem").read_bytes() + (certs / "broker_key.pem").read_bytes()
@@ -190,7 +190,7 @@ class Demo(ProcessService):
         )
 
     async def _show(self) -> None:
-        """Make the call that a user is to try, and print it with its answer."""
+        """Make the call that a user can try, and print it with its response."""
         assert self._gateway is not None
         url = f"https://localhost:{self._gateway.port('https')}/v1/predict"
         key = matching_key(self._entry) or "any"  # a fanout exchange takes every key
@@ -206,16 +206,16 @@ class Demo(ProcessService):
         response = await client.post(
             url, data=BODY.encode(), headers=Headers({name: [value] for name, value in headers.items()})
         )
-        answer = await response.text()
+        text = await response.text()
         if response.code != 200:
-            msg = f"its own call was answered with HTTP status {response.code}: {answer}"
+            msg = f"its own call was answered with HTTP status {response.code}: {text}"
             raise SettingsError(msg)
         curl = ["curl", "--cacert", f"{self._certs}/cacert.pem", "--cert", f"{self._certs}/client_cert.pem"]
         curl += ["--key", f"{self._certs}/client_key.pem"]
         for name, value in headers.items():
             curl += ["-H", f"{name}: {value}"]
         admin, reply_to = self._gateway.port("admin"), self._entry.reply_to
-        example = _EXAMPLE if reply_to is not None else _EXAMPLE_OF_A_WORKER
+        example = _EXAMPLE if reply_to is not None else _EXAMPLE_WITHOUT_REPLY_TO
         self._say(
             f"""
 It runs. Try it from another terminal, in this folder:
@@ -224,7 +224,7 @@ It runs. Try it from another terminal, in this folder:
 
 Its answer just now (how many digits 2 to the power of the sum of the first Fibonacci numbers has):
 
-    {answer}
+    {text}
 
 A program that speaks AMQP itself:
 

@@ -1,1 +1,1 @@
-"""The gateway role: HTTPS requests become messages, replies become answers."""
+"""The gateway role: HTTPS requests become request messages, replies become responses."""

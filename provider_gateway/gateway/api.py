@@ -1,4 +1,4 @@
-"""The HTTP API: parse a request, call, render the answer. Every failure leaves here as a problem document."""
+"""The HTTP API: a request becomes a message, its reply the response. Every failure becomes a problem document."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ if TYPE_CHECKING:
     from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.topology.routing import Routes
 
-#: What a browser may send and read across origins.
+#: Headers that a browser may send across origins.
 _CORS_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}"
-
-#: Anything but white space and controls: it is written back.
+#: No white space and no controls: the value is written into the response.
 _ORIGIN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -48,14 +47,14 @@ class API:
     """The routes of the HTTPS listener.
 
     Args:
-        rpc: calls for ``/v1/predict``.
+        rpc: publishes and waits for the reply, for ``/v1/predict``.
         publisher: publishes for ``/v1/publish``.
         reply_timeout: seconds that a caller waits.
-        max_in_flight: requests served at a time; more are answered with 503.
-        max_json_depth: of arrays and objects in bodies.
-        access_rules: decide who may use which routing key; None lets everybody use every one.
-        cors_origins: origins that a browser may call from; ``*`` is every one.
-        logs_answers: each answer is logged, at the level "debug".
+        max_in_flight: requests served at a time; further ones are answered with 503.
+        max_json_depth: depth of nested arrays and objects in bodies.
+        access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
+        cors_origins: origins that a browser may call from; ``*`` is any origin.
+        logs_responses: log each response, at the level "debug".
     """
 
     app = App()
@@ -74,7 +73,7 @@ class API:
         access_rules: AccessRules | None,
         clock: IReactorTime,
         metrics: Metrics,
-        logs_answers: bool = False,
+        logs_responses: bool = False,
     ) -> None:
         self._rpc = rpc
         self._publisher = publisher
@@ -86,41 +85,41 @@ class API:
         self._cors_origins = frozenset(cors_origins)
         self._clock = clock
         self._metrics = metrics
-        self._logs_answers = logs_answers
+        self._logs_responses = logs_responses
         self._in_flight = 0
         self._draining = False
         metrics.http_in_flight.set_function(lambda: self._in_flight)
 
     def drain(self) -> None:
-        """Refuse new requests from now on."""
+        """Answer new requests with 503 from now on."""
         self._draining = True
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
-        """The listener runs (the seed's answer)."""
+        """Respond with 200: the listener runs. The response is the seed's."""
         return with_length(request, JSON, b'{"status": "OK"}')
 
     @app.route("/v1/predict", methods=["POST"])
     async def predict(self, request: IRequest) -> bytes:
-        """Publish the body, wait for the reply, answer with it."""
-        # One coroutine: a second one would hold 300 bytes more for each request that waits.
+        """Publish the body, wait for the reply, respond with it."""
+        # All in one coroutine: a second one would take 300 bytes more for each waiting request.
         self._admit(request)
         try:
             routing_key = self._routing_key(request)
             self._authorise(request, routing_key)
-            # The message is passed on and not kept: a variable would hold its headers and body while we wait.
+            # No variable refers to the message: it would hold headers and body while the request waits.
             reply = await self._rpc.call(
                 self._take_message(request, self._rpc.reply_queue),
                 self._routes.exchange(routing_key),
                 routing_key,
             )
-            return self._answer(request, reply, routing_key)
+            return self._respond(request, reply, routing_key)
         finally:
             self._in_flight -= 1
 
     @app.route("/v1/publish", methods=["POST"])
     async def publish(self, request: IRequest) -> bytes:
-        """Publish the body and answer 202 once the broker has confirmed and routed it."""
+        """Publish the body, and answer with 202 once the broker has confirmed and routed the message."""
         self._admit(request)
         try:
             return await self._publish(request)
@@ -130,7 +129,7 @@ class API:
     @app.route("/v1/predict", methods=["OPTIONS"])
     @app.route("/v1/publish", methods=["OPTIONS"])
     def preflight(self, request: IRequest) -> bytes:
-        """Say what may be asked, to a browser of an allowed origin as well (Fetch standard, CORS-preflight request)."""
+        """List the methods; also answers a browser's CORS preflight (Fetch standard) if its origin is allowed."""
         if self._allow_origin(request):
             request.setHeader("Access-Control-Allow-Methods", "POST")
             request.setHeader("Access-Control-Allow-Headers", _CORS_REQUEST_HEADERS)
@@ -140,11 +139,11 @@ class API:
 
     @app.handle_errors(Exception)
     def problem(self, request: Any, failure: Failure) -> bytes:
-        """Any failure as a problem document."""
+        """Respond to any failure with a problem document, and log it."""
         rquid = request.rquid = request.rquid or fresh_rquid()
         error = error_of(failure)
-        # A broker that is away, or a client over its rate, is refused all the time: the metrics count those, a line for
-        # each would be a flood.
+        # With a broker that is away, or a caller over its rate, every request fails. The metrics count them; a line for
+        # each would flood the log.
         self._log.emit(
             LogLevel.debug if error.status in (429, 503) else LogLevel.info,
             "{status} {problem}: {detail}",
@@ -167,7 +166,7 @@ class API:
         """
         sent = request.requestHeaders.getRawHeaders(RQUID_BYTES)
         request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
-        if self._cors_origins:  # most installations have none, and save the call
+        if self._cors_origins:  # spares the call where CORS is off
             self._allow_origin(request)
         if self._draining:
             msg = "This instance is stopping; another one, or this one after its restart, will serve the request."
@@ -177,11 +176,11 @@ class API:
             raise Overloaded(msg)
         self._in_flight += 1
 
-    def _answer(self, request: Any, reply: Message, routing_key: str) -> bytes:
+    def _respond(self, request: Any, reply: Message, routing_key: str) -> bytes:
         request.setResponseCode(reply.status)
         for name, value in headers_to_http(reply.headers, self._metrics.headers_dropped.inc).items():
             request.setHeader(name, value.encode())
-        if self._logs_answers:  # an event that no observer wants costs 10 µs
+        if self._logs_responses:  # an event costs 10 µs even if no observer wants it
             self._log.debug(
                 "answered",
                 rquid=request.rquid,
@@ -190,9 +189,9 @@ class API:
                 identity=text_of_identity(request.identity),
             )
         if reply.status in (204, 304):
-            return b""  # RFC 9110, 8.6: they have no content, and no Content-Length
+            return b""  # RFC 9110, 8.6: no content, and no Content-Length
         if reply.status == 205:
-            return with_length(request, JSON, b"")  # RFC 9110, 15.3.6: no content either, but its length
+            return with_length(request, JSON, b"")  # RFC 9110, 15.3.6: no content, but a Content-Length
         return with_length(request, safe_content_type(reply.content_type), reply.body)
 
     async def _publish(self, request: Any) -> bytes:
@@ -206,11 +205,11 @@ class API:
             msg = f"The broker did not confirm the message within {self._reply_timeout:g} s."
             raise OutcomeUnknown(msg) from None
         request.setResponseCode(202)
-        answer = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": request.rquid}
-        return with_length(request, JSON, json.dumps(answer).encode())
+        ids = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": request.rquid}
+        return with_length(request, JSON, json.dumps(ids).encode())
 
     def _authorise(self, request: Any, routing_key: str) -> None:
-        """Check that the access file lets the caller use a routing key.
+        """Check that the access file allows the caller to use a routing key.
 
         Raises:
             Forbidden: no rule allows it.
@@ -223,11 +222,11 @@ class API:
         self._access_rules.check(identity, routing_key)
 
     def _checked_body(self, request: Any) -> bytes:
-        """The body of a request, which is JSON.
+        """The body of a request, checked to be JSON.
 
         Raises:
-            UnsupportedMediaType: it is declared as something else.
-            InvalidJSON: it is not JSON, or nested too deeply.
+            UnsupportedMediaType: the body is declared as something else.
+            InvalidJSON: the body is not JSON, or is nested too deeply.
         """
         check_media_type(request)
         body: bytes = request.content.read()
@@ -235,13 +234,15 @@ class API:
         return body
 
     def _take_message(self, request: Any, reply_to: str | None) -> Message:
-        """Make a message of a request's body and headers; the request lets go of both.
+        """Make a message of a request's body and headers, and make the request forget them.
 
         Args:
-            reply_to: where the reply goes, which is waited for until the reply timeout; None for no reply.
+            reply_to: the queue for the reply, for which the message gets a deadline; None for no reply.
 
         Raises:
-            UnsupportedMediaType, InvalidJSON, HeadersTooLarge: the request cannot be a message; it keeps both.
+            UnsupportedMediaType: the body is not declared as JSON.
+            InvalidJSON: the body is not JSON, or is nested too deeply.
+            HeadersTooLarge: the headers do not fit a message.
         """
         body = self._checked_body(request)
         headers: dict[str, Any] = headers_from_http(request.requestHeaders.getAllRawHeaders())
@@ -266,7 +267,7 @@ class API:
         return self._routes.default_routing_key
 
     def _allow_origin(self, request: IRequest) -> bool:
-        """Set the CORS headers if the request's origin may call; False if it may not, or there is none."""
+        """Set the CORS headers of the response; False if the origin is not allowed, or not given."""
         if not self._cors_origins:
             return False
         request.setHeader("Vary", "Origin")

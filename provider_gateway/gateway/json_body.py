@@ -1,4 +1,4 @@
-"""What the body of a request must be: declared as JSON, and JSON that is not nested too deeply."""
+"""Checks of a request's body: declared as JSON, valid JSON, not nested too deeply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
 
 _JSON = JSON.encode()
-#: Checks the syntax and builds nothing.
+#: Checks the syntax without building objects.
 _json = msgspec.json.Decoder(msgspec.Raw)
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _TEXT = re.compile(rb'"[^"]*"')
@@ -27,10 +27,10 @@ def check_media_type(request: IRequest) -> None:
     """Check that the body is declared as plain JSON.
 
     Raises:
-        UnsupportedMediaType: another type or charset, or a content coding.
+        UnsupportedMediaType: the body has another type or charset, or a content coding.
     """
     sent = request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0]
-    if sent != _JSON:  # as nearly all write it
+    if sent != _JSON:  # nearly every caller writes it this way
         _check_content_type(text_of(sent))
     coding = text_of(request.requestHeaders.getRawHeaders(b"Content-Encoding", [b"identity"])[0])
     if coding.lower() != "identity":
@@ -52,13 +52,13 @@ def check_json(body: bytes, max_depth: int) -> None:
     """Check that a body is one JSON value in UTF-8 (RFC 8259).
 
     Args:
-        max_depth: arrays and objects within each other.
+        max_depth: allowed depth of nested arrays and objects.
 
     Raises:
-        InvalidJSON: it is not, or is nested too deeply.
+        InvalidJSON: the body is not JSON, or is nested too deeply.
     """
     try:
-        body.decode("utf-8")  # msgspec looks into text only where it builds it
+        body.decode("utf-8")  # msgspec checks the encoding only of text that it builds
         _json.decode(body)
     except UnicodeDecodeError as error:
         msg = f"The body is not valid UTF-8 at byte {error.start}."
@@ -75,7 +75,7 @@ def check_json(body: bytes, max_depth: int) -> None:
 
 
 def _depth(body: bytes) -> int:
-    """The depth of a valid JSON text: without its text values, only brackets are left to be counted."""
+    """The nesting depth of valid JSON. Text values are removed first, so that every bracket left counts."""
     structure = body
     if b"\\" in body:
         structure = _ESCAPED.sub(b"", body)

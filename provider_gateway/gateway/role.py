@@ -1,7 +1,4 @@
-"""The gateway role, put together from its parts: HTTPS requests become messages, replies become answers.
-
-A role prepares a new AMQP session, says what it still waits for, and comes to rest.
-"""
+"""The gateway role, built from its parts: HTTPS requests become request messages, replies become responses."""
 
 from __future__ import annotations
 
@@ -28,19 +25,20 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.credentials import Credentials
 
-#: Replies that may be unacknowledged at a time; they are acknowledged as they arrive.
+#: Replies that may be unacknowledged at a time. Each is acknowledged as it arrives.
 _REPLY_PREFETCH = 1000
 
 
 class GatewayRole:
-    """HTTPS requests become messages, replies become answers.
+    """Takes HTTPS requests, publishes them as request messages, and responds with the replies.
 
     Args:
-        on_finished: is told each finished HTTP request.
-        credentials: of the listener.
+        reactor: provides time.
+        on_finished: called with each finished HTTP request.
+        credentials: have the listener's TLS and the access rules.
 
     Attributes:
-        site: what the HTTPS listener serves.
+        site: the factory that the HTTPS listener serves.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class GatewayRole:
             access_rules=credentials.access_rules,
             clock=reactor,
             metrics=metrics,
-            logs_answers=settings.log_level == "debug",
+            logs_responses=settings.log_level == "debug",
         )
         self.site = GatewaySite(
             self._api.app.resource(),
@@ -97,19 +95,19 @@ class GatewayRole:
         await self._consumer.open(session)
 
     def has_given_up(self, correlation_id: str) -> bool:
-        """True if the caller of this request has left, or its time is over."""
+        """True if the caller of this request no longer waits: it has left, or the reply timeout is over."""
         return self._rpc.has_given_up(correlation_id)
 
     def waiting_for(self) -> list[str]:
         """What is missing for this role to be ready."""
         return [] if self._consumer.is_registered else [f"consumer of {self._consumer.queue}"]
 
-    def refuse(self) -> None:
+    def drain(self) -> None:
         """Answer new requests with 503 from now on."""
         self._api.drain()
 
     def idle(self) -> Deferred[None]:
-        """Close every connection when its answer is sent; the Deferred fires when all are closed."""
+        """Close each connection once its response is sent; the Deferred fires when all are closed."""
         return self.site.close_connections()
 
     def abandon(self) -> None:

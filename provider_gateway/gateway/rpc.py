@@ -1,4 +1,4 @@
-"""Request and reply over AMQP: the requests of this instance that wait, matched to replies by correlation id."""
+"""Request and reply over AMQP: matches replies to the waiting requests of this instance by correlation id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provider_gateway.errors import DeadlinePassed, OutcomeUnknown
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.recent import Recent
 
-#: Ended calls that are remembered, to tell a late reply from one that was never ours.
+#: Ended calls to remember, so that a late reply can be told from an unknown one.
 _REMEMBERED = 10_000
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class _Call(Deferred["Message"]):
-    """Fires with the reply to a request."""
+    """Fires with the reply. Knows its correlation id, which its cancellation needs."""
 
     correlation_id = ""
 
 
 class RPCClient:
-    """Publishes requests and hands each its reply.
+    """Publishes request messages and waits for their replies.
 
     Args:
-        reply_queue: this instance's own.
+        reply_queue: the reply queue of this instance.
         reply_timeout: seconds that a call waits for its reply.
         clock: times the deadlines.
     """
@@ -52,24 +52,23 @@ class RPCClient:
         self._replies = metrics.replies
         self._matched = metrics.replies.labels("matched")
         self._pending: dict[str, _Call] = {}
-        #: One for all calls: a bound method has 64 bytes.
+        #: Bound once for all calls: each bound method takes 64 bytes.
         self._on_cancel = self._leave
         self._given_up = Recent(_REMEMBERED)
 
     def call(self, message: Message, exchange: str, routing_key: str) -> Deferred[Message]:
-        """Publish a request; nothing of it is kept but its correlation id.
+        """Publish a request message, and keep nothing of it but its correlation id.
 
-        The reply implies the confirm, so that is not waited for first; a return, a nack or a lost connection before
-        it ends the call.
+        The reply implies the confirm, so the confirm is not waited for. A return, a nack or a lost connection ends the
+        call if it comes before the reply.
 
         Args:
             message: its ``correlation_id`` is unique, its ``reply_to`` is :attr:`reply_queue`.
 
         Returns:
-            A Deferred that fires with the reply. Cancelling it (the caller has left) gives up the place, and lets the
-            publish be. Fails with:
-            :class:`DeadlinePassed`: no reply in time;
-            :class:`GatewayError`: the publish failed, see :meth:`Publisher.publish`.
+            A Deferred that fires with the reply. Cancel it when the caller has left: the call is forgotten, the publish
+            goes on. It fails with :class:`DeadlinePassed` if there is no reply in time, and with the
+            :class:`GatewayError` of :meth:`Publisher.publish` if the publish fails.
         """
         correlation_id = message.correlation_id
         assert correlation_id is not None
@@ -80,11 +79,11 @@ class RPCClient:
         return call
 
     def has_given_up(self, correlation_id: str) -> bool:
-        """True if the caller of this request does not wait any more: it has left, or its time is over."""
+        """True if the caller of this request no longer waits: it has left, or the reply timeout is over."""
         return correlation_id in self._given_up
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take a delivery of the reply queue: hand it to its request, or count it as late or unknown."""
+        """Hand a delivery of the reply queue to its call, or count it as late or unknown; acknowledge it."""
         correlation_id = delivery.message.correlation_id or ""
         waiting = self._end(correlation_id)
         if waiting is not None:
@@ -102,20 +101,20 @@ class RPCClient:
         delivery.ack()
 
     def abandon(self) -> None:
-        """End every call that still waits: the process stops."""
+        """Fail every call that still waits with :class:`OutcomeUnknown`: the process stops."""
         for waiting in list(self._pending.values()):
             self._leave(waiting)
             waiting.errback(OutcomeUnknown("This instance is stopping; the request may still be executed."))
 
     def _end(self, correlation_id: str) -> _Call | None:
-        """Forget a call; None if it has ended before."""
+        """Forget a call and return it; None if it has ended already."""
         waiting = self._pending.pop(correlation_id, None)
         if waiting is not None:
             self._deadlines.stop(correlation_id)
         return waiting
 
     def _leave(self, waiting: Any) -> None:
-        """Forget a call whose reply may still come."""
+        """Forget a call, and remember that a reply which still comes is late."""
         self._end(waiting.correlation_id)
         self._given_up.add(waiting.correlation_id)
 
@@ -132,5 +131,5 @@ class RPCClient:
         waiting = self._end(correlation_id)
         if waiting is not None:
             if failure.check(OutcomeUnknown):
-                self._given_up.add(correlation_id)  # it may have been accepted, and be answered
+                self._given_up.add(correlation_id)  # the broker may have accepted the message: a reply may come
             waiting.errback(failure)

@@ -1,4 +1,4 @@
-"""The access file: which identities may use which routing keys, and how often."""
+"""The access file: its rules say which identities may use which routing keys, and how often."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.security.identity import Identity
 
-#: Buckets after which those that are full, and so like new, are forgotten.
+#: With this many buckets, the full ones are dropped before another is made: a full bucket is like a new one.
 _MANY_BUCKETS = 10_000
 
 
@@ -27,10 +27,10 @@ class AccessRule(StrictModel):
     """One entry of the access file.
 
     Attributes:
-        identities: names of client certificates; ``*.`` in front of the end of a name, or ``*`` alone, are patterns.
-        routing_keys: binding keys of a topic exchange: ``*`` is one word, ``#`` any number.
-        rate: requests per second for each identity, on average; None is any number.
-        burst: requests that may come at once; one second's by default.
+        identities: names of client certificates, or patterns: ``*.example.org`` for all names below, ``*`` for all.
+        routing_keys: patterns, as of a topic exchange: ``*`` is one word, ``#`` any number of words.
+        rate: requests per second for each identity, on average; None for no limit.
+        burst: requests that may come at once; None for those of one second, at least one.
     """
 
     identities: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
@@ -50,7 +50,7 @@ class AccessRule(StrictModel):
         return self
 
     def allows(self, identity: Identity, routing_key: str) -> bool:
-        """True if the rule is about this identity and this routing key."""
+        """True if the rule matches this identity and this routing key."""
         return any(identity_matches(pattern, name) for pattern in self.identities for name in identity.names) and any(
             topic_matches(pattern, routing_key) for pattern in self.routing_keys
         )
@@ -60,12 +60,12 @@ _RULES = TypeAdapter(Annotated[tuple[AccessRule, ...], Field(strict=False)])
 
 
 class _TokenBucket:
-    """Lets requests through at a rate: each takes a token, and tokens come back with time.
+    """Limits a rate: each request takes a token, and tokens come back with time.
 
     Args:
-        rate: tokens per second.
-        burst: tokens that it holds at most, and at first.
-        now: seconds.
+        rate: tokens per second that come back.
+        burst: tokens at the beginning, and at most.
+        now: seconds of the clock that all methods use.
     """
 
     __slots__ = ("_burst", "_rate", "_then", "_tokens")
@@ -76,11 +76,11 @@ class _TokenBucket:
         self._then = now
 
     def is_full(self, now: float) -> bool:
-        """True if it is like a new one."""
+        """True if the bucket is like a new one."""
         return self._refill(now) >= self._burst
 
     def _refill(self, now: float) -> float:
-        # A clock that is set back gives no tokens, and takes none.
+        # If the clock was set back, tokens stay as they are.
         self._tokens = min(self._burst, self._tokens + self._rate * max(0.0, now - self._then))
         self._then = now
         return self._tokens
@@ -89,7 +89,7 @@ class _TokenBucket:
         """Take a token.
 
         Returns:
-            0, or the seconds after which there will be one.
+            0 if there was one, else the seconds after which there will be one.
         """
         if self._refill(now) >= 1:
             self._tokens -= 1
@@ -98,18 +98,18 @@ class _TokenBucket:
 
 
 class AccessRules:
-    """Decides by the access file.
+    """The rules of an access file, in force. Reads the file when it is made.
 
     Args:
-        path: of the file.
+        path: the access file.
         clock: times the rates.
 
     Raises:
         SettingsError: the file cannot be read or is wrong.
 
     Attributes:
-        name: what is loaded, for logs.
-        files: where from.
+        name: names the rules in logs and metrics.
+        files: the access file.
     """
 
     name = "access file"
@@ -123,21 +123,21 @@ class AccessRules:
         self.load()
 
     def load(self) -> None:
-        """Read the file.
+        """Read the file, and begin all rates anew.
 
         Raises:
-            SettingsError: it cannot be read or is wrong; nothing has changed.
+            SettingsError: the file cannot be read or is wrong. The old rules and rates stay in force.
         """
         text = read_text(self._path, "an access file (HTTP_ACCESS)")
         self._rules = parse_entries(text, f"HTTP_ACCESS: {self._path}", "access rules", _RULES)
         self._buckets.clear()
 
     def check(self, identity: Identity, routing_key: str) -> None:
-        """Let a request pass; the first rule that allows it also says how often.
+        """Check a request, and count it. The first rule that matches it decides its rate.
 
         Raises:
-            Forbidden: no rule allows it.
-            RateLimited: the identity has had its share.
+            Forbidden: no rule matches.
+            RateLimited: the identity has used up the rate.
         """
         for rule in self._rules:
             if rule.allows(identity, routing_key):

@@ -1,4 +1,4 @@
-"""Everything that says who is who: TLS of the three sides and the access file, kept up to date together."""
+"""TLS of the three sides and the access rules, loaded together and kept up to date."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a process needs for its settings and roles.
+    """The TLS sides and access rules that a process needs for its settings and roles.
 
     Attributes:
         server: TLS of the HTTPS listener; None for plain HTTP, or without the gateway role.
-        access_rules: None if there is no access file, or without the gateway role: every caller may use everything.
+        access_rules: None without an access file (every caller may use everything), or without the gateway role.
         model: TLS towards the model; None without the provider role.
         broker: TLS towards the broker; None if no broker's address needs it.
-        reloader: reads again what has changed of these.
+        reloader: loads these again when their files change.
     """
 
     server: ServerTLS | None
@@ -38,10 +38,10 @@ class Credentials:
 
 
 def load_credentials(reactor: Any, settings: Settings, roles: Sequence[Role], metrics: Metrics) -> Credentials:
-    """Read the certificates, revocation list and access file that the settings name, as far as the roles need them.
+    """Read the certificates, revocation lists and access file that the settings name and the roles need.
 
     Args:
-        reactor: provides time, and notices changes of files.
+        reactor: provides time, and reads the kernel's notices of changed files.
         metrics: show when certificates expire, and count reloads.
 
     Raises:

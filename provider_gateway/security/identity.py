@@ -1,4 +1,4 @@
-"""Who a client is: the names that its certificate gives it, and which of them a pattern means."""
+"""The identity of a client: the names in its certificate, and the patterns that match them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A client by its certificate.
+    """The identity that a client's certificate gives it.
 
     Attributes:
         names: common name of the subject, then DNS names (in lower case) and URIs of the subject alternative name
@@ -28,9 +28,9 @@ class Identity:
 
     @classmethod
     def of(cls, certificate: Certificate) -> Identity:
-        """The identity that a certificate gives."""
+        """The identity in a certificate."""
         names: list[str] = []
-        # What cannot be read does not count: CAs have been seen to sign stranger things than the library knows.
+        # Skip what the library cannot read: some CAs sign names that it does not support.
         with contextlib.suppress(ValueError):
             names += [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         with contextlib.suppress(
@@ -42,7 +42,7 @@ class Identity:
         return cls(tuple(names), certificate.not_valid_after_utc.timestamp())
 
     def __str__(self) -> str:
-        """The first name, for logs and for counting."""
+        """The first name, for logs and for counting requests."""
         return self.names[0] if self.names else "(a certificate without a name)"
 
 
@@ -52,12 +52,12 @@ def text_of_identity(identity: Identity | None) -> str | None:
 
 
 def identity_matches(pattern: str, name: str) -> bool:
-    """True if a pattern of the access file means a name.
+    """True if a pattern of the access file matches a name.
 
     Args:
-        pattern: a name; ``*.`` and the end of one; or ``*`` for every name.
+        pattern: a name; ``*.example.org`` for all names below ``example.org``; or ``*`` for all names.
     """
     if pattern == "*":
         return True
-    # The dot keeps "*.example.org" from meaning "evilexample.org".
+    # The dot keeps "*.example.org" from matching "evilexample.org".
     return name.endswith(pattern[1:]) and name != pattern[1:] if pattern.startswith("*.") else name == pattern

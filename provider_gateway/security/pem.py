@@ -1,4 +1,4 @@
-"""PEM files: certificates, keys and revocation lists, read and checked; a wrong one is an error with its variable."""
+"""Reads and checks PEM files: certificates, keys, revocation lists. Errors name the file and its variable."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTA
 
 @dataclass(frozen=True, slots=True)
 class PEMFile:
-    """A PEM file that a variable names.
+    """A PEM file, with the variable that names it.
 
     Attributes:
-        variable: the variable, for errors.
+        variable: name of the variable, for errors.
     """
 
     variable: str
@@ -33,11 +33,11 @@ class PEMFile:
 
     @classmethod
     def if_set(cls, variable: str, path: Path | None) -> PEMFile | None:
-        """The file of a variable that may be unset; None if it is."""
+        """The file of a variable that may be unset; None if it is unset."""
         return None if path is None else cls(variable, path)
 
     def __str__(self) -> str:
-        """The variable and the path, as errors begin."""
+        """The variable and the path: the beginning of every error."""
         return f"{self.variable}: {self.path}"
 
     def read(self) -> bytes:
@@ -59,7 +59,7 @@ def _certificates(file: PEMFile) -> list[crypto.X509]:
         found = x509.load_pem_x509_certificates(data)
     except ValueError:
         found = []
-    # The library passes over one that is cut off, as in a file that is being written.
+    # The library skips a certificate that is cut off, as in a file that is being written.
     if not found or len(found) != data.count(b"-----BEGIN CERTIFICATE-----"):
         msg = f"{file}: expected one or more PEM certificates"
         raise SettingsError(msg)
@@ -69,15 +69,15 @@ def _certificates(file: PEMFile) -> list[crypto.X509]:
 def _private_key(file: PEMFile) -> crypto.PKey:
     try:
         key = load_pem_private_key(file.read(), password=None)
-        # Key types that TLS does not use make pyOpenSSL raise TypeError.
+        # For key types that TLS does not use, pyOpenSSL raises TypeError.
         return crypto.PKey.from_cryptography_key(key)  # type: ignore[arg-type]
     except (ValueError, TypeError, UnsupportedAlgorithm):
         msg = f"{file}: expected a PEM private key without a pass phrase"
         raise SettingsError(msg) from None
 
 
-def read_trust_root(file: PEMFile) -> Any:  # its interface is private to Twisted
-    """CA certificates to trust.
+def read_trust_root(file: PEMFile) -> Any:  # Twisted has no public interface for it
+    """The CA certificates of a file, as the trustRoot of Twisted's TLS options.
 
     Raises:
         SettingsError: the file is missing, unreadable or wrong.
@@ -86,7 +86,7 @@ def read_trust_root(file: PEMFile) -> Any:  # its interface is private to Twiste
 
 
 def read_revocation_lists(file: PEMFile) -> list[x509.CertificateRevocationList]:
-    """Certificate revocation lists, at least one.
+    """The certificate revocation lists of a file; there is at least one.
 
     Raises:
         SettingsError: the file is missing, unreadable or wrong.
@@ -103,10 +103,10 @@ def read_revocation_lists(file: PEMFile) -> list[x509.CertificateRevocationList]
 
 
 def read_key_pair(cert: PEMFile, key: PEMFile) -> dict[str, Any]:
-    """Certificate, chain and key as keyword arguments of CertificateOptions, known to belong together.
+    """Certificate, chain and key as keyword arguments of CertificateOptions.
 
     Raises:
-        SettingsError: a file is missing, unreadable or wrong.
+        SettingsError: a file is missing, unreadable or wrong, or the key is not that of the certificate.
     """
     chain, private = _certificates(cert), _private_key(key)
     context = SSL.Context(SSL.TLS_METHOD)

@@ -1,4 +1,4 @@
-"""Certificates, revocation list and access file are read again when they change, without dropping a connection."""
+"""Loads certificates, revocation lists and access file again when they change. No connection is dropped."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
     from provider_gateway.security.folder_watch import FolderWatch
 
-#: Seconds after the first sign of a change; several files that belong together are rarely replaced at once.
+#: Seconds from the first notice of a change to the reload: files that belong together are replaced one by one.
 RELOAD_DELAY = 1.0
 
 
 class Reloadable(Protocol):
-    """What is loaded from files."""
+    """Something that is loaded from files.
+
+    Attributes:
+        name: names it in logs and metrics.
+        files: the files that :meth:`load` reads.
+    """
 
     name: str
     files: list[Path]
@@ -31,7 +36,7 @@ class Reloadable(Protocol):
         """Read the files.
 
         Raises:
-            SettingsError: they are wrong; nothing has changed.
+            SettingsError: a file is missing, unreadable or wrong. What was loaded before stays in force.
         """
 
 
@@ -39,10 +44,10 @@ class Reloader:
     """Loads again what has changed.
 
     Args:
-        loaded: what was loaded at start.
-        clock: times how long changes may take.
+        loaded: what was loaded at the start.
+        clock: times the delay of a reload.
         watch: notices changes.
-        on_outcome: is told, of each thing that has changed, its name and "loaded" or "refused".
+        on_outcome: called after each reload with the name of what was loaded, and "loaded" or "refused".
     """
 
     _log = Logger()
@@ -63,20 +68,20 @@ class Reloader:
         self._due: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Notice changes from now on, and load what has changed since the files were first read."""
+        """Watch the files from now on, and load what has changed since they were first read."""
         self.reload()
 
     def _watch_files(self) -> None:
         self._watch.watch((path for each in self._loaded for path in each.files), self.reload_soon)
 
     def reload_soon(self) -> None:
-        """Look for changes once those that are under way have had their time."""
+        """Reload after the delay, in which further changes may follow."""
         if self._due is None:
             self._due = self._clock.callLater(RELOAD_DELAY, self.reload)
 
     def reload(self) -> None:
-        """Load what has changed; what is wrong is refused with one line in the log, and the old stays in force."""
-        self._forget()
+        """Load what has changed. If a file is wrong, an error is logged and what was loaded before stays in force."""
+        self._cancel()
         self._watch_files()
         for index, each in enumerate(self._loaded):
             digest = _digest(each.files)
@@ -93,18 +98,18 @@ class Reloader:
                 self._on_outcome(each.name, "loaded")
 
     def stop(self) -> None:
-        """Notice changes no more."""
+        """Stop watching, and cancel a reload that is due."""
         self._watch.stop()
-        self._forget()
+        self._cancel()
 
-    def _forget(self) -> None:
+    def _cancel(self) -> None:
         if self._due is not None and self._due.active():
             self._due.cancel()
         self._due = None
 
 
 def _digest(files: Sequence[Path]) -> bytes:
-    """What tells the contents of some files from others; one that cannot be read is like an empty one."""
+    """A digest of the contents of some files. A file that cannot be read counts as empty."""
     digest = hashlib.sha256()
     for path in files:
         try:

@@ -1,8 +1,8 @@
-"""The three TLS sides: our HTTPS server, the client of the broker, the client of the model.
+"""The three TLS sides: our HTTPS server, our client of the broker, our client of the model.
 
-Each reads and checks its files when it is made and whenever :meth:`load` is called; connections that are made later use
-what was read last. A wrong file is a :class:`SettingsError` that names its variable, and leaves what was there before
-in force. TLS 1.2 and 1.3 only, no session tickets (Twisted's defaults); the server demands a client certificate.
+Each side reads and checks its files when it is made and whenever ``load`` is called. New connections use what was read
+last. A wrong file raises a SettingsError that names its variable, and what was read before stays in force. TLS 1.2 and
+1.3 only, no session tickets (Twisted's defaults). The server demands a client certificate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.settings import Settings
 
-#: Forward secrecy and authenticated encryption; those of TLS 1.3 have both, always.
+#: Ciphers of TLS 1.2 with forward secrecy and authenticated encryption. Those of TLS 1.3 always have both.
 _SERVER_CIPHERS = ssl.AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
 
 
@@ -36,18 +36,18 @@ def _paths(*files: PEMFile | None) -> list[Path]:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
-    """TLS of the HTTPS listener: our certificate, and a client certificate demanded from everybody.
+    """TLS of the HTTPS listener: presents our certificate, and demands a client certificate from every caller.
 
     Args:
-        on_expiry: is told a side ("server", "crl") and the Unix time at which our certificate, or the first of the
-            revocation lists, expires.
+        on_expiry: called with "server" and the Unix time at which our certificate expires; with a revocation list, also
+            with "crl" and the time at which the first list expires.
 
     Raises:
         SettingsError: a file is missing, unreadable or wrong.
 
     Attributes:
-        name: what is loaded, for logs.
-        files: where from.
+        name: names this side in logs and metrics.
+        files: the files that were read.
     """
 
     name = "TLS of the HTTPS listener"
@@ -59,7 +59,7 @@ class ServerTLS:
         self._crl = PEMFile.if_set("HTTP_CRL", settings.http_crl)
         self._on_expiry = on_expiry
         self.files = _paths(self._cert, self._key, self._cacert, self._crl)
-        #: How often trust has changed; each connection is known with the state that it was checked in.
+        #: Incremented at each load. Each connection carries the generation in which its client was checked last.
         self._generation = 0
         self.load()
 
@@ -67,7 +67,7 @@ class ServerTLS:
         """Read the files.
 
         Raises:
-            SettingsError: one is missing, unreadable or wrong; nothing has changed.
+            SettingsError: one is missing, unreadable or wrong. What was read before stays in force.
         """
         key_pair = read_key_pair(self._cert, self._key)
         trust_root = read_trust_root(self._cacert)
@@ -80,7 +80,7 @@ class ServerTLS:
             lists = read_revocation_lists(self._crl)
             for each in lists:
                 store.add_crl(each)
-            # Each CA of a chain needs a list: a missing one could not say that a certificate is revoked.
+            # Each CA of a chain needs a list: without its list, a revoked certificate could not be noticed.
             store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
             ends = [each.next_update_utc.timestamp() for each in lists if each.next_update_utc is not None]
             if ends:
@@ -96,17 +96,17 @@ class ServerTLS:
         return connection
 
     def still_trusts(self, transport: TLSMemoryBIOProtocol) -> bool:
-        """True if the client of a connection would be let in now.
+        """True if the certificate of a connection's client would be accepted now.
 
         Args:
-            transport: of a connection that was let in, maybe before the last :meth:`load`.
+            transport: an open connection, whose client was accepted before or after the last :meth:`load`.
         """
         connection = transport.getHandle()
         if connection.get_app_data() == self._generation:
             return True
         leaf = connection.get_peer_certificate()
         assert leaf is not None, "the server demands a certificate"
-        chain = connection.get_peer_cert_chain() or []  # at a server's side without the client's own certificate
+        chain = connection.get_peer_cert_chain() or []  # on the server's side it lacks the client's own certificate
         try:
             crypto.X509StoreContext(self._store, leaf, chain).verify_certificate()
         except crypto.X509StoreContextError:
@@ -117,21 +117,21 @@ class ServerTLS:
 
 @implementer(IPolicyForHTTPS)
 class ClientTLS:
-    """TLS towards a server: its host name is checked, and our certificate presented if there is one.
+    """TLS towards a server: checks its host name, and presents our certificate if there is one.
 
     Args:
         side: "broker" or "model".
-        cacert: CAs to trust; None means those of the system.
-        cert: our certificate and its chain, None for none.
-        key: of that certificate.
-        on_expiry: is told the side and the Unix time at which our certificate expires.
+        cacert: CAs to trust; None for those of the system.
+        cert: our certificate and its chain; None for no certificate.
+        key: the key of that certificate; None without one.
+        on_expiry: called with the side and the Unix time at which our certificate expires.
 
     Raises:
         SettingsError: a file is missing, unreadable or wrong.
 
     Attributes:
-        name: what is loaded, for logs.
-        files: where from.
+        name: names this side in logs and metrics.
+        files: the files that were read.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ClientTLS:
         """Read the files.
 
         Raises:
-            SettingsError: one is missing, unreadable or wrong; nothing has changed.
+            SettingsError: one is missing, unreadable or wrong. What was read before stays in force.
         """
         trust_root: Any = ssl.platformTrust()
         if self._cacert is not None:
@@ -190,7 +190,7 @@ def broker_tls(settings: Settings, on_expiry: Callable[[str, float], object]) ->
 
 
 def model_tls(settings: Settings, on_expiry: Callable[[str, float], object]) -> ClientTLS:
-    """TLS towards the model, unless its URL is plain HTTP: then nothing of it is used.
+    """TLS towards the model. Its files are read even if the model's URL is plain HTTP, which uses none of it.
 
     Raises:
         SettingsError: a file is missing, unreadable or wrong.

@@ -28,7 +28,7 @@ class LogTests(APITestCase):
     def test_answered(self) -> None:
         """Nothing, or its ids at the level "debug" if that is wanted."""
         for wanted in (False, True):
-            self.patch(self.api, "_logs_answers", wanted)
+            self.patch(self.api, "_logs_responses", wanted)
             events: list[LogEvent] = []
             globalLogPublisher.addObserver(events.append)
             self.addCleanup(globalLogPublisher.removeObserver, events.append)
