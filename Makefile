@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help demo test test-versions soak outages fuzz lint format latency bench slow system clean
+.PHONY: help demo test unit test-versions soak outages fuzz lint format latency bench slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
 	@echo "             (with a broker of yours: make demo RMQ_URL=amqp://…)"
-	@echo "make test    all tests, against a private RabbitMQ"
+	@echo "make test    all tests, several at a time, against private RabbitMQ nodes"
+	@echo "make unit    the unit tests: seconds, without network and RabbitMQ"
 	@echo "make test-versions  the unit tests with the lowest and the newest versions that setup.py allows"
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
 	@echo "make outages a minute without a model, half a minute without a broker, with their figures"
@@ -28,7 +29,10 @@ demo: $(INSTALLED)
 	@$(BIN)/twistd -n --pidfile= provider-gateway --demo
 
 test: $(TOOLS) system
-	$(BIN)/trial $(TRIAL_OPTIONS) tests
+	@$(BIN)/python -m devtools.run_tests $(TRIAL_OPTIONS)
+
+unit: $(TOOLS)
+	@$(BIN)/trial $(TRIAL_OPTIONS) tests.unit
 
 # Without test_cost: its figures are those of the versions in constraints.txt.
 VERSION_TESTS = $(filter-out tests.unit.test_cost,$(subst /,.,$(patsubst %/__init__,%,$(basename $(wildcard tests/unit/*/__init__.py tests/unit/test_*.py)))))

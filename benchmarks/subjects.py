@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.initiator import EXCHANGE
+from devtools.ports import free_ports
 from devtools.processes import CERTS, FOLDER, ROOT, ProcessError, start, start_gateway
-from devtools.rabbitmq import PASSWORD, USER, free_ports
+from devtools.rabbitmq import PASSWORD, USER
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

@@ -9,13 +9,14 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from devtools.ports import free_ports
 
 #: Where Debian's package has the server; its wrapper in /usr/sbin insists on a certain user.
 DEBIAN_BIN = Path("/usr/lib/rabbitmq/bin")
@@ -27,15 +28,6 @@ USER, PASSWORD = "demo", "demo"
 
 class RabbitMQError(Exception):
     """RabbitMQ is not installed or did not start; the text says what to do."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on at the moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def find_server() -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path  # noqa: TC003 - in the signature of the constructor
 
-from devtools.rabbitmq import RabbitMQ, find_server, free_ports
+from devtools.ports import free_ports
+from devtools.rabbitmq import RabbitMQ, find_server
 from tests.deployment.manifests import ROOT, documents
 
 #: What Debian's RabbitMQ 3.10 does not know yet, and what needs a cluster.

@@ -12,7 +12,7 @@ import pika
 from twisted.internet import reactor
 from twisted.web.server import Site
 
-from devtools.rabbitmq import free_ports
+from devtools.ports import free_ports
 from tests.faults.base import cpu, echo_after
 from tests.faults.hostile import (
     answers,

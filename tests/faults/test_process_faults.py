@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 
-from devtools.rabbitmq import free_ports
+from devtools.ports import free_ports
 from tests.faults.base import cpu
 from tests.faults.ledger import Outcome
 from tests.faults.serving import PREFETCH, LoadedTestCase, pause

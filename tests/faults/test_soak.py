@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from devtools.rabbitmq import free_ports
+from devtools.ports import free_ports
 from tests.faults.base import FaultTestCase, echo_after
 from tests.faults.disturbances import Disturbances, pause
 from tests.faults.ledger import Outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -139,24 +140,26 @@ class ModulesTests(SynchronousTestCase):
         self.assertTrue((ROOT / "twisted" / "plugins" / "provider_gateway_plugin.py").is_file())
 
 
+@cache
+def imports_of_tests() -> list[tuple[Path, str, int]]:
+    """File, imported name and line of each import from ``tests``, in tests and benchmarks."""
+    files = sorted(file for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
+    return [
+        (file.relative_to(ROOT), name, line)
+        for file in files
+        for name, line in imports(ast.parse(file.read_text(encoding="utf-8")))
+        if name.split(".")[0] == "tests"
+    ]
+
+
 class SuitesTests(SynchronousTestCase):
     """Which modules of the tests may import which."""
-
-    def imports_of_tests(self) -> list[tuple[Path, str, int]]:
-        """File, imported name and line of each import from ``tests``, in tests and benchmarks."""
-        files = sorted(file for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
-        return [
-            (file.relative_to(ROOT), name, line)
-            for file in files
-            for name, line in imports(ast.parse(file.read_text(encoding="utf-8")))
-            if name.split(".")[0] == "tests"
-        ]
 
     def test_nothing_is_imported_from_test_modules(self) -> None:
         """What tests share is in a module of its own: importing a test module would also run its tests again."""
         wrong = [
             f"{file}, line {line}: {name}"
-            for file, name, line in self.imports_of_tests()
+            for file, name, line in imports_of_tests()
             if any(part.startswith("test_") for part in name.split("."))
         ]
         self.assertEqual([], wrong)
@@ -165,7 +168,7 @@ class SuitesTests(SynchronousTestCase):
         """A suite imports from itself and from tests.support; tests.support from itself; benchmarks from neither."""
         wrong = [
             f"{file}, line {line}: {name}"
-            for file, name, line in self.imports_of_tests()
+            for file, name, line in imports_of_tests()
             if file.parts[0] != "tests" or name.split(".")[1] not in {"support", file.parts[1]}
         ]
         self.assertEqual([], wrong)
@@ -174,7 +177,7 @@ class SuitesTests(SynchronousTestCase):
         """The unit tests of a package import from that package's tests and from tests.support."""
         wrong = [
             f"{file}, line {line}: {name}"
-            for file, name, line in self.imports_of_tests()
+            for file, name, line in imports_of_tests()
             if file.parts[1] == "unit" and name.split(".")[1] == "unit" and name.split(".")[2] != file.parts[2]
         ]
         self.assertEqual([], wrong)

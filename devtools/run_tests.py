@@ -1,0 +1,275 @@
+"""Run all tests, several trial processes at a time: ``python -m devtools.run_tests [--jobs N] [TRIAL OPTION ...]``.
+
+Most tests wait for real processes more than they compute, so that several can run at the same time. trial's own ``-j``
+deals out single tests: each of its workers would start each RabbitMQ node and gateway that the tests of a class share,
+and no test could run alone. Here the unit is a group of modules that runs in one trial process, with a temporary folder
+of its own. Options are passed on to trial; with ``--until-failure`` all units are repeated until one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.application.service import IServiceMaker
+from twisted.plugin import getPlugins
+from twisted.python.modules import getModule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Temporary folders and outputs of the units.
+FOLDER = ROOT / "_trial_temp_units"
+#: Which modules and suites share a process; those that take longest come first, and are started first. A module runs in
+#: the unit that names it, else in the unit of its suite. A suite that is not named here is a unit of its own.
+UNITS = (
+    "tests.security",
+    "tests.faults.test_broker_faults",
+    "tests.integration.test_broker",
+    "tests.integration.test_retry tests.integration.test_workers",
+    "tests.faults.test_reply_faults tests.faults.test_process_faults",
+    "tests.faults.test_network_faults",
+    "tests.faults.test_frame_faults tests.faults.test_poison",
+    "tests.integration",
+    "tests.fuzz",
+    "tests.faults.test_model_faults",
+    "tests.faults.test_cluster",
+    "tests.contract",
+    "tests.deployment.test_image",
+    "tests.deployment",
+    "tests.unit",
+    "tests.faults",
+    "tests.faults.test_soak",
+)
+#: Units that keep a core busy: half of the cores, at most, run such units at the same time.
+COMPUTING = frozenset({"tests.fuzz", "tests.unit", "tests.deployment.test_image"})
+#: Units that run alone, after all others: they load the machine, and others would disturb what they measure.
+ALONE = frozenset({"tests.faults.test_soak"})
+#: The figures of trial's last line, in trial's order.
+FIGURES = ("skips", "expectedFailures", "failures", "errors", "unexpectedSuccesses", "successes")
+#: Those that make a run a failed one.
+BAD = ("failures", "errors", "unexpectedSuccesses")
+#: Seconds that interrupted units get to stop what they have started.
+STOP_TIMEOUT = 60
+_SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Test modules that run one after the other in one trial process.
+
+    Attributes:
+        name: the modules and suites that :data:`UNITS` names for it, or its suite.
+        modules: full names of its test modules, sorted.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+
+    @property
+    def slug(self) -> str:
+        """Its name as a file name."""
+        return self.name.replace(" ", "+")
+
+
+@dataclass
+class Result:
+    """What became of one unit.
+
+    Attributes:
+        output: all that trial wrote.
+        status: trial's exit status; negative: the signal that ended it.
+    """
+
+    unit: Unit
+    seconds: float
+    output: str
+    status: int
+    figures: Counter[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.figures = figures_of(self.output)
+        is_told = any(self.figures[bad] for bad in BAD)
+        if not is_told and (self.status or not _SUMMARY.search(self.output)):
+            # trial crashed, was killed, or refused its options: no test says so.
+            self.figures["errors"] += 1
+
+    @property
+    def is_good(self) -> bool:
+        """True if no test failed, and trial came to its end."""
+        return not self.status and not any(self.figures[bad] for bad in BAD)
+
+
+def find_modules() -> list[str]:
+    """The modules that ``trial tests`` loads, found in its way."""
+    found = (each.name for each in getModule("tests").walkModules())
+    return sorted(name for name in found if name.rpartition(".")[2].startswith("test_"))
+
+
+def plan(modules: Sequence[str]) -> list[Unit]:
+    """Deal out modules to units, in the order in which these are started; every module goes to one unit."""
+    names = {part: unit for unit in UNITS for part in unit.split()}
+    dealt: dict[str, list[str]] = {unit: [] for unit in UNITS}
+    for module in modules:
+        suite = ".".join(module.split(".")[:2])
+        name = names.get(module) or names.get(suite) or suite
+        dealt.setdefault(name, []).append(module)
+    units = [Unit(name, tuple(sorted(members))) for name, members in dealt.items() if members]
+    return sorted(units, key=lambda unit: unit.name in ALONE)
+
+
+def figures_of(output: str) -> Counter[str]:
+    """The figures of the last summary line in an output of trial, such as ``PASSED (skips=1, successes=42)``."""
+    summaries = _SUMMARY.findall(output)
+    pairs = (each.partition("=") for each in summaries[-1].split(", ") if each) if summaries else ()
+    return Counter({name: int(count) for name, _, count in pairs})
+
+
+def summary(figures: Counter[str]) -> str:
+    """Figures as trial's last line."""
+    verdict = "FAILED" if any(figures[bad] for bad in BAD) else "PASSED"
+    told = ", ".join(f"{name}={figures[name]}" for name in FIGURES if figures[name])
+    return f"{verdict} ({told})" if told else verdict
+
+
+def next_unit(waiting: Sequence[Unit], running: Sequence[Unit], jobs: int, cores: int) -> Unit | None:
+    """The unit to start now; None if that has to wait for the end of one that runs.
+
+    Args:
+        waiting: units that have not been started, in order.
+        jobs: how many may run at the same time.
+    """
+    if len(running) >= jobs or any(unit.name in ALONE for unit in running):
+        return None
+    computing = sum(unit.name in COMPUTING for unit in running)
+    for unit in waiting:
+        if unit.name in ALONE:
+            return None if running else unit
+        if unit.name not in COMPUTING or computing < max(1, cores // 2):
+            return unit
+    return None
+
+
+class Run:
+    """The trial processes of one run.
+
+    Args:
+        options: of trial.
+        jobs: how many processes may run at the same time.
+        tell: is called with each result.
+    """
+
+    def __init__(self, options: Sequence[str], jobs: int, tell: Callable[[Result], None]) -> None:
+        self._options = options
+        self._jobs = jobs
+        self._tell = tell
+        self._running: dict[int, tuple[Unit, subprocess.Popen[bytes], float]] = {}
+
+    def run(self, units: Sequence[Unit]) -> list[Result]:
+        """Run units to their end; whatever ends this early ends their processes."""
+        results: list[Result] = []
+        waiting = list(units)
+        try:
+            while waiting or self._running:
+                running = [unit for unit, *_ in self._running.values()]
+                unit = next_unit(waiting, running, self._jobs, os.cpu_count() or 1)
+                if unit is not None:
+                    waiting.remove(unit)
+                    self._start(unit)
+                    continue
+                results.append(self._wait())
+                self._tell(results[-1])
+        finally:
+            self.stop()
+        return results
+
+    def _start(self, unit: Unit) -> None:
+        trial = [sys.executable, "-m", "devtools.trial"]
+        command = [*trial, *self._options, f"--temp-directory={FOLDER / unit.slug}", *unit.modules]
+        with (FOLDER / f"{unit.slug}.log").open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for this program, which then interrupts each unit once
+            )
+        self._running[process.pid] = (unit, process, time.monotonic())
+
+    def _wait(self) -> Result:
+        """Wait for the end of the first unit that ends."""
+        while True:
+            pid, status = os.wait()
+            if pid in self._running:
+                unit, process, started = self._running.pop(pid)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                output = (FOLDER / f"{unit.slug}.log").read_text(encoding="utf-8", errors="replace")
+                return Result(unit, time.monotonic() - started, output, process.returncode)
+
+    def stop(self) -> None:
+        """Interrupt the units that still run, so that they stop what they have started, and wait for their ends."""
+        processes = [process for _, process, _ in self._running.values()]
+        self._running.clear()
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0, deadline - time.monotonic()))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # gateways that a test would have ended, and a unit that hangs
+            process.wait()
+
+
+def tell(result: Result) -> None:
+    """Print the result of a unit; all of its output if it failed."""
+    if not result.is_good:
+        print(f"\n{'=' * 120}\n{result.output.rstrip()}\n{'=' * 120}\n")
+    print(f"{result.seconds:6.1f} s  {summary(result.figures):<32} {result.unit.name}", flush=True)
+
+
+def main() -> int:
+    """Run all tests; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m devtools.run_tests", description=__doc__.partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="processes at the same time")
+    parser.add_argument("-u", "--until-failure", action="store_true", help="repeat all tests until one fails")
+    known, options = parser.parse_known_args()
+    for each in (signal.SIGINT, signal.SIGTERM):  # SIGINT, too: a shell has its background jobs ignore it
+        signal.signal(each, signal.default_int_handler)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    # Twisted caches what plugins there are: made once here, so that processes do not all write it at the same time.
+    list(getPlugins(IServiceMaker))
+    units = plan(find_modules())
+    while True:
+        started = time.monotonic()
+        try:
+            results = Run(options, known.jobs, tell).run(units)
+        except KeyboardInterrupt:
+            print("interrupted")
+            return 130
+        failed = [result.unit.name for result in results if not result.is_good]
+        total = sum((result.figures for result in results), Counter())
+        if failed:
+            print("\nFailed (the output is above):\n  " + "\n  ".join(failed))
+        figures = sum(total[name] for name in FIGURES)
+        print(f"\nRan {figures} tests in {time.monotonic() - started:.1f}s\n\n{summary(total)}", flush=True)
+        if failed or not known.until_failure:
+            return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
