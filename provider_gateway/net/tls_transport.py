@@ -35,37 +35,47 @@ _LENGTH = _CONTENT + 256
 
 
 class CountingTransport(TLSMemoryBIOProtocol):
-    """One connection."""
+    """One TLS connection over TCP."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._handshakeDone = False
-        #: Bytes that are missing of the record whose beginning has arrived; None if a header came in two parts, and we
-        #: do not know any more where records end.
-        self._missing: int | None = 0
+        self._has_shaken_hands = False
+        #: The bytes of a record's header, if its end has not arrived.
+        self._header = b""
+        #: How many bytes have not arrived of the record whose header has.
+        self._missing = 0
         self._is_half_closed = False
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what arrived (twisted.internet.interfaces.IProtocol)."""
+        """Decrypt what arrived, and hand it on (twisted.internet.interfaces.IProtocol)."""
         records = self._count(data)
-        if not (records and self._handshakeDone) or self._appSendBuffer:
+        if not records or not self._has_shaken_hands or self.disconnecting:
             super().dataReceived(data)
+            if not self._has_shaken_hands:
+                self._look_for_handshake()
             return
-        self._tlsConnection.bio_write(data)
+        connection = self.getHandle()
+        connection.bio_write(data)
         for _ in range(records):
-            if self._lostTLSConnection:
-                return
             try:
-                content = self._tlsConnection.recv(_CONTENT)
+                content = connection.recv(_CONTENT)
             except (WantReadError, ZeroReturnError):
-                # A record that has no content for us, such as a new key or the end; what it is comes up again.
+                # The record is a new key, or the end. OpenSSL says so again when Twisted asks.
                 self._flushReceiveBIO()
                 return
             except Error:
                 self._tlsShutdownFinished(Failure())
                 return
-            if not self._aborted:
-                self.wrappedProtocol.dataReceived(content)
+            self.wrappedProtocol.dataReceived(content)
+            if self.disconnecting:  # Twisted knows whether what is left may still be handed on
+                self._flushReceiveBIO()
+                return
+
+    def _look_for_handshake(self) -> None:
+        """Note the end of the handshake: both sides have sent their Finished."""
+        connection = self.getHandle()
+        if connection is not None:  # not lost
+            self._has_shaken_hands = bool(connection.get_peer_finished() and connection.get_finished())
 
     def _flushReceiveBIO(self) -> None:  # noqa: N802 - Twisted's name
         """Read until there is nothing more (twisted.protocols.tls.TLSMemoryBIOProtocol).
@@ -76,39 +86,43 @@ class CountingTransport(TLSMemoryBIOProtocol):
         if self.disconnecting or not IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
             super()._flushReceiveBIO()
             return
-        while not self._lostTLSConnection:
+        connection = self.getHandle()
+        while not self.disconnecting:
             try:
-                content = self._tlsConnection.recv(_CONTENT)
+                content = connection.recv(_CONTENT)
             except WantReadError:
                 break
             except ZeroReturnError:
                 if not self._is_half_closed:
                     self._is_half_closed = True
                     self.wrappedProtocol.readConnectionLost()
-                break
+                return
             except Error:
                 self._tlsShutdownFinished(Failure())
-            else:
-                if not self._aborted:
-                    self.wrappedProtocol.dataReceived(content)
-        self._flushSendBIO()
+                return
+            self.wrappedProtocol.dataReceived(content)
+        super()._flushReceiveBIO()  # which sends what OpenSSL has to say
 
     def _count(self, data: bytes) -> int:
-        """How many records end in some bytes that have arrived; 0 if there are none, or they may be no usual ones."""
-        if self._missing is None:
-            return 0
+        """Count the records that end in the bytes that arrived.
+
+        Returns:
+            0 as well if a record that begins there is not plain application data.
+        """
+        if self._header:
+            data, self._header = self._header + data, b""
+        size = len(data)
         end, records, are_usual = self._missing, 0, True
-        while end <= len(data):
+        while end <= size:
             records += end > 0
-            if end == len(data):
+            if end + _HEADER > size:
+                self._header = data[end:]
+                end = size
                 break
-            if end + _HEADER > len(data):
-                self._missing = None
-                return 0
             length = int.from_bytes(data[end + 3 : end + _HEADER])
             are_usual = are_usual and data.startswith(_APPLICATION_DATA, end) and length <= _LENGTH
             end += _HEADER + length
-        self._missing = end - len(data)
+        self._missing = end - size
         return records if are_usual else 0
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pika
-from OpenSSL import SSL
 from pika import spec
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.callback import CallbackManager
@@ -91,18 +90,7 @@ def _property(name: str, kind: type) -> Name:
 
 
 PRIVATE = (
-    _tls("_appSendBuffer", "our own read is right only while nothing waits to be written", of=tls_transport, kind=list),
-    _tls("_handshakeDone", "the handshake's records are Twisted's to read", of=tls_transport, kind=bool),
-    _tls(
-        "_tlsConnection",
-        "to be fed and read without a call more for each record",
-        of=tls_transport,
-        kind=SSL.Connection,
-    ),
-    _tls("_lostTLSConnection", "ends our own read, as it ends Twisted's", of=tls_transport, kind=bool),
-    _tls("_aborted", "an aborted connection delivers nothing more", of=tls_transport, kind=bool),
     _tls("_flushReceiveBIO", "overridden: a peer that has sent close_notify may go on reading", signature="(self)"),
-    _tls("_flushSendBIO", "sends what OpenSSL has to say after a read, as Twisted's own read does", signature="(self)"),
     _tls("_tlsShutdownFinished", "Twisted's way to end on an error of OpenSSL", signature="(self, reason)"),
     Name(
         "twisted.internet.tcp.Server",
@@ -132,7 +120,7 @@ UNDOCUMENTED = (
     Name(
         "twisted.protocols.policies.ProtocolWrapper",
         "disconnecting",
-        "true once we close: then a close_notify ends the connection",
+        "true once we close or abort: Twisted then decides what may still be handed on",
         of=tls_transport,
         kind=int,
     ),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from itertools import pairwise
 from typing import Any
 
+from OpenSSL import SSL
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 
-from provider_gateway.net.tls_transport import CountingTransport, ServerFactory
-from tests.support.tls_peers import Link, PKITestCase
+from provider_gateway.net.tls_transport import CountingTransport, ServerFactory, TLSClientEndpoint
+from tests.support.tls_peers import Link, Peer, PKITestCase
 
 HEADER = b"\x17\x03\x03"
 
@@ -43,11 +49,28 @@ class CountTests(PKITestCase):
             self.assertEqual([0, 1], self.count(record(10) + odd[:5], odd[5:]))
 
     def test_header_in_pieces(self) -> None:
-        """When a header is cut we count no more."""
+        """A header that arrives in pieces is put together; its record counts when its last byte arrives."""
+        data = record(10)
         for cut in (1, 2, 3, 4):
-            data = record(10)
-            self.assertEqual([0, 0, 0], self.count(data[:cut], data[cut:], data))
-            self.assertEqual([0, 0, 0], self.count(data + data[:cut], data[cut:], data))
+            self.assertEqual([0, 1, 1], self.count(data[:cut], data[cut:], data))
+            self.assertEqual([1, 1, 1], self.count(data + data[:cut], data[cut:], data))
+        self.assertEqual([0, 0, 0, 0, 0, 0, 1], self.count(*(data[at : at + 1] for at in range(6)), data[6:]))
+
+    def test_unusual_header_in_pieces(self) -> None:
+        """A record that is no application data is left to OpenSSL although its header arrives in pieces."""
+        odd = b"\x15" + record(10)[1:]
+        for cut in (1, 2, 3, 4):
+            self.assertEqual([0, 0, 1], self.count(odd[:cut], odd[cut:], record(10)))
+
+    def test_all_splits(self) -> None:
+        """However records are split into three segments, each counts once: in the segment with its last byte."""
+        data = record(0) + record(3) + record(1)
+        ends = [5, 13, 19]
+        for first in range(len(data) + 1):
+            for second in range(first, len(data) + 1):
+                bounds = (0, first, second, len(data))
+                expected = [sum(start < end <= stop for end in ends) for start, stop in pairwise(bounds)]
+                self.assertEqual(expected, self.count(data[:first], data[first:second], data[second:]), bounds)
 
 
 class TransportTests(PKITestCase):
@@ -83,6 +106,41 @@ class TransportTests(PKITestCase):
             self.send_in(b"first", 2000 * b"x", b"last", size=size)
             self.send_in(b"1")
             self.assertEqual(b"first" + 2000 * b"x" + b"last1", self.peer.received, size)
+
+    def test_all_splits(self) -> None:
+        """Records arrive wherever they are split in two, and the next one arrives at once after each."""
+        connection = self.link.client.transport.getHandle()
+        for cut in range(1, 2 * (22 + 3)):
+            data = b""
+            for content in (b"one", b"two"):
+                connection.send(content)
+                data += connection.bio_read(2**16)
+            self.peer.received = b""
+            self.link.transport.dataReceived(data[:cut])
+            self.link.transport.dataReceived(data[cut:])
+            self.assertEqual(b"onetwo", self.peer.received, cut)
+
+    def test_counted(self) -> None:
+        """After the handshake records are counted, also once a header was cut: OpenSSL is never asked for too many."""
+        asked: list[int] = []
+        receive = SSL.Connection.recv
+        self.patch(SSL.Connection, "recv", lambda *args: asked.append(1) or receive(*args))
+        self.send_in(b"1", size=3)
+        del asked[:]
+        self.send_in(b"2", b"3")
+        self.assertEqual(2, len(asked))
+
+    def test_closed_between_records(self) -> None:
+        """Records behind one upon which we close the connection are still received, as Twisted has it."""
+        received: list[bytes] = []
+
+        def close(data: bytes) -> None:
+            received.append(data)
+            self.peer.transport.loseConnection()
+
+        self.peer.dataReceived = close
+        self.send_in(b"1", b"2", b"3")
+        self.assertEqual([b"1", b"2", b"3"], received)
 
     def test_large(self) -> None:
         """What is larger than a record goes both ways."""
@@ -131,3 +189,54 @@ class TransportTests(PKITestCase):
         self.send_in(b"1", b"2", b"3")
         self.link.turn()
         self.assertEqual([b"1"], received)
+
+
+class RenegotiationTests(PKITestCase):
+    """A server with TLS 1.2 that begins another handshake."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        context.use_certificate_chain_file(str(self.cert))
+        context.use_privatekey_file(str(self.key))
+        self.server_side = SSL.Connection(context, None)
+        self.server_side.set_accept_state()
+        reactor = MemoryReactorClock()
+        endpoint = TLSClientEndpoint(self.client(), TCP4ClientEndpoint(reactor, "localhost", 1), reactor)
+        connecting = endpoint.connect(Factory.forProtocol(Peer))
+        self.transport = StringTransport()
+        self.outside = reactor.tcpClients[0][2].buildProtocol(None)
+        self.outside.makeConnection(self.transport)
+        self.ours: Any = self.successResultOf(connecting)
+        self.received = b""
+        self.turn()
+
+    def turn(self) -> None:
+        """Let everything arrive that is under way."""
+        for _ in range(5):
+            if self.transport.value():
+                self.server_side.bio_write(self.transport.value())
+                self.transport.clear()
+            with contextlib.suppress(SSL.WantReadError):
+                self.received += self.server_side.recv(1000)
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Let everything arrive that the server has sent."""
+        with contextlib.suppress(SSL.WantReadError):
+            self.outside.dataReceived(self.server_side.bio_read(2**16))
+
+    def test_write_during_a_handshake(self) -> None:
+        """What is written while the handshake runs is sent when it is over; reading goes on."""
+        self.server_side.send(b"1")
+        self.turn()
+        self.assertTrue(self.server_side.renegotiate())
+        self.server_side.do_handshake()
+        self.deliver()
+        self.ours.transport.write(b" there")
+        self.turn()
+        self.assertEqual((1, b"hello there"), (self.server_side.total_renegotiations(), self.received))
+        self.server_side.send(b"2")
+        self.turn()
+        self.assertEqual(b"12", self.ours.received)
