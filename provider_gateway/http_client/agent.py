@@ -43,7 +43,7 @@ class ConnectionPool(Factory):
     noisy = False
 
     def __init__(
-        self, clock: IReactorTime, endpoints: IAgentEndpointFactory, uri: URI, connections: int, keep_alive: float
+        self, clock: IReactorTime, endpoints: IAgentEndpointFactory, uri: URI, *, connections: int, keep_alive: float
     ) -> None:
         self._endpoints = endpoints
         self._uri = uri
@@ -111,7 +111,7 @@ class PersistentAgent:
     """
 
     def __init__(
-        self, clock: IReactorTime, endpoints: IAgentEndpointFactory, connections: int, keep_alive: float
+        self, clock: IReactorTime, endpoints: IAgentEndpointFactory, *, connections: int, keep_alive: float
     ) -> None:
         self._clock = clock
         self._endpoints = endpoints
@@ -161,5 +161,7 @@ class PersistentAgent:
         head = b" %s HTTP/1.1\r\nHost: %s\r\nAccept-Encoding: identity\r\n" % (target, host)
         key = (uri.scheme, uri.host, uri.port)
         if key not in self._pools:
-            self._pools[key] = ConnectionPool(self._clock, self._endpoints, uri, self._connections, self._keep_alive)
+            self._pools[key] = ConnectionPool(
+                self._clock, self._endpoints, uri, connections=self._connections, keep_alive=self._keep_alive
+            )
         return _Destination(self._pools[key], head)

@@ -64,5 +64,5 @@ def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPCl
     Args:
         connections: idle ones to keep: as many as there may be calls at a time, or bursts open thousands.
     """
-    agent = PersistentAgent(reactor, ModelEndpoints(reactor, tls), connections, _KEEP_ALIVE)
+    agent = PersistentAgent(reactor, ModelEndpoints(reactor, tls), connections=connections, keep_alive=_KEEP_ALIVE)
     return treq_client(agent)

@@ -92,6 +92,7 @@ class Model:
         self,
         clock: Any,
         client: HTTPClient,
+        *,
         url: str,
         max_body_bytes: int,
         on_unsafe_header: Callable[[], object] = lambda: None,

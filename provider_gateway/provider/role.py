@@ -50,7 +50,13 @@ class ProviderRole:
     ) -> None:
         client = model_client(reactor, tls, connections=sum(entry.prefetch for entry in entries))
         url = settings.effective_model_url.reveal()
-        model = Model(reactor, client, url, settings.max_body_bytes, metrics.headers_dropped.inc)
+        model = Model(
+            reactor,
+            client,
+            url=url,
+            max_body_bytes=settings.max_body_bytes,
+            on_unsafe_header=metrics.headers_dropped.inc,
+        )
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
         for entry in entries:

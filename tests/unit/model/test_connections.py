@@ -164,7 +164,7 @@ class IdleTests(ConnectionTestCase):
     def test_number(self) -> None:
         """No more are kept than are asked for: the one that is idle for longest is closed."""
         client = model_client(self.reactor, tls=None, connections=2)
-        self.model = Model(self.reactor, client, "http://127.0.0.1:8080/predict?v=1", MAX_BODY)
+        self.model = Model(self.reactor, client, url="http://127.0.0.1:8080/predict?v=1", max_body_bytes=MAX_BODY)
         transports = [self.begin()[1] for _ in range(3)]
         for transport in transports:
             transport.respond(response(200, b"1"))
