@@ -276,5 +276,5 @@ class ChunkedParser:
 
     def _check_trailer(self, line: bytes) -> None:
         self._trailer_size += len(line) + 2
-        if line.translate(None, b"\0\r\n") != line:
+        if self._trailer_size > _MAX_TRAILER or line.translate(None, b"\0\r\n") != line:
             raise malformed()

@@ -118,7 +118,10 @@ class RoutingKeyTests(AccessTestCase):
             f"line of {rquid}", lambda: next((each for each in self.gateway.log if each.get("rquid") == rquid), None)
         )
         self.assertEqual((line["identity"], line["status"]), ("told by name", 403))
-        recorded = next(each for each in self.deployment.accesses() if each["rquid"] == rquid)
+        recorded = self.gateway.until(
+            f"record of {rquid}",
+            lambda: next((each for each in self.deployment.accesses() if each["rquid"] == rquid), None),
+        )
         self.assertEqual((recorded["identity"], recorded["status"]), ("told by name", 403))
         self.assertNotIn("told by name", self.admin("/metrics")[1])
 

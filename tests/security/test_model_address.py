@@ -34,15 +34,16 @@ class ModelAddressTests(SecurityTestCase):
             self.assertEqual((asked.target, asked.headers["host"]), (expected.path, expected.netloc))
 
     def test_target(self) -> None:
-        """The request's target names no host for us: as a whole URL, or an authority, it is 404 or 405."""
+        """The request's target names no host for us: the host of a URL is ignored, an authority alone is rejected."""
         for request in (
             post(b"1", target=self.url.encode()),
-            post(b"1", target=f"http://{self.address}/v1/predict".encode()),
             get(self.address.encode(), b"CONNECT"),
             post(b"1", target=f"//{self.address}/v1/predict".encode()),
         ):
             self.assertIn(self.ask(request).status, (400, 404, 405))
         self.assertEqual(self.model.asked, [])
+        whole = post(b"1", target=f"http://{self.address}/v1/predict".encode())
+        self.assertEqual((self.ask(whole).status, len(self.model.asked)), (200, 1))
         self.assert_not_trapped()
 
     def test_headers(self) -> None:

@@ -169,6 +169,31 @@ class SiteTests(SynchronousTestCase):
             client.post("/", b"1", f"Host: {host}")
             self.assertEqual(client.response().status, 200, host)
 
+    def test_absolute_form(self) -> None:
+        """A URL as the target is served (RFC 9112, 3.2.2): its path is routed, its authority takes Host's place."""
+        hosts: list[tuple[bytes, bytes]] = []
+        self.patch(
+            self.site, "getResourceFor", lambda request: hosts.append((request.getHeader(b"Host"), request.path))
+        )
+        for target in ("http://b", "HTTPS://b:8443/?c", "https://[::1]/v1/predict?http://c"):
+            Client(self.site).post(target, b"1", "Host: gateway")
+        self.assertEqual([(b"b", b"/"), (b"b:8443", b"/"), (b"[::1]", b"/v1/predict")], hosts)
+        self.flushLoggedErrors()
+
+    def test_absolute_form_is_answered(self) -> None:
+        """A URL as the target is answered like its path."""
+        self.client.post("http://other.example:80/", b"7")
+        self.client.post("/", b"8")
+        self.assertEqual([(200, b"7"), (200, b"8")], [(each.status, each.body) for each in self.client.responses()])
+
+    def test_absolute_form_with_wrong_hosts(self) -> None:
+        """A URL whose authority is no host is 400, and so is one with a good authority beside a Host that is none."""
+        for target, host in (("http://a:b/", "a"), ("http://a<b/", "a"), ("http://[::1/", "a"), ("http://a/", "a b")):
+            client = Client(self.site)
+            client.post(target, b"1", f"Host: {host}")
+            self.assertEqual(client.response().problem["status"], 400, target)
+        self.assertEqual(self.bodies, [])
+
     def test_request_line_that_is_not_text(self) -> None:
         """A request line with bytes that are no UTF-8 is answered with 400."""
         for line in (b"POST /\xff HTTP/1.1", b"P\xffST / HTTP/1.1"):
