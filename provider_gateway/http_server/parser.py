@@ -206,24 +206,22 @@ class HeadParser:
 
 
 class ChunkedParser:
-    """Parses one chunked body (RFC 9112, 7.1). Extensions and trailer are checked and thrown away.
+    """Parses one chunked body (RFC 9112, 7.1). Extensions and trailer are checked and thrown away."""
 
-    Args:
-        take: is called with each piece of the body. An error that it raises ends the parsing.
-    """
+    __slots__ = ("_is_behind_chunk", "_is_in_trailer", "_missing", "_rest", "_trailer_size")
 
-    __slots__ = ("_is_behind_chunk", "_is_in_trailer", "_missing", "_rest", "_take", "_trailer_size")
-
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
+    def __init__(self) -> None:
         self._rest = b""
         #: Bytes of the current chunk that have not arrived.
         self._missing = 0
         self._is_behind_chunk = self._is_in_trailer = False
         self._trailer_size = 0
 
-    def feed(self, data: bytes) -> bytes | None:
+    def feed(self, data: bytes, take: Callable[[bytes], None]) -> bytes | None:
         """Parse more bytes.
+
+        Args:
+            take: is called with each piece of the body. An error that it raises ends the parsing.
 
         Returns:
             What follows the body; None if the body is not complete.
@@ -238,7 +236,7 @@ class ChunkedParser:
                 at += len(piece)
                 self._missing -= len(piece)
                 if piece:
-                    self._take(piece)
+                    take(piece)
                 if self._missing:
                     break
             if self._is_behind_chunk:

@@ -68,7 +68,7 @@ class BoundedRequest(Request):
         self.content = BytesIO()
         #: Bytes of a body of known length that have not arrived.
         self._missing = head.length or 0
-        self._chunks = ChunkedParser(self._take) if head.length is None else None
+        self._chunks = ChunkedParser() if head.length is None else None
 
     @property
     def identity(self) -> Identity | None:
@@ -121,7 +121,7 @@ class BoundedRequest(Request):
             Overloaded: there is no room for it.
         """
         if self._chunks is not None:
-            return self._chunks.feed(data)
+            return self._chunks.feed(data, self._take)
         missing = self._missing
         if data and missing:
             self._take(data[:missing])

@@ -237,18 +237,19 @@ class ChunksTests(SynchronousTestCase):
         """The body that the bytes are, however they are cut."""
         for cut in pieces(data):
             taken: list[bytes] = []
-            parser = ChunkedParser(taken.append)
-            self.assertEqual([None] * (len(cut) - 1), [parser.feed(each) for each in cut[:-1]], cut)
-            self.assertEqual(b"", parser.feed(cut[-1]), cut)
+            parser = ChunkedParser()
+            self.assertEqual([None] * (len(cut) - 1), [parser.feed(each, taken.append) for each in cut[:-1]], cut)
+            self.assertEqual(b"", parser.feed(cut[-1], taken.append), cut)
         return b"".join(taken)
 
     def assert_rejects(self, data: bytes) -> None:
         """The bytes are rejected when the last one arrives, however they are cut."""
+        taken: list[bytes] = []
         for cut in pieces(data):
-            parser = ChunkedParser(lambda _: None)
-            self.assertEqual([None] * (len(cut) - 1), [parser.feed(each) for each in cut[:-1]], cut)
+            parser = ChunkedParser()
+            self.assertEqual([None] * (len(cut) - 1), [parser.feed(each, taken.append) for each in cut[:-1]], cut)
             with self.assertRaises(BadRequest, msg=f"{cut}"):
-                parser.feed(cut[-1])
+                parser.feed(cut[-1], taken.append)
 
     def test_body(self) -> None:
         """Chunks of any size, with extensions and a trailer, are put together."""
@@ -262,7 +263,7 @@ class ChunksTests(SynchronousTestCase):
 
     def test_rest(self) -> None:
         """What follows the body is handed back."""
-        self.assertEqual(b"\r\nGET", ChunkedParser(lambda _: None).feed(b"1\r\n7\r\n0\r\nX: 1\r\n\r\n\r\nGET"))
+        self.assertEqual(b"\r\nGET", ChunkedParser().feed(b"1\r\n7\r\n0\r\nX: 1\r\n\r\n\r\nGET", list[bytes]().append))
 
     def test_sizes(self) -> None:
         """A size that is no hexadecimal number, or an extension with a control character, is malformed."""
@@ -285,8 +286,8 @@ class ChunksTests(SynchronousTestCase):
         """A line with a size is at most 1023 bytes long, and a trailer 65,536 with its ends of lines."""
 
         def fed(*data: bytes) -> object:
-            parser = ChunkedParser(lambda _: None)
-            return [parser.feed(each) for each in data][-1]
+            parser = ChunkedParser()
+            return [parser.feed(each, list[bytes]().append) for each in data][-1]
 
         long = b"0;" + 1021 * b"a"
         self.assertEqual(b"", fed(long + b"\r\n\r\n"))
@@ -309,4 +310,4 @@ class ChunksTests(SynchronousTestCase):
             msg = "large"
             raise BodyTooLarge(msg)
 
-        self.assertRaises(BodyTooLarge, ChunkedParser(take).feed, b"1\r\n7\r\nnonsense\r\n")
+        self.assertRaises(BodyTooLarge, ChunkedParser().feed, b"1\r\n7\r\nnonsense\r\n", take)
