@@ -22,7 +22,7 @@ _MAX_TRAILER = 65_536
 _MAX_LENGTH_DIGITS = 18
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     """The bytes are no request, or one that is too large."""
 
 
@@ -76,11 +76,11 @@ class Reading:
 
     Attributes:
         requests: those that are complete, to the last one that is to be served.
-        refused: the request that is none; None if all are, or might be.
+        rejected: the request that is none; None if all are, or might be.
     """
 
     requests: list[ReadRequest] = field(default_factory=list)
-    refused: ReadRequest | None = None
+    rejected: ReadRequest | None = None
 
 
 class _Reader:
@@ -108,7 +108,7 @@ class _Reader:
         line = self._data[self._at : end if end >= 0 else None]
         # Without its end, a line of the headers may have the end of another that is none, or be too long already.
         if len(line) > most + (0 if end >= 0 else 1) or (end < 0 and self._in_head and b"\n" in line):
-            raise _Refused
+            raise _Rejected
         if end < 0:
             raise _Incomplete
         self._at = end + 2
@@ -118,22 +118,22 @@ class _Reader:
         request, sizes = self.request, self._sizes
         match = _REQUEST_LINE.fullmatch(self._line(sizes.header_bytes))
         if match is None:
-            raise _Refused
+            raise _Rejected
         method, request.target, request.version = match.groups()
         target = _TARGET.fullmatch(request.target)
         if target is None or request.target.startswith(b"?"):
-            raise _Refused
+            raise _Rejected
         request.method = method
         size = 0
         while line := self._line(sizes.header_bytes):
             match = _FIELD.fullmatch(line)
             size += len(line)
             if match is None or size > sizes.header_bytes or len(request.headers) == sizes.headers:
-                raise _Refused
+                raise _Rejected
             request.headers.append((match[1].lower(), match[2]))
         hosts, is_old = request.values(b"host"), request.version == b"HTTP/1.0"
         if len(hosts) > 1 or (not hosts and not is_old) or (is_old and request.values(b"transfer-encoding")):
-            raise _Refused
+            raise _Rejected
         request.host = target["host"] or (hosts[0] if hosts else None)
         path = target["path"] or (b"/" if target["host"] else b"*")
         request.path = path if path[:1] != b"?" else b"/" + path
@@ -141,13 +141,13 @@ class _Reader:
     def _read_body(self) -> None:
         lengths, codings = self.request.values(b"content-length"), self.request.values(b"transfer-encoding")
         if len(lengths) + len(codings) > 1 or any(each.lower() != b"chunked" for each in codings):
-            raise _Refused
+            raise _Rejected
         if codings:
             self._read_chunks()
         elif lengths:
             (length,) = lengths
             if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS or int(length) > self._sizes.body:
-                raise _Refused
+                raise _Rejected
             self._take(int(length))
 
     def _take(self, size: int) -> None:
@@ -155,7 +155,7 @@ class _Reader:
         self.request.body += data
         self._at += len(data)
         if len(self.request.body) > self._sizes.body:
-            raise _Refused
+            raise _Rejected
         if len(data) < size:
             raise _Incomplete
 
@@ -163,19 +163,19 @@ class _Reader:
         while True:
             match = _CHUNK.fullmatch(self._chunk_line())
             if match is None:
-                raise _Refused
+                raise _Rejected
             size = int(match[1], 16)
             if not size:
                 break
             self._take(size)
             end = self._data[self._at : self._at + 2]
             if end != b"\r\n":
-                raise _Incomplete if end in (b"", b"\r") else _Refused
+                raise _Incomplete if end in (b"", b"\r") else _Rejected
             self._at += 2
         start = self._at
         while line := self._line(_MAX_TRAILER):
             if _TRAILER.fullmatch(line) is None or self._at - start > _MAX_TRAILER:
-                raise _Refused
+                raise _Rejected
 
     def _chunk_line(self) -> bytes:
         end = self._data.find(b"\r\n", self._at)
@@ -185,15 +185,15 @@ class _Reader:
 
 
 def read_requests(data: bytes, sizes: Sizes) -> Reading:
-    """Read all requests of a stream, to the first one that is refused or closes the connection."""
+    """Read all requests of a stream, to the first one that is rejected or closes the connection."""
     reader, reading = _Reader(data, sizes), Reading()
     try:
         while reader.read():
             reading.requests.append(reader.request)
             if reader.request.closes:
                 break
-    except _Refused:
-        reading.refused = reader.request
+    except _Rejected:
+        reading.rejected = reader.request
     except _Incomplete:
         pass
     return reading

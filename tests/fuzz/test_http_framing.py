@@ -60,11 +60,11 @@ class FramingTests(FramingTestCase):
     def test_same_as_reference(self, stream: bytes, tls: bool) -> None:
         """The application is given the requests that a strict reader finds, byte for byte, and no others.
 
-        Each has one answer, in order. What the strict reader refuses is refused with a 4xx, and nothing behind it
+        Each has one answer, in order. What the strict reader rejects is rejected with a 4xx, and nothing behind it
         is parsed; nothing is served behind a request that closes the connection.
         """
         reading, served = read_requests(stream, Sizes(MAX_BODY)), Served([stream], tls=tls)
-        requests = [*reading.requests, *([reading.refused] if reading.refused is not None else [])]
+        requests = [*reading.requests, *([reading.rejected] if reading.rejected is not None else [])]
         answers = served.connection.answers(each.method or None for each in requests)
         given = [
             Asked(request.method, request.target, request.path.partition(b"?")[0], request.host, request.body)
@@ -73,7 +73,7 @@ class FramingTests(FramingTestCase):
         ]
         self.assertEqual(served.echo.asked, given)
         self.assertEqual(
-            [400 <= each.status < 500 for each in answers[len(reading.requests) :]], [True] * bool(reading.refused)
+            [400 <= each.status < 500 for each in answers[len(reading.requests) :]], [True] * bool(reading.rejected)
         )
         self.assertEqual(len(answers[: len(reading.requests)]), len(reading.requests))
         for request, answer in zip(reading.requests, answers, strict=False):

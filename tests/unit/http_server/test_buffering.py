@@ -41,7 +41,7 @@ class CountTests(LimitsTestCase):
         self.assertEqual(([200] * 3, 1), (self.statuses(client), self.site.buffered))
 
     def test_given_back(self) -> None:
-        """Nothing stays counted, however the request ends: refused, malformed, too slow, its client gone."""
+        """Nothing stays counted, however the request ends: rejected, malformed, too slow, its client gone."""
 
         def slow(client: Client) -> None:
             client.send(head(4) + b"1")
@@ -76,7 +76,7 @@ class CountTests(LimitsTestCase):
 class NoRoomTests(LimitsTestCase):
     """Beyond the limit of all bodies."""
 
-    def assert_refused(self, client: Client, size: int) -> None:
+    def assert_rejected(self, client: Client, size: int) -> None:
         response = client.response()
         found = (response.status, response.headers["retry-after"], response.headers["connection"])
         self.assertEqual((503, "1", "close"), found)
@@ -88,7 +88,7 @@ class NoRoomTests(LimitsTestCase):
         first, second, third = self.clients(3)
         first.send(head(20, "/slow") + 20 * b"1")
         second.send(head(11))
-        self.assert_refused(second, 20)
+        self.assert_rejected(second, 20)
         third.send(head(10) + 10 * b"1")
         self.assertEqual([200], self.statuses(third))
 
@@ -99,7 +99,7 @@ class NoRoomTests(LimitsTestCase):
         second.send(CHUNKED + b"f\r\n123456789012345\r\n")
         self.assertEqual([], second.responses())
         second.send(b"1\r\n1\r\n0\r\n\r\n")
-        self.assert_refused(second, 31)
+        self.assert_rejected(second, 31)
         second.leave()
         first.send(5 * b"1")
         self.waiting[0].callback(b"slow")
@@ -112,7 +112,7 @@ class NoRoomTests(LimitsTestCase):
         second.send(head(20))
         first.send(19 * b"1")
         second.send(12 * b"1")
-        self.assert_refused(second, 31)
+        self.assert_rejected(second, 31)
 
     def test_room_again(self) -> None:
         """When a body is done with, there is room for another one."""

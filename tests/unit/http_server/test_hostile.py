@@ -17,7 +17,7 @@ class OversizedChunksTests(HostileTestCase):
         head = b"\r\n".join([b"POST / HTTP/1.1", b"Host: a", b"Transfer-Encoding: chunked", *headers, b"", b""])
         self.client.send(head + 5 * b"a\r\n0123456789\r\n" + b"0\r\n\r\n" + then)
 
-    def test_refused_once(self) -> None:
+    def test_rejected_once(self) -> None:
         """There is exactly one answer, 413, and neither the body nor what follows it is served."""
         self.post_chunks(then=GOOD)
         self.client.send(GOOD)
@@ -84,7 +84,7 @@ class LargeHeadersTests(HostileTestCase):
         lines = [b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 1", *headers, b"", b""]
         self.client.send(b"\r\n".join(lines) + b"7" + then)
 
-    def assert_refused(self) -> None:
+    def assert_rejected(self) -> None:
         response = self.assert_problem(431)
         self.assertEqual(response.problem["type"], "urn:provider-gateway:problem:headers-too-large")
         self.assertIn(str(MAX_HEADER_BYTES), response.problem["detail"])
@@ -93,21 +93,21 @@ class LargeHeadersTests(HostileTestCase):
         self.assertEqual([each.code for each in self.finished], [431])
 
     def test_long_line(self) -> None:
-        """A header line over 16,384 bytes is refused with 431, as a problem document."""
+        """A header line over 16,384 bytes is rejected with 431, as a problem document."""
         self.post_headers(b"X: " + b"x" * MAX_HEADER_BYTES)
-        self.assert_refused()
+        self.assert_rejected()
 
     def test_line_without_end(self) -> None:
-        """A header line that does not end is refused as soon as it is too long, and once."""
+        """A header line that does not end is rejected as soon as it is too long, and once."""
         self.client.send(b"POST / HTTP/1.1\r\nHost: a\r\nX: ")
         for _ in range(40):
             self.client.send(b"x" * 1000)
-        self.assert_refused()
+        self.assert_rejected()
 
     def test_many(self) -> None:
-        """Many headers, each short, are refused with 431 if they are over 16,384 bytes together."""
+        """Many headers, each short, are rejected with 431 if they are over 16,384 bytes together."""
         self.post_headers(*[b"X-%02d: %s" % (number, b"x" * 1000) for number in range(17)])
-        self.assert_refused()
+        self.assert_rejected()
 
     def test_largest(self) -> None:
         """Headers of just 16,384 bytes together are taken; one byte more is not."""
@@ -118,17 +118,17 @@ class LargeHeadersTests(HostileTestCase):
         self.finished.clear()
         self.client = Client(self.site)
         self.post_headers(b"X: " + b"x" * (rest + 1))
-        self.assert_refused()
+        self.assert_rejected()
 
-    def test_pipelined_behind_a_refused_one(self) -> None:
-        """What follows a refused request is never parsed, be it in the same segment or a later one."""
+    def test_pipelined_behind_a_rejected_one(self) -> None:
+        """What follows a rejected request is never parsed, be it in the same segment or a later one."""
         for headers in ([b"X: " + b"x" * MAX_HEADER_BYTES], [b"X: " + b"x" * 1000] * 17):
             self.client = Client(self.site)
             self.finished.clear()
             self.post_headers(*headers, then=GOOD + b"nonsense\r\n\r\n")
             self.client.send(GOOD)
             self.client.send(b"nonsense\r\n\r\n")
-            self.assert_refused()
+            self.assert_rejected()
             self.assertFalse(self.client.disconnecting)
 
     def test_fresh_budget(self) -> None:
@@ -138,7 +138,7 @@ class LargeHeadersTests(HostileTestCase):
         self.assertEqual([each.status for each in self.client.responses()], [200] * 3)
 
     def test_aborted_later(self) -> None:
-        """A connection refused for its headers is ended two seconds later."""
+        """A connection rejected for its headers is ended two seconds later."""
         self.post_headers(b"X: " + b"x" * MAX_HEADER_BYTES)
         self.clock.advance(1.9)
         self.assertFalse(self.client.aborted)

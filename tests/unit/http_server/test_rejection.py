@@ -1,4 +1,4 @@
-"""HTTP/1.1 read strictly: what two readers could take for two things is refused once, and nothing behind it is read."""
+"""HTTP/1.1 read strictly: what two readers could take for two things is rejected once, and nothing behind it is read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ HEAD = LINE + HOST
 LENGTH, CHUNKED = b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"
 
 
-class RefusalTests(HostileTestCase):
-    """What is refused, in one segment or byte by byte."""
+class RejectionTests(HostileTestCase):
+    """What is rejected, in one segment or byte by byte."""
 
     def setUp(self) -> None:
         super().setUp()
         self.client.leave()
 
-    def assert_refused(self, status: int, requests: Iterable[bytes], detail: str) -> None:
+    def assert_rejected(self, status: int, requests: Iterable[bytes], detail: str) -> None:
         for data in requests:
             for size in (len(data) + len(GOOD), 1):
                 self.client = Client(self.site)
@@ -63,7 +63,7 @@ class RefusalTests(HostileTestCase):
             b"g\r\n", b"\r\n", b"-1\r\n1\r\n", b"+1\r\n1\r\n", b"0x1\r\n1\r\n", b" 1\r\n1\r\n", b"1 \r\n1\r\n",
             b"1_0\r\n", b"1\r\n12\r\n", b"1\n1\r\n", b"1\r\n1\n",
         )  # fmt: skip
-        self.assert_refused(
+        self.assert_rejected(
             400,
             [
                 *(HEAD + each + end for each in headers),
@@ -88,7 +88,7 @@ class RefusalTests(HostileTestCase):
     def test_lengths_of_very_many_digits(self) -> None:
         """A declared length of any number of digits is 413, however large."""
         numbers = (b"9" * 18, b"9" * 19, b"1" + b"0" * 18, b"9" * 5000)
-        self.assert_refused(
+        self.assert_rejected(
             413,
             [HEAD + b"Content-Length: " + each + b"\r\n\r\n" for each in numbers],
             "The body is larger than 20 bytes (MAX_BODY_BYTES).",
@@ -97,7 +97,7 @@ class RefusalTests(HostileTestCase):
     def test_many_headers(self) -> None:
         """More than 100 header lines are 431."""
         many = b"".join(b"X-%d:\r\n" % number for number in range(100))
-        self.assert_refused(431, [HEAD + many], "There are more than 100 headers.")
+        self.assert_rejected(431, [HEAD + many], "There are more than 100 headers.")
 
     def test_other_limits(self) -> None:
         """The limits of headers may be other ones, smaller or larger: of a line, of all, and of their number."""
@@ -109,13 +109,13 @@ class RefusalTests(HostileTestCase):
         self.client.leave()
         self.bodies.clear()
         self.site.limits = Limits(max_header_bytes=2000, max_headers=3)
-        self.assert_refused(431, [HEAD + b"X: " + b"x" * 2000], "A line of the headers is longer than 2000 bytes.")
+        self.assert_rejected(431, [HEAD + b"X: " + b"x" * 2000], "A line of the headers is longer than 2000 bytes.")
         two = b"X: " + line[-1500:] + b"Y: " + line[-1500:]
-        self.assert_refused(431, [HEAD + two], "The headers are larger than 2000 bytes.")
-        self.assert_refused(431, [HEAD + b"X: 1\r\n" * 4], "There are more than 3 headers.")
+        self.assert_rejected(431, [HEAD + two], "The headers are larger than 2000 bytes.")
+        self.assert_rejected(431, [HEAD + b"X: 1\r\n" * 4], "There are more than 3 headers.")
 
     def test_recorded(self) -> None:
-        """A refused request is recorded with its status and nothing of what it said, once, though its client leaves."""
+        """A rejected request is recorded with its status and nothing of what it said, once, though its client leaves."""
         for data, status in ((HEAD + HOST + b"\r\n", 400), (HEAD + b"Content-Length: 21\r\n\r\n", 413)):
             self.client = Client(self.site)
             self.finished.clear()

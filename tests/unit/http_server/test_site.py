@@ -104,7 +104,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.bodies, [body, body])
 
     def test_declared_length_over_the_limit(self) -> None:
-        """A length over the limit is refused with 413 before the body is there; the body is never routed."""
+        """A length over the limit is rejected with 413 before the body is there; the body is never routed."""
         self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
         response = self.client.response()
         self.assertEqual((response.status, response.problem["status"]), (413, 413))
@@ -116,13 +116,13 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(len(self.client.responses()), 1)
 
     def test_whole_request_over_the_limit(self) -> None:
-        """A request over the limit that arrives in one piece is refused once."""
+        """A request over the limit that arrives in one piece is rejected once."""
         self.client.post("/", b"x" * (MAX_BODY + 1))
         self.assertEqual(self.client.response().status, 413)
         self.assertEqual(self.bodies, [])
 
     def test_chunks_over_the_limit(self) -> None:
-        """A chunked body is refused with 413 by the chunk that takes it over the limit."""
+        """A chunked body is rejected with 413 by the chunk that takes it over the limit."""
         self.client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.client.send(b"a\r\n0123456789\r\n")
         self.client.send(b"a\r\n0123456789\r\n")
@@ -133,8 +133,8 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.bodies, [])
         self.assertEqual(len(self.client.responses()), 1)
 
-    def test_refused_client_that_asks_first(self) -> None:
-        """A client that asks with "Expect: 100-continue" gets the refusal, not the go-ahead."""
+    def test_rejected_client_that_asks_first(self) -> None:
+        """A client that asks with "Expect: 100-continue" gets the rejection, not the go-ahead."""
         self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue")
         self.assertEqual(self.client.response().status, 413)
 
@@ -143,16 +143,16 @@ class SiteTests(SynchronousTestCase):
         self.client.post("/", b"", "Content-Length: 2", "Expect: 100-continue")
         self.assertEqual(self.client.response().status, 100)
 
-    def test_refused_client_has_time_to_read(self) -> None:
-        """A refused connection is left open for two seconds, so that the answer is not lost, and then aborted."""
+    def test_rejected_client_has_time_to_read(self) -> None:
+        """A rejected connection is left open for two seconds, so that the answer is not lost, and then aborted."""
         self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
         self.clock.advance(1.9)
         self.assertFalse(self.client.aborted)
         self.clock.advance(0.1)
         self.assertTrue(self.client.aborted)
 
-    def test_refused_client_that_leaves(self) -> None:
-        """A refused client that closes by itself leaves no timer behind."""
+    def test_rejected_client_that_leaves(self) -> None:
+        """A rejected client that closes by itself leaves no timer behind."""
         self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
         self.client.leave()
         self.assertEqual(self.clock.getDelayedCalls(), [])

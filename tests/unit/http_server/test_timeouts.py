@@ -273,7 +273,7 @@ class EndTests(LimitsTestCase):
                 self.assertEqual(sent, client.value())
 
     def test_one_answer(self) -> None:
-        """A refused client has two seconds, in which no other limit gives it a second answer, whatever it sends."""
+        """A rejected client has two seconds, in which no other limit gives it a second answer, whatever it sends."""
         self.site.limits = replace(LIMITS, headers_timeout=1, body_timeout=1)
         for first in (b"nonsense\r\n", HEAD + b"Content-Length: 21\r\n\r\n", b"P"):
             (client,) = self.clients(1)
