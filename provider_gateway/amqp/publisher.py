@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker
-from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from provider_gateway.amqp.session import ConnectionLost
@@ -61,9 +61,6 @@ class Publisher:
         declare: declares what is published to, before each (re)opening of the channel.
         max_unsent: bytes that may wait for a broker that reads slowly, before publishes are refused.
         metrics: counts ``published_total`` by outcome.
-
-    Attributes:
-        one_suspect: for those who publish again what may have closed a channel.
     """
 
     _log = Logger()
@@ -87,7 +84,6 @@ class Publisher:
         self._channel: MessageChannel | None = None
         self._returned: Counter[str] = Counter()
         self._unconfirmed: dict[int, _Publish] = {}
-        self.one_suspect = DeferredLock()
         self._restoring = False
         self._waiting_to_publish: Waiters[None] = Waiters()
 

@@ -108,13 +108,9 @@ class Provider:
         """Stop serving; what is under way stays unacknowledged, so the broker delivers it again."""
         self._in_flight.cancel()
 
-    def waiting_for(self) -> list[str]:
-        """What keeps messages from being settled."""
-        return [f"queue {name}" for name in self._settlement.waiting_for()]
-
     def _is_known(self, task: Task) -> bool:
         """Deal with a redelivery of a message that was settled, or is being served."""
-        running = self._serving.get(task.identity) if task.identity is not None else None
+        running = self._serving.get(task.fingerprint) if task.fingerprint is not None else None
         if running is not None and running.delivery.is_lost:
             running.delivery = task.delivery
             self._redelivered.labels(self._entry.queue_name, "running").inc()
@@ -128,8 +124,8 @@ class Provider:
 
     async def _serve(self, task: Task) -> None:
         self._in_flight_gauge.inc()
-        if task.identity is not None:
-            self._serving[task.identity] = task
+        if task.fingerprint is not None:
+            self._serving[task.fingerprint] = task
         try:
             try:
                 # A coroutine that waits has 280 bytes: hence not one more for the decision.
@@ -139,19 +135,18 @@ class Provider:
             except (CancelledError, DeliveryLost):
                 raise
             except Exception:  # noqa: BLE001 - a message that our code cannot take must not come back for ever
-                self._log.failure("{queue}: unforeseen error", queue=self._entry.queue_name, rquid=task.rquid)
+                self._log.failure("{queue}: unforeseen error", **task.log_fields)
                 error = GatewayError("An unexpected error; the log of the provider has the details.")
                 await self._settlement.park(task, "internal", self._error_reply(task, error, "internal"))
         except DeliveryLost:
             self._log.info(
                 "{queue}: the channel closed before the acknowledgement; the broker delivers the message again",
-                queue=self._entry.queue_name,
-                rquid=task.rquid,
+                **task.log_fields,
             )
         finally:
             self._in_flight_gauge.dec()
-            if self._serving.get(task.identity) is task:
-                del self._serving[task.identity]
+            if self._serving.get(task.fingerprint) is task:
+                del self._serving[task.fingerprint]
 
     def _decide(self, task: Task) -> Awaitable[None] | None:
         """Serve a message, or say why it is not to be served; None if nothing is left to wait for."""
@@ -190,13 +185,7 @@ class Provider:
 
     def _drop(self, task: Task) -> None:
         self._expired.inc()
-        self._log.info(
-            "{queue}: expired: nobody waits for the reply any more",
-            queue=self._entry.queue_name,
-            rquid=task.rquid,
-            correlation_id=task.message.correlation_id,
-            message_id=task.message.message_id,
-        )
+        self._log.info("{queue}: expired: nobody waits for the reply any more", **task.log_fields)
         self._settlement.done(task)
 
     def _is_to_be_counted(self, task: Task) -> bool:
@@ -252,12 +241,10 @@ class Provider:
         """Decide what becomes of a message that the model failed on."""
         self._log.warn(
             "{queue}: {reason}",
-            queue=self._entry.queue_name,
             reason=failure.detail,
             cause=failure.cause,
             attempt=task.history.attempt,
-            rquid=task.rquid,
-            correlation_id=task.message.correlation_id,
+            **task.log_fields,
         )
         if not self._entry.dle:
             await self._end(task, failure, failure.reason)

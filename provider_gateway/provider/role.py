@@ -13,6 +13,7 @@ from provider_gateway.amqp.declare import declare
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model
 from provider_gateway.provider.provider import Provider
+from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.settlement import Settlement
 from provider_gateway.topology.reply_addresses import ReplyAddresses
@@ -57,6 +58,7 @@ class ProviderRole:
             max_body_bytes=settings.max_body_bytes,
             on_unsafe_header=metrics.headers_dropped.inc,
         )
+        self._publisher = ReliablePublisher(publisher=publisher, clock=reactor)
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
         for entry in entries:
@@ -66,7 +68,7 @@ class ProviderRole:
                 timeout=entry.timeout if entry.timeout is not None else settings.model_timeout,
                 max_body_bytes=settings.max_body_bytes,
                 retry=RetryRoute(entry, entries),
-                settlement=Settlement(entry, publisher, reactor, metrics),
+                settlement=Settlement(entry, self._publisher, metrics),
                 replies=ReplyAddresses(entry, entries),
                 has_given_up=has_given_up,
                 clock=reactor,
@@ -91,9 +93,7 @@ class ProviderRole:
     def waiting_for(self) -> list[str]:
         """What is missing for this role to be ready."""
         missing = [f"consumer of {c.queue}" for c in self._consumers if not c.is_registered]
-        for provider in self._providers:
-            missing += provider.waiting_for()
-        return missing
+        return missing + [f"queue {name}" for name in self._publisher.waiting_for()]
 
     async def cancel_consumers(self) -> None:
         """Take no more messages."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provider_gateway.message.message import PG_COPY
 
@@ -33,20 +33,20 @@ class Task:
         delivery: what to acknowledge in the end: the newest, if the broker delivered the message again meanwhile.
         history: what happened to the message before.
         rquid: its request id.
-        identity: the same for every delivery of the message; None if it has no message id and cannot be known again.
+        fingerprint: the same for every delivery of the message; None if it has no message id and cannot be known again.
     """
 
-    __slots__ = ("delivery", "history", "identity", "rquid")
+    __slots__ = ("delivery", "fingerprint", "history", "rquid")
 
     def __init__(self, delivery: Delivery, history: History, rquid: str) -> None:
         self.delivery = delivery
         self.history = history
         self.rquid = rquid
         message = delivery.message
-        self.identity: Hashable = None
+        self.fingerprint: Hashable = None
         if message.message_id is not None:
             # All of these, since a client may use a message id twice; and each copy is a message of its own.
-            self.identity = (
+            self.fingerprint = (
                 message.message_id,
                 message.correlation_id,
                 message.reply_to,
@@ -59,3 +59,14 @@ class Task:
     def message(self) -> Message:
         """The message."""
         return self.delivery.message
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """What each log line about the message has: its queue and its ids."""
+        message = self.message
+        return {
+            "queue": self.delivery.queue,
+            "rquid": self.rquid,
+            "correlation_id": message.correlation_id,
+            "message_id": message.message_id,
+        }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 
 from provider_gateway.errors import ModelFailure
 from provider_gateway.model.model import Answer
@@ -26,7 +26,6 @@ class FakePublisher:
         self.published: list[tuple[Message, str, str, Deferred[None]]] = []
         self.waiting: list[Deferred[None]] = []
         self.restored = 0
-        self.one_suspect = DeferredLock()
 
     async def restore(self) -> None:
         self.restored += 1

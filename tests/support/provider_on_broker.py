@@ -11,6 +11,7 @@ from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.provider.provider import Provider
+from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.settlement import Settlement
 from provider_gateway.topology.reply_addresses import ReplyAddresses
@@ -47,13 +48,14 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
 
     def begin(self) -> None:
         """Begin as a new process does, which knows nothing."""
+        self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
         self.provider = Provider(
             self.entry,
             model=self.model,
             timeout=30,
             max_body_bytes=1000,
             retry=RetryRoute(self.entry, [self.entry]),
-            settlement=Settlement(self.entry, self.publisher, self.clock, self.metrics),
+            settlement=Settlement(self.entry, self.reliable, self.metrics),
             replies=ReplyAddresses(self.entry, [self.entry]),
             has_given_up=self.given_up.__contains__,
             clock=self.clock,

@@ -13,6 +13,7 @@ from provider_gateway.message.copies import History
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.provider.provider import Provider
+from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.settlement import Settlement
 from provider_gateway.provider.task import Task
@@ -49,7 +50,7 @@ class ProviderTestCase(SynchronousTestCase):
             timeout=30,
             max_body_bytes=1000,
             retry=RetryRoute(work, [work]),
-            settlement=Settlement(work, self.publisher, self.clock, self.metrics),
+            settlement=Settlement(work, ReliablePublisher(publisher=self.publisher, clock=self.clock), self.metrics),
             replies=ReplyAddresses(work, [work]),
             has_given_up=lambda _: False,
             clock=self.clock,
@@ -86,7 +87,8 @@ class SettlementTestCase(SynchronousTestCase):
         self.metrics = Metrics()
         values = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "dle": True}
         entry = QueueEntry.model_validate({**values, **self.keys})
-        self.settlement = Settlement(entry, self.publisher, self.clock, self.metrics)
+        self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
+        self.settlement = Settlement(entry, self.reliable, self.metrics)
         self.task = self.new_task()
 
     @property

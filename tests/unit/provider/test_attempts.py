@@ -86,13 +86,13 @@ class RetryTests(ProviderOnBrokerTestCase):
     def test_full(self) -> None:
         """While its copy is refused the delivery stays open, and the queue is named as what is waited for."""
         self.ask()
-        self.assertEqual(self.provider.waiting_for(), [])
+        self.assertEqual(self.reliable.waiting_for(), [])
         self.broker.faults.nack_publishes()
         self.fail_call()
-        self.assertEqual(self.provider.waiting_for(), ["queue work.retry"])
+        self.assertEqual(self.reliable.waiting_for(), ["work.retry"])
         self.assert_left(unacked=1)
         self.advance(1)
-        self.assertEqual((self.provider.waiting_for(), len(self.model.calls)), ([], 1))
+        self.assertEqual((self.reliable.waiting_for(), len(self.model.calls)), ([], 1))
         self.assert_left(retry=1)
 
     def test_retry_queue_deleted(self) -> None:

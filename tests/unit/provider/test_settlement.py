@@ -129,7 +129,7 @@ class FullQueueTests(SettlementTestCase):
             self.publisher.fail(PublishRefused("no", is_certain=True))
             if number < 2:
                 self.ready()
-        self.assertEqual(self.settlement.waiting_for(), ["work.retry"])
+        self.assertEqual(self.reliable.waiting_for(), ["work.retry"])
         self.assert_waits(1, 4)
         self.publisher.confirm()
         self.successResultOf(retrying)
@@ -138,17 +138,17 @@ class FullQueueTests(SettlementTestCase):
         """The queue is named as long as some copy waits for it: from the first refusal to the last confirm."""
         other = self.new_task(message_id="m2")
         both = [self.park(), self.run_to(self.settlement.park(other, "timeout"))]
-        self.assertEqual(self.settlement.waiting_for(), [])
+        self.assertEqual(self.reliable.waiting_for(), [])
         for number in (0, 1):
             self.publisher.fail(Nacked("full"), number)
-            self.assertEqual(self.settlement.waiting_for(), ["work.parking"])
+            self.assertEqual(self.reliable.waiting_for(), ["work.parking"])
         self.clock.advance(1)
         self.publisher.fail(Nacked("full"), 2)
         self.clock.advance(2)
         self.publisher.confirm(4)
-        self.assertEqual(self.settlement.waiting_for(), ["work.parking"])
+        self.assertEqual(self.reliable.waiting_for(), ["work.parking"])
         self.publisher.confirm(3)
-        self.assertEqual(self.settlement.waiting_for(), [])
+        self.assertEqual(self.reliable.waiting_for(), [])
         for each in both:
             self.successResultOf(each)
 
@@ -159,7 +159,7 @@ class FullQueueTests(SettlementTestCase):
         self.run_to(self.settlement.park(tasks[1], "timeout")).addErrback(lambda _: None)
         self.publisher.fail(NoRoute("gone"), 0)
         self.publisher.fail(NoRoute("gone"), 1)
-        self.assertEqual(self.settlement.waiting_for(), ["work.parking", "work.return"])
+        self.assertEqual(self.reliable.waiting_for(), ["work.parking", "work.return"])
 
     def test_cancelled(self) -> None:
         """A wait that is cancelled ends at once, leaves no timer, and keeps nothing from being ready."""
@@ -167,7 +167,7 @@ class FullQueueTests(SettlementTestCase):
         self.publisher.fail(Nacked("full"))
         parking.cancel()
         self.failureResultOf(parking, CancelledError)
-        self.assertEqual((self.settlement.waiting_for(), self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual((self.reliable.waiting_for(), self.clock.getDelayedCalls()), ([], []))
         self.assertEqual(self.delivery.acks, 0)
 
     def test_full_reply_queue(self) -> None:
@@ -175,7 +175,7 @@ class FullQueueTests(SettlementTestCase):
         replying = self.reply()
         for count, seconds in enumerate((1, 2, 4, 8, 15, 15), 1):
             self.publisher.fail(Nacked("full"))
-            self.assertEqual(self.settlement.waiting_for(), [])
+            self.assertEqual(self.reliable.waiting_for(), [])
             self.assert_waits(seconds, count + 1)
         self.assertEqual((self.publisher.restored, self.delivery.acks), (0, 0))
         self.publisher.confirm()
@@ -195,5 +195,5 @@ class FullQueueTests(SettlementTestCase):
             self.clock.advance(2)
             self.failureResultOf(settling, DeliveryLost)
             self.assertEqual(len(self.publisher.published), count + 1)
-            self.assertEqual(self.settlement.waiting_for(), [])
+            self.assertEqual(self.reliable.waiting_for(), [])
             self.assertFalse(self.settlement.is_settled(self.task))

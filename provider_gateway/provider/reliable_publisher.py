@@ -1,0 +1,241 @@
+"""Publishes a message until the broker has taken it, over as many channels and connections as that takes.
+
+It neither decides what is published nor acknowledges anything: :mod:`provider_gateway.provider.settlement` does.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import DeferredLock, TimeoutError as DeferredTimeoutError
+from twisted.logger import Logger
+
+from provider_gateway.deadlines import TimeLimit
+from provider_gateway.deferreds import sleep
+from provider_gateway.errors import (
+    BrokerBlocked,
+    BrokerUnavailable,
+    GatewayError,
+    Nacked,
+    NoRoute,
+    OutcomeUnknown,
+    PublishRefused,
+)
+from provider_gateway.provider.task import DeliveryLost
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.message.copies import Copy
+    from provider_gateway.message.message import Message
+    from provider_gateway.provider.task import Task
+
+#: Seconds to wait for a confirm on a connection that is up. Then the message is published again, and the next wait is
+#: twice as long: a queue that has lost its majority confirms late.
+_CONFIRM_TIMEOUT = 60.0
+#: Seconds before a message that was not taken is published again; doubled up to the last.
+_FIRST_DELAY, _LAST_DELAY = 1.0, 15.0
+#: Refusals after which a message counts as refused too often: refusals that it certainly caused; refusals in its turn.
+_MAX_CERTAIN, _MAX_IN_TURN = 3, 10
+
+
+class State(Enum):
+    """What a message waits for before it is published the next time."""
+
+    AT_ONCE = "the publisher is ready"
+    AWAITING_TURN = "no other message is published in turn"
+    IN_TURN = "the publisher is ready, in this message's turn"
+    BACKING_OFF = "the delay is over"
+
+
+class ReliablePublisher:
+    """Publishes the messages that deliveries are settled with, each until it is confirmed.
+
+    The states of a message::
+
+           +-------------+  refused   +---------------+  its turn   +---------+ <--. refused,
+        -> |   AT_ONCE   | ---------> | AWAITING_TURN | ----------> | IN_TURN | ---' below the limit
+           +-------------+            +---------------+             +---------+
+              |       ^                                                  |
+              | not   | after 1, 2, 4, 8,                                |
+              | taken | 15, 15 ... s                                     |
+              v       |                                                  |
+           +-------------+        not taken, or refused too often        |
+           | BACKING_OFF | <---------------------------------------------'
+           +-------------+
+
+    A message is published in AT_ONCE and IN_TURN, when the publisher is ready. A confirm is the end. If the message was
+    not sent, its connection was lost, or no confirm came, it stays in its state and is published again.
+
+    Refused: the broker closed the channel. Each message that was unconfirmed on it may be the cause. They are published
+    again one at a time, so that a message that is refused each time does not take the others with it.
+
+    Not taken: the broker nacked the message, or returned it as unrouted. A copy is published until it is confirmed. A
+    reply is given up if it is unrouted or refused too often, so it is in BACKING_OFF only after a nack.
+
+    Args:
+        publisher: publishes a message once.
+        clock: times confirms and delays.
+    """
+
+    def __init__(self, *, publisher: Publisher, clock: IReactorTime) -> None:
+        self.publisher = publisher
+        self.clock = clock
+        self.first_confirm = TimeLimit(clock, _CONFIRM_TIMEOUT)
+        #: Held by the message in state IN_TURN.
+        self.turn = DeferredLock()
+        #: The queue or exchange that did not take a message's copy, until the copy is confirmed.
+        self.not_taking: dict[Task, str] = {}
+
+    def waiting_for(self) -> list[str]:
+        """The queues and exchanges that do not take copies."""
+        return sorted(set(self.not_taking.values()))
+
+    def publish_reply(self, task: Task, reply: Message, queue: str) -> Coroutine[Any, Any, None]:
+        """Publish a reply, and wait for its confirm.
+
+        Args:
+            task: the message that it answers.
+
+        Raises:
+            NoRoute: there is no such queue.
+            PublishRefused: the broker closed several channels over it.
+            DeliveryLost: the broker delivers the message again, and it cannot be recognised, or did not come to us.
+        """
+        return _Publishing(self, task, reply, exchange="", routing_key=queue, is_copy=False).run()
+
+    def publish_copy(self, task: Task, copy: Copy, exchange: str, routing_key: str) -> Coroutine[Any, Any, None]:
+        """Publish a copy, and wait for its confirm. What it is published to is ours, and is declared again if need be.
+
+        Args:
+            task: the message that it is a copy of.
+
+        Raises:
+            DeliveryLost: as above.
+        """
+        return _Publishing(self, task, copy, exchange=exchange, routing_key=routing_key, is_copy=True).run()
+
+
+class _Publishing:
+    """One message on its way to its confirm."""
+
+    __slots__ = (
+        "_certain",
+        "_delay",
+        "_exchange",
+        "_in_turn",
+        "_is_copy",
+        "_message",
+        "_patience",
+        "_routing_key",
+        "_shared",
+        "_state",
+        "_task",
+    )
+    _log = Logger()
+
+    def __init__(
+        self,
+        shared: ReliablePublisher,
+        task: Task,
+        message: Message,
+        *,
+        exchange: str,
+        routing_key: str,
+        is_copy: bool,
+    ) -> None:
+        self._shared = shared
+        self._task = task
+        self._message = message
+        self._exchange = exchange
+        self._routing_key = routing_key
+        self._is_copy = is_copy
+        self._state = State.AT_ONCE
+        self._patience = _CONFIRM_TIMEOUT
+        self._delay = _FIRST_DELAY
+        self._certain = self._in_turn = 0  # refusals since it was published at once
+
+    async def run(self) -> None:
+        shared = self._shared
+        try:
+            while True:
+                publishing = shared.publisher.publish(self._message, self._exchange, self._routing_key)
+                try:
+                    if self._patience == _CONFIRM_TIMEOUT:
+                        return await shared.first_confirm.on(publishing)
+                    return await publishing.addTimeout(self._patience, shared.clock)
+                except DeferredTimeoutError:
+                    self._patience *= 2
+                except PublishRefused as error:
+                    self._refused(error)
+                except (NoRoute, Nacked) as error:
+                    self._not_taken(error)
+                except (BrokerUnavailable, BrokerBlocked, OutcomeUnknown):
+                    pass  # the state stays
+                await self._until_next()
+        finally:
+            if self._state is State.IN_TURN:
+                shared.turn.release()
+            if self._is_copy:
+                shared.not_taking.pop(self._task, None)
+
+    def _refused(self, error: PublishRefused) -> None:
+        self._patience = _CONFIRM_TIMEOUT
+        self._certain += error.is_certain
+        if self._state is State.AT_ONCE:
+            self._state = State.AWAITING_TURN
+            return
+        self._in_turn += 1
+        if self._certain == _MAX_CERTAIN or self._in_turn == _MAX_IN_TURN:
+            self._not_taken(error)
+
+    def _not_taken(self, error: GatewayError) -> None:
+        if not self._is_copy and not isinstance(error, Nacked):
+            raise error
+        self._log.warn(
+            "{queue}: {what}: {reason}",
+            what="the message is kept" if self._is_copy else "the reply waits",
+            reason=error.detail,
+            **self._task.log_fields,
+        )
+        if self._is_copy:
+            self._shared.not_taking[self._task] = self._exchange or self._routing_key
+        if self._state is State.IN_TURN:
+            self._shared.turn.release()
+        self._state = State.BACKING_OFF
+        self._patience = _CONFIRM_TIMEOUT
+        self._certain = self._in_turn = 0
+
+    async def _until_next(self) -> None:
+        """Return when the message may be published again: in state AT_ONCE or IN_TURN."""
+        if self._state is State.BACKING_OFF:
+            await self._back_off()
+            self._state = State.AT_ONCE
+            return
+        if self._state is State.AWAITING_TURN:
+            await self._shared.turn.acquire()
+            self._state = State.IN_TURN
+        await self._shared.publisher.when_ready()
+        self._check_delivery(was_lost=False)
+
+    async def _back_off(self) -> None:
+        was_lost = self._task.delivery.is_lost
+        await sleep(self._shared.clock, self._delay)
+        self._delay = min(2 * self._delay, _LAST_DELAY)
+        self._check_delivery(was_lost=was_lost)
+        if self._is_copy:
+            await self._shared.publisher.restore()
+
+    def _check_delivery(self, *, was_lost: bool) -> None:
+        """Give the message up if it is delivered again as one that we do not know.
+
+        Args:
+            was_lost: the delivery was lost before the delay; if it still is, the redelivery did not come to us.
+        """
+        if self._task.delivery.is_lost and (was_lost or self._task.fingerprint is None):
+            raise DeliveryLost
