@@ -37,7 +37,7 @@ setup(
         "twisted.plugins",
     ],
     package_data={"provider_gateway": ["py.typed"]},
-    # Lower bounds: the lowest versions with which the unit tests pass. Upper bounds are for packages of which we use
+    # Lower bounds: the unit tests pass with all of them at once. Upper bounds are for packages of which we use
     # undocumented names (tests/support/private_names.py) or rely on unstated behaviour: the version after the newest
     # with which the tests pass. For calendar versions that is the next month (26.10.0: <26.11), for others the next
     # minor version. "make test-versions" runs the unit tests with both ends.
