@@ -1,1 +1,1 @@
-"""What a process tells about itself: metrics and log lines."""
+"""Metrics and log lines."""

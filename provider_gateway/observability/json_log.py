@@ -1,4 +1,4 @@
-"""Log lines as JSON objects: one per line, with the request's ids, on any text file."""
+"""Writes log events as JSON objects, one a line, to a text file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ _PLAIN = (str, int, float, bool, type(None))
 def json_line(event: LogEvent) -> str:
     """One log event as one line.
 
-    ``time`` (UTC, RFC 3339), ``level``, ``logger`` and ``message``; then the event's own values as far as they are
-    plain (text, numbers); then ``traceback`` of a failure. Objects are never rendered, so none can leak a secret.
+    It has ``time`` (UTC, RFC 3339), ``level``, ``logger`` and ``message``; then the values of the event that are text,
+    numbers, booleans or None; then the ``traceback`` of a failure. Other objects are left out, so none can leak a
+    secret.
     """
     level = event.get("log_level", LogLevel.info)
     line: dict[str, object] = {
@@ -49,8 +50,8 @@ class JSONLogObserver:
     """Writes each event as one JSON line.
 
     Args:
-        out: is flushed after each line.
-        more: values that every line has.
+        out: text file; flushed after each line.
+        more: values that are added to every line.
     """
 
     def __init__(self, out: TextIO, **more: int) -> None:
@@ -64,19 +65,19 @@ class JSONLogObserver:
 
 
 def log_observer(out: TextIO, level: str, **more: int) -> ILogObserver:
-    """An observer for twistd: JSON lines at this level and above.
+    """An observer for twistd that writes JSON lines at a level and above.
 
-    pika's own logging is off: it repeats what we report, at alarming levels and with message bodies.
+    Turns pika's own logging off: it repeats what we report, at alarming levels and with message bodies.
 
     Args:
         level: ``info`` or ``debug``.
-        more: values that every line has.
+        more: values that are added to every line.
     """
     pika_logger = logging.getLogger("pika")
     pika_logger.addHandler(logging.NullHandler())
     pika_logger.setLevel(logging.CRITICAL + 1)
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(level))
-    # Twisted reports each connection attempt, port and factory at "info"; ours says the same once, with a reason.
+    # Twisted logs each connection attempt, port and factory at "info". We log the same once, with a reason.
     for namespace in ("twisted.internet", "twisted.web", "twisted.application.internet", "stdout", "log_legacy"):
         predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
     predicate.setLogLevelForNamespace(ClientService.__module__, LogLevel.warn)
@@ -84,6 +85,6 @@ def log_observer(out: TextIO, level: str, **more: int) -> ILogObserver:
 
 
 def use_observer(application: object, observer: ILogObserver | None) -> None:
-    """Have twistd log through an observer; None leaves its own."""
+    """Have twistd log through an observer; None leaves its own one."""
     if observer is not None and isinstance(application, Componentized):
         application.setComponent(ILogObserver, observer)

@@ -1,4 +1,4 @@
-"""The Prometheus collectors of the process, on a registry of their own. Labels have few values only."""
+"""The Prometheus metrics of the process, in a registry of their own. Each label has few values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prometheus_client.gc_collector import GCCollector
 _NAMESPACE = "provider_gateway"
 _HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
 _MODEL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-#: For which messages are parked, see docs/delivery.md; the first line are failures of the model.
+#: Why messages are parked (docs/delivery.md); the first line has the failures of the model.
 _PARKING_REASONS = (
     *("timeout", "connection", "status", "body"),
     *("rejected", "reply", "refused", "reply-to", "too-large", "redelivered", "internal"),
@@ -26,7 +26,7 @@ class Metrics:
     """Every metric that is exported; docs/operation.md lists them.
 
     Attributes:
-        registry: what ``/metrics`` renders.
+        registry: has all metrics; ``/metrics`` renders it.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Metrics:
         self.headers_dropped = self._counter("headers_dropped", "Message headers that are unsafe in HTTP, left out")
 
     def begin(self, queue: str) -> None:
-        """Begin the series of a queue that alerts are about: one that begins with its first event is no increase."""
+        """Create a queue's series for alerts at 0: Prometheus' ``increase()`` ignores a series that starts at 1."""
         for reason in _PARKING_REASONS:
             self.parked.labels(queue, reason)
         for state in ("running", "settled", "unknown"):

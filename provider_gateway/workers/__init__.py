@@ -1,1 +1,1 @@
-"""More than one core: processes that share the listening port, and the one that supervises them."""
+"""``WORKERS``: several processes that share the listening port, to use several cores, and their supervisor."""

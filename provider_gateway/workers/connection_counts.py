@@ -1,4 +1,4 @@
-"""How many connections each worker has, in memory that all of them see: the next one is for who has the fewest."""
+"""How many connections each worker has, in shared memory: the worker with the fewest accepts the next one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import os
 
 from provider_gateway.errors import SettingsError
 
-#: Of a worker that accepts nothing.
+#: The count of a worker that accepts no connections: more than any other.
 _ABSENT = 2**63
 
 
 def make_counts(workers: int) -> int:
-    """Memory for so many workers, none of which is there yet.
+    """Make the shared memory. No worker accepts connections yet.
+
+    Args:
+        workers: how many there are.
 
     Returns:
-        Its descriptor, which belongs to the caller.
+        The descriptor of the memory; the caller closes it.
 
     Raises:
-        SettingsError: this system has no such memory.
+        SettingsError: the operating system is not Linux, and has no such memory.
     """
     if not hasattr(os, "memfd_create"):
         msg = "WORKERS: more than one needs Linux"
@@ -35,15 +38,15 @@ class ConnectionCounts:
     """The counts of all workers.
 
     Args:
-        descriptor: of memory from :func:`make_counts`; it may be closed afterwards.
+        descriptor: from :func:`make_counts`; may be closed afterwards.
     """
 
     def __init__(self, descriptor: int) -> None:
-        # Writing an aligned word is atomic, so there is no lock. A count that is a moment old does no harm.
+        # No lock: writing an aligned word is atomic, and a count that is a moment old does no harm.
         self._counts = memoryview(mmap.mmap(descriptor, 0)).cast("Q")
 
     def report(self, number: int, connections: int) -> bool:
-        """Tell how many connections a worker has.
+        """Store how many connections a worker has.
 
         Returns:
             True if no other worker has fewer.
@@ -52,5 +55,5 @@ class ConnectionCounts:
         return connections <= min(self._counts)
 
     def leave(self, number: int) -> None:
-        """Tell that a worker accepts nothing, any more or yet."""
+        """Store that a worker accepts no connections."""
         self._counts[number] = _ABSENT

@@ -1,7 +1,7 @@
-"""What supervisor and worker say to each other over two pipes: lines of JSON.
+"""The protocol between supervisor and worker: lines of JSON over two pipes.
 
-Supervisor: ``{"ask": "waiting_for" | "metrics", "id": 7}``, ``{"do": "reload"}``. Worker: ``{"say": "started"}``,
-``{"say": "running"}``, ``{"id": 7, "answer": …}``.
+The supervisor sends ``{"ask": "waiting_for" | "metrics", "id": 7}`` and ``{"do": "reload"}``. The worker sends
+``{"say": "started"}``, ``{"say": "running"}`` and ``{"id": 7, "answer": …}``.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def _line(document: dict[str, Any]) -> bytes:
 
 
 class Questions:
-    """The supervisor's end.
+    """The supervisor's end of the two pipes.
 
     Args:
         write: sends bytes to the worker.
-        said: is told "started" and "running".
+        said: called with "started" when the worker runs, with "running" when its start is complete.
 
     Attributes:
-        receive: takes bytes of the worker.
+        receive: takes bytes that the worker has sent.
     """
 
     def __init__(self, write: Callable[[bytes], object], said: Callable[[str], object]) -> None:
@@ -44,10 +44,15 @@ class Questions:
         self.receive = Lines(self._document).feed
 
     def ask(self, what: str, clock: IReactorTime, seconds: float) -> Deferred[Any]:
-        """Ask for "waiting_for" or "metrics".
+        """Ask the worker.
+
+        Args:
+            what: "waiting_for" or "metrics".
+            seconds: to wait for the answer.
 
         Returns:
-            A Deferred of the answer; it fails with twisted.internet.defer.TimeoutError when there is none in time.
+            A Deferred of the answer. It fails with twisted.internet.defer.TimeoutError after ``seconds``, and with
+            CancelledError when the worker has ended.
         """
         self._last += 1
         number = self._last
@@ -57,11 +62,11 @@ class Questions:
         return answer.addTimeout(seconds, clock)
 
     def reload(self) -> None:
-        """Have changed files read again."""
+        """Have the worker read changed files again."""
         self._write(_line({"do": "reload"}))
 
     def close(self) -> None:
-        """Give up what is asked: its Deferreds fail with CancelledError."""
+        """Fail the Deferreds of all open questions with CancelledError."""
         for answer in list(self._open.values()):
             answer.cancel()
 
@@ -72,17 +77,17 @@ class Questions:
         document = json.loads(line)
         if "say" in document:
             self._said(document["say"])
-        elif (waiting := self._open.pop(document["id"], None)) is not None:  # None: it came too late
+        elif (waiting := self._open.pop(document["id"], None)) is not None:  # None: the answer is late
             waiting.callback(document["answer"])
 
 
 class Answers(Protocol):
-    """The worker's end, on a transport.
+    """The worker's end of the two pipes.
 
     Args:
-        answers: what can be asked for, by its name.
+        answers: functions that make the answers, by what is asked.
         reload: reads changed files again.
-        on_lost: is called when the supervisor is gone.
+        on_lost: called when the supervisor has ended.
     """
 
     def __init__(
@@ -94,15 +99,15 @@ class Answers(Protocol):
         self._lines = Lines(self._document)
 
     def connectionMade(self) -> None:
-        """Say that we run (twisted.internet.interfaces.IProtocol)."""
+        """Say "started" (twisted.internet.interfaces.IProtocol)."""
         self.say("started")
 
     def say(self, what: str) -> None:
-        """Tell "started" or "running"."""
+        """Tell the supervisor "started" or "running"."""
         self._send({"say": what})
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes (twisted.internet.interfaces.IProtocol)."""
+        """Take bytes of the supervisor (twisted.internet.interfaces.IProtocol)."""
         self._lines.feed(data)
 
     def _document(self, line: bytes) -> None:
@@ -117,6 +122,6 @@ class Answers(Protocol):
         self.transport.write(_line(document))
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # Twisted gives it a default
-        """Notice that the supervisor is gone (twisted.internet.interfaces.IProtocol)."""
+        """The supervisor has ended (twisted.internet.interfaces.IProtocol)."""
         del reason
         self._on_lost()

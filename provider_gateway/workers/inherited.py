@@ -1,4 +1,4 @@
-"""The worker's side: listeners on what the supervisor has left open for it."""
+"""A worker's listeners: on descriptors that it inherits from the supervisor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Control:
-    """The admin listener of a worker: nobody but the supervisor asks."""
+    """A worker's admin listener: the pipes to the supervisor, which alone asks."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -37,13 +37,13 @@ class InheritedListeners:
     """Opens a worker's listeners.
 
     Args:
-        reactor: provides descriptors and time.
-        number: the worker's.
+        reactor: watches descriptors and provides time.
+        number: of the worker.
         reload: reads changed files again.
-        on_lost: is called when the supervisor is gone, and at the end.
+        on_lost: called when the supervisor has ended, and when the pipes are closed at shutdown.
 
     Raises:
-        SettingsError: there is no supervisor.
+        SettingsError: the process was not started by a supervisor.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class InheritedListeners:
             raise SettingsError(msg)
 
     def open_admin(self, collect: Callable[[], Iterable[Metric]], waiting_for: Callable[[], list[str]]) -> _Control:
-        """Answer the supervisor (provider_gateway.app.listeners.Listeners)."""
+        """Begin to answer the supervisor (provider_gateway.app.listeners.Listeners)."""
         answers = {"metrics": lambda: plain(collect()), "waiting_for": waiting_for}
         self._answers = Answers(answers, self._reload, self._on_lost)
-        make: Any = StandardIO  # typed for other systems, too, where it takes no descriptors
+        make: Any = StandardIO  # its types allow for Windows, where it takes no descriptors
         return _Control(make(self._answers, QUESTIONS, ANSWERS, self._reactor))
 
     def open_http(self, factory: Any, connections: Callable[[], int]) -> SharedPort:

@@ -1,4 +1,4 @@
-"""Lines out of the pieces in which a pipe delivers them."""
+"""Joins the pieces that a pipe delivers into lines."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class Lines:
-    """Puts lines together.
+    """Joins pieces into lines.
 
     Args:
-        take: is given each line, without its end.
+        take: called with each line, without its line end.
     """
 
     def __init__(self, take: Callable[[bytes], object]) -> None:
@@ -31,6 +31,6 @@ class Lines:
             self._pieces.append(tail)
 
     def close(self) -> None:
-        """Give away what came without an end."""
+        """Hand over the last line, if it has no line end."""
         if self._pieces:
             self.feed(b"\n")

@@ -1,4 +1,4 @@
-"""The workers' log lines in the supervisor's log: one process writes it, so no line is torn, and files can rotate."""
+"""Writes the workers' log lines to the supervisor's log: with one writer no line is torn, and files can rotate."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _log = Logger(namespace="provider_gateway.worker")
 
 
 def copy_to(out: Any) -> Callable[[str], None]:
-    """A function that writes a line as it is.
+    """A function that copies a worker's line to a file.
 
     Args:
-        out: what our own lines are written to: a text file, or a twisted.python.logfile.LogFile.
+        out: the file of our own lines: a text file or a twisted.python.logfile.LogFile.
     """
 
     def write(line: str) -> None:
@@ -28,7 +28,7 @@ def copy_to(out: Any) -> Callable[[str], None]:
 
 
 def log_again(line: str) -> None:
-    """Log a worker's line, for an observer that is not ours (syslog, for one)."""
+    """Log a worker's line as an event of our own, for an observer of twistd (syslog, for example)."""
     try:
         known = json.loads(line)
         level, text = LogLevel.lookupByName(known["level"]), f"worker {known['worker']}: {known['message']}"

@@ -1,4 +1,4 @@
-"""The metrics of several processes as one exposition: each sample with a label that tells whose it is."""
+"""Merges the metrics of several processes: each sample gets a label with the name of its process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LABEL = "worker"
 
 
 def plain(metrics: Iterable[Metric]) -> list[Any]:
-    """Metrics as what JSON can carry."""
+    """Metrics as lists that JSON can carry: name, documentation, type and samples of each."""
     return [
         [each.name, each.documentation, each.type, [[name, labels, value] for name, labels, value, *_ in each.samples]]
         for each in metrics
@@ -21,7 +21,7 @@ def plain(metrics: Iterable[Metric]) -> list[Any]:
 
 
 class MergedMetrics:
-    """Families of metrics that grow, process by process."""
+    """Metric families to which processes are added, one after the other."""
 
     def __init__(self) -> None:
         self._families: dict[str, Metric] = {}
@@ -30,7 +30,7 @@ class MergedMetrics:
         """Add the metrics of a process.
 
         Args:
-            whose: the value of the label.
+            whose: the name of the process, which is the value of the label.
             metrics: from :func:`plain`.
         """
         for name, documentation, kind, samples in metrics:
@@ -39,5 +39,5 @@ class MergedMetrics:
                 family.add_sample(sample, {**labels, LABEL: whose}, value)
 
     def families(self) -> list[Metric]:
-        """All of them, each once."""
+        """All families, each once."""
         return list(self._families.values())

@@ -1,4 +1,4 @@
-"""A listening socket that several processes accept from: fairly, and one connection at a time."""
+"""A listening socket that several workers accept from, one connection at a time, so that all get the same number."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
     from provider_gateway.workers.connection_counts import ConnectionCounts
 
-#: Seconds for which a worker leaves a connection to others that have fewer. A TLS handshake takes about as long.
+#: Seconds for which a worker leaves a connection to workers that have fewer. A TLS handshake takes about as long.
 STEP_BACK = 0.002
 
 
 def bind(address: str, port: int) -> socket.socket:
-    """A socket that is bound and does not listen: connections are refused until a worker is ready for them.
+    """Bind a socket without listening: the system refuses connections until a worker is ready.
+
+    Args:
+        address: IPv4 or IPv6, as a number.
 
     Raises:
-        CannotListenError: the address is in use, or not ours.
+        CannotListenError: the address is in use, or is not one of this machine.
     """
     bound = socket.socket(socket.AF_INET6 if isIPv6Address(address) else socket.AF_INET, socket.SOCK_STREAM)
     bound.setblocking(False)
@@ -42,18 +45,19 @@ def bind(address: str, port: int) -> socket.socket:
 
 @implementer(IReadDescriptor)
 class SharedPort:
-    """Accepts connections from a socket that other workers accept from, too.
+    """One worker's part in a listening socket that it shares with the others.
 
-    All of them wake up when somebody connects, and with Twisted's loop over ``accept`` the first would take a whole
-    burst. Without the counts, of 20 connections that came 0.3 s apart, up to 14 went to the same of two workers.
+    Each new connection wakes all workers, and Twisted's loop over ``accept`` would give a whole burst to the first.
+    Here a worker accepts one connection each time it wakes, and steps back for :data:`STEP_BACK` if another worker has
+    fewer. Without this, up to 14 of 20 connections that came 0.3 s apart went to the same one of two workers.
 
     Args:
-        reactor: provides descriptors and time.
-        listener: is bound; it listens afterwards, and is closed by this.
-        factory: of the connections.
-        connections: how many this worker has.
-        counts: what all of them have.
-        number: this worker's.
+        reactor: watches descriptors and provides time.
+        listener: bound; listens afterwards. The shared port takes a copy and closes it.
+        factory: makes the protocols of connections.
+        connections: returns how many connections this worker has.
+        counts: of all workers.
+        number: of this worker.
 
     Raises:
         OSError: another process listens on the address.
@@ -77,7 +81,7 @@ class SharedPort:
         with listener:
             listener.listen(socket.SOMAXCONN)
             self._port: Any = reactor.adoptStreamPort(listener.fileno(), listener.family, factory)
-        # We are asked in its place, and have it accept.
+        # The reactor wakes this object in place of Twisted's port, which accepts when told to.
         self._port.stopReading()
         self._report()
         reactor.addReader(self)
@@ -87,11 +91,11 @@ class SharedPort:
         return int(self._port.fileno())
 
     def logPrefix(self) -> str:
-        """A name (twisted.internet.interfaces.ILoggingContext)."""
+        """The name in logs (twisted.internet.interfaces.ILoggingContext)."""
         return "shared port"
 
     def doRead(self) -> None:
-        """Accept somebody, or leave him to another worker (twisted.internet.interfaces.IReadDescriptor)."""
+        """Accept one connection, or leave it to another worker (twisted.internet.interfaces.IReadDescriptor)."""
         if self._report():
             self._accept()
         else:
@@ -99,7 +103,7 @@ class SharedPort:
             self._stepped_back = self._reactor.callLater(STEP_BACK, self._come_forward)
 
     def _come_forward(self) -> None:
-        """Accept who is still there: the others are busy, or dead."""
+        """Accept a connection that no other worker has accepted: they are busy, or dead."""
         self._stepped_back = None
         self._reactor.addReader(self)
         self._accept()
@@ -113,11 +117,11 @@ class SharedPort:
         return self._counts.report(self._number, self._connections())
 
     def connectionLost(self, reason: Failure) -> None:
-        """Be left by the reactor (twisted.internet.interfaces.IFileDescriptor)."""
+        """The reactor gives the socket up (twisted.internet.interfaces.IFileDescriptor)."""
         self._port.connectionLost(reason)
 
     def stopListening(self) -> Deferred[None] | None:
-        """Accept nobody any more; other workers still do."""
+        """Accept no more connections. Other workers go on."""
         self._counts.leave(self._number)
         if self._stepped_back is not None:
             self._stepped_back.cancel()

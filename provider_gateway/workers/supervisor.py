@@ -1,6 +1,6 @@
-"""The process that starts the workers: it holds the port that they share, and answers for all on the admin port.
+"""The supervisor starts the workers, holds the port that they share, and answers for all on the admin port.
 
-It serves no request itself. The port stays open while a worker is started again, so that who connects meanwhile waits.
+It serves no HTTPS request itself. The port stays open while workers restart, so that new connections wait.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.settings import Role, Settings
 
-#: Seconds that a worker has beyond its drain to end.
+#: Seconds after ``DRAIN_TIMEOUT`` that a worker has to end, before it is killed.
 _GRACE = 5.0
-#: The metrics of a worker that does not answer: alerts are about a 0, not about one series less.
+#: Stands for the metrics of a worker that does not answer: alerts watch for a 0, not for a missing series.
 _NOT_READY = plain([GaugeMetricFamily("provider_gateway_ready", "1 if nothing keeps it from being ready, else 0", 0)])
 
 
@@ -45,17 +45,17 @@ class Supervisor(ProcessService):
     """What ``twistd provider-gateway`` runs with more than one worker.
 
     Args:
-        reactor: provides processes, TCP, time.
+        reactor: provides processes, TCP and time.
         roles: of each worker.
-        command: starts a worker; its number is added.
+        command: starts a worker, when ``--worker`` and the number are added.
         observer: log observer for twistd to use; None leaves twistd's own.
-        output: gets each line of the workers' logs.
-        errors: gets each line of what they say on standard error.
-        fatal: is told, in one line, why the process cannot go on; must stop it.
-        jitter: seconds to add to the pause before a worker is started again.
+        output: called with each line of the workers' logs.
+        errors: called with each line that workers write to standard error.
+        fatal: called with one line that says why the process cannot go on; must stop it.
+        jitter: returns seconds to add to the pause before a worker restarts.
 
     Raises:
-        SettingsError: this system cannot do it.
+        SettingsError: more than one worker needs Linux.
     """
 
     name = "provider-gateway"
@@ -72,14 +72,14 @@ class Supervisor(ProcessService):
         output: Callable[[str], object],
         errors: Callable[[str], object],
         fatal: Callable[[str], object],
-        jitter: Callable[[], float] = lambda: 0.25 * random(),  # noqa: S311 - spreads starts, hides nothing
+        jitter: Callable[[], float] = lambda: 0.25 * random(),  # noqa: S311 - spreads restarts, protects no secret
     ) -> None:
         super().__init__(observer)
         self._reactor = reactor
         self._settings = settings
         self._is_gateway = "gateway" in roles
         self._command = list(command)
-        # Relative paths of settings mean the same to the workers, whatever twistd does to its own directory.
+        # twistd may change its directory; relative paths of settings mean the same to workers all the same.
         self._folder = os.getcwd()
         self._fatal = fatal
         self._state = State.STARTING
@@ -130,7 +130,7 @@ class Supervisor(ProcessService):
         self._log.info("stopped")
 
     def reload(self) -> None:
-        """Have all workers read certificates, revocation list and access file again, if they have changed."""
+        """Have all workers read certificates, revocation list and access file again, if these have changed."""
         for worker in self._workers:
             worker.reload()
 
@@ -152,11 +152,11 @@ class Supervisor(ProcessService):
             self._log.info("ready")
 
     def _refused(self, reason: str) -> bool:
-        """End everything if a worker cannot start at all; one that could before may be able to again."""
+        """Stop all workers if one cannot start at all; once all were ready, a worker that cannot start is retried."""
         if self._state is State.RUNNING:
             return False
         if self._state is State.STARTING:
-            self._state = State.STOPPING  # the others meet the same
+            self._state = State.STOPPING  # the other workers meet the same error
             self._fatal(reason)
         return True
 

@@ -1,4 +1,4 @@
-"""One worker, life after life: started, asked, started again after a pause when it dies, and stopped."""
+"""One worker: its process is started, asked, stopped, and restarted after a pause when it dies."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IProcessTransport
     from twisted.python.failure import Failure
 
-#: Seconds for an answer; a scraper or a probe is waiting for it.
+#: Seconds to wait for an answer: Prometheus or a probe waits meanwhile.
 _ANSWER_TIMEOUT = 1.5
-#: Seconds from the end of a worker to its next life: at first, and at most.
+#: Seconds from the end of a worker to its restart: at first, and at most.
 _MIN_PAUSE, _MAX_PAUSE = 0.5, 15.0
-#: Seconds after which a worker that runs is taken to be well: its next end is the first.
+#: Seconds after which a running worker is healthy: its next restart has the shortest pause again.
 _HEALTHY_AFTER = 60.0
-#: What a process of ours says on standard error when it cannot go on, as tap writes it.
+#: Begins the line on standard error in which a process of ours says why it cannot go on; see tap.
 _REFUSAL = "provider-gateway: "
 
 
@@ -36,10 +36,10 @@ class _Process(ProcessProtocol):
     """One process of a worker.
 
     Attributes:
-        questions: to it.
-        refusal: what it said of why it cannot go on.
-        said: the last thing that it told of its start.
-        running_since: when its start was complete.
+        questions: asks the process.
+        refusal: the reason, if the process said that it cannot go on.
+        said: "started" or "running", whatever the process said last; "" before.
+        running_since: when its start was complete, in seconds of the clock; None before.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -58,21 +58,21 @@ class _Process(ProcessProtocol):
         self._receivers[childFD](data)
 
     def childConnectionLost(self, childFD: int) -> None:
-        """Notice that it listens no more (twisted.internet.interfaces.IProcessProtocol)."""
+        """The process has closed a pipe (twisted.internet.interfaces.IProcessProtocol)."""
         if childFD == QUESTIONS:
             self._reads_questions = False
 
     def processEnded(self, reason: Failure) -> None:
-        """Be told of its end (twisted.internet.interfaces.IProcessProtocol)."""
+        """The process has ended (twisted.internet.interfaces.IProcessProtocol)."""
         self._out.close()
         self._errors.close()
         self.questions.close()
         self._worker.ended(self, reason.value)
 
     def signal(self, name: str) -> None:
-        """Send a signal, by its name without SIG."""
+        """Send a signal; its name has no SIG."""
         assert self.transport is not None
-        with suppress(ProcessExitedAlready):  # we are about to be told
+        with suppress(ProcessExitedAlready):  # processEnded() comes next
             self.transport.signalProcess(name)
 
     def _write(self, data: bytes) -> None:
@@ -103,16 +103,17 @@ class Worker:
 
     Args:
         number: counts from 0.
-        spawn: starts a process for a protocol and a number.
+        spawn: starts a process, given its protocol and the worker's number.
         clock: times pauses and answers.
-        output: gets each line of its log.
-        errors: gets what else it says on standard error, line by line.
-        on_running: is called when its start is complete, in each process.
-        on_refusal: is told why a life ended at its start as wrong settings do; returns True if that ends everything.
-        jitter: seconds to add to a pause.
+        output: called with each line of the worker's log.
+        errors: called with each line on standard error that is no refusal.
+        on_running: called each time a start is complete.
+        on_refusal: called with the reason when a process says at its start that it cannot go on (wrong settings, for
+            example); returns True if the worker is not to be restarted.
+        jitter: returns seconds to add to a pause.
 
     Attributes:
-        restarts: how often it was started again.
+        restarts: how often the worker was restarted.
         runs: True while there is a process whose start is complete.
     """
 
@@ -151,18 +152,18 @@ class Worker:
         return self._process is not None and self._process.running_since is not None
 
     def start(self) -> None:
-        """Begin a process."""
+        """Start a process."""
         self._process = _Process(self)
         self._spawn(self._process, self.number)
 
     def stop(self, seconds: float) -> Deferred[None]:
-        """Have it drain and end, and start it no more.
+        """Have the worker drain and end; it is not restarted.
 
         Args:
-            seconds: that it has; then it is killed.
+            seconds: the time that it has; then it is killed.
 
         Returns:
-            A Deferred that fires when it has ended.
+            A Deferred that fires when the process has ended.
         """
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
@@ -177,12 +178,12 @@ class Worker:
         return stopped
 
     def reload(self) -> None:
-        """Have changed files read again."""
+        """Have the worker read changed files again."""
         if self._process is not None:
             self._process.questions.reload()
 
     async def waiting_for(self) -> list[str]:
-        """What keeps it from being ready; empty when it is."""
+        """What keeps the worker from being ready; empty when it is."""
         if self._restart_call is not None:
             seconds = self._restart_call.getTime() - self.clock.seconds()
             return [f"worker {self.number} is down, restarts in {max(seconds, 0):.1f} s"]
@@ -196,10 +197,10 @@ class Worker:
         return [f"worker {self.number}: {reason}" for reason in reasons]
 
     async def metrics(self) -> list[Any] | None:
-        """Its metrics, see :func:`provider_gateway.workers.merged_metrics.plain`; None if it does not answer."""
-        return (
-            await self._answer(self._process, "metrics") if self._process is not None and self._process.said else None
-        )
+        """The metrics of :func:`provider_gateway.workers.merged_metrics.plain`; None if the worker does not answer."""
+        if self._process is None or not self._process.said:
+            return None
+        return await self._answer(self._process, "metrics")
 
     async def _answer(self, process: _Process, what: str) -> list[Any] | None:
         try:
@@ -209,9 +210,10 @@ class Worker:
         return answer
 
     def ended(self, process: _Process, status: Any) -> None:
-        """Be told that a life has ended.
+        """Restart the worker after a pause, unless it is to stop, or cannot start at all.
 
         Args:
+            process: has ended.
             status: twisted.internet.error.ProcessDone or ProcessTerminated.
         """
         self._process = None
