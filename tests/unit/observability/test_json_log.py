@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, complete, and without anything that could hold a secret."""
+"""Log lines: one JSON object each, without objects that could hold a secret."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ class LineTests(SynchronousTestCase):
         )
 
     def test_event_of_others(self) -> None:
-        """An event without level and namespace is a line all the same."""
+        """An event without level and namespace is written as ``info`` of ``-``."""
         line = json.loads(json_line({"log_time": 0.0, "log_format": "hello"}))
         self.assertEqual(("info", "-", "hello"), (line["level"], line["logger"], line["message"]))
 
     def test_stays_one_line(self) -> None:
-        """Line ends, quotes and other characters of the values are kept, inside one line."""
+        """Line ends, quotes and control characters in values are kept; the event is still one line."""
         text = 'a\nb\r\n"c" \\ größe \x00\x1b'
         line = self.line(log_format="{text}", text=text)
         self.assertEqual((text, text), (line["message"], line["text"]))
 
     def test_objects_never_appear(self) -> None:
-        """Values that are not plain are left out, so no object can show what it holds."""
+        """Objects and collections are left out, so that none can show what it holds."""
         secret = SecretStr("hunter2")
         line = self.line(secret=secret, both=(secret,), map={"password": "hunter2"}, raw=b"hunter2", other=object())
         self.assertEqual({"time", "level", "logger", "message"}, set(line))
         self.assertNotIn("hunter2", json_line({"log_time": 0.0, "log_format": "login {secret}", "secret": secret}))
 
     def test_plain_values_appear(self) -> None:
-        """Text, numbers, truth values and None are values."""
+        """Texts, numbers, booleans and None are in the line."""
         values = {"text": "a", "whole": 1, "real": 0.5, "truth": True, "nothing": None}
         self.assertLessEqual(values.items(), self.line(**values).items())
 
@@ -89,7 +89,7 @@ class LineTests(SynchronousTestCase):
 
 
 class ObserverTests(SynchronousTestCase):
-    """What is written, and what is filtered out."""
+    """What the observer writes, and what it filters out."""
 
     def setUp(self) -> None:
         pika_logger = logging.getLogger("pika")
@@ -101,7 +101,7 @@ class ObserverTests(SynchronousTestCase):
         return [json.loads(line)["message"] for line in self.out.getvalue().splitlines()]
 
     def test_writes_and_flushes_each_event(self) -> None:
-        """Each event is on its way to the collector before the next one comes."""
+        """Each line is flushed before the next one is written."""
         flushed: list[str] = []
         self.patch(self.out, "flush", lambda: flushed.append(self.out.getvalue()))
         observer = JSONLogObserver(self.out)
@@ -121,7 +121,7 @@ class ObserverTests(SynchronousTestCase):
             self.assertEqual(expected, self.messages(), level)
 
     def test_twisted_is_quieter(self) -> None:
-        """Twisted's own reports of ports and factories appear from ``warn`` on only, at any level of ours."""
+        """Twisted's messages about ports and factories appear at ``warn`` and above only, at any level of ours."""
         for namespace in ("twisted.internet.tcp", "twisted.web.http", "twisted.application.internet", "stdout"):
             self.out = StringIO()
             log = Logger(namespace, observer=log_observer(self.out, "debug"))
@@ -130,7 +130,7 @@ class ObserverTests(SynchronousTestCase):
             self.assertEqual(["trouble"], self.messages(), namespace)
 
     def test_reconnecting_is_quiet(self) -> None:
-        """What ClientService says of each attempt to connect does not appear: we say it once, with a reason."""
+        """Messages of ClientService about each attempt to connect do not appear: we log one, with a reason."""
         events: list[LogEvent] = []
         for observer in (log_observer(self.out, "debug"), events.append):
             globalLogPublisher.addObserver(observer)

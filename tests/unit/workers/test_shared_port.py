@@ -1,4 +1,4 @@
-"""A port that workers share: who accepts, who steps back, and what is left when one stops."""
+"""A port that workers share: which worker accepts a connection, and what remains when one stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.workers.base import open_socket
 
 
 class Port:
-    """What a reactor makes of a listening socket; keeps how often it was told to accept, and how many."""
+    """A port as a reactor makes it of a listening socket; records each call of doRead()."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -39,7 +39,7 @@ class Port:
 
 
 class Reactor(MemoryReactorClock):
-    """Adopts sockets as :class:`Port`."""
+    """Makes a :class:`Port` of a socket."""
 
     def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> Any:
         self.port = Port(descriptor)
@@ -47,7 +47,7 @@ class Reactor(MemoryReactorClock):
 
 
 class SharedPortTests(SynchronousTestCase):
-    """One worker's view of it; the others are counts."""
+    """The port of one worker; of the other workers there are only counts."""
 
     def setUp(self) -> None:
         descriptor = make_counts(3)
@@ -61,14 +61,14 @@ class SharedPortTests(SynchronousTestCase):
         )
 
     def test_one_at_a_time(self) -> None:
-        """Each turn accepts one connection: the next is for whoever wakes up first."""
+        """Each doRead() accepts one connection, so that another worker can accept the next."""
         self.assertFalse(self.reactor.port.reads)
         for _ in range(3):
             self.port.doRead()
         self.assertEqual(self.reactor.port.accepted, [1, 1, 1])
 
     def test_steps_back(self) -> None:
-        """A worker that has more connections than another waits, and takes who is still there then."""
+        """A worker with more connections than another waits for STEP_BACK, then accepts what is still there."""
         self.counts.report(0, 5)
         for self.mine in (4, 5):
             self.port.doRead()
@@ -82,7 +82,7 @@ class SharedPortTests(SynchronousTestCase):
         self.assertIn(self.port, self.reactor.getReaders())
 
     def test_others_see_it(self) -> None:
-        """Others see how many connections this one has, from the same memory; one that stops is no one to wait for."""
+        """Workers see each other's counts in shared memory; they do not wait for one that has stopped."""
         self.mine = 2
         self.port.doRead()
         self.assertFalse(self.counts.report(0, 3))
@@ -100,7 +100,7 @@ class BindTests(SynchronousTestCase):
     """The socket that workers inherit."""
 
     def test_refuses_until_somebody_listens(self) -> None:
-        """A socket that is bound refuses connections; port 0 took a free one."""
+        """A bound socket refuses connections until it listens; port 0 is a free port."""
         for address, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
             bound = open_socket(self, address)
             self.assertGreater(bound.getsockname()[1], 0)
@@ -110,7 +110,7 @@ class BindTests(SynchronousTestCase):
                 caller.connect(bound.getsockname()[:2])
 
     def test_address_in_use(self) -> None:
-        """A port that somebody listens on is refused, as an address that is not ours."""
+        """A port in use, or an address of another machine, raises CannotListenError."""
         taken = open_socket(self)
         taken.listen(1)
         self.assertRaises(CannotListenError, bind, *taken.getsockname())
