@@ -1,1 +1,1 @@
-"""What measures; nothing here is a test."""
+"""Benchmarks: they measure, and test nothing."""

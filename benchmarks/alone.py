@@ -1,4 +1,4 @@
-"""The gateway with a broker of its own and a model that costs nothing, for benchmarks that measure it alone."""
+"""The gateway with a private broker and a model that costs nothing, for benchmarks that measure it alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def start_alone(stack: ExitStack, name: str) -> None:
-    """Start all of it; it ends with the stack.
+    """Start broker, model and gateway; they end with the stack.
 
     Args:
-        name: of the benchmark, for the broker's folder.
+        name: name of the benchmark, used for the broker's folder.
     """
     certificates(CERTS)
     broker = RabbitMQ(FOLDER / f"rabbitmq-{name}", CERTS)

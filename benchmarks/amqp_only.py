@@ -1,7 +1,7 @@
-"""Question 2: how fast is the provider role alone? An initiator publishes, the reply comes to its queue; no HTTP.
+"""Question 2: how fast is the provider role alone? An initiator publishes and takes the replies; no HTTP.
 
-The peer has a counterpart: the consumer of its work queue, which answers to ``reply_to``. The initiator keeps so many
-requests unanswered that the work queue is never empty.
+The peer's counterpart is the consumer of its work queue, which replies to ``reply_to``. The initiator keeps enough
+requests unanswered for the work queue never to be empty.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ NAME = "amqp-only"
 FULL = 20_000
 QUICK = 1000
 _WARM_UP = 500
-#: Requests that are unanswered at a time.
+#: Requests without a reply at a time.
 _WINDOW = 1000
 
 
 @dataclass(frozen=True)
 class Run:
-    """One subject in one round; CPU in milliseconds a message."""
+    """One subject in one round; CPU in milliseconds per message."""
 
     rate: float
     cpu: dict[str, float]

@@ -1,6 +1,6 @@
-"""An AMQP connection with nothing between the program and the socket, so that the initiator is never the bottleneck.
+"""A blocking AMQP connection over plain TCP that handles bytes itself, so that the initiator is never the bottleneck.
 
-Plain TCP and blocking. pika encodes the frames of the set-up; what comes in bulk is copied and counted as bytes.
+pika encodes only the frames of the set-up. Messages and confirms are copied and counted as bytes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _ACKNOWLEDGED = struct.Struct(">QB")
 
 
 class WireError(Exception):
-    """The broker did something that a benchmark cannot go on with."""
+    """The broker did something after which a benchmark cannot go on."""
 
 
 class Confirms:
-    """Counts what was confirmed: each publish by itself, in any order, or all up to one."""
+    """Counts confirmed publishes: a confirm is for one publish, in any order, or for all up to one."""
 
     def __init__(self) -> None:
         self._all_up_to = 0
@@ -45,7 +45,7 @@ class Confirms:
 
         Args:
             tag: number of the publish, from 1.
-            multiple: it is for all up to this one.
+            multiple: True if the confirm is for all publishes up to this one.
         """
         if multiple:
             self._all_up_to = tag
@@ -61,10 +61,10 @@ class Wire:
     """One connection with one channel, in confirm mode.
 
     Args:
-        port: of the broker on loopback, without TLS.
+        port: the broker's port on loopback, without TLS.
 
     Attributes:
-        delivered: messages that came to a consumer of this connection.
+        delivered: number of messages delivered to consumers of this connection.
     """
 
     def __init__(self, port: int) -> None:
@@ -87,7 +87,7 @@ class Wire:
 
     @property
     def confirmed(self) -> int:
-        """Publishes that the broker has taken over."""
+        """Number of publishes that the broker has confirmed."""
         return self._confirms.count
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Wire:
         self._socket.close()
 
     def call(self, method: Any) -> Any:
-        """Send a method that has one answer, and return the answer; only while nothing else is under way."""
+        """Send a method and return the method that replies to it; only while no other call is under way."""
         self._send(CHANNEL, method)
         return self._await(spec.methods[method.INDEX + 1])  # AMQP 0-9-1 numbers them so
 
@@ -104,10 +104,10 @@ class Wire:
         self._socket.sendall(data)
 
     def receive(self) -> None:
-        """Wait for the next bytes and count what is in them.
+        """Wait for the next bytes, and count the deliveries and confirms in them.
 
         Raises:
-            WireError: a message was returned or refused, or the channel or connection closed.
+            WireError: a message was returned or nacked, or the channel or connection closed.
         """
         self._received += self._read()
         data, at = self._received, 0
@@ -121,7 +121,7 @@ class Wire:
         self._received = data[at:]
 
     def catch_up(self) -> None:
-        """Count what has arrived in the meantime."""
+        """Count deliveries and confirms that have arrived already."""
         while select.select([self._socket], [], [], 0)[0]:
             self.receive()
 
@@ -132,7 +132,7 @@ class Wire:
             tag, multiple = _ACKNOWLEDGED.unpack_from(data, at + 11)
             self._confirms.add(tag, bool(multiple & 1))
         else:
-            what = {_RETURN: "returned a message", _NACK: "refused a message"}.get(method, f"sent method {method:#x}")
+            what = {_RETURN: "returned a message", _NACK: "nacked a message"}.get(method, f"sent method {method:#x}")
             msg = f"The broker {what}."
             raise WireError(msg)
 

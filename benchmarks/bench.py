@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench [--quick] [--rounds N] [--question NAME …]
 
-``--quick`` tries everything out in small, on a busy machine too; its figures mean nothing and go to
-``.demo/bench/quick``.
+``--quick`` runs everything on a small scale, to see that it works; a busy machine will do. Its figures mean nothing and
+go to ``.demo/bench/quick``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ROUNDS = {throughput.NAME: 5, workers.NAME: 5, amqp_only.NAME: 5, many_callers.
 
 @dataclass(frozen=True)
 class Arguments:
-    """Of the command line."""
+    """Arguments of the command line."""
 
     quick: bool
     rounds: int | None
@@ -43,15 +43,15 @@ class Arguments:
     @classmethod
     def parse(cls, arguments: list[str]) -> Arguments:
         parser = argparse.ArgumentParser(prog="python -m benchmarks.bench")
-        parser.add_argument("--quick", action="store_true", help="small, into .demo/bench/quick")
-        parser.add_argument("--rounds", type=int, help="of each question")
+        parser.add_argument("--quick", action="store_true", help="small scale, into .demo/bench/quick")
+        parser.add_argument("--rounds", type=int, help="rounds of each question")
         parser.add_argument("--question", action="append", choices=list(QUESTIONS), dest="questions")
         parsed = parser.parse_args(arguments)
         return cls(parsed.quick, parsed.rounds, parsed.questions or list(QUESTIONS))
 
 
 def write(path: Path, section: Any, found: dict[str, str], rounds: int) -> None:
-    """Put a section and its plot in place; sections that were not measured now stay as they were."""
+    """Write a section and its plot; sections that were not measured now stay as they were."""
     from benchmarks import plots  # noqa: PLC0415 - main() has said what to do if matplotlib is missing
 
     text = _PROSE.read_text()
@@ -65,10 +65,10 @@ def write(path: Path, section: Any, found: dict[str, str], rounds: int) -> None:
 
 
 def main() -> None:
-    """Start the broker, answer the questions, write each answer when it is there."""
+    """Start the broker, measure each question, and write its section as soon as it is done."""
     arguments = Arguments.parse(sys.argv[1:])
     try:
-        import matplotlib  # noqa: F401, PLC0415 - to find out now, not after half an hour
+        import matplotlib  # noqa: F401, PLC0415 - fail now, not after half an hour
     except ImportError:
         raise SystemExit("matplotlib is missing: pip install -c constraints.txt matplotlib") from None
     path = FOLDER / "bench/quick/benchmarks.md" if arguments.quick else ROOT / "docs/benchmarks.md"

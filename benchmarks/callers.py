@@ -1,8 +1,9 @@
-"""Callers over HTTPS, as a process of their own: so many connections, each with one request at a time.
+"""The HTTPS load generator: callers in one process, each with a connection and one request at a time.
 
-``ab`` would do for us, but it speaks HTTP/1.0, after which uvicorn closes: the peer would be measured by its
-handshakes. This does OpenSSL's calls and little else, and costs no more than ab (its CPU time is in the result). All
-connections are made before the clock starts: a line on standard output says so, a line on standard input starts.
+``ab`` would not do: it speaks HTTP/1.0, after which uvicorn closes the connection, so the peer's figures would include
+its handshakes. This program calls OpenSSL and does little else. It costs no more than ``ab`` (its CPU time is in the
+result). All connections are made before the clock starts: the program then writes a line to standard output, and begins
+when it reads a line from standard input.
 
     python -m benchmarks.callers URL ROUTING_KEY CONCURRENCY COUNT
 """
@@ -29,7 +30,7 @@ from devtools.processes import CERTS
 PERCENTILES = (50, 95, 99, 100)
 #: Handshakes at a time.
 _CONNECTING = 8
-#: Seconds for one answer.
+#: Seconds to wait for a response.
 _TIMEOUT = 180
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _CLOSED = "closed"
@@ -48,13 +49,17 @@ class Caller:
         self.sent = 0.0
 
     def send(self, request: bytes) -> None:
-        """Send a request, which fits every socket buffer."""
+        """Send a request; it is small enough for every socket buffer."""
         self._answer = b""
         self.sent = time.perf_counter()
         self.socket.send(request)
 
     def receive(self) -> str | None:
-        """Take what is there; returns the status when the answer is whole, or that the connection was closed."""
+        """Read what has arrived.
+
+        Returns:
+            The status if the response is complete, ``closed`` if the connection is closed, else None.
+        """
         try:
             data = self.socket.recv(65536)
         except ssl.SSLWantReadError:
@@ -72,8 +77,8 @@ class Caller:
 
 
 def connect(url: str, concurrency: int) -> list[Caller]:
-    """Callers whose handshakes are done."""
-    # With a CA to trust, OpenSSL would send its certificate along with ours, and the server keep it: 5 KB.
+    """Connect callers and finish their handshakes."""
+    # With a CA to trust, OpenSSL would send the CA's certificate along with ours, and the server would keep it: 5 KB.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -85,10 +90,10 @@ def connect(url: str, concurrency: int) -> list[Caller]:
 
 
 def call(callers: list[Caller], request: bytes, count: int) -> tuple[Counter[str], array[float]]:
-    """Send requests until so many are answered, or all connections are closed.
+    """Send requests until ``count`` of them are answered, or all connections are closed.
 
     Returns:
-        How many there were of each status, and the seconds that each took, in the order of the answers.
+        The number of responses by status, and the seconds of each, in the order of the responses.
     """
     poll = select.epoll()
     by_number = {caller.socket.fileno(): caller for caller in callers}
@@ -127,7 +132,7 @@ def call(callers: list[Caller], request: bytes, count: int) -> tuple[Counter[str
 
 
 def at(ordered: list[float], percent: int) -> float:
-    """The value that so many percent are not over."""
+    """The percentile: the value that this many percent of the values do not exceed."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
@@ -140,7 +145,7 @@ def main() -> None:
     head = f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += f"routing-key: {routing_key}\r\nContent-Length: {len(BODY)}\r\n\r\n"
     gc.collect()
-    gc.disable()  # its pauses would be somebody's latency
+    gc.disable()  # its pauses would count as latency
     print("connected", flush=True)
     sys.stdin.readline()
     started, cpu = time.perf_counter(), time.process_time()
@@ -152,7 +157,7 @@ def main() -> None:
         "milliseconds": {percent: at(sorted(taken), percent) * 1000 for percent in PERCENTILES if taken},
     }
     print(json.dumps(result), flush=True)
-    # The connections stay open until the memory behind them was looked at.
+    # The connections stay open until the subject's memory has been measured.
     sys.stdin.readline()
 
 

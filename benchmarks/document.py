@@ -1,4 +1,4 @@
-"""Writes sections into a Markdown file, each between its two marks; the prose around them stays as it is."""
+"""Writes sections into a Markdown file, each between its two marks; the prose around them is unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def insert(document: str, name: str, text: str) -> str:
-    """The document with a text between the marks of a name.
+    """The document, with ``text`` between the marks of the section ``name``.
 
     Raises:
         ValueError: the document has no such marks.
@@ -26,7 +26,7 @@ def insert(document: str, name: str, text: str) -> str:
 
 
 def extract(document: str, name: str) -> str | None:
-    """What stands between the marks of a name."""
+    """The text between the marks of the section ``name``; None if there are none."""
     found = re.search(f"<!-- begin {re.escape(name)} -->\n\n(.*?)\n\n<!-- end", document, re.DOTALL)
     return found[1] if found else None
 
@@ -35,8 +35,8 @@ def render(section: Section, facts: dict[str, str], rounds: int, plot: str) -> s
     """A section as Markdown.
 
     Args:
-        facts: what it was measured on.
-        plot: the plot's path as seen from the document.
+        facts: machine and versions that it was measured with.
+        plot: path of the plot, relative to the document.
     """
     parts = [f"![{section.name}]({plot})", _table(section.header, section.rows)]
     parts += [f"Not answered with 200: {note}" for note in section.notes]
@@ -52,6 +52,6 @@ def _verdict(bar: Bar) -> list[str]:
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
-    # The first two columns name the row; figures are to the right.
+    # The first column names the row; the others are aligned to the right.
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,4 +1,4 @@
-"""The AMQP side of the load: publishes requests by the hundred thousand, with confirms, and counts their replies."""
+"""The AMQP load generator: publishes requests by the hundred thousand, with confirms, and counts their replies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: 24 bytes, as in all questions.
 BODY = b'{"data": [29, 29, 29] }\n'
 EXCHANGE = "ML.MQ"
-#: Where replies go that this program counts.
+#: Queue for the replies that this program counts.
 REPLIES = "bench.replies"
 #: Frames written at a time.
 _BATCH = 100
@@ -26,7 +26,7 @@ _UNCONFIRMED = 5000
 
 @contextmanager
 def emptied(port: int, queue: str) -> Iterator[None]:
-    """At the end, drop what waits in a queue, once its consumer is gone: what that had in work comes back."""
+    """At the end, wait until a queue's consumer is gone and its deliveries in work are back, and purge the queue."""
     yield
     wire = Wire(port)
     while wire.call(spec.Queue.Declare(queue=queue, passive=True)).consumer_count:
@@ -36,10 +36,10 @@ def emptied(port: int, queue: str) -> Iterator[None]:
 
 
 class Initiator:
-    """One connection that publishes requests, and takes their replies from a queue of its own.
+    """One connection that publishes requests, and takes their replies from its own queue.
 
     Args:
-        port: of the broker on loopback, without TLS.
+        port: the broker's port on loopback, without TLS.
     """
 
     def __init__(self, port: int) -> None:
@@ -61,18 +61,18 @@ class Initiator:
         return self.wire.delivered
 
     def ask(self, routing_key: str, count: int, window: int) -> None:
-        """Publish requests, at most so many of them unanswered at a time, and wait for all replies and confirms."""
+        """Publish requests, at most ``window`` of them without a reply, and wait for all replies and confirms."""
         make = self._message(routing_key)
         end = self.published + count
         while self.answered < end or self.wire.confirmed < end:
             room = min(window - (self.published - self.answered), end - self.published)
-            # Few large writes rather than one for each reply.
+            # A few large writes instead of one for each reply.
             if room >= min(_BATCH, window // 2) or 0 < room == end - self.published:
                 self._publish(make, room)
             self.wire.receive()
 
     def fill(self, routing_key: str, count: int) -> None:
-        """Publish requests that nobody answers yet, and wait for all confirms."""
+        """Publish requests that no consumer serves yet, and wait for all confirms."""
         make = self._message(routing_key)
         end = self.published + count
         while self.wire.confirmed < end:
@@ -82,7 +82,7 @@ class Initiator:
             self.wire.receive()
 
     def wait_for(self, answered: int) -> None:
-        """Wait until there were so many replies, which may come many at a time."""
+        """Wait until at least ``answered`` replies have arrived; several may arrive at a time."""
         while self.answered < answered:
             self.wire.receive()
 
@@ -92,7 +92,7 @@ class Initiator:
 
     @staticmethod
     def _message(routing_key: str) -> Callable[[int], bytes]:
-        """A function that makes the frames of the request of a number: of a template, which costs next to nothing."""
+        """A function that makes the frames of a request from its number. A template makes it almost free."""
         mark = f"{7:032}"
         properties = spec.BasicProperties(
             content_type="application/json",

@@ -1,6 +1,6 @@
-"""A model that costs next to nothing: answers every HTTP request on a connection at once. Prints its URL.
+"""A model that costs almost nothing: it answers every HTTP request at once. Prints its URL.
 
-``"size": N`` in the body asks for an answer of so many bytes.
+``"size": N`` in the body asks for a response body of N bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 
 def answer(body: bytes) -> bytes:
-    """A whole answer."""
+    """A complete HTTP response."""
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
@@ -23,7 +23,7 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class InstantModel(Protocol):
-    """Answers when a request's last byte is there; understands no more of HTTP than its clients here need."""
+    """Answers when a request's last byte has arrived; understands only the HTTP that its clients here use."""
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)

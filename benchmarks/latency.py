@@ -1,4 +1,4 @@
-"""``make latency``: how long one request at rest takes, end to end, with a model that answers at once.
+"""``make latency``: how long a single request takes, end to end, with an idle gateway and a model that answers at once.
 
 One client, one mTLS connection, one request at a time: HTTPS → RabbitMQ (TLS, confirms, persistent) → model → back.
 """
@@ -32,7 +32,7 @@ def measure() -> list[float]:
         body = response.read()
         taken.append((time.perf_counter() - started) * 1000)
         if response.status != 200:
-            raise SystemExit(f"unexpected answer {response.status}: {body.decode()}")
+            raise SystemExit(f"unexpected response {response.status}: {body.decode()}")
     return taken[WARM_UP:]
 
 

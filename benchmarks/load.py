@@ -1,4 +1,4 @@
-"""Load over HTTPS: :mod:`benchmarks.callers` as a process, started, told to go, and read."""
+"""Load over HTTPS: runs :mod:`benchmarks.callers` as a process, and reads its result."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class LoadError(Exception):
-    """The load generator ended before its time; its standard error says why."""
+    """The load generator ended early; its standard error says why."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What the callers saw.
+    """What the callers measured.
 
     Attributes:
-        seconds: from the first request to the last answer.
+        seconds: from the first request to the last response.
         milliseconds: time of a request by percentile; 100 is the longest.
-        statuses: answers by HTTP status; "closed" and "timeout" are none.
-        cpu: seconds of CPU time of the load generator itself.
+        statuses: responses by HTTP status; "closed" and "timeout" are requests without a response.
+        cpu: CPU time of the load generator itself, in seconds.
     """
 
     seconds: float
@@ -43,7 +43,7 @@ class Load:
 
     @property
     def errors(self) -> int:
-        """Requests whose answer was no 200."""
+        """Requests that were not answered with 200."""
         return self.count - self.statuses.get("200", 0)
 
     @property
@@ -53,7 +53,7 @@ class Load:
 
 
 class Callers:
-    """Callers that are connected."""
+    """Connected callers."""
 
     def __init__(self, process: subprocess.Popen[str], stdin: IO[str], stdout: IO[str]) -> None:
         self._process = process
@@ -61,10 +61,10 @@ class Callers:
         self._stdout = stdout
 
     def call(self) -> Load:
-        """Have all requests sent, wait for the answers; the connections stay open.
+        """Let the callers send all requests, and wait for the responses; the connections stay open.
 
         Raises:
-            LoadError: it ended without a result.
+            LoadError: the load generator ended without a result.
         """
         self._stdin.write("\n")
         self._stdin.flush()
@@ -73,7 +73,7 @@ class Callers:
         return Load(result["seconds"], milliseconds, result["statuses"], result["cpu"])
 
     def line(self) -> str:
-        """Its next line."""
+        """The next line of the load generator's output."""
         line = self._stdout.readline()
         if not line:
             msg = f"The load generator ended with {self._process.wait()}."
@@ -94,6 +94,6 @@ def connected(url: str, routing_key: str, concurrency: int, count: int) -> Itera
             callers.line()
             yield callers
         finally:
-            # The end of its input ends it.
+            # The load generator ends at the end of its input.
             process.stdin.close()
             process.wait()

@@ -1,4 +1,4 @@
-"""What the figures were measured on and with: machine, versions, commit."""
+"""Facts about a measurement: machine, versions, commit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PEERS = ("fastapi", "uvicorn", "uvloop", "httptools", "aio-pika", "aiohttp")
 
 
 def facts(broker: RabbitMQ) -> dict[str, str]:
-    """By what they are about, in the order to show them."""
+    """The facts by name, in the order in which the document shows them."""
     processor = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = re.search(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
     assert memory is not None

@@ -1,7 +1,7 @@
-"""Question 3: thousands of callers who wait for a model that takes 5 s: errors, memory of each, time to drain.
+"""Question 3: thousands of callers wait for a model that takes 5 s: errors, memory of each, time to drain.
 
-Each run has a process of its own: memory that was once taken is not always given back. All callers are connected first;
-then all send at once.
+Each run starts a new process, because a process does not always give memory back. All callers connect first; then all
+send at once.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ FULL = (2000, 10_000)
 QUICK = (200, 500)
 #: Seconds that the model takes.
 _DELAY = 5
-#: Seconds after the start, for what is still under way.
+#: Seconds after the start for the process to become idle.
 _SETTLE = 2
-#: Connections and files beside those of the callers.
+#: Connections and files in addition to those of the callers.
 _MORE = 100
 
 
 @dataclass(frozen=True)
 class Run:
-    """One subject with so many callers in one round; memory in KB.
+    """One subject with a number of callers in one round; memory in KB.
 
     Attributes:
-        held: calls that the model held at most at a time.
+        held: the most calls that the model held at a time.
         idle: memory before there were connections.
         connected: memory with all connections, before the first request.
         peak: most memory while the requests were answered.
-        cpu: milliseconds a request.
+        cpu: CPU time per request, in milliseconds.
     """
 
     callers: int
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def each(self) -> float:
-        """Memory of a caller who waits, connection included."""
+        """Memory per waiting caller, connection included."""
         return (self.peak - self.idle) / self.callers
 
 
@@ -80,7 +80,7 @@ def _run(stack: ExitStack, bed: Testbed, kind: Kind, count: int) -> Run:
     model = start_model(stack, "slow_model", str(_DELAY))
     settings = {name: str(count + _MORE) for name in ("HTTP_MAX_CONNECTIONS", "HTTP_MAX_CONNECTIONS_PER_IDENTITY")}
     settings |= {"MAX_IN_FLIGHT": str(count), "HTTP_IDLE_TIMEOUT": "600"}
-    # A caller takes a file, and so does a call of the model.
+    # Each caller takes a file, and each call of the model another.
     prefetch = min(count, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - count - _MORE)
     subject = start_subject(stack, kind, bed.broker, model.url, prefetch=prefetch, **settings)
     time.sleep(_SETTLE)
@@ -114,7 +114,7 @@ _FIGURES: dict[str, Callable[[Run], float]] = {
 
 
 def present(runs: Runs) -> Section:
-    """Medians of the rounds, but the worst of the errors; and the bars, which are about the most callers."""
+    """Medians of the rounds, but the errors of the worst round; and the bars, for the largest number of callers."""
     counts = sorted({count for _, count in runs})
     values = {key: {name: median(each, figure) for name, figure in _FIGURES.items()} for key, each in runs.items()}
     for key, each in runs.items():

@@ -1,4 +1,4 @@
-"""Plots of a section, as SVG: matplotlib is needed here and nowhere else."""
+"""Plots of a section, as SVG. Only this module needs matplotlib."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WIDTH, _HEIGHT = 3.4, 3.0
 
 def draw(section: Section, path: Path) -> None:
     """Write all panels of a section side by side."""
-    # The same figures make the same file; text stays text.
+    # The same figures make the same file, and text stays text.
     mpl.rcParams.update({"svg.hashsalt": section.name, "svg.fonttype": "none", "font.size": 9})
     figure = Figure(figsize=(_WIDTH * len(section.panels), _HEIGHT), layout="constrained")
     axes = figure.subplots(1, len(section.panels), squeeze=False)[0]

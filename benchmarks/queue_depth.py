@@ -1,8 +1,8 @@
 """Question 4: what does a long queue cost?
 
-Two meanings, both measured. *Behind*: so many messages wait in the work queue itself while the process drains it; the
-cost of a message, over the first few thousand of them. *Beside*: so many wait in another queue of the same exchange,
-that nobody consumes, while callers are served over HTTPS.
+It is measured in two ways. *Behind*: the messages wait in the work queue itself, and the process drains it; the cost of
+a message is measured over the first few thousand. *Beside*: the messages wait in another queue of the same exchange,
+which has no consumer, while callers are served over HTTPS.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Scale:
     """How much is measured.
 
     Attributes:
-        depths: messages that wait.
-        drained: messages that are drained in a run, after as many as are in work at a time.
-        requests: HTTP requests of a run.
+        depths: numbers of waiting messages.
+        drained: messages drained in a run, after a warm-up.
+        requests: HTTP requests in a run.
     """
 
     depths: tuple[int, ...]
@@ -53,7 +53,7 @@ QUICK = Scale((0, 2000, 10_000), 500, 300)
 
 @dataclass(frozen=True)
 class Drain:
-    """One subject in one round; CPU in milliseconds a message."""
+    """One subject in one round; CPU in milliseconds per message."""
 
     rate: float
     cpu: dict[str, float]
@@ -61,7 +61,7 @@ class Drain:
 
 @dataclass(frozen=True)
 class Request:
-    """One subject in one round; CPU in milliseconds a request."""
+    """One subject in one round; CPU in milliseconds per request."""
 
     load: Load
     cpu: dict[str, float]
@@ -80,7 +80,7 @@ def measure(bed: Testbed, rounds: int, scale: Scale) -> Runs:
     runs = Runs({}, {})
     with ExitStack() as stack:
         model = start_model(stack, "instant_model")
-        with ExitStack() as once:  # they declare their queues
+        with ExitStack() as once:  # so that both subjects have declared their queues
             for kind in KINDS:
                 start_subject(once, kind, bed.broker, model.url)
         for depth in scale.depths:
@@ -100,7 +100,7 @@ def measure(bed: Testbed, rounds: int, scale: Scale) -> Runs:
 
 
 def _drain(bed: Testbed, model: Model, kind: Kind, depth: int, count: int) -> Drain:
-    """Have a subject start on a long queue, or on one that is empty because all its messages are in work."""
+    """Start a subject on a long queue, or on an empty one whose messages are all in work."""
     warm_up = max(2 * PREFETCH, count // 10)
     port = bed.broker.port
     with emptied(port, kind.queue), Initiator(port) as initiator, ExitStack() as stack:
@@ -114,7 +114,7 @@ def _drain(bed: Testbed, model: Model, kind: Kind, depth: int, count: int) -> Dr
                 initiator.ask(kind.routing_key, answers, PREFETCH)
 
         drain(warm_up)
-        initiator.wire.catch_up()  # with the replies that came while the subject started
+        initiator.wire.catch_up()  # count the replies that came while the subject started
         pids = {"process": subject.pid, "broker": bed.broker_pid}
         before, spent, started = initiator.answered, cpu(pids), time.monotonic()
         drain(count)
@@ -124,7 +124,7 @@ def _drain(bed: Testbed, model: Model, kind: Kind, depth: int, count: int) -> Dr
 
 @contextmanager
 def _waiting(bed: Testbed, depth: int) -> Iterator[None]:
-    """So many messages wait in a queue beside the work queues."""
+    """Let messages wait in a queue beside the work queues."""
     with emptied(bed.broker.port, _WAITING), Initiator(bed.broker.port) as initiator:
         initiator.wire.call(spec.Queue.Declare(queue=_WAITING, durable=True))
         initiator.wire.call(spec.Queue.Bind(queue=_WAITING, exchange=EXCHANGE, routing_key=_WAITING_KEY))

@@ -1,4 +1,4 @@
-"""What a question's answer consists of: a table, bars with a verdict, panels of a plot. Plain values only."""
+"""The result of a question: a table, bars with a verdict, panels of a plot. Plain values only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a figure has to reach: the verdict is computed, never written by hand."""
+    """A limit that a figure has to meet. The verdict is computed, never written by hand."""
 
     text: str
     measured: float
@@ -22,7 +22,7 @@ class Bar:
 
     @property
     def is_met(self) -> bool:
-        """True if the figure as it was measured, not as it is printed, is good enough."""
+        """True if the figure, as measured and not as rounded for print, meets the limit."""
         return (self.at_most is None or self.measured <= self.at_most) and (
             self.at_least is None or self.measured >= self.at_least
         )
@@ -41,7 +41,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Section:
-    """The answer to one question."""
+    """The result of one question."""
 
     name: str
     header: list[str]
@@ -57,7 +57,7 @@ def median(rounds: Iterable[Any], value: Callable[[Any], float]) -> float:
 
 
 def digits(value: float) -> str:
-    """A figure with as many digits as mean something."""
+    """A figure with its significant digits."""
     if isinstance(value, int) or value >= 1000:
         return f"{value:,.0f}"
     if value >= 100:

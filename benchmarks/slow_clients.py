@@ -1,7 +1,7 @@
 """``make slow``: a good client's latency while 200 slow ones of each kind hold the gateway's connections.
 
 The kinds: TLS handshakes that stop half way; slow headers, slow bodies and slow reading by ``slowhttptest``, which gets
-its client certificate from ``stunnel``; and large answers that nobody reads. ``SECONDS`` is the time of each.
+its client certificate from ``stunnel``; and large responses that are not read. ``SECONDS`` is the time of each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SECONDS = int(os.environ.get("SECONDS", "60"))
 COUNT = 200
 RATE = 20
-#: Bytes of an answer that fits no socket buffer.
+#: Bytes of a response that fits no socket buffer.
 LARGE = 1_000_000
 BODY = b'{"data": [29, 29]}'
 HEADERS = {"Content-Type": "application/json", "routing-key": "predict.now"}
@@ -37,14 +37,14 @@ TUNNEL = 15_443
 
 
 def tls() -> ssl.SSLContext:
-    """A trusted client's TLS."""
+    """TLS context of a trusted client."""
     context = ssl.create_default_context(cafile=CERTS / "cacert.pem")
     context.load_cert_chain(CERTS / "client_cert.pem", CERTS / "client_key.pem")
     return context
 
 
 def good_client(ended: threading.Event, taken: list[float], errors: list[str]) -> None:
-    """Send requests at a steady rate, every fifth on a new connection; keeps milliseconds and errors."""
+    """Send requests at a steady rate, every fifth on a new connection; record milliseconds and errors."""
     context, connection, number = tls(), None, 0
     while not ended.wait(1 / RATE):
         started = time.perf_counter()
@@ -71,10 +71,10 @@ def metrics() -> dict[str, float]:
 
 
 def hold(begin: Callable[[], socket.socket], at_once: int = COUNT) -> None:
-    """Keep as many connections as are wanted, each made again when it is closed, until the time is over.
+    """Keep ``COUNT`` connections open for ``SECONDS``; a closed connection is replaced.
 
     Args:
-        at_once: made in each fifth of a second, until there are enough.
+        at_once: connections made in each fifth of a second, until there are enough.
     """
     until = time.monotonic() + SECONDS
     held: list[socket.socket] = []
@@ -94,14 +94,14 @@ def hold(begin: Callable[[], socket.socket], at_once: int = COUNT) -> None:
 
 
 def half_a_handshake() -> socket.socket:
-    """A connection that sends the beginning of a TLS record."""
+    """A connection that sends only the beginning of a TLS record."""
     connection = socket.create_connection(("localhost", int(HTTP_PORT)))
     connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
     return connection
 
 
 def unread_answer() -> socket.socket:
-    """A connection with a large answer that is not read, behind the tunnel."""
+    """A connection through the tunnel, with a large response that is not read."""
     connection = socket.create_connection(("localhost", TUNNEL))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     body = json.dumps({"size": LARGE}).encode()
@@ -120,17 +120,17 @@ def slowhttptest(*options: str) -> Callable[[], None]:
 
 
 KINDS: dict[str, Callable[[], None]] = {
-    "nobody": lambda: time.sleep(SECONDS),
+    "none": lambda: time.sleep(SECONDS),
     "half a handshake": lambda: hold(half_a_handshake),
     "slow headers": slowhttptest("-H", "-i", "5"),
     "slow body": slowhttptest("-B", "-i", "5", "-s", "8192", "-f", "application/json"),
     "slow reading": slowhttptest("-X", "-w", "1", "-y", "2", "-n", "5", "-z", "1"),
-    "unread answers": lambda: hold(unread_answer, at_once=4),
+    "unread responses": lambda: hold(unread_answer, at_once=4),
 }
 
 
 def start_tunnel(stack: ExitStack) -> None:
-    """Start stunnel, which brings the client certificate along."""
+    """Start stunnel, which presents the client certificate."""
     configuration = FOLDER / "stunnel.conf"
     lines = ["foreground = yes", "pid =", "[gateway]", "client = yes", f"accept = 127.0.0.1:{TUNNEL}"]
     lines += [f"connect = 127.0.0.1:{HTTP_PORT}", f"cert = {CERTS}/client_cert.pem", f"key = {CERTS}/client_key.pem"]
@@ -139,7 +139,7 @@ def start_tunnel(stack: ExitStack) -> None:
 
 
 def try_kind(name: str, run: Callable[[], None]) -> None:
-    """One kind of slow clients, and a line about it."""
+    """Run one kind of slow client, and print a line about it."""
     before = metrics()
     ended, most = threading.Event(), [0.0]
     taken: list[float] = []

@@ -1,6 +1,6 @@
-"""A model that takes its time and holds any number of calls meanwhile: each costs a connection and a timer.
+"""A model that answers after a delay, and can hold any number of calls: each costs a connection and a timer.
 
-Prints its URL. A GET tells, and forgets, how many calls it held at most: ``{"held": 10000}``.
+Prints its URL. A GET returns and resets the most calls that it held at a time: ``{"held": 10000}``.
 
     python -m benchmarks.slow_model SECONDS
 """
@@ -16,15 +16,15 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from benchmarks.instant_model import ANSWER, answer
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-#: Connections that may wait to be accepted; the kernel's own limit holds too.
+#: Connections that may wait to be accepted; the kernel's own limit applies, too.
 _BACKLOG = 20_000
 
 
 class Holding(Factory):
-    """What the connections have in common.
+    """State that the connections share.
 
     Args:
-        seconds: until a call is answered.
+        seconds: delay until a call is answered.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -38,17 +38,17 @@ class Holding(Factory):
         self.most = max(self.most, self.held)
 
     def end(self) -> None:
-        """Count it no more."""
+        """Stop counting a call."""
         self.held -= 1
 
     def report(self) -> bytes:
-        """How many calls there were at a time, since the last report."""
+        """The most calls held at a time since the last report."""
         most, self.most = self.most, self.held
         return answer(b'{"held": %d}' % most)
 
 
 class SlowModel(Protocol):
-    """Answers one request at a time; understands no more of HTTP than its clients here need."""
+    """Answers one request at a time; understands only the HTTP that its clients here use."""
 
     factory: Holding
     _received = b""

@@ -1,4 +1,4 @@
-"""The two processes that are measured, ours and the peer: each with its queue, side by side on one broker and model."""
+"""The subjects: our process and the peer. Each has its own queue; both share one broker and one model."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from devtools.rabbitmq import RabbitMQ
 
 PEERS = ROOT / "benchmarks/peers"
-#: Messages and model calls that each has in work at a time, as the peer has it by default.
+#: Messages and model calls in work at a time, for each subject; the peer's default.
 PREFETCH = 200
-#: More of uvicorn's options.
+#: Further options of uvicorn.
 PEER_OPTIONS = os.environ.get("PEER_OPTIONS", "")
 #: Seconds that the peer may take to start.
 _START = 60
@@ -35,7 +35,7 @@ _START = 60
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a subject before it runs: its name, and its queues, which are bound for different messages."""
+    """A subject before it runs: its name, and its queues, which are bound for different routing keys."""
 
     name: str
     routing_key: str
@@ -50,10 +50,10 @@ KINDS = (OURS, PEER)
 
 @dataclass(frozen=True)
 class Subject:
-    """A process that is measured, ready.
+    """A measured process that is ready.
 
     Attributes:
-        url: that requests are sent to.
+        url: address for the requests.
     """
 
     kind: Kind
@@ -67,7 +67,7 @@ def start_subject(
     """Start the peer, or ours for any other kind, and wait until it is ready; it ends with the stack.
 
     Args:
-        settings: environment variables of ours.
+        settings: environment variables of our process.
     """
     if kind is PEER:
         return _start_peer(stack, broker, model_url, prefetch)
@@ -127,9 +127,9 @@ def _await_health(process: subprocess.Popen[str], port: int) -> None:
 
 
 def environment() -> Path:
-    """The peer's virtual environment, made if it is missing or its requirements have changed."""
+    """The peer's virtual environment; made if it is missing or if its requirements have changed."""
     requirements = PEERS / "requirements.txt"
-    # Named after its contents: one that was begun and not finished has no mark in it, and is made again.
+    # The folder's name has a hash of the requirements. A folder without the mark is incomplete, and is made again.
     folder = FOLDER / f"peer-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
     mark = folder / "complete"
     if not mark.exists():

@@ -1,4 +1,4 @@
-"""What both subjects share: a private RabbitMQ with TLS, a model, and limits that let processes open many files."""
+"""What both subjects share: a private RabbitMQ with TLS, a model, and a high limit of open files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from provider_gateway.demo.certificates import certificates
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-#: Of a process with 10,000 callers and as many calls of the model.
+#: Open files that a process needs for 10,000 callers and as many calls of the model.
 _FILES = 40_000
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that runs."""
+    """A running model."""
 
     url: str
     pid: int
@@ -31,13 +31,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Testbed:
-    """The broker that runs."""
+    """A running broker."""
 
     broker: RabbitMQ
 
     @property
     def broker_pid(self) -> int:
-        """Of Erlang, which the process that was started is only the script of."""
+        """Process id of Erlang; the process that was started is only the script around it."""
         return int((self.broker.folder / "pid").read_text())
 
 
@@ -60,14 +60,14 @@ def start_model(stack: ExitStack, module: str, *arguments: str) -> Model:
 
 
 def raise_file_limit() -> int:
-    """Let this process and its children open as many files as they need, or as the system lets them.
+    """Let this process and its children open as many files as they need, or as the system allows.
 
     Returns:
-        The limit that is in force.
+        The limit that now applies.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < _FILES:
-        with suppress(ValueError):  # the superuser may, but not in every container
+        with suppress(ValueError):  # only the superuser may, and not in every container
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, _FILES))
             hard = _FILES
     wanted = max(soft, min(hard, _FILES))
@@ -76,10 +76,10 @@ def raise_file_limit() -> int:
 
 
 def cpu(pids: dict[str, int]) -> dict[str, float]:
-    """Seconds of CPU time by name."""
+    """CPU time of each process in seconds, by name."""
     return {name: usage.cpu_seconds(pid) for name, pid in pids.items()}
 
 
 def cpu_ms(before: dict[str, float], after: dict[str, float], count: int) -> dict[str, float]:
-    """Milliseconds of CPU time for each of so many requests, by name."""
+    """CPU time per request in milliseconds, by name; ``count`` is the number of requests."""
     return {name: (after[name] - before[name]) / count * 1000 for name in before}

@@ -1,7 +1,7 @@
 """Question 1: how fast is one process over HTTPS, what does a request cost it, and how much memory does it take?
 
 Both subjects run side by side; each round measures one, then the other. The connections are open before the clock
-starts, so that handshakes are in no figure.
+starts, so no figure includes handshakes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.load import Load
 
 NAME = "throughput"
-#: Requests of a run by concurrency: enough for CPU time that is counted in hundredths of a second.
+#: Requests of a run by concurrency: enough, because the kernel counts CPU time in hundredths of a second.
 FULL = {1: 2000, 8: 5000, 64: 10_000, 256: 10_000}
 QUICK = {1: 200, 8: 300, 64: 500, 256: 500}
 _WARM_UP = 300
@@ -30,7 +30,7 @@ _BUSY = 64
 
 @dataclass(frozen=True)
 class Run:
-    """One subject at one concurrency in one round; CPU in milliseconds a request, by who spent it."""
+    """One subject at one concurrency in one round; CPU in milliseconds per request, by process."""
 
     load: Load
     cpu: dict[str, float]
@@ -89,7 +89,7 @@ def present(runs: Runs) -> Section:
         Bar(f"CPU per request at concurrency {_BUSY}, against the peer's", cost[0] / cost[1], at_most=0.45, unit=" ×"),
         Bar("p50 at concurrency 1, against the peer's", alone[0] / alone[1], at_most=0.8, unit=" ×"),
         Bar(f"throughput at concurrency {_BUSY}, against the peer's", rate[0] / rate[1], at_least=2.0, unit=" ×"),
-        # Not about us: else it would be the load generator that is measured.
+        # Not about our process: beyond this bar, the load generator would be the limit.
         Bar("CPU of the load generator, against ours", generator, at_most=0.25, unit=" ×"),
     ]
     panels = [
@@ -149,6 +149,6 @@ class _Medians:
         return [digits(value) for value in self.figures.values()]
 
     def ratios(self, other: _Medians) -> list[str]:
-        """Against another subject; what is not the subject's has no ratio."""
+        """Ratios to another subject; the figures of broker, model and load generator have none."""
         own = list(self.figures)[:7]
         return [digits(self.figures[name] / other.figures[name]) for name in own] + [""] * 3

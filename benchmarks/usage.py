@@ -1,4 +1,4 @@
-"""What processes use: CPU time and memory, as the kernel counts them in /proc."""
+"""CPU time and memory of processes, as the kernel counts them in /proc."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def _fields(pid: int) -> list[str]:
-    """/proc/PID/stat from the state on: the name before it may hold anything (man 5 proc)."""
+    """The fields of /proc/PID/stat from the state on: the name before it may hold any character (man 5 proc)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
@@ -25,7 +25,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its descendants, those included that have ended and were waited for."""
+    """User and system time of a process and its descendants, including those that ended and were waited for."""
     return sum(int(ticks) for each in family(pid) for ticks in _fields(each)[11:15]) / _TICKS
 
 
@@ -43,7 +43,7 @@ class Memory:
 
 
 def memory(pid: int) -> Memory:
-    """What a process and its descendants hold."""
+    """Memory of a process and its descendants."""
     texts = [Path(f"/proc/{each}/status").read_text() for each in family(pid)]
 
     def total(name: str) -> int:
@@ -53,6 +53,6 @@ def memory(pid: int) -> Memory:
 
 
 def reset_peak(pid: int) -> None:
-    """Let the peak begin anew, at what is held now."""
+    """Reset the peak to the memory held now."""
     for each in family(pid):
         Path(f"/proc/{each}/clear_refs").write_text("5")

@@ -1,10 +1,10 @@
-"""Question 5: what do two workers bear that one process does not?
+"""Question 5: how much more can two workers serve than one process?
 
-Cores are few where this runs, and broker, model and load generator need them, too. So the answer is in CPU time: a
-process can do no more than what its own CPU time for each request allows, and the busiest one limits. Of that time the
-best round counts: who shares a core with others loses its caches to them at each interruption, which only ever adds.
-Each process has as many callers: a busy one takes several messages at a time, and with half of the callers for each,
-two workers would be compared at half of their load.
+The machine has few cores, and broker, model and load generator need them, too. The result is therefore computed from
+CPU time: the limit is the busiest process, by its CPU time per request. The best round counts, because a process that
+shares a core loses its caches at each interruption, which only ever adds CPU time. Each process has the same number of
+callers: a busy process takes several messages at a time, and with half as many callers each, two workers would run at
+half load.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.load import Load
 
 NAME = "workers"
-#: Requests of a run by the callers of each process.
+#: Requests of a run, by the number of callers of each process.
 FULL = {64: 10_000, 128: 10_000}
 QUICK = {64: 500, 128: 500}
 _WARM_UP = 300
@@ -34,11 +34,11 @@ _WORKERS = {ONE: 1, TWO: 2}
 
 @dataclass(frozen=True)
 class Run:
-    """One subject with so many callers for each process in one round.
+    """One subject with a number of callers for each process, in one round.
 
     Attributes:
-        cpu: milliseconds for each request, of each of its processes.
-        resident: KB of all of them.
+        cpu: CPU time per request in milliseconds, for each process of the subject.
+        resident: resident memory of all its processes, in KB.
     """
 
     load: Load
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def bound(self) -> float:
-        """Requests per second that the busiest process bears."""
+        """Requests per second that the busiest process could serve with a core of its own."""
         return 1000 / max(self.cpu)
 
 

@@ -1,1 +1,1 @@
-"""What the gateway is measured against; each runs in a virtual environment of its own."""
+"""Peers that the gateway is compared with; each runs in its own virtual environment."""

@@ -1,7 +1,7 @@
 """The peer: the same job as a Python team would build it today, with FastAPI, aio-pika and aiohttp in one process.
 
-mTLS, a durable queue, persistent messages, publisher confirms. ``PREFETCH`` is how many messages and model calls it has
-in work at a time. It declares the queues ``peer.in`` and ``peer.out``.
+It has mTLS, durable queues, persistent messages and publisher confirms. ``PREFETCH`` is the number of messages and
+model calls in work at a time. It declares the queues ``peer.in`` and ``peer.out``.
 """
 
 import asyncio
