@@ -15,7 +15,7 @@ from tests.support.http_client import Client, Response
 
 
 class AdminTests(SynchronousTestCase):
-    """The admin resources behind a site."""
+    """The admin resources, served by a site."""
 
     def setUp(self) -> None:
         self.metrics = Metrics()
@@ -64,13 +64,13 @@ class AdminTests(SynchronousTestCase):
         self.assertTrue(any(line.startswith("process_cpu_seconds_total") for line in lines))
 
     def test_openmetrics(self) -> None:
-        """A scraper that asks for OpenMetrics gets it."""
+        """A scraper that accepts OpenMetrics gets OpenMetrics."""
         response = self.request("GET", "/metrics", "Accept: application/openmetrics-text; version=1.0.0")
         self.assertTrue(response.headers["content-type"].startswith("application/openmetrics-text"))
         self.assertTrue(response.body.endswith(b"# EOF\n"))
 
     def test_metric_names(self) -> None:
-        """The metrics that dashboards and alerts use have these names and labels."""
+        """The metrics used by dashboards and alerts exist, with these names and labels."""
         ours = {
             metric.name: metric for metric in self.metrics.registry.collect() if metric.name.startswith("provider_")
         }
@@ -82,7 +82,7 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual({f"provider_gateway_{name}" for name in names} - set(ours), set())
 
     def test_head(self) -> None:
-        """HEAD is answered like GET, without a body."""
+        """HEAD gets the headers that GET gets, without a body."""
         client = Client(self.site)
         client.request("HEAD", "/health/ready")
         head, _, body = client.value().partition(b"\r\n\r\n")
@@ -90,14 +90,14 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(body, b"")
 
     def test_method(self) -> None:
-        """Nothing can be changed here: any other method is 405, with those that are supported in Allow."""
+        """Methods other than GET and HEAD are answered with 405, and Allow lists the supported ones."""
         for path in ("/health", "/health/live", "/health/ready", "/metrics"):
             response = self.request("POST", path)
             self.assertEqual((response.status, response.problem["status"]), (405, 405))
             self.assertEqual(response.headers["allow"], "GET, HEAD")
 
     def test_unknown_path(self) -> None:
-        """An unknown path is a problem document, not HTML."""
+        """An unknown path is answered with a problem document, not with HTML."""
         for path in ("/", "/health/", "/metrics/x", "/v1/predict"):
             response = self.request("GET", path)
             self.assertEqual((response.status, response.problem["status"]), (404, 404), path)

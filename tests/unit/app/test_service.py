@@ -1,4 +1,4 @@
-"""Whole lives of messages through the process: every part of it, an embedded broker, a model; no socket, no waiting."""
+"""Messages on their way through a whole process, with an embedded broker and a model; no sockets, no waiting."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.support.service import ServiceTestCase
 
 
 class AnswerTests(ServiceTestCase):
-    """Messages that end with an answer."""
+    """Messages that are answered."""
 
     def test_http(self) -> None:
-        """A request over HTTP becomes a message, a call of the model, a reply, and the answer; nothing is left."""
+        """An HTTP request becomes a message, a model call, a reply and a response; no message is left on the broker."""
         client = self.post(b'{"n": 7}')
         self.assertEqual((self.bodies(), client.responses()), ([b'{"n": 7}'], []))
         self.assertEqual(self.unacked("work"), 1)
@@ -36,14 +36,14 @@ class AnswerTests(ServiceTestCase):
         self.assert_settled()
 
     def test_asynchronous(self) -> None:
-        """A request that nobody waits for is accepted when it is in its queue, and settled when the model is done."""
+        """A request to /v1/publish gets 202 once its message is queued; the message is settled after the model call."""
         client = self.post(path="/v1/publish")
         self.assertEqual((self.answered(client).status, self.unacked("work")), (202, 1))
         self.answer()
         self.assert_settled()
 
     def test_second_attempt(self) -> None:
-        """A message that the model failed on waits a minute in the retry queue, is tried again, and answered."""
+        """A message whose model call failed waits a minute in the retry queue, is tried again, and answered."""
         client = self.post()
         self.answer(500)
         self.assertEqual((self.waiting("work.retry"), self.unacked("work")), (1, 0))
@@ -56,7 +56,7 @@ class AnswerTests(ServiceTestCase):
         self.assert_settled()
 
     def test_late_reply(self) -> None:
-        """A caller whose time is over is told 504; the attempts go on, and their answer is dropped as a late one."""
+        """A caller whose reply timeout is over gets 504; the attempts go on, and the late reply is dropped."""
         client = self.post()
         self.answer(500)
         self.advance(60)
@@ -69,7 +69,7 @@ class AnswerTests(ServiceTestCase):
         self.assert_settled()
 
     def test_expired(self) -> None:
-        """A message whose caller was told 504 before its turn came is dropped, counted, and not shown to the model."""
+        """A message whose caller got 504 before its model call is dropped and counted; the model is not called."""
         self.stop_and_begin(reply_timeout=10)
         clients = [self.post(body) for body in (b"1", b"2", b"3")]
         self.advance(10)
@@ -81,7 +81,7 @@ class AnswerTests(ServiceTestCase):
         self.assert_settled()
 
     def test_caller_left(self) -> None:
-        """A message whose caller hung up before its turn came is dropped, long before its deadline."""
+        """A message whose caller left before the model was called is dropped, long before its deadline."""
         clients = [self.post(body) for body in (b"1", b"2", b"3")]
         clients[2].leave()
         self.answer(number=0)
@@ -96,10 +96,10 @@ class AnswerTests(ServiceTestCase):
 
 
 class ConstructionTests(SynchronousTestCase):
-    """What the constructor leaves to others."""
+    """What the constructor does not do."""
 
     def test_no_files(self) -> None:
-        """The service reads no file when it is made: credentials and the open access log are given to it."""
+        """The constructor reads no files: it takes loaded credentials and an open access log."""
         missing = Path(self.mktemp()) / "missing"
         files = dict.fromkeys(("http_cert", "http_key", "http_cacert", "mq_cacert", "access_log"), missing)
         clock, metrics, log = MemoryReactorClock(), Metrics(), StringIO()
@@ -119,10 +119,10 @@ class ConstructionTests(SynchronousTestCase):
 
 
 class ParkingTests(ServiceTestCase):
-    """Messages that end without an answer."""
+    """Messages that cannot be answered by the model."""
 
     def test_parked(self) -> None:
-        """A message that times out, is hung up on and refused is parked as it was, and its caller told the error."""
+        """After three failed calls (timeout, lost connection, 503) the message is parked unchanged; a reply has the error."""
         self.ask(b'{"n": 7}', headers={"RqUID": "r1", "x-tenant": "a"}, priority=3)
         self.advance(30)
         self.assertEqual(self.waiting("work.retry"), 1)
@@ -145,7 +145,7 @@ class ParkingTests(ServiceTestCase):
         self.assert_settled()
 
     def test_put_back(self) -> None:
-        """What an operator puts back from the parking queue has all its attempts again."""
+        """A message that an operator moves from the parking queue to the work queue has all its attempts again."""
         self.ask()
         for _ in range(3):
             self.answer(500)
@@ -160,7 +160,7 @@ class ParkingTests(ServiceTestCase):
         self.assert_settled()
 
     def test_nobody_takes_the_reply(self) -> None:
-        """An answer whose reply queue is gone does not vanish: the message is parked, and not run again."""
+        """If the reply is unrouted, the message is parked, and the model is not called again."""
         self.ask()
         self.delete("back")
         self.answer()

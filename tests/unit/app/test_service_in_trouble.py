@@ -1,4 +1,4 @@
-"""Lives of messages while the broker or the process does not live on: nothing is lost, and nothing is done twice."""
+"""Messages while the broker or the process fails: none is lost, and none is processed twice without need."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from tests.support.service import ServiceTestCase
 
 
 class BrokerTroubleTests(ServiceTestCase):
-    """A broker that goes away, blocks, or lost a queue."""
+    """A broker that is away, blocks publishers, or lost a queue."""
 
     def test_connections_lost(self) -> None:
-        """A message whose connection breaks during the call is known when it comes again: one call, one answer."""
+        """A message that is redelivered while its model call runs is recognised: one call, one response."""
         client = self.post()
         self.is_up = False
         self.break_connections()
@@ -25,7 +25,7 @@ class BrokerTroubleTests(ServiceTestCase):
         self.assert_settled()
 
     def test_frame_cut(self) -> None:
-        """A reply whose confirm is cut off in mid-frame is sent again; the model is not called again."""
+        """A reply whose confirm is cut off in mid-frame is published again; the model is not called again."""
         self.ask()
         self.broker.faults.cut_frames()
         self.answer()
@@ -35,7 +35,7 @@ class BrokerTroubleTests(ServiceTestCase):
         self.assert_settled()
 
     def test_blocked(self) -> None:
-        """While the broker blocks publishers requests are refused, answers wait, and the process is not ready."""
+        """While the broker blocks publishers, requests get 503, replies wait, and the process is not ready."""
         self.ask()
         self.broker.faults.block()
         self.pump()
@@ -48,7 +48,7 @@ class BrokerTroubleTests(ServiceTestCase):
         self.assert_settled()
 
     def test_queue_deleted(self) -> None:
-        """A work queue that is deleted under its consumer is declared, bound and consumed again."""
+        """A work queue that is deleted while it is consumed is declared, bound and consumed again."""
         self.delete("work")
         client = self.post()
         self.answer()
@@ -56,10 +56,10 @@ class BrokerTroubleTests(ServiceTestCase):
 
 
 class EndTests(ServiceTestCase):
-    """The end of the process, in order or not."""
+    """The process is stopped, or dies."""
 
     def test_killed(self) -> None:
-        """What a process that dies was at work on is counted, done by the next process, and answered."""
+        """A delivery of a process that dies goes to the next process, which counts it as redelivered and answers it."""
         self.ask()
         self.break_connections()
         self.is_up = False
@@ -74,7 +74,7 @@ class EndTests(ServiceTestCase):
         self.assert_settled()
 
     def test_drained(self) -> None:
-        """At the end, what is in work is finished, answered and acknowledged; what was not begun stays in its queue."""
+        """A drain finishes running model calls, replies and acknowledges; messages that were not begun stay queued."""
         for body in (b"1", b"2", b"3"):
             self.ask(body)
         stopped = self.service.stopService()
@@ -88,7 +88,7 @@ class EndTests(ServiceTestCase):
         self.assertTrue(all(link.at_server.ended for link in self.links[self.first_link :]))
 
     def test_caller_during_the_drain(self) -> None:
-        """A caller who waits when the end begins gets the answer; one who comes then is told to go elsewhere."""
+        """A caller that waits when the drain begins gets its response; a request during the drain gets 503."""
         client = self.post()
         stopped = self.service.stopService()
         late = self.post()
@@ -103,7 +103,7 @@ class EndTests(ServiceTestCase):
         self.assert_settled()
 
     def test_drained_too_slowly(self) -> None:
-        """What is not finished in time is left to the broker unacknowledged, and the next process does it."""
+        """Deliveries that are not finished in time stay unacknowledged, and the next process gets them."""
         self.ask()
         stopped = self.service.stopService()
         self.advance(24.1)

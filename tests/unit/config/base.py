@@ -16,14 +16,14 @@ SEED_CERTIFICATES = (Path("/certs/gateway_mq"), Path("/certs/provider_mq"))
 
 
 class SettingsTestCase(SynchronousTestCase):
-    """Runs in an empty folder, with no variable but those of the test."""
+    """Runs in an empty folder, with only the test's variables."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
-        # What the seed mounts there may be there on a machine that runs it.
+        # On a machine that runs the seed, its certificate folders may exist.
         self.assertEqual(SEED_CERTIFICATES, settings_module._SEED_CERTIFICATES)
         self.gateway_certs, self.provider_certs = folders = self.folder / "certs-1", self.folder / "certs-2"
         self.patch(settings_module, "_SEED_CERTIFICATES", folders)

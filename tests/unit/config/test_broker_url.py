@@ -1,4 +1,4 @@
-"""Broker addresses: what the RabbitMQ URI specification allows, what is refused, and that no password shows."""
+"""Broker addresses: the RabbitMQ URI specification, errors, and passwords that are never shown."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from provider_gateway.config.broker_url import parse_broker_url, parse_broker_ur
 
 
 class ParseTests(SynchronousTestCase):
-    """From text to its parts."""
+    """The parts of a parsed address."""
 
     def test_scheme_and_port(self) -> None:
-        """``amqp`` is plain on 5672, ``amqps`` is TLS on 5671, and a written port wins."""
+        """``amqp`` is plain on 5672, ``amqps`` is TLS on 5671; a port in the address wins."""
         for text, expected in (
             ("amqp://rabbit", ("rabbit", 5672, False)),
             ("amqps://rabbit", ("rabbit", 5671, True)),
@@ -25,7 +25,7 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(expected, (url.host, url.port, url.tls), text)
 
     def test_virtual_host(self) -> None:
-        """No path, an empty one and ``%2F`` are the default virtual host; others are percent-decoded."""
+        """No path, an empty path and ``%2F`` mean the default virtual host; other paths are percent-decoded."""
         for path, expected in (
             ("", "/"),
             ("/", "/"),
@@ -38,7 +38,7 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(expected, parse_broker_url(f"amqp://rabbit{path}").virtual_host, path)
 
     def test_login(self) -> None:
-        """User and password are percent-decoded; without a user there is none, so a certificate can be the login."""
+        """User and password are percent-decoded. The user may be missing, so that a certificate can be the login."""
         for login, user, password in (
             ("", None, ""),
             ("guest:guest@", "guest", "guest"),
@@ -53,12 +53,12 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual("rabbit", url.host, login)
 
     def test_heartbeat(self) -> None:
-        """The heartbeat is 30 s unless the address says otherwise."""
+        """The heartbeat is 30 s unless the address has another one."""
         for query, expected in (("", 30), ("?heartbeat=1", 1), ("?heartbeat=65535", 65535)):
             self.assertEqual(expected, parse_broker_url(f"amqp://rabbit/ml{query}").heartbeat, query)
 
     def test_several(self) -> None:
-        """Addresses are separated by commas; spaces and empty parts do not matter, the order does."""
+        """Addresses are separated by commas and keep their order; spaces and empty parts are ignored."""
         for text, expected in (
             ("amqp://a", ["a"]),
             ("amqp://b:1/,amqps://a", ["b", "a"]),
@@ -68,10 +68,10 @@ class ParseTests(SynchronousTestCase):
 
 
 class RefusalTests(SynchronousTestCase):
-    """What is not an address."""
+    """Texts that are no addresses."""
 
     def test_what_was_expected(self) -> None:
-        """Each refusal says what was expected and does not quote the address."""
+        """Each error says what was expected and does not quote the address."""
         for text, expected in (
             ("http://user:hunter2@rabbit", "amqp://… or amqps://…"),
             ("user:hunter2@rabbit:5672", "amqp://… or amqps://…"),
@@ -96,23 +96,23 @@ class RefusalTests(SynchronousTestCase):
             self.assertNotIn("\n", error, f"for {text!r}")
 
     def test_none_at_all(self) -> None:
-        """A list without an address is refused with an example of one."""
+        """For a list without an address, the error has an example of one."""
         for text in ("", " , ,"):
             error = str(self.assertRaises(ValueError, parse_broker_urls, text))
             self.assertIn("at least one address", error, repr(text))
 
     def test_one_of_several(self) -> None:
-        """One wrong address spoils the list, as it does where a comma stands in a password."""
+        """One wrong address makes the list wrong; so does a comma in a password."""
         for text in ("amqp://a,http://user:hunter2@b", "amqp://user:p,hunter2@rabbit"):
             error = str(self.assertRaises(ValueError, parse_broker_urls, text))
             self.assertNotIn("hunter2", error, text)
 
 
 class MaskTests(SynchronousTestCase):
-    """What an address looks like in logs."""
+    """The text of an address, for logs."""
 
     def test_text(self) -> None:
-        """As text, an address is complete but for its password."""
+        """The text of an address is complete except for the password."""
         for text, expected in (
             ("amqp://rabbit", "amqp://rabbit:5672/"),
             ("amqps://user:hunter2@rabbit/ml?heartbeat=5", "amqps://user:***@rabbit:5671/ml"),
@@ -121,7 +121,7 @@ class MaskTests(SynchronousTestCase):
             self.assertEqual(expected, str(parse_broker_url(text)))
 
     def test_password_never_shows(self) -> None:
-        """Neither str, repr nor formatting of an address, alone or in a tuple, has the password."""
+        """str, repr and formatting of an address, alone or in a tuple, do not contain the password."""
         url = parse_broker_url("amqps://user:hunter%32@rabbit:5671/ml")
         self.assertEqual("hunter2", url.password.get_secret_value())
         for shown in (str(url), repr(url), f"{url}", f"{url!r:>200}", str((url,)), str(url.password)):
@@ -129,10 +129,10 @@ class MaskTests(SynchronousTestCase):
 
 
 class UnencodedPasswordTests(SynchronousTestCase):
-    """A password whose special characters are not encoded is refused, and no part of it is shown."""
+    """A password whose special characters are not encoded is an error that shows no part of it."""
 
     def test_refused_without_a_word_of_it(self) -> None:
-        """A slash, question mark or hash in the password never becomes a host, port, virtual host or parameter."""
+        """A slash, question mark or hash in the password is an error; no part of it is read as something else."""
         for text in ("amqp://u:1234/abc@h", "amqp://u:12#abc@h", "amqp://u:12?se=cret@h", "amqp://h:0/", "amqp://h/#x"):
             error = str(self.assertRaises(ValueError, parse_broker_url, text))
             self.assertIn("percent-encode", error, text)
@@ -140,10 +140,10 @@ class UnencodedPasswordTests(SynchronousTestCase):
                 self.assertNotIn(part, error)
 
     def test_parameters(self) -> None:
-        """Unknown parameters are refused with or without a value; a heartbeat is ASCII digits."""
+        """Unknown parameters are errors with and without a value; so is a heartbeat that is not ASCII digits."""
         for text in ("amqp://h/?foo", "amqp://h/?foo=1", "amqp://h/?heartbeat=", "amqp://h/?heartbeat=²"):
             self.assertRaises(ValueError, parse_broker_url, text)
 
     def test_ipv6(self) -> None:
-        """An IPv6 address keeps its brackets when it is shown."""
+        """The text of an IPv6 address has brackets."""
         self.assertEqual(str(parse_broker_url("amqp://[::1]:5/")), "amqp://[::1]:5/")

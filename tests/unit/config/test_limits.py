@@ -1,4 +1,4 @@
-"""The limits of the HTTPS listener: each variable reaches its limit, and those that contradict others are refused."""
+"""The limits of the HTTPS listener: each has its variable, and contradictions are errors."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ VARIABLES = {
 
 
 class LimitsTests(SettingsTestCase):
-    """Settings and limits."""
+    """The limits, read from variables."""
 
     def test_defaults(self) -> None:
-        """Without any variable the limits are the documented ones."""
+        """The defaults are the documented ones."""
         expected = {
             "handshake_timeout": 10, "headers_timeout": 10, "body_timeout": 60, "write_timeout": 60, "idle_timeout": 60,
             "max_connections": 2000, "max_connections_per_identity": 1000, "max_headers": 100,
@@ -38,7 +38,7 @@ class LimitsTests(SettingsTestCase):
         self.assertEqual(Limits(), self.load().limits)
 
     def test_each_variable(self) -> None:
-        """Each limit has its variable, which sets this one and no other."""
+        """Each limit is set by its own variable, which sets no other limit."""
         defaults = asdict(Limits())
         for field in fields(Limits):
             value = defaults[field.name] + 1
@@ -46,7 +46,7 @@ class LimitsTests(SettingsTestCase):
             self.assertEqual({**defaults, field.name: value}, found)
 
     def test_ranges(self) -> None:
-        """A value out of range is refused by the variable's name."""
+        """A value out of range is an error that names the variable."""
         for field in fields(Limits):
             wrong = ["0", "-1", "x"] + (["inf", "604801"] if field.name.endswith("timeout") else ["1.5"])
             if field.name == "max_header_bytes":
@@ -56,7 +56,7 @@ class LimitsTests(SettingsTestCase):
                 self.assertTrue(line.startswith(f"{VARIABLES[field.name]}: expected"), line)
 
     def test_one_body_has_to_fit(self) -> None:
-        """Room for all bodies that is less than for one is refused; just as much is enough."""
+        """MAX_BUFFERED_BYTES below MAX_BODY_BYTES is an error; equal values are not."""
         line = "MAX_BUFFERED_BYTES: expected at least MAX_BODY_BYTES: one body has to fit"
         for values in ({"MAX_BUFFERED_BYTES": "10485759"}, {"MAX_BODY_BYTES": "268435457"}):
             self.assertEqual(line, self.refusal(**values))
@@ -64,7 +64,7 @@ class LimitsTests(SettingsTestCase):
         self.assertEqual((7, 7), (limits.max_body_bytes, limits.max_buffered_bytes))
 
     def test_access_file_without_tls(self) -> None:
-        """An access file is of no use without certificates: it is refused with HTTP_TLS off, and taken with it on."""
+        """HTTP_ACCESS is an error with HTTP_TLS off: without client certificates there are no identities."""
         line = "HTTP_ACCESS: needs HTTP_TLS: without client certificates nobody has an identity"
         self.assertEqual(line, self.refusal(HTTP_ACCESS="access.yaml", HTTP_TLS="false"))
         self.assertEqual(Path("access.yaml"), self.load(HTTP_ACCESS="access.yaml").http_access)

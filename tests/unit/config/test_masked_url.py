@@ -1,4 +1,4 @@
-"""URLs that may hold a key: never shown with their query, and refused without being quoted."""
+"""URLs that may hold a key: their query is never shown, and errors do not quote them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from provider_gateway.config.masked_url import MaskedURL, parse_model_path, pars
 
 
 class MaskedURLTests(SynchronousTestCase):
-    """What is shown."""
+    """Text forms of a URL."""
 
     def test_shown(self) -> None:
-        """However a URL is shown, its query is not; it is revealed to who asks for it."""
+        """No text form of a URL shows its query; ``reveal`` returns the whole URL."""
         for text, shown in (
             ("https://m/p?key=hunter2", "https://m/p?***"),
             ("/p?a=1?key=hunter2&b=\nhunter2", "/p?***"),
@@ -24,12 +24,12 @@ class MaskedURLTests(SynchronousTestCase):
             self.assertEqual((shown, shown, f"[MaskedURL({shown!r})]"), (f"{url}", f"{url:}", str([url])))
 
     def test_equal(self) -> None:
-        """Two are equal if all of them is, what is not shown included."""
+        """Two URLs are equal only if their queries are equal, too."""
         self.assertEqual(MaskedURL("/p?a"), MaskedURL("/p?a"))
         self.assertNotEqual(MaskedURL("/p?a"), MaskedURL("/p?b"))
 
     def test_parse(self) -> None:
-        """URLs are http or https with a host, paths begin with a slash; what is refused is not quoted."""
+        """URLs are http or https with a host, paths begin with a slash; errors do not quote the text."""
         for parse, good, bad in (
             (
                 parse_model_url,

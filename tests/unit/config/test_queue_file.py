@@ -1,4 +1,4 @@
-"""The queue file: every form that the seed's users have works unchanged, and each mistake is one line that helps."""
+"""The queue file: all forms of the seed's files work unchanged, and each mistake is an error of one line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WITHOUT_DLE = """
 
 
 def only_entry(text: str) -> QueueEntry:
-    """The entry of a queue file that has one."""
+    """The entry of a queue file with a single entry."""
     (entry,) = parse_queues(text, "queues.yaml")
     return entry
 
@@ -48,7 +48,7 @@ class SeedFilesTests(SynchronousTestCase):
     """The variants of the seed's file."""
 
     def test_full_entry(self) -> None:
-        """An entry with waiting queue and queue arguments keeps every value as written."""
+        """An entry with ``dleParams`` and queue arguments keeps every value as written."""
         entry = only_entry(FULL)
         self.assertEqual("ML.MQ", entry.exchange)
         self.assertEqual("topic", entry.exchange_type)
@@ -65,14 +65,14 @@ class SeedFilesTests(SynchronousTestCase):
         self.assertEqual({"x-message-ttl": 60000, "x-dead-letter-exchange": "ML.MQ"}, params.dle_args)
 
     def test_dle_without_its_params(self) -> None:
-        """``dle: true`` alone is allowed: the seed's ConfigMap has it."""
+        """``dle: true`` without ``dleParams`` is allowed: the seed's ConfigMap has it."""
         entry = only_entry(WITHOUT_DLE_PARAMS)
         self.assertTrue(entry.dle)
         self.assertIsNone(entry.dle_params)
         self.assertEqual({}, entry.arg_queue)
 
     def test_without_dle(self) -> None:
-        """An entry without ``dle`` has none, and dots in names are kept."""
+        """An entry without ``dle`` has no retry route; dots in names are kept."""
         entry = only_entry(WITHOUT_DLE)
         self.assertFalse(entry.dle)
         self.assertEqual(
@@ -80,12 +80,12 @@ class SeedFilesTests(SynchronousTestCase):
         )
 
     def test_several_entries(self) -> None:
-        """All entries are there, in the order of the file: the seed used only the last one."""
+        """All entries are used, in the order of the file; the seed used only the last one."""
         entries = parse_queues(FULL + WITHOUT_DLE, "queues.yaml")
         self.assertEqual(["fib", "ML.FIB.IN"], [entry.queue_name for entry in entries])
 
     def test_worker(self) -> None:
-        """An entry without ``replyTo``, or with an empty one, is a worker's."""
+        """An empty ``replyTo`` is the same as none."""
         base = "- {topic: ML.MQ, queueName: fib, bindingKey: a"
         self.assertIsNone(only_entry(base + "}").reply_to)
         self.assertIsNone(only_entry(base + ", replyTo: ''}").reply_to)
@@ -97,16 +97,16 @@ class SeedFilesTests(SynchronousTestCase):
         self.assertEqual(("a.*", "b.#"), only_entry(base + "[a.*, 'b.#']}").binding_key)
 
     def test_default_exchange_needs_no_binding_key(self) -> None:
-        """``topic: ""`` is the default exchange, which knows every queue by its name."""
+        """``topic: ""`` is the default exchange, which routes by queue name and needs no binding key."""
         entry = only_entry('- {topic: "", queueName: fib}')
         self.assertEqual(("", ()), (entry.exchange, entry.binding_key))
 
     def test_fanout_needs_no_binding_key(self) -> None:
-        """A fanout exchange ignores binding keys, so none is asked for."""
+        """A fanout exchange needs no binding key, because it ignores them."""
         self.assertEqual((), only_entry("- {topic: X, exchangeType: fanout, queueName: fib}").binding_key)
 
     def test_defaults(self) -> None:
-        """What the file leaves out is the documented default."""
+        """Keys that the file leaves out have the documented defaults."""
         entry = only_entry("- {topic: ML.MQ, queueName: fib, bindingKey: a}")
         found = {name: getattr(entry, name) for name in ("prefetch", "max_attempts", "retry_delay", "durable")}
         self.assertEqual({"prefetch": 100, "max_attempts": 5, "retry_delay": 60000, "durable": True}, found)
@@ -115,7 +115,7 @@ class SeedFilesTests(SynchronousTestCase):
             self.assertIsNone(getattr(entry, name), name)
 
     def test_added_keys(self) -> None:
-        """Our own keys are read under their camelCase names."""
+        """The keys that the seed does not have are read under camelCase names."""
         entry = only_entry(
             "- {topic: X, exchangeType: direct, queueName: q, bindingKey: k, routingKey: k, durable: true, "
             "queueType: quorum, prefetch: 7, timeout: 2.5, maxAttempts: 2, retryDelay: 1500, parkingQueue: p}"
@@ -135,12 +135,12 @@ class SeedFilesTests(SynchronousTestCase):
         )
 
     def test_built_in_entry(self) -> None:
-        """Without any file, there is the entry that the seed has built in."""
+        """Without a file, the seed's built-in entry is used."""
         text = "- {topic: ML.MQ, queueName: fib, bindingKey: predict.*, replyTo: response}"
         self.assertEqual(parse_queues(text, "f"), BUILT_IN)
 
     def test_derived_names(self) -> None:
-        """Retry queue, return exchange and parking queue have the queue's name in theirs; the last can be chosen."""
+        """Retry queue, return exchange and parking queue are named after the queue; parkingQueue names another one."""
         entry = only_entry("- {topic: X, queueName: q.in, bindingKey: k}")
         self.assertEqual(
             ("q.in.retry", "q.in.return", "q.in.parking"), (entry.retry_queue, entry.return_exchange, entry.parking)
@@ -148,17 +148,17 @@ class SeedFilesTests(SynchronousTestCase):
         self.assertEqual("p", only_entry("- {topic: X, queueName: q, bindingKey: k, parkingQueue: p}").parking)
 
     def test_shared_parking_queue(self) -> None:
-        """Several entries may park in the same queue."""
+        """Several entries may have the same parking queue."""
         both = "".join(f"- {{topic: X, queueName: {name}, bindingKey: k, parkingQueue: p}}\n" for name in "ab")
         self.assertEqual(["p", "p"], [entry.parking for entry in parse_queues(both, "f")])
 
     def test_unused_dle_params(self) -> None:
-        """Without ``dle`` its parameters need no way back, as in files that declare a waiting queue for others."""
+        """Without ``dle``, ``dleParams`` need no way back: some files declare such a queue for other programs."""
         params = "dleParams: {dleExchange: e, dleQueue: w, dleExchangeType: direct}"
         self.assertFalse(only_entry(f"- {{topic: X, queueName: q, bindingKey: k, {params}}}").dle)
 
     def test_direct_waiting_exchange(self) -> None:
-        """A direct exchange of work may have a direct waiting exchange."""
+        """With a direct exchange, the exchange of ``dleParams`` may be direct, too."""
         text = (
             "- {topic: X, exchangeType: direct, queueName: q, bindingKey: k, dle: true, dleParams: {dleExchange: e, "
             "dleQueue: w, dleExchangeType: direct, dleArgs: {x-message-ttl: 5, x-dead-letter-exchange: X}}}"
@@ -166,7 +166,7 @@ class SeedFilesTests(SynchronousTestCase):
         self.assertTrue(only_entry(text).dle)
 
     def test_names_of_255_bytes(self) -> None:
-        """The longest name that AMQP allows is accepted; the names that are made of a queue's must fit as well."""
+        """A queue's name may have 255 bytes at most, and so may the names made of it."""
         exchange, queue = "é" * 127 + "x", "é" * 123 + "x"
         entry = only_entry(f"- {{topic: {exchange}, queueName: {queue}, bindingKey: {exchange}}}")
         self.assertEqual((exchange, (exchange,), queue), (entry.exchange, entry.binding_key, entry.queue_name))
@@ -175,7 +175,7 @@ class SeedFilesTests(SynchronousTestCase):
 
 DLE = "- {topic: t, queueName: q, bindingKey: b, dle: true, dleParams: {dleExchange: e, dleQueue: w, %s}}"
 
-#: Text of the file, and what the line must say (the key's path, then what was expected).
+#: Text of the file, and what the error must contain: the key's path, then what was expected.
 MISTAKES = (
     ("- {topic: t, queueName: q, bindingKey: b, prefetsch: 1}", ("[0].prefetsch", "unknown key")),
     ("- {topic: t, bindingKey: b}", ("[0].queueName", "is required and missing")),
@@ -261,10 +261,10 @@ MISTAKES = (
 
 
 class MistakesTests(SynchronousTestCase):
-    """What a wrong queue file is refused with."""
+    """Errors for a wrong queue file."""
 
     def test_each_mistake_is_one_line_that_names_file_key_and_expectation(self) -> None:
-        """Every refusal is one line: the file, the key's path, what was expected and what was found."""
+        """Every error is one line: the file, the key's path, what was expected and what was found."""
         for text, parts in MISTAKES:
             line = str(self.assertRaises(SettingsError, parse_queues, text, "conf/queues.yaml"))
             self.assertTrue(line.startswith("conf/queues.yaml:"), f"{text!r} gives {line!r}")
@@ -274,7 +274,7 @@ class MistakesTests(SynchronousTestCase):
                 self.assertIn(part, line, f"{text!r} gives {line!r}")
 
     def test_several_mistakes(self) -> None:
-        """With several mistakes, the first is told, and how many there are besides."""
+        """With several mistakes, the error has the first one and the number of the others."""
         text = (
             "- {topic: t, queueName: p, bindingKey: b}\n- {topic: t, queueName: q, bindingKey: b, dle: 1, prefetch: 0}"
         )
@@ -282,7 +282,7 @@ class MistakesTests(SynchronousTestCase):
         self.assertTrue(line.endswith("(and 1 more)"), line)
 
     def test_file_that_is_there(self) -> None:
-        """A file is read as UTF-8, and is the source that errors name."""
+        """A file is read as UTF-8, and errors name it."""
         path = Path(self.mktemp())
         path.write_text('- {topic: "", queueName: größe}', encoding="utf-8")
         self.assertEqual("größe", load_queues(path)[0].queue_name)
@@ -290,7 +290,7 @@ class MistakesTests(SynchronousTestCase):
         self.assertIn(f"{path}: [0].topic", str(self.assertRaises(SettingsError, load_queues, path)))
 
     def test_file_that_cannot_be_read(self) -> None:
-        """A missing file, a folder and a file that is not text are refused in one line that names the path."""
+        """A missing file, a folder and a file that is not text are errors of one line that names the path."""
         missing, folder, binary = (Path(self.mktemp()) for _ in range(3))
         folder.mkdir()
         binary.write_bytes(b"\xff\xfe\x00")

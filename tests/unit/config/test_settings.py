@@ -1,4 +1,4 @@
-"""Settings: names, defaults, aliases, what wins over what, and error lines that name the variable and leak nothing."""
+"""Settings: names, defaults, aliases, precedence, and errors that name the variable and leak no secret."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ QUEUES = '- {topic: "", queueName: %s}\n'
 
 
 class DefaultsTests(SettingsTestCase):
-    """A process with RMQ_URL only."""
+    """Settings with RMQ_URL only."""
 
     def test_documented_defaults(self) -> None:
-        """Every default is the documented one."""
+        """The defaults are the documented ones."""
         settings = self.load()
         expected = {
             "http_tls": True,
@@ -41,7 +41,7 @@ class DefaultsTests(SettingsTestCase):
         self.assertEqual(["rabbitmq"], [url.host for url in settings.rmq_url])
 
     def test_instance(self) -> None:
-        """Each process has a name of its own, even if several are given the same one."""
+        """INSTANCE is made unique for each process, even if several are given the same name."""
         first, second = self.load().instance, self.load().instance
         self.assertNotEqual(first, second)
         first, second = (self.load(INSTANCE="pod").instance for _ in range(2))
@@ -49,7 +49,7 @@ class DefaultsTests(SettingsTestCase):
         self.assertNotEqual(first, second)
 
     def test_certificates_where_the_seed_has_them(self) -> None:
-        """Files are taken from the seed's gateway folder, or the provider's if only that has them."""
+        """Certificates come from the seed's gateway folder, or from its provider folder if only that has them."""
         settings = self.load()
         self.assertEqual(
             [self.gateway_certs / name for name in ("server_cert.pem", "server_key.pem", "trusted_crt.pem")],
@@ -66,15 +66,15 @@ class DefaultsTests(SettingsTestCase):
         self.assertEqual([self.provider_certs / name for name in names], found)
 
     def test_frozen(self) -> None:
-        """Settings do not change after the start."""
+        """Settings cannot be changed."""
         self.assertRaises(ValidationError, setattr, self.load(), "http_port", 1)
 
 
 class NamesTests(SettingsTestCase):
-    """Where values come from."""
+    """Sources of values, and their precedence."""
 
     def test_gin_aliases(self) -> None:
-        """The seed's GIN_* variables set ours, the template's GIN_CERT_KEY included."""
+        """The seed's GIN_* variables set the HTTP_* settings; so does the template's GIN_CERT_KEY."""
         for variable, value, name, expected in (
             ("GIN_ADDR", "127.0.0.1", "http_addr", "127.0.0.1"),
             ("GIN_PORT", "8443", "http_port", 8443),
@@ -87,22 +87,22 @@ class NamesTests(SettingsTestCase):
             self.assertEqual(expected, getattr(self.load(**{variable: value}), name), f"{variable}={value}")
 
     def test_own_name_wins_over_alias(self) -> None:
-        """If both are set, HTTP_* counts; if it is empty, GIN_* does."""
+        """HTTP_* wins over GIN_*, unless it is empty."""
         self.assertEqual(1, self.load(HTTP_PORT="1", GIN_PORT="2").http_port)
         self.assertEqual(2, self.load(HTTP_PORT="", GIN_PORT="2").http_port)
 
     def test_unknown_variables(self) -> None:
-        """Variables of others, the seed's GIN_MODE among them, do not matter."""
+        """Unknown variables are ignored, among them the seed's GIN_MODE."""
         self.assertEqual(5050, self.load(GIN_MODE="release", HTTP_PROXY="x").http_port)
 
     def test_environment_wins_over_env_file(self) -> None:
-        """``.env`` in the working directory is read; a variable of the environment wins over it."""
+        """``.env`` in the working directory is read; the environment wins over it."""
         Path(".env").write_text("HTTP_PORT=1\nADMIN_PORT=2\nGIN_ADDR='::1'\n# a comment\n", encoding="utf-8")
         settings = self.load(HTTP_PORT="3")
         self.assertEqual((3, 2, "::1"), (settings.http_port, settings.admin_port, settings.http_addr))
 
     def test_named_env_file(self) -> None:
-        """A named env file is read in place of ``.env``, and alone is enough."""
+        """A named env file is read in place of ``.env``."""
         Path(".env").write_text("HTTP_PORT=1\n", encoding="utf-8")
         (named := Path("other.env")).write_text(f"RMQ_URL={RMQ_URL}\nADMIN_PORT=2\n", encoding="utf-8")
         self.patch(os, "environ", {})
@@ -110,24 +110,24 @@ class NamesTests(SettingsTestCase):
         self.assertEqual((5050, 2), (settings.http_port, settings.admin_port))
 
     def test_empty_is_unset(self) -> None:
-        """An empty variable counts as one that is not set."""
+        """An empty variable counts as unset."""
         settings = self.load(HTTP_PORT="", MODEL_HOST="", MQ_CERT="", MQ_KEY="", MODEL_URL="", LOG_LEVEL="")
         self.assertEqual((5050, None, "info"), (settings.http_port, settings.mq_cert, settings.log_level))
         self.assertEqual("http://webapp:8080/predict", settings.effective_model_url.reveal())
         self.assertIn("RMQ_URL: is required", self.refusal(RMQ_URL=""))
 
     def test_forms_of_values(self) -> None:
-        """Level in any case, a list with commas, fractions of seconds."""
+        """A log level may be in any case, a list has commas, seconds may have fractions."""
         settings = self.load(LOG_LEVEL="DEBUG", CORS_ORIGINS="https://a, https://b,", MODEL_TIMEOUT="0.5")
         found = (settings.log_level, settings.cors_origins, settings.model_timeout)
         self.assertEqual(("debug", ("https://a", "https://b"), 0.5), found)
 
 
 class ModelURLTests(SettingsTestCase):
-    """Where the model is."""
+    """The URL of the model."""
 
     def test_what_it_is_made_of(self) -> None:
-        """MODEL_URL wins, then MODEL_HOST, then the variable named by MODEL_HOST_ENV in upper case, then webapp."""
+        """MODEL_URL wins, then MODEL_HOST, then the variable that MODEL_HOST_ENV names in capitals, then webapp."""
         named = {"MODEL_HOST_ENV": "fib_service_host", "FIB_SERVICE_HOST": "10.0.0.9"}
         for variables, expected in (
             ({"MODEL_HOST": "m", "MODEL_PORT": "81", "MODEL_PATH": "/query"}, "http://m:81/query"),
@@ -141,10 +141,10 @@ class ModelURLTests(SettingsTestCase):
 
 
 class RefusalTests(SettingsTestCase):
-    """What a wrong setting is refused with."""
+    """Errors for wrong settings."""
 
     def test_lines(self) -> None:
-        """Each refusal starts with the variable and says what was expected and found."""
+        """Each error begins with the variable and says what was expected and found."""
         for variable, value, part in (
             ("HTTP_PORT", "http", "expected a valid integer"),
             ("HTTP_PORT", "65536", "65535, found '65536'"),
@@ -166,7 +166,7 @@ class RefusalTests(SettingsTestCase):
             self.assertIn(part, line, f"{variable}={value}")
 
     def test_broker_url(self) -> None:
-        """RMQ_URL is refused without quoting it: it holds a password."""
+        """An error about RMQ_URL does not quote it: it may hold a password."""
         self.patch(os, "environ", {})
         self.assertEqual("RMQ_URL: is required and missing", str(self.assertRaises(SettingsError, load_settings)))
         for value, part in (
@@ -181,26 +181,26 @@ class RefusalTests(SettingsTestCase):
             self.assertIn(part, line)
 
     def test_pairs(self) -> None:
-        """A certificate without its key, or a key without its certificate, is refused; both are named."""
+        """A certificate without its key, or a key without its certificate, is an error that names both variables."""
         for cert, key in (("MQ_CERT", "MQ_KEY"), ("MODEL_CERT", "MODEL_KEY")):
             for alone in (cert, key):
                 self.assertEqual(f"{cert} and {key}: expected both or neither", self.refusal(**{alone: "x.pem"}), alone)
 
     def test_several(self) -> None:
-        """With several mistakes, the first is told, and how many there are besides."""
+        """With several mistakes, the error has the first one and the number of the others."""
         line = self.refusal(HTTP_PORT="x", ADMIN_PORT="x", RMQ_URL="amqp://u:hunter2@")
         self.assertTrue(line.endswith("(and 2 more)"), line)
 
     def test_missing_env_file(self) -> None:
-        """A named env file must be there; ``.env`` need not be."""
+        """A named env file must exist; ``.env`` need not."""
         self.assertEqual("--env-file missing.env: no such file", self.refusal(Path("missing.env")))
 
 
 class FindQueuesTests(SettingsTestCase):
-    """Which queue file is read."""
+    """The choice of the queue file."""
 
     def test_order(self) -> None:
-        """``--queues``, QUEUES_CONF, conf/, configs/ (the seed's), built-in: each only without those before it."""
+        """The first of these is read: ``--queues``, QUEUES_CONF, conf/, configs/ (the seed's), the built-in entry."""
         plain, named = self.load(), self.load(QUEUES_CONF="b.yaml")
         self.assertEqual((BUILT_IN, "built-in"), find_queues(None, plain))
         steps = (
@@ -216,7 +216,7 @@ class FindQueuesTests(SettingsTestCase):
             self.assertEqual((f"q{number}", path), (entries[0].queue_name, source))
 
     def test_named_file_must_be_there(self) -> None:
-        """A file that was named and is missing is refused, whatever other files there are."""
+        """A named file that is missing is an error, even if there are other files."""
         Path("conf").mkdir()
         Path("conf/queue_config.yaml").write_text(QUEUES % "q", encoding="utf-8")
         for option, settings in ((Path("x.yaml"), self.load()), (None, self.load(QUEUES_CONF="x.yaml"))):
@@ -225,24 +225,24 @@ class FindQueuesTests(SettingsTestCase):
 
 
 class QuotedNamesTests(SettingsTestCase):
-    """Errors speak of what the user wrote, and quote nothing that may be secret."""
+    """Errors use the names that the user wrote, and quote nothing that may be secret."""
 
     def test_alias(self) -> None:
-        """A wrong GIN_PORT is called GIN_PORT."""
+        """An error about GIN_PORT names GIN_PORT, not HTTP_PORT."""
         self.assertTrue(self.refusal(GIN_PORT="abc").startswith("GIN_PORT: expected a valid integer"))
 
     def test_model_url(self) -> None:
-        """A login in MODEL_URL is refused: it would be shown; the value is not quoted."""
+        """A login in MODEL_URL is an error that does not quote the value: a login would be shown in logs."""
         for url in ("https://u:hunter2@m/", "ftp://hunter2", "http://m /hunter2"):
             self.assertTrue(self.refusal(MODEL_URL=url).startswith("MODEL_URL: expected http:"), url)
 
     def test_seconds(self) -> None:
-        """Times are finite, and a week at most."""
+        """Times must be finite, and a week at most."""
         for seconds in ("inf", "nan", "0", "-1", "604801"):
             self.assertTrue(self.refusal(MODEL_TIMEOUT=seconds).startswith("MODEL_TIMEOUT: expected"), seconds)
 
     def test_env_file_of_another_encoding(self) -> None:
-        """An env file that is not UTF-8 is refused by its name."""
+        """An env file that is not UTF-8 is an error that names the file."""
         path = self.folder / "broken.env"
         path.write_bytes(b"X=\xff\xfe\n")
         self.assertEqual(f"{path}: expected UTF-8", self.refusal(path))

@@ -1,4 +1,4 @@
-"""YAML files: keys that stand twice, anchors and merge keys, and errors that are one line with the place."""
+"""YAML files: repeated keys, anchors, merge keys, and errors of one line with the place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANYTHING = TypeAdapter(list[Any])
 
 
 class YAMLTestCase(SynchronousTestCase):
-    """Reads texts."""
+    """Parses texts as lists of such entries."""
 
     def parse(self, text: str) -> list[Any]:
         return parse_entries(text, "conf/x.yaml", "things", ANYTHING)
@@ -38,10 +38,10 @@ class YAMLTestCase(SynchronousTestCase):
 
 
 class RepeatedKeysTests(YAMLTestCase):
-    """A mapping has each key once."""
+    """Repeated keys."""
 
     def test_at_any_depth(self) -> None:
-        """A key that stands twice in one mapping is refused with its place, however deep and however written."""
+        """A key that stands twice in one mapping is an error with its place, at any depth and in any notation."""
         for text, key, place in (
             ("a: 1\na: 2", "a", "line 2, column 1"),
             ("- a: 1\n  b: 2\n  a: 3", "a", "line 3, column 3"),
@@ -54,7 +54,7 @@ class RepeatedKeysTests(YAMLTestCase):
             self.assertEqual(f"conf/x.yaml: {place}: expected YAML, the key {key!r} stands twice", self.refusal(text))
 
     def test_in_different_mappings(self) -> None:
-        """The same key in another mapping, within it or beside it, is none that stands twice."""
+        """The same key in another mapping, nested or beside it, is no repetition."""
         self.assertEqual([{"a": {"a": {"a": 1}}}, {"a": 1}], self.parse("- {a: {a: {a: 1}}}\n- {a: 1}"))
 
 
@@ -62,7 +62,7 @@ class MergeTests(YAMLTestCase):
     """Anchors, aliases and merge keys."""
 
     def test_merge(self) -> None:
-        """Merged keys may be overridden, come from several mappings, and from mappings that merge others."""
+        """Merged keys may be overridden, and may come from several mappings and from mappings that merge others."""
         for text, expected in (
             ("- &x {a: 1, b: 2}\n- *x", {"a": 1, "b": 2}),
             ("- &x {a: 1, b: 2}\n- {<<: *x, c: 3}", {"a": 1, "b": 2, "c": 3}),
@@ -74,16 +74,16 @@ class MergeTests(YAMLTestCase):
             self.assertEqual(expected, self.parse(text)[-1], text)
 
     def test_merge_of_a_deeper_mapping(self) -> None:
-        """A mapping that overrides what it merges can itself be merged further up: no key of it stands twice."""
+        """A mapping that overrides a merged key can be merged itself: the overridden key is no repetition."""
         text = "- &x {a: 1}\n- {deep: {deeper: &y {<<: *x, a: 2}}}\n- {<<: *y, b: 3}"
         self.assertEqual([{"deep": {"deeper": {"a": 2}}}, {"a": 2, "b": 3}], self.parse(text)[1:])
 
 
 class ErrorsTests(YAMLTestCase):
-    """What a wrong text is refused with."""
+    """Errors for a wrong text."""
 
     def test_no_yaml(self) -> None:
-        """Text that is no YAML is refused with line and column, where there is one."""
+        """For text that is no YAML, the error has line and column if they are known."""
         for text, expected in (
             ("- a\n- [b", "line 2, column 5: expected YAML, "),
             ("- a: b: c", "line 1, column 7: expected YAML, "),
@@ -102,12 +102,12 @@ class ErrorsTests(YAMLTestCase):
             self.assertIn(f"conf/x.yaml: {expected}", self.refusal(text), repr(text))
 
     def test_values_that_are_not_what_they_say(self) -> None:
-        """A value that is not of the kind that its tag says is refused like all that is no YAML."""
+        """A value that does not fit its tag, such as an impossible date, is an error like other wrong YAML."""
         for text in ("- !!int ''", "- !!int x", "- !!float ''", "- !!bool maybe", "- !!timestamp soon"):
             self.assertIn("expected YAML", self.refusal(text), text)
 
     def test_entries(self) -> None:
-        """A wrong entry is refused with the path of the key, as the file spells it, what was expected and found."""
+        """For a wrong entry, the error has the key's path as in the file, what was expected and what was found."""
         for text, expected in (
             ("- {}", "[0].fullName: is required and missing"),
             ("- {fullName: a}\n- {fullName: 5}", "[1].fullName: expected a valid string, found 5"),
@@ -121,13 +121,13 @@ class ErrorsTests(YAMLTestCase):
             self.assertEqual(f"conf/x.yaml: {expected}", self.refusal(text, ENTRIES))
 
     def test_entry(self) -> None:
-        """Keys are in camel case, and what is left out has its default."""
+        """Keys are in camel case, and keys that are left out have their defaults."""
         (entry,) = parse_entries("- {fullName: a}", "f", "things", ENTRIES)
         self.assertEqual(Entry(fullName="a", number=0, more={}), entry)
 
 
 class ReadTextTests(YAMLTestCase):
-    """The text of a file."""
+    """Reading the text of a file."""
 
     def test_text(self) -> None:
         """A file is read as UTF-8, whatever the locale."""
@@ -136,7 +136,7 @@ class ReadTextTests(YAMLTestCase):
         self.assertEqual("größe", read_text(path, "a list"))
 
     def test_unreadable(self) -> None:
-        """A file that cannot be read is refused by its path, with what it should be, and why."""
+        """For a file that cannot be read, the error has its path, what it should be, and the reason."""
         missing, latin = Path(self.mktemp()), Path(self.mktemp())
         latin.write_bytes("größe".encode("latin-1"))
         folder = Path("/")

@@ -1,4 +1,4 @@
-"""Example certificates and the script that makes them: which files, who may read them, and what each is good for."""
+"""The example certificates and their script: files, modes, names and purposes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provider_gateway.demo.certificates import certificates, make_certificates
 
 SCRIPT = Path(__file__).parents[3] / "certs-example" / "make_certs.py"
 
-#: Certificate, key, common name, for a server.
+#: Of each pair: certificate, key, common name, True for a server.
 PAIRS = (
     ("server_cert.pem", "server_key.pem", "provider-gateway", True),
     ("broker_cert.pem", "broker_key.pem", "rabbitmq", True),
@@ -29,11 +29,11 @@ PAIRS = (
 
 
 class MakeCertificatesTests(SynchronousTestCase):
-    """A folder of certificates, made once for each test."""
+    """A folder of certificates, made for each test."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()) / "below"
-        before = os.umask(0)  # the strictest case for the script: nothing masks the modes for it
+        before = os.umask(0)  # with no mask, the script alone decides the modes
         self.addCleanup(os.umask, before)
         make_certificates(self.folder, days=7, names=("gateway.example.org", "10.1.2.3"))
         self.authority = self.certificate("cacert.pem")
@@ -42,18 +42,18 @@ class MakeCertificatesTests(SynchronousTestCase):
         return x509.load_pem_x509_certificate((self.folder / name).read_bytes())
 
     def test_files(self) -> None:
-        """The folder is made, with the CA's certificate and each pair, and without the CA's key."""
+        """The folder is created, with the CA's certificate and all pairs, and without the CA's key."""
         expected = {"cacert.pem"} | {name for cert, key, *_ in PAIRS for name in (cert, key)}
         self.assertEqual(expected, {path.name for path in self.folder.iterdir()})
 
     def test_keys_are_for_their_owner_only(self) -> None:
-        """Keys have mode 0600, certificates can be read by everybody."""
+        """Keys have mode 0600, certificates 0644."""
         for path in self.folder.iterdir():
             mode = 0o600 if "_key" in path.name else 0o644
             self.assertEqual(oct(mode), oct(path.stat().st_mode & 0o777), path.name)
 
     def test_keys_belong_to_their_certificates(self) -> None:
-        """Each key is that of its certificate, needs no pass phrase, and no two are the same."""
+        """Each key belongs to its certificate and needs no pass phrase; all keys differ."""
         seen = set()
         for cert, key, *_ in PAIRS:
             private = load_pem_private_key((self.folder / key).read_bytes(), password=None)
@@ -62,7 +62,7 @@ class MakeCertificatesTests(SynchronousTestCase):
         self.assertEqual(len(PAIRS), len(seen))
 
     def test_signed_by_the_authority(self) -> None:
-        """Each certificate is signed by the CA, whose own one may sign certificates and is none for a server."""
+        """Each certificate is signed by the CA, whose own certificate allows it to sign certificates."""
         for cert, *_ in PAIRS:
             self.certificate(cert).verify_directly_issued_by(self.authority)
         self.assertTrue(self.authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
@@ -81,7 +81,7 @@ class MakeCertificatesTests(SynchronousTestCase):
             self.assertFalse(found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca, cert)
 
     def test_names_of_servers(self) -> None:
-        """A server's names are those of this machine, its common name and what was asked for, addresses as such."""
+        """A server's names are those of this machine, its common name, and the given ones, be they addresses."""
         for cert, _, common_name, server in PAIRS:
             extensions = self.certificate(cert).extensions
             if not server:
@@ -98,13 +98,13 @@ class MakeCertificatesTests(SynchronousTestCase):
             )
 
     def test_validity(self) -> None:
-        """Certificates are valid for as many days as asked for."""
+        """Certificates are valid for the given number of days."""
         for cert in ("cacert.pem", "server_cert.pem", "client_cert.pem"):
             found = self.certificate(cert)
             self.assertEqual(timedelta(days=7), found.not_valid_after_utc - found.not_valid_before_utc, cert)
 
     def test_made_again(self) -> None:
-        """A second run into the same folder replaces everything, and all fits together again."""
+        """A second run in the same folder replaces all files, and the new ones fit together."""
         before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
         make_certificates(self.folder)
         for path in self.folder.iterdir():
@@ -113,7 +113,7 @@ class MakeCertificatesTests(SynchronousTestCase):
 
 
 class CommandLineTests(SynchronousTestCase):
-    """The script as a program."""
+    """The script, run as a program."""
 
     def test_arguments(self) -> None:
         """Folder, days and further names come from the command line; the folder is printed."""
@@ -129,7 +129,7 @@ class CommandLineTests(SynchronousTestCase):
 
 
 class ReuseTests(SynchronousTestCase):
-    """A folder of certificates that is used again, as long as it is good."""
+    """A folder of certificates is used again as long as it is valid and complete."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()) / "certs"
@@ -139,7 +139,7 @@ class ReuseTests(SynchronousTestCase):
         return {path.name: path.read_bytes() for path in self.folder.iterdir()}
 
     def assert_made_anew(self) -> None:
-        """The next call makes all files anew, and the one after it keeps them."""
+        """Check that the next call makes all files anew, and that the call after it keeps them."""
         before = self.content()
         certificates(self.folder)
         after = self.content()
@@ -150,25 +150,25 @@ class ReuseTests(SynchronousTestCase):
         self.assertEqual([path.name for path in self.folder.parent.iterdir()], ["certs"])
 
     def test_kept(self) -> None:
-        """Certificates that fit each other are kept, whatever their files' times are."""
+        """Certificates that fit each other are kept, whatever the times of the files."""
         before = self.content()
         os.utime(self.folder / "cacert.pem", (0, 0))
         certificates(self.folder)
         self.assertEqual(self.content(), before)
 
     def test_incomplete(self) -> None:
-        """A missing file, as an interrupted run leaves it, makes the others useless."""
+        """If a file is missing, as after an interrupted run, all are made anew."""
         (self.folder / "client_key.pem").unlink()
         self.assert_made_anew()
 
     def test_garbage(self) -> None:
-        """So does one that cannot be read, as a key or as a certificate."""
+        """If a file is no key or certificate, all are made anew."""
         for name in ("broker_key.pem", "server_cert.pem", "cacert.pem"):
             (self.folder / name).write_text("garbage")
             self.assert_made_anew()
 
     def test_of_different_runs(self) -> None:
-        """So does a certificate of another CA, and a key of another certificate."""
+        """If a certificate or a key is from another run, all are made anew."""
         for name in ("cacert.pem", "model_key.pem"):
             other = Path(self.mktemp())
             make_certificates(other)
@@ -176,7 +176,7 @@ class ReuseTests(SynchronousTestCase):
             self.assert_made_anew()
 
     def test_expired(self) -> None:
-        """So do certificates that expire within a day; keys that others could read are for their owner only again."""
+        """Certificates that expire within a day are made anew, and keys get mode 0600 again."""
         make_certificates(self.folder, days=1)
         (self.folder / "client_key.pem").chmod(0o666)
         self.assert_made_anew()

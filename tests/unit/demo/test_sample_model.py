@@ -1,4 +1,4 @@
-"""The sample model's arithmetic, and what it refuses."""
+"""The sample model's arithmetic, and its errors."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from provider_gateway.demo.sample_model import MAX_NUMBER, MAX_NUMBERS, digits_o
 
 
 class ArithmeticTests(SynchronousTestCase):
-    """The two functions that the answer is made of."""
+    """The two functions that compute the result."""
 
     def test_fibonacci_sum(self) -> None:
-        """The sum of the first n Fibonacci numbers, counted by hand for small n."""
+        """For small n, the sum of the first n Fibonacci numbers is the one counted by hand."""
         numbers = [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55]
         for n in range(len(numbers) + 1):
             self.assertEqual(sum(numbers[:n]), fibonacci_sum(n), f"n = {n}")
 
     def test_digits_of_small_powers(self) -> None:
-        """Every exponent up to 2000 has as many digits as the power written out."""
+        """Up to exponent 2000, the number of digits is that of the power written out."""
         for exponent in range(2001):
             self.assertEqual(len(str(2**exponent)), digits_of_power_of_two(exponent), f"2^{exponent}")
 
     def test_digits_of_larger_powers(self) -> None:
-        """Larger exponents agree with the power itself, compared without writing it out."""
+        """For larger exponents, the power lies between the powers of ten that its number of digits says."""
         chosen = random.Random(2)
         for exponent in [10_000, 100_000, *(chosen.randrange(2001, 300_000) for _ in range(5))]:
             digits = digits_of_power_of_two(exponent)
             self.assertTrue(10 ** (digits - 1) <= 2**exponent < 10**digits, f"2^{exponent} has not {digits} digits")
 
     def test_exponents_of_many_digits(self) -> None:
-        """With exponents of thousands of digits the answer stays exact: 10^k · log10 2 is known digit for digit."""
+        """With exponents of thousands of digits the result stays exact: the digits of 10^k · log10 2 are known."""
         self.assertEqual(int("30102999566398119521373889472449") + 1, digits_of_power_of_two(10**32))
         huge = digits_of_power_of_two(10**2000)
         self.assertEqual("30102999566398119521373889472449", str(huge)[:32])
@@ -39,7 +39,7 @@ class ArithmeticTests(SynchronousTestCase):
 
 
 class PredictTests(SynchronousTestCase):
-    """The answer to a document."""
+    """The result for a document."""
 
     def test_list_and_text(self) -> None:
         """The numbers may come as a list or as its text, as the seed's own request has them."""
@@ -48,14 +48,14 @@ class PredictTests(SynchronousTestCase):
             self.assertEqual(500_938, predict({"data": data}), repr(data))
 
     def test_limits_are_accepted(self) -> None:
-        """The smallest and largest documents have answers; other members are ignored."""
+        """The smallest and the largest documents have results; other members are ignored."""
         self.assertEqual(1, predict({"data": []}))
         self.assertEqual(1, predict({"data": [0], "other": "x"}))
         self.assertEqual(1, predict({"data": [1] * MAX_NUMBERS}))
         self.assertEqual(digits_of_power_of_two(fibonacci_sum(MAX_NUMBER)), predict({"data": [MAX_NUMBER]}))
 
     def test_refusals(self) -> None:
-        """What is no list of whole numbers within the limits is refused with what was expected."""
+        """Anything but a list of whole numbers within the limits is an error that says what was expected."""
         for document in (
             None,
             [29, 29],
@@ -78,6 +78,6 @@ class PredictTests(SynchronousTestCase):
             self.assertTrue(str(error), repr(document))
 
     def test_refusal_does_not_repeat_everything(self) -> None:
-        """A refusal quotes at most the beginning of what it found."""
+        """An error quotes at most the beginning of the value."""
         error = self.assertRaises(ValueError, predict, {"data": ["x" * 1000]})
         self.assertLess(len(str(error)), 200)

@@ -1,4 +1,4 @@
-"""Who is admitted to the API, and which origins may read the response."""
+"""Admission to the API, and the origins that may read the response."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.support.observability import counted
 
 
 class AdmissionTests(APITestCase):
-    """Two requests are served at a time here."""
+    """An API with MAX_IN_FLIGHT 2."""
 
     def in_flight(self) -> float:
         return counted(self.metrics.http_in_flight)
 
     def test_too_many(self) -> None:
-        """One request more than MAX_IN_FLIGHT is 503 with Retry-After; with a place free again it is served."""
+        """A request beyond MAX_IN_FLIGHT gets 503 with Retry-After; once another one has ended, it is served."""
         first, _ = self.post(), self.post()
         self.assertEqual(self.in_flight(), 2)
         response = self.assert_problem(self.post(), 503, "too-many-requests-in-flight")
@@ -27,7 +27,7 @@ class AdmissionTests(APITestCase):
         self.assertEqual(len(self.rpc.calls), 3)
 
     def test_places_after_failures(self) -> None:
-        """Requests that fail, or that are wrong, give their places back."""
+        """Requests that fail or are malformed no longer count as in flight."""
         for _ in range(5):
             self.assert_problem(self.post(KEY, body=b"{"), 422)
             client = self.post()
@@ -37,7 +37,7 @@ class AdmissionTests(APITestCase):
         self.flushLoggedErrors(KeyError)
 
     def test_client_that_leaves(self) -> None:
-        """A client that leaves cancels its call and gives its place back, without an error."""
+        """When a caller leaves, its call is cancelled and no longer in flight; no error is logged."""
         client = self.post()
         client.leave()
         self.assertEqual(self.rpc.cancelled, 1)
@@ -45,7 +45,7 @@ class AdmissionTests(APITestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_client_that_leaves_after_publishing(self) -> None:
-        """A client of /v1/publish that leaves gives its place back; the message is on its way all the same."""
+        """When a caller of /v1/publish leaves, its request is no longer in flight; the message stays published."""
         client = self.post(path="/v1/publish")
         client.leave()
         self.assertEqual(len(self.publisher.published), 1)
@@ -53,7 +53,7 @@ class AdmissionTests(APITestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_drain(self) -> None:
-        """While draining new requests are 503, and those under way are finished."""
+        """During the drain new requests get 503, and those in flight are finished."""
         client = self.post()
         self.api.drain()
         self.assert_problem(self.post(), 503, "draining")
@@ -62,7 +62,7 @@ class AdmissionTests(APITestCase):
         self.assertEqual(self.in_flight(), 0)
 
     def test_cors_is_off(self) -> None:
-        """Without CORS_ORIGINS no origin is named, in no answer, so no browser lets a page call."""
+        """Without CORS_ORIGINS no response names an origin, so that no browser lets a page call."""
         client = self.post(KEY, "Origin: https://a.example")
         self.rpc.replies[0].callback(Message(b"1"))
         self.assertEqual([name for name in client.response().headers if name.startswith("access-control")], [])
@@ -74,7 +74,7 @@ class AdmissionTests(APITestCase):
 
 
 class OriginTests(APITestCase):
-    """Two origins may call from a browser."""
+    """CORS_ORIGINS with two origins."""
 
     cors_origins = ("https://a.example", "https://b.example")
 
@@ -84,7 +84,7 @@ class OriginTests(APITestCase):
         return client
 
     def test_listed(self) -> None:
-        """A listed origin may read the answer, and the RqUID in it, also that of a failure."""
+        """A listed origin may read the response and its RqUID, also that of an error."""
         for body, status in ((b"1", 200), (b"{", 422)):
             client = self.post(KEY, "Origin: https://b.example", body=body)
             if status == 200:
@@ -96,14 +96,14 @@ class OriginTests(APITestCase):
             self.assertEqual(response.headers["vary"], "Origin")
 
     def test_not_listed(self) -> None:
-        """An origin that is not listed is not named, but Vary keeps caches from mixing the answers up."""
+        """An origin that is not listed is not named in the response, but Vary is set for caches."""
         client = self.post(KEY, "Origin: https://a.example.evil")
         self.rpc.replies[0].callback(Message(b"1"))
         self.assertNotIn("access-control-allow-origin", client.response().headers)
         self.assertEqual(client.response().headers["vary"], "Origin")
 
     def test_preflight(self) -> None:
-        """A preflight of a listed origin is told method and headers; one of another is told nothing of the kind."""
+        """The response to a preflight lists methods and headers for a listed origin only."""
         response = self.preflight("Origin: https://a.example").response()
         self.assertEqual((response.status, response.body), (204, b""))
         self.assertEqual(response.headers["access-control-allow-origin"], "https://a.example")
@@ -115,12 +115,12 @@ class OriginTests(APITestCase):
 
 
 class EveryOriginTests(APITestCase):
-    """``*`` stands for every origin."""
+    """CORS_ORIGINS is ``*``."""
 
     cors_origins = ("*",)
 
     def test_every_origin(self) -> None:
-        """Any origin is named, and a request without one is no browser's."""
+        """Any origin is named in the response; without an Origin header, none is."""
         for headers, named in (((KEY, "Origin: null"), "null"), ((KEY,), None)):
             client = self.post(*headers)
             self.rpc.replies[-1].callback(Message(b"1"))

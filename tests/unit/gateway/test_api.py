@@ -1,4 +1,4 @@
-"""The HTTP API, from bytes to bytes: what is published for a request, and what is answered."""
+"""The HTTP API, from bytes to bytes: published messages and responses."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.support.observability import counted
 
 
 class LogTests(APITestCase):
-    """What is logged of a request that was answered."""
+    """The log line of a request that was answered."""
 
     def test_answered(self) -> None:
-        """Nothing, or its ids at the level "debug" if that is wanted."""
+        """If it is switched on, a line at the level "debug" has the request's ids; else there is none."""
         for wanted in (False, True):
             self.patch(self.api, "_logs_responses", wanted)
             events: list[LogEvent] = []
@@ -43,7 +43,7 @@ class LogTests(APITestCase):
         )
 
     def test_content_is_not_kept(self) -> None:
-        """A request that waits has given its headers and its body to the message."""
+        """A waiting request has let go of its headers and body."""
         client = self.post(KEY, "X-a: b")
         request = client.protocol.request
         assert request is not None
@@ -53,35 +53,35 @@ class LogTests(APITestCase):
 
 
 class RequestTests(APITestCase):
-    """What is published for a request."""
+    """The message that is published for a request."""
 
     def test_call(self) -> None:
-        """A request is called at the exchange of its routing key."""
+        """A message is published to the exchange of its routing key."""
         self.post(KEY)
         ((message, exchange, routing_key),) = self.rpc.calls
         self.assertEqual((exchange, routing_key), ("ML.MQ", "predict.now"))
         self.assertEqual((message.reply_to, message.content_type), ("response.host-1", "application/json"))
 
     def test_body(self) -> None:
-        """The body is forwarded byte for byte: big integers, spaces and escapes are the client's."""
+        """The body is forwarded byte for byte, with big integers, spaces and escapes as the caller wrote them."""
         body = b' {"n":  1234567890123456789012345678901234567890, "e": 1e999, "s": "\\u00e9\xc3\xa9"}\n'
         self.post(KEY, body=body)
         self.assertEqual(self.rpc.calls[0][0].body, body)
 
     def test_any_json_value(self) -> None:
-        """Any JSON value is a body, an integer of very many digits among them."""
+        """Any JSON value can be a body, such as an integer of very many digits."""
         for body in (b"null", b"0", b'"x"', b"[]", b"9" * 10_000):
             self.post(KEY, body=body).leave()
         self.assertEqual(len(self.rpc.calls), 5)
 
     def test_media_type(self) -> None:
-        """JSON is JSON in any case and with UTF-8 as its charset."""
+        """The media type may be in any case, and may have UTF-8 as its charset."""
         for value in ("application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"', "application/json;v=1"):
             self.post(KEY, f"Content-Type: {value}").leave()
         self.assertEqual(len(self.rpc.calls), 3)
 
     def test_headers(self) -> None:
-        """End-to-end headers travel as message headers; ours, secrets and those of one hop do not."""
+        """End-to-end headers become message headers; pg- headers, secrets and headers of one hop do not."""
         self.post(
             KEY, "X-Tenant: a", "X-Tenant: b", "pg-status: 200", "PG-Attempt: 9", "Cookie: c", "Authorization: Basic x",
             "Connection: X-Hop", "X-Hop: 1", "X-Death: 1", "CC: elsewhere", "RqUID: r1",
@@ -91,13 +91,13 @@ class RequestTests(APITestCase):
         self.assertEqual(headers, {"x-tenant": "a, b", "rquid": "r1", "routing-key": "predict.now"})
 
     def test_rquid(self) -> None:
-        """The client's request id is in the message and in the answer."""
+        """The caller's RqUID is in the message and in the response."""
         response = self.answered(Message(b"1", {"RqUID": "other"}), KEY, "rquid: r-1")
         self.assertEqual(response.headers["rquid"], "r-1")
         self.assertEqual(self.rpc.calls[0][0].headers["RqUID"], "r-1")
 
     def test_fresh_rquid(self) -> None:
-        """A request without an id gets one, the same in the message and in the answer, and another each time."""
+        """A request without RqUID gets a fresh one, the same in message and response."""
         ids = []
         for _ in range(2):
             ids.append(self.answered(Message(b"1")).headers["rquid"])
@@ -105,7 +105,7 @@ class RequestTests(APITestCase):
         self.assertEqual(len(set(ids)), 2)
 
     def test_correlation_id(self) -> None:
-        """Two requests with the same RqUID have correlation ids and message ids of their own."""
+        """Two requests with the same RqUID have different correlation ids and message ids."""
         for _ in range(2):
             self.post(KEY, "RqUID: r1")
         messages = [call[0] for call in self.rpc.calls]
@@ -113,36 +113,36 @@ class RequestTests(APITestCase):
 
 
 class RefusalTests(APITestCase):
-    """Requests that are wrong: nothing is published for them."""
+    """Malformed requests, for which nothing is published."""
 
     def tearDown(self) -> None:
         self.assertEqual((self.rpc.calls, self.publisher.published), ([], []))
         self.assertEqual(counted(self.metrics.http_in_flight), 0)
 
     def test_routing_key(self) -> None:
-        """A routing key that is missing, empty, too long, or has wildcards or controls is 400."""
+        """A routing key that is missing, empty, too long, or has wildcards or controls is answered with 400."""
         long = "k" * 256
         for value in ("", long, "a.*", "a.#", "\u00e9" * 128, "a\x01b", "a\x7f"):
             self.assert_problem(self.post(f"routing-key: {value}"), 400, "bad-request")
         self.assert_problem(self.post("X-Other: 1"), 400, "bad-request")
 
     def test_several_routing_keys(self) -> None:
-        """Several routing-key headers are 400, not a choice of ours."""
+        """Several routing-key headers are answered with 400."""
         self.assert_problem(self.post(KEY, "Routing-Key: predict.later"), 400, "bad-request")
 
     def test_rquid(self) -> None:
-        """A malformed RqUID is 400, and the answer has a fresh one instead."""
+        """A malformed RqUID is answered with 400, and the response has a fresh one."""
         for value in ("", "a b", "x" * 129, "\u00e9"):
             response = self.assert_problem(self.post(KEY, f"RqUID: {value}"), 400, "bad-request")
             self.assertRegex(response.headers["rquid"], r"^[0-9a-f-]{36}$")
 
     def test_unknown_path(self) -> None:
-        """An unknown path is 404."""
+        """An unknown path is answered with 404."""
         for path in ("/", "/v1", "/v1/predict/x", "/predict"):
             self.assert_problem(self.post(KEY, path=path), 404, "not-found")
 
     def test_method(self) -> None:
-        """A method that the path has not is 405, with those that it has in Allow."""
+        """An unsupported method is answered with 405, and Allow lists the supported ones."""
         for method, path, allowed in (
             ("PUT", "/v1/predict", "POST"),
             ("GET", "/v1/publish", "POST"),
@@ -153,7 +153,7 @@ class RefusalTests(APITestCase):
             self.assertIn(allowed, self.assert_problem(client, 405, "method-not-allowed").headers["allow"])
 
     def test_media_type(self) -> None:
-        """A body that is not declared as plain JSON in UTF-8 is 415."""
+        """A body that is not declared as plain JSON in UTF-8 is answered with 415."""
         for header in (
             "Content-Type: text/plain", "Content-Type:", "Content-Type: application/json; charset=latin-1",
             "Content-Type: application/jsonx", "Content-Encoding: gzip",
@@ -161,7 +161,7 @@ class RefusalTests(APITestCase):
             self.assert_problem(self.post(KEY, header), 415, "unsupported-media-type")
 
     def test_not_json(self) -> None:
-        """A body that is no JSON is 422: broken, empty, with NaN or Infinity, not UTF-8, or nested without end."""
+        """A body that is not JSON is answered with 422: broken, empty, NaN, Infinity, not UTF-8, nested too deeply."""
         deep = 100_000
         for body in (
             b"{", b"", b"{} {}", b"{'a': 1}", b"[1,]", b"NaN", b"[Infinity]", b"-Infinity", b'"\xff"', b"01",
@@ -171,10 +171,10 @@ class RefusalTests(APITestCase):
 
 
 class AnswerTests(APITestCase):
-    """What is answered for a reply."""
+    """The response that a reply becomes."""
 
     def test_reply(self) -> None:
-        """A reply's body, content type and end-to-end headers are the answer's; its properties and ours are not."""
+        """The response has a reply's body, content type and end-to-end headers, not its properties and pg- headers."""
         headers = {"pg-status": 201, "pg-reason": "x", "X-Model": "m", "depth": 3, "Server": "s", "Set-Cookie": "c=1"}
         response = self.answered(Message(b"\x00\xff", headers, content_type="image/png", correlation_id="c"))
         self.assertEqual((response.status, response.body), (201, b"\x00\xff"))
@@ -182,16 +182,16 @@ class AnswerTests(APITestCase):
         self.assertEqual({"pg-status", "pg-reason", "depth", "set-cookie"} & set(response.headers), set())
 
     def test_status(self) -> None:
-        """The status is ``pg-status``; 200 for a worker that sets none, or none that makes sense."""
+        """The status is that of ``pg-status``; without a valid one it is 200."""
         for value, status in ((404, 404), (502, 502), (None, 200), (99, 200), (600, 200), ("404", 200), (True, 200)):
             self.assertEqual(self.answered(Message(b"1", {"pg-status": value})).status, status)
 
     def test_no_content_type(self) -> None:
-        """A reply without a content type is JSON."""
+        """For a reply without a content type, the response is declared as JSON."""
         self.assertEqual(self.answered(Message(b"1", content_type=None)).headers["content-type"], "application/json")
 
     def test_injection(self) -> None:
-        """A reply cannot add lines to the answer, by header names, values or its content type."""
+        """A reply cannot add lines to the response's head by header names, header values or content type."""
         evil = "a\r\nX-Injected: 1"
         response = self.answered(Message(b"1", {"X-A": evil, evil: "1", "X-B": "a\nb", "X-Good": "g"}, evil))
         self.assertEqual(response.headers["x-good"], "g")
@@ -199,13 +199,13 @@ class AnswerTests(APITestCase):
         self.assertEqual({"x-injected", "x-a", "x-b"} & set(response.headers), set())
 
     def test_framing(self) -> None:
-        """A reply cannot change how long its body is."""
+        """A reply cannot set the response's Content-Length."""
         response = self.answered(Message(b"12", {"Content-Length": "1", "Transfer-Encoding": "chunked"}))
         self.assertEqual((response.headers["content-length"], response.body), ("2", b"12"))
         self.assertNotIn("transfer-encoding", response.headers)
 
     def test_failures(self) -> None:
-        """Each failure of a call is its status and problem; Retry-After is there where a retry may help."""
+        """Each error of a call has its status and problem; Retry-After is set where a retry may help."""
         expected: list[tuple[GatewayError, int, str | None]] = [
             (NoRoute("x"), 404, None), (ModelFailure("x", "timeout"), 502, None), (BrokerUnavailable("x"), 503, "1"),
             (BrokerBlocked("x"), 503, "5"), (Nacked("x"), 503, "5"), (DeadlinePassed("x"), 504, None),
@@ -219,7 +219,7 @@ class AnswerTests(APITestCase):
             self.assertEqual(response.problem["detail"], "x")
 
     def test_unforeseen(self) -> None:
-        """An unforeseen error is a 500 that says nothing of it, and is logged."""
+        """An unforeseen error is answered with 500 without details, and is logged."""
         client = self.post()
         self.rpc.replies[-1].errback(KeyError("secret"))
         self.assert_problem(client, 500, "internal-error")
@@ -228,10 +228,10 @@ class AnswerTests(APITestCase):
 
 
 class PublishTests(APITestCase):
-    """``/v1/publish``: no reply is waited for, but the broker's confirm is."""
+    """``/v1/publish`` waits for the broker's confirm, not for a reply."""
 
     def test_confirmed(self) -> None:
-        """202 with the message's ids is answered once the broker has confirmed the message, and not before."""
+        """The response is 202 with the message's ids, and comes once the broker has confirmed the message."""
         client = self.post(KEY, "RqUID: r1", path="/v1/publish", body=b"[1]")
         self.assertEqual(client.responses(), [])
         ((message, exchange, routing_key, _),) = self.publisher.published
@@ -244,29 +244,29 @@ class PublishTests(APITestCase):
         self.assertEqual((response.status, json.loads(response.body)), (202, ids))
 
     def test_not_routed(self) -> None:
-        """A message that came back is 404."""
+        """An unrouted message is answered with 404."""
         client = self.post(path="/v1/publish")
         self.publisher.fail(NoRoute("nowhere"))
         self.assert_problem(client, 404, "no-route")
 
     def test_no_confirm(self) -> None:
-        """Without a confirm in time the outcome is unknown: 504."""
+        """Without a confirm in time the response is 504: the outcome is unknown."""
         client = self.post(path="/v1/publish")
         self.clock.advance(90)
         self.assert_problem(client, 504, "outcome-unknown")
 
 
 class DefaultRoutingKeyTests(APITestCase):
-    """The queue file names a routing key for requests that bring none."""
+    """The queue file has a routingKey for requests without one."""
 
     routing_key = "predict.default"
 
     def test_default(self) -> None:
-        """Without a routing-key header the queue file's is used; a header wins."""
+        """Without a routing-key header the queue file's routingKey is used; a header wins."""
         self.post("X-Other: 1")
         self.post(KEY)
         self.assertEqual([call[2] for call in self.rpc.calls], ["predict.default", "predict.now"])
 
     def test_empty(self) -> None:
-        """An empty routing-key header is wrong all the same."""
+        """An empty routing-key header is an error, too."""
         self.assert_problem(self.post("routing-key:"), 400, "bad-request")

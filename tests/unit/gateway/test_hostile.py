@@ -1,4 +1,4 @@
-"""Requests and replies that the API must not pass on as they are."""
+"""Hostile requests and replies, which the API must not pass on as they are."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tests.support.http_client import Client
 
 
 class UndecodableHeadersTests(APITestCase):
-    """Header values with bytes that are no UTF-8, where the value decides something."""
+    """Header values that are not UTF-8, in headers that the API reads."""
 
     def test_content_type(self) -> None:
-        """Such a Content-Type is 415, and no error of ours."""
+        """Such a Content-Type is answered with 415, not with 500."""
         for value in ("\xff", "text/\xff", "application/json; charset=\xff"):
             self.assert_problem(self.post(KEY, f"Content-Type: {value}"), 415, "unsupported-media-type")
         self.assertEqual((self.rpc.calls, self.flushLoggedErrors()), ([], []))
 
     def test_content_encoding(self) -> None:
-        """Such a Content-Encoding is 415, and no error of ours."""
+        """Such a Content-Encoding is answered with 415, not with 500."""
         self.assert_problem(self.post(KEY, "Content-Encoding: \xff"), 415, "unsupported-media-type")
         self.assertEqual((self.rpc.calls, self.flushLoggedErrors()), ([], []))
 
     def test_accept_of_metrics(self) -> None:
-        """With such an Accept a scraper gets the metrics in the usual format."""
+        """With such an Accept header the metrics come in the default format."""
         client = Client(
             GatewaySite(Admin(Metrics().registry.collect, list).app.resource(), self.clock, Limits(max_body_bytes=1000))
         )
@@ -39,27 +39,27 @@ class UndecodableHeadersTests(APITestCase):
 
 
 class ReplyTests(APITestCase):
-    """Replies that say more than they may."""
+    """Replies with headers or a status that they must not set."""
 
     cors_origins = ("https://a.example",)
     cors_headers = Message(b"1", {"Access-Control-Allow-Origin": "*", "access-control-max-age": "9", "VARY": "X-Any"})
 
     def test_cors_of_the_reply(self) -> None:
-        """Who may read an answer is not the worker's to say: its Access-Control headers and Vary are not passed on."""
+        """Access-Control headers and Vary of a reply are not passed on: CORS_ORIGINS alone decides about origins."""
         response = self.answered(self.cors_headers)
         self.assertEqual(response.status, 200)
         self.assertEqual({name for name in response.headers if name.startswith("access-control-")}, set())
         self.assertEqual(response.headers["vary"], "Origin")
 
     def test_cors_of_ours(self) -> None:
-        """An allowed origin stays the one that is named, whatever the reply says."""
+        """The response names the allowed origin, whatever the reply's headers say."""
         response = self.answered(self.cors_headers, KEY, "Origin: https://a.example")
         self.assertEqual(response.headers["access-control-allow-origin"], "https://a.example")
         self.assertEqual(response.headers["vary"], "Origin")
         self.assertNotIn("access-control-max-age", response.headers)
 
     def test_options(self) -> None:
-        """OPTIONS is answered with 204 and the methods, to anybody."""
+        """OPTIONS is answered with 204 and the methods, with or without an allowed origin."""
         for path in ("/v1/predict", "/v1/publish"):
             for headers in ((), ("Origin: https://a.example",), ("Origin: https://other.example",)):
                 client = Client(self.site)
@@ -69,7 +69,7 @@ class ReplyTests(APITestCase):
         self.assertEqual(self.rpc.calls, [])
 
     def test_no_content(self) -> None:
-        """A reply with a status that has no content loses its body, and the connection serves the next request."""
+        """For a status without content the reply's body is dropped, and the connection serves the next request."""
         for status in (204, 304):
             client = self.post(KEY, "RqUID: r-1")
             self.rpc.replies[-1].callback(Message(b"surplus", {"pg-status": status, "X-Model": "m"}))

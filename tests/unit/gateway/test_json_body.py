@@ -1,4 +1,4 @@
-"""What a body must be: one JSON value in UTF-8, nested no deeper than is allowed."""
+"""The check of a body: one JSON value in UTF-8, not nested too deeply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CheckJSONTests(SynchronousTestCase):
         return error.detail
 
     def test_depth(self) -> None:
-        """Arrays and objects count, one within another; what stands in texts, and what is closed again, does not."""
+        """The depth counts nested arrays and objects; brackets in text values and closed ones do not count."""
         for body, depth in (
             (b"[1]", 1),
             (b"{}", 1),
@@ -39,22 +39,22 @@ class CheckJSONTests(SynchronousTestCase):
                 self.assertEqual(detail, self.refusal(body, depth - 1), repr(body[:50]))
 
     def test_no_nesting(self) -> None:
-        """Plain values have no depth, many brackets in a text neither."""
+        """Plain values have no depth; nor have brackets in a text value, however many."""
         for body in (b"1", b'"' + b"[" * 1000 + b'"', b'"' + rb"\"" * 100 + b"{" * 100 + b'"'):
             check_json(body, 1)
 
     def test_bottomless(self) -> None:
-        """Nesting without end is refused as nesting, closed or not."""
+        """Extreme nesting is an error about nesting, whether or not the brackets are closed."""
         for body in (b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000):
             self.assertIn("nested more than 500 levels", self.refusal(body, 500))
 
     def test_not_utf_8(self) -> None:
-        """Bytes that are no UTF-8 are refused with their place, in texts as well."""
+        """Bytes that are not UTF-8 are an error with their position, in text values as well."""
         for body, start in ((b'"\xff"', 1), (b'["a", "\xc3"]', 7), (b'"\xed\xa0\x80"', 1), (b"\xfe\xff\x001", 0)):
             self.assertEqual(f"The body is not valid UTF-8 at byte {start}.", self.refusal(body))
 
     def test_no_json(self) -> None:
-        """What RFC 8259 does not allow is refused, though some parsers take it."""
+        """What RFC 8259 does not allow is an error, even where other parsers accept it."""
         for body in (
             b"", b" ", b"{", b"[1", b"1 2", b"{} {}", b"NaN", b"[nan]", b"Infinity", b"-Infinity", b"[1,]", b'{"a":1,}',
             b"{'a': 1}", b"{a: 1}", b"01", b"+1", b".5", b"1.", b"1e", b"0x1", b"True", b"undefined", b"// x\n1",
@@ -63,7 +63,7 @@ class CheckJSONTests(SynchronousTestCase):
             self.assertTrue(self.refusal(body).endswith("."), repr(body))
 
     def test_json(self) -> None:
-        """Any value is taken, with any white space, numbers of any size, and a name that stands twice."""
+        """Any value is accepted, with any white space, numbers of any size, and repeated names."""
         for body in (
             b"null", b" true\r\n\t", b"-0", b"1e999", b"9" * 10_000, b'""', b'{"a": 1, "a": 2}', "\"größe\"".encode(),
             rb'"\u0000\ud83d\ude00\/"', b"[]", b"{}",

@@ -1,4 +1,4 @@
-"""Requests and their replies: matched by correlation id, ended by whatever comes first."""
+"""Calls: matched to replies by correlation id, ended by reply, error, deadline or cancellation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.observability import counted
 
 
 class RPCTestCase(SynchronousTestCase):
-    """Calls over a publisher and deliveries that the test controls."""
+    """Calls over a fake publisher, with fake deliveries."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -43,7 +43,7 @@ class RPCTestCase(SynchronousTestCase):
 
 
 class RPCTests(RPCTestCase):
-    """What becomes of calls."""
+    """How calls end."""
 
     def test_published(self) -> None:
         """A call publishes its request once, to the exchange and routing key given."""
@@ -53,7 +53,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(message.reply_to, "response.host-1")
 
     def test_matched(self) -> None:
-        """Each call gets the reply with its correlation id, in whatever order they come."""
+        """Each call gets the reply with its correlation id, in whatever order replies come."""
         first, second = self.call("c1"), self.call("c2")
         self.reply("c2", b"two")
         self.assertNoResult(first)
@@ -64,7 +64,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_confirm_is_not_the_end(self) -> None:
-        """The confirm of the request is no reply."""
+        """The confirm of the request does not end the call."""
         calling = self.call()
         self.publisher.confirm()
         self.assertNoResult(calling)
@@ -72,7 +72,7 @@ class RPCTests(RPCTestCase):
         self.successResultOf(calling)
 
     def test_reply_before_the_confirm(self) -> None:
-        """A reply that overtakes the confirm is enough, and whatever becomes of the confirm then is of no interest."""
+        """A reply before the confirm ends the call; the confirm, or its failure, is ignored."""
         calling = self.call()
         self.reply()
         self.successResultOf(calling)
@@ -88,7 +88,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_deadline(self) -> None:
-        """At the deadline the call fails as DeadlinePassed, and the text says that the request may still run."""
+        """At the deadline the call fails with DeadlinePassed, whose text says that the request may still run."""
         calling = self.call()
         self.publisher.confirm()
         self.clock.advance(89.9)
@@ -107,7 +107,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.kinds(), {"late": 1})
 
     def test_publish_fails_after_the_deadline(self) -> None:
-        """A publish that fails after the deadline is no unhandled error."""
+        """A publish that fails after the deadline is handled."""
         calling = self.call()
         self.clock.advance(90)
         self.failureResultOf(calling, DeadlinePassed)
@@ -115,7 +115,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_unknown(self) -> None:
-        """A reply to nothing that was asked is counted as unknown and acknowledged, with or without an id."""
+        """A reply that matches no call is counted as unknown and acknowledged, with or without a correlation id."""
         calling = self.call()
         self.reply("other")
         self.reply(None)
@@ -124,7 +124,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.kinds(), {"unknown": 3})
 
     def test_second_reply(self) -> None:
-        """The first reply counts; a second one to the same request changes nothing."""
+        """The first reply ends the call; a second one to the same request changes nothing."""
         calling = self.call()
         self.reply(body=b"first")
         self.reply(body=b"second")
@@ -132,7 +132,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.kinds()["matched"], 1)
 
     def test_caller_left(self) -> None:
-        """A caller who leaves frees the place at once; the publish goes on, and the reply is late."""
+        """When a caller leaves, its call is forgotten at once; the publish goes on, and the reply counts as late."""
         calling = self.call()
         calling.cancel()
         self.failureResultOf(calling, CancelledError)
@@ -142,7 +142,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.kinds(), {"late": 1})
 
     def test_caller_left_and_publish_fails(self) -> None:
-        """After the caller has left, a failed publish is no unhandled error."""
+        """A publish that fails after the caller has left is handled."""
         calling = self.call()
         calling.cancel()
         self.failureResultOf(calling, CancelledError)
@@ -150,7 +150,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_abandon(self) -> None:
-        """abandon() ends every call that waits as OutcomeUnknown; replies that come after all are late."""
+        """abandon() fails every waiting call with OutcomeUnknown; replies that still come count as late."""
         calls = [self.call("c1"), self.call("c2")]
         self.rpc.abandon()
         for each in calls:
@@ -160,7 +160,7 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_memory_of_ended_calls_is_bounded(self) -> None:
-        """Of very many ended calls the latest are known as late, the oldest have become unknown."""
+        """Of very many ended calls, replies to the latest count as late, replies to the oldest as unknown."""
         for number in range(10_001):
             calling = self.call(f"c{number}")
             calling.cancel()

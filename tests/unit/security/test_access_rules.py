@@ -1,4 +1,4 @@
-"""The access file: who may use which routing key and how often, and what a wrong file is refused with."""
+"""The access file: allowed routing keys, rates, and errors for a wrong file."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class AuthorizationTestCase(SynchronousTestCase):
         return AccessRules(self.path, self.clock)
 
     def limited(self, more: str) -> AccessRules:
-        """The rule for everybody and everything, with a rate."""
+        """One rule for all identities and routing keys, with a rate."""
         return self.load(f"- {{identities: ['*'], routingKeys: ['#'], {more}}}")
 
     def retry_after(self, rules: AccessRules, name: str = "a", key: str = "k") -> int | None:
-        """None if the request passes; else the seconds that the client is told to wait."""
+        """None if the request passes; else the seconds after which the caller should try again."""
         try:
             rules.check(Identity((name,), 0), key)
         except RateLimited as error:
@@ -44,7 +44,7 @@ class AuthorizationTestCase(SynchronousTestCase):
         return None
 
     def passing(self, rules: AccessRules, name: str = "a", key: str = "k") -> int:
-        """How many requests pass until one is refused."""
+        """The number of requests that pass until the first one fails."""
         count = 0
         while self.retry_after(rules, name, key) is None:
             count += 1
@@ -53,10 +53,10 @@ class AuthorizationTestCase(SynchronousTestCase):
 
 
 class RulesTests(AuthorizationTestCase):
-    """Which rule is about a request."""
+    """The rule that matches a request."""
 
     def test_rules(self) -> None:
-        """A request passes if a rule has a pattern for one of the names and one for the routing key, and else not."""
+        """A request passes only if a rule matches one of the identity's names and the routing key."""
         rules = self.load(RULES)
         for names, key, allowed in (
             (("initiator",), "predict.now", True),
@@ -78,7 +78,7 @@ class RulesTests(AuthorizationTestCase):
                 self.assertRaises(Forbidden, rules.check, identity, key)
 
     def test_forbidden(self) -> None:
-        """A refusal names the identity and the routing key."""
+        """The error names the identity and the routing key."""
         error = self.assertRaises(Forbidden, self.load(RULES).check, Identity(("nobody", "b"), 0), "predict.now")
         self.assertEqual("The certificate of 'nobody' may not use the routing key 'predict.now'.", error.detail)
         self.assertEqual(403, error.status)
@@ -88,7 +88,7 @@ class RulesTests(AuthorizationTestCase):
         self.assertRaises(Forbidden, self.load("[]").check, Identity(("a",), 0), "k")
 
     def test_first_rule_counts(self) -> None:
-        """The first rule that fits says how often, even if a later one would say more; one that fits not is skipped."""
+        """The first rule that matches decides the rate, even if a later one would allow more."""
         rules = self.load(
             "- {identities: [other], routingKeys: ['#'], rate: 50}\n"
             "- {identities: [a], routingKeys: [x], rate: 50}\n"
@@ -101,15 +101,15 @@ class RulesTests(AuthorizationTestCase):
 
 
 class RatesTests(AuthorizationTestCase):
-    """How often."""
+    """Rates and bursts."""
 
     def test_burst(self) -> None:
-        """At first a burst passes: as many as are given, else one second's, and at least one."""
+        """At first a burst passes: ``burst`` requests, or else those of one second, at least one."""
         for more, expected in (("rate: 3", 3), ("rate: 0.1", 1), ("rate: 2.5", 2), ("rate: 1, burst: 7", 7)):
             self.assertEqual(expected, self.passing(self.limited(more)), more)
 
     def test_refill(self) -> None:
-        """Requests come back at the rate, up to the burst and not beyond."""
+        """More requests pass as time goes by, at the rate, and up to the burst at once."""
         rules = self.limited("rate: 2, burst: 5")
         self.assertEqual(5, self.passing(rules))
         for seconds, expected in ((0.25, 0), (0.25, 1), (2, 4), (1000, 5)):
@@ -117,7 +117,7 @@ class RatesTests(AuthorizationTestCase):
             self.assertEqual(expected, self.passing(rules), f"after {seconds} s")
 
     def test_refusals_cost_nothing(self) -> None:
-        """A client that is refused often waits no longer for it."""
+        """Requests beyond the rate do not lengthen the wait."""
         rules = self.limited("rate: 1")
         self.passing(rules)
         for _ in range(10):
@@ -126,7 +126,7 @@ class RatesTests(AuthorizationTestCase):
         self.assertEqual(1, self.passing(rules))
 
     def test_retry_after(self) -> None:
-        """A refused client is told the whole seconds after which it gets through, rounded up."""
+        """The error has the seconds after which a request passes, rounded up."""
         for more, waited, expected in (
             ("rate: 0.25", 0, 4),
             ("rate: 0.4", 0, 3),
@@ -143,26 +143,26 @@ class RatesTests(AuthorizationTestCase):
             self.assertIsNone(self.retry_after(rules), more)
 
     def test_detail(self) -> None:
-        """A refusal says who may send how much."""
+        """The error names the identity and its rate."""
         rules = self.limited("rate: 0.5")
         self.passing(rules)
         error = self.assertRaises(RateLimited, rules.check, Identity(("a",), 0), "k")
         self.assertEqual((429, "'a' may send 0.5 requests per second."), (error.status, error.detail))
 
     def test_each_identity_has_its_own(self) -> None:
-        """One client's requests do not count for another; those of one identity do, whatever its other names."""
+        """Each identity has a rate of its own; identities with the same first name share one."""
         rules = self.limited("rate: 2")
         self.assertEqual((2, 2), (self.passing(rules, "a"), self.passing(rules, "b")))
         self.assertRaises(RateLimited, rules.check, Identity(("a", "c"), 0), "k")
 
     def test_each_rule_has_its_own(self) -> None:
-        """What an identity sends by one rule does not count for another one."""
+        """An identity has a rate of its own for each rule."""
         rule = "- {identities: [a], routingKeys: [%s], rate: 1}\n"
         rules = self.load(rule % "k" + rule % "x")
         self.assertEqual((1, 1), (self.passing(rules, key="k"), self.passing(rules, key="x")))
 
     def test_clock_that_is_set_back(self) -> None:
-        """A clock that is set back gives nothing and takes nothing; from there on time counts as ever."""
+        """A clock that is set back does not change the tokens; afterwards time counts as usual."""
         rules = self.limited("rate: 1, burst: 3")
         self.retry_after(rules)
         self.clock.rightNow -= 500
@@ -171,7 +171,7 @@ class RatesTests(AuthorizationTestCase):
         self.assertEqual(1, self.passing(rules))
 
     def test_many_identities(self) -> None:
-        """Once there are very many identities, those that may send a whole burst are forgotten, and no others."""
+        """With very many identities, those that may send a whole burst are forgotten, and no others."""
         self.patch(access_rules, "_MANY_BUCKETS", 3)
         rules = self.limited("rate: 1, burst: 2")
         self.retry_after(rules, "old")
@@ -186,10 +186,10 @@ class RatesTests(AuthorizationTestCase):
 
 
 class LoadTests(AuthorizationTestCase):
-    """Reading the file, at first and again."""
+    """Loading the file, at the start and again."""
 
     def test_changed_file(self) -> None:
-        """The new rules count once the file is loaded again, not before; rates begin anew."""
+        """New rules are in force once the file is loaded again, and rates begin anew."""
         rules = self.limited("rate: 1")
         self.assertEqual(1, self.passing(rules))
         self.path.write_text("- {identities: [a], routingKeys: ['#'], rate: 1}", encoding="utf-8")
@@ -201,7 +201,7 @@ class LoadTests(AuthorizationTestCase):
         self.assertEqual(1, self.passing(rules))
 
     def test_broken_file(self) -> None:
-        """With a file that is wrong or gone, rules and rates stay as they were."""
+        """If the file is wrong or missing, rules and rates stay as they were."""
         rules = self.limited("rate: 1")
         self.assertEqual(1, self.passing(rules))
         self.path.write_text("- {identities: [a]}", encoding="utf-8")
@@ -211,12 +211,12 @@ class LoadTests(AuthorizationTestCase):
         self.assertEqual((0, 1), (self.passing(rules, "a"), self.passing(rules, "b")))
 
     def test_what_is_loaded(self) -> None:
-        """It says what it is and which file it comes from, for reloads."""
+        """The rules have a name for logs, and list their file."""
         rules = self.load(RULES)
         self.assertEqual(("access file", [self.path]), (rules.name, rules.files))
 
     def test_wrong_files(self) -> None:
-        """Each kind of wrong file is refused with one line: the variable, the file, the place, what was expected."""
+        """Each mistake is an error of one line: the variable, the file, the place, what was expected."""
         rule = "- {identities: [a], routingKeys: [k], %s}"
         for text, parts in (
             ("", ("expected a list of access rules", "NoneType")),
@@ -256,7 +256,7 @@ class LoadTests(AuthorizationTestCase):
                 self.assertIn(part, line)
 
     def test_files_that_cannot_be_read(self) -> None:
-        """A file that is missing, a folder or no text is refused with one line that names it."""
+        """A missing file, a folder and a file that is not text are errors of one line that names the path."""
         missing, folder, binary = (Path(self.mktemp()) for _ in range(3))
         folder.mkdir()
         binary.write_bytes(b"- {identities: [\xff]}")

@@ -1,4 +1,4 @@
-"""Which certificates and files a process reads for its roles and settings, and what it tells about them."""
+"""The certificates and files that a process reads for its roles and settings, and their metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.tls_files import TLSTestCase
 
 
 class CredentialsTests(TLSTestCase):
-    """What there is of TLS and authorization."""
+    """``load_credentials``: TLS and access rules."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -30,7 +30,7 @@ class CredentialsTests(TLSTestCase):
         return self.metrics.registry.get_sample_value(f"provider_gateway_{name}", labels)
 
     def test_parts(self) -> None:
-        """Each part is there if a role and the settings need it, and its files are read only then."""
+        """A part is loaded, and its files are read, only if the roles and settings need it."""
         plain, tls = "amqp://a/", "amqps://a/"
         garbage = dict.fromkeys(("http_cert", "http_key", "http_cacert"), self.garbage)
         for roles, values, expected in (
@@ -49,7 +49,7 @@ class CredentialsTests(TLSTestCase):
             self.assertEqual(expected.split(), found, f"{roles}, {values}")
 
     def test_wrong_file(self) -> None:
-        """A wrong file of any part that is needed is refused."""
+        """A wrong file of a needed part is an error."""
         for values in (
             {"http_cert": self.garbage},
             {"http_access": self.garbage},
@@ -59,7 +59,7 @@ class CredentialsTests(TLSTestCase):
             self.assertRaises(SettingsError, self.made, "gateway", "provider", **values)
 
     def test_expiry(self) -> None:
-        """The metric says for each certificate of ours in how many seconds from now it expires."""
+        """The metric has, for each of our certificates, the seconds until it expires."""
         self.reactor.advance(self.expiry("server_cert.pem") - 1000)
         self.made("gateway", "provider", **self.broker_pair, **self.model_pair)
         self.reactor.advance(10)
@@ -73,7 +73,7 @@ class CredentialsTests(TLSTestCase):
         self.assertAlmostEqual(990, self.sample("certificate_expiry_seconds", side="server") or 0, delta=1)
 
     def test_reload(self) -> None:
-        """All parts are loaded again when they change, and each outcome is counted under the part's name."""
+        """Each part is loaded again when its files change, and the outcome is counted under its name."""
         credentials = self.made(
             "gateway", "provider", http_access=self.access, **self.broker_pair, **self.model_pair,
             model_cacert=self.certs / "cacert.pem",

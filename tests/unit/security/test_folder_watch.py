@@ -1,4 +1,4 @@
-"""Which folders a file depends on, and that the kernel's notices of changes in them arrive."""
+"""The folders on which a file depends, and the kernel's notices of changes in them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def volume(folder: Path) -> Path:
-    """A file as Kubernetes mounts it: a link to a folder, itself linked, with the volume's present content."""
+    """A file as Kubernetes mounts it: a link into ``..data``, which is a link to the folder with the content."""
     (folder / "..1").mkdir(parents=True)
     (folder / "..1" / "file").write_text("old", encoding="utf-8")
     (folder / "..data").symlink_to("..1")
@@ -32,7 +32,7 @@ def volume(folder: Path) -> Path:
 
 
 class FoldersOfTests(SynchronousTestCase):
-    """Where a change may mean another content."""
+    """The folders in which a change may change a file's content."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute().resolve()
@@ -42,12 +42,12 @@ class FoldersOfTests(SynchronousTestCase):
         self.assertEqual({self.folder / name for name in names}, folders_of(path))
 
     def test_plain_file(self) -> None:
-        """A file's own folder, whether or not the file is there, and from wherever its path is given."""
+        """The folder of a plain file is its own, whether or not the file exists, and for relative paths as well."""
         self.assert_folders(self.folder / "file", "")
         self.assertEqual({Path.cwd().resolve()}, folders_of(Path("file")))
 
     def test_link(self) -> None:
-        """The folder of the link and that of the file; of each link, if there are several; dead or not."""
+        """The folders of each link and of the file count, whether or not the file exists."""
         for name in ("a", "b"):
             (self.folder / name).mkdir()
         (self.folder / "link").symlink_to("a/link")
@@ -55,25 +55,25 @@ class FoldersOfTests(SynchronousTestCase):
         self.assert_folders(self.folder / "link", "", "a", "b")
 
     def test_kubernetes(self) -> None:
-        """The volume, where ``..data`` is replaced, and the folder with its present content."""
+        """For a Kubernetes volume, its folder (where ``..data`` is replaced) and the folder with the content count."""
         self.assert_folders(volume(self.folder / "certs"), "certs", "certs/..1")
 
     def test_linked_folder(self) -> None:
-        """A link above the file's folder counts as well: its own folder and what it leads to."""
+        """If a folder above the file is a link, the folder of that link counts as well."""
         (self.folder / "real" / "deep").mkdir(parents=True)
         (self.folder / "links").mkdir()
         (self.folder / "links" / "link").symlink_to("../real")
         self.assert_folders(self.folder / "links" / "link" / "deep" / "file", "real/deep", "links")
 
     def test_missing_folder(self) -> None:
-        """For a folder that is not there, the nearest one above it that is: there it will be made."""
+        """For a missing folder, the nearest existing one above it counts: the missing one will be made there."""
         (self.folder / "a").mkdir()
         (self.folder / "file").touch()
         self.assert_folders(self.folder / "a" / "b" / "c" / "file", "a")
         self.assert_folders(self.folder / "file" / "below", "")
 
     def test_link_to_itself(self) -> None:
-        """A link that leads nowhere but to itself is not followed for ever."""
+        """A link to itself is not followed for ever."""
         (self.folder / "link").symlink_to("link")
         self.assert_folders(self.folder / "link", "")
 
@@ -107,7 +107,7 @@ class FolderWatchTests(TestCase):
         return self.count
 
     async def test_replaced(self) -> None:
-        """A file that another one is renamed to, that is written, deleted or made is noticed."""
+        """A file that is made, written, replaced by a rename, or deleted is noticed; so is a change of its mode."""
         path, other = self.folder / "file", self.folder / "other"
         for change in (
             lambda: path.write_text("1", encoding="utf-8"),
@@ -119,7 +119,7 @@ class FolderWatchTests(TestCase):
             self.assertGreaterEqual(await self.noticed(path, change), 1)
 
     async def test_unfinished(self) -> None:
-        """A file that is being written is not noticed before it is closed: a log in the folder would never rest."""
+        """Writing to a file is not noticed before it is closed: a log file is written all the time."""
         path = self.folder / "file"
         with path.open("w", encoding="utf-8") as file:
 
@@ -131,7 +131,7 @@ class FolderWatchTests(TestCase):
             self.assertEqual(1, await self.noticed(path, change), "the new times alone")
 
     async def test_kubernetes(self) -> None:
-        """The rename of ``..data`` is noticed, and from then on what happens in the new folder is."""
+        """The rename of ``..data`` is noticed, and afterwards changes in the new folder are."""
         path = volume(self.folder)
         new = self.folder / "..2"
         new.mkdir()
@@ -140,7 +140,7 @@ class FolderWatchTests(TestCase):
         await self.noticed(path, (new / "file").touch)
 
     async def test_folder_that_goes_and_comes(self) -> None:
-        """The end of the folder is noticed, then its return, and then what happens in it."""
+        """The removal of the folder is noticed, then its return, and then changes in it."""
         inner = self.folder / "inner"
         inner.mkdir()
         path = inner / "file"
@@ -149,7 +149,7 @@ class FolderWatchTests(TestCase):
         await self.noticed(path, path.touch)
 
     async def test_another_folder_of_that_name(self) -> None:
-        """A folder that is replaced by another one is watched anew, though it is called as before."""
+        """A folder that is replaced by one of the same name is watched anew."""
         inner = self.folder / "inner"
         for replace in (lambda: shutil.rmtree(inner), lambda: inner.rename(self.folder / "elsewhere")):
             inner.mkdir(exist_ok=True)
@@ -172,7 +172,7 @@ class DescriptorsTests(SynchronousTestCase):
         self.addCleanup(self.watch.stop)
 
     def test_no_inotify(self) -> None:
-        """Without inotify, or beyond its limits, the answer is no, one warning says what to do, nothing stays open."""
+        """Without inotify, or beyond its limits, ``watch`` returns False, warns once, and leaves no descriptor open."""
         events: list[LogEvent] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
@@ -190,7 +190,7 @@ class DescriptorsTests(SynchronousTestCase):
             events.clear()
 
     def test_same_folders(self) -> None:
-        """Folders that are watched already are not watched anew: no change is missed in between."""
+        """Folders that are watched already are not watched anew, so that no change is missed in between."""
         self.assertTrue(self.watch.watch([Path("a"), Path("b")], lambda: None))
         (first,) = self.reactor.getReaders()
         self.assertTrue(self.watch.watch([Path("b")], lambda: None))
@@ -200,7 +200,7 @@ class DescriptorsTests(SynchronousTestCase):
         self.assertIsNot(first, second)
 
     def test_stop(self) -> None:
-        """After the end no descriptor is left, and a second end does no harm."""
+        """After a stop no descriptor is left; a second stop does nothing."""
         self.watch.watch([Path("file")], lambda: None)
         self.watch.stop()
         self.watch.stop()

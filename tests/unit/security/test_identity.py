@@ -1,4 +1,4 @@
-"""Who a certificate says its holder is, and which names a pattern of the access file means."""
+"""The identity in a certificate, and the names that a pattern of the access file matches."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def certificate(
 
 
 def unreadable(der: bytes) -> x509.UnrecognizedExtension:
-    """A subject alternative name with these bytes."""
+    """A subject alternative name that consists of these bytes."""
     return x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, der)
 
 
 class IdentityTests(SynchronousTestCase):
-    """The names and the end of a certificate."""
+    """The names and the expiry of a certificate."""
 
     def test_names(self) -> None:
         """The common name comes first, then DNS names in lower case, then URIs as they are; nothing else counts."""
@@ -63,23 +63,23 @@ class IdentityTests(SynchronousTestCase):
             self.assertEqual(expected, Identity.of(certificate(common_names, extension)).names)
 
     def test_unreadable_alternatives(self) -> None:
-        """A subject alternative name that is no such thing gives no names; the common name still counts."""
+        """A malformed subject alternative name gives no names; the common name still counts."""
         for der in (b"", b"nonsense", b"\x30\x05\x82\x03\xff\xfe\xfd", b"\x30\x05\x87\x03abc"):
             self.assertEqual(("cn",), Identity.of(certificate(("cn",), unreadable(der))).names, repr(der))
 
     def test_alternatives_of_rare_kinds(self) -> None:
-        """X.400 and EDI names, which the certificate library refuses to read, do no harm either."""
+        """With X.400 and EDI names, which the library cannot read, the common name still counts."""
         for der in (b"\x30\x04\xa3\x02\x30\x00", b"\x30\x04\xa5\x02\x30\x00"):
             self.assertEqual(("cn",), Identity.of(certificate(("cn",), unreadable(der))).names, repr(der))
 
     def test_unreadable_subject(self) -> None:
-        """A common name that is no text gives no name; the other names still count."""
+        """A common name that is not text gives no name; the other names still count."""
         alternatives = x509.SubjectAlternativeName([x509.DNSName("a.org")])
         der = certificate(("broken",), alternatives).public_bytes(Encoding.DER).replace(b"broken", b"br\xff\xfeen")
         self.assertEqual(("a.org",), Identity.of(x509.load_der_x509_certificate(der)).names)
 
     def test_alternatives_that_stand_twice(self) -> None:
-        """Of two extensions with alternative names neither counts: nobody knows which one the CA has checked."""
+        """With two extensions of alternative names, neither counts: it is unknown which one the CA has checked."""
         made = certificate(("cn",), x509.SubjectAlternativeName([x509.DNSName("a.org")]), (x509.DNSName("b.org"),))
         der = made.public_bytes(Encoding.DER).replace(b"\x55\x1d\x12", b"\x55\x1d\x11")
         self.assertEqual(("cn",), Identity.of(x509.load_der_x509_certificate(der)).names)
@@ -89,16 +89,16 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(EXPIRES.timestamp(), Identity.of(certificate((), None)).expires)
 
     def test_text(self) -> None:
-        """An identity is called by its first name, or has none."""
+        """The text of an identity is its first name, or says that there is none."""
         self.assertEqual("a", str(Identity(("a", "b"), 0)))
         self.assertEqual("(a certificate without a name)", str(Identity((), 0)))
 
 
 class PatternTests(SynchronousTestCase):
-    """What a pattern means."""
+    """Patterns of names."""
 
     def test_patterns(self) -> None:
-        """A name means itself, ``*.`` and the end of a name all below it, ``*`` alone every name."""
+        """A name matches itself, ``*.example.org`` all names below, ``*`` all names."""
         for pattern, names, others in (
             ("a.org", ("a.org",), ("b.a.org", "A.org", "a.org.", "", "aXorg")),
             ("*", ("", "a", "a.b"), ()),

@@ -1,4 +1,4 @@
-"""What has changed on disk is loaded again, once, and nothing else; what is wrong leaves the old in force."""
+"""Changed files are loaded again, once, and nothing else is; if they are wrong, the old ones stay in force."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Part:
-    """Something that is loaded from files; the text "wrong" in one of them is refused."""
+    """Something that is loaded from files; the text "wrong" in one of them is an error."""
 
     def __init__(self, name: str, *files: Path) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class Part:
 
 
 class FakeWatch:
-    """Keeps what is watched, and notices when it is told to."""
+    """Remembers the watched files; ``notice`` plays a notice of the kernel."""
 
     def __init__(self) -> None:
         self.files: list[Path] | None = None
@@ -53,7 +53,7 @@ class FakeWatch:
 
 
 class ReloadTests(SynchronousTestCase):
-    """Two parts, of two files and of one."""
+    """A reloader of two parts, one of two files and one of a single file."""
 
     def setUp(self) -> None:
         self.clock, self.watch = Clock(), FakeWatch()
@@ -75,7 +75,7 @@ class ReloadTests(SynchronousTestCase):
         path.write_text(text, encoding="utf-8")
 
     def change(self, path: Path, text: str) -> None:
-        """Replace a file, and let the time pass that changes may take."""
+        """Replace a file, give notice, and let the delay pass."""
         self.write(path, text)
         self.watch.notice()
         self.clock.advance(RELOAD_DELAY)
@@ -85,20 +85,20 @@ class ReloadTests(SynchronousTestCase):
         return [each["log_format"].format(**each) for each in found]
 
     def test_start(self) -> None:
-        """At the start every file is watched, and nothing that is as it was is loaded again."""
+        """At the start all files are watched, and unchanged ones are not loaded again."""
         self.reloader.start()
         self.assertEqual(self.files, self.watch.files)
         self.assertEqual([], self.tls.loads + self.access.loads + self.outcomes)
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_change_before_the_start(self) -> None:
-        """What changed between the first reading and the start is loaded at the start."""
+        """What has changed between the first reading and the start is loaded at the start."""
         self.write(self.rules, "new")
         self.reloader.start()
         self.assertEqual(([], [["new"]]), (self.tls.loads, self.access.loads))
 
     def test_only_what_changed(self) -> None:
-        """A change loads the part that it belongs to, once, and is told with its name; another one's is not loaded."""
+        """A change loads only the part to which the file belongs, once, and its outcome has the part's name."""
         self.reloader.start()
         self.change(self.key, "new")
         self.assertEqual(([["old", "new"]], []), (self.tls.loads, self.access.loads))
@@ -108,14 +108,14 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(["TLS: loaded again", "access: loaded again"], self.lines(LogLevel.info))
 
     def test_same_content(self) -> None:
-        """A file that is written again as it was, and another file of the folder, change nothing."""
+        """A file written again with the same content is not loaded; other files of the folder are ignored."""
         self.reloader.start()
         self.change(self.rules, "old")
         self.change(Path(self.mktemp()), "other")
         self.assertEqual([], self.outcomes)
 
     def test_same_bytes_divided_otherwise(self) -> None:
-        """Two files are not as before if only their contents one after the other are."""
+        """Bytes that move from one file to the next are a change."""
         self.write(self.cert, "ab")
         self.write(self.key, "c")
         self.reloader.start()
@@ -124,7 +124,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual([["ab", "c"], ["a", "bc"]], self.tls.loads)
 
     def test_several_changes(self) -> None:
-        """Files that are replaced within a second of the first are loaded together, a second after that one."""
+        """Files that are replaced within the delay of the first one are loaded together."""
         self.reloader.start()
         for path in (self.cert, self.key, self.cert):
             self.write(path, "new")
@@ -136,7 +136,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_refused(self) -> None:
-        """What is wrong is told once, with the reason; the other part is loaded, and a corrected file as well."""
+        """A wrong file is reported once, with the reason; the other part is loaded, and so is the corrected file."""
         self.reloader.start()
         self.write(self.rules, "new")
         self.change(self.cert, "wrong")
@@ -148,7 +148,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(("TLS", "loaded"), self.outcomes[-1])
 
     def test_missing_file(self) -> None:
-        """A file that is gone is a change that is refused; one that comes back is loaded."""
+        """A missing file is a refused change; once it is back, it is loaded."""
         self.reloader.start()
         self.rules.unlink()
         self.watch.notice()
@@ -157,7 +157,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual([("access", "refused"), ("access", "loaded")], self.outcomes)
 
     def test_at_once(self) -> None:
-        """When it is asked for, what has changed is loaded at once, and not again a second later."""
+        """``reload`` loads changes at once, and they are not loaded again after the delay."""
         self.reloader.start()
         self.write(self.rules, "new")
         self.watch.notice()
@@ -166,21 +166,21 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_folders_are_found_anew(self) -> None:
-        """After each look the files' folders are watched as they are then: a link may lead elsewhere now."""
+        """At each reload the files' folders are determined anew: a link may lead elsewhere now."""
         self.reloader.start()
         self.watch.files = None
         self.change(self.rules, "new")
         self.assertEqual(self.files, self.watch.files)
 
     def test_change_while_another_folder_is_watched_first(self) -> None:
-        """A file that is replaced just before its new folder is watched is not missed."""
+        """A change just before the new folder is watched is not missed: watching comes before reading."""
         self.reloader.start()
         self.watch.begin = lambda: self.write(self.rules, "newer")
         self.change(self.rules, "new")
         self.assertEqual(["newer"], self.access.loads[-1])
 
     def test_stop(self) -> None:
-        """After the end nothing is watched and nothing is due, whatever was under way."""
+        """After a stop nothing is watched, and a reload that was due is cancelled."""
         self.reloader.start()
         self.write(self.rules, "new")
         self.watch.notice()
@@ -190,7 +190,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual([], self.access.loads)
 
     def test_system_without_notices(self) -> None:
-        """Where the kernel gives no notice, one warning says what to do, and changes are loaded when asked for."""
+        """Without notices of the kernel one warning says what to do, and ``reload`` loads changes."""
 
         def refuse(_self: object, _reactor: object) -> None:
             raise inotify.INotifyError(38, "Function not implemented")

@@ -1,4 +1,4 @@
-"""The three TLS sides: what is refused at start, and who is let in, with real handshakes in memory."""
+"""The three TLS sides: errors for wrong files, and accepted peers, with real handshakes in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def exchanged(server_tls: Any, client_tls: Any) -> tuple[bytes, bytes]:
-    """What server and client receive of each other's greeting, over TLS in memory."""
+    """What server and client receive from each other over TLS in memory; empty if the handshake fails."""
     received: dict[str, bytes] = {"server": b"", "client": b""}
 
     class Greeter(Protocol):
@@ -58,10 +58,10 @@ BOTH = (b"from client", b"from server")
 
 
 class ServerTests(TLSTestCase):
-    """The HTTPS listener."""
+    """TLS of the HTTPS listener."""
 
     def test_wrong_files(self) -> None:
-        """A missing or wrong file stops the start with the variable's name."""
+        """A missing or wrong file is an error that names its variable."""
         self.assert_wrong_files_are_refused(
             ServerTLS,
             {
@@ -73,18 +73,18 @@ class ServerTests(TLSTestCase):
         )
 
     def test_key_of_another_certificate(self) -> None:
-        """A key that does not belong to the certificate is refused; both variables are named."""
+        """A key that does not belong to the certificate is an error that names both variables."""
         line = self.refusal(ServerTLS, http_key=self.certs / "client_key.pem")
         self.assertTrue(line.startswith("HTTP_KEY: "), line)
         self.assertIn("expected the private key of the certificate in HTTP_CERT", line)
 
     def test_certificate_and_key_exchanged(self) -> None:
-        """A key where a certificate belongs is no certificate."""
+        """A key in place of the certificate is an error."""
         line = self.refusal(ServerTLS, http_cert=self.certs / "server_key.pem")
         self.assertTrue(line.startswith("HTTP_CERT: "), line)
 
     def test_client_certificate_is_demanded(self) -> None:
-        """Only a client with a client certificate of our CA gets through."""
+        """Only clients with a client certificate of our CA are accepted."""
         server = self.server()
         self.assertEqual(BOTH, exchanged(server, self.client(folder=self.certs)))
         for client, why in (
@@ -95,7 +95,7 @@ class ServerTests(TLSTestCase):
             self.assertEqual(b"", exchanged(server, client)[0], f"certificate: {why}")
 
     def test_revoked_client(self) -> None:
-        """With HTTP_CRL, a client whose certificate is on the list is refused, and others are not."""
+        """With HTTP_CRL, a client whose certificate is on the list is not accepted; others are."""
         authority = Authority(self.certs)
         authority.issue("server_cert.pem", "server_key.pem", "server", server=True, names=("localhost",))
         for stem in ("good", "revoked"):
@@ -113,16 +113,16 @@ class ServerTests(TLSTestCase):
         self.assertEqual(b"", exchanged(server, self.client(folder=self.certs, stem="revoked"))[0])
 
     def test_expiry_is_told(self) -> None:
-        """The time at which our certificate expires is told, with its side."""
+        """``on_expiry`` is called with the side and the time at which our certificate expires."""
         self.server()
         self.assertEqual([("server", self.expiry("server_cert.pem"))], self.told)
 
 
 class BrokerTests(TLSTestCase):
-    """The client of the broker."""
+    """TLS towards the broker."""
 
     def test_wrong_files(self) -> None:
-        """A missing or wrong file stops the start with the variable's name."""
+        """A missing or wrong file is an error that names its variable."""
         pair = {"mq_cert": self.certs / "client_cert_mq.pem", "mq_key": self.certs / "client_key_mq.pem"}
         kinds = {"mq_cacert": "PEM certificates", "mq_cert": "PEM certificates", "mq_key": "a PEM private key"}
         self.assert_wrong_files_are_refused(broker_tls, kinds, **pair)
@@ -131,7 +131,7 @@ class BrokerTests(TLSTestCase):
         self.assertIn("MQ_CERT", line)
 
     def test_host_name_is_checked(self) -> None:
-        """The broker's certificate must be for the host that was asked for, and of our CA."""
+        """The broker's certificate must name the host of its address, and be of our CA."""
         server = self.server()
         for host in ("localhost", "127.0.0.1", "provider-gateway"):
             self.assertEqual(BOTH, exchanged(server, self.client(host, self.certs)), host)
@@ -140,7 +140,7 @@ class BrokerTests(TLSTestCase):
             self.assertEqual((b"", b""), exchanged(server, client))
 
     def test_expiry_is_told(self) -> None:
-        """With a client certificate its expiry is told; without one there is nothing to tell."""
+        """``on_expiry`` is called if there is a client certificate, and not called without one."""
         broker_tls(self.settings(), self.on_expiry)
         self.assertEqual([], self.told)
         pair = {"mq_cert": self.certs / "client_cert_mq.pem", "mq_key": self.certs / "client_key_mq.pem"}
@@ -149,7 +149,7 @@ class BrokerTests(TLSTestCase):
 
 
 class ModelTests(TLSTestCase):
-    """The client of the model."""
+    """TLS towards the model."""
 
     def policy(self, **values: Any) -> ClientTLS:
         return model_tls(self.settings(**values), self.on_expiry)
@@ -158,18 +158,18 @@ class ModelTests(TLSTestCase):
         return {"model_cert": self.certs / "client_cert.pem", "model_key": self.certs / "client_key.pem"}
 
     def test_wrong_files(self) -> None:
-        """A missing or wrong file stops the start with the variable's name."""
+        """A missing or wrong file is an error that names its variable."""
         kinds = {"model_cacert": "PEM certificates", "model_cert": "PEM certificates", "model_key": "PEM private key"}
         self.assert_wrong_files_are_refused(model_tls, kinds, **self.pair())
 
     def test_policy_for_the_agent(self) -> None:
-        """It is what Twisted's agent asks for, and makes TLS for a host without any setting."""
+        """The side is Twisted's IPolicyForHTTPS, and works without any setting."""
         policy = self.policy()
         verifyObject(IPolicyForHTTPS, policy)
         verifyObject(IOpenSSLClientConnectionCreator, policy.creatorForNetloc(b"model.example", 443))
 
     def test_own_ca_and_certificate(self) -> None:
-        """MODEL_CACERT is what is trusted, the certificate is presented, and the host name is checked."""
+        """MODEL_CACERT is trusted, our certificate is presented, and the host name is checked."""
         policy = self.policy(model_cacert=self.certs / "cacert.pem", **self.pair())
         server = self.server()
         self.assertEqual(BOTH, exchanged(server, policy.creatorForNetloc(b"localhost", 8443)))
@@ -178,6 +178,6 @@ class ModelTests(TLSTestCase):
         self.assertEqual((b"", b""), exchanged(server, without_ca), "the system's CAs do not know ours")
 
     def test_expiry_is_told(self) -> None:
-        """With a client certificate its expiry is told."""
+        """``on_expiry`` is called with the expiry of the client certificate."""
         self.policy(**self.pair())
         self.assertEqual([("model", self.expiry("client_cert.pem"))], self.told)

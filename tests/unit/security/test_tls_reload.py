@@ -1,4 +1,4 @@
-"""Certificates, CAs and revocation lists that are replaced: new connections use them, open ones are checked again."""
+"""Replaced certificates, CAs and revocation lists: new connections use them, open ones are checked again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ReplacementTests(PKITestCase):
     """The HTTPS listener's files."""
 
     def test_certificate(self) -> None:
-        """Handshakes after the load show the new certificate, those before it the old one; open connections go on."""
+        """Handshakes present the new certificate after the load, not before; open connections go on."""
         server, caller = self.server(), self.client(self.client_ca.issue("caller"))
         first = Link(server, caller)
         new = self.show("new server")
@@ -35,7 +35,7 @@ class ReplacementTests(PKITestCase):
         self.assertEqual(("server", new.certificate.not_valid_after_utc.timestamp()), self.told[-1])
 
     def test_ca(self) -> None:
-        """Handshakes after the load go by the new CAs."""
+        """Handshakes after the load accept clients of the new CAs only."""
         server, other = self.server(), authority("other CA")
         old, new = self.client_ca.issue("old"), other.issue("new")
         self.assertEqual((True, False), (self.lets_in(server, old), self.lets_in(server, new)))
@@ -44,7 +44,7 @@ class ReplacementTests(PKITestCase):
         self.assertEqual((False, True), (self.lets_in(server, old), self.lets_in(server, new)))
 
     def test_revocation_list(self) -> None:
-        """Handshakes after the load go by the new list."""
+        """Handshakes after the load use the new revocation list."""
         server = self.server(self.client_ca.revocation_list())
         caller = self.client_ca.issue("caller")
         self.assertTrue(self.lets_in(server, caller))
@@ -53,7 +53,7 @@ class ReplacementTests(PKITestCase):
         self.assertFalse(self.lets_in(server, caller))
 
     def test_first_end_of_the_lists(self) -> None:
-        """Of several lists, the time is told at which the first one expires; and again at each load."""
+        """At each load ``on_expiry`` is called with the time at which the first of the lists expires."""
         first = self.client_ca.revocation_list(ends=timedelta(minutes=5))
         second = self.intermediate.revocation_list(ends=timedelta(minutes=9))
         ends = {}
@@ -65,7 +65,7 @@ class ReplacementTests(PKITestCase):
         self.assertAlmostEqual(240, ends[(second,)] - ends[first, second], delta=2)
 
     def test_broken_replacement(self) -> None:
-        """If any file is wrong, nothing changes: not what is shown, not who is let in, not the times that were told."""
+        """If any file is wrong, nothing changes: our certificate, the accepted clients, the reported expiries."""
         lists = self.client_ca.revocation_list()
         server, caller = self.server(lists), self.client_ca.issue("caller")
         told = list(self.told)
@@ -90,13 +90,13 @@ class ReplacementTests(PKITestCase):
                 self.assertEqual(told, self.told)
 
     def test_files(self) -> None:
-        """It says which files it is made of, for reloads; the list only if there is one."""
+        """The side lists its files, the revocation list only if there is one."""
         self.assertEqual([self.cert, self.key, self.ca], self.server().files)
         self.assertEqual([self.cert, self.key, self.ca, self.crl], self.server(self.client_ca.revocation_list()).files)
 
 
 class StillTrustsTests(PKITestCase):
-    """Who was let in is asked about again after a load."""
+    """After a load, clients of open connections are checked again."""
 
     def assert_trust(
         self, caller: Holder, change: Callable[[], object], expected: bool, lists: tuple[bytes, ...] = ()
@@ -112,11 +112,11 @@ class StillTrustsTests(PKITestCase):
             self.assertEqual(expected, server.still_trusts(link.transport))
 
     def clients(self) -> tuple[Holder, Holder]:
-        """One that shows its certificate alone, and one with a chain."""
+        """Two clients: one presents its certificate alone, the other a chain."""
         return self.client_ca.issue("alone"), self.intermediate.issue("chained")
 
     def test_nothing_changed_for_it(self) -> None:
-        """A client stays trusted by the same CA, beside others, and with our own certificate replaced."""
+        """A client stays trusted if its CA stays, with other CAs beside it or our own certificate replaced."""
         for caller in self.clients():
             for change in (
                 lambda: None,
@@ -127,13 +127,13 @@ class StillTrustsTests(PKITestCase):
                 self.assert_trust(caller, change, True)
 
     def test_other_ca(self) -> None:
-        """A client is trusted no more once its CA is not."""
+        """A client is no longer trusted once its CA is not."""
         for caller in self.clients():
             self.trust(self.client_ca)
             self.assert_trust(caller, lambda: self.trust(authority("other CA")), False)
 
     def test_revoked(self) -> None:
-        """A client is trusted no more once its certificate, or that of its CA, is on a list; others stay trusted."""
+        """A client is no longer trusted once its certificate, or its CA's, is on a list; others stay trusted."""
         alone, chained = self.clients()
         other = self.intermediate.issue("other")
         root, below = self.client_ca.revocation_list, self.intermediate.revocation_list
@@ -153,7 +153,7 @@ class StillTrustsTests(PKITestCase):
             )
 
     def test_trusted_again(self) -> None:
-        """Trust that was taken back by mistake comes back with the next load."""
+        """A client that a load made untrusted is trusted again if the next load restores its CA."""
         server = self.server()
         link = Link(server, self.client(self.client_ca.issue("alone")))
         for authorities, expected in ((authority("other CA"), False), (self.client_ca, True)):
@@ -162,7 +162,7 @@ class StillTrustsTests(PKITestCase):
             self.assertEqual(expected, server.still_trusts(link.transport))
 
     def test_broken_replacement(self) -> None:
-        """A load that was refused changes nobody's trust."""
+        """A load that fails changes no client's trust."""
         server = self.server()
         link = Link(server, self.client(self.client_ca.issue("alone")))
         self.ca.write_bytes(GARBAGE)

@@ -1,4 +1,4 @@
-"""Which certificates and which kinds of TLS the HTTPS listener accepts, with real handshakes in memory."""
+"""The certificates and kinds of TLS that the HTTPS listener accepts, with real handshakes in memory."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from tests.support.tls_peers import Link, PKITestCase
 
 
 class ChainTests(PKITestCase):
-    """CAs below the one that is trusted."""
+    """Intermediate CAs."""
 
     def test_intermediate(self) -> None:
-        """A client brings the intermediate certificate; without it, its own leads nowhere."""
+        """A client must send the intermediate certificate: without it, its own cannot be verified."""
         server, caller = self.server(), self.intermediate.issue("caller")
         self.assertTrue(self.lets_in(server, caller))
         self.assertFalse(self.lets_in(server, Holder(caller.key, caller.chain[:1])))
 
     def test_intermediate_of_ours(self) -> None:
-        """The server sends its chain, too: a client needs to know the root only."""
+        """The server sends its chain, so that a client needs to know the root only."""
         below = self.server_ca.issue("below", is_ca=True)
         below.issue("server below", purpose=SERVER, names=local_names()).write(self.cert, self.key)
         link = Link(self.server(), self.client(self.client_ca.issue("caller")))
         self.assertEqual((True, "server below"), (link.is_open, link.shown))
 
     def test_revocation_lists(self) -> None:
-        """Each CA of a chain needs a list that is not expired; a certificate on its CA's list is refused."""
+        """Each CA of a chain needs a list that has not expired; a certificate on its CA's list is not accepted."""
         alone, chained = self.client_ca.issue("alone"), self.intermediate.issue("chained")
         root, below = self.client_ca.revocation_list, self.intermediate.revocation_list
         for lists, lets_alone, lets_chained in (
@@ -59,10 +59,10 @@ class ChainTests(PKITestCase):
 
 
 class KeyTests(PKITestCase):
-    """Private keys that are readable and of no use."""
+    """Private keys that can be read but not used."""
 
     def test_unknown_kinds(self) -> None:
-        """A key of a kind or curve that is not supported is refused like any other that is wrong."""
+        """A key of an unsupported kind or curve is an error like any wrong key."""
         form = (PrivateFormat.PKCS8, NoEncryption())
         key = ec.generate_private_key(ec.SECP256R1())
         first, *_, last = key.private_bytes(Encoding.PEM, *form).splitlines()
@@ -77,10 +77,10 @@ class KeyTests(PKITestCase):
 
 
 class TLSKindsTests(PKITestCase):
-    """Versions, ciphers, what is negotiated."""
+    """Versions, ciphers and protocols."""
 
     def caller(self, *offered: bytes, version: TLSVersion = TLSVersion.TLSv1_3, ciphers: str = "ALL") -> Any:
-        """A client that speaks one version, however insecure.
+        """A client that speaks one version of TLS, even an insecure one.
 
         Args:
             offered: protocols.
@@ -107,7 +107,7 @@ class TLSKindsTests(PKITestCase):
         return Creator()
 
     def test_versions(self) -> None:
-        """TLS 1.2 and 1.3 are spoken, older versions are not."""
+        """TLS 1.2 and 1.3 are accepted, older versions are not."""
         server = self.server()
         for version, expected in (
             (TLSVersion.TLSv1_0, False),
@@ -118,7 +118,7 @@ class TLSKindsTests(PKITestCase):
             self.assertEqual(expected, Link(server, self.caller(version=version)).is_open, version)
 
     def test_ciphers(self) -> None:
-        """With TLS 1.2, ciphers need forward secrecy and authenticated encryption."""
+        """With TLS 1.2, only ciphers with forward secrecy and authenticated encryption are accepted."""
         server = self.server()
         for ciphers, expected in (
             ("ECDHE-ECDSA-AES128-GCM-SHA256", True),
@@ -133,7 +133,7 @@ class TLSKindsTests(PKITestCase):
             self.assertEqual(expected, Link(server, caller).is_open, ciphers)
 
     def test_no_renegotiation(self) -> None:
-        """A client cannot have the handshake made again and again on one connection."""
+        """A client cannot renegotiate, and thus not demand one handshake after the other."""
         link = Link(self.server(), self.caller(version=TLSVersion.TLSv1_2))
         handle = link.client.transport.getHandle()
         self.assertTrue(handle.renegotiate())
@@ -143,7 +143,7 @@ class TLSKindsTests(PKITestCase):
         self.assertTrue(link.client.is_lost, "OpenSSL gives up when it is refused")
 
     def test_http_1_1_only(self) -> None:
-        """A client that would speak HTTP/2 as well is told HTTP/1.1; one that speaks HTTP/2 only is not let in."""
+        """A client that offers HTTP/2 and HTTP/1.1 gets HTTP/1.1; a client with HTTP/2 only is not accepted."""
         server, site = self.server(), GatewaySite(Resource(), Clock(), Limits())
         for offered, expected in (((b"h2", b"http/1.1"), b"http/1.1"), ((b"h2",), None), ((b"http/1.1",), b"http/1.1")):
             link = Link(server, self.caller(*offered), site, greeting=b"")
