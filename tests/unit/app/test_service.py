@@ -122,7 +122,7 @@ class ParkingTests(ServiceTestCase):
     """Messages that cannot be answered by the model."""
 
     def test_parked(self) -> None:
-        """After three failed calls (timeout, lost connection, 503) the message is parked unchanged; a reply has the error."""
+        """After a timeout, a lost connection and a 503, the message is parked unchanged, and a reply has the error."""
         self.ask(b'{"n": 7}', headers={"RqUID": "r1", "x-tenant": "a"}, priority=3)
         self.advance(30)
         self.assertEqual(self.waiting("work.retry"), 1)
