@@ -1,1 +1,1 @@
-"""What the demo and the tests start around provider-gateway; not part of the installed package."""
+"""Tools of development: test runner, private RabbitMQ nodes, processes of benchmarks. Not installed."""

@@ -30,7 +30,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _first_ephemeral_port() -> int:
-    """The first port that Linux gives to outgoing connections; its default where that cannot be read or is very low."""
+    """The first port that Linux gives to outgoing connections; Linux' default if it cannot be read or is too low."""
     with contextlib.suppress(OSError):
         first = int(_EPHEMERAL_PORTS.read_text().split()[0])
         if first >= _FIRST_PORT + 1000:

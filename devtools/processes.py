@@ -1,4 +1,4 @@
-"""The gateway as a process of a benchmark: started with certificates, ready, and gone with the benchmark."""
+"""Processes of a benchmark: the gateway and others, which end with the benchmark."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class ProcessError(Exception):
 def start(
     stack: ExitStack, command: list[str], log: Path, environment: dict[str, str], *, all_to_log: bool = False
 ) -> subprocess.Popen[str]:
-    """Start a process that ends with the stack; what it says on standard error goes to a file.
+    """Start a process that ends with the stack; its standard error goes to a file.
 
     Args:
-        all_to_log: what it says on standard output goes there, too; else the caller reads it.
+        all_to_log: send standard output to the same file; else the caller reads it from the process.
     """
     file = stack.enter_context(log.open("w"))
     process = subprocess.Popen(
@@ -46,14 +46,14 @@ def start(
         stdout=file if all_to_log else subprocess.PIPE,
         stderr=file,
         text=True,
-        start_new_session=True,  # Ctrl-C is ours; they are stopped in order
+        start_new_session=True,  # Ctrl-C reaches this program only, which stops its processes in order
     )
     stack.callback(end, process)
     return process
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Stop a process with SIGTERM, and by force if that is not enough."""
+    """Stop a process with SIGTERM; kill it if it does not end in time."""
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT)
@@ -79,7 +79,7 @@ def start_gateway(
 
     Args:
         name: of its log files.
-        settings: variables that come before those set here.
+        settings: variables that replace those set here.
     """
     environment = {
         **os.environ,
@@ -103,9 +103,9 @@ def start_gateway(
     output = lines(process, FOLDER / f"{name}.log")
     for line in output:
         said = json.loads(line) if line.startswith("{") else {}
-        # A worker says so for itself alone.
+        # A line with "worker" means that one worker is ready, not all of them.
         if said.get("message") == "ready" and "worker" not in said:
-            # Its log goes on to the file.
+            # The rest of its log is copied to the file.
             threading.Thread(target=lambda: list(output), daemon=True).start()
             return process
     process.wait()

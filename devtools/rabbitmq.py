@@ -1,4 +1,4 @@
-"""A private RabbitMQ node on loopback: own name, ports and folders, TLS with verify_peer, gone when it is stopped."""
+"""A private RabbitMQ node on loopback, with its own name, ports and folders, and TLS with verify_peer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from devtools.ports import free_ports
 
-#: Where Debian's package has the server; its wrapper in /usr/sbin insists on a certain user.
+#: Debian's server script; the wrapper in /usr/sbin runs only as root or rabbitmq.
 DEBIAN_BIN = Path("/usr/lib/rabbitmq/bin")
 START_TIMEOUT = 90
 STOP_TIMEOUT = 30
-#: Login of programs that come without a client certificate; the node is on loopback and lives for minutes.
+#: Login of programs without a client certificate; safe, as the node is on loopback and lives for minutes.
 USER, PASSWORD = "demo", "demo"
 
 
@@ -34,7 +34,7 @@ def find_server() -> Path:
     """The rabbitmq-server script.
 
     Raises:
-        RabbitMQError: there is none.
+        RabbitMQError: RabbitMQ is not installed.
     """
     for candidate in (DEBIAN_BIN / "rabbitmq-server", shutil.which("rabbitmq-server")):
         if candidate and Path(candidate).exists():
@@ -49,8 +49,8 @@ class RabbitMQ:
     Args:
         folder: for its configuration, data and logs; is made anew at the first start.
         certificates: folder with ``cacert.pem``, ``broker_cert.pem``, ``broker_key.pem``.
-        tls_port: a free one if None.
-        plain_port: likewise; without TLS, for tools.
+        tls_port: None for a free one.
+        plain_port: port without TLS, for tools; None for a free one.
         peer: a node whose cluster this one joins at its first start.
     """
 
@@ -69,7 +69,7 @@ class RabbitMQ:
         self.port = plain_port or free[1]
         self._distribution_port = free[2]
         self._peer = peer
-        # Nodes of a cluster have the port mapper and the secret in common.
+        # Nodes of a cluster share the port mapper and the cookie.
         self._epmd_port: int = peer._epmd_port if peer else free[3]
         self._cookie: str = peer._cookie if peer else secrets.token_hex()
         self._process: subprocess.Popen[str] | None = None
@@ -78,26 +78,26 @@ class RabbitMQ:
 
     @property
     def name(self) -> str:
-        """Of the Erlang node."""
+        """The name of the Erlang node."""
         return f"pg{self.port}@localhost"
 
     @property
     def is_running(self) -> bool:
-        """True from its start to its end, suspended or not."""
+        """True until the node ends, even while it is suspended."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def url(self) -> str:
-        """For programs with a client certificate, which is their login."""
+        """Address for programs whose login is a client certificate."""
         return f"amqps://localhost:{self.tls_port}/"
 
     @property
     def plain_url(self) -> str:
-        """For programs without TLS."""
+        """Address for programs without TLS."""
         return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/"
 
     def configure(self) -> None:
-        """Write the node's files, from scratch.
+        """Write the node's files anew.
 
         Raises:
             RabbitMQError: RabbitMQ is not installed.
@@ -108,7 +108,7 @@ class RabbitMQ:
         permission = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
         definitions = {
             "vhosts": [{"name": "/"}],
-            # The certificates' common names; without a pass word nobody logs in by one.
+            # The certificates' common names; with an empty hash, no password fits.
             "users": [
                 {"name": "provider-gateway", "password_hash": "", "tags": ""},
                 {"name": "initiator", "password_hash": "", "tags": ""},
@@ -149,7 +149,7 @@ log.file = false
         cookie.write_text(self._cookie)
         cookie.chmod(0o400)
         self._environment = {
-            "HOME": str(self.folder),  # the Erlang cookie is there
+            "HOME": str(self.folder),  # holds the Erlang cookie
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LANG": "C.UTF-8",
             "RABBITMQ_NODENAME": self.name,
@@ -163,7 +163,7 @@ log.file = false
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            # Erlang reads its time zone and terminal from these otherwise.
+            # No terminal for Erlang.
             "TERM": "dumb",
         }
 
@@ -171,11 +171,11 @@ log.file = false
         """Start the node and wait until it takes connections.
 
         Raises:
-            RabbitMQError: it ended, or took more than 90 s; the text holds the end of its output.
+            RabbitMQError: it ended, or took more than 90 s; the text has the end of its output.
         """
         if not self._environment:
             self.configure()
-        # Whatever ends this program in order ends the node, too, even if nobody calls stop().
+        # The node ends with this program, even if nothing calls stop().
         atexit.register(self.stop)
         self._process = subprocess.Popen(
             [find_server()],
@@ -185,8 +185,8 @@ log.file = false
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            errors="replace",  # it logs what clients sent, which need not be UTF-8
-            start_new_session=True,  # Ctrl-C is for the demo, which then stops the node in order
+            errors="replace",  # its log quotes clients, whose bytes need not be UTF-8
+            start_new_session=True,  # Ctrl-C reaches this program only, which stops the node in order
         )
         started, output = threading.Event(), [""]
         self._reader = threading.Thread(target=self._read, args=(self._process, started, output), daemon=True)
@@ -215,11 +215,11 @@ log.file = false
         self._end(signal.SIGKILL)
 
     def suspend(self) -> None:
-        """Freeze the node: it keeps its connections and says nothing, until :meth:`resume`."""
+        """Freeze the node with SIGSTOP: its connections stay open and silent until :meth:`resume`."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a suspended node go on."""
+        """Resume a suspended node."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -232,37 +232,37 @@ log.file = false
             return
         for each in (number, signal.SIGKILL):
             self._signal(each)
-            self.resume()  # a suspended node would not see the first
+            self.resume()  # a suspended node would not handle SIGTERM
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_TIMEOUT)
                 break
         self._process = None
-        # The process is the script that started Erlang; the output ends with Erlang itself.
+        # The process is the script around Erlang; its output ends when Erlang has ended.
         self._reader.join(STOP_TIMEOUT)
         self._end_port_mapper()
 
     def _end_port_mapper(self) -> None:
-        """End the port mapper, which the node leaves behind; it declines while another node is registered with it."""
+        """Stop epmd, which outlives the node; epmd refuses while another node is registered with it."""
         if not shutil.which("epmd"):
             return
         for _ in range(20):
             ran = subprocess.run(["epmd", "-names"], env=self._environment, capture_output=True, check=False)
             if f"name pg{self.port} ".encode() not in ran.stdout:
                 break
-            time.sleep(0.1)  # it has not noticed yet that the node is gone
+            time.sleep(0.1)  # epmd still lists the node
         subprocess.run(["epmd", "-kill"], env=self._environment, capture_output=True, check=False)
 
     def control(self, *arguments: str) -> str:
-        """What rabbitmqctl prints with these arguments, such as ``stop_app``."""
+        """Run rabbitmqctl with these arguments, such as ``stop_app``; returns its output."""
         command = [str(find_server().with_name("rabbitmqctl")), "--quiet", *arguments]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=True).stdout
 
 
 def cluster(folder: Path, certificates: Path, count: int = 3) -> list[RabbitMQ]:
-    """Nodes that form one cluster, running; each has its own name, ports and folder below this one.
+    """Start nodes that form one cluster; each has its own name, ports and folder below ``folder``.
 
     Raises:
-        RabbitMQError: one of them did not start; none is left running.
+        RabbitMQError: one of them did not start; the others are killed.
     """
     first = RabbitMQ(folder / "node-1", certificates)
     first.start()

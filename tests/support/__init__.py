@@ -1,1 +1,1 @@
-"""What several test suites use: peers, processes, certificates, fakes."""
+"""Shared by several test suites: peers, processes, certificates, fakes."""

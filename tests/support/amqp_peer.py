@@ -1,7 +1,7 @@
-"""A scripted AMQP 0-9-1 broker for tests: real pika on our side, real frames on the wire, no socket and no waiting.
+"""A scripted AMQP 0-9-1 broker for tests: real pika on our side, real frames, no socket.
 
-It answers the handshake and every declaration as RabbitMQ does; a test changes the answers, looks at what was sent, and
-sends what a broker may send on its own. Nothing moves before :meth:`Peer.pump` is called.
+It answers the handshake and every declaration as RabbitMQ does. A test changes these answers, reads what the client
+sent, and sends methods of its own. Nothing moves before :meth:`Peer.pump` is called.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CAPABILITIES = {
     "exchange_exchange_bindings": True,
     "authentication_failure_close": True,
 }
-#: What the broker answers to each method; a test may replace an answer, or make it None for silence.
+#: The broker's answer to each method. A test may replace it; None means no answer.
 ANSWERS: dict[type, Callable[[Any], Any] | None] = {
     spec.Connection.StartOk: lambda _: spec.Connection.Tune(2047, 131072, HEARTBEAT),
     spec.Connection.Open: lambda _: spec.Connection.OpenOk(),
@@ -70,8 +70,8 @@ class PeerTransport(StringTransport):
     """A transport between a session and a peer.
 
     Attributes:
-        stuck: True makes it one with unsent bytes: closing it has no effect, aborting it has.
-        aborted: it was aborted.
+        stuck: True if bytes are unsent: the transport can then be aborted, but not closed.
+        aborted: True once it was aborted.
     """
 
     stuck = False
@@ -102,7 +102,7 @@ class PeerTransport(StringTransport):
         self.end(ConnectionAborted())
 
     def end(self, reason: Exception) -> None:
-        """Tell the protocol, once, and not from within its own call."""
+        """Report the end of the connection to the protocol: once, and in a later turn of the clock."""
         if not self.ended:
             self.ended = True
             self._clock.callLater(0, self._protocol.connectionLost, Failure(reason))
@@ -112,12 +112,12 @@ class Peer:
     """A broker at the other end of one connection.
 
     Args:
-        protocol: the client's side, a session or what wraps one.
+        protocol: the client's side: a session, or a protocol that wraps a session.
 
     Attributes:
         seen: every method that the client sent, in order.
         published: every message that the client published, in order.
-        answers: what is answered to which method, see :data:`ANSWERS`.
+        answers: the answer to each method, see :data:`ANSWERS`.
         frozen: True while the broker neither reads nor answers.
     """
 
@@ -143,7 +143,7 @@ class Peer:
             self.clock.advance(0)
 
     def send(self, method: Any, channel: int = 0, *content: frame.Frame) -> None:
-        """Send a method, with its content if it carries some, and everything that follows from it."""
+        """Send a method, with its content if there is some, and pump until both sides are quiet."""
         frames = (frame.Method(channel, method), *content)
         self.receive(b"".join(each.marshal() for each in frames))
 
@@ -154,7 +154,7 @@ class Peer:
         return data
 
     def receive(self, data: bytes) -> None:
-        """Hand raw bytes to the client, as long as the connection is up."""
+        """Give raw bytes to the client, unless the connection has ended."""
         if not self.transport.ended:
             self.protocol.dataReceived(data)
         self.pump()
@@ -175,12 +175,12 @@ class Peer:
         self.send(method, channel, *content(channel, body, properties or spec.BasicProperties()))
 
     def give_back(self, message: Published) -> None:
-        """Return a message that could not be routed; its confirm is another frame."""
+        """Return a message as unrouted; its confirm has to be sent apart."""
         method = spec.Basic.Return(312, "NO_ROUTE", message.method.exchange, message.method.routing_key)
         self.send(method, message.channel, *content(message.channel, message.body, message.properties))
 
     def lose(self, reason: Exception | None = None) -> None:
-        """Drop the TCP connection without a word."""
+        """Drop the TCP connection without closing the AMQP connection."""
         self.transport.end(reason or ConnectionDone())
         self.pump()
 
@@ -233,24 +233,24 @@ def content(channel: int, body: bytes, properties: spec.BasicProperties) -> list
 
 
 def new_peer(clock: Clock, **parameters: Any) -> Peer:
-    """A peer of a new session that is connected and has not begun the handshake."""
+    """The peer of a new session; TCP is connected, the handshake has not begun."""
     peer = Peer(clock, Session(pika.ConnectionParameters(heartbeat=HEARTBEAT, **parameters), clock))
     peer.connect()
     return peer
 
 
 def open_peer(clock: Clock) -> Peer:
-    """A peer of a new session that is open."""
+    """The peer of a new session that is open."""
     peer = new_peer(clock)
     run(peer, peer.protocol.open())
     return peer
 
 
 def run(peer: Peer, coroutine: Any) -> Any:
-    """Run a coroutine that talks to the broker, to its end.
+    """Run a coroutine that talks to the broker until it ends.
 
     Raises:
-        Exception: what the coroutine raises.
+        Exception: the exception that the coroutine raises.
     """
     outcome: list[Any] = []
     Deferred.fromCoroutine(coroutine).addBoth(outcome.append)

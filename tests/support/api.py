@@ -25,7 +25,7 @@ KEY = "routing-key: predict.now"
 
 
 class FakeRPC:
-    """Keeps the calls, with a Deferred for the reply of each."""
+    """Keeps calls; the test fires the Deferred of each reply."""
 
     reply_queue = "response.host-1"
 
@@ -44,7 +44,7 @@ class FakeRPC:
 
 
 class APITestCase(SynchronousTestCase):
-    """The API behind its site, with fakes for what it calls."""
+    """The API behind its site; RPC client and publisher are fakes."""
 
     routing_key: str | None = None
     max_in_flight = 2

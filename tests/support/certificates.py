@@ -28,13 +28,13 @@ _CA_USAGE = x509.KeyUsage(False, False, False, False, False, True, True, False, 
 
 
 def pem(*certificates: x509.Certificate) -> bytes:
-    """Certificates as the text of a file."""
+    """Certificates as PEM."""
     return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Somebody with a certificate and its key.
+    """A certificate with its key.
 
     Attributes:
         chain: the certificate, and those of the intermediate CAs up to the root.
@@ -49,7 +49,7 @@ class Holder:
         return self.chain[0]
 
     def write(self, cert: Path, key: Path | None = None) -> Path:
-        """Write the chain and the key, to one file or to two; returns the first."""
+        """Write chain and key to one file, or to two; returns the path of the chain."""
         private = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         cert.write_bytes(pem(*self.chain) + (private if key is None else b""))
         if key is not None:
@@ -67,7 +67,7 @@ class Holder:
         is_ca: bool = False,
         key: Key | None = None,
     ) -> Holder:
-        """A certificate signed with this one's key, whether or not that is a CA's.
+        """Issue a certificate signed with this one's key, even if this one is no CA.
 
         Args:
             common_name: None for a subject without any name.
@@ -80,7 +80,7 @@ class Holder:
 
     @property
     def is_root(self) -> bool:
-        """True if it vouches for itself."""
+        """True if it is self-signed."""
         return self.certificate.issuer == self.certificate.subject
 
     def revocation_list(self, *revoked: Holder, ends: timedelta = HOUR) -> bytes:
@@ -137,13 +137,13 @@ def _issue(
 
 
 def local_names() -> tuple[x509.GeneralName, ...]:
-    """What a server of these tests is called."""
+    """The host names in the certificates of the tests' servers."""
     return (x509.DNSName("localhost"),)
 
 
 @cache
 def certificates() -> Path:
-    """The folder with the certificates of everybody."""
+    """The folder with the demo's certificates: CA, broker, gateway, callers, initiators."""
     made = folder() / "certs"
     make_certificates(made)
     return made

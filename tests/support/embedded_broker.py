@@ -1,7 +1,7 @@
-"""The embedded broker in tests: connections to it in memory, and the time that its timers and ours go by.
+"""The embedded broker in tests: connections in memory, and one clock for the broker's timers and ours.
 
-Nothing moves by itself: :meth:`BrokerTestCase.pump` carries what was written, :meth:`BrokerTestCase.advance` lets time
-go by. What a broker with real semantics cannot be made to do, the scripted one of :mod:`tests.support.amqp_peer` does.
+Nothing moves by itself: :meth:`BrokerTestCase.pump` carries written bytes, :meth:`BrokerTestCase.advance` moves the
+clock. For behaviour that a correct broker never shows, use the scripted one of :mod:`tests.support.amqp_peer`.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Link:
 
 
 class BrokerTestCase(SynchronousTestCase):
-    """A broker, and another program that looks into its queues.
+    """A broker, and another program that publishes to its queues and reads from them.
 
     Attributes:
-        links: the connections to it, in the order that they were made in.
+        links: the connections to the broker, oldest first.
     """
 
     def setUp(self) -> None:
@@ -77,19 +77,19 @@ class BrokerTestCase(SynchronousTestCase):
         return Clock()
 
     def connect(self) -> Session:
-        """An open session of ours; without heartbeats, so that hours may go by in one step."""
+        """Open a session of ours. It has no heartbeats, so that the clock may move by hours."""
         session = Session(pika.ConnectionParameters(heartbeat=0), self.clock)
         self.links.append(Link(self.clock, self.broker, session))
         self.run_(session.open())
         return session
 
     def lose(self, session: Session) -> None:
-        """Break a connection without a word to either side."""
+        """Drop a connection without closing the AMQP connection."""
         session.abort()
         self.pump()
 
     def pump(self) -> None:
-        """Carry what was written on every connection, until all are quiet."""
+        """Carry written bytes on every connection until all are quiet."""
         is_quiet = False
         while not is_quiet:
             for link in self.links:
@@ -100,7 +100,7 @@ class BrokerTestCase(SynchronousTestCase):
             )
 
     def advance(self, seconds: float) -> None:
-        """Let time go by from timer to timer, so that what one brings about has the time that is left."""
+        """Move the clock from timer to timer and pump after each: what a timer starts has the remaining time."""
         end = self.clock.seconds() + seconds
         self.pump()
         while (left := end - self.clock.seconds()) > 0:
@@ -109,13 +109,13 @@ class BrokerTestCase(SynchronousTestCase):
             self.pump()
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> Deferred[Any]:
-        """Start a coroutine, as far as it gets without any time going by."""
+        """Start a coroutine and run it as far as it gets without moving the clock."""
         started = Deferred.fromCoroutine(coroutine)
         self.pump()
         return started
 
     def run_(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end, which it must reach without any time going by."""
+        """Run a coroutine to its end; it must not need the clock to move."""
         return run(self, coroutine)
 
     def other(self) -> TwistedChannel:
@@ -141,7 +141,7 @@ class BrokerTestCase(SynchronousTestCase):
         self.pump()
 
     def take(self, queue: str) -> list[Message]:
-        """Take the messages out of a queue that wait there."""
+        """Take all messages that wait in a queue."""
         taken = []
         while True:
             got: list[Any] = []
@@ -158,7 +158,7 @@ class BrokerTestCase(SynchronousTestCase):
         return len(self.broker.vhost.find_queue(queue, None))
 
     def unacked(self, queue: str) -> int:
-        """How many messages of a queue were delivered and are not acknowledged."""
+        """How many messages of a queue are delivered and not yet acknowledged."""
         channels = [channel for link in self.links for channel in link.server._channels.values()]
         held = [each.queue.name for channel in channels for each in channel._deliveries._unacked.values()]
         return held.count(queue)

@@ -1,4 +1,4 @@
-"""Stand-ins for publisher, deliveries and model, whose outcomes the test decides."""
+"""Fakes of publisher, delivery and model; the test decides their outcomes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class FakePublisher:
-    """Keeps what is published, with a Deferred that the test fires.
+    """Keeps published messages; the test fires the Deferred of each confirm.
 
     Attributes:
         published: message, exchange, routing key and confirm of each publish.
         waiting: Deferreds of :meth:`when_ready`.
-        restored: how often what is published to was declared again.
+        restored: how often :meth:`restore` was called.
     """
 
     def __init__(self) -> None:
@@ -68,10 +68,10 @@ class FakeDelivery:
 
 
 class FakeModel:
-    """A model whose answers the test gives.
+    """A model whose responses the test gives.
 
     Attributes:
-        calls: message, timeout and answer-to-be of each call.
+        calls: message, timeout in seconds, and Deferred response of each call.
     """
 
     def __init__(self) -> None:

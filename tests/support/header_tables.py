@@ -10,7 +10,7 @@ from pika import spec
 
 from provider_gateway.message.properties import ReceivedProperties
 
-#: A value of each field type, as its bytes, and what pika makes of it.
+#: A value of each field type: its bytes, and what pika decodes them to.
 VALUES = {
     "bool": (b"t\x01", True),
     "int8": (b"b\xff", -1),
@@ -43,7 +43,7 @@ def nested(levels: int) -> bytes:
     return value
 
 
-#: Values that Python has none for.
+#: Values that Python cannot represent.
 BAD = {
     "arrays nested beyond the recursion limit": nested(2000),
     "time beyond the year 9999": b"T" + struct.pack(">Q", 10**15),
@@ -64,7 +64,7 @@ def header(name: str | bytes, value: bytes) -> bytes:
 
 
 def encoded(table: bytes | None, **properties: object) -> bytes:
-    """Encoded properties with this header table, which pika's codec did not see."""
+    """Encoded properties with this header table, inserted behind pika's codec."""
     if table is None:
         return b"".join(spec.BasicProperties(**properties).encode())
     data = b"".join(spec.BasicProperties(headers={"@": None}, **properties).encode())
@@ -74,12 +74,12 @@ def encoded(table: bytes | None, **properties: object) -> bytes:
 
 
 def decoded(table: bytes | None, **properties: object) -> ReceivedProperties:
-    """Properties with this header table as they are received."""
+    """Properties with this header table, as a consumer receives them."""
     return ReceivedProperties().decode(encoded(table, **properties))
 
 
 class Raw(spec.BasicProperties):
-    """Properties with this header table, to send as they are."""
+    """Properties with this header table, which pika sends as they are."""
 
     def __init__(self, table: bytes, **properties: object) -> None:
         super().__init__()

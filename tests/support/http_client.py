@@ -53,7 +53,7 @@ class Client(StringTransport):
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
     def post(self, path: str = "/", body: bytes = b"{}", *headers: str) -> None:
-        """Send a whole POST; a header that is given replaces the usual one."""
+        """Send a whole POST; a given header replaces the default one of its name."""
         self.request("POST", path, body, *headers)
 
     def request(self, method: str, path: str, body: bytes = b"", *headers: str) -> None:
@@ -63,7 +63,7 @@ class Client(StringTransport):
         self.send("\r\n".join([f"{method} {path} HTTP/1.1", *lines, *headers, "", ""]).encode("latin-1") + body)
 
     def responses(self) -> list[Response]:
-        """Everything that was answered so far."""
+        """All responses so far."""
         data, found = self.value(), []
         while data:
             head, _, data = data.partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The base of tests with real processes: a broker, queues of its own for each test, gateways, a model, clients."""
+"""The base of tests with real processes: RabbitMQ, gateways, a model, HTTP clients, and queues for each test."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class _ClientTLS:
 
 
 class IntegrationTestCase(TestCase):
-    """Each test has an exchange and queues of its own: ``self.exchange``, ``self.queue``, ``self.output``."""
+    """Each test has its own exchange and queues: ``self.exchange``, ``self.queue``, ``self.output``."""
 
     timeout = 90
-    #: Makes the node that the test uses.
+    #: Returns the RabbitMQ node of these tests.
     node_of_the_suite: ClassVar[Callable[[], RabbitMQ]] = staticmethod(shared_broker)
     #: Makes the model.
     new_model: ClassVar[Callable[[], ModelServer]] = ModelServer
@@ -88,7 +88,7 @@ class IntegrationTestCase(TestCase):
         return {key: value for key, value in entry.items() if value is not None}
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """The environment of a gateway; ports are free ones."""
+        """The environment of a gateway; it listens on free ports."""
         certs = certificates()
         return {
             "PATH": "/usr/bin:/bin",
@@ -108,7 +108,7 @@ class IntegrationTestCase(TestCase):
         }
 
     def start(self, *arguments: str, entries: list[dict[str, Any]] | None = None, **variables: str) -> Gateway:
-        """Start ``twistd -n provider-gateway`` in this test's folder, with these arguments and variables."""
+        """Start ``twistd -n provider-gateway`` in the test's folder with these arguments and variables."""
         queues = self.folder / f"queues-{uuid.uuid4().hex[:6]}.yaml"
         queues.write_text(yaml.safe_dump(entries if entries is not None else [self.entry()]))
         command = [TWISTD, "-n", "--pidfile=", "provider-gateway", "--queues", str(queues.resolve()), *arguments]

@@ -1,4 +1,4 @@
-"""The model call on a reactor in memory; the test is the model at the other end of the connection."""
+"""Calls of the model on a reactor in memory; the test is the model at the other end of the connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_BODY = 100
 
 
 class ModelTransport(StringTransport):
-    """The connection to the model, as the model sees it."""
+    """The model's end of a connection."""
 
     no_delay = False
 
@@ -31,7 +31,7 @@ class ModelTransport(StringTransport):
         self.no_delay = enabled
 
     def request(self) -> tuple[bytes, dict[bytes, list[bytes]], bytes]:
-        """The request that was written: its first line, its headers in lower case, its body."""
+        """The request on the connection: first line, headers (names in lower case), body."""
         head, _, body = self.value().partition(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
         headers: dict[bytes, list[bytes]] = {}
@@ -67,7 +67,7 @@ class ModelTestCase(SynchronousTestCase):
         return calling
 
     def accept(self) -> ModelTransport:
-        """Accept the connection that was asked for last."""
+        """Accept the newest connection."""
         host, port, factory, _, _ = self.reactor.tcpClients[-1]
         self.assertEqual((host, port), ("127.0.0.1", 8080))
         protocol = factory.buildProtocol(None)

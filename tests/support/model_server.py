@@ -1,4 +1,4 @@
-"""A model: an HTTP server in the process of the test."""
+"""A model: an HTTP server in the test's own process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class ModelServer(Resource):
-    """A model in the test's own process, which keeps what it was asked.
+    """A model that keeps its requests.
 
     Attributes:
         requests: body and headers (lower case) of each request.
-        answer: makes status and body for a request's body; may return a Deferred of them.
+        answer: makes status and body of the response from the request's body, or a Deferred of both.
     """
 
     isLeaf = True
@@ -41,7 +41,7 @@ class ModelServer(Resource):
         return NOT_DONE_YET
 
     def asked(self, count: int = 1) -> Deferred[None]:
-        """A Deferred that fires with the request of this number."""
+        """A Deferred that fires when this many requests have come."""
         waiting: Deferred[None] = Deferred()
         if len(self.requests) >= count:
             waiting.callback(None)

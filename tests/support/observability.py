@@ -1,4 +1,4 @@
-"""What a test reads of metrics and log."""
+"""Reading metrics and log in tests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def counted(counter: Counter, *labels: str) -> float:
-    """The value of a counter's child."""
+    """The value of a counter or gauge with these labels."""
     child: Counter = counter.labels(*labels) if labels else counter
     return sum(s.value for metric in child.collect() for s in metric.samples if not s.name.endswith("_created"))
 
 
 def collect_log(test: SynchronousTestCase) -> list[dict[str, Any]]:
-    """What is logged from now on, to the end of a test."""
+    """The events that are logged from now until the test ends."""
     logged: list[dict[str, Any]] = []
     observer = logged.append
     globalLogPublisher.addObserver(observer)

@@ -1,4 +1,4 @@
-"""Real processes for tests: twistd with provider-gateway, curl, and scripts; ended with the test that started them."""
+"""Real processes for tests: twistd, curl, scripts. Each ends with the test that started it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Process(ProcessProtocol):
     """A child process whose output is kept, line by line.
 
     Attributes:
-        lines: what it has written to standard output.
-        errors: what it has written to standard error.
+        lines: complete lines of its standard output.
+        errors: its standard error.
         ended: its exit status (negative: the signal that ended it), or None.
     """
 
@@ -41,7 +41,7 @@ class Process(ProcessProtocol):
     def start(
         cls, test: TestCase, command: Sequence[str], environment: dict[str, str], cwd: Path | str | None = None
     ) -> Any:
-        """Start a command; the test kills it in the end if it still runs."""
+        """Start a command. If it still runs when the test ends, it is killed."""
         from twisted.internet import reactor  # noqa: PLC0415 - the tests run on the global reactor
 
         process = cls()
@@ -63,7 +63,10 @@ class Process(ProcessProtocol):
         self._check()
 
     def when(self, found: Callable[[], Any]) -> Deferred[Any]:
-        """A Deferred of the first true result of a function that is asked after each output; fails if it ends first."""
+        """A Deferred of the first true result of a function, which is called after each output.
+
+        The Deferred fails if the process ends first.
+        """
         waiting: Deferred[Any] = Deferred()
         self._waiting.append((found, waiting))
         self._check()
@@ -79,7 +82,7 @@ class Process(ProcessProtocol):
         self.transport.signalProcess(name)
 
     def kill(self) -> Deferred[Any] | None:
-        """End it by force, if it still runs."""
+        """Kill it if it still runs."""
         if self.ended is not None:
             return None
         with contextlib.suppress(ProcessExitedAlready):
@@ -108,7 +111,7 @@ class Gateway(Process):
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def logged(self, text: str) -> Deferred[dict[str, Any]]:
-        """A Deferred of the first log line whose message has this text."""
+        """A Deferred of the first log line whose message contains this text."""
         return self.when(lambda: next((line for line in self.log if text in line["message"]), None))
 
     async def port(self, what: str) -> int:
@@ -116,6 +119,6 @@ class Gateway(Process):
         return int((await self.logged(f"{what} listener"))["port"])
 
     async def ready(self) -> Gateway:
-        """Wait until it says that it is ready."""
+        """Wait for its log line "ready"."""
         await self.logged("ready")
         return self

@@ -1,4 +1,4 @@
-"""A provider on the embedded broker, for the tests of what becomes of its messages; the test is the model."""
+"""A provider on the embedded broker; the test is the model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
         self.run_(self.publisher.open(self.publishing))
 
     def begin(self) -> None:
-        """Begin as a new process does, which knows nothing."""
+        """Start a provider without memory, as after a restart of the process."""
         self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
         self.provider = Provider(
             self.entry,
@@ -77,17 +77,17 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
         self.pump()
 
     def reconnect(self) -> None:
-        """Break the connection that consumes, and open another one."""
+        """Lose the consuming connection and open a new one."""
         self.lose(self.consuming)
         self.consume()
 
     def kill(self) -> None:
-        """Let the process die of what it serves."""
+        """Let the process die during its deliveries."""
         self.provider.abandon()
         self.lose(self.consuming)
 
     def die(self) -> None:
-        """Let the process die of what it serves, and begin anew."""
+        """Let the process die during its deliveries, and restart it."""
         self.kill()
         self.begin()
 
@@ -110,7 +110,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
         return message
 
     def assert_left(self, **expected: int) -> None:
-        """So many messages are unacknowledged, and wait for their retry, in parking and as replies; else none."""
+        """Check how many messages are unacked, ready, in retry, in parking and in the reply queue; 0 if not given."""
         names = {"retry": "work.retry", "parking": "work.parking", "back": "back", "ready": "work"}
         left = {short: self.waiting(name) for short, name in names.items() if short != "retry" or self.entry.dle}
         left["unacked"] = self.unacked("work")

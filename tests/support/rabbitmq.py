@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @cache
 def shared_broker() -> RabbitMQ:
-    """The node that most tests use; it runs when this returns. Tests use names of their own on it."""
+    """The running node that most tests share; each test uses queue and exchange names of its own."""
     node = RabbitMQ(folder() / "shared-node", certificates())
     node.start()
     return node
 
 
 def on_channel(node: RabbitMQ, use: Callable[[Any], Any]) -> Deferred[Any]:
-    """Run a function in a thread with a channel of a plain, blocking pika connection; its result is the Deferred's."""
+    """Run a function in a thread with a channel of a blocking pika connection without TLS; a Deferred of its result."""
 
     def run() -> Any:
         connection = pika.BlockingConnection(pika.URLParameters(node.plain_url))
@@ -42,7 +42,10 @@ def on_channel(node: RabbitMQ, use: Callable[[Any], Any]) -> Deferred[Any]:
 
 
 def take(channel: Any, queue: str, count: int = 1, timeout: float = 20) -> list[tuple[Any, bytes]]:
-    """Wait for messages of a queue; returns their properties and bodies."""
+    """Consume this many messages of a queue; returns properties and body of each.
+
+    Returns fewer if none comes within ``timeout`` seconds.
+    """
     taken = []
     for _method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=timeout):
         if properties is None:

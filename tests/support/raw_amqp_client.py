@@ -19,12 +19,12 @@ USERS = {"guest": "secret", "provider-gateway": None}
 
 
 def to(routing_key: str, exchange: str = "", **flags: bool) -> spec.Basic.Publish:
-    """A publish."""
+    """A Basic.Publish to a routing key."""
     return spec.Basic.Publish(exchange=exchange, routing_key=routing_key, **flags)
 
 
 class RawClient(Protocol):
-    """A client that sends what it is told, and keeps what it receives."""
+    """A client that sends single frames and keeps all frames that it receives."""
 
     def __init__(self) -> None:
         self.link: Link
@@ -38,7 +38,7 @@ class RawClient(Protocol):
         self.is_lost = True
 
     def frames(self) -> list[Any]:
-        """What was received since the last time, without heartbeats."""
+        """The frames received since the last call, without heartbeats."""
         self.link.pump()
         frames = []
         while self.data:
@@ -57,7 +57,7 @@ class RawClient(Protocol):
         self.link.at_client.write(b"".join(each.marshal() for each in frames))
 
     def ask(self, method: Any, body: bytes | None = None, channel: int = 1, **properties: Any) -> list[Any]:
-        """Send, and return the methods that come back."""
+        """Send a method and return the methods that come back."""
         self.send(method, body, channel, **properties)
         return [each.method for each in self.frames() if isinstance(each, frame.Method)]
 
@@ -69,7 +69,7 @@ class RawClient(Protocol):
         self.ask(spec.Channel.Open())
 
     def login(self, response: bytes, mechanism: str = "PLAIN", capabilities: Any = CAPABILITIES) -> list[Any]:
-        """Begin the handshake, up to the answer to the login."""
+        """Begin the handshake; returns the answer to the login."""
         self.link.at_client.write(PROTOCOL_HEADER)
         (start,) = self.frames()
         assert isinstance(start.method, spec.Connection.Start)
@@ -85,7 +85,7 @@ class RawClientTestCase(SynchronousTestCase):
         self.broker = Broker(USERS, self.clock, external_name=lambda _: "provider-gateway")
 
     def connect(self) -> RawClient:
-        """A client that has not said anything."""
+        """A client that has sent nothing yet."""
         client = RawClient()
         client.link = Link(self.clock, self.broker, client)
         return client
@@ -99,7 +99,7 @@ class RawClientTestCase(SynchronousTestCase):
     def refusal(
         self, method: Any, body: bytes | None = None, client: RawClient | None = None, **properties: Any
     ) -> str:
-        """How a fresh client is refused: what closes (of it and its channel), and the text."""
+        """Send a method that the broker refuses; returns what it closes ("channel" or "connection"), and its text."""
         methods = (client or self.client()).ask(method, body, **properties)
         closes = [each for each in methods if isinstance(each, spec.Channel.Close | spec.Connection.Close)]
         assert len(closes) == 1, methods

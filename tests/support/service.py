@@ -1,4 +1,4 @@
-"""A whole process in memory: both roles, an embedded broker, a model that the test plays; no socket, no waiting."""
+"""A whole process in memory: both roles, the embedded broker, no socket; the test is the model."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ AMQP, HTTP, MODEL = 5672, 5050, 8080
 
 
 class ServiceTestCase(BrokerTestCase):
-    """A process of both roles: one queue with a prefetch of two, three attempts, a minute between them.
+    """A process with both roles and one queue: a prefetch of two, three attempts, a minute between them.
 
     Attributes:
         calls: the model's connections, one for each call.
-        is_up: the broker takes connections.
+        is_up: True while the broker accepts connections.
     """
 
     clock: MemoryReactorClock
@@ -73,7 +73,7 @@ class ServiceTestCase(BrokerTestCase):
         self.assertEqual((self.service.waiting_for(), self.fatal), ([], []))
 
     def break_connections(self) -> None:
-        """Break all connections of the process to the broker."""
+        """Drop all connections between the process and the broker."""
         for link in self.links[self.first_link :]:
             link.at_client.abortConnection()
         self.pump()
@@ -109,12 +109,12 @@ class ServiceTestCase(BrokerTestCase):
         return client
 
     def ask(self, body: bytes = b"[1]", **properties: Any) -> None:
-        """Publish a request, as other programs do."""
+        """Publish a request message as an initiator does."""
         values = {"reply_to": "back", "correlation_id": "c1", "message_id": "m1", "headers": {"RqUID": "r1"}}
         self.put("ML.MQ", "predict.now", body, **{**values, **properties})
 
     def bodies(self) -> list[bytes]:
-        """What the model was asked."""
+        """The bodies of all calls of the model."""
         return [call.request()[2] for call in self.calls]
 
     def answered(self, client: Client) -> Response:
@@ -122,7 +122,7 @@ class ServiceTestCase(BrokerTestCase):
         return client.response()
 
     def assert_settled(self) -> None:
-        """Nothing waits, and nothing is unacknowledged."""
+        """Check that no message waits and none is unacknowledged."""
         left = {
             name: (self.waiting(name), self.unacked(name)) for name in ("work", "work.retry", "work.parking", "back")
         }

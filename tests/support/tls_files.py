@@ -1,4 +1,4 @@
-"""Certificate files of two CAs, one of them trusted, and the TLS sides that are made from them."""
+"""Certificate files of two CAs, of which one is trusted, and TLS contexts made from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from provider_gateway.security.tls import ServerTLS, broker_tls
 
 
 class TLSTestCase(SynchronousTestCase):
-    """Has the certificates of a CA, and those of another one that nobody trusts."""
+    """Certificates of the trusted CA in ``certs``, of the other one in ``others``."""
 
     def setUp(self) -> None:
         self.patch(os, "environ", {})
@@ -45,13 +45,13 @@ class TLSTestCase(SynchronousTestCase):
         return ServerTLS(self.settings(**values), self.on_expiry)
 
     def client(self, host: str = "localhost", folder: Path | None = None, stem: str = "client", **values: Any) -> Any:
-        """TLS of a client with the pair of a folder, or without any."""
+        """TLS of a client with certificate and key of a folder, or without a certificate."""
         if folder is not None:
             values = {"mq_cert": folder / f"{stem}_cert.pem", "mq_key": folder / f"{stem}_key.pem", **values}
         return broker_tls(self.settings(**values), lambda *_: None).to(host)
 
     def expiry(self, name: str) -> float:
-        """The expiry of a certificate; it is in the future."""
+        """When a certificate expires, as a timestamp; checks that it has not expired."""
         certificate = x509.load_pem_x509_certificate((self.certs / name).read_bytes())
         self.assertGreater(certificate.not_valid_after_utc, datetime.now(UTC))
         return certificate.not_valid_after_utc.timestamp()
@@ -62,12 +62,12 @@ class TLSTestCase(SynchronousTestCase):
         return line
 
     def assert_wrong_files_are_refused(self, build: Any, pairs: dict[str, str], **fitting: Any) -> None:
-        """Each file of a side, missing, a folder and garbage, is refused by its variable's name.
+        """Check that each file is refused by its variable's name if it is missing, a folder, or not PEM.
 
         Args:
-            build: makes the side.
-            pairs: names of settings and what the error says was expected of garbage.
-            fitting: the other settings.
+            build: makes the TLS side under test.
+            pairs: names of settings, and what the error says of a file that is not PEM.
+            fitting: all other settings.
         """
         missing = self.certs / "missing.pem"
         for name, expected in pairs.items():

@@ -1,4 +1,4 @@
-"""TLS in memory between a server's and a client's side, and the certificates of two CAs and an intermediate one."""
+"""TLS in memory between a server and a client, with certificates of two CAs and an intermediate one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Peer(Protocol):
-    """One side; greets, and keeps what it receives."""
+    """One end of the connection: sends a greeting and keeps what it receives."""
 
     greeting = b"hello"
 
@@ -43,14 +43,14 @@ class Peer(Protocol):
 
 
 class Link:
-    """A TLS connection in memory; the handshake has been tried.
+    """A TLS connection in memory, after its handshake succeeded or failed.
 
     Args:
-        factory: of the server's protocol, in place of one that greets.
-        greeting: what the client sends with the end of its handshake.
+        factory: makes the server's protocol; by default a :class:`Peer`.
+        greeting: what the client sends together with the end of its handshake.
 
     Attributes:
-        transport: the server's.
+        transport: the server's TLS transport.
         server: the server's protocol.
         client: the client's protocol.
     """
@@ -67,19 +67,19 @@ class Link:
         self.turn()
 
     def turn(self) -> None:
-        """Let everything arrive that is under way."""
+        """Carry all bytes until both sides are quiet."""
         for _ in range(20):
             self._clock.advance(0)  # Twisted's TLS collects small writes until its clock's next turn
             self._pump.flush()
 
     def send(self, data: bytes) -> None:
-        """Have the client send something."""
+        """Send data as the client."""
         self.client.transport.write(data)
         self.turn()
 
     @property
     def is_open(self) -> bool:
-        """True if both sides let each other in."""
+        """True if the handshake succeeded on both sides."""
         return bool(self.server.received and self.client.received)
 
     @property
@@ -103,13 +103,13 @@ class PKITestCase(SynchronousTestCase):
         self.trust(self.client_ca)
 
     def show(self, common_name: str) -> Holder:
-        """Make another certificate the server's."""
+        """Issue another certificate for the server and write it to its files."""
         holder = self.server_ca.issue(common_name, purpose=SERVER, names=local_names())
         holder.write(self.cert, self.key)
         return holder
 
     def trust(self, *authorities: Holder) -> None:
-        """Make these the CAs of clients."""
+        """Write the CAs that clients' certificates may come from."""
         self.ca.write_bytes(pem(*(each.certificate for each in authorities)))
 
     def settings(self, **values: Any) -> Settings:
@@ -117,13 +117,13 @@ class PKITestCase(SynchronousTestCase):
         return Settings(_env_file=None, **{"rmq_url": "amqp://rabbitmq/", **files, **values})
 
     def server(self, *lists: bytes) -> ServerTLS:
-        """The server's side, with revocation lists."""
+        """The server's TLS, with these revocation lists."""
         self.crl.write_bytes(b"".join(lists))
         settings = self.settings(http_crl=self.crl if lists else None)
         return ServerTLS(settings, lambda *told: self.told.append(told))
 
     def client(self, holder: Holder | None = None) -> Any:
-        """The side of a client with a certificate, and what it has of a chain."""
+        """The TLS of a client with a certificate and its chain, or without one."""
         trusted, cert, key = (self.folder / name for name in ("its-ca", "its-cert", "its-key"))
         trusted.write_bytes(pem(self.server_ca.certificate))
         if holder is not None:
