@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IAgentEndpointFactory, IResponse
 
 #: What the agent says itself, or nobody says on a persistent connection to the server itself.
-_OURS = frozenset({b"Accept-Encoding", b"Connection", b"Content-Length", b"Host", b"Transfer-Encoding"})
+_WRITTEN_BY_AGENT = frozenset({b"Accept-Encoding", b"Connection", b"Content-Length", b"Host", b"Transfer-Encoding"})
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _PORTS = {b"http": 80, b"https": 443}
 
@@ -138,7 +138,7 @@ class PersistentAgent:
             lines.append(headers.lines)
         elif headers is not None:
             for name, values in headers.getAllRawHeaders():
-                if name not in _OURS:
+                if name not in _WRITTEN_BY_AGENT:
                     for value in values:
                         lines += (name, b": ", value, b"\r\n")
         if bodyProducer is not None:

@@ -127,7 +127,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_answered", "_is_dropped", "_is_paused", "_is_unsent", "_on_idle", "_on_lost", "_reader", "_readers",
+        "_expected", "_is_dropped", "_is_paused", "_is_unsent", "_on_idle", "_on_lost", "_reader", "_readers",
         "_response", "transport",
     )  # fmt: skip
 
@@ -141,7 +141,7 @@ class Connection:
         #: From the first byte of an answer to the last.
         self._reader: ResponseReader | None = None
         #: Of the request that was sent, until the headers of its answer are there; then the answer, to its end.
-        self._answered: Deferred[IResponse] | None = None
+        self._expected: Deferred[IResponse] | None = None
         self._response: Response | None = None
         self._is_dropped = False
         self._is_paused = False
@@ -167,16 +167,16 @@ class Connection:
             A Deferred that fires with the answer when its headers are there, or fails with ResponseError. Cancelling
             it drops the connection.
         """
-        answered: Deferred[IResponse] = Deferred(self._cancel)
-        self._answered = answered
+        expected: Deferred[IResponse] = Deferred(self._cancel)
+        self._expected = expected
         self.transport.write(request)
-        return answered
+        return expected
 
     def dataReceived(self, data: bytes) -> None:
         """Read (twisted.internet.interfaces.IProtocol)."""
         if self._is_dropped:
             return
-        if self._answered is None and self._response is None:
+        if self._expected is None and self._response is None:
             self.abort()  # nothing was asked
             return
         reader = self._reader = self._reader or self._readers.take()
@@ -190,22 +190,22 @@ class Connection:
             self._response.receive(pieces)
             self._end_if_complete(reader, self._response)
         elif reader.status is not None:
-            self._answer(reader, pieces)
+            self._begin_response(reader, pieces)
 
-    def _answer(self, reader: ResponseReader, pieces: list[bytes]) -> None:
+    def _begin_response(self, reader: ResponseReader, pieces: list[bytes]) -> None:
         """Hand over an answer whose headers are there."""
-        answered, self._answered = self._answered, None
-        assert answered is not None
+        expected, self._expected = self._expected, None
+        assert expected is not None
         try:
             check_not_coded(reader.headers)
         except UnrequestedCoding:
             self.abort()
-            answered.errback(Failure())
+            expected.errback(Failure())
             return
         response = self._response = self._new_response(reader)
         response.receive(pieces)
         self._end_if_complete(reader, response)
-        answered.callback(response)
+        expected.callback(response)
         if self._response is response and not response.is_read:
             self.pause()
 
@@ -241,20 +241,20 @@ class Connection:
         Args:
             reason: a ResponseError.
         """
-        answered, self._answered = self._answered, None
+        expected, self._expected = self._expected, None
         response, self._response = self._response, None
-        if answered is None:
+        if expected is None:
             if response is not None:
                 response.end(reason)
         elif self._reader is None or self._reader.status is None:
-            answered.errback(reason)
+            expected.errback(reason)
         else:
             response = self._new_response(self._reader)
             response.end(reason)
-            answered.callback(response)
+            expected.callback(response)
 
     def _cancel(self, _: Deferred[IResponse]) -> None:
-        self._answered = None
+        self._expected = None
         self.abort()
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class ResponseReader:
     def __init__(self) -> None:
         self.begin()
         self._parser = HttpResponseParser(self)
-        self._take_lone_line_feeds(True)
+        self._allow_lone_line_feeds(True)
 
     def begin(self) -> None:
         """Expect an answer; the one before it, if any, is complete and :attr:`is_persistent`."""
@@ -89,9 +89,9 @@ class ResponseReader:
             self._overhead = 0
         return pieces
 
-    def _take_lone_line_feeds(self, take: bool) -> None:
+    def _allow_lone_line_feeds(self, allow: bool) -> None:
         """RFC 9112, 2.2 allows them in the head; behind a chunk, they would hide that its size was wrong."""
-        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=take)
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=allow)
 
     # What llhttp finds. An exception ends the parsing, and is raised out of feed_data.
 
@@ -116,7 +116,7 @@ class ResponseReader:
             if any(coding.lower() != b"chunked" for coding in codings):
                 msg = "a transfer coding other than chunked"
                 raise InvalidResponse(msg)
-            self._take_lone_line_feeds(False)
+            self._allow_lone_line_feeds(False)
         self.status = status
         self.is_persistent = self._parser.should_keep_alive()
 
@@ -128,7 +128,7 @@ class ResponseReader:
         """The answer was read to its end."""
         if self.status is not None:
             self.is_complete = True
-            self._take_lone_line_feeds(True)
+            self._allow_lone_line_feeds(True)
         elif self._pieces:
             msg = "a body in an answer with a status of 1xx"
             raise InvalidResponse(msg)

@@ -10,7 +10,7 @@ from service_identity import VerificationError
 from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
 
 #: Errors whose text is Twisted's, pika's or the system's own.
-_OF_OURS = (OSError, ConnectError, DNSLookupError, ConnectionDone, ConnectionLost, ConnectionAborted, AMQPError)
+_PLAIN_TEXT = (OSError, ConnectError, DNSLookupError, ConnectionDone, ConnectionLost, ConnectionAborted, AMQPError)
 
 
 def reason_of(error: BaseException | None) -> str:
@@ -28,7 +28,7 @@ def reason_of(error: BaseException | None) -> str:
     if isinstance(error, SSL.Error):
         parts = [part[-1] for part in error.args[0]] if error.args and isinstance(error.args[0], list) else []
         return f"TLS: {', '.join(parts) or 'the connection was closed'}"
-    if isinstance(error, _OF_OURS):
+    if isinstance(error, _PLAIN_TEXT):
         return str(error) or type(error).__name__
     return f"no valid HTTP ({type(error).__name__})"  # whose text may repeat what the peer has sent
 
