@@ -1,1 +1,1 @@
-"""An HTTP/1.1 client below treq."""
+"""An HTTP/1.1 client below treq. It knows no model and no message."""

@@ -1,6 +1,6 @@
-"""Our HTTP client below treq: an IAgent with a pool of persistent connections, made for many calls of few URLs.
+"""The HTTP client below treq: an IAgent with a pool of persistent connections, for many calls of few URLs.
 
-A call of the model costs 63 µs with it; with Twisted's agent, pool and parser it was 162 µs.
+A call of the model takes 63 µs of CPU time with it, and 162 µs with Twisted's agent, pool and parser.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
     from twisted.web.iweb import IAgentEndpointFactory, IResponse
 
-#: What the agent says itself, or nobody says on a persistent connection to the server itself.
+#: Headers that the agent writes itself, or that have no place on a persistent connection without a proxy.
 _WRITTEN_BY_AGENT = frozenset({b"Accept-Encoding", b"Connection", b"Content-Length", b"Host", b"Transfer-Encoding"})
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _PORTS = {b"http": 80, b"https": 443}
 
 
 class ConnectionPool(Factory):
-    """Connections to one server: those that are idle are kept for a while.
+    """Connections to one server. Idle connections are kept for a while.
 
     Args:
-        uri: of the server.
-        connections: idle ones to keep; beyond them the one that is idle for longest is closed.
-        keep_alive: seconds to keep an idle one.
+        uri: the server's scheme, host and port.
+        connections: how many idle connections to keep. Beyond that, the one that was idle longest is closed.
+        keep_alive: seconds to keep an idle connection.
     """
 
     noisy = False
@@ -49,29 +49,29 @@ class ConnectionPool(Factory):
         self._uri = uri
         self._connections = connections
         self._deadlines: Deadlines[Connection] = Deadlines(clock, keep_alive, Connection.close)
-        #: All of them share what it holds.
+        #: Makes a connection. A partial holds what all connections share.
         self._new = partial(Connection, Readers(), self._keep, self._forget)
-        #: Those that are idle; first who has been for longest.
+        #: Idle connections, the one that was idle longest first.
         self._idle: dict[Connection, None] = {}
 
     def send(self, request: bytes) -> Deferred[IResponse]:
         """Send a request on an idle connection, or on a new one.
 
         Args:
-            request: head and body.
+            request: the whole request, head and body.
 
         Returns:
-            As of :meth:`Connection.send`; besides, it may fail with what the endpoint says.
+            A Deferred as of :meth:`Connection.send`. It may also fail with an error of the endpoint.
         """
         if self._idle:
             connection, _ = self._idle.popitem()
             self._deadlines.stop(connection)
             return connection.send(request)
-        # Asked for each time, for the certificates that it takes may have changed.
+        # The endpoint is asked for each time: the certificates that it trusts may have changed.
         connecting: Any = self._endpoints.endpointForURI(self._uri).connect(self)
         return connecting.addCallback(Connection.send, request)  # type: ignore[no-any-return] # a Deferred is one
 
-    def buildProtocol(self, _: IAddress | None) -> Connection:  # type: ignore[override] # which is an IProtocol
+    def buildProtocol(self, _: IAddress | None) -> Connection:  # type: ignore[override] # a Connection is an IProtocol
         """A new connection (twisted.internet.interfaces.IProtocolFactory)."""
         return self._new()
 
@@ -88,10 +88,11 @@ class ConnectionPool(Factory):
 
 
 class _Destination(NamedTuple):
-    """What is the same in all requests to a URL.
+    """What all requests to a URL have in common.
 
     Attributes:
-        head: from behind the method to the last header that is always the same.
+        pool: connections to its server.
+        head: the request's bytes between the method and the first header that differs.
     """
 
     pool: ConnectionPool
@@ -100,14 +101,14 @@ class _Destination(NamedTuple):
 
 @implementer(IAgent)
 class PersistentAgent:
-    """Sends each request on a connection of its own, which others may have used before. Nothing is sent twice.
+    """Sends each request on a connection that no other request is using. Nothing is sent twice.
 
-    Bodies are asked for without a content coding, and taken so or not at all: treq asks for gzip by itself, and
-    Twisted's decoder turns a body that is broken into an empty success.
+    Every request asks for a body without a content coding, and a response with one is an error: treq would ask for
+    gzip, and Twisted's decoder turns a broken body into an empty one.
 
     Args:
-        connections: idle ones to keep for each server.
-        keep_alive: seconds to keep an idle one.
+        connections: how many idle connections to keep to each server.
+        keep_alive: seconds to keep an idle connection.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class PersistentAgent:
         self._connections = connections
         self._keep_alive = keep_alive
         self._pools: dict[tuple[bytes, bytes, int], ConnectionPool] = {}
-        #: By URL: there are few.
+        #: By URL. There are few, so they are kept for ever.
         self._destinations: dict[bytes, _Destination] = {}
 
     def request(
@@ -127,8 +128,15 @@ class PersistentAgent:
         """Send a request (twisted.web.iweb.IAgent).
 
         Args:
-            headers: Twisted lets neither names but tokens nor line ends in values into them.
-            bodyProducer: the body, as bytes; there is no need to produce it.
+            headers: are not checked here. Headers of Twisted can have neither malformed names nor line ends.
+            bodyProducer: the body, as bytes. A real producer is not supported.
+
+        Returns:
+            A Deferred that fires with the response when its headers have arrived. It fails with ResponseError, or with
+            an error of the endpoint.
+
+        Raises:
+            ValueError: the URL contains a character that must be percent-encoded.
         """
         destination = self._destinations.get(uri)
         if destination is None:

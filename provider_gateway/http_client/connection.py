@@ -1,4 +1,7 @@
-"""One connection of our HTTP client: a request is written in one go, then its answer read; what is dirty is dropped."""
+"""One connection of the HTTP client, and the response that is being received on it.
+
+A request is written in one call. A connection that may have bytes of another response left on it is never used again.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,11 @@ _ENDED = Failure(PotentialDataLoss())
 
 @implementer(IResponse, IPushProducer)
 class Response:
-    """An answer whose headers are there, and its body as it comes. To whoever reads the body it is the transport.
+    """A response whose headers have arrived. For the protocol that receives its body it is the transport.
 
     Attributes:
-        code: the status.
-        headers: without trailers.
+        code: the status code.
+        headers: the headers, without trailers.
     """
 
     __slots__ = ("_connection", "_end", "_pieces", "_protocol", "code", "headers", "previousResponse")
@@ -54,16 +57,16 @@ class Response:
 
     @property
     def length(self) -> Any:
-        """Bytes of the body, if they were declared (twisted.web.iweb.IResponse)."""
+        """The Content-Length in bytes, or UNKNOWN_LENGTH (twisted.web.iweb.IResponse)."""
         declared = self.headers.getRawHeaders(b"content-length")
         return int(declared[0]) if declared else UNKNOWN_LENGTH
 
     def setPreviousResponse(self, response: IResponse) -> None:
-        """Note what was redirected here (twisted.web.iweb.IResponse)."""
+        """Note the response that redirected here (twisted.web.iweb.IResponse)."""
         self.previousResponse = response
 
     def deliverBody(self, protocol: Any) -> None:
-        """Hand what is there of the body to a protocol, and then the rest (twisted.web.iweb.IResponse)."""
+        """Deliver the body to a protocol: what has arrived, and later the rest (twisted.web.iweb.IResponse)."""
         self._protocol = protocol
         protocol.makeConnection(self)
         pieces, self._pieces = self._pieces, []
@@ -76,11 +79,11 @@ class Response:
 
     @property
     def is_read(self) -> bool:
-        """True if the body is being delivered."""
+        """True if a protocol receives the body."""
         return self._protocol is not None
 
     def receive(self, pieces: list[bytes]) -> None:
-        """Deliver pieces of the body, now or later."""
+        """Deliver pieces of the body, or keep them until a protocol receives it."""
         if self._protocol is None:
             self._pieces += pieces
             return
@@ -88,27 +91,27 @@ class Response:
             self._protocol.dataReceived(piece)
 
     def end(self, reason: Failure) -> None:
-        """Deliver the end of the body, now or later."""
+        """Deliver the end of the body, or keep it until a protocol receives the body."""
         self._end = reason
         if self._protocol is not None:
             self._protocol.connectionLost(reason)
 
     def loseConnection(self) -> None:
-        """Receive no more of the body; its connection is dropped."""
+        """Drop the connection, unless the body has ended: then it may serve another request."""
         if self._end is None:
             self._connection.abort()
 
     def stopProducing(self) -> None:
-        """Receive no more of the body (twisted.internet.interfaces.IPushProducer)."""
+        """As :meth:`loseConnection` (twisted.internet.interfaces.IPushProducer)."""
         self.loseConnection()
 
     def pauseProducing(self) -> None:
-        """Read nothing for now (twisted.internet.interfaces.IPushProducer)."""
+        """Stop reading from the connection (twisted.internet.interfaces.IPushProducer)."""
         if self._end is None:
             self._connection.pause()
 
     def resumeProducing(self) -> None:
-        """Read on (twisted.internet.interfaces.IPushProducer)."""
+        """Read from the connection again (twisted.internet.interfaces.IPushProducer)."""
         if self._end is None:
             self._connection.read_on()
 
@@ -117,13 +120,13 @@ class Response:
 class Connection:
     """A connection to a server, for one request at a time.
 
-    Towards its transport it is a producer that cannot be held up, for it hands over each request at once; so it knows
-    when one is still not sent.
+    Registers with its transport as a push producer, to learn when the transport still holds unsent bytes of a request.
+    It never pauses: each request is written in one call.
 
     Args:
-        readers: of the answers.
-        on_idle: is told the connection whenever another request may be sent on it.
-        on_lost: is told it when none may any more, maybe twice.
+        readers: lends a reader for each response.
+        on_idle: called with the connection whenever it can take another request.
+        on_lost: called with the connection when it can take no more requests. May be called twice.
     """
 
     __slots__ = (
@@ -138,34 +141,35 @@ class Connection:
         self._readers = readers
         self._on_idle = on_idle
         self._on_lost = on_lost
-        #: From the first byte of an answer to the last.
+        #: Reads the response. Set from its first byte to its last.
         self._reader: ResponseReader | None = None
-        #: Of the request that was sent, until the headers of its answer are there; then the answer, to its end.
+        #: The Deferred of the request, until the response's headers have arrived.
         self._expected: Deferred[IResponse] | None = None
+        #: The response, from its headers to its end.
         self._response: Response | None = None
         self._is_dropped = False
         self._is_paused = False
         self._is_unsent = False
 
     def makeConnection(self, transport: Any) -> None:
-        """Begin (twisted.internet.interfaces.IProtocol)."""
+        """Prepare the transport (twisted.internet.interfaces.IProtocol)."""
         self.transport = transport
         send_at_once(transport)
         transport.setTcpNoDelay(True)  # with Nagle's algorithm a request waits 40 ms for a delayed ACK
         transport.registerProducer(self, True)
 
     def connectionMade(self) -> None:
-        """Nothing is left to do (twisted.internet.interfaces.IProtocol)."""
+        """Do nothing: makeConnection did it (twisted.internet.interfaces.IProtocol)."""
 
     def send(self, request: bytes) -> Deferred[IResponse]:
         """Send a request.
 
         Args:
-            request: all of it, head and body.
+            request: the whole request, head and body.
 
         Returns:
-            A Deferred that fires with the answer when its headers are there, or fails with ResponseError. Cancelling
-            it drops the connection.
+            A Deferred that fires with the response when its headers have arrived, or fails with ResponseError.
+            Cancelling it drops the connection.
         """
         expected: Deferred[IResponse] = Deferred(self._cancel)
         self._expected = expected
@@ -173,11 +177,11 @@ class Connection:
         return expected
 
     def dataReceived(self, data: bytes) -> None:
-        """Read (twisted.internet.interfaces.IProtocol)."""
+        """Read bytes of the response (twisted.internet.interfaces.IProtocol)."""
         if self._is_dropped:
             return
         if self._expected is None and self._response is None:
-            self.abort()  # nothing was asked
+            self.abort()  # no request is under way
             return
         reader = self._reader = self._reader or self._readers.take()
         try:
@@ -193,7 +197,7 @@ class Connection:
             self._begin_response(reader, pieces)
 
     def _begin_response(self, reader: ResponseReader, pieces: list[bytes]) -> None:
-        """Hand over an answer whose headers are there."""
+        """Fire the Deferred of the request: the response's headers have arrived."""
         expected, self._expected = self._expected, None
         assert expected is not None
         try:
@@ -226,7 +230,7 @@ class Connection:
         response.end(_DONE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End what is under way (twisted.internet.interfaces.IProtocol)."""
+        """End the response, or fail it (twisted.internet.interfaces.IProtocol)."""
         self._is_dropped = True
         self._on_lost(self)
         if self._response is not None and self._reader is not None and self._reader.ends_with_connection:
@@ -236,10 +240,10 @@ class Connection:
             self._fail(Failure(ResponseCutOff(reason)))
 
     def _fail(self, reason: Failure) -> None:
-        """Fail the request, or the body of its answer if the headers are there.
+        """Fail the request, or the body of its response if the headers have arrived.
 
         Args:
-            reason: a ResponseError.
+            reason: holds a ResponseError.
         """
         expected, self._expected = self._expected, None
         response, self._response = self._response, None
@@ -258,24 +262,24 @@ class Connection:
         self.abort()
 
     def close(self) -> None:
-        """Close the connection, on which nothing is under way."""
+        """Close the connection. No request may be under way."""
         if self._is_unsent:
             self.abort()
         elif not self._is_dropped:
             self._is_dropped = True
             self._on_lost(self)
-            self.transport.unregisterProducer()  # or TLS would wait for it
+            self.transport.unregisterProducer()  # else TLS would wait for the producer
             self.transport.loseConnection()
 
     def abort(self) -> None:
-        """Drop the connection, whatever is under way; of the answer, nothing more is read."""
+        """Drop the connection. Nothing more of the response is read."""
         if not self._is_dropped:
             self._is_dropped = True
             self._on_lost(self)
             self.transport.abortConnection()
 
     def pause(self) -> None:
-        """Read nothing more for now."""
+        """Stop reading."""
         if not self._is_dropped and not self._is_paused:
             self._is_paused = True
             self.transport.pauseProducing()
@@ -287,12 +291,12 @@ class Connection:
             self.transport.resumeProducing()
 
     def pauseProducing(self) -> None:
-        """Know that the request is not sent (twisted.internet.interfaces.IPushProducer)."""
+        """Note that the request is not sent yet (twisted.internet.interfaces.IPushProducer)."""
         self._is_unsent = True
 
     def resumeProducing(self) -> None:
-        """Know that the request is sent (twisted.internet.interfaces.IPushProducer)."""
+        """Note that the request is sent (twisted.internet.interfaces.IPushProducer)."""
         self._is_unsent = False
 
     def stopProducing(self) -> None:
-        """Know that the connection is lost, as :meth:`connectionLost` says, too (IPushProducer)."""
+        """Do nothing: connectionLost follows (twisted.internet.interfaces.IPushProducer)."""

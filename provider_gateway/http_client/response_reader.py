@@ -1,4 +1,4 @@
-"""Reads the answers on the connections of our HTTP client: with llhttp, in C, and the rules that it leaves to us."""
+"""Reads HTTP responses with llhttp, which is in C, and checks what llhttp leaves to its user."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from twisted.web.http_headers import Headers
 
 from provider_gateway.http_client.errors import HeadTooLarge, InvalidResponse, UnrequestedCoding
 
-#: Bytes of status line and headers, of trailers, and of anything else that is no body and does not end.
+#: Limit in bytes of everything between pieces of bodies: responses with a status of 1xx, status line and headers
+#: together; chunk sizes and extensions; trailers.
 MAX_HEAD_BYTES = 65_536
-#: Readers that are kept; there are more only while as many answers are read at a time.
+#: How many readers are kept. There are more only while more responses arrive at the same time.
 _MAX_FREE = 16
 
 
@@ -25,18 +26,18 @@ def check_not_coded(headers: Headers) -> None:
 
 
 class ResponseReader:
-    """Reads one answer after the other, from bytes in any pieces; answers with a status of 1xx are skipped.
+    """Reads one response after the other, from bytes in any segments. Responses with a status of 1xx are skipped.
 
-    Stricter than Twisted's client where an answer could be misread: no folded headers, no control characters in
-    values, one Content-Length at most and none beside a Transfer-Encoding, which can only be "chunked". As lenient as
-    it where lines of the head end without CR. What is behind a complete answer ends the connection; line ends alone,
-    which llhttp skips, do not.
+    It is stricter than Twisted's client where a response could be misread: no folded headers, no control characters in
+    values, at most one Content-Length, none together with a Transfer-Encoding, and no transfer coding but ``chunked``.
+    Like Twisted's client it accepts lines of the head that end without CR. Bytes after a complete response end the
+    connection, except for line ends, which llhttp skips.
 
     Attributes:
-        status: of the answer that is being read; None until its headers are complete.
-        headers: of that answer; what is in its trailers is dropped.
-        is_complete: the answer has been read to its end.
-        is_persistent: another answer may follow on the connection.
+        status: status code of the response. None until its headers are complete.
+        headers: headers of the response. Trailers are dropped.
+        is_complete: the response was read to its end.
+        is_persistent: another response may follow on the connection.
     """
 
     __slots__ = ("_overhead", "_parser", "_pieces", "headers", "is_complete", "is_persistent", "status")
@@ -47,29 +48,29 @@ class ResponseReader:
         self._allow_lone_line_feeds(True)
 
     def begin(self) -> None:
-        """Expect an answer; the one before it, if any, is complete and :attr:`is_persistent`."""
+        """Expect a response. The previous one, if any, must be complete and :attr:`is_persistent`."""
         self.status: int | None = None
         self.headers = Headers()
         self.is_complete = False
         self.is_persistent = False
         self._pieces: list[bytes] = []
-        #: Bytes since the last ones of the body.
+        #: Bytes that arrived since the last byte of a body.
         self._overhead = 0
 
     @property
     def ends_with_connection(self) -> bool:
-        """True if the end of the connection is the end of the answer's body (RFC 9112, 6.3)."""
+        """True if the end of the connection is the end of the body (RFC 9112, 6.3)."""
         has = self.headers.hasHeader
         return self.status is not None and not has(b"content-length") and not has(b"transfer-encoding")
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Read what was received.
+        """Read bytes that arrived.
 
         Returns:
-            The pieces of the body within.
+            The pieces of the body among them.
 
         Raises:
-            InvalidResponse: the answer cannot be read to its end. If :attr:`status` is set, its headers are right.
+            InvalidResponse: the response cannot be read to its end. If :attr:`status` is set, its headers are valid.
         """
         had_head = self.status is not None
         self._overhead += len(data)
@@ -90,19 +91,22 @@ class ResponseReader:
         return pieces
 
     def _allow_lone_line_feeds(self, allow: bool) -> None:
-        """RFC 9112, 2.2 allows them in the head; behind a chunk, they would hide that its size was wrong."""
+        """Accept line ends without CR, or not.
+
+        RFC 9112, 2.2 allows them in the head. After a chunk they would hide that its size was wrong.
+        """
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=allow)
 
-    # What llhttp finds. An exception ends the parsing, and is raised out of feed_data.
+    # Callbacks of llhttp. An exception ends the parsing, and feed_data raises it.
 
     def on_message_begin(self) -> None:
-        """An answer begins."""
+        """A response begins."""
         if self.is_complete:
-            msg = "data behind the answer"
+            msg = "data after the response"
             raise InvalidResponse(msg)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header was read, or a trailer."""
+        """A header or a trailer was read."""
         if self.status is None:
             self.headers.addRawHeader(name, value.rstrip(b" \t"))
 
@@ -112,7 +116,7 @@ class ResponseReader:
         if 100 <= status < 200:
             return
         if codings := self.headers.getRawHeaders(b"transfer-encoding"):
-            # llhttp would hand out a body that is coded in other ways, too, as if it were not.
+            # llhttp would deliver a body with another coding as if it had none.
             if any(coding.lower() != b"chunked" for coding in codings):
                 msg = "a transfer coding other than chunked"
                 raise InvalidResponse(msg)
@@ -125,29 +129,29 @@ class ResponseReader:
         self._pieces.append(data)
 
     def on_message_complete(self) -> None:
-        """The answer was read to its end."""
+        """The response was read to its end."""
         if self.status is not None:
             self.is_complete = True
             self._allow_lone_line_feeds(True)
         elif self._pieces:
-            msg = "a body in an answer with a status of 1xx"
+            msg = "a body in a response with a status of 1xx"
             raise InvalidResponse(msg)
         else:
             self.headers = Headers()
 
 
 class Readers:
-    """Readers that are lent for an answer each, since connections wait most of the time: one has 1 KB."""
+    """Lends a reader for each response. A reader takes 1 KB, and a connection waits most of the time without one."""
 
     def __init__(self) -> None:
         self._free: list[ResponseReader] = []
 
     def take(self) -> ResponseReader:
-        """A reader that expects an answer."""
+        """A reader that expects a response."""
         return self._free.pop() if self._free else ResponseReader()
 
     def give_back(self, reader: ResponseReader) -> None:
-        """Take a reader back whose answer was complete, and :attr:`~ResponseReader.is_persistent`."""
+        """Take back a reader whose response was complete, and :attr:`~ResponseReader.is_persistent`."""
         if len(self._free) < _MAX_FREE:
             reader.begin()
             self._free.append(reader)

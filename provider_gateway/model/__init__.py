@@ -1,1 +1,1 @@
-"""Calls of the model."""
+"""Calls of the model over HTTP."""

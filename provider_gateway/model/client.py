@@ -1,4 +1,4 @@
-"""The HTTP client of the model: treq, with connections, bodies and answers as our calls need them."""
+"""The HTTP client for calls of the model: treq on top of http_client, connected by TCP or TLS."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from twisted.web.client import URI
     from twisted.web.iweb import IPolicyForHTTPS
 
-#: Seconds that an idle connection is kept: less than the 5 s after which common model servers close theirs.
+#: Seconds to keep an idle connection. Common model servers close theirs after 5 s, which would race with a request.
 _KEEP_ALIVE = 4.0
-#: Seconds to connect; a busy model queues requests, not connections.
+#: Time limit in seconds to connect. It can be short: a busy model queues requests, not connections.
 _CONNECT_TIMEOUT = 10.0
 
 
@@ -30,21 +30,21 @@ class ModelEndpoints:
     """Endpoints for the model's URL.
 
     Args:
-        reactor: provides TCP, host names and time.
-        tls: used for ``https``; checks the host name.
+        reactor: provides TCP, name resolution and time.
+        tls: is used for ``https``. It checks the host name.
     """
 
     def __init__(self, reactor: Any, tls: IPolicyForHTTPS) -> None:
         self._reactor = reactor
         self._tls = tls
-        #: By host and port: each costs 80 µs, for its host name mostly, and is asked for with each request.
+        #: Endpoints for TCP, by host and port. Making one takes 80 µs, mostly for the host name.
         self._endpoints: dict[tuple[bytes, int], IStreamClientEndpoint] = {}
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """The endpoint for a URL (twisted.web.iweb.IAgentEndpointFactory)."""
         endpoint = self._endpoints.get((uri.host, uri.port))
         if endpoint is None:
-            # To connect by name leaves 5 KB for the garbage collector, which an address does not need.
+            # Endpoints for addresses need no resolver, which leaves 5 KB for the garbage collector at each connect.
             host = uri.host.decode("ascii")
             by: Any = HostnameEndpoint
             if isIPAddress(host):
@@ -62,7 +62,8 @@ def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPCl
     """A treq client for the model.
 
     Args:
-        connections: idle ones to keep: as many as there may be calls at a time, or bursts open thousands.
+        connections: how many idle connections to keep. With fewer than there are calls at a time, bursts of calls
+            would open thousands of connections.
     """
     agent = PersistentAgent(reactor, ModelEndpoints(reactor, tls), connections=connections, keep_alive=_KEEP_ALIVE)
     return treq_client(agent)

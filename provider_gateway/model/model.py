@@ -1,6 +1,6 @@
-"""Calls the model: one POST through treq, with one deadline over answer and body, and a cap on the body.
+"""Calls the model: one POST, with one time limit over the whole call and a limit on the response's body.
 
-Nothing that a message carries selects the host; redirects are not followed; cookies are not kept.
+The URL is fixed: nothing in a message selects the host. Redirects are not followed, and cookies are not kept.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ if TYPE_CHECKING:
 
     from provider_gateway.message.message import Message
 
-#: Statuses below 500 that a later attempt may turn into an answer (RFC 9110, 15.5.9; RFC 6585, 4).
+#: Statuses below 500 that are failures, since a later attempt may succeed (RFC 9110, 15.5.9; RFC 6585, 4).
 _RETRIED_4XX = (408, 429)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said.
+    """The model's response, as far as it goes into a reply.
 
     Attributes:
         status: 2xx, or a 4xx that is the caller's error.
-        headers: those that may travel on.
+        body: the whole body.
+        content_type: JSON's if the response had none, or a malformed one.
+        headers: the headers that travel in a message.
     """
 
     status: int
@@ -52,7 +54,7 @@ def _failure(error: ResponseError, *, has_headers: bool) -> ModelFailure:
     """The failure of a call whose response cannot be used.
 
     Args:
-        has_headers: True if the headers were fine: the body is what failed.
+        has_headers: True if the response's headers had arrived, so its body failed.
     """
     if isinstance(error, UnrequestedCoding):
         codings = ", ".join(text_of(coding).lower() for coding in error.codings)
@@ -67,7 +69,11 @@ def _failure(error: ResponseError, *, has_headers: bool) -> ModelFailure:
 
 
 class _Call:
-    """What a call waits for: its answer, then the body."""
+    """A call under way.
+
+    Attributes:
+        awaited: the Deferred of the response's headers, then the one of its body. Cancelling it ends the call.
+    """
 
     __slots__ = ("awaited",)
 
@@ -82,10 +88,11 @@ class Model:
     """The model behind one URL.
 
     Args:
-        clock: times the deadline.
-        url: the same for every call.
-        max_body_bytes: larger answers are failures.
-        on_unsafe_header: is called for each header of a message that must not be passed on.
+        clock: measures the time limit of calls.
+        client: from :func:`~provider_gateway.model.client.model_client`.
+        url: where to send every call.
+        max_body_bytes: limit of a response's body. A larger body is a failure.
+        on_unsafe_header: called for each header of a message that is malformed. It is not sent.
     """
 
     def __init__(
@@ -101,21 +108,24 @@ class Model:
         self._post = TreqPost(client, url, clock)
         self._max_body_bytes = max_body_bytes
         self._on_unsafe_header = on_unsafe_header
-        #: By their seconds: one for each queue, at most.
+        #: By time limit in seconds. Each queue has one.
         self._deadlines: dict[float, Deadlines[_Call]] = {}
 
     async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
-        """Have a message's body answered.
+        """Send a message's body to the model.
 
         Args:
-            rquid: its request id.
-            timeout: seconds over connecting, answer and body together.
+            message: the body, its content type, and the headers to send.
+            rquid: the request id to send.
+            timeout: time limit in seconds for connecting, headers and body together.
 
         Returns:
-            The answer: a result, or a 4xx that says what is wrong with the request.
+            A result (2xx), or a 4xx that says what is wrong with the request.
 
         Raises:
-            ModelFailure: timeout, no connection, 5xx (and 408, 429, 3xx), a broken or oversized body.
+            ModelFailure: the call timed out; the model could not be reached; its status was 408, 429, or neither 2xx
+                nor 4xx; its response was malformed, incomplete, coded or too large.
+            CancelledError: the caller cancelled the call.
         """
         deadlines = self._deadlines.get(timeout)
         if deadlines is None:
@@ -131,7 +141,7 @@ class Model:
             return self._judge(response, await body.done)
         except (CancelledError, ConnectingCancelledError):
             if deadlines.stop(call):
-                raise CancelledError from None  # not by the deadline
+                raise CancelledError from None  # the time limit had not passed: the caller cancelled
             msg = f"The model did not answer within {timeout:g} s."
             raise ModelFailure(msg, "timeout") from None
         except (ConnectError, DNSLookupError) as error:

@@ -1,1 +1,1 @@
-"""TCP and TLS connections, below every protocol."""
+"""TCP and TLS connections, below all protocols."""

@@ -1,7 +1,7 @@
-"""TCP connections that send at once what is written to them; Twisted has the reactor send it in its next turn.
+"""TCP connections that send at once what is written to them.
 
-That takes two changes of the reactor's list of writers, two system calls, and one more turn for each write: of a
-request's CPU time 10 %, and of its latency, if it is alone, 15 %.
+Twisted leaves sending to the reactor's next turn. That takes two changes of the reactor's list of writers, two system
+calls and one more turn for each write: 10 % of a request's CPU time, and 15 % of its latency when it is alone.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from twisted.protocols.policies import ProtocolWrapper
 
 
 class _SendsAtOnce:
-    """What is added to Twisted's transports. What the socket does not take is left to the reactor."""
+    """Mixin for Twisted's transports. Bytes that the socket does not take are left to the reactor."""
 
-    #: Nothing is left with the reactor, which would be overtaken.
+    #: True if the reactor holds no unsent bytes. Otherwise a write would overtake them.
     _is_drained = True
 
     def write(self: Any, data: bytes) -> None:
         """Send bytes, or as many as the socket takes now (twisted.internet.interfaces.ITransport)."""
-        # A pull producer is asked for more by the reactor, behind what it has sent itself.
+        # The reactor asks a pull producer for more only after it has sent bytes itself.
         has_pull_producer = self.producer is not None and not self.streamingProducer
         if self._is_drained and self.connected and not has_pull_producer:
             sent = self.writeSomeData(data)
             if sent == len(data):
                 return
-            if isinstance(sent, int):  # or the reason why the connection is lost, which the reactor will find, too
+            if isinstance(sent, int):  # otherwise the connection is lost, which the reactor will find, too
                 data = data[sent:]
         self._is_drained = False
         super().write(data)  # type: ignore[misc] # of Twisted's transport
@@ -36,31 +36,32 @@ class _SendsAtOnce:
         self.write(b"".join(iovec))
 
     def stopWriting(self) -> None:
-        """Be told that nothing is left (twisted.internet.abstract.FileDescriptor)."""
-        super().stopWriting()  # type: ignore[misc] # likewise
+        """Note that the reactor has sent everything (twisted.internet.abstract.FileDescriptor)."""
+        super().stopWriting()  # type: ignore[misc] # of Twisted's transport
         self._is_drained = True
 
 
 class _EagerServer(_SendsAtOnce, tcp.Server):
-    """The server's side."""
+    """A connection that was accepted."""
 
 
 class _EagerClient(_SendsAtOnce, tcp.Client):
-    """The client's side."""
+    """A connection that we opened."""
 
 
 _EAGER: dict[type, type] = {tcp.Server: _EagerServer, tcp.Client: _EagerClient}
 
 
 def send_at_once(transport: Any) -> None:
-    """Have a connection send at once, from now on.
+    """Make a connection send at once from now on.
 
     Args:
-        transport: of a protocol: TCP, or TLS over it; any other is left as it is. Nothing was written to it.
+        transport: a protocol's transport: TCP, or TLS over TCP. Any other is left as it is. Nothing may have been
+            written to it.
     """
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     eager = _EAGER.get(type(transport))
     if eager is not None:
-        # Twisted makes transports itself, and for a client there is no telling it of which class.
+        # Twisted makes the transports. For clients there is no way to name another class.
         transport.__class__ = eager

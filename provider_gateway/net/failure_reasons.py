@@ -1,4 +1,4 @@
-"""Why a connection failed, in words for the log: no representation of an object, nothing that the peer has sent."""
+"""Why a connection failed, in words for the log. Neither objects nor what the peer has sent appear in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pika.exceptions import AMQPError
 from service_identity import VerificationError
 from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
 
-#: Errors whose text is Twisted's, pika's or the system's own.
+#: Errors whose text comes from Twisted, pika or the operating system, and never from the peer.
 _PLAIN_TEXT = (OSError, ConnectError, DNSLookupError, ConnectionDone, ConnectionLost, ConnectionAborted, AMQPError)
 
 
@@ -17,12 +17,12 @@ def reason_of(error: BaseException | None) -> str:
     """The reason in one line.
 
     Args:
-        error: of Twisted, of TLS, or any other.
+        error: the value of a Failure. None is not expected: Twisted's annotations allow it.
     """
-    assert error is not None, "Twisted types a Failure without its error, which there is not"
+    assert error is not None, "every Failure has an error"
     inner = getattr(error, "reasons", None)
     if isinstance(inner, list) and inner:
-        return reason_of(inner[0].value)  # twisted.web.client.ResponseFailed and the like wrap a Failure
+        return reason_of(inner[0].value)  # twisted.web.client.ResponseFailed and its like wrap a Failure
     if isinstance(error, VerificationError):
         return f"the server's certificate is for another host, not for {', '.join(map(_host, error.errors))}"
     if isinstance(error, SSL.Error):
@@ -30,10 +30,10 @@ def reason_of(error: BaseException | None) -> str:
         return f"TLS: {', '.join(parts) or 'the connection was closed'}"
     if isinstance(error, _PLAIN_TEXT):
         return str(error) or type(error).__name__
-    return f"no valid HTTP ({type(error).__name__})"  # whose text may repeat what the peer has sent
+    return f"no valid HTTP ({type(error).__name__})"  # its text may repeat what the peer has sent
 
 
 def _host(mismatch: Any) -> str:
-    """The host that was looked for (service_identity's ``DNS_ID`` or ``IPAddress_ID``)."""
+    """The host that the certificate should name (service_identity's ``DNS_ID`` or ``IPAddress_ID``)."""
     wanted = mismatch.mismatched_id
     return str(wanted.ip) if hasattr(wanted, "ip") else wanted.hostname.decode("ascii")

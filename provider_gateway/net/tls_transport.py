@@ -1,8 +1,9 @@
 """TLS over TCP: Twisted's, with fewer calls for each read and write.
 
-Twisted reads until OpenSSL has nothing more, and learns that by an exception; then it asks in the same way whether
-there is something to be sent; and it keeps what is written until the reactor's next turn, to have fewer records. Here
-the records that have arrived are counted, and what is written is sent: 15 of the 30 µs that TLS costs for a request.
+Twisted reads until OpenSSL raises an exception because there is nothing more. Then it tries to send, until the next
+exception. It also keeps what is written until the reactor's next turn, to make fewer records. Here the records that
+arrive are counted, so that OpenSSL is asked for no more than there is, and what is written is sent at once. That saves
+15 of the 30 µs that TLS takes for a request. Handshakes, alerts and anything unusual are read in Twisted's way.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
         IReactorTime,
     )
 
-#: Bytes of a record's type, version, and length (RFC 8446, 5.2).
+#: Bytes of a record's header: type, version and length (RFC 8446, 5.1).
 _HEADER = 5
-#: What application data begin with, and everything else that is encrypted with TLS 1.3.
+#: Type and version of application data. With TLS 1.3, of everything that is encrypted (RFC 8446, 5.2).
 _APPLICATION_DATA = b"\x17\x03\x03"
-#: Bytes of content in a record, and of the whole without its header, at most.
+#: Limit in bytes of a record's content, and of the encrypted record without its header (RFC 8446, 5.2).
 _CONTENT = 2**14
 _LENGTH = _CONTENT + 256
 
@@ -40,14 +41,14 @@ class CountingTransport(TLSMemoryBIOProtocol):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._has_shaken_hands = False
-        #: The bytes of a record's header, if its end has not arrived.
+        #: The beginning of a record's header, whose end has not arrived.
         self._header = b""
-        #: How many bytes have not arrived of the record whose header has.
+        #: How many bytes are missing of the record whose header has arrived.
         self._missing = 0
         self._is_half_closed = False
 
     def dataReceived(self, data: bytes) -> None:
-        """Decrypt what arrived, and hand it on (twisted.internet.interfaces.IProtocol)."""
+        """Decrypt what arrived, and deliver it (twisted.internet.interfaces.IProtocol)."""
         records = self._count(data)
         if not records or not self._has_shaken_hands or self.disconnecting:
             super().dataReceived(data)
@@ -67,7 +68,7 @@ class CountingTransport(TLSMemoryBIOProtocol):
                 self._tlsShutdownFinished(Failure())
                 return
             self.wrappedProtocol.dataReceived(content)
-            if self.disconnecting:  # Twisted knows whether what is left may still be handed on
+            if self.disconnecting:  # Twisted knows whether the rest may still be delivered
                 self._flushReceiveBIO()
                 return
 
@@ -107,7 +108,7 @@ class CountingTransport(TLSMemoryBIOProtocol):
         """Count the records that end in the bytes that arrived.
 
         Returns:
-            0 as well if a record that begins there is not plain application data.
+            Their number. 0 also if a record that begins in these bytes is not application data, or is too long.
         """
         if self._header:
             data, self._header = self._header + data, b""
@@ -127,11 +128,12 @@ class CountingTransport(TLSMemoryBIOProtocol):
 
 
 class ServerFactory(TLSMemoryBIOFactory):
-    """Serves a factory's protocols over TLS.
+    """Serves the protocols of another factory over TLS.
 
     Args:
-        tls: makes the connections.
-        factory: of the protocols that are served.
+        tls: makes OpenSSL's connections.
+        factory: makes the protocols that are served.
+        clock: is unused. Twisted's factory asks for it.
     """
 
     protocol: Any = CountingTransport
@@ -151,8 +153,9 @@ class TLSClientEndpoint:
     """TLS for the connections of another endpoint.
 
     Args:
-        tls: makes the connections, and checks the server's name.
+        tls: makes OpenSSL's connections, and checks the server's name.
         endpoint: connects by TCP.
+        clock: is unused. Twisted's factory asks for it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a model may send: answers by the grammar of HTTP/1.1, of which each part may go wrong, and a reader of them."""
+"""Bytes that a model may send: responses by the grammar of HTTP/1.1 with errors in any part, and a reference reader."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _interim = st.sampled_from(
 
 @st.composite
 def answers(draw: st.DrawFn) -> bytes:
-    """An answer that is right, or has something odd about it."""
+    """A response that is valid, or has errors."""
     form = draw(st.sampled_from(("length", "length", "chunked", "until the end", "odd", "odd")))
     body = draw(_bodies)
     if form != "odd":
@@ -67,7 +67,7 @@ def answers(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def answer_streams(draw: st.DrawFn) -> bytes:
-    """What a model sends for one request: an answer, maybe with something behind it, or changed, or cut off."""
+    """What a model sends for one request: a response, maybe followed by other bytes, changed, or cut off."""
     data = bytearray(draw(answers()))
     data += draw(st.one_of(st.just(b""), st.just(b""), st.just(b""), answers(), odd_bytes, st.binary(max_size=4)))
     for _ in range(draw(st.sampled_from((0, 0, 0, 1, 2)))):
@@ -79,7 +79,7 @@ def answer_streams(draw: st.DrawFn) -> bytes:
 
 
 class Framed(NamedTuple):
-    """A complete answer, and what is behind it."""
+    """A complete response, and the bytes after it."""
 
     status: int
     body: bytes
@@ -96,9 +96,12 @@ _TRAILERS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*\r\n")
 
 
 def framed(data: bytes) -> Framed | None:
-    """Read the first answer that is final and whose end is known before the connection's; None if there is none.
+    """Read the first final response whose end does not depend on the end of the connection.
 
-    Reads no more than that needs: the grammar of values and of chunk extensions is not checked.
+    The grammar of values and of chunk extensions is not checked.
+
+    Returns:
+        None if there is no such response.
     """
     while head := _HEAD.match(data):
         data, status = data[head.end() :], int(head[2])

@@ -1,4 +1,7 @@
-"""Whatever a model sends, in whatever pieces: an answer or a ModelFailure; no dirty connection is used again."""
+"""Whatever a model sends, in whatever segments: a call ends with a response or a ModelFailure.
+
+A connection is used again only after a complete response with nothing after it.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ _TIMEOUT = 30
 
 
 class Asked:
-    """A fresh client whose one call is answered with some segments.
+    """A new client with one call, for which the model sends some segments.
 
     Args:
-        is_closed: the model closes the connection then.
+        is_closed: True if the model then closes the connection.
     """
 
     def __init__(self, segments: Iterable[bytes], *, is_closed: bool = False) -> None:
@@ -50,14 +53,14 @@ class Asked:
         return calling
 
     def outcome(self) -> Any:
-        """What came of the call: the answer, or why there is none; nothing, if it still waits."""
+        """The call's response; or the reason and type of its failure; or None while it waits."""
         if not self.results:
             return None
         result = self.results[0]
         return result if isinstance(result, Answer) else (result.value.reason, result.type)
 
     def reuses(self) -> bool:
-        """True if the next call takes the same connection."""
+        """True if the next call uses the same connection."""
         connections = len(self.case.reactor.tcpClients)
         self.transport.clear()
         self.call()
@@ -72,7 +75,7 @@ class AnswerTests(SynchronousTestCase):
 
     @fuzzed(150, segments=_split_streams, is_closed=st.booleans())
     def test_ends(self, segments: list[bytes], is_closed: bool) -> None:
-        """Each call ends, by its deadline, with an answer or a ModelFailure; nothing is logged or left."""
+        """Each call ends, by its time limit, with a response or a ModelFailure; no log line and no timer is left."""
         asked = Asked(segments, is_closed=is_closed)
         if is_closed:
             self.assertEqual(len(asked.results), 1)
@@ -85,14 +88,14 @@ class AnswerTests(SynchronousTestCase):
 
     @fuzzed(150, stream=answer_streams(), data=st.data(), is_closed=st.booleans())
     def test_split(self, stream: bytes, data: st.DataObject, is_closed: bool) -> None:
-        """The same bytes come to the same, whatever segments they arrive in."""
+        """The outcome does not depend on the segments in which the bytes arrive."""
         segments = data.draw(splits(stream))
         whole, parts = Asked([stream], is_closed=is_closed), Asked(segments, is_closed=is_closed)
         self.assertEqual(parts.outcome(), whole.outcome())
 
     @fuzzed(200, stream=answer_streams())
     def test_same_as_reference(self, stream: bytes) -> None:
-        """An answer that was taken before the connection's end is the one that a simple reader finds, and all of it."""
+        """A response that ended before its connection is the one that the reference reader finds, and complete."""
         asked = Asked([stream])
         outcome, found = asked.outcome(), framed(stream)
         if isinstance(outcome, Answer):
@@ -101,7 +104,7 @@ class AnswerTests(SynchronousTestCase):
 
     @fuzzed(250, segments=_split_streams)
     def test_connection_is_used_again(self, segments: list[bytes]) -> None:
-        """Only behind an answer that is complete, persistent and the last of what was sent."""
+        """A connection is used again only after a response that is complete, persistent, and followed by nothing."""
         asked = Asked(segments)
         if not asked.results:
             return
@@ -117,7 +120,7 @@ class AnswerTests(SynchronousTestCase):
 
     @fuzzed(80, segments=_split_streams, after=st.integers(0, 6), by_deadline=st.booleans())
     def test_cancelled(self, segments: list[bytes], after: int, by_deadline: bool) -> None:
-        """A call that is cancelled while it waits drops its connection, whatever was received and is received then."""
+        """A call that is cancelled while it waits drops its connection, whatever arrived before and arrives later."""
         asked = Asked(segments[:after])
         if asked.results:
             return
@@ -136,7 +139,7 @@ class AnswerTests(SynchronousTestCase):
 
     @fuzzed(80, junk=st.one_of(st.binary(min_size=1, max_size=40), answer_streams().filter(bool)))
     def test_unasked(self, junk: bytes) -> None:
-        """What comes while nothing was asked drops the connection; the next call has its own answer on another one."""
+        """Bytes on an idle connection drop it; the next call gets its own response on another connection."""
         asked = Asked([response(200, b"1")])
         asked.transport.respond(junk)
         self.assertTrue(asked.transport.disconnecting)
@@ -147,7 +150,7 @@ class AnswerTests(SynchronousTestCase):
 
     @fuzzed(50, size=st.integers(0, 3 * MAX_BODY), segments=st.data(), is_chunked=st.booleans())
     def test_size(self, size: int, segments: st.DataObject, is_chunked: bool) -> None:
-        """A body within its limit is an answer, in whatever segments; a larger one is none."""
+        """A body within its limit is accepted, in whatever segments; a larger one is a failure."""
         body = b"x" * size
         data = response(200, body)
         if is_chunked:
@@ -161,11 +164,11 @@ class AnswerTests(SynchronousTestCase):
 
 
 class RequestTests(SynchronousTestCase):
-    """What a message becomes on its way to the model."""
+    """The request that is sent for a message."""
 
     @fuzzed(150, headers=table, body=st.binary(max_size=20), content_type=st.one_of(st.none(), st.text(max_size=12)))
     def test_request(self, headers: dict[str | bytes, object], body: bytes, content_type: str | None) -> None:
-        """The request has the message's headers that may travel, ours and no others, each on one line, and its body."""
+        """The request has the message's headers that travel, ours and no others, each on one line, and its body."""
         case = ModelTestCase("run")
         case.setUp()
         case.call(headers=headers, body=body, content_type=content_type)
@@ -186,6 +189,6 @@ class RequestTests(SynchronousTestCase):
         200, name=st.text(max_size=6), value=st.text(max_size=8), bad=st.sampled_from("\r\n\0"), at=st.integers(0, 9)
     )
     def test_injection(self, name: str, value: str, bad: str, at: int) -> None:
-        """A line end or NUL in a name or a value is refused where the lines are put together, too."""
+        """A line end or NUL in a name or a value is an error where the lines are put together."""
         for headers in ({name: value[:at] + bad + value[at:]}, {name[:at] + bad + name[at:]: value}):
             self.assertRaises(ValueError, RequestHeaders, headers)

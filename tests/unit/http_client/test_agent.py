@@ -1,4 +1,4 @@
-"""The client below the model's, used as others of its kind are."""
+"""The agent below treq, used through treq in ways that the model's calls do not need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Collector(Protocol):
-    """Keeps a body, and how it ended."""
+    """Collects a body, and the type of the reason that ended it."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -35,7 +35,7 @@ class Collector(Protocol):
 
 
 class ClientTests(ModelTestCase):
-    """The client as others of its kind: treq's other calls work with it."""
+    """treq's other calls work with our agent."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -47,7 +47,7 @@ class ClientTests(ModelTestCase):
         return getting, self.accept()
 
     def test_get(self) -> None:
-        """A GET has no body, no length of one, and one header of each name."""
+        """A GET has no body, no Content-Length, and each header once."""
         getting, transport = self.get()
         first, headers, body = transport.request()
         self.assertEqual((first, body), (b"GET / HTTP/1.1", b""))
@@ -57,7 +57,7 @@ class ClientTests(ModelTestCase):
         self.assertEqual((got.code, got.length, self.successResultOf(got.content())), (200, 1, b"1"))
 
     def test_given_headers(self) -> None:
-        """Headers that are given are sent, but for those that the client says itself."""
+        """Headers that are given are sent, except for those that the agent writes itself."""
         given = {"X-A": ["1", "2"], "Host": "elsewhere", "Content-Length": "7", "Accept-Encoding": "br"}
         self.client.post("http://127.0.0.1:8080/", data=b"12", headers=given, reactor=self.reactor)
         self.reactor.advance(0)
@@ -65,13 +65,13 @@ class ClientTests(ModelTestCase):
         self.assertEqual(self.accept().request()[1], {**expected, b"accept-encoding": [b"identity"]})
 
     def test_empty_post(self) -> None:
-        """A POST without a body says so."""
+        """A POST without a body has a Content-Length of 0."""
         self.client.post("http://127.0.0.1:8080/", reactor=self.reactor)
         self.reactor.advance(0)
         self.assertEqual(self.accept().request()[1][b"content-length"], [b"0"])
 
     def test_unread(self) -> None:
-        """A body that nobody reads is left in the network; reading it goes on where it was."""
+        """A body that nobody reads pauses the connection; reading resumes it without a gap."""
         getting, transport = self.get()
         transport.respond(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
         got = self.successResultOf(getting)
@@ -83,7 +83,7 @@ class ClientTests(ModelTestCase):
         self.assertEqual((collector.data, collector.end), (b"1234", ResponseDone))
 
     def test_until_the_end(self) -> None:
-        """A body without a length may be incomplete, and its reader is told so."""
+        """A body without a length ends with PotentialDataLoss: it may be incomplete."""
         getting, transport = self.get()
         transport.respond(b"HTTP/1.1 200 OK\r\n\r\n12")
         collector = Collector()
@@ -92,7 +92,7 @@ class ClientTests(ModelTestCase):
         self.assertEqual((collector.data, collector.end), (b"12", PotentialDataLoss))
 
     def test_late_reader(self) -> None:
-        """The connection of a complete answer is another's: its reader cannot end it."""
+        """The reader of a complete response cannot close its connection, which may serve another request."""
         getting, transport = self.get()
         transport.respond(response(200, b"1"))
         collector = Collector()
@@ -101,7 +101,7 @@ class ClientTests(ModelTestCase):
         self.assertFalse(transport.disconnecting)
 
     def test_reader_that_has_enough(self) -> None:
-        """A reader that ends the connection gets no more of the body, although some may still arrive."""
+        """A reader that closes the connection gets no more of the body, although some may still arrive."""
         getting, transport = self.get()
         transport.respond(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
         collector = Collector()
@@ -113,7 +113,7 @@ class ClientTests(ModelTestCase):
         self.assertIs(collector.end, ResponseCutOff)
 
     def test_urls(self) -> None:
-        """The Host header names the port unless it is the scheme's own; a literal address of IPv6 is in brackets."""
+        """The Host header names the port unless it is the scheme's default; an IPv6 address is in brackets."""
         agent = PersistentAgent(self.reactor, ModelEndpoints(self.reactor, None), connections=1, keep_alive=1)
         for url, host, port in (
             (b"http://127.0.0.1/", b"127.0.0.1", 80),
@@ -129,7 +129,7 @@ class ClientTests(ModelTestCase):
         self.assertRaises(ValueError, agent.request, b"GET", b"http://127.0.0.1/a b")
 
     def test_addresses(self) -> None:
-        """An address is connected to as it is, without asking the resolver; a name is looked up."""
+        """Addresses are connected to without the resolver; names are looked up."""
         endpoints = ModelEndpoints(self.reactor, None)
         kinds = {
             url: type(endpoints.endpointForURI(URI.fromBytes(url)))

@@ -1,4 +1,4 @@
-"""A call of the model that is under way."""
+"""The base of tests with a call of the model that is under way."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class ConnectionTestCase(ModelTestCase):
-    """A call that is under way on the first connection."""
+    """A call is under way on the first connection."""
 
     def setUp(self) -> None:
         super().setUp()
         self.calling, self.transport = self.begin()
 
     def begin(self) -> tuple[Deferred[Answer], ModelTransport]:
-        """A call on a new connection."""
+        """Begin a call, on a new connection."""
         calling = self.call()
         return calling, self.accept()
 
     def goes_on(self) -> bool:
-        """True if the next call is made on the same connection, and is answered there."""
+        """True if the next call goes out on the same connection, and its response arrives there."""
         connections = len(self.reactor.tcpClients)
         self.transport.clear()
         calling = self.call()

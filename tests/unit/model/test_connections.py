@@ -12,7 +12,7 @@ from tests.unit.model.base import CHUNKED, ConnectionTestCase
 
 
 class AgainTests(ConnectionTestCase):
-    """Which answers leave a connection that can be used again."""
+    """After which responses a connection is used again."""
 
     readers_before = 0
 
@@ -21,7 +21,7 @@ class AgainTests(ConnectionTestCase):
         super().setUp()
 
     def test_complete(self) -> None:
-        """A complete answer does, in whatever way its end is told; one of an error, too."""
+        """It is used again after a complete response, whatever its status and however its end is given."""
         for data in (
             response(200, b"1"),
             response(422),
@@ -41,14 +41,14 @@ class AgainTests(ConnectionTestCase):
             self.transport.close()
 
     def test_lone_line_feeds(self) -> None:
-        """Heads whose lines end without CR are read behind an answer in chunks, too, where they are not allowed."""
+        """A head whose lines end without CR is accepted after a chunked response; in chunks they are not."""
         self.transport.respond(CHUNKED + b"1\r\n1\r\n0\r\n\r\n")
         calling = self.call()
         self.transport.respond(b"HTTP/1.1 200 OK\nContent-Length: 1\n\n2")
         self.assertEqual(self.successResultOf(calling).body, b"2")
 
     def test_in_pieces_at_a_time(self) -> None:
-        """Answers that come in turns, piece by piece, do not mix; nor does one that broke off spoil the next."""
+        """Responses that arrive byte by byte in turns do not mix; one that breaks off does not affect the others."""
         calls = [(self.calling, self.transport), *(self.begin() for _ in range(3))]
         broken, broken_transport = calls.pop()
         broken_transport.respond(response(200, b"lost")[:-2])
@@ -66,7 +66,7 @@ class AgainTests(ConnectionTestCase):
         )
 
     def test_waiting(self) -> None:
-        """A connection that waits for its answer has no reader yet, and one that is idle has none any more."""
+        """A connection that waits for its response has no reader yet, and an idle one has none any more."""
         more = [self.begin() for _ in range(30)]
         self.assertEqual(self.kept_readers(), 0)
         for calling, transport in [(self.calling, self.transport), *more]:
@@ -75,12 +75,12 @@ class AgainTests(ConnectionTestCase):
         self.assertEqual(self.kept_readers(), 1)
 
     def kept_readers(self) -> int:
-        """How many readers are in memory beyond those of other tests."""
+        """Count the readers in memory, without those of other tests."""
         gc.collect()
         return sum(isinstance(each, ResponseReader) for each in gc.get_objects()) - self.readers_before
 
     def test_last(self) -> None:
-        """An answer that says that it is the last on its connection, or whose HTTP has no more, does not."""
+        """It is closed after a response with Connection: close, and after one of HTTP/1.0 without keep-alive."""
         for data in (
             response(200, b"1", "Connection: close"),
             response(200, b"1", "Connection: x, Close"),
@@ -93,7 +93,7 @@ class AgainTests(ConnectionTestCase):
             self.assertFalse(self.goes_on())
 
     def test_data_behind(self) -> None:
-        """An answer with something behind it does not; it is an answer all the same."""
+        """It is closed if bytes follow the response; the response is valid all the same."""
         for data in (b"x", response(200, b"2"), b"HTTP/1.1 "):
             self.calling, self.transport = self.begin()
             self.transport.respond(response(200, b"1") + data)
@@ -102,7 +102,7 @@ class AgainTests(ConnectionTestCase):
             self.assertFalse(self.goes_on())
 
     def test_before_the_request_is_sent(self) -> None:
-        """An answer to a request that the transport still has to send does not."""
+        """It is dropped if the response arrives before the request was sent completely."""
         self.transport.producer.pauseProducing()
         self.transport.respond(response(200, b"1"))
         self.assertEqual(self.successResultOf(self.calling).body, b"1")
@@ -110,14 +110,14 @@ class AgainTests(ConnectionTestCase):
         self.assertFalse(self.goes_on())
 
     def test_after_the_request_is_sent(self) -> None:
-        """An answer to a request that took the transport a while does."""
+        """It is used again if the request was sent late, but before the response."""
         self.transport.producer.pauseProducing()
         self.transport.producer.resumeProducing()
         self.transport.respond(response(200, b"1"))
         self.assertTrue(self.goes_on())
 
     def test_too_large_at_its_end(self) -> None:
-        """An answer whose last bytes are too many does not, although they are its last."""
+        """It is dropped if the body exceeds its limit, even by the last byte of the response."""
         data = response(200, b"x" * (MAX_BODY + 1))
         self.transport.respond(data[:-1])
         self.transport.respond(data[-1:])
@@ -127,25 +127,25 @@ class AgainTests(ConnectionTestCase):
 
 
 class IdleTests(ConnectionTestCase):
-    """Connections on which nothing is asked."""
+    """Idle connections: no request is under way."""
 
     def setUp(self) -> None:
         super().setUp()
         self.transport.respond(response(200, b"1"))
 
     def test_closed(self) -> None:
-        """One that the model closes is not used."""
+        """An idle connection that the model closes is not used."""
         self.transport.close()
         self.assertFalse(self.goes_on())
 
     def test_unasked(self) -> None:
-        """One on which the model sends something is dropped."""
+        """An idle connection on which the model sends something is dropped."""
         self.transport.respond(b"\r\n")
         self.assertTrue(self.transport.disconnecting)
         self.assertFalse(self.goes_on())
 
     def test_time(self) -> None:
-        """One that is idle for 4 s is closed, and not before; each call begins the time anew."""
+        """A connection is closed after 4 s without a call, and not before."""
         self.reactor.advance(3.5)
         self.assertTrue(self.goes_on())
         self.reactor.advance(3.5)
@@ -156,13 +156,13 @@ class IdleTests(ConnectionTestCase):
         self.assertFalse(self.goes_on())
 
     def test_busy(self) -> None:
-        """One with a call on it is not closed, however long it was used."""
+        """A connection with a call on it is not closed, however long the call takes."""
         self.call()
         self.reactor.advance(20)
         self.assertFalse(self.transport.disconnecting)
 
     def test_number(self) -> None:
-        """No more are kept than are asked for: the one that is idle for longest is closed."""
+        """No more idle connections are kept than configured: the one that was idle longest is closed."""
         client = model_client(self.reactor, tls=None, connections=2)
         self.model = Model(self.reactor, client, url="http://127.0.0.1:8080/predict?v=1", max_body_bytes=MAX_BODY)
         transports = [self.begin()[1] for _ in range(3)]
@@ -171,7 +171,7 @@ class IdleTests(ConnectionTestCase):
         self.assertEqual([each.disconnecting for each in transports], [True, False, False])
 
     def test_timers(self) -> None:
-        """However many are idle, there is one timer for them."""
+        """All idle connections share one timer."""
         self.call()
         calls = [self.begin() for _ in range(5)]
         timers = len(self.reactor.getDelayedCalls())
@@ -181,10 +181,10 @@ class IdleTests(ConnectionTestCase):
 
 
 class DeadlineTests(ConnectionTestCase):
-    """Deadlines of several calls."""
+    """Time limits of several calls."""
 
     def test_each(self) -> None:
-        """Calls with times of their own end in their own times; one that is answered is not told of."""
+        """Calls with different time limits end at their own; a call whose response arrived does not."""
         short, long = self.call(timeout=2), self.call(timeout=7)
         answered, transport = self.begin()
         transport.respond(response(200, b"1"))
@@ -200,18 +200,18 @@ class DeadlineTests(ConnectionTestCase):
         self.assertEqual(self.successResultOf(answered).body, b"1")
 
     def test_nothing_is_kept(self) -> None:
-        """A call that is answered is forgotten, long before its time is over."""
+        """A call is forgotten when its response has arrived, long before its time limit."""
         kept = self.kept_calls()
         self.transport.respond(response(200, b"1"))
         self.assertEqual(kept - self.kept_calls(), 1)
 
     def kept_calls(self) -> int:
-        """How many calls are in memory."""
+        """Count the calls in memory."""
         gc.collect()
         return sum(isinstance(each, _Call) for each in gc.get_objects())
 
     def test_one_timer(self) -> None:
-        """Calls of the same time share a timer."""
+        """Calls with the same time limit share a timer."""
         timers = len(self.reactor.getDelayedCalls())
         for _ in range(10):
             self.begin()

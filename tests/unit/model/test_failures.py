@@ -1,4 +1,4 @@
-"""What a call says of a response that cannot be used: reason, detail and cause of each ModelFailure, word for word."""
+"""Calls whose response cannot be used: reason, detail and cause of each ModelFailure, word for word."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FailureTests(ConnectionTestCase):
     def assert_says(
         self, data: bytes, reason: str, detail: str, cause: str = "", *, ends: Exception | None = None
     ) -> None:
-        """Check what a call fails with when the model sends some bytes, and then maybe ends the connection."""
+        """Check what a call fails with when the model sends some bytes, and then ends the connection or not."""
         calling, transport = self.begin()
         if data:
             transport.respond(data)

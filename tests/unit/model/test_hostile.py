@@ -1,4 +1,4 @@
-"""Models and messages that mean no good, or break: each call ends in an answer or a failure with its reason."""
+"""Hostile or broken models and messages: each call ends with a response, or with a failure and its reason."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.support.model_peer import ModelTestCase, response
 
 
 class ConnectingTests(ModelTestCase):
-    """The end of a call whose TCP connection is not there yet."""
+    """A call that ends before its TCP connection is open."""
 
     def test_timeout(self) -> None:
-        """The deadline covers connecting: a call that has no connection by then is a timeout, and nothing is left."""
+        """The time limit covers connecting: a call without a connection by then is a timeout, and leaves no timer."""
         calling = self.call(timeout=5)
         self.reactor.advance(4.9)
         self.assertNoResult(calling)
@@ -24,7 +24,7 @@ class ConnectingTests(ModelTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_cancelled(self) -> None:
-        """A call that is cancelled while it connects is no failure of the model."""
+        """A call that is cancelled while it connects fails with CancelledError, not with ModelFailure."""
         calling = self.call()
         calling.cancel()
         self.failureResultOf(calling, CancelledError)
@@ -33,20 +33,20 @@ class ConnectingTests(ModelTestCase):
 
 
 class AnswerHeadersTests(ModelTestCase):
-    """Headers of an answer that cannot travel in a message."""
+    """Headers of a response that cannot travel in a message."""
 
     def assert_too_large(self, *headers: str) -> None:
         failure = self.assert_failure(self.answered(response(200, b"1", *headers)), "body")
         self.assertIn("cannot be passed on", failure.detail)
 
     def test_long_name(self) -> None:
-        """A header name over AMQP's 255 bytes makes the answer a failure; one of 255 bytes travels."""
+        """A header name over AMQP's 255 bytes makes the response a failure; one of 255 bytes travels."""
         self.assert_too_large("X" * 256 + ": 1")
         answer = self.successResultOf(self.answered(response(200, b"1", "X" * 255 + ": 1")))
         self.assertEqual(list(answer.headers.values()), ["1"])
 
     def test_too_large_together(self) -> None:
-        """Headers over 100,000 bytes make the answer a failure: four for each character, and six for each header."""
+        """Headers over 100,000 bytes are a failure: four bytes for each character, and six for each header."""
         names = [f"X-{number}" for number in range(8)]
         characters = (MAX_HEADERS - 8 * 6) // 4 - sum(map(len, names))
         lines = [f"{name}: {'v' * (characters // 8)}" for name in names]
@@ -56,7 +56,7 @@ class AnswerHeadersTests(ModelTestCase):
         self.assert_too_large(*lines[:-1], lines[-1] + "v")
 
     def test_content_type_that_is_not_utf_8(self) -> None:
-        """An answer whose Content-Type is not UTF-8 is used all the same, as JSON."""
+        """A response whose Content-Type is not UTF-8 is accepted as JSON."""
         data = response(200, b"1", "Content-Type: text/@").replace(b"@", b"\xff")
         answer = self.successResultOf(self.answered(data))
         self.assertEqual((answer.status, answer.body, answer.content_type), (200, b"1", "application/json"))
@@ -70,16 +70,16 @@ class AnswerHeadersTests(ModelTestCase):
 
 
 class ContentCodingTests(ModelTestCase):
-    """Bodies are asked for as they are, and taken so or not at all."""
+    """Requests ask for bodies without a content coding; a response with one is a failure."""
 
     def test_asked_for(self) -> None:
-        """The request asks for no content coding, whatever the message asks for."""
+        """The request accepts ``identity`` only, whatever the message's headers say."""
         for headers in ({}, {"Accept-Encoding": "gzip"}):
             self.call(headers=headers)
             self.assertEqual(self.accept().request()[1][b"accept-encoding"], [b"identity"])
 
     def test_coded(self) -> None:
-        """An answer in a content coding is a failure as soon as its headers are there; its connection is dropped."""
+        """A coded response is a failure as soon as its headers have arrived; its connection is dropped."""
         for coding in ("gzip", "GZIP", "br", "identity, gzip"):
             calling = self.call()
             transport = self.accept()
@@ -92,25 +92,25 @@ class ContentCodingTests(ModelTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_broken_coding(self) -> None:
-        """A body that is not in the coding it says is no empty success."""
+        """A body that is not in the coding that is declared is a failure, and no empty success."""
         calling = self.call()
         transport = self.accept()
         transport.respond(response(200, b"not gzip", "Content-Encoding: gzip"))
         self.assert_failure(calling, "body")
 
     def test_coding_that_is_not_utf_8(self) -> None:
-        """A Content-Encoding that is not UTF-8 is a content coding like any other."""
+        """A Content-Encoding that is not UTF-8 is a failure like any other coding."""
         data = response(200, b"1", "Content-Encoding: @").replace(b"@", b"\xff")
         self.assert_failure(self.answered(data), "body")
 
     def test_identity(self) -> None:
-        """An answer that says that it is not coded is taken."""
+        """A response that declares ``identity`` is accepted."""
         calling = self.answered(response(200, b"1", "Content-Encoding: Identity"))
         self.assertEqual(self.successResultOf(calling).body, b"1")
 
 
 class BytesToTheModelTests(ModelTestCase):
-    """A message with a header name of bytes, on its way to the model."""
+    """A message with a header name that is not UTF-8."""
 
     def test_call(self) -> None:
         """The model is called without that header."""

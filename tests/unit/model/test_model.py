@@ -1,4 +1,4 @@
-"""Calling the model over HTTP: what is sent, what counts as an answer, and every way to fail."""
+"""Calls of the model over HTTP: what is sent, which responses are results, and every way to fail."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.support.model_peer import MAX_BODY, ModelTestCase, response
 
 
 class RequestTests(ModelTestCase):
-    """What the model is sent."""
+    """What is sent to the model."""
 
     def headers_for(self, **headers: Any) -> dict[bytes, list[bytes]]:
         self.call(headers={name.replace("_", "-"): value for name, value in headers.items()})
         return self.accept().request()[1]
 
     def test_body(self) -> None:
-        """The body is posted byte for byte to the model's URL, with its length, over a connection without delay."""
+        """The body is posted byte for byte to the model's URL, with its length, on a connection with TCP_NODELAY."""
         body = b'{"n": 123456789012345678901234567890, "\xff": 1}'
         self.call(body=body, content_type="application/x-thing")
         transport = self.accept()
@@ -33,13 +33,13 @@ class RequestTests(ModelTestCase):
         self.assertTrue(transport.no_delay)
 
     def test_no_content_type(self) -> None:
-        """A message without a content type, or with a malformed one, is JSON to the model."""
+        """A message without a content type, or with a malformed one, is sent as JSON."""
         for content_type in (None, "", "a\r\nX-Evil: 1", "caf\u00e9"):
             self.call(content_type=content_type)
             self.assertEqual(self.accept().request()[1][b"content-type"], [b"application/json"])
 
     def test_headers(self) -> None:
-        """Text headers are forwarded; ours, those of one hop, tables and numbers are not."""
+        """Text headers are sent; our own, those of one hop, tables and numbers are not."""
         headers = self.headers_for(
             X_Tenant="a", pg_attempt="2", PG_Status="200", Connection="close", Cookie="c=1", Authorization="Basic x",
             Host="elsewhere", Content_Length="7", depth=3, table={"a": "b"}, x_death="d",
@@ -52,18 +52,18 @@ class RequestTests(ModelTestCase):
         self.assertNotIn(b"close", headers.get(b"connection", []))
 
     def test_malformed_headers(self) -> None:
-        """A header that would break the request line by line is not sent."""
+        """A malformed header, such as one with a line end, is not sent."""
         headers = self.headers_for(**{"X-Bad": "a\r\nX-Injected: 1", "X Space": "b", "X-Good": "c"})
         self.assertEqual(headers[b"x-good"], [b"c"])
         self.assertEqual({b"x-bad", b"x-injected", b"x space"} & set(headers), set())
 
     def test_rquid(self) -> None:
-        """The request id is sent once, whatever the message has in its place."""
+        """The request id is sent once, whatever the message's own header says."""
         for headers in ({}, {"rquid": "r1"}, {"RqUID": "with space"}, {"RqUID": 7}):
             self.assertEqual(self.headers_for(**headers)[b"rquid"], [b"r1"])
 
     def test_cookies(self) -> None:
-        """A cookie of one answer is neither sent with the next call nor handed on."""
+        """A cookie of a response is neither sent with the next call nor passed on."""
         first = self.call()
         transport = self.accept()
         transport.respond(response(200, b"1", "Set-Cookie: session=secret; Path=/"))
@@ -76,7 +76,7 @@ class RequestTests(ModelTestCase):
 
 
 class AnswerTests(ModelTestCase):
-    """What counts as an answer."""
+    """Which responses are results."""
 
     def test_result(self) -> None:
         """A 2xx is a result, with its body, content type and end-to-end headers."""
@@ -86,7 +86,7 @@ class AnswerTests(ModelTestCase):
         self.assertEqual(answer.headers, {"X-Model": "m1"})
 
     def test_in_pieces(self) -> None:
-        """An answer that arrives byte by byte, in chunks, is put together."""
+        """A chunked response that arrives byte by byte is put together."""
         data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n42\r\n1\r\n!\r\n0\r\n\r\n"
         calling = self.call()
         transport = self.accept()
@@ -104,13 +104,13 @@ class AnswerTests(ModelTestCase):
         self.assertEqual(self.successResultOf(calling).body, b"42")
 
     def test_error_of_the_caller(self) -> None:
-        """A 4xx is an answer, too: the caller's error, with the model's words."""
+        """A 4xx is a result, too: the caller's error, with the model's body."""
         for status in (400, 404, 422):
             answer = self.successResultOf(self.answered(response(status, b"no")))
             self.assertEqual((answer.status, answer.body), (status, b"no"))
 
     def test_no_content_type(self) -> None:
-        """An answer without a content type is taken for JSON."""
+        """A response without a content type is taken as JSON."""
         self.assertEqual(self.successResultOf(self.answered(response(200, b"1"))).content_type, "application/json")
 
     def test_status(self) -> None:
@@ -123,16 +123,16 @@ class AnswerTests(ModelTestCase):
             self.assertEqual(failure.status, 502)
 
     def test_largest_body(self) -> None:
-        """A body of just the allowed size is an answer."""
+        """A body of just the limit is accepted."""
         answer = self.successResultOf(self.answered(response(200, b"x" * MAX_BODY)))
         self.assertEqual(len(answer.body), MAX_BODY)
 
 
 class FailureTests(ModelTestCase):
-    """No usable answer."""
+    """No usable response."""
 
     def test_timeout_before_the_headers(self) -> None:
-        """A model that accepts and says nothing is a timeout, exactly at the deadline; its connection is closed."""
+        """A model that accepts and sends nothing is a timeout, exactly at the time limit; its connection is dropped."""
         calling = self.call(timeout=5)
         transport = self.accept()
         self.reactor.advance(4.9)
@@ -142,7 +142,7 @@ class FailureTests(ModelTestCase):
         self.assertTrue(transport.disconnecting)
 
     def test_timeout_over_a_trickling_body(self) -> None:
-        """The deadline covers the body: one byte a second does not put it off; the connection is closed."""
+        """The time limit covers the body: one byte a second does not extend it; the connection is dropped."""
         calling = self.call(timeout=5)
         transport = self.accept()
         transport.respond(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
@@ -157,7 +157,7 @@ class FailureTests(ModelTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_oversized_body(self) -> None:
-        """A body over the limit fails as soon as it is, declared or not; its connection is closed."""
+        """A body fails as soon as it exceeds the limit, declared or not; its connection is dropped."""
         for head in (b"Content-Length: 1000\r\n\r\n", b"\r\n"):
             calling = self.call()
             transport = self.accept()
@@ -168,7 +168,7 @@ class FailureTests(ModelTestCase):
             self.assertTrue(transport.disconnecting)
 
     def test_broken_off(self) -> None:
-        """A body that breaks off is a failure, not a shorter answer."""
+        """A body that breaks off is a failure, not a shorter body."""
         calling = self.call()
         transport = self.accept()
         transport.respond(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf")
@@ -186,7 +186,7 @@ class FailureTests(ModelTestCase):
         self.assertNotIn("refused", failure.detail)
 
     def test_closed_without_an_answer(self) -> None:
-        """A connection that ends before the answer is a failure of the connection, and nothing is sent again."""
+        """A connection that ends before the response is a failure of the connection; nothing is sent again."""
         for reason in (ConnectionDone(), ConnectionLost("reset")):
             calling = self.call()
             connections = len(self.reactor.tcpClients)
@@ -195,7 +195,7 @@ class FailureTests(ModelTestCase):
             self.assertEqual(len(self.reactor.tcpClients), connections)
 
     def test_not_http(self) -> None:
-        """Bytes that are no HTTP are a failure of the connection."""
+        """Bytes that are not HTTP are a failure of the connection."""
         calling = self.call()
         transport = self.accept()
         transport.respond(b"SSH-2.0-OpenSSH\r\n")
@@ -203,7 +203,7 @@ class FailureTests(ModelTestCase):
         self.assert_failure(calling, "connection")
 
     def test_cancelled(self) -> None:
-        """A call that is cancelled, before the headers or within the body, is no failure of the model."""
+        """A call that is cancelled, before the headers or within the body, fails with CancelledError."""
         for received in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf"):
             calling = self.call()
             transport = self.accept()

@@ -1,4 +1,4 @@
-"""TCP connections that send at once: real sockets, and a reactor that the test plays."""
+"""TCP connections that send at once: real sockets, and a reactor whose turns the test takes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from provider_gateway.net.eager_tcp import send_at_once
 
 
 class Writers(Clock):
-    """The part of a reactor that transports ask to send for them.
+    """The part of a reactor that sends for transports.
 
     Attributes:
-        added: how often one was added.
+        added: how often a writer was added.
     """
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ class Writers(Clock):
         pass
 
     def turn(self) -> None:
-        """Send what may be sent."""
+        """Let each writer send as much as its socket takes."""
         for writer in list(self.writers):
             if writer.doWrite() is not None:
                 self.writers.discard(writer)
 
 
 class PullProducer:
-    """Writes a piece whenever it is asked."""
+    """Writes one piece each time it is resumed."""
 
     def __init__(self, transport: Any, pieces: list[bytes]) -> None:
         self.transport, self.pieces = transport, pieces
@@ -64,7 +64,7 @@ class PullProducer:
 
 
 class PushProducer:
-    """Notes when it is to pause."""
+    """Notes when it is paused and resumed."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -101,7 +101,7 @@ class EagerTests(SynchronousTestCase):
         send_at_once(self.protocol.transport)
 
     def received(self) -> bytes:
-        """What has arrived."""
+        """The bytes that have arrived."""
         data = b""
         try:
             while piece := self.other.recv(1_000_000):
@@ -111,7 +111,7 @@ class EagerTests(SynchronousTestCase):
         return data
 
     def rest(self) -> bytes:
-        """All that arrives, turn by turn."""
+        """All bytes that arrive until the reactor has nothing left to send."""
         data = self.received()
         while self.reactor.writers:
             self.reactor.turn()
@@ -119,7 +119,7 @@ class EagerTests(SynchronousTestCase):
         return data
 
     def test_at_once(self) -> None:
-        """What is written has been sent when the call returns; the reactor has nothing to do with it."""
+        """Bytes are sent when the call returns, without the reactor."""
         self.transport.write(b"ab")
         self.assertEqual(self.received(), b"ab")
         self.transport.writeSequence([b"c", b"d"])
@@ -127,7 +127,7 @@ class EagerTests(SynchronousTestCase):
         self.assertEqual((self.received(), self.reactor.added), (b"cd", 0))
 
     def test_more_than_the_socket_takes(self) -> None:
-        """The rest is sent by the reactor, and nothing overtakes it; afterwards writes are sent at once again."""
+        """The reactor sends the rest, and nothing overtakes it; later writes are sent at once again."""
         data = bytes(range(256)) * 2_000
         self.transport.write(data)
         self.transport.write(b"behind")
@@ -138,7 +138,7 @@ class EagerTests(SynchronousTestCase):
         self.assertEqual((self.received(), self.reactor.added), (b"next", 0))
 
     def test_push_producer(self) -> None:
-        """One that writes more than there is room for is paused, and resumed when all is sent."""
+        """A push producer that writes more than the socket takes is paused, and resumed when all is sent."""
         producer = PushProducer()
         self.transport.registerProducer(producer, True)
         self.transport.write(b"1")
@@ -149,14 +149,14 @@ class EagerTests(SynchronousTestCase):
         self.assertEqual(producer.told, ["pause", "resume"])
 
     def test_pull_producer(self) -> None:
-        """One that waits to be asked is asked until it has no more."""
+        """A pull producer is resumed until it has no more."""
         self.transport.registerProducer(PullProducer(self.transport, [b"1", b"2", b"3"]), False)
         self.assertEqual(self.rest(), b"123")
         self.transport.write(b"4")
         self.assertEqual(self.received(), b"4")
 
     def test_closed(self) -> None:
-        """What is written before the connection is closed arrives; what is written to one that is lost is dropped."""
+        """Bytes written before the connection is closed arrive; bytes written after it was lost are dropped."""
         self.transport.write(b"x" * 500_000)
         self.transport.loseConnection()
         self.assertEqual(len(self.rest()), 500_000)
@@ -165,7 +165,7 @@ class EagerTests(SynchronousTestCase):
         self.assertEqual(self.received(), b"")
 
     def test_lost(self) -> None:
-        """A connection that turns out to be lost is left to the reactor, which finds out as well."""
+        """A write that finds the connection lost leaves it to the reactor, which finds the same."""
         self.other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.other.close()
         self.transport.write(b"1")
@@ -174,7 +174,7 @@ class EagerTests(SynchronousTestCase):
         self.assertIsNotNone(writer.doWrite())
 
     def test_below_tls(self) -> None:
-        """What wraps a connection is looked through; transports of other kinds stay as they are."""
+        """TCP below a protocol wrapper sends at once, too; transports of other kinds stay as they are."""
         plain: Any = StringTransport()
         send_at_once(plain)
         self.assertIs(type(plain), StringTransport)

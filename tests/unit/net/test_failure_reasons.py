@@ -1,4 +1,4 @@
-"""Reasons of failed connections: words for operators, without objects and without what a peer has sent."""
+"""Reasons of failed connections: words for operators, without objects and without what the peer has sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ReasonTests(SynchronousTestCase):
     """One line for each kind of error."""
 
     def test_words(self) -> None:
-        """What the system, Twisted, pika and TLS say is told in words."""
+        """Errors of the system, Twisted, pika and TLS have their own words."""
         for error, expected in (
             (TCPRefused("nobody there"), "Connection was refused by other side: nobody there."),
             (DNSLookupError("no such host"), "DNS lookup failed: no such host."),
@@ -39,10 +39,10 @@ class ReasonTests(SynchronousTestCase):
             self.assertEqual(reason_of(error), expected)
 
     def test_wrapped(self) -> None:
-        """Of a failure that wraps others, it is the first one's."""
+        """The reason of an error that wraps others is the first one's."""
         error = ResponseNeverReceived([Failure(TCPRefused("away")), Failure(ValueError("x"))])
         self.assertIn("away", reason_of(error))
 
     def test_what_a_peer_sent(self) -> None:
-        """Of other errors, whose text may repeat what was received, only the kind is told."""
+        """Of any other error only the type appears: its text may repeat what the peer has sent."""
         self.assertEqual(reason_of(ValueError("b'/predict?key=secret'")), "no valid HTTP (ValueError)")

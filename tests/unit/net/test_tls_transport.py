@@ -1,4 +1,4 @@
-"""The server's end of TLS: everything arrives, in whatever pieces; and what is no TLS ends the connection."""
+"""Our end of TLS: everything arrives, in whatever segments, and bytes that are not TLS end the connection."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HEADER = b"\x17\x03\x03"
 
 
 def record(size: int) -> bytes:
-    """A record of some bytes, as far as it can be counted."""
+    """A record with a valid header and some bytes."""
     return HEADER + size.to_bytes(2, "big") + bytes(size)
 
 
 class CountTests(PKITestCase):
-    """Records that end in what arrives."""
+    """How many records end in the bytes that arrive."""
 
     def count(self, *pieces: bytes) -> list[int]:
         factory = ServerFactory(self.server(), None, Clock())  # type: ignore[arg-type]
@@ -32,17 +32,17 @@ class CountTests(PKITestCase):
         return [transport._count(each) for each in pieces]
 
     def test_whole(self) -> None:
-        """Whole ones, one by one or several together."""
+        """Whole records count, one by one or several in a segment."""
         self.assertEqual([1, 2, 1], self.count(record(10), record(0) + record(300), record(16_640)))
 
     def test_pieces(self) -> None:
-        """One counts when its last byte arrives; the next one may have begun by then."""
+        """A record counts when its last byte arrives; the next one may have begun by then."""
         data = record(10) + record(20)
         self.assertEqual([0, 0, 1, 0, 1], self.count(data[:5], data[5:14], data[14:21], data[21:39], data[39:]))
         self.assertEqual([1, 1], self.count(data[:20], data[20:]))
 
     def test_unusual(self) -> None:
-        """What is no application data, or too long for a record, is left to OpenSSL at once; counting goes on."""
+        """A record that is no application data, or is too long, makes the count 0; counting goes on after it."""
         for odd in (b"\x16" + record(10)[1:], b"\x17\x03\x01" + record(10)[3:], record(16_641)):
             self.assertEqual([0, 1], self.count(odd, record(10)))
             self.assertEqual([0, 1], self.count(record(10) + odd, record(10)))
@@ -57,7 +57,7 @@ class CountTests(PKITestCase):
         self.assertEqual([0, 0, 0, 0, 0, 0, 1], self.count(*(data[at : at + 1] for at in range(6)), data[6:]))
 
     def test_unusual_header_in_pieces(self) -> None:
-        """A record that is no application data is left to OpenSSL although its header arrives in pieces."""
+        """A record that is no application data makes the count 0 although its header arrives in pieces."""
         odd = b"\x15" + record(10)[1:]
         for cut in (1, 2, 3, 4):
             self.assertEqual([0, 0, 1], self.count(odd[:cut], odd[cut:], record(10)))
@@ -74,7 +74,7 @@ class CountTests(PKITestCase):
 
 
 class TransportTests(PKITestCase):
-    """A connection to a client that has shaken hands."""
+    """A connection to a client, after the handshake."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -83,7 +83,7 @@ class TransportTests(PKITestCase):
         self.assertEqual((b"hello", b"hello"), (self.peer.received, self.link.client.received))
 
     def send_in(self, *contents: bytes, size: int | None = None) -> None:
-        """Have the client's records arrive, all at once or in pieces of a size."""
+        """Let the client's records arrive, in one segment or in segments of some bytes."""
         connection = self.link.client.transport.getHandle()
         data = b""
         for content in contents:
@@ -93,14 +93,14 @@ class TransportTests(PKITestCase):
             self.link.transport.dataReceived(data[at : at + (size or len(data))])
 
     def test_records(self) -> None:
-        """One record, or several at once, arrive whole and in order."""
+        """One record, or several in a segment, arrive whole and in order."""
         self.peer.received = b""
         self.send_in(b"1")
         self.send_in(b"2", 5000 * b"3", b"4")
         self.assertEqual(b"12" + 5000 * b"3" + b"4", self.peer.received)
 
     def test_pieces(self) -> None:
-        """Records in pieces of any size arrive, and so does what comes behind them."""
+        """Records in segments of any size arrive, and so does the record after them."""
         for size in (1, 3, 7, 26, 100, 1000):
             self.peer.received = b""
             self.send_in(b"first", 2000 * b"x", b"last", size=size)
@@ -108,7 +108,7 @@ class TransportTests(PKITestCase):
             self.assertEqual(b"first" + 2000 * b"x" + b"last1", self.peer.received, size)
 
     def test_all_splits(self) -> None:
-        """Records arrive wherever they are split in two, and the next one arrives at once after each."""
+        """Two records arrive completely wherever they are split in two segments."""
         connection = self.link.client.transport.getHandle()
         for cut in range(1, 2 * (22 + 3)):
             data = b""
@@ -121,7 +121,7 @@ class TransportTests(PKITestCase):
             self.assertEqual(b"onetwo", self.peer.received, cut)
 
     def test_counted(self) -> None:
-        """After the handshake records are counted, also once a header was cut: OpenSSL is never asked for too many."""
+        """OpenSSL is asked once for each record, also after a header was cut."""
         asked: list[int] = []
         receive = SSL.Connection.recv
         self.patch(SSL.Connection, "recv", lambda *args: asked.append(1) or receive(*args))
@@ -131,7 +131,7 @@ class TransportTests(PKITestCase):
         self.assertEqual(2, len(asked))
 
     def test_closed_between_records(self) -> None:
-        """Records behind one upon which we close the connection are still received, as Twisted has it."""
+        """Records after the one upon which we close the connection are still received, as in Twisted."""
         received: list[bytes] = []
 
         def close(data: bytes) -> None:
@@ -143,7 +143,7 @@ class TransportTests(PKITestCase):
         self.assertEqual([b"1", b"2", b"3"], received)
 
     def test_large(self) -> None:
-        """What is larger than a record goes both ways."""
+        """Data larger than a record arrives in both directions."""
         self.peer.received = self.link.client.received = b""
         self.link.send(100_000 * b"a")
         self.peer.transport.write(100_000 * b"b")
@@ -151,14 +151,14 @@ class TransportTests(PKITestCase):
         self.assertEqual((100_000 * b"a", 100_000 * b"b"), (self.peer.received, self.link.client.received))
 
     def test_one_write(self) -> None:
-        """What is written goes out at once: nothing waits for the reactor's next turn."""
+        """A write is sent at once, not in the reactor's next turn."""
         sent: list[bytes] = []
         self.patch(self.link.transport.transport, "write", sent.append)
         self.peer.transport.write(b"answer")
         self.assertEqual([HEADER], [each[:3] for each in sent])
 
     def test_end(self) -> None:
-        """A client that says that it ends is answered, and its last words arrive."""
+        """What a client sends before close_notify arrives, and both sides end the connection."""
         self.peer.received = b""
         self.link.client.transport.write(b"bye")
         self.link.client.transport.loseConnection()
@@ -166,7 +166,7 @@ class TransportTests(PKITestCase):
         self.assertEqual((b"bye", True, True), (self.peer.received, self.peer.is_lost, self.link.client.is_lost))
 
     def test_no_tls(self) -> None:
-        """What is no record of this connection ends it; what came before it has arrived."""
+        """Bytes that are no record of this connection end it; records before them arrive."""
         for junk in (record(30), b"GET / HTTP/1.1\r\n\r\n", HEADER + b"\xff\xff" + 70_000 * b"x"):
             self.setUp()
             self.peer.received = b""
@@ -178,7 +178,7 @@ class TransportTests(PKITestCase):
             self.assertEqual([], self.flushLoggedErrors())
 
     def test_lost_by_what_arrives(self) -> None:
-        """Of records that arrive together, those behind one upon which we abort are not read."""
+        """Records after the one upon which we abort the connection are not delivered."""
         received: list[bytes] = []
 
         def abort(data: bytes) -> None:
@@ -192,7 +192,7 @@ class TransportTests(PKITestCase):
 
 
 class RenegotiationTests(PKITestCase):
-    """A server with TLS 1.2 that begins another handshake."""
+    """A server with TLS 1.2 begins another handshake."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -213,7 +213,7 @@ class RenegotiationTests(PKITestCase):
         self.turn()
 
     def turn(self) -> None:
-        """Let everything arrive that is under way."""
+        """Let everything arrive that was sent."""
         for _ in range(5):
             if self.transport.value():
                 self.server_side.bio_write(self.transport.value())
@@ -228,7 +228,7 @@ class RenegotiationTests(PKITestCase):
             self.outside.dataReceived(self.server_side.bio_read(2**16))
 
     def test_write_during_a_handshake(self) -> None:
-        """What is written while the handshake runs is sent when it is over; reading goes on."""
+        """What is written during the handshake is sent after it; reading goes on."""
         self.server_side.send(b"1")
         self.turn()
         self.assertTrue(self.server_side.renegotiate())
