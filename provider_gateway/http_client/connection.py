@@ -1,4 +1,4 @@
-"""One connection of the HTTP client, and the response that is being received on it.
+"""One connection of the HTTP client.
 
 A request is written in one call. A connection that may have bytes of another response left on it is never used again.
 """
@@ -13,107 +13,22 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
 from provider_gateway.http_client.errors import InvalidResponse, ResponseCutOff, UnrequestedCoding
+from provider_gateway.http_client.response import Response
 from provider_gateway.http_client.response_reader import check_not_coded
 from provider_gateway.net.eager_tcp import send_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.web.http_headers import Headers
+    from twisted.web.iweb import IResponse
 
     from provider_gateway.http_client.response_reader import Readers, ResponseReader
 
 _DONE = Failure(ResponseDone("The body is complete."))
 _ENDED = Failure(PotentialDataLoss())
-
-
-@implementer(IResponse, IPushProducer)
-class Response:
-    """A response whose headers have arrived. For the protocol that receives its body it is the transport.
-
-    Attributes:
-        code: the status code.
-        headers: the headers, without trailers.
-    """
-
-    __slots__ = ("_connection", "_end", "_pieces", "_protocol", "code", "headers", "previousResponse")
-
-    version = (b"HTTP", 1, 1)
-    phrase = b""
-    request = None
-
-    def __init__(self, code: int, headers: Headers, connection: Connection) -> None:
-        self.code = code
-        self.headers = headers
-        self.previousResponse: IResponse | None = None
-        self._connection = connection
-        self._protocol: IProtocol | None = None
-        self._pieces: list[bytes] = []
-        self._end: Failure | None = None
-
-    @property
-    def length(self) -> Any:
-        """The Content-Length in bytes, or UNKNOWN_LENGTH (twisted.web.iweb.IResponse)."""
-        declared = self.headers.getRawHeaders(b"content-length")
-        return int(declared[0]) if declared else UNKNOWN_LENGTH
-
-    def setPreviousResponse(self, response: IResponse) -> None:
-        """Note the response that redirected here (twisted.web.iweb.IResponse)."""
-        self.previousResponse = response
-
-    def deliverBody(self, protocol: Any) -> None:
-        """Deliver the body to a protocol: what has arrived, and later the rest (twisted.web.iweb.IResponse)."""
-        self._protocol = protocol
-        protocol.makeConnection(self)
-        pieces, self._pieces = self._pieces, []
-        for piece in pieces:
-            protocol.dataReceived(piece)
-        if self._end is not None:
-            protocol.connectionLost(self._end)
-        else:
-            self._connection.read_on()
-
-    @property
-    def is_read(self) -> bool:
-        """True if a protocol receives the body."""
-        return self._protocol is not None
-
-    def receive(self, pieces: list[bytes]) -> None:
-        """Deliver pieces of the body, or keep them until a protocol receives it."""
-        if self._protocol is None:
-            self._pieces += pieces
-            return
-        for piece in pieces:
-            self._protocol.dataReceived(piece)
-
-    def end(self, reason: Failure) -> None:
-        """Deliver the end of the body, or keep it until a protocol receives the body."""
-        self._end = reason
-        if self._protocol is not None:
-            self._protocol.connectionLost(reason)
-
-    def loseConnection(self) -> None:
-        """Drop the connection, unless the body has ended: then it may serve another request."""
-        if self._end is None:
-            self._connection.abort()
-
-    def stopProducing(self) -> None:
-        """As :meth:`loseConnection` (twisted.internet.interfaces.IPushProducer)."""
-        self.loseConnection()
-
-    def pauseProducing(self) -> None:
-        """Stop reading from the connection (twisted.internet.interfaces.IPushProducer)."""
-        if self._end is None:
-            self._connection.pause()
-
-    def resumeProducing(self) -> None:
-        """Read from the connection again (twisted.internet.interfaces.IPushProducer)."""
-        if self._end is None:
-            self._connection.read_on()
 
 
 @implementer(IProtocol, IPushProducer)
