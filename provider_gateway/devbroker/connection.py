@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHANNEL_MAX, FRAME_MAX, HEARTBEAT = 2047, 131_072, 60
 #: Seconds for the handshake (RabbitMQ's default), and for the end of a connection that is closed.
 HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
-_BEAT: bytes = frame.Heartbeat().marshal()
+_HEARTBEAT_FRAME: bytes = frame.Heartbeat().marshal()
 _CAPABILITIES = (
     "publisher_confirms", "basic.nack", "consumer_cancel_notify", "connection.blocked", "authentication_failure_close",
     "per_consumer_qos",
@@ -61,11 +61,11 @@ class Connection(Protocol):
         self._channels: dict[int, Channel] = {}
         self._channel_max = CHANNEL_MAX
         #: Seconds after which a silent client is dropped; and when it is, or one that is too slow to begin or to end.
-        self._silence: float | None = None
-        self._timer: IDelayedCall | None = None
+        self._max_silence: float | None = None
+        self._deadline: IDelayedCall | None = None
         self._is_held = False
-        self._beats = LoopingCall(lambda: self._client.write(_BEAT))
-        self._beats.clock = clock
+        self._heartbeats = LoopingCall(lambda: self._client.write(_HEARTBEAT_FRAME))
+        self._heartbeats.clock = clock
         self._answers: dict[tuple[str, type], Callable[[Any], None]] = {
             ("starting", spec.Connection.StartOk): self._start,
             ("tuning", spec.Connection.TuneOk): self._tune,
@@ -78,12 +78,12 @@ class Connection(Protocol):
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self._client = Client(self.transport, self._clock, self._faults, self._end)
-        self._allow(HANDSHAKE_TIMEOUT)
+        self._set_deadline(HANDSHAKE_TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes (twisted.internet.interfaces.IProtocol)."""
         if self._state == "running" and not self._is_held:
-            self._allow(self._silence)
+            self._set_deadline(self._max_silence)
         self._reader.feed(data)
         if not self._state and (header := self._reader.next_header()) is not None:
             self._begin(header)
@@ -94,7 +94,7 @@ class Connection(Protocol):
         """Give back what the client had (twisted.internet.interfaces.IProtocol)."""
         self._release()
         self._state = "closed"
-        self._allow(None)
+        self._set_deadline(None)
 
     def pauseProducing(self) -> None:
         """Read and deliver no more until what was written is on its way (twisted.internet.interfaces.IPushProducer)."""
@@ -106,12 +106,12 @@ class Connection(Protocol):
         self._client.is_full = False
         for channel in list(self._channels.values()):
             channel.resume()
-        self._go_on()
+        self._read_on()
 
     def stopProducing(self) -> None:
         """Do nothing: the connection is lost, and is told so (twisted.internet.interfaces.IProducer)."""
 
-    def _go_on(self) -> None:
+    def _read_on(self) -> None:
         if not (self._is_held or self._client.is_full or self._state == "closed"):
             self.transport.resumeProducing()
             self._read()
@@ -163,7 +163,7 @@ class Connection(Protocol):
         if channel.take(value) and self._faults.blocked is not None and self._state == "running":
             # As RabbitMQ: the publish counts, and nothing more is read, nor is silence noticed.
             self._is_held = True
-            self._allow(None)
+            self._set_deadline(None)
             self.transport.pauseProducing()
         if channel.state == "closed":
             del self._channels[number]
@@ -195,35 +195,35 @@ class Connection(Protocol):
                 raise Refused(530, f"negotiated {name} = {asked} is {limit}", method.INDEX)
         self._channel_max = method.channel_max
         self._reader.frame_max = self._client.frame_max = method.frame_max
-        self._silence = 2 * method.heartbeat or None
+        self._max_silence = 2 * method.heartbeat or None
         self._state = "opening"
 
     def _open(self, method: spec.Connection.Open) -> None:
         if method.virtual_host != "/":
             raise Refused(530, f"vhost {method.virtual_host!s} not found", method.INDEX)
         self._state = "running"
-        self._allow(self._silence)
-        if self._silence is not None:
-            self._beats.start(self._silence / 4, now=False)
-        self._faults.listeners.append(self._tell_blocked)
+        self._set_deadline(self._max_silence)
+        if self._max_silence is not None:
+            self._heartbeats.start(self._max_silence / 4, now=False)
+        self._faults.listeners.append(self._send_blocked)
         self._send(spec.Connection.OpenOk())
         if self._faults.blocked is not None:
-            self._tell_blocked()
+            self._send_blocked()
 
-    def _tell_blocked(self) -> None:
+    def _send_blocked(self) -> None:
         reason = self._faults.blocked
         if self._client.capabilities.get("connection.blocked"):
             self._send(spec.Connection.Unblocked() if reason is None else spec.Connection.Blocked(reason))
         if reason is None and self._is_held:
             self._is_held = False
-            self._allow(self._silence)
-            self._go_on()
+            self._set_deadline(self._max_silence)
+            self._read_on()
 
-    def _allow(self, seconds: float | None) -> None:
+    def _set_deadline(self, seconds: float | None) -> None:
         """Drop the connection after so many seconds, unless something happens until then; None for no limit."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None if seconds is None else self._clock.callLater(seconds, self._drop)
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self._clock.callLater(seconds, self._drop)
 
     def _drop(self) -> None:
         self._log.info("A connection is dropped, its client is silent; it was {state}", state=self._state or "new")
@@ -240,22 +240,22 @@ class Connection(Protocol):
     def _release(self) -> None:
         """Give back what the client had: its channels, then its exclusive queues."""
         self._state = "closing"
-        self._allow(CLOSE_TIMEOUT)
+        self._set_deadline(CLOSE_TIMEOUT)
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.close()
         self._vhost.release(self._client)
-        if self._beats.running:
-            self._beats.stop()
-        if self._tell_blocked in self._faults.listeners:
-            self._faults.listeners.remove(self._tell_blocked)
+        if self._heartbeats.running:
+            self._heartbeats.stop()
+        if self._send_blocked in self._faults.listeners:
+            self._faults.listeners.remove(self._send_blocked)
 
     def _end(self) -> None:
         """Close the connection when everything is written, or after a time all the same."""
         if self._state == "closed":
             return
         self._state = "closed"
-        self._allow(CLOSE_TIMEOUT)
+        self._set_deadline(CLOSE_TIMEOUT)
         self.transport.unregisterProducer()
         self._client.close()
 

@@ -94,7 +94,14 @@ class Deliveries:
         if queue.consumers and (method.exclusive or queue.consumers[0].exclusive):
             raise Refused(403, f"{place('queue', queue.name)} in exclusive use")
         consumer = self._consumers[tag] = Consumer(
-            tag, queue, method.no_ack, method.exclusive, self._prefetch, self._can_take, self._deliver, self._lose
+            tag,
+            queue,
+            no_ack=method.no_ack,
+            exclusive=method.exclusive,
+            prefetch=self._prefetch,
+            can_take=self._can_take,
+            take=self._deliver,
+            lose=self._lose,
         )
         if not method.nowait:
             self._send(spec.Basic.ConsumeOk(tag))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from provider_gateway.devbroker.refusals import Refused
 from provider_gateway.topology.routing import topic_matches
@@ -40,6 +40,7 @@ class Exchange:
 
     name: str
     type: str
+    _: KW_ONLY
     durable: bool
     auto_delete: bool = False
     internal: bool = False

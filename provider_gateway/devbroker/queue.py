@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Consumer:
 
     tag: Any
     queue: Queue
+    _: KW_ONLY
     no_ack: bool
     exclusive: bool
     prefetch: int
@@ -76,6 +77,7 @@ class Queue:
 
     name: str
     arguments: Arguments
+    _: KW_ONLY
     durable: bool
     auto_delete: bool
     owner: object | None
@@ -158,7 +160,9 @@ class Queue:
     def touch(self) -> None:
         """Begin anew with the time that a queue without consumers lives (``x-expires``)."""
         lives = None if self.consumers else self.arguments.expires
-        self._at("unused", None if lives is None else self.clock.seconds() + lives / 1000, lambda: self.delete(self))
+        self._set_timer(
+            "unused", None if lives is None else self.clock.seconds() + lives / 1000, lambda: self.delete(self)
+        )
 
     def close(self) -> None:
         """End it: its messages are dropped, its consumers told."""
@@ -177,7 +181,7 @@ class Queue:
         while most is not None and len(self._ready) > most and not self.arguments.rejects_publish:
             self.dead_letter(self, heappop(self._ready).message, "maxlen")
         self._drop_expired()
-        self._at("head", self._ready[0].expires if self._ready else None, self.deliver)
+        self._set_timer("head", self._ready[0].expires if self._ready else None, self.deliver)
 
     def _hand_out(self) -> None:
         while self._ready:
@@ -193,7 +197,7 @@ class Queue:
         while self._ready and (expires := self._ready[0].expires) is not None and expires <= now:
             self.dead_letter(self, heappop(self._ready).message, "expired")
 
-    def _at(self, what: str, when: float | None, call: Callable[[], None]) -> None:
+    def _set_timer(self, what: str, when: float | None, call: Callable[[], None]) -> None:
         """Set the one timer for something, or clear it."""
         timer = self._timers.pop(what, None)
         if timer is not None and timer.active():

@@ -86,7 +86,13 @@ class Topology:
             check_equal(where, exchanges[name], method, "type", "durable", "auto_delete", "internal")
         else:
             _check_not_reserved("exchange", name)
-            exchanges[name] = Exchange(name, method.type, method.durable, method.auto_delete, method.internal)
+            exchanges[name] = Exchange(
+                name,
+                method.type,
+                durable=method.durable,
+                auto_delete=method.auto_delete,
+                internal=method.internal,
+            )
         return spec.Exchange.DeclareOk()
 
     def _delete_exchange(self, method: spec.Exchange.Delete) -> spec.Exchange.DeleteOk:
@@ -118,11 +124,17 @@ class Topology:
 
     def _new(self, name: str, method: spec.Queue.Declare) -> Queue:
         name = name or f"amq.gen-{secrets.token_urlsafe(16)}"
-        arguments, owner, vhost = Arguments(name, method), self._client if method.exclusive else None, self._vhost
         queue = Queue(
-            name, arguments, method.durable, method.auto_delete, owner, vhost.clock, vhost.dead_letter, vhost.delete
+            name,
+            Arguments(name, method),
+            durable=method.durable,
+            auto_delete=method.auto_delete,
+            owner=self._client if method.exclusive else None,
+            clock=self._vhost.clock,
+            dead_letter=self._vhost.dead_letter,
+            delete=self._vhost.delete,
         )
-        vhost.queues[name] = queue
+        self._vhost.queues[name] = queue
         return queue
 
     def _delete_queue(self, method: spec.Queue.Delete) -> spec.Queue.DeleteOk:

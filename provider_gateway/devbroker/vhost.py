@@ -32,10 +32,12 @@ class VirtualHost:
 
     def __init__(self, clock: IReactorTime) -> None:
         self.clock = clock
-        self.exchanges = {f"amq.{kind}": Exchange(f"amq.{kind}", kind, True) for kind in ("direct", "fanout", "topic")}
+        self.exchanges = {
+            f"amq.{kind}": Exchange(f"amq.{kind}", kind, durable=True) for kind in ("direct", "fanout", "topic")
+        }
         self.queues: dict[str, Queue] = {}
-        self._dying: deque[tuple[Queue, Message, str]] = deque()
-        self._is_burying = False
+        self._dead_letters: deque[tuple[Queue, Message, str]] = deque()
+        self._is_dead_lettering = False
 
     def find_exchange(self, name: str) -> Exchange:
         """An exchange; the default one is none that could be found.
@@ -88,19 +90,19 @@ class VirtualHost:
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
         """Publish a message that died in a queue where the queue says; what dies of that is next, not deeper."""
-        self._dying.append((queue, message, reason))
-        if self._is_burying:
+        self._dead_letters.append((queue, message, reason))
+        if self._is_dead_lettering:
             return
-        self._is_burying = True
-        while self._dying:
-            dead = self._dying.popleft()
+        self._is_dead_lettering = True
+        while self._dead_letters:
+            dead = self._dead_letters.popleft()
             try:
-                self._bury(*dead)
+                self._publish_dead_letter(*dead)
             except Exception:  # noqa: BLE001 - a bug of ours costs one message, and nobody else anything
                 self._log.failure("{queue}: a dead letter is lost", queue=dead[0].name)
-        self._is_burying = False
+        self._is_dead_lettering = False
 
-    def _bury(self, queue: Queue, message: Message, reason: str) -> None:
+    def _publish_dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
         exchange, key = queue.arguments.dead_letter_exchange, queue.arguments.dead_letter_routing_key
         if queue.is_gone or exchange is None:
             return

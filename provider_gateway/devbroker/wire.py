@@ -42,7 +42,7 @@ class Client:
         self.is_full = False
         self._is_cut = False
         #: When everything so far is written, in seconds.
-        self._until = clock.seconds()
+        self._idle_at = clock.seconds()
 
     def send(self, channel: int, method: Any, properties: Any = None, body: bytes = b"") -> None:
         """Send a method, with a message if there are properties."""
@@ -59,19 +59,19 @@ class Client:
         if self._is_cut:
             return
         self._is_cut = self._faults.take("cut")
-        self._late(self._transport.write, data[: len(data) // 2] if self._is_cut else data)
+        self._after_delay(self._transport.write, data[: len(data) // 2] if self._is_cut else data)
         if self._is_cut:
             self._end()
 
     def close(self) -> None:
         """Close the connection when everything is written."""
-        self._late(self._transport.loseConnection)
+        self._after_delay(self._transport.loseConnection)
 
-    def _late(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _after_delay(self, call: Callable[..., None], *arguments: Any) -> None:
         """Call what is behind everything so far, and as late as faults ask for."""
         now = self._clock.seconds()
-        self._until = max(self._until, now + self._faults.delay)
-        if self._until > now:
-            self._clock.callLater(self._until - now, call, *arguments)
+        self._idle_at = max(self._idle_at, now + self._faults.delay)
+        if self._idle_at > now:
+            self._clock.callLater(self._idle_at - now, call, *arguments)
         else:
             call(*arguments)
