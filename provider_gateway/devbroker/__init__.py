@@ -1,1 +1,1 @@
-"""A small AMQP 0-9-1 broker in memory, for development and unit tests only, on pika's codec."""
+"""An AMQP 0-9-1 broker in memory, for the demo and unit tests only. Uses pika's codec."""

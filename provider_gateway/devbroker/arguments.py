@@ -1,4 +1,4 @@
-"""The arguments of a queue: which are understood, what they may be, and when two declarations agree."""
+"""The arguments of a queue: those that are known, the values that they may have, and whether two declarations agree."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from pika import spec
 
-#: Names of types in RabbitMQ's texts; of classes that inherit from each other, the special one first.
+#: RabbitMQ's names of types, for error texts. A subclass comes before its base class.
 _TYPES: tuple[tuple[type, str], ...] = (
     (bool, "bool"), (long, "long"), (int, "signedint"), (str, "longstr"), (bytes, "longstr"), (Decimal, "decimal"),
     (dict, "table"), (list, "array"), (type(None), "void"),
 )  # fmt: skip
-#: Milliseconds that RabbitMQ's timers can wait: a hundred years of 365 days.
+#: The most milliseconds that RabbitMQ's timers take: a hundred years of 365 days.
 MAX_MILLISECONDS = 100 * 365 * 86_400_000
-#: Names, and names with a value.
+#: Arguments that are not implemented: names, or a name with one value.
 _NOT_IMPLEMENTED = (
     "x-max-priority", "x-max-length-bytes", "x-max-age", ("x-single-active-consumer", True),
     ("x-queue-type", "stream"), ("x-overflow", "reject-publish-dlx"),
@@ -35,7 +35,7 @@ def _type(value: object) -> str:
 
 
 def out_of_range(value: int, least: float, most: float) -> str | None:
-    """What is wrong with a number, None if nothing is."""
+    """What is wrong with a number, in RabbitMQ's words; None if it is in the range."""
     if least <= value <= most:
         return None
     wrong = "too_large" if value > most else "negative" if value < 0 else "zero"
@@ -59,7 +59,7 @@ def _is(kind: type, wrong: str = "", *allowed: str) -> Callable[[Any], str | Non
     return check
 
 
-#: What is wrong with a value, None if nothing is; RabbitMQ compares declarations in this order.
+#: Functions that say what is wrong with a value (None: nothing). RabbitMQ compares declarations in this order.
 _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "x-expires": _integer(1, MAX_MILLISECONDS),
     "x-message-ttl": _integer(0, MAX_MILLISECONDS),
@@ -78,17 +78,17 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
 
 
 class Arguments:
-    """The arguments of one queue. Those that say how to store or place it mean nothing in the memory of one process.
+    """The arguments of one queue. Arguments about storage and placement are checked, and have no effect.
 
     Args:
-        queue: its name, for texts.
-        declared: the declaration; arguments that RabbitMQ does not know are ignored, as it does.
+        queue: its name, for error texts.
+        declared: the declaration. Arguments that RabbitMQ does not know are ignored, as RabbitMQ does.
 
     Raises:
-        Refused: a value or a property is wrong (406), or what is asked for is not implemented (540).
+        Refused: a value or a property is wrong (406), or is not implemented (540).
 
     Attributes:
-        is_quorum: the queue counts deliveries, see ``delivery_limit``; else it is as a classic one.
+        is_quorum: True for a quorum queue, which counts deliveries (``delivery_limit``); False for a classic one.
     """
 
     def __init__(self, queue: str, declared: spec.Queue.Declare) -> None:

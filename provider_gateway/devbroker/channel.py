@@ -1,4 +1,4 @@
-"""One channel: which method does what, messages as they come in frames, and the end of the channel by an error."""
+"""One channel: dispatches methods, collects the frames of messages, and closes on errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Channel:
         number: of the channel.
 
     Attributes:
-        state: "new", "open", "closing" after an error until the client confirms it, or "closed".
+        state: "new", "open", "closing" (after an error, until the client has sent Close-Ok) or "closed".
     """
 
     def __init__(self, number: int, client: Client, vhost: VirtualHost, faults: Faults) -> None:
@@ -41,7 +41,7 @@ class Channel:
         self._faults = faults
         self.state = "new"
         self._confirms: Confirms | None = None
-        #: A publish whose message is not complete, and what there is of it.
+        #: A publish whose message is not complete, and the parts of the message that have arrived.
         self._publish: spec.Basic.Publish | None = None
         self._header: frame.Header | None = None
         self._body = bytearray()
@@ -63,7 +63,7 @@ class Channel:
             True if it completed a publish.
 
         Raises:
-            Refused: it is wrong, or what it asks for is, and the connection ends; else the channel alone is closed.
+            Refused: an error that closes the connection. An error that closes the channel only is dealt with here.
         """
         method = self._publish or getattr(value, "method", None)
         try:
@@ -81,11 +81,11 @@ class Channel:
         return False
 
     def resume(self) -> None:
-        """Deliver again, as the client reads again."""
+        """Go on delivering: the client reads again."""
         self._deliveries.resume()
 
     def close(self, state: str = "closed") -> None:
-        """Give back what the client has; nothing more is sent."""
+        """Requeue unacknowledged deliveries; nothing more is sent on the channel."""
         self.state = state
         self._deliveries.close()
 
@@ -115,7 +115,7 @@ class Channel:
                 self._send(answer)
 
     def _send(self, method: Any, properties: Any = None, body: bytes = b"") -> None:
-        if self.state == "open":  # else it is a confirm that was held back, for a publisher that is gone
+        if self.state == "open":  # a confirm that was held back may come after the close
             self._client.send(self._number, method, properties, body)
 
     def _flow(self, method: spec.Channel.Flow) -> spec.Channel.FlowOk:
@@ -128,7 +128,7 @@ class Channel:
         return spec.Confirm.SelectOk()
 
     def _collect(self, method: spec.Basic.Publish, value: Any) -> bool:
-        """Take a frame of a message; True if it was the last one."""
+        """Take a frame of a message; returns True if the message is complete."""
         if self._header is None:
             if not isinstance(value, frame.Header):
                 raise Refused(505, "expected content header for class 60, got non content header frame instead")

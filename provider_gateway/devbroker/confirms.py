@@ -1,4 +1,4 @@
-"""Publisher confirms of one channel, in the order of their numbers unless faults keep some back."""
+"""Publisher confirms of one channel, in the order of their tags unless faults hold some back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Confirms:
 
     Args:
         send: sends a method on the channel.
-        faults: may keep confirms back.
+        faults: may hold confirms back.
     """
 
     def __init__(self, send: Callable[[spec.Basic.Ack | spec.Basic.Nack], None], faults: Faults) -> None:
@@ -26,7 +26,7 @@ class Confirms:
         self._last = 0
 
     def settle(self, *, accepted: bool) -> None:
-        """Tell what became of the next publish."""
+        """Confirm the next publish: Ack if it was accepted, Nack if not."""
         self._last += 1
         if not accepted:
             self._send(spec.Basic.Nack(self._last))

@@ -1,4 +1,4 @@
-"""One connection: handshake, heartbeats, channels, backpressure, and its end."""
+"""One connection: handshake, heartbeats, channels, back-pressure and close."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from provider_gateway.devbroker.vhost import VirtualHost
 
 CHANNEL_MAX, FRAME_MAX, HEARTBEAT = 2047, 131_072, 60
-#: Seconds for the handshake (RabbitMQ's default), and for the end of a connection that is closed.
+#: Seconds for the handshake (RabbitMQ's default), and for the client to finish a close.
 HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
 _HEARTBEAT_FRAME: bytes = frame.Heartbeat().marshal()
 _CAPABILITIES = (
@@ -55,12 +55,12 @@ class Connection(Protocol):
         self._clock = clock
         self._reader = FrameReader()
         self._client: Client
-        #: RabbitMQ's names, which its texts have: starting, tuning, opening, running, closing, closed; "" before the
-        #: header.
+        #: RabbitMQ's words, which are in its error texts: starting, tuning, opening, running, closing, closed; "" before
+        #: the protocol header.
         self._state = ""
         self._channels: dict[int, Channel] = {}
         self._channel_max = CHANNEL_MAX
-        #: Seconds after which a silent client is dropped; and when it is, or one that is too slow to begin or to end.
+        #: Seconds without a byte after which a client is dropped; None for no limit.
         self._max_silence: float | None = None
         self._deadline: IDelayedCall | None = None
         self._is_held = False
@@ -74,14 +74,14 @@ class Connection(Protocol):
         }
 
     def connectionMade(self) -> None:
-        """Wait for the client's header (twisted.internet.interfaces.IProtocol)."""
+        """Wait for the client's protocol header (twisted.internet.interfaces.IProtocol)."""
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self._client = Client(self.transport, self._clock, self._faults, self._end)
         self._set_deadline(HANDSHAKE_TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes (twisted.internet.interfaces.IProtocol)."""
+        """Take bytes of the client (twisted.internet.interfaces.IProtocol)."""
         if self._state == "running" and not self._is_held:
             self._set_deadline(self._max_silence)
         self._reader.feed(data)
@@ -91,25 +91,25 @@ class Connection(Protocol):
             self._read()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
-        """Give back what the client had (twisted.internet.interfaces.IProtocol)."""
+        """Release what the client held (twisted.internet.interfaces.IProtocol)."""
         self._release()
         self._state = "closed"
         self._set_deadline(None)
 
     def pauseProducing(self) -> None:
-        """Read and deliver no more until what was written is on its way (twisted.internet.interfaces.IPushProducer)."""
+        """Stop reading and delivering: the transport's buffer is full (twisted.internet.interfaces.IPushProducer)."""
         self._client.is_full = True
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Go on (twisted.internet.interfaces.IPushProducer)."""
+        """Read and deliver again (twisted.internet.interfaces.IPushProducer)."""
         self._client.is_full = False
         for channel in list(self._channels.values()):
             channel.resume()
         self._read_on()
 
     def stopProducing(self) -> None:
-        """Do nothing: the connection is lost, and is told so (twisted.internet.interfaces.IProducer)."""
+        """Do nothing: :meth:`connectionLost` follows (twisted.internet.interfaces.IProducer)."""
 
     def _read_on(self) -> None:
         if not (self._is_held or self._client.is_full or self._state == "closed"):
@@ -161,7 +161,7 @@ class Connection(Protocol):
             self._channels[number] = Channel(number, self._client, self._vhost, self._faults)
         channel = self._channels[number]
         if channel.take(value) and self._faults.blocked is not None and self._state == "running":
-            # As RabbitMQ: the publish counts, and nothing more is read, nor is silence noticed.
+            # As RabbitMQ: the publish is accepted, then the connection is not read, and silence is not noticed.
             self._is_held = True
             self._set_deadline(None)
             self.transport.pauseProducing()
@@ -220,7 +220,7 @@ class Connection(Protocol):
             self._read_on()
 
     def _set_deadline(self, seconds: float | None) -> None:
-        """Drop the connection after so many seconds, unless something happens until then; None for no limit."""
+        """Drop the connection after some seconds, unless another deadline is set until then; None for no deadline."""
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None if seconds is None else self._clock.callLater(seconds, self._drop)
@@ -230,7 +230,7 @@ class Connection(Protocol):
         self.transport.abortConnection()
 
     def _close(self, refusal: Refused) -> None:
-        """Tell the client that the connection is refused, and wait for it to confirm that."""
+        """Send Connection.Close, and wait for Close-Ok."""
         if self._state in ("closing", "closed"):
             return
         self._log.info("A connection is closed: {reason}", reason=str(refusal))
@@ -238,7 +238,7 @@ class Connection(Protocol):
         self._send(refusal.close(spec.Connection.Close))
 
     def _release(self) -> None:
-        """Give back what the client had: its channels, then its exclusive queues."""
+        """Close the client's channels, then delete its exclusive queues."""
         self._state = "closing"
         self._set_deadline(CLOSE_TIMEOUT)
         channels, self._channels = self._channels, {}
@@ -251,7 +251,7 @@ class Connection(Protocol):
             self._faults.listeners.remove(self._send_blocked)
 
     def _end(self) -> None:
-        """Close the connection when everything is written, or after a time all the same."""
+        """Close the connection when everything is written, or after :data:`CLOSE_TIMEOUT` at the latest."""
         if self._state == "closed":
             return
         self._state = "closed"

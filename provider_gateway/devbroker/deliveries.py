@@ -1,4 +1,4 @@
-"""The consuming side of one channel: consumers, prefetch, and the deliveries that wait for their acknowledgement."""
+"""The consuming side of one channel: consumers, prefetch and unacknowledged deliveries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Unacked(NamedTuple):
-    """A delivery that waits for its acknowledgement; ``consumer`` is None after Basic.Get."""
+    """An unacknowledged delivery; ``consumer`` is None after Basic.Get."""
 
     queue: Queue
     entry: Entry
@@ -31,19 +31,19 @@ class Deliveries:
     """Consumers and deliveries of one channel.
 
     Args:
-        send: sends a method on the channel, with properties and body if it has a message.
-        client: whose channel it is.
-        find_queue: the queue by the name that a method gives.
+        send: sends a method on the channel, with properties and body if there is a message.
+        client: of the channel.
+        find_queue: returns the queue that a method names.
 
     Attributes:
-        answers: what answers which method.
+        answers: functions that handle methods, by class of method.
     """
 
     def __init__(self, send: Callable[..., None], client: Client, find_queue: Callable[[str], Queue]) -> None:
         self._send = send
         self._client = client
         self._find_queue = find_queue
-        #: Unacknowledged deliveries of each consumer that comes, and of all of the channel; 0 for any number.
+        #: Limits of unacknowledged deliveries: of each new consumer, and of the channel; 0 for none.
         self._prefetch = self._limit = 0
         self._last = 0
         self._unacked: dict[int, Unacked] = {}
@@ -61,12 +61,12 @@ class Deliveries:
         }
 
     def resume(self) -> None:
-        """Deliver again, as there may be room."""
+        """Deliver to consumers that may have room again."""
         for queue in {each.queue: None for each in self._consumers.values()}:
             queue.deliver()
 
     def close(self) -> None:
-        """End with the channel: consumers go, and deliveries go back."""
+        """Remove the consumers, and requeue unacknowledged deliveries: the channel is closed."""
         taken = self._take(0, multiple=True)
         consumers, self._consumers = self._consumers, {}
         for each in consumers.values():
@@ -138,7 +138,7 @@ class Deliveries:
         return None
 
     def _hand_over(self, method: Any, queue: Queue, entry: Entry, consumer: Consumer | None, *, no_ack: bool) -> None:
-        """Send a message with Basic.Deliver or Basic.GetOk; a quorum queue adds how often it came back."""
+        """Send a message with Basic.Deliver or Basic.GetOk; a quorum queue adds ``x-delivery-count``."""
         self._last += 1
         if not no_ack:
             self._unacked[self._last] = Unacked(queue, entry, consumer)
@@ -150,7 +150,7 @@ class Deliveries:
         self._send(method, properties, message.body)
 
     def _take(self, tag: int, *, multiple: bool) -> list[Unacked]:
-        """Take deliveries that are acknowledged, one way or the other; the tag 0 with ``multiple`` means all."""
+        """Remove and return the deliveries that a tag stands for; the tag 0 with ``multiple`` stands for all."""
         if tag not in self._unacked and not (multiple and tag == 0):
             raise Refused(406, f"unknown delivery tag {tag}")
         tags = [each for each in self._unacked if not tag or each <= tag] if multiple else [tag]
@@ -162,7 +162,7 @@ class Deliveries:
 
     @staticmethod
     def _requeue(taken: Iterable[Unacked], *, orphaned: bool = False) -> None:
-        """Put deliveries back into their queues, see :meth:`Queue.requeue`."""
+        """Requeue deliveries, see :meth:`Queue.requeue`."""
         entries: dict[Queue, list[Entry]] = {}
         for each in taken:
             entries.setdefault(each.queue, []).append(each.entry)

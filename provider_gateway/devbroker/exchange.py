@@ -1,4 +1,4 @@
-"""An exchange: its bindings, and to which queues it routes a key."""
+"""An exchange: its bindings, and the queues to which it routes a key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from provider_gateway.devbroker.refusals import Refused
 from provider_gateway.topology.routing import topic_matches
 
-#: Types, and how each compares a binding's key with a message's.
+#: Types of exchanges: functions that compare the key of a binding with that of a message.
 _MATCHES = {
     "direct": lambda binding, key: binding == key,
     "fanout": lambda _binding, _key: True,
@@ -35,7 +35,7 @@ class Exchange:
         type: ``direct``, ``fanout`` or ``topic``.
 
     Attributes:
-        bindings: queue, key and arguments of each; a queue is bound by the same key more than once only with others.
+        bindings: queue, key and arguments of each. Bindings of a queue by the same key differ in their arguments.
     """
 
     name: str
@@ -47,6 +47,6 @@ class Exchange:
     bindings: dict[tuple[str, str, str], None] = field(default_factory=dict, init=False)
 
     def route(self, key: str) -> list[str]:
-        """The queues that get a message with this key, each once."""
+        """The names of the queues that get a message with a key, each once."""
         matches = _MATCHES[self.type]
         return list({queue: None for queue, binding, _ in self.bindings if matches(binding, key)})

@@ -1,4 +1,4 @@
-"""Faults on demand: what a broker or a network may do to a client, once or until it is undone."""
+"""Faults on demand: what a broker or a network may do to a client, once or until it is switched off."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 class Faults:
-    """What goes wrong next. Without a call of its methods nothing does.
+    """Faults that are due; none until a method asks for one.
 
     Attributes:
-        held: the confirms that are held back, in the order of their publishes: what sends them, with ``multiple`` or
-            without, which is the same for all of a channel, and the tag.
-        delay: seconds by which everything that is sent comes late.
+        held: confirms that are held back, in the order of their publishes. Each is a function that sends a confirm,
+            given a tag and ``multiple``, and the tag. All confirms of a channel have the same function.
+        delay: seconds by which everything that the broker sends is delayed.
         blocked: why publishers are blocked; None while they are not.
-        listeners: are called when ``blocked`` changes.
+        listeners: called when ``blocked`` changes.
     """
 
     def __init__(self) -> None:
@@ -28,27 +28,27 @@ class Faults:
         self._holding = False
 
     def nack_publishes(self, count: int = 1) -> None:
-        """Refuse the next publishes on channels with confirms: they are nacked, and go to no queue."""
+        """Nack the next publishes on channels with confirms; the messages are not routed."""
         self._due["nack"] += count
 
     def swallow_confirms(self, count: int = 1) -> None:
-        """Keep the next confirms for ever; the messages go to their queues."""
+        """Never send the next confirms; the messages are routed."""
         self._due["swallow"] += count
 
     def cut_frames(self, count: int = 1) -> None:
-        """End the next connections that something is written to, each in the middle of that frame."""
+        """Cut the next frames that are written: half of each is sent, then its connection is closed."""
         self._due["cut"] += count
 
     def hold_confirms(self) -> None:
-        """Hold the confirms from now on, until :meth:`release_confirms`; the messages go to their queues."""
+        """Hold confirms back until :meth:`release_confirms`; the messages are routed."""
         self._holding = True
 
     def release_confirms(self, *, backwards: bool = False, multiple: bool = False) -> None:
-        """Send the confirms that were held, and hold no more.
+        """Send the confirms that are held back, and hold back no more.
 
         Args:
-            backwards: the last one first.
-            multiple: one confirm for each channel, which stands for all of them.
+            backwards: send the last one first.
+            multiple: send one confirm for each channel, with ``multiple`` set.
         """
         self._holding = False
         held, self.held = self.held, []
@@ -58,23 +58,23 @@ class Faults:
             confirm(tag, multiple)
 
     def block(self, reason: str | None = "low on memory") -> None:
-        """Tell the clients that publishers are blocked; connections that publish are not read until :meth:`unblock`."""
+        """Send Connection.Blocked; connections that publish are not read until :meth:`unblock`."""
         self.blocked = reason
         for each in list(self.listeners):
             each()
 
     def unblock(self) -> None:
-        """Take messages again."""
+        """Send Connection.Unblocked, and read all connections again."""
         self.block(None)
 
     def take(self, what: str) -> bool:
-        """True if one is due now: ``nack`` of a publish, ``swallow`` of a confirm, ``cut`` of a frame."""
+        """True if a fault is due now, which uses it up: ``nack`` a publish, ``swallow`` a confirm, ``cut`` a frame."""
         is_due = self._due[what] > 0
         self._due[what] -= is_due
         return is_due
 
     def keeps(self, confirm: Callable[[int, bool], None], tag: int) -> bool:
-        """True if this confirm is not to be sent now, see ``held``."""
+        """True if a confirm is not to be sent now; see ``held``."""
         if self.take("swallow"):
             return True
         if self._holding:

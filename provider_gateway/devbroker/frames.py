@@ -1,4 +1,4 @@
-"""The way in of one connection: bytes to frames, by pika's decoder, and what is wrong with those that are none."""
+"""Reads the frames of one connection with pika's decoder, and says what is wrong with malformed ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provider_gateway.message.properties import CopiedProperties, ReceivedProper
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What a client of this version begins with.
+#: The first bytes of a client of AMQP 0-9-1.
 PROTOCOL_HEADER: bytes = frame.ProtocolHeader().marshal()
 _HEADER = struct.Struct(">BHI")
 _CONTENT = struct.Struct(">HHQ")
@@ -23,21 +23,26 @@ _LEAST = {spec.FRAME_METHOD: 4, spec.FRAME_HEADER: 14, spec.FRAME_BODY: 0, spec.
 
 
 class ExactProperties(ReceivedProperties):
-    """Properties that go out with the bytes that they came with."""
+    """Properties that are sent with the bytes that were received."""
 
     @classmethod
     def decoded(cls, encoded: bytes) -> Self:
-        """Properties of these bytes."""
+        """Properties from their bytes."""
         exact = cls()
         exact.decode(encoded)
         return exact
 
     def encode(self) -> list[bytes]:
-        """Write properties (pika.amqp_object.Properties)."""
+        """The bytes of the properties (pika.amqp_object.Properties)."""
         return [self.encoded]
 
     def with_headers(self, headers: Mapping[str, Any], expiration: str | bytes | None) -> ExactProperties:
-        """Properties that differ in these headers, whose names are in lower case, and in their expiration only."""
+        """A copy with other headers and another expiration.
+
+        Args:
+            headers: replace headers of the same name, which is in lower case, or are added.
+            expiration: milliseconds; None for none.
+        """
         gone = headers.keys() & (self.headers or {}).keys()
         copy = CopiedProperties(self, self.message_id, headers, self.headers_that(lambda name: name not in gone))
         copy.delivery_mode, copy.user_id, copy.cluster_id = self.delivery_mode, self.user_id, self.cluster_id
@@ -54,10 +59,10 @@ def _octets(payload: bytes) -> str:
 
 
 class FrameReader:
-    """Cuts bytes into frames.
+    """Splits bytes into frames.
 
     Attributes:
-        frame_max: bytes of a frame that were agreed on.
+        frame_max: the most bytes of a frame, as agreed on in the handshake.
     """
 
     def __init__(self) -> None:
@@ -65,7 +70,7 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the client; :meth:`next_frame` has the frames."""
+        """Take bytes of the client; :meth:`next_frame` returns the frames."""
         self._buffer += data
 
     def _next(self, size: int) -> bytes | None:
@@ -76,19 +81,19 @@ class FrameReader:
         return data
 
     def next_header(self) -> bytes | None:
-        """The protocol header, or what stands in its place; None if it is not complete."""
+        """The protocol header, or the bytes in its place; None if it is not complete."""
         return self._next(len(PROTOCOL_HEADER))
 
     def next_frame(self) -> frame.Frame | None:
         """The next frame; None if it is not complete.
 
         Raises:
-            Refused: it is none (501, 505), or its method does not exist (540). The next one may be right.
+            Refused: the frame is malformed (501, 505), or its method is unknown (540). The next frame may be valid.
         """
         if len(self._buffer) < _HEADER.size:
             return None
         kind, channel, size = _HEADER.unpack_from(self._buffer)
-        # RabbitMQ lets a payload have the size of a frame, and names another limit.
+        # RabbitMQ takes a payload of up to frame_max bytes, though its error text names a lower limit.
         if size > self.frame_max:
             self._buffer.clear()
             limit = self.frame_max - OVERHEAD
@@ -109,7 +114,7 @@ def _decoded(kind: int, channel: int, data: bytes) -> frame.Frame:
     index, size = spec.Basic.Publish.INDEX, 0
     if kind == spec.FRAME_METHOD:
         (index,) = struct.unpack_from(">I", payload)
-        # pika decodes no Connection.UpdateSecret, as no client of its own is sent one.
+        # pika has no decoder for Connection.UpdateSecret: clients do not receive it.
         if index not in spec.methods or index == spec.Connection.UpdateSecret.INDEX:
             raise Refused(540, f"method {index >> 16},{index & 0xFFFF}")
     if kind == spec.FRAME_HEADER:
@@ -125,8 +130,8 @@ def _decoded(kind: int, channel: int, data: bytes) -> frame.Frame:
     except Exception as error:  # pika raises whatever its decoder stumbles on
         raise Refused(501, f"cannot decode {_octets(payload[4:]).partition('= ')[2]}", index) from error
     if kind == spec.FRAME_METHOD and index != spec.Basic.Publish.INDEX:
-        # pika leaves a short string that is not UTF-8 as bytes; the only long one is the response to a login. RabbitMQ
-        # does not look at those of a publish.
+        # pika returns a short string that is not UTF-8 as bytes. The response to a login is a long string, and bytes.
+        # RabbitMQ does not check the strings of a publish.
         values = {name: value for name, value in vars(decoded.method).items() if name != "response"}
         if any(isinstance(value, bytes) for value in values.values()):
             raise Refused(501, "Malformed UTF-8 in shortstr")

@@ -1,4 +1,4 @@
-"""Who may log in: PLAIN by a table of users, EXTERNAL by the name in the client's certificate."""
+"""Login: PLAIN by a table of users, EXTERNAL by the name in the client's certificate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def common_name(transport: Any) -> str | None:
-    """The common name in the certificate of a TLS client; None for one that showed none."""
+    """The common name in the certificate of a TLS client; None without a certificate or a name in it."""
     certificate = transport.getPeerCertificate() if hasattr(transport, "getPeerCertificate") else None
     if certificate is None:
         return None
@@ -21,15 +21,15 @@ def common_name(transport: Any) -> str | None:
 
 
 class Login:
-    """The users.
+    """Checks logins.
 
     Args:
-        users: pass word by name; None for those who log in by certificate only.
-        external_name: the name of the certificate at the other end of a transport, None if there is none; without
-            it, EXTERNAL is not offered.
+        users: passwords by user name; None for users who log in by certificate only.
+        external_name: returns the name in the certificate of a transport's client, None if there is none. Without this
+            function EXTERNAL is not offered.
 
     Attributes:
-        mechanisms: what is offered, as Connection.Start says it.
+        mechanisms: those that are offered, separated by a space as in Connection.Start.
     """
 
     def __init__(self, users: Mapping[str, str | None], external_name: Callable[[Any], str | None] | None) -> None:
@@ -38,7 +38,7 @@ class Login:
         self.mechanisms = "PLAIN" if external_name is None else "PLAIN EXTERNAL"
 
     def user(self, mechanism: str, response: bytes, transport: Any) -> str | None:
-        """The user who logs in by a mechanism that is offered; None if nobody does."""
+        """The name of the user who logs in by an offered mechanism; None if the login is refused."""
         if mechanism == "EXTERNAL" and self._external_name is not None:
             name = self._external_name(transport)
             return name if name in self._users else None

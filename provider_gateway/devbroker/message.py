@@ -1,4 +1,4 @@
-"""Messages as the broker keeps them, and what dead-lettering writes into them."""
+"""Messages as the broker keeps them, and the headers that dead-lettering adds."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _MAX_COUNT = 2**63 - 1
 
 
 def text(value: str | bytes) -> str:
-    """A routing key or a property as text; pika leaves what is not UTF-8 as bytes."""
+    """A routing key or a property as text; pika returns bytes if it is not UTF-8."""
     return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
 def wire(value: str) -> bytes:
-    """Text for the wire, with the bytes that it came with."""
+    """The bytes from which :func:`text` made a text."""
     return value.encode("utf-8", "surrogateescape")
 
 
 def _is_record(death: object) -> bool:
-    """True for a table of values and lists of such, which is what brokers write."""
+    """True for a table of plain values and lists of plain values, as brokers write it."""
     if not isinstance(death, dict):
         return False
     values = [each for value in death.values() for each in (value if isinstance(value, list) else [value])]
@@ -42,7 +42,7 @@ def _is_record(death: object) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """A message, and where it was published to."""
+    """A message, with the exchange and the key that it was published with."""
 
     exchange: str
     routing_key: str
@@ -50,10 +50,13 @@ class Message:
     body: bytes
 
     def check(self, user: str) -> None:
-        """Check what a client may get wrong in the properties.
+        """Check the properties.
+
+        Args:
+            user: who publishes the message.
 
         Raises:
-            Refused: the expiration or the user id is wrong (406), or something is asked for that is not implemented.
+            Refused: the expiration or the user id is wrong (406), or a header is not implemented (540).
         """
         sender, headers = self.properties.user_id, self.properties.headers or {}
         if sender is not None and text(sender) != user:
@@ -66,7 +69,7 @@ class Message:
 
     @property
     def time_to_live(self) -> int | None:
-        """Milliseconds, if the message has an expiration of its own.
+        """The expiration of the message in milliseconds; None if it has none.
 
         Raises:
             Refused: the expiration is not a number (406).
@@ -87,7 +90,7 @@ class Message:
 
     @property
     def deaths(self) -> list[Any]:
-        """The header ``x-death``: one table for each queue and reason, newest first; [] for what clients make of it."""
+        """The header ``x-death``: a table for each queue and reason, newest first; [] if it is none of a broker."""
         deaths = (self.properties.headers or {}).get("x-death")
         if not isinstance(deaths, list) or not all(map(_is_record, deaths)):
             return []
@@ -98,10 +101,10 @@ class Message:
         return deaths
 
     def dead_lettered(self, queue: str, reason: str, exchange: str, routing_key: str, now: float) -> Message:
-        """What is published when this message is dead-lettered.
+        """The dead letter that is published in place of this message.
 
         Args:
-            queue: where it was.
+            queue: the queue in which the message died.
             reason: ``expired``, ``rejected``, ``maxlen`` or ``delivery_limit``.
             exchange: the dead-letter exchange.
             routing_key: for that exchange.
@@ -110,7 +113,7 @@ class Message:
         same = [each for each in self.deaths if (each.get("queue"), each.get("reason")) == (queue, reason)]
         others = [each for each in self.deaths if each not in same]
         if same:
-            # RabbitMQ counts, and leaves the rest as it was the first time.
+            # RabbitMQ increases the count, and keeps the other values of the first death.
             count = same[0].get("count")
             newest = {**same[0], "count": long(min(count + 1, _MAX_COUNT) if isinstance(count, int) else 1)}
         else:
@@ -120,7 +123,7 @@ class Message:
                 "queue": queue,
                 "time": datetime.fromtimestamp(int(now), UTC),
                 "exchange": self.exchange,
-                # In headers pika writes UTF-8 only.
+                # pika writes headers in UTF-8 only.
                 "routing-keys": [wire(self.routing_key).decode("utf-8", "replace")],
             }
             if self.properties.expiration is not None:
@@ -132,7 +135,7 @@ class Message:
         return Message(exchange, routing_key, self.properties.with_headers(headers, None), self.body)
 
     def cycles_to(self, queue: str) -> bool:
-        """True if routing it to a queue would close a cycle of deaths without a rejection, which would never end."""
+        """True if routing the dead letter to a queue would close a cycle without a rejection, which would never end."""
         queues = [each.get("queue") for each in self.deaths]
         if queue not in queues:
             return False

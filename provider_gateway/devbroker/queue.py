@@ -1,4 +1,4 @@
-"""A queue: the order of its messages, who gets them, and when they expire or overflow."""
+"""A queue: the order of its messages, their consumers, expiry and overflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from provider_gateway.devbroker.arguments import Arguments
     from provider_gateway.devbroker.message import Message
 
-#: Seconds that a timer may be early, by the rounding of sums.
+#: Seconds by which a timer may fire early, because sums of floats are rounded.
 _TICK = 1e-6
 
 
@@ -24,9 +24,9 @@ class Entry:
     """A message in a queue.
 
     Attributes:
-        position: where it stands; a message that comes back to a classic queue stands where it stood.
-        expires: when, in seconds; None for never.
-        returns: how often it came back.
+        position: its place in the order. A message that is requeued to a classic queue keeps its place.
+        expires: in seconds of the clock; None for never.
+        returns: how often it was requeued.
     """
 
     message: Message
@@ -40,14 +40,14 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Consumer:
-    """Who takes messages from a queue.
+    """A consumer of a queue.
 
     Attributes:
-        prefetch: unacknowledged messages at a time; 0 for any number.
-        can_take: says if it takes a message now.
-        take: takes a message.
-        lose: learns that there will be no more, as the queue was deleted.
-        unacked: how many unacknowledged messages it has.
+        prefetch: the most unacknowledged messages; 0 for no limit.
+        can_take: returns True if the consumer takes a message now.
+        take: called with each message.
+        lose: called when the queue is deleted.
+        unacked: how many unacknowledged messages there are.
     """
 
     tag: Any
@@ -67,12 +67,12 @@ class Queue:
     """A queue.
 
     Args:
-        owner: the connection that alone may use it, None for all.
-        dead_letter: publishes a message that died here, for a reason.
-        delete: deletes this queue, which nobody uses any more.
+        owner: the connection that alone may use the queue; None for all.
+        dead_letter: called with each message that dies here, and the reason.
+        delete: called when the queue is to be deleted, because it is no longer used.
 
     Attributes:
-        is_gone: it was deleted; what comes back is dropped.
+        is_gone: True once the queue is deleted; requeued messages are dropped.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Queue:
     delete: Callable[[Queue], None]
     is_gone: bool = False
     consumers: deque[Consumer] = field(default_factory=deque)
-    #: A heap: messages that come back find their place quickly, however many there are.
+    #: A heap: a requeued message finds its place quickly, however many messages there are.
     _ready: list[Entry] = field(default_factory=list)
     _last: int = 0
     _timers: dict[str, IDelayedCall] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Queue:
         return len(self._ready)
 
     def publish(self, message: Message) -> bool:
-        """Take a message; False if the queue is full and rejects it."""
+        """Add a message; returns False if the queue is full and rejects publishes."""
         most = self.arguments.max_length
         if self.arguments.rejects_publish and most is not None and len(self._ready) >= most:
             return False
@@ -103,13 +103,13 @@ class Queue:
         self._last += 1
         expires = self.clock.seconds() + min(lives) / 1000 if lives else None
         heappush(self._ready, Entry(message, (1, self._last), expires))
-        # A waiting consumer gets even what expires at once.
+        # Before anything expires: a consumer with room gets even a message that expires at once.
         self._hand_out()
         self.deliver()
         return True
 
     def get(self) -> Entry | None:
-        """Take the first message out; None if there is none."""
+        """Remove and return the first message; None if there is none."""
         self.touch()
         self._drop_expired()
         entry = heappop(self._ready) if self._ready else None
@@ -117,11 +117,11 @@ class Queue:
         return entry
 
     def requeue(self, entries: Iterable[Entry], *, orphaned: bool) -> None:
-        """Put messages back that were taken and not acknowledged.
+        """Put unacknowledged messages back.
 
         Args:
             entries: the messages.
-            orphaned: their channel is gone; else it sends them back.
+            orphaned: True if their channel was closed, False if the client has requeued them.
         """
         limit = self.arguments.delivery_limit
         for entry in sorted(entries):
@@ -130,42 +130,42 @@ class Queue:
                 if limit is not None and entry.returns > limit:
                     self.dead_letter(self, entry.message, "delivery_limit")
                     continue
-                # Behind what came back before, and before what was never delivered; without a limit behind everything,
-                # so that a message which is always sent back does not stop the others.
+                # After earlier requeued messages, before messages that were never delivered. Without a limit after all
+                # messages, so that one that is requeued again and again does not stop the others.
                 self._last += 1
                 entry.position = (0 if orphaned or limit is not None else 1, self._last)
             heappush(self._ready, entry)
         self.deliver()
 
     def purge(self) -> int:
-        """Drop the messages that wait; returns how many."""
+        """Drop the messages that are ready; returns how many."""
         count = len(self._ready)
         self._ready.clear()
         self.deliver()
         return count
 
     def add(self, consumer: Consumer) -> None:
-        """Deliver to one more consumer from now on."""
+        """Add a consumer."""
         self.consumers.append(consumer)
         self.touch()
         self.deliver()
 
     def remove(self, consumer: Consumer) -> None:
-        """Deliver no more to a consumer."""
+        """Remove a consumer."""
         self.consumers.remove(consumer)
         self.touch()
         if self.auto_delete and not self.consumers:
             self.delete(self)
 
     def touch(self) -> None:
-        """Begin anew with the time that a queue without consumers lives (``x-expires``)."""
+        """Restart the time after which an unused queue is deleted (``x-expires``)."""
         lives = None if self.consumers else self.arguments.expires
         self._set_timer(
             "unused", None if lives is None else self.clock.seconds() + lives / 1000, lambda: self.delete(self)
         )
 
     def close(self) -> None:
-        """End it: its messages are dropped, its consumers told."""
+        """Drop all messages and tell the consumers: the queue is deleted."""
         self.is_gone = True
         consumers, self.consumers = self.consumers, deque()
         self.touch()
@@ -174,7 +174,7 @@ class Queue:
             each.lose(each)
 
     def deliver(self) -> None:
-        """Bring about what has become due, after any change, or as a consumer may have room again."""
+        """Deliver, expire and drop what is due. Called after each change, and when a consumer may have room again."""
         self._drop_expired()
         self._hand_out()
         most = self.arguments.max_length
@@ -198,7 +198,7 @@ class Queue:
             self.dead_letter(self, heappop(self._ready).message, "expired")
 
     def _set_timer(self, what: str, when: float | None, call: Callable[[], None]) -> None:
-        """Set the one timer for something, or clear it."""
+        """Set the timer of this name, or clear it if ``when`` is None."""
         timer = self._timers.pop(what, None)
         if timer is not None and timer.active():
             timer.cancel()

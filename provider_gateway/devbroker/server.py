@@ -1,4 +1,4 @@
-"""The broker as a whole, and where it may listen: on this machine only."""
+"""The broker. It listens on loopback addresses only."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _LOOPBACK = re.compile(r"localhost|::1|127(\.[0-9]{1,3}){3}")
 
 
 class NotLoopback(Exception):
-    """The broker was to listen where other machines reach it; the text names the address."""
+    """The broker does not listen on addresses that other machines reach; the text names the address."""
 
 
 class Broker(ServerFactory):
-    """A broker; connections to it share what it holds in memory.
+    """A broker; its connections share exchanges and queues in memory.
 
     Args:
-        users: pass word by name; None for those who log in by certificate only.
+        users: passwords by user name; None for users who log in by certificate only.
         clock: times expirations, heartbeats and faults.
         external_name: for the mechanism EXTERNAL, see :class:`Login`;
-            :func:`provider_gateway.devbroker.login.common_name` reads it from TLS.
+            :func:`provider_gateway.devbroker.login.common_name` takes it from the client's certificate.
 
     Attributes:
-        faults: what goes wrong on demand.
-        vhost: exchanges and queues.
+        faults: faults on demand.
+        vhost: has the exchanges and queues.
     """
 
     noisy = False
@@ -54,7 +54,7 @@ class Broker(ServerFactory):
         self.vhost = VirtualHost(clock)
 
     def buildProtocol(self, addr: Any) -> Connection | None:
-        """A new connection (twisted.internet.interfaces.IProtocolFactory); None for a client of another machine."""
+        """A new connection; None for a client on another machine (twisted.internet.interfaces.IProtocolFactory)."""
         host = getattr(addr, "host", "localhost")
         if _LOOPBACK.fullmatch(host):
             return Connection(self.vhost, self._login, self.faults, self._clock)
@@ -62,14 +62,14 @@ class Broker(ServerFactory):
         return None
 
     def listen_tcp(self, reactor: Any, port: int = 0, interface: str = "127.0.0.1", tls: Any = None) -> IListeningPort:
-        """Listen.
+        """Listen on TCP, with TLS or without.
 
         Args:
-            port: 0 for one that is free.
-            tls: the context factory of a server; None for none.
+            port: 0 for a free one.
+            tls: context factory of a server; None for plain TCP.
 
         Raises:
-            NotLoopback: the interface is none of this machine's own.
+            NotLoopback: the interface is not a loopback address.
         """
         if not _LOOPBACK.fullmatch(interface):
             msg = (

@@ -1,4 +1,4 @@
-"""The methods of the classes exchange and queue, as one channel asks them of the virtual host."""
+"""The methods of the AMQP classes exchange and queue, on one channel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESERVED = "amq."
 
 
 def _stripped(name: str) -> str:
-    """A name without line ends, which RabbitMQ leaves out of some."""
+    """A name without line ends: RabbitMQ removes them from names in declarations."""
     return name.replace("\r", "").replace("\n", "")
 
 
@@ -37,13 +37,13 @@ def _check_not_reserved(kind: str, name: str) -> None:
 
 
 class Topology:
-    """Exchanges, queues and bindings, seen from one channel.
+    """Declares, binds and deletes on behalf of one channel.
 
     Args:
-        client: the connection, which exclusive queues belong to.
+        client: owns the exclusive queues that it declares.
 
     Attributes:
-        answers: what answers which method.
+        answers: functions that handle methods, by class of method.
     """
 
     def __init__(self, vhost: VirtualHost, client: object) -> None:
@@ -61,10 +61,10 @@ class Topology:
         }
 
     def queue(self, name: str) -> Queue:
-        """A queue by the name that a method gives; the empty one is the queue that was declared last.
+        """The queue that a method names; the empty name stands for the last queue that was declared on the channel.
 
         Raises:
-            Refused: there is none (404), or it is locked (405).
+            Refused: there is no such queue (404), or it is exclusive to another connection (405).
         """
         return self._vhost.find_queue(self._name(name), self._client)
 

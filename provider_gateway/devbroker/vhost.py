@@ -1,4 +1,4 @@
-"""The virtual host "/": its exchanges and queues by name, and the way of a message."""
+"""The virtual host "/": its exchanges and queues, and the routing of messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class VirtualHost:
         clock: times what expires.
 
     Attributes:
-        exchanges: by name; the default one is none of them.
+        exchanges: by name, without the default exchange.
         queues: by name.
     """
 
@@ -40,10 +40,10 @@ class VirtualHost:
         self._is_dead_lettering = False
 
     def find_exchange(self, name: str) -> Exchange:
-        """An exchange; the default one is none that could be found.
+        """The exchange of a name; the default exchange cannot be looked up.
 
         Raises:
-            Refused: there is none (404), or it is one for headers (540).
+            Refused: there is no such exchange (404), or it is a headers exchange (540).
         """
         if name in ("amq.headers", "amq.match"):
             raise Refused(540, f"exchange '{name}'")
@@ -52,15 +52,16 @@ class VirtualHost:
         return self.exchanges[name]
 
     def find_queue(self, name: str, client: object, *, exclusive: bool | None = None) -> Queue:
-        """A queue.
+        """The queue of a name.
 
         Args:
             name: of the queue.
             client: the connection that asks.
-            exclusive: whether it is to be an exclusive one; None if it need not be either.
+            exclusive: whether the queue must be exclusive, or must not; None if both will do.
 
         Raises:
-            Refused: there is none (404), or it is the exclusive one of another connection or not as it is to be (405).
+            Refused: there is no such queue (404), it is exclusive to another connection, or ``exclusive`` is not met
+                (405).
         """
         if name not in self.queues:
             raise Refused(404, f"no {place('queue', name)}")
@@ -74,10 +75,10 @@ class VirtualHost:
         return queue
 
     def publish(self, message: Message) -> tuple[bool, bool]:
-        """Route a message to an exchange that is there.
+        """Route a message whose exchange exists.
 
         Returns:
-            Whether there was a queue for it, and whether all that there were took it.
+            Whether a queue was found, and whether all queues accepted the message.
         """
         queues = self._route(message)
         taken = [each.publish(message) for each in queues]
@@ -89,7 +90,10 @@ class VirtualHost:
         return [self.queues[name] for name in names if name in self.queues]
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
-        """Publish a message that died in a queue where the queue says; what dies of that is next, not deeper."""
+        """Publish a message that died in a queue to the queue's dead-letter exchange.
+
+        Messages that die meanwhile wait for their turn: a cycle of queues must not recurse.
+        """
         self._dead_letters.append((queue, message, reason))
         if self._is_dead_lettering:
             return
@@ -98,7 +102,7 @@ class VirtualHost:
             dead = self._dead_letters.popleft()
             try:
                 self._publish_dead_letter(*dead)
-            except Exception:  # noqa: BLE001 - a bug of ours costs one message, and nobody else anything
+            except Exception:  # noqa: BLE001 - a bug of ours costs one message, and the broker goes on
                 self._log.failure("{queue}: a dead letter is lost", queue=dead[0].name)
         self._is_dead_lettering = False
 
@@ -125,13 +129,13 @@ class VirtualHost:
             self.unbind(exchange, *(each for each in exchange.bindings if each[0] == queue.name))
 
     def unbind(self, exchange: Exchange, *bindings: tuple[str, str, str]) -> None:
-        """Undo bindings of an exchange, which may go with the last one."""
+        """Remove bindings of an exchange; an auto-delete exchange is deleted with the last one."""
         for each in bindings:
             del exchange.bindings[each]
         if bindings and exchange.auto_delete and not exchange.bindings:
             self.exchanges.pop(exchange.name, None)
 
     def release(self, client: object) -> None:
-        """Delete the exclusive queues of a connection, which is gone."""
+        """Delete the exclusive queues of a connection that has ended."""
         for queue in [each for each in self.queues.values() if each.owner is client]:
             self.delete(queue)

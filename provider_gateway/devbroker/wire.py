@@ -1,4 +1,4 @@
-"""The client at the other end of a connection: who it is, and the way out to it, which faults may cut."""
+"""The client at the other end of a connection: what is known of it, and the frames that are sent to it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
     from provider_gateway.devbroker.faults import Faults
 
-#: Bytes of a frame around its payload.
+#: Bytes of a frame without its payload.
 OVERHEAD = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
 
 
 class Client:
-    """A client; exclusive queues belong to it.
+    """A client. Faults may delay what is sent, or cut the connection in a frame.
 
     Args:
         transport: TCP, or TLS over it.
-        end: closes the connection when everything is written.
+        end: called after a cut; closes the connection when everything is written.
 
     Attributes:
-        user: as whom it logged in.
-        capabilities: what it says that it understands.
-        frame_max: bytes of a frame that it takes.
-        is_full: it does not read what is written to it, and gets no deliveries until it does.
+        user: its login; "" before.
+        capabilities: those that it has announced.
+        frame_max: the most bytes of a frame that it takes.
+        is_full: True while the transport's buffer is full; no deliveries are sent then.
     """
 
     def __init__(self, transport: Any, clock: IReactorTime, faults: Faults, end: Callable[[], None]) -> None:
@@ -41,11 +41,11 @@ class Client:
         self.frame_max = spec.FRAME_MIN_SIZE
         self.is_full = False
         self._is_cut = False
-        #: When everything so far is written, in seconds.
+        #: When everything so far is written, in seconds of the clock.
         self._idle_at = clock.seconds()
 
     def send(self, channel: int, method: Any, properties: Any = None, body: bytes = b"") -> None:
-        """Send a method, with a message if there are properties."""
+        """Send a method; with a message if there are properties."""
         frames: list[frame.Frame] = [frame.Method(channel, method)]
         if properties is not None:
             frames.append(frame.Header(channel, len(body), properties))
@@ -68,7 +68,7 @@ class Client:
         self._after_delay(self._transport.loseConnection)
 
     def _after_delay(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Call what is behind everything so far, and as late as faults ask for."""
+        """Call a function after everything so far, and not before the delay that faults ask for."""
         now = self._clock.seconds()
         self._idle_at = max(self._idle_at, now + self._faults.delay)
         if self._idle_at > now:

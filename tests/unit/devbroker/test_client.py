@@ -1,4 +1,4 @@
-"""The program's own session, publisher, consumer and topology on the development broker."""
+"""Our session, publisher, consumer and declarations with the embedded broker."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ClientTestCase(SynchronousTestCase):
                 link.pump()
 
     def later(self, coroutine: Any) -> list[Any]:
-        """Start a coroutine; the list has its result when there is one."""
+        """Start a coroutine; returns a list to which its result is added."""
         outcome: list[Any] = []
         Deferred.fromCoroutine(coroutine).addBoth(outcome.append)
         self.pump()
@@ -89,30 +89,30 @@ class ClientTestCase(SynchronousTestCase):
 
 
 class TopologyTests(ClientTestCase):
-    """What the queue file names."""
+    """Declarations of an entry of the queue file."""
 
     def test_again(self) -> None:
-        """Declaring the same once more is no error, also on another connection."""
+        """An entry can be declared again, on the same connection and on another."""
         self.run_(declare(self.connected(), [self.entry]))
 
     def test_mismatch(self) -> None:
-        """A queue that exists with other arguments is refused, with RabbitMQ's text."""
+        """A queue that exists with other arguments is a TopologyError with RabbitMQ's text."""
         other = self.entry_with(retryDelay=5000)
         failure = self.assertRaises(TopologyError, self.run_, declare(self.session, [other]))
         self.assertIn("inequivalent arg 'x-message-ttl' for queue 'fib.retry' in vhost '/'", str(failure))
         self.assertIn("received '5000' but current is '60000'", str(failure))
 
     def test_reply_queue(self) -> None:
-        """A reply queue of an instance is declared, and declared again."""
+        """The reply queue of an instance can be declared again."""
         for _ in range(2):
             self.run_(declare_reply_queue("replies.1", [self.entry])(self.session))
 
 
 class PublisherTests(ClientTestCase):
-    """What becomes of a publish."""
+    """Outcomes of a publish."""
 
     def test_outcomes(self) -> None:
-        """Confirmed, returned, to an exchange that is missing, nacked, and unknown."""
+        """A publish is confirmed, returned, refused for a missing exchange, nacked, or its outcome is unknown."""
         publisher = self.publisher()
         self.successResultOf(self.publish(publisher))
         self.failureResultOf(self.publish(publisher, "nobody"), NoRoute)
@@ -127,7 +127,7 @@ class PublisherTests(ClientTestCase):
         self.failureResultOf(unknown, OutcomeUnknown)
 
     def test_missing_exchange(self) -> None:
-        """A missing exchange closes the channel, which is opened again."""
+        """A missing exchange closes the channel; the publisher opens another."""
         publisher = self.publisher()
         self.failureResultOf(self.publish(publisher, exchange="none"), NoRoute)
         self.clock.advance(1)
@@ -135,7 +135,7 @@ class PublisherTests(ClientTestCase):
         self.successResultOf(self.publish(publisher))
 
     def test_out_of_order(self) -> None:
-        """Confirms out of order find their publishes."""
+        """Confirms that come out of order reach their publishes."""
         publisher = self.publisher()
         self.broker.faults.hold_confirms()
         published = [self.publish(publisher) for _ in range(3)]
@@ -145,7 +145,7 @@ class PublisherTests(ClientTestCase):
             self.successResultOf(each)
 
     def test_blocked(self) -> None:
-        """A blocked broker is not published to, until it takes messages again."""
+        """Nothing is published while the broker blocks publishers."""
         publisher = self.publisher()
         self.broker.faults.block()
         self.pump()
@@ -159,7 +159,7 @@ class ConsumerTests(ClientTestCase):
     """Deliveries, retry and parking."""
 
     def test_prefetch(self) -> None:
-        """A consumer gets its prefetch, and the next one for each that it acknowledges."""
+        """A consumer gets as many deliveries as its prefetch, and one more for each that it acknowledges."""
         publisher = self.publisher()
         self.consumer(prefetch=2)
         for _ in range(3):
@@ -170,7 +170,7 @@ class ConsumerTests(ClientTestCase):
         self.assertEqual(len(self.delivered), 3)
 
     def test_retry(self) -> None:
-        """A copy in the retry queue comes back to the work queue through the return exchange, after the delay."""
+        """A copy in the retry queue comes back through the return exchange after the delay."""
         publisher = self.publisher()
         self.consumer()
         self.successResultOf(self.publish(publisher, "fib.retry", ""))
@@ -185,7 +185,7 @@ class ConsumerTests(ClientTestCase):
         self.assertEqual((death["queue"], death["reason"]), ("fib.retry", "expired"))
 
     def test_parking(self) -> None:
-        """What is parked stays."""
+        """A message in the parking queue stays there."""
         self.successResultOf(self.publish(self.publisher(), "fib.parking", ""))
         self.clock.advance(100_000)  # nobody beats for that long
         self.pump()
@@ -194,7 +194,7 @@ class ConsumerTests(ClientTestCase):
         self.assertEqual(len(self.delivered), 1)
 
     def test_connection_lost(self) -> None:
-        """What a lost session did not acknowledge is delivered to the next one, as redelivered."""
+        """Unacknowledged deliveries of a lost session are redelivered to the next one."""
         self.consumer()
         self.successResultOf(self.publish(self.publisher()))
         self.session.abort()
@@ -219,7 +219,7 @@ class ConsumerTests(ClientTestCase):
 
 
 class QuorumTests(ConsumerTests):
-    """The same with quorum queues."""
+    """The same tests with quorum queues."""
 
     queue_type = "quorum"
 
@@ -228,7 +228,7 @@ class SessionTests(ClientTestCase):
     """The end of a session."""
 
     def test_close(self) -> None:
-        """A session closes in order."""
+        """A session closes with Close and Close-Ok."""
         closing = self.session.close()
         self.pump()
         self.assertEqual(str(self.successResultOf(closing)), "closed by us")
@@ -242,7 +242,7 @@ class SessionTests(ClientTestCase):
         self.assertIn("403 ACCESS_REFUSED - Login was refused", str(failure))
 
     def test_heartbeats(self) -> None:
-        """Session and broker keep each other alive when nothing else is said."""
+        """Heartbeats keep an idle session open."""
         for _ in range(20):
             self.clock.advance(10)
             self.pump()

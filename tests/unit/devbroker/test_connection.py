@@ -1,4 +1,4 @@
-"""The development broker's connections: handshake, login, channels, frames, heartbeats."""
+"""The embedded broker's connections: handshake, login, channels, frames, heartbeats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class HandshakeTests(RawClientTestCase):
         self.assertEqual((tune.channel_max, tune.frame_max, tune.heartbeat), (2047, 131072, 60))
 
     def test_wrong_header(self) -> None:
-        """Whoever speaks another protocol is told the right one, and disconnected."""
+        """A client of another protocol gets the protocol header, and is disconnected."""
         for header in (b"HTTP/1.1", b"AMQP\x00\x01\x00\x00"):
             client = self.connect()
             client.link.at_client.write(header)
@@ -45,7 +45,7 @@ class HandshakeTests(RawClientTestCase):
         self.assertEqual(client.frames()[0].method.queue, "q")
 
     def test_refused_login(self) -> None:
-        """A wrong pass word, and a user who has none, are refused with RabbitMQ's text."""
+        """A wrong password, and a user without one, are refused with RabbitMQ's text."""
         for response in (b"\0guest\0wrong", b"\0nobody\0x", b"\0provider-gateway\0", b"nothing"):
             (close,) = self.connect().login(response)
             self.assertEqual((close.reply_code, close.class_id, close.method_id), (403, 0, 0))
@@ -53,13 +53,13 @@ class HandshakeTests(RawClientTestCase):
             self.assertEqual(close.reply_text, f"ACCESS_REFUSED - {text}")
 
     def test_refused_without_capability(self) -> None:
-        """A client that does not know authentication_failure_close is disconnected without a word."""
+        """A client without authentication_failure_close is disconnected without a Close."""
         client = self.connect()
         self.assertEqual(client.login(b"\0guest\0wrong", capabilities={}), [])
         self.assertTrue(client.is_lost)
 
     def test_external(self) -> None:
-        """EXTERNAL logs in by the certificate's name; one that is no user is refused."""
+        """EXTERNAL takes the user name from the certificate; an unknown name is refused."""
         (tune,) = self.connect().login(b"", "EXTERNAL")
         self.assertIsInstance(tune, spec.Connection.Tune)
         self.broker = Broker(USERS, self.clock, external_name=lambda _: "stranger")
@@ -70,7 +70,7 @@ class HandshakeTests(RawClientTestCase):
         self.assertEqual(close.reply_text, "COMMAND_INVALID - unknown authentication mechanism 'EXTERNAL'")
 
     def test_virtual_host(self) -> None:
-        """There is one virtual host only."""
+        """A virtual host other than / is refused."""
         client = self.connect()
         client.login(b"\0guest\0secret")
         client.ask(spec.Connection.TuneOk(0xFF, 131072, 0), channel=0)
@@ -78,7 +78,7 @@ class HandshakeTests(RawClientTestCase):
         self.assertEqual((close.reply_code, close.reply_text), (530, "NOT_ALLOWED - vhost nope not found"))
 
     def test_tune(self) -> None:
-        """Limits that were not offered are refused."""
+        """A client may not tune frame_max or channel_max beyond the broker's limits."""
         for tune in ((2047, 100, 0), (2047, 200_000, 0), (3000, 131_072, 0), (0, 131_072, 0)):
             client = self.connect()
             client.login(b"\0guest\0secret")
@@ -86,7 +86,7 @@ class HandshakeTests(RawClientTestCase):
             self.assertEqual(close.reply_code, 530)
 
     def test_wrong_channel(self) -> None:
-        """The handshake is on channel 0; RabbitMQ drops who begins elsewhere in silence, this broker says why."""
+        """A handshake on another channel than 0 is refused. RabbitMQ drops the connection without a reason."""
         client = self.connect()
         client.link.at_client.write(PROTOCOL_HEADER)
         (close,) = client.ask(spec.Connection.StartOk({}, "PLAIN", b"\0guest\0secret"), channel=7)[1:]
@@ -94,7 +94,7 @@ class HandshakeTests(RawClientTestCase):
         self.assertEqual((close.reply_code, close.reply_text), (504, text))
 
     def test_silent_client(self) -> None:
-        """A client that does not finish the handshake is dropped."""
+        """A client that does not finish the handshake in time is dropped."""
         client = self.connect()
         self.clock.advance(HANDSHAKE_TIMEOUT)
         client.link.pump()
@@ -102,17 +102,17 @@ class HandshakeTests(RawClientTestCase):
 
 
 class LifeTests(RawClientTestCase):
-    """Channels, heartbeats, errors, and the end."""
+    """Channels, heartbeats, errors and close of an open connection."""
 
     def test_close(self) -> None:
-        """The client closes: Close-Ok, and the end of the connection."""
+        """A client's Close is answered with Close-Ok, then the connection ends."""
         client = self.client()
         (answer,) = client.ask(spec.Connection.Close(200, "bye", 0, 0), channel=0)
         self.assertIsInstance(answer, spec.Connection.CloseOk)
         self.assertTrue(client.is_lost)
 
     def test_closed_by_broker(self) -> None:
-        """After an error the broker waits for Close-Ok, ignores all else, and not for ever."""
+        """After an error the broker ignores everything but Close-Ok, and waits for it with a time limit."""
         client = self.client()
         self.assertIn("unexpected method", self.refusal_of_open(client))
         self.assertEqual(client.ask(spec.Queue.Declare(queue="q")), [])
@@ -128,7 +128,7 @@ class LifeTests(RawClientTestCase):
         self.assertTrue(silent.is_lost)
 
     def test_end_of_the_stuck(self) -> None:
-        """A connection that is closed, by either side, ends even if the client takes nothing more."""
+        """A closed connection ends even if the client reads nothing more, whichever side closed it."""
         closed, refused, garbled = self.client(), self.client(), self.connect()
         for client in (closed, refused, garbled):
             client.link.at_server.stuck = True
@@ -150,7 +150,7 @@ class LifeTests(RawClientTestCase):
         return str(client.ask(spec.Connection.Open("/"), channel=0)[0].reply_text)
 
     def test_channels(self) -> None:
-        """A channel is opened once, used when open, and free again after its close."""
+        """A channel is opened once and used while open; its number can be used again after its close."""
         text = "connection 504 CHANNEL_ERROR - second 'channel.open' seen"
         self.assertEqual(self.refusal(spec.Channel.Open()), text)
         text = "connection 504 CHANNEL_ERROR - expected 'channel.open'"
@@ -161,7 +161,7 @@ class LifeTests(RawClientTestCase):
         self.assertIn("unimplemented method", self.refusal(spec.Basic.ConsumeOk("t")))
 
     def test_channel_max(self) -> None:
-        """No more channels than were agreed on."""
+        """More channels than agreed on are refused."""
         client = self.client(tune=(2, 8192, 0))
         client.ask(spec.Channel.Open(), channel=2)
         (close,) = client.ask(spec.Channel.Open(), channel=3)
@@ -169,7 +169,7 @@ class LifeTests(RawClientTestCase):
         self.assertEqual(close.reply_text, text)
 
     def test_channel_after_error(self) -> None:
-        """After an error on it, a channel is deaf until its close is confirmed; others go on."""
+        """A channel with an error ignores everything until Close-Ok; other channels go on."""
         client = self.client()
         self.assertIn("channel 404", self.refusal(spec.Queue.Declare(queue="q", passive=True), client=client))
         self.assertEqual(client.ask(spec.Queue.Declare(queue="q")), [])
@@ -178,7 +178,7 @@ class LifeTests(RawClientTestCase):
         self.assertIsInstance(client.ask(spec.Channel.Open())[0], spec.Channel.OpenOk)
 
     def test_heartbeats(self) -> None:
-        """The broker sends heartbeats when it is quiet, and drops a client that is silent for two of them."""
+        """The broker sends heartbeats, and drops a client that is silent for two intervals."""
         client = self.client(tune=(2047, 131072, 10))
         self.clock.advance(5)
         client.link.pump()
@@ -197,7 +197,7 @@ class LifeTests(RawClientTestCase):
 
 
 class FullTransport(PeerTransport):
-    """A transport that is full after so many bytes, until somebody takes them.
+    """A transport whose buffer is full after some bytes, until the test takes them.
 
     Attributes:
         taken: whether what is written is taken at once.
@@ -213,10 +213,10 @@ class FullTransport(PeerTransport):
 
 
 class BackpressureTests(RawClientTestCase):
-    """Clients that do not read what they are sent."""
+    """Clients that do not read."""
 
     def deaf(self) -> tuple[Any, FullTransport]:
-        """The broker's side of a connection with channel 1 open, whose client reads nothing from now on."""
+        """A connection with channel 1 open, whose client reads nothing from now on."""
         client = self.client()
         server, transport = client.link.server, client.link.at_server
         transport.__class__ = FullTransport
@@ -224,7 +224,7 @@ class BackpressureTests(RawClientTestCase):
         return server, transport
 
     def test_consumer(self) -> None:
-        """A consumer without acknowledgements gets no more than the transport takes; the rest waits in the queue."""
+        """Without acknowledgements, deliveries stop when the transport is full; the rest stays in the queue."""
         server, transport = self.deaf()
         for method in (spec.Queue.Declare(queue="q"), spec.Basic.Consume(queue="q", consumer_tag="t", no_ack=True)):
             server.dataReceived(frame.Method(1, method).marshal())
@@ -244,7 +244,7 @@ class BackpressureTests(RawClientTestCase):
         self.assertEqual((len(self.broker.vhost.queues["q"]), transport.producerState), (0, "producing"))
 
     def test_questions(self) -> None:
-        """What is asked without reading the answers is not read, either; it is when they are taken."""
+        """The broker does not read requests of a client that does not read; it goes on when the client does."""
         server, transport = self.deaf()
         declare = frame.Method(1, spec.Queue.Declare(queue="q")).marshal()
         for _ in range(50):
@@ -258,7 +258,7 @@ class BackpressureTests(RawClientTestCase):
         self.assertEqual(answers, 5000 * len(frame.Method(1, spec.Queue.DeclareOk("q", 0, 0)).marshal()))
 
     def test_end(self) -> None:
-        """Such a connection may be lost, by itself or by the broker."""
+        """A connection whose client does not read can be lost, and can be closed by the broker."""
         server, transport = self.deaf()
         server.dataReceived(frame.Method(1, spec.Queue.Declare(queue="q", exclusive=True)).marshal() * 5000)
         self.assertEqual(transport.producerState, "paused")

@@ -1,4 +1,4 @@
-"""The development broker's messages that expire, overflow or are rejected, and where they go then."""
+"""The embedded broker's messages that expire, overflow or are rejected, and their dead-lettering."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.raw_amqp_client import RawClientTestCase, to
 
 
 class DeathTestCase(RawClientTestCase):
-    """A client, and a queue ``dead`` for what dies."""
+    """Has a client, and a queue ``dead`` for dead letters."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -21,7 +21,7 @@ class DeathTestCase(RawClientTestCase):
         self.declare("dead")
 
     def declare(self, queue: str, durable: bool = False, **arguments: Any) -> None:
-        """Declare a queue; its arguments have _ for -, and no x."""
+        """Declare a queue; ``message_ttl`` is the argument ``x-message-ttl``."""
         given = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
         (answer,) = self.one.ask(spec.Queue.Declare(queue=queue, durable=durable, arguments=given))
         assert isinstance(answer, spec.Queue.DeclareOk), answer
@@ -32,7 +32,7 @@ class DeathTestCase(RawClientTestCase):
         return count
 
     def get(self, queue: str, no_ack: bool = True) -> tuple[bytes, dict[str, Any], Any]:
-        """Body, headers and method of the first message of a queue."""
+        """Take the first message of a queue; returns body, headers and method."""
         self.one.send(spec.Basic.Get(queue=queue, no_ack=no_ack))
         method, header, body = self.one.frames()
         return body.fragment, header.properties.headers or {}, method.method
@@ -44,10 +44,10 @@ class DeathTestCase(RawClientTestCase):
 
 
 class ExpiryTests(DeathTestCase):
-    """Messages that have lived too long."""
+    """Messages that expire."""
 
     def test_queue(self) -> None:
-        """A message lives as long as its queue says, and less if it says so itself."""
+        """A message expires after the TTL of its queue, or its own expiration if that is shorter."""
         self.declare("q", message_ttl=1000)
         self.one.ask(to("q"), b"1", expiration="9000")
         self.clock.advance(0.5)
@@ -59,7 +59,7 @@ class ExpiryTests(DeathTestCase):
         self.assertEqual(self.waiting("q"), 0)
 
     def test_own(self) -> None:
-        """A message with an expiration of its own dies only at the head of its queue."""
+        """A message with an expiration of its own expires only at the head of its queue."""
         self.declare("q")
         self.one.send(to("q"), b"1")
         self.one.send(to("q"), b"2", expiration="50")
@@ -70,7 +70,7 @@ class ExpiryTests(DeathTestCase):
         self.assertEqual(self.waiting("q"), 0)
 
     def test_at_once(self) -> None:
-        """A message that lives for no time reaches a consumer that waits, and nobody else."""
+        """A message with a TTL of 0 reaches a waiting consumer only."""
         self.declare("q", message_ttl=0)
         self.one.ask(to("q"), b"1")
         self.assertEqual(self.waiting("q"), 0)
@@ -78,7 +78,7 @@ class ExpiryTests(DeathTestCase):
         self.assertEqual([each.NAME for each in self.one.ask(to("q"), b"2")], ["Basic.Deliver"])
 
     def test_record(self) -> None:
-        """A death is recorded in the headers; the others are kept, and the expiration goes with the old life."""
+        """A dead letter has x-death headers and no expiration; other headers are kept."""
         self.declare("q", message_ttl=100, dead_letter_exchange="amq.fanout")
         self.one.ask(spec.Queue.Bind(queue="dead", exchange="amq.fanout"))
         self.one.ask(to("q"), b"1", expiration="9000", headers={"h": 1}, message_id="m", delivery_mode=2)
@@ -97,10 +97,10 @@ class ExpiryTests(DeathTestCase):
 
 
 class DeadLetterTests(DeathTestCase):
-    """Rejection, overflow, and rounds."""
+    """Rejection, overflow and cycles."""
 
     def test_retry(self) -> None:
-        """A rejected message waits in the retry queue and comes back; rounds are counted, newest first."""
+        """A rejected message comes back through the retry queue; deaths are counted, newest first."""
         self.declare("q", dead_letter_exchange="", dead_letter_routing_key="retry")
         self.declare("retry", message_ttl=5000, dead_letter_exchange="", dead_letter_routing_key="q")
         self.one.ask(to("q"), b"1")
@@ -116,7 +116,7 @@ class DeadLetterTests(DeathTestCase):
             self.one.ask(spec.Basic.Nack(method.delivery_tag, requeue=True))
 
     def test_cycle(self) -> None:
-        """A message that went round without a rejection is dropped."""
+        """A message that closes a cycle without a rejection is dropped."""
         self.declare("q", message_ttl=50, dead_letter_exchange="", dead_letter_routing_key="r")
         self.declare("r", message_ttl=50, dead_letter_exchange="", dead_letter_routing_key="q")
         self.one.ask(to("q"), b"1")
@@ -126,7 +126,7 @@ class DeadLetterTests(DeathTestCase):
         self.assertEqual((self.waiting("q"), self.waiting("r")), (0, 0))
 
     def test_drop_head(self) -> None:
-        """A full queue drops its oldest messages, also when one comes back; they die of maxlen."""
+        """A full queue dead-letters its oldest messages for maxlen, also when one is requeued."""
         self.declare("q", max_length=1, dead_letter_exchange="", dead_letter_routing_key="dead")
         self.one.ask(to("q"), b"1")
         self.get("q", no_ack=False)
@@ -137,7 +137,7 @@ class DeadLetterTests(DeathTestCase):
         self.assertEqual(self.get("q")[0], b"2")
 
     def test_nowhere(self) -> None:
-        """Without a dead-letter exchange, or with one that is gone, the message is dropped."""
+        """Without a dead-letter exchange, or with a missing one, a dead message is dropped."""
         self.declare("q")
         self.declare("r", dead_letter_exchange="none")
         for queue in ("q", "r"):
@@ -146,7 +146,7 @@ class DeadLetterTests(DeathTestCase):
             self.assertEqual(self.waiting(queue), 0)
 
     def test_written_by_clients(self) -> None:
-        """An x-death that is no list of tables is replaced; what else the client wrote stays."""
+        """An x-death header that is no list of tables is replaced; the client's other headers stay."""
         self.declare("q", dead_letter_exchange="", dead_letter_routing_key="dead")
         self.one.ask(to("q"), b"1", headers={"x-death": "junk", "x-first-death-queue": "mine"})
         self.reject("q")
@@ -155,14 +155,14 @@ class DeadLetterTests(DeathTestCase):
         self.assertEqual((headers["x-first-death-queue"], "x-first-death-reason" in headers), ("mine", False))
 
     def test_counts_without_end(self) -> None:
-        """A count stays a number that fits its type."""
+        """A count in x-death stays within its type, whatever the client wrote."""
         self.declare("q", dead_letter_exchange="", dead_letter_routing_key="dead")
         self.one.ask(to("q"), b"1", headers={"x-death": [{"queue": "q", "reason": "rejected", "count": 2**63 - 1}]})
         self.reject("q")
         self.assertEqual(self.get("dead")[1]["x-death"][0]["count"], 2**63 - 1)
 
     def test_failure(self) -> None:
-        """A dead letter that cannot be made is logged and lost; the queue goes on, and so does whoever it was."""
+        """A dead letter that cannot be made is logged and lost; the queue and the client go on."""
         self.declare("q", message_ttl=100, dead_letter_exchange="", dead_letter_routing_key="dead")
         whole = Message.dead_lettered
 
@@ -187,10 +187,10 @@ class DeadLetterTests(DeathTestCase):
 
 
 class QuorumTests(DeathTestCase):
-    """What a quorum queue does otherwise, as far as it is there."""
+    """Where quorum queues differ, as far as that is implemented."""
 
     def test_delivery_limit(self) -> None:
-        """Deliveries are counted in a header; the message dies when the limit is exceeded."""
+        """A header counts deliveries; beyond the delivery limit the message is dead-lettered."""
         dead = {"dead_letter_exchange": "", "dead_letter_routing_key": "dead"}
         self.declare("q", True, queue_type="quorum", delivery_limit=2, **dead)
         self.one.ask(to("q"), b"1", headers={"h": 1})
@@ -203,7 +203,7 @@ class QuorumTests(DeathTestCase):
         self.assertNotIn("x-delivery-count", headers)
 
     def test_order(self) -> None:
-        """What comes back is delivered after what came back before; with a limit before the rest, else behind it."""
+        """Requeued messages keep their order; they come first with a delivery limit, last without."""
         for name, limit, order in (("with", {"delivery_limit": 5}, [b"2", b"1", b"3"]), ("q", {}, [b"3", b"2", b"1"])):
             self.declare(name, True, queue_type="quorum", **limit)
             for body in (b"1", b"2", b"3"):
@@ -214,7 +214,7 @@ class QuorumTests(DeathTestCase):
             self.assertEqual([self.get(name)[0] for _ in range(3)], order)
 
     def test_at_least_once(self) -> None:
-        """The strategy at-least-once is accepted; a message that finds no queue is dropped all the same."""
+        """The dead-letter strategy at-least-once is accepted; an unrouted dead letter is dropped all the same."""
         surely = {"overflow": "reject-publish", "dead_letter_strategy": "at-least-once"}
         self.declare("q", True, queue_type="quorum", dead_letter_exchange="amq.direct", **surely)
         self.one.ask(to("q"), b"1")

@@ -1,4 +1,4 @@
-"""The development broker's exchanges, queues and bindings: what is accepted, and RabbitMQ's texts for what is not."""
+"""The embedded broker's exchanges, queues and bindings: what it accepts, and RabbitMQ's texts for refusals."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def bind(key: str = "k", source: str = "x", name: str = "q", **more: Any) -> spe
 
 
 class DeclareTestCase(RawClientTestCase):
-    """Checks what a declaration says."""
+    """Checks that declarations are accepted, or refused."""
 
     def accepted(self, *methods: Any) -> Any:
-        """The answer to the last one; all are asked by one client."""
+        """Send methods as a new client; returns the response to the last one, which is no error."""
         client = self.client()
         answers = [client.ask(method) for method in methods]
         self.assertTrue(all(len(each) == 1 for each in answers), answers)
@@ -75,14 +75,14 @@ class ExchangeTests(DeclareTestCase):
             self.accepted(exchange(f"amq.{kind}", kind, durable=True))
 
     def test_passive(self) -> None:
-        """A passive declaration finds what is there, whatever its type, and refuses what is not."""
+        """A passive declaration finds an exchange of any type, and refuses a missing one."""
         self.accepted(exchange(), exchange(type_="direct", passive=True))
         self.assertEqual(
             self.refusal(exchange("none", passive=True)), "channel 404 NOT_FOUND - no exchange 'none' in vhost '/'"
         )
 
     def test_types(self) -> None:
-        """A type that does not exist is an error of the connection; headers exchanges are not implemented."""
+        """An unknown type closes the connection; headers exchanges are not implemented."""
         self.assertEqual(
             self.refusal(exchange(type_="no")), "connection 503 COMMAND_INVALID - unknown exchange type 'no'"
         )
@@ -94,21 +94,21 @@ class ExchangeTests(DeclareTestCase):
                 self.assertEqual(self.refusal(method), f"connection 540 NOT_IMPLEMENTED - exchange '{name}'")
 
     def test_delete(self) -> None:
-        """An exchange in use is kept if the client asks for it; one that is gone may be deleted."""
+        """if-unused keeps an exchange with bindings; deleting a missing exchange is no error."""
         self.accepted(exchange(), queue(), bind())
         in_use = "channel 406 PRECONDITION_FAILED - exchange 'x' in vhost '/' in use"
         self.assertEqual(self.refusal(spec.Exchange.Delete(exchange="x", if_unused=True)), in_use)
         self.accepted(spec.Exchange.Delete(exchange="x"), spec.Exchange.Delete(exchange="x"))
 
     def test_auto_delete(self) -> None:
-        """An auto-delete exchange goes with its last binding, also with a queue's."""
+        """An auto-delete exchange is deleted with its last binding, also when a queue is deleted."""
         self.accepted(exchange(auto_delete=True), queue(), bind(), bind("other"))
         self.accepted(spec.Queue.Unbind(queue="q", exchange="x", routing_key="k"), exchange(passive=True))
         self.accepted(spec.Queue.Delete(queue="q"))
         self.assertIn("no exchange 'x'", self.refusal(exchange(passive=True)))
 
     def test_not_implemented(self) -> None:
-        """What RabbitMQ has besides is refused, never ignored."""
+        """Features of RabbitMQ that are not implemented are refused, never ignored."""
         for method in (
             exchange(arguments={"alternate-exchange": "y"}),
             spec.Exchange.Bind(destination="amq.topic", source="amq.direct"),
@@ -153,7 +153,7 @@ class QueueTests(DeclareTestCase):
         self.accepted(queue(durable=True, arguments=same))
 
     def test_arguments(self) -> None:
-        """Values that make no sense are refused with RabbitMQ's words."""
+        """Invalid values of arguments are refused with RabbitMQ's texts."""
         for arguments, text in (
             ({"x-message-ttl": -1}, "invalid arg 'x-message-ttl' for queue 'q' in vhost '/': {value_negative,-1}"),
             ({"x-expires": 0}, "invalid arg 'x-expires' for queue 'q' in vhost '/': {value_zero,0}"),
@@ -184,7 +184,7 @@ class QueueTests(DeclareTestCase):
             self.assertEqual(self.refusal(queue(arguments=arguments)), expected)
 
     def test_names(self) -> None:
-        """A name may be made up by the broker, but not begin like one of its own."""
+        """The broker makes a name for an empty one; names that begin with amq. are refused."""
         name = self.accepted(queue("")).queue
         self.assertTrue(name.startswith("amq.gen-"), name)
         reserved = "channel 403 ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'"
@@ -193,7 +193,7 @@ class QueueTests(DeclareTestCase):
         self.accepted(queue(), spec.Queue.Purge(queue=""))
 
     def test_missing(self) -> None:
-        """What needs a queue that is not there is refused; deleting it is not."""
+        """Methods on a missing queue are refused, except deleting it."""
         missing = "channel 404 NOT_FOUND - no queue 'none' in vhost '/'"
         for method in (
             queue("none", passive=True),
@@ -206,7 +206,7 @@ class QueueTests(DeclareTestCase):
         self.assertEqual(self.accepted(spec.Queue.Delete(queue="none")).message_count, 0)
 
     def test_exclusive(self) -> None:
-        """An exclusive queue is its connection's alone, and goes with it."""
+        """Other connections cannot use an exclusive queue; it is deleted with its connection."""
         owner = self.client()
         owner.ask(queue(exclusive=True))
         for method in (
@@ -227,7 +227,7 @@ class QueueTests(DeclareTestCase):
         self.assertIn("no queue 'q'", self.refusal(queue(passive=True)))
 
     def test_delete(self) -> None:
-        """A queue in use, or not empty, is kept if the client asks for it."""
+        """if-unused and if-empty keep a queue with consumers or messages."""
         client = self.client()
         for method in (queue(), spec.Basic.Consume(queue="q"), queue("r")):
             client.ask(method)
@@ -239,7 +239,7 @@ class QueueTests(DeclareTestCase):
         self.assertEqual(client.ask(spec.Queue.Delete(queue="r"))[0].message_count, 1)
 
     def test_auto_delete(self) -> None:
-        """An auto-delete queue goes with its last consumer, not before it had one."""
+        """An auto-delete queue is deleted with its last consumer, not before it had one."""
         client = self.client()
         client.ask(queue(auto_delete=True))
         client.ask(spec.Basic.Consume(queue="q", consumer_tag="t"))
@@ -247,7 +247,7 @@ class QueueTests(DeclareTestCase):
         self.assertIn("no queue 'q'", self.refusal(queue(passive=True)))
 
     def test_expires(self) -> None:
-        """A queue that nobody uses for its time goes; declaring it, getting from it and consuming is use."""
+        """A queue is deleted when unused for x-expires; declaring, getting and consuming are uses."""
         client = self.client()
         declaration = queue(arguments={"x-expires": 1000})
         client.ask(declaration)
@@ -261,14 +261,14 @@ class QueueTests(DeclareTestCase):
 
 
 class BindingTests(DeclareTestCase):
-    """Where a key leads."""
+    """Routing by keys."""
 
     def routed(self, source: str, key: str) -> bool:
         """True if a mandatory publish is not returned."""
         return self.client().ask(to(key, source, mandatory=True), b"1") == []
 
     def test_types(self) -> None:
-        """Direct compares keys, topic words, fanout nothing; the default exchange leads to the queue of that name."""
+        """Direct compares keys, topic words, fanout nothing; the default exchange routes to the queue of that name."""
         self.accepted(queue(), *(bind("a.*", source) for source in ("amq.direct", "amq.topic", "amq.fanout")))
         routed = [(source, key) for source in ("direct", "topic", "fanout") for key in ("a.*", "a.b", "b")]
         found = [each for each in routed if self.routed(f"amq.{each[0]}", each[1])]
@@ -277,7 +277,7 @@ class BindingTests(DeclareTestCase):
         self.assertEqual([self.routed("", "q"), self.routed("", "none")], [True, False])
 
     def test_once(self) -> None:
-        """Two bindings that match bring one message; unbinding takes one of them away."""
+        """A message that matches two bindings of a queue is delivered once; unbinding removes one binding."""
         self.accepted(queue(), bind("#", "amq.topic"), bind("a", "amq.topic"))
         self.assertTrue(self.routed("amq.topic", "a"))
         self.assertEqual(self.accepted(queue(passive=True)).message_count, 1)

@@ -1,4 +1,4 @@
-"""The development broker's faults: each does what it says to raw clients, once or until it is undone."""
+"""The embedded broker's faults, as a raw client sees them, once or until they are switched off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.raw_amqp_client import RawClientTestCase, to
 
 
 class FaultTests(RawClientTestCase):
-    """A client with confirms, and a queue ``q``."""
+    """Has a client with confirms, and a queue ``q``."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -38,13 +38,13 @@ class FaultTests(RawClientTestCase):
         return count
 
     def test_nack(self) -> None:
-        """The next publish is nacked and goes nowhere; the one after it is confirmed."""
+        """The next publish is nacked and not routed; the one after it is confirmed."""
         self.faults.nack_publishes()
         names = [name for name, _, _ in self.publish(b"1", b"2")]
         self.assertEqual((names, self.waiting), (["Basic.Nack", "Basic.Ack"], 1))
 
     def test_swallow(self) -> None:
-        """The next confirm never comes, though the message arrived; no later confirm stands for it."""
+        """The next confirm never comes, though the message is in the queue; no later confirm covers it."""
         self.faults.swallow_confirms()
         self.assertEqual((self.publish(b"1"), self.waiting), ([], 1))
         for body in (b"2", b"3"):
@@ -52,7 +52,7 @@ class FaultTests(RawClientTestCase):
         self.assertEqual(self.confirms(self.received()), [("Basic.Ack", 2, False), ("Basic.Ack", 3, False)])
 
     def test_backwards(self) -> None:
-        """Confirms that are held come out of order, if they are released so."""
+        """Held confirms can be released in reverse order."""
         self.faults.hold_confirms()
         self.assertEqual(self.publish(b"1", b"2", b"3"), [])
         self.faults.release_confirms(backwards=True)
@@ -60,14 +60,14 @@ class FaultTests(RawClientTestCase):
         self.assertEqual(self.publish(b"4"), [("Basic.Ack", 4, False)])
 
     def test_multiple(self) -> None:
-        """Confirms that are held come as one for each channel, if they are released so."""
+        """Held confirms can be released as one confirm for each channel."""
         self.faults.hold_confirms()
         self.publish(b"1", b"2", b"3")
         self.faults.release_confirms(multiple=True)
         self.assertEqual(self.confirms(self.received()), [("Basic.Ack", 3, True)])
 
     def test_held_for_nobody(self) -> None:
-        """A confirm that is held for a channel that is gone is dropped."""
+        """A held confirm of a closed channel is dropped."""
         self.faults.hold_confirms()
         self.publish(b"1")
         self.one.ask(spec.Channel.Close(200, "", 0, 0))
@@ -75,7 +75,7 @@ class FaultTests(RawClientTestCase):
         self.assertEqual(self.received(), [])
 
     def test_block(self) -> None:
-        """Clients are told when publishers are blocked; one that publishes is not read until they are not."""
+        """Clients get Connection.Blocked; one that publishes is not read until Connection.Unblocked."""
         self.faults.block("low on disk")
         self.assertEqual([each.reason for each in self.received()], ["low on disk"])
         self.one.send(to("q"), b"1")
@@ -89,7 +89,7 @@ class FaultTests(RawClientTestCase):
         self.assertEqual(self.waiting, 2)
 
     def test_block_is_felt(self) -> None:
-        """Nothing is read from the connection of a held publisher, and its silence is not held against it."""
+        """The connection of a blocked publisher is not read, and not dropped for its silence."""
         client = self.client(tune=(2047, 131072, 10))
         self.faults.block()
         client.ask(to("q"), b"1")
@@ -107,14 +107,14 @@ class FaultTests(RawClientTestCase):
         self.assertTrue(client.is_lost)
 
     def test_block_of_the_deaf(self) -> None:
-        """A client without the capability is not told."""
+        """A client without connection.blocked gets no Connection.Blocked."""
         deaf = self.client(capabilities={})
         self.faults.block()
         deaf.link.pump()
         self.assertEqual(deaf.data, b"")
 
     def test_cut_of_many(self) -> None:
-        """Of several frames nothing follows the one that is cut."""
+        """Nothing is sent after a frame that is cut."""
         self.publish(b"1")
         self.faults.cut_frames()
         self.one.ask(spec.Basic.Get(queue="q"))
@@ -122,13 +122,13 @@ class FaultTests(RawClientTestCase):
         self.assertEqual((self.one.is_lost, self.waiting), (True, 1))
 
     def test_cut_of_the_last(self) -> None:
-        """The answer to a close may be cut as well."""
+        """Close-Ok can be cut, too."""
         self.faults.cut_frames()
         self.assertEqual(self.one.ask(spec.Connection.Close(200, "", 0, 0), channel=0), [])
         self.assertTrue(self.one.data and self.one.is_lost)
 
     def test_cut_of_the_blocked(self) -> None:
-        """A publisher that is blocked and cut by its own confirm just ends."""
+        """A blocked publisher whose confirm is cut ends without an error."""
         self.faults.block()
         self.received()
         self.faults.cut_frames()
@@ -137,7 +137,7 @@ class FaultTests(RawClientTestCase):
         self.assertTrue(self.one.is_lost)
 
     def test_told_late(self) -> None:
-        """A client that connects meanwhile is told, too."""
+        """A client that connects while publishers are blocked gets Connection.Blocked."""
         self.faults.block()
         client = self.connect()
         client.login(b"\0guest\0secret")
@@ -146,7 +146,7 @@ class FaultTests(RawClientTestCase):
         self.assertEqual([each.NAME for each in methods], ["Connection.OpenOk", "Connection.Blocked"])
 
     def test_cut(self) -> None:
-        """The next frame is written half, and then the connection is gone; other connections go on."""
+        """Half of the next frame is sent, then the connection ends; other connections go on."""
         self.faults.cut_frames()
         whole = frame.Method(1, spec.Queue.DeclareOk("q", 0, 0)).marshal()
         self.assertEqual(self.one.ask(spec.Queue.Declare(queue="q")), [])
@@ -155,7 +155,7 @@ class FaultTests(RawClientTestCase):
         self.assertEqual(self.waiting, 0)
 
     def test_delay(self) -> None:
-        """Everything comes late, in order, also after the delay is gone; a close waits for its turn."""
+        """A delay keeps the order of what is sent, also when it is removed; a close keeps its place."""
         self.faults.delay = 2.0
         self.assertEqual(self.publish(b"1"), [])
         self.clock.advance(1)

@@ -1,4 +1,4 @@
-"""The development broker's messages: publishing, confirms, consuming, acknowledgements, prefetch, requeueing."""
+"""The embedded broker's messages: publishing, confirms, consuming, acknowledgements, prefetch, requeueing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GET = spec.Basic.Get(queue="q")
 
 
 class MessageTestCase(RawClientTestCase):
-    """A client, and a queue ``q``."""
+    """Has a client, and a queue ``q``."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -29,11 +29,11 @@ class MessageTestCase(RawClientTestCase):
         self.one.link.pump()
 
     def consume(self, tag: str, client: RawClient | None = None, **flags: Any) -> list[str]:
-        """Begin to consume; returns what comes of it."""
+        """Begin to consume; returns the first deliveries."""
         return self.deliveries((client or self.one), spec.Basic.Consume(queue="q", consumer_tag=tag, **flags))
 
     def deliveries(self, client: RawClient, method: Any = None) -> list[str]:
-        """What a client gets: consumer, body, and a * for what was delivered before."""
+        """The deliveries of a client: consumer, body, and a * if redelivered."""
         if method is not None:
             client.send(method)
         got: list[str] = []
@@ -45,7 +45,7 @@ class MessageTestCase(RawClientTestCase):
         return got
 
     def get(self) -> str:
-        """What Basic.Get brings: body, and a * for what was delivered before; "" for nothing."""
+        """The message of Basic.Get: body, and a * if redelivered; "" without a message."""
         self.one.send(GET)
         method, *message = self.one.frames()
         body = message[1].fragment.decode() if message else ""
@@ -56,7 +56,7 @@ class PublishTests(MessageTestCase):
     """basic.publish."""
 
     def test_exact(self) -> None:
-        """Properties and body come out byte for byte, a number that pika cannot represent included."""
+        """Properties and body are delivered byte for byte, also a number that pika cannot represent."""
         table = b"\x01dd" + b"\x3f\xf8" + bytes(6)  # d = 1.5
         properties = b"\xb8\x00\x01t" + len(table).to_bytes(4, "big") + table + b"\x02\x05"
         header = (60).to_bytes(2, "big") + bytes(2) + (3).to_bytes(8, "big") + properties
@@ -81,7 +81,7 @@ class PublishTests(MessageTestCase):
         self.assertEqual(b"".join(parts), b"x" * 4000 + b"y" * 1000)
 
     def test_refused(self) -> None:
-        """What a publish may get wrong closes the channel, or the connection, with RabbitMQ's texts."""
+        """An invalid publish closes the channel or the connection, with RabbitMQ's text."""
         self.one.ask(spec.Exchange.Declare(exchange="int", type="direct", internal=True))
         wrong = "channel 406 PRECONDITION_FAILED - "
         for method, properties, text in (
@@ -99,7 +99,7 @@ class PublishTests(MessageTestCase):
         self.assertEqual(self.client().ask(to("q"), b"1", user_id="guest"), [])
 
     def test_confirms(self) -> None:
-        """Publishes are confirmed one by one in the order of their numbers."""
+        """Publishes are confirmed one by one, in their order."""
         self.assertIsInstance(self.one.ask(spec.Confirm.Select())[0], spec.Confirm.SelectOk)
         (ack,) = self.one.ask(to("q"), b"1")
         self.assertEqual((ack.delivery_tag, ack.multiple), (1, False))
@@ -108,7 +108,7 @@ class PublishTests(MessageTestCase):
         self.assertEqual([(ack.delivery_tag, ack.multiple) for ack in acks], [(2, False), (3, False)])
 
     def test_returned(self) -> None:
-        """A mandatory message without a queue comes back, before its confirm."""
+        """An unrouted mandatory message is returned before its confirm."""
         self.one.ask(spec.Confirm.Select())
         self.one.send(to("none", mandatory=True), b"1", message_id="m")
         returned, header, body, ack = self.one.frames()
@@ -119,7 +119,7 @@ class PublishTests(MessageTestCase):
         self.assertEqual([each.NAME for each in self.one.ask(to("none"), b"2")], ["Basic.Ack"])
 
     def test_rejected(self) -> None:
-        """A full queue with reject-publish has publishes nacked."""
+        """A publish to a full queue with reject-publish is nacked."""
         arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
         self.one.ask(spec.Queue.Declare(queue="full", arguments=arguments))
         self.one.ask(spec.Confirm.Select())
@@ -130,14 +130,14 @@ class PublishTests(MessageTestCase):
         self.assertEqual([each.delivery_tag for each in acks], [1, 2, 3])
 
     def test_too_large(self) -> None:
-        """A message over RabbitMQ's default limit is refused before it is read."""
+        """A message over RabbitMQ's default limit is refused by its header, before its body is read."""
         self.one.send(to("q"))
         self.one.link.at_client.write(frame.Header(1, 134_217_729, spec.BasicProperties()).marshal())
         text = "message size 134217729 is larger than configured max size 134217728"
         self.assertEqual(self.one.frames()[0].method.reply_text, f"PRECONDITION_FAILED - {text}")
 
     def test_rest_of_too_large(self) -> None:
-        """The rest of a refused message, and what the client sends before it knows, is taken and not kept."""
+        """The rest of a refused message, and what follows until Close-Ok, is read and dropped."""
         self.patch(channel, "_MAX_MESSAGE_BYTES", 1000)
         large = spec.BasicProperties()
         self.one.send(to("q"))
@@ -152,7 +152,7 @@ class PublishTests(MessageTestCase):
         self.assertEqual([each.NAME for each in self.one.ask(spec.Channel.Open())], ["Channel.OpenOk"])
 
     def test_bug(self) -> None:
-        """A bug of the broker's own closes the connection with 541, and is logged."""
+        """A bug of the broker closes the connection with 541, and is logged."""
         self.patch(self.broker.vhost, "publish", lambda _: 1 / 0)
         (close,) = self.one.ask(to("q"), b"1")
         self.assertEqual(close.reply_code, 541)
@@ -160,7 +160,7 @@ class PublishTests(MessageTestCase):
         self.assertIsInstance(self.client().ask(GET)[0], spec.Basic.GetEmpty)
 
     def test_frames(self) -> None:
-        """Frames out of order, and frames that are none, close the connection with RabbitMQ's texts."""
+        """Unexpected and malformed frames close the connection with RabbitMQ's texts."""
         header = frame.Header(1, 5, spec.BasicProperties()).marshal()
         publish, body = frame.Method(1, to("q")).marshal(), frame.Body(1, b"x" * 6).marshal()
         for data, text in (
@@ -193,7 +193,7 @@ class ConsumeTests(MessageTestCase):
     """Consumers and their acknowledgements."""
 
     def test_round_robin(self) -> None:
-        """Consumers take turns, also those of other connections."""
+        """Consumers take turns, also those of different connections."""
         other = self.client()
         self.consume("a")
         self.consume("b")
@@ -203,7 +203,7 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual(self.deliveries(other), ["c3", "c6"])
 
     def test_prefetch(self) -> None:
-        """A consumer gets as many as the prefetch was when it began, and more as it acknowledges."""
+        """The prefetch of a consumer is the one that was set when it began."""
         self.one.ask(spec.Basic.Qos(prefetch_count=2))
         self.publish(b"1", b"2", b"3", b"4")
         self.assertEqual(self.consume("a"), ["a1", "a2"])
@@ -212,7 +212,7 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual(self.deliveries(self.one, spec.Basic.Ack(2, multiple=True)), ["a4"])
 
     def test_prefetch_of_channel(self) -> None:
-        """A global prefetch counts the deliveries of all consumers of the channel, and not what was got."""
+        """A global prefetch counts the deliveries of all consumers of the channel, without those of Basic.Get."""
         self.one.ask(spec.Basic.Qos(prefetch_count=2, global_qos=True))
         self.publish(b"1", b"2", b"3", b"4")
         self.assertEqual(self.consume("a"), ["a1", "a2"])
@@ -224,7 +224,7 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual(self.refusal(spec.Basic.Qos(prefetch_size=10)), size)
 
     def test_requeued(self) -> None:
-        """What is given back stands where it stood, and counts as redelivered."""
+        """A requeued message keeps its place, and is redelivered."""
         self.publish(b"1", b"2", b"3")
         self.assertEqual([self.get(), self.get()], ["1", "2"])
         self.one.ask(spec.Basic.Reject(2, requeue=True))
@@ -236,7 +236,7 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual([self.get() for _ in range(3)], ["1*", "2*", "3*"])
 
     def test_requeue_of_many(self) -> None:
-        """Putting back tens of thousands takes no time to speak of, whatever their order."""
+        """Requeueing tens of thousands of messages is quick, in any order."""
         count = 30_000
         queue = self.broker.vhost.queues["q"]
         message = Message("", "q", ExactProperties.decoded(bytes(2)), b"")
@@ -251,7 +251,7 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual([queue.get() for _ in range(count)], entries)
 
     def test_recovered(self) -> None:
-        """basic.recover delivers again what is unacknowledged; it does not promise to the same consumer."""
+        """basic.recover redelivers unacknowledged messages, to any consumer."""
         self.publish(b"1", b"2")
         self.consume("a")
         self.assertEqual(self.deliveries(self.one, spec.Basic.Recover(requeue=True)), ["a*1", "a*2"])
@@ -260,7 +260,7 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual(self.refusal(spec.Basic.Recover(requeue=False)), text)
 
     def test_connection_lost(self) -> None:
-        """What a connection leaves unacknowledged goes to others."""
+        """Unacknowledged messages of a lost connection go to other consumers."""
         other = self.client()
         self.consume("b", other)
         self.publish(b"1")
@@ -269,7 +269,7 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual(self.consume("a"), ["a*1"])
 
     def test_unknown_tag(self) -> None:
-        """An acknowledgement of what was not delivered, or was acknowledged, closes the channel."""
+        """An acknowledgement with an unknown tag, or with one that was acknowledged, closes the channel."""
         for method in (spec.Basic.Ack(9), spec.Basic.Nack(9, multiple=True), spec.Basic.Reject(9)):
             text = "channel 406 PRECONDITION_FAILED - unknown delivery tag 9"
             self.assertEqual(self.refusal(method), text)
@@ -280,7 +280,7 @@ class ConsumeTests(MessageTestCase):
         self.assertIn("unknown delivery tag 1", self.refusal(spec.Basic.Ack(1), client=self.one))
 
     def test_refused(self) -> None:
-        """A consumer tag is used once; an exclusive consumer is alone."""
+        """A consumer tag that is in use, and a second consumer beside an exclusive one, are refused."""
         consume = spec.Basic.Consume(queue="q", consumer_tag="a", exclusive=True)
         self.one.ask(consume)
         text = "channel 403 ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"
@@ -291,13 +291,13 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual(self.refusal(spec.Basic.Consume(queue="q", arguments={"x-priority": 1})), text)
 
     def test_tag(self) -> None:
-        """A consumer without a tag gets one; cancelling one that is gone is no error."""
+        """The broker makes a tag for a consumer without one; cancelling a missing consumer is no error."""
         (answer,) = self.one.ask(spec.Basic.Consume(queue="q"))
         self.assertTrue(answer.consumer_tag.startswith("amq.ctag-"))
         self.assertEqual(self.one.ask(spec.Basic.Cancel("none"))[0].consumer_tag, "none")
 
     def test_cancelled_by_broker(self) -> None:
-        """The consumers of a queue that is deleted are told if they can be, and may still acknowledge."""
+        """Consumers of a deleted queue get Basic.Cancel if they have the capability, and may still acknowledge."""
         deaf = self.client(capabilities={})
         self.consume("b", deaf)
         self.consume("a")
@@ -309,7 +309,7 @@ class ConsumeTests(MessageTestCase):
         self.assertEqual(self.one.ask(spec.Basic.Nack(1, requeue=True)), [])
 
     def test_flow(self) -> None:
-        """A client may start the flow of a channel, which flows, and not stop it."""
+        """channel.flow may be switched on, which it is, and not off."""
         self.assertTrue(self.one.ask(spec.Channel.Flow(active=True))[0].active)
         text = "connection 540 NOT_IMPLEMENTED - active=false"
         self.assertEqual(self.refusal(spec.Channel.Flow(active=False)), text)

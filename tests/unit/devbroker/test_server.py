@@ -1,4 +1,4 @@
-"""Where the development broker listens, whom it lets in, and what it says about itself."""
+"""The embedded broker's listeners: their addresses, their clients, and what is logged."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from provider_gateway.devbroker.server import Broker, NotLoopback
 
 
 class ListenTests(SynchronousTestCase):
-    """Addresses."""
+    """Addresses to listen on."""
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.broker = Broker({}, self.reactor)
 
     def test_loopback(self) -> None:
-        """The broker listens on addresses of this machine only."""
+        """The broker listens on loopback addresses."""
         for interface in ("127.0.0.1", "127.8.9.1", "::1", "localhost"):
             self.broker.listen_tcp(self.reactor, 5672, interface)
         self.assertEqual(len(self.reactor.tcpServers), 4)
 
     def test_tls(self) -> None:
-        """With TLS it does, too."""
+        """The broker listens with TLS."""
         context = object()
         self.broker.listen_tcp(self.reactor, 5671, tls=context)
         [(port, factory, used, _, interface)] = self.reactor.sslServers
         self.assertEqual((port, factory, used, interface), (5671, self.broker, context, "127.0.0.1"))
 
     def test_others(self) -> None:
-        """Any other address is an error that says so, and nothing is listened on."""
+        """Another address raises NotLoopback with its name, and there is no listener."""
         for interface in ("", "0.0.0.0", "::", "192.0.2.1", "broker.example", "127.0.0.1.example", "127.example"):
             error = self.assertRaises(NotLoopback, self.broker.listen_tcp, self.reactor, 5672, interface)
             self.assertIn("Use 127.0.0.1, ::1 or localhost.", str(error))
         self.assertEqual(self.reactor.tcpServers, [])
 
     def test_clients(self) -> None:
-        """A client of another machine is not let in, whatever the listener."""
+        """A client on another machine is not let in, whatever the listener."""
         self.assertIsNone(self.broker.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
         self.assertIsNotNone(self.broker.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1)))
         self.assertIsNotNone(self.broker.buildProtocol(IPv6Address("TCP", "::1", 1)))
 
     def test_warning(self) -> None:
-        """The start is logged with what the broker is for, and what it loses."""
+        """The log says that the broker is for development, and loses everything at exit."""
         observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
         self.broker.listen_tcp(self.reactor, 5672)
         texts = [event["log_format"] for event in observer if event.get("log_format")]
@@ -60,7 +60,7 @@ class ListenTests(SynchronousTestCase):
 
 
 class CertificateTests(SynchronousTestCase):
-    """The name that EXTERNAL logs in with."""
+    """The user name for EXTERNAL."""
 
     def test_plain(self) -> None:
         """Without TLS there is no name."""
