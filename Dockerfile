@@ -1,4 +1,4 @@
-# The image of provider-gateway: both roles, and the sample model. Runs as any user of group 0 on a read-only root file system.
+# The image of provider-gateway: both roles, and the sample model. It runs as any user of group 0, on a read-only root file system.
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -7,11 +7,11 @@ COPY constraints.txt setup.py pyproject.toml README.md ./
 COPY provider_gateway provider_gateway
 COPY twisted twisted
 RUN pip wheel --constraint constraints.txt --wheel-dir /wheels .
-# From the wheels alone, so that nothing unpinned gets in; without pip, which nobody needs in there.
+# Install only from the wheels, so that nothing unpinned gets in. The image does not need pip.
 RUN python -m venv --without-pip /opt/provider-gateway \
  && pip --python /opt/provider-gateway/bin/python install --no-cache-dir --no-compile --no-index --find-links /wheels /wheels/provider_gateway-*.whl
-# Bytecode that is never compared with times or contents of the source: layers round times, and nothing can be written later.
-# Twisted takes its plugin cache for stale unless it is newer than every plugin, in whole seconds: hence the old date.
+# Bytecode that is never compared with its source: layers round file times, and bytecode cannot be written again later.
+# Twisted considers its plugin cache stale unless it is newer than every plugin, in whole seconds: hence the old date.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/provider-gateway/lib \
  && touch --date=2000-01-01 /opt/provider-gateway/lib/python3.*/site-packages/twisted/plugins/*.py \
  && /opt/provider-gateway/bin/python -c "from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))" \
@@ -24,16 +24,16 @@ LABEL org.opencontainers.image.title="provider-gateway" \
       org.opencontainers.image.description="HTTPS and AMQP in, machine-learning model out: one Twisted process around RabbitMQ" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# Before anything runs, which would write bytecode that is compared with times.
+# Set before anything runs: Python would otherwise write bytecode that is compared with file times.
 ENV PATH=/opt/provider-gateway/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-# Python's images come without bytecode of the standard library, which each start would compile in memory.
+# Python's images contain no bytecode of the standard library: each start would compile it in memory.
 RUN python -m compileall -q --invalidation-mode unchecked-hash -x '/(site-packages|test|tests|idlelib|lib2to3)/' /usr/local/lib/python3.*
 COPY --from=build /opt/provider-gateway /opt/provider-gateway
-# conf/queue_config.yaml, if it is mounted, is looked for from here.
+# A mounted conf/queue_config.yaml is found relative to this folder.
 WORKDIR /app
-# Any other user of group 0 does as well. Nothing is writable, and nothing has to be.
+# Any other user of group 0 works as well. Nothing is writable, and nothing has to be.
 USER 1001:0
 EXPOSE 5050 5080
 # No HEALTHCHECK: orchestrators ask /health/live and /health/ready of port 5080.

@@ -1,4 +1,4 @@
-"""A program that publishes to RabbitMQ directly and gets its answer on a reply queue: plain pika, no provider-gateway.
+"""An initiator: publishes a request message to RabbitMQ and waits for the reply on its own queue. It needs only pika.
 
 python examples/initiator.py amqp://demo:demo@127.0.0.1:5672/
 """
@@ -10,7 +10,7 @@ import pika
 
 connection = pika.BlockingConnection(pika.URLParameters(sys.argv[1]))
 channel = connection.channel()
-channel.confirm_delivery()  # basic_publish now raises if the message is not accepted or not routed
+channel.confirm_delivery()  # from now on, basic_publish raises if the message is nacked or unrouted
 
 reply_queue = channel.queue_declare("", exclusive=True).method.queue
 correlation_id = str(uuid.uuid4())

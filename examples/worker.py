@@ -1,4 +1,4 @@
-"""A worker in any language can stand behind the gateway role: take a message, answer to reply_to. Plain pika.
+"""A consumer of your own behind the gateway role: takes request messages, and replies to reply_to. It needs only pika.
 
 python examples/worker.py amqp://demo:demo@127.0.0.1:5672/ QUEUE
 """
