@@ -1,1 +1,1 @@
-"""The HTTP/1.1 server: connections, parsing, requests, answers."""
+"""The HTTP/1.1 server: connections, parsing, requests, responses."""

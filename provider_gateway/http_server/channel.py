@@ -1,15 +1,15 @@
-"""One HTTP connection: requests one after another, their time limits, and who the client is.
+"""One HTTP connection: it receives requests and has them served, one after another.
 
-A protocol of our own in place of Twisted's ``HTTPChannel``. The states of a connection::
+This protocol replaces Twisted's ``HTTPChannel``. A connection has one of these states::
 
     handshake -> idle -> headers -> body -> serving -> idle, or closing
                          headers, body -> rejected
 
-**A client that sends no more** may still wait for its response (RFC 9112, 9.6), or be gone. With TLS the two differ:
-``close_notify`` ends what the client sends; the end of the TCP connection ends everything, and cancels the request. TCP
-alone has one signal for both. There the channel sends ``100 Continue``, twice: a client that waits discards it (RFC
-9110, 15.2.1), and the TCP stack of one that is gone answers with a reset. HTTP/1.0 has no such response; such a client
-is taken to wait.
+**Half-close.** A client that sends no more may wait for its response (RFC 9112, 9.6), or be gone. TLS tells these apart:
+``close_notify`` means that the client sends no more; the end of the TCP connection means that it is gone, and cancels
+the request. Without TLS, FIN means either. The channel then sends ``100 Continue`` twice. A waiting client discards it
+(RFC 9110, 15.2.1); the TCP stack of a client that is gone answers with a reset. HTTP/1.0 has no ``100 Continue``, and
+the client is assumed to wait.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ State = Literal["handshake", "idle", "headers", "body", "serving", "rejected", "
 _RECEIVING = ("idle", "headers", "body")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-#: Seconds that a client has to read the response to a rejected request and close. What it still sends is thrown away.
+#: Seconds that a rejected or idle client has to close the connection. If a rejected client were disconnected at once,
+#: the connection would be reset while it sends, and it could not read the response.
 LINGER = 2.0
-#: Bytes behind a request that is served that are read ahead. With more, the client is not read from.
+#: Bytes that are read ahead while a request is served. Reading pauses beyond that.
 _READ_AHEAD = 16_384
-#: Seconds after which a client that sends no more is asked for: the first write brings the reset, the second finds it.
+#: Seconds after FIN at which ``100 Continue`` is sent: the first one provokes a reset, the second one finds it.
 _ASK_AFTER = (1.0, 2.0)
 
 
@@ -55,15 +56,15 @@ class Channel(RequestTransport):
 
     Attributes:
         state: what the connection is doing.
-        identity: who the client is, by its certificate; None without TLS.
+        identity: the name in the client's certificate; None without TLS, and during the handshake.
         buffered: bytes of the body that is being received or served.
-        persistent: False if the current request is the last one.
-        request: the one whose body is being received, or that is being served; else None.
+        persistent: False if the connection ends after the current request.
+        request: the request whose body is being received, or that is being served; else None.
     """
 
     def __init__(self, site: GatewaySite) -> None:
         super().__init__()
-        # All attributes but one are set here: instances share the keys of their dicts only if each has the same.
+        # All attributes but _time are set here: CPython's instances share their keys only if all set them in one order.
         self.site = self.factory = site
         self.state: State = "idle"
         self.identity: Identity | None = None
@@ -74,11 +75,11 @@ class Channel(RequestTransport):
         self._unread = b""
         self._is_reading = False
         self._is_paused = False
-        #: The client sends no more.
+        #: True once the client has said that it sends no more.
         self._has_ended = False
 
     def connectionMade(self) -> None:
-        """Join the site, if it has room (twisted.internet.interfaces.IProtocol)."""
+        """Join the site, or drop the connection if there is no room (twisted.internet.interfaces.IProtocol)."""
         # Nagle's algorithm off: a response in two segments would wait 40 ms for a delayed ACK.
         self.transport.setTcpNoDelay(True)
         send_at_once(self.transport)
@@ -100,7 +101,7 @@ class Channel(RequestTransport):
             self.drop("limit")
 
     def handshakeCompleted(self) -> None:
-        """Learn who the client is (twisted.internet.interfaces.IHandshakeListener)."""
+        """Get the client's identity (twisted.internet.interfaces.IHandshakeListener)."""
         if self.state != "handshake":
             return
         self.state = "idle"
@@ -113,22 +114,22 @@ class Channel(RequestTransport):
         """End the connection without a response.
 
         Args:
-            reason: is counted: "handshake", "limit", "identity-limit" or "timeout".
+            reason: label of the metric: "limit", "identity-limit" or "timeout".
         """
         self.state = "closing"
         self.site.count_dropped(reason)
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes (twisted.internet.interfaces.IProtocol)."""
+        """Receive bytes (twisted.internet.interfaces.IProtocol)."""
         if self.state not in ("rejected", "closing"):
             self._unread += data
             self._read()
 
     def _read(self) -> None:
-        """Parse, and serve, until a response has to be waited for, or to be read by the client."""
+        """Parse and serve requests, until one must be waited for or the client must read a response first."""
         if self._is_reading:
-            return  # a request was served at once: the loop below goes on
+            return  # called from within the loop below, by a request that was served at once
         self._is_reading = True
         try:
             while self._unread and self.state in _RECEIVING and not self._time.is_writing:
@@ -175,7 +176,7 @@ class Channel(RequestTransport):
             request.serve()
 
     def reject(self, error: GatewayError) -> None:
-        """Answer the request that is being received with an error, ignore everything that follows, and close."""
+        """Answer the request that is being received with an error. What the client still sends is ignored."""
         head, request = self._head, self.request
         assert head is not None
         self.state = "rejected"
@@ -185,17 +186,16 @@ class Channel(RequestTransport):
         if head.has_request_line:
             self.site.log(request)
         self._let_go()
-        # Closing at once would reset the connection while the client sends, and it would not read the response.
         self._time.abort_after(LINGER)
 
     def _let_go(self) -> None:
-        """Forget the request and what was received of it."""
+        """Forget the current request."""
         self.site.buffered -= self.buffered
         self.buffered = 0
         self.request = self._head = None
 
     def readConnectionLost(self) -> None:
-        """Serve what has arrived, and close; see above (twisted.internet.interfaces.IHalfCloseableProtocol)."""
+        """Serve the requests that have arrived, then close (twisted.internet.interfaces.IHalfCloseableProtocol)."""
         self._has_ended = True
         self._read()
         if self.state == "serving" and not self.isSecure():
@@ -203,10 +203,10 @@ class Channel(RequestTransport):
                 self._time.call_after(seconds, self._ask)
 
     def writeConnectionLost(self) -> None:
-        """Nothing: only we could end that direction alone (twisted.internet.interfaces.IHalfCloseableProtocol)."""
+        """Do nothing: we never half-close (twisted.internet.interfaces.IHalfCloseableProtocol)."""
 
     def _ask(self) -> None:
-        """Have the TCP stack of a client that is gone say so."""
+        """Provoke a reset from the TCP stack of a client that is gone."""
         if self.request is not None and self.request.clientproto == b"HTTP/1.1":
             self.transport.write(_CONTINUE)
 
@@ -217,29 +217,29 @@ class Channel(RequestTransport):
             self.reject(RequestTimeout(f"The request's {state} did not arrive within {seconds:g} s."))
 
     def idle_time_is_over(self) -> None:
-        """Close, if the connection is idle: the time of the other states is limited otherwise."""
+        """Close the connection if it is idle. Other states have other time limits."""
         if self.state == "idle":
             self._time.abort_after(LINGER)
             self.loseConnection()
 
     def pauseProducing(self) -> None:
-        """Give a client that does not read its time to do so (twisted.internet.interfaces.IPushProducer)."""
+        """Begin the time limit for reading: the buffer is full (twisted.internet.interfaces.IPushProducer)."""
         self._time.begin_writing()
         self._pause_or_resume()
 
     def resumeProducing(self) -> None:
-        """Go on: everything was sent (twisted.internet.interfaces.IPushProducer)."""
+        """Continue: the buffer is empty (twisted.internet.interfaces.IPushProducer)."""
         self._time.end_writing()
         self._pause_or_resume()
         self._read()
 
     def stopProducing(self) -> None:
-        """Nothing: the connection is lost, and says so (twisted.internet.interfaces.IPushProducer)."""
+        """Do nothing: ``connectionLost`` follows (twisted.internet.interfaces.IPushProducer)."""
 
     def _pause_or_resume(self) -> None:
-        """Read from the client only what can be used soon.
+        """Stop reading from the client while nothing can be done with what it sends, and resume reading later.
 
-        While a request is served, that is a little ahead: it would not be noticed otherwise that the client leaves.
+        While a request is served, some bytes are read ahead: without reading, it is not noticed that the client leaves.
         """
         if self.state == "serving":
             is_enough = len(self._unread) > _READ_AHEAD
@@ -253,7 +253,7 @@ class Channel(RequestTransport):
                 self.transport.resumeProducing()
 
     def requestDone(self, _: BoundedRequest) -> None:
-        """Go on with what the client has sent in the meantime (twisted.web.http.Request)."""
+        """Continue with what the client has sent meanwhile, or close (twisted.web.http.Request)."""
         self._let_go()
         if not self.persistent or self.state == "closing":
             self.loseConnection()
@@ -265,18 +265,18 @@ class Channel(RequestTransport):
         self._read()
 
     def close_when_answered(self) -> None:
-        """Close now if no request is being received or served, else when its response is sent."""
+        """Close the connection: at once, or after the response if a request is being received or served."""
         if self.state in ("headers", "body", "serving"):
             self.persistent = False
             if self.request is not None and not self.request.startedWriting:
                 self.request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         elif self.state in ("handshake", "idle"):
-            # An idle client may not read, and so never answer a TLS close.
+            # An idle client may not read, and then never answers close_notify.
             self._time.abort_after(LINGER)
             self.loseConnection()
 
     def loseConnection(self) -> None:
-        """Close when everything is sent, or the client has had its time to read it (twisted.web.http.Request)."""
+        """Close when everything is sent, or when the client's time to read it is over (twisted.web.http.Request)."""
         if self.state != "closing":
             self.state = "closing"
             self._unread = b""
@@ -285,7 +285,7 @@ class Channel(RequestTransport):
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Cancel the request that is being served, and forget the connection."""
+        """Cancel the request that is being served (twisted.internet.interfaces.IProtocol)."""
         self._time.close()
         if self.state == "handshake":
             self.site.count_dropped("handshake")

@@ -1,8 +1,8 @@
-"""Strict parser of requests in HTTP/1.1 and HTTP/1.0 (RFC 9112). Pure: bytes in; values, or an error, out.
+"""Strict parser of HTTP/1.1 and HTTP/1.0 requests (RFC 9112). Pure: bytes in, values or an error out.
 
-What two parsers could read in two ways is rejected: line ends other than CR LF, folded headers, white space before a
-colon, several lengths, any transfer coding but ``chunked``. RFC 9112 allows some of it; that is how requests are
-smuggled past a proxy.
+Input that two parsers could read in two ways is rejected: line ends other than CR LF, folded headers, white space
+before a colon, several lengths, any transfer coding but ``chunked``. RFC 9112 lets a server accept some of it, but that
+is how requests are smuggled past a proxy.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(%s) ([\x21-\x7e]+) (HTTP/1\.[01])" % _TOKEN)
-#: RFC 9112, 3.2.2. The authority has no user information (RFC 9110, 4.2.4).
+#: A URL (RFC 9112, 3.2.2), without user information (RFC 9110, 4.2.4).
 _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?].*)?)")
-#: Longer numbers are not converted: Python refuses to convert thousands of digits.
+#: Longer numbers are over every limit. Python raises an error for thousands of digits.
 _MAX_LENGTH_DIGITS = 18
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:;[\t\x20-\x5b\x5d-\x7e\x80-\xff]*)?")
-#: Bytes of a line with the size of a chunk and its extensions; of all lines of a trailer.
+#: Most bytes of a line with the size of a chunk and its extensions, and of a trailer.
 _MAX_CHUNK_LINE, _MAX_TRAILER = 1023, 65_536
 
 
 def malformed() -> BadRequest:
-    """The error for what is no HTTP/1.1."""
+    """The error for a request that is not well-formed."""
     return BadRequest("The request is not HTTP/1.1 as RFC 9112 has it.")
 
 
 def body_too_large(limits: Limits) -> BodyTooLarge:
-    """The error for a body over the limit."""
+    """The error for a body over ``max_body_bytes``."""
     return BodyTooLarge(f"The body is larger than {limits.max_body_bytes} bytes (MAX_BODY_BYTES).")
 
 
 class HeadParser:
-    """Parses the head of one request, in as many pieces as it arrives in.
+    """Parses the head of one request, which may arrive in pieces.
 
-    Each line is checked when it is complete, so that a malformed request need not be waited for.
+    Each line is checked as soon as it is complete.
 
     Attributes:
-        method: empty until the request line is known to be well-formed.
+        method: empty until the request line is complete and well-formed.
         target: as it was sent.
-        path: the target without scheme and authority: begins with a slash, or is ``*``.
-        authority: that of an absolute-form target, which replaces ``Host`` (RFC 9112, 3.2.2); else None.
+        path: path and query of the target: begins with a slash, or is ``*``.
+        authority: host and port of an absolute-form target; else None.
         version: ``HTTP/1.1`` or ``HTTP/1.0``.
-        headers: those of the complete lines so far.
-        length: bytes of the body; None if it is chunked. Known once the head is complete.
-        has_request_line: the request line is complete, well-formed or not.
+        headers: the headers so far.
+        length: bytes of the body; None if it is chunked. Valid once the head is complete.
+        has_request_line: True once the request line is complete, well-formed or not.
     """
 
     __slots__ = (
@@ -73,9 +73,9 @@ class HeadParser:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        #: Bytes behind the last complete line, with the CR LF that ended it.
+        #: The incomplete line, behind the CR LF of the line before.
         self._rest = b""
-        #: Header lines so far, and their bytes.
+        #: Number and bytes of the header lines so far.
         self._count = self._size = 0
         self._may_skip_line = True
         self.has_request_line = False
@@ -88,16 +88,16 @@ class HeadParser:
         """Parse more bytes.
 
         Returns:
-            What follows the head; None if the head is not complete.
+            The bytes behind the head; None while the head is incomplete.
 
         Raises:
-            BadRequest: the request is malformed.
-            HeadersTooLarge: the head is over one of the limits.
-            BodyTooLarge: the declared length has too many digits.
+            BadRequest: the head is malformed.
+            HeadersTooLarge: the head is over ``max_header_bytes`` or ``max_headers``.
+            BodyTooLarge: the declared length has more than 18 digits.
         """
         data = self._rest + data
         if self._may_skip_line and data.startswith(b"\r\n"):
-            # RFC 9112, 2.2: at least one empty line before a request is to be ignored. We ignore one.
+            # RFC 9112, 2.2: ignore at least one empty line before a request.
             self._may_skip_line = False
             data = data[2:]
         end = data.find(b"\r\n\r\n")
@@ -114,14 +114,18 @@ class HeadParser:
         return None
 
     def _check_rest(self, line: bytes) -> None:
-        """Check a line whose end has not arrived."""
+        """Check an incomplete line."""
         if b"\n" in line:
             raise malformed()
         if len(line) > self._limits.max_header_bytes + line.endswith(b"\r"):
             raise self._line_too_long()
 
     def _read_lines(self, block: bytes) -> None:
-        """Parse complete lines, without the end of the last one. The first line was parsed before, or is the first."""
+        """Parse complete lines.
+
+        Args:
+            block: the lines, without the last CR LF. The first one is the request line, or empty if that was parsed.
+        """
         limits = self._limits
         lines = block.split(b"\r\n")
         first = lines.pop(0)
@@ -132,7 +136,7 @@ class HeadParser:
         is_odd = (
             self._size + size > limits.max_header_bytes
             or self._count + len(lines) > limits.max_headers
-            # There is a CR, LF or NUL that is not part of a line's end.
+            # Is there a CR, LF or NUL that is not part of a line end?
             or len(block) - len(block.translate(None, b"\0\r\n")) != 2 * len(lines)
         )
         for line in lines:
@@ -168,7 +172,7 @@ class HeadParser:
         self.method = method
 
     def _check_line(self, line: bytes) -> None:
-        """Check a header line against the limits, and for bytes that end a line for some parsers."""
+        """Check a header line against the limits, and for bytes that some parsers take for a line end."""
         limits = self._limits
         self._count += 1
         self._size += len(line)
@@ -185,7 +189,7 @@ class HeadParser:
         return HeadersTooLarge(f"A line of the headers is longer than {self._limits.max_header_bytes} bytes.")
 
     def _finish(self) -> None:
-        """Find the length of the body (RFC 9112, 6.3), and check what only the whole head shows."""
+        """Check ``Host``, and find the length of the body (RFC 9112, 6.3)."""
         headers = self.headers.values
         hosts = headers.get(b"Host", ())
         codings, lengths = headers.get(b"Transfer-Encoding"), headers.get(b"Content-Length")
@@ -206,7 +210,7 @@ class HeadParser:
 
 
 class ChunkedParser:
-    """Parses one chunked body (RFC 9112, 7.1). Extensions and trailer are checked and thrown away."""
+    """Parses one chunked body (RFC 9112, 7.1). Extensions and trailer are checked and ignored."""
 
     __slots__ = ("_is_behind_chunk", "_is_in_trailer", "_missing", "_rest", "_trailer_size")
 
@@ -221,10 +225,10 @@ class ChunkedParser:
         """Parse more bytes.
 
         Args:
-            take: is called with each piece of the body. An error that it raises ends the parsing.
+            take: called with each piece of the body. An error that it raises ends the parsing.
 
         Returns:
-            What follows the body; None if the body is not complete.
+            The bytes behind the body; None while the body is incomplete.
 
         Raises:
             BadRequest: the body is malformed.
@@ -248,7 +252,7 @@ class ChunkedParser:
                 self._is_behind_chunk = False
                 at += 2
             end = data.find(b"\r\n", at)
-            # Without an end, the last byte may be the CR of one.
+            # The last byte of an incomplete line may be its CR.
             size = (end if end >= 0 else len(data) - 1) - at
             if size > (_MAX_TRAILER - self._trailer_size if self._is_in_trailer else _MAX_CHUNK_LINE):
                 raise malformed()

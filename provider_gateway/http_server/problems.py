@@ -1,4 +1,4 @@
-"""Errors as HTTP responses: which error a failure stands for, its status, its headers, its problem document."""
+"""Errors as HTTP responses: status, headers and problem document (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = Logger()
 
 
 def error_of(failure: Failure) -> GatewayError:
-    """The error that a failure of a route stands for; anything unforeseen is logged and becomes a 500."""
+    """The error to answer a failed request with. An unexpected exception is logged, and becomes a 500."""
     error = failure.value
     if isinstance(error, GatewayError):
         return error
@@ -34,20 +34,20 @@ def error_of(failure: Failure) -> GatewayError:
 
 
 def with_length(request: IRequest, content_type: str, body: bytes) -> bytes:
-    """Set the headers that belong to a response's body, and return the body."""
+    """Set Content-Type and Content-Length of a response, and return its body."""
     request.setHeader("Content-Type", content_type)
     request.setHeader("Content-Length", str(len(body)))
     return body
 
 
 def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
-    """Set a response's status and headers for an error.
+    """Set status and headers of the response for an error.
 
     Args:
-        rquid: None if the request has no id.
+        rquid: id of the request; None if it has none.
 
     Returns:
-        The body.
+        The body: the problem document.
     """
     request.setResponseCode(error.status, error.title.encode("ascii"))
     if error.retry_after is not None:

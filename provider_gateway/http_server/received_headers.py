@@ -1,4 +1,4 @@
-"""The headers of a received request, by name."""
+"""The headers of a request."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from twisted.web.http_headers import Headers
 
-#: Names whose spelling is remembered. Clients of one kind send the same few.
+#: Number of names whose canonical spelling is kept: clients send the same few again and again.
 _REMEMBERED_NAMES = 1000
 
 
 @lru_cache(_REMEMBERED_NAMES)
 def canonical_name(name: bytes) -> bytes:
-    """A header's name as Twisted spells it; empty if it is no token (RFC 9110, 5.6.2)."""
+    """A header name in Twisted's spelling, such as ``Content-Type``; empty if it is not a token (RFC 9110, 5.6.2)."""
     headers = Headers()
     try:
         headers.addRawHeader(name, b"")
@@ -24,15 +24,15 @@ def canonical_name(name: bytes) -> bytes:
 
 
 class ReceivedHeaders:
-    """The headers of a request, with those methods of Twisted's ``Headers`` that a reader needs.
+    """The headers of a request. Has the methods of Twisted's ``Headers`` that Twisted, Klein and we call.
 
-    Twisted's class checks each header that is added, for 1 µs each. The parser has checked these already.
+    Twisted's class checks every header that is added, which takes 1 µs. The parser has checked these headers already.
     """
 
     __slots__ = ("values",)
 
     def __init__(self, values: dict[bytes, list[bytes]]) -> None:
-        #: Values without white space around them, by canonical name.
+        #: Values by canonical name, without white space around them.
         self.values = values
 
     def getRawHeaders(self, name: bytes | str, default: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""One request of a site: its body is capped as it arrives, and what is wrong with it is answered as a problem."""
+"""One request: it receives its body, is routed to a resource, and writes its response."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from provider_gateway.http_server.parser import HeadParser
     from provider_gateway.security.identity import Identity
 
-#: RFC 9110, 7.2: host and port as in a URI; the rest would make URL routing fail.
+#: Host and port (RFC 9110, 7.2). Klein's routing fails with other values.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _NO_HEADERS = ReceivedHeaders({})
 _NO_PATH: Any = ()
 
 
 class BoundedRequest(Request):
-    """A request whose body is rejected as soon as it is known to be too large.
+    """A request whose body is limited as it arrives, and whose errors are problem documents.
 
     Args:
-        channel: received it.
-        head: its head, which is complete unless the request is to be rejected.
+        channel: the connection that received it.
+        head: the head of the request. It is incomplete if the request is about to be rejected.
 
     Attributes:
-        correlation_id: is set by the API, for the access log.
-        received_at: seconds of the site's clock at which the whole request was there.
-        rquid: the request id of its response, if that is known.
-        served_by: is cancelled if the client leaves.
-        is_lost: the client has left.
-        authority: replaces ``Host`` (RFC 9112, 3.2.2), if the target has one.
+        correlation_id: set by the API, for the access log.
+        received_at: time of the site's clock at which the request was complete, in seconds; None before.
+        rquid: the request id, once it is known.
+        served_by: the Deferred that is cancelled if the client leaves.
+        is_lost: True once the client has left.
+        authority: the host of an absolute-form target, which replaces ``Host`` (RFC 9112, 3.2.2); else None.
     """
 
-    channel: Any  # of our class; Twisted declares its own
+    channel: Any  # a Channel; Twisted declares its own class
     site: Any
     content: Any
     requestHeaders: Any
@@ -57,13 +57,14 @@ class BoundedRequest(Request):
     rquid: str | None = None
     served_by: Deferred[Any] | None = None
     is_lost = False
-    #: Twisted's is HTML.
+    #: Twisted's default is HTML.
     defaultContentType = None
 
     def __init__(self, channel: Channel, head: HeadParser) -> None:
         super().__init__(channel, parsePOSTFormSubmission=False)
         self.requestHeaders = head.headers
-        self.method, self.uri, self.path, self.clientproto = head.method, head.target, head.path, head.version
+        self.method, self.uri, self.clientproto = head.method, head.target, head.version
+        self.path = head.path.partition(b"?")[0]
         self.authority = head.authority
         self.content = BytesIO()
         #: Bytes of a body of known length that have not arrived.
@@ -72,23 +73,20 @@ class BoundedRequest(Request):
 
     @property
     def identity(self) -> Identity | None:
-        """Who sent it; None without TLS."""
+        """The name in the client's certificate; None without TLS."""
         identity: Identity | None = self.channel.identity
         return identity
 
     @property
     def waits_for_continue(self) -> bool:
-        """True if the client asks before it sends the body (RFC 9110, 10.1.1)."""
+        """True if the client sends the body only after ``100 Continue`` (RFC 9110, 10.1.1)."""
         expectations = self.requestHeaders.values.get(b"Expect")
         return bool(expectations and expectations[0].lower() == b"100-continue" and self.clientproto == b"HTTP/1.1")
 
     def keeps_connection(self) -> bool:
-        """Say in the response whether the connection is kept (RFC 9112, 9.3).
+        """Decide whether the connection is kept after this request, and say so in the response (RFC 9112, 9.3).
 
-        HTTP/1.0 connections that ask for it are kept, too: all our responses have a Content-Length.
-
-        Returns:
-            True if it is.
+        HTTP/1.0 connections are kept if the client asks for it: all our responses have a Content-Length.
         """
         values = self.requestHeaders.values.get(b"Connection", ())
         wishes = {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
@@ -104,21 +102,21 @@ class BoundedRequest(Request):
         """Check the declared length of the body.
 
         Raises:
-            BodyTooLarge: it is over the limit.
-            Overloaded: there is no room for it now.
+            BodyTooLarge: it is over ``max_body_bytes``.
+            Overloaded: with it, all bodies would be over ``max_buffered_bytes``.
         """
         self._check_size(self._missing, self._missing)
 
     def receive(self, data: bytes) -> bytes | None:
-        """Take bytes of the body.
+        """Receive bytes of the body.
 
         Returns:
-            What follows the body; None if the body is not complete.
+            The bytes behind the body; None while the body is incomplete.
 
         Raises:
-            BadRequest: the body is malformed.
-            BodyTooLarge: it has grown over the limit.
-            Overloaded: there is no room for it.
+            BadRequest: the chunks of the body are malformed.
+            BodyTooLarge: the body is over ``max_body_bytes``.
+            Overloaded: all bodies together are over ``max_buffered_bytes``.
         """
         if self._chunks is not None:
             return self._chunks.feed(data, self._take)
@@ -138,7 +136,7 @@ class BoundedRequest(Request):
         self.content.write(data)
 
     def _check_size(self, size: int, more: int) -> None:
-        """Check a size, and that there is room for more."""
+        """Check the size of this body, and that of all bodies with ``more`` bytes."""
         limits, buffered = self.channel.site.limits, self.channel.site.buffered
         if size > limits.max_body_bytes:
             raise body_too_large(limits)
@@ -146,9 +144,9 @@ class BoundedRequest(Request):
             raise Overloaded(f"Bodies of {buffered} bytes are being served (MAX_BUFFERED_BYTES).")
 
     def rejection(self, error: GatewayError) -> bytes:
-        """The response to a request that is rejected while it is received, as bytes.
+        """The response to a request that is rejected before it is complete, as bytes.
 
-        Of the request only status and id are recorded: the rest may be malformed.
+        Method and path are not recorded: they may be malformed.
         """
         rquid = self.rquid = self._rquid_sent()
         body = problem_body(error, rquid)
@@ -168,14 +166,14 @@ class BoundedRequest(Request):
         return b"\r\n".join((*lines, b"", b"" if is_head else body))
 
     def _rquid_sent(self) -> str:
-        """The request id that the client sent; a fresh one if there is none that is valid."""
+        """The request id that the client sent, or a fresh one if it sent none, or an invalid one."""
         (sent, *_) = self.requestHeaders.getRawHeaders(RQUID_BYTES, (b"",))
         return rquid_of({RQUID: text_of(sent)}) if sent else fresh_rquid()
 
     def lose(self, reason: Failure) -> None:
-        """Note that the client has left; if the request was being served, record that.
+        """Cancel the request: its client has left.
 
-        The status is the one that nginx made usual for this.
+        A request that was being served is recorded with status 499, as nginx does.
         """
         if self.received_at is not None:
             self.code = 499
@@ -186,13 +184,13 @@ class BoundedRequest(Request):
             self.served_by.cancel()
 
     def forget_content(self) -> None:
-        """Let go of headers, body and path, 2 KB and more, which whoever serves the request has taken over."""
+        """Free headers, body and path, 2 KB and more. The message has them by now."""
         self.requestHeaders = _NO_HEADERS
         self.prepath = self.postpath = _NO_PATH
         self.content = None
 
     def serve(self) -> None:
-        """Route the request, if its client is still trusted and its target can be routed."""
+        """Have the request served by its resource, or answer why it is not."""
         site = self.site = self.channel.site
         self.received_at = site.reactor.seconds()
         self.content.seek(0)
@@ -202,7 +200,7 @@ class BoundedRequest(Request):
             self.answer(Forbidden("The client certificate has expired, or is no longer trusted."))
             return
         if self.path == b"*":
-            self.answer(NotFound("The target * is the server as a whole, of which there is nothing to be asked."))
+            self.answer(NotFound("The target * stands for the server as a whole; there is no resource for it."))
             return
         if self.method != self.method.upper():
             self.answer(BadRequest("Methods are written in capitals (RFC 9110, 9.1)."))
@@ -213,11 +211,10 @@ class BoundedRequest(Request):
             return
         if self.authority is not None:
             self.requestHeaders.setRawHeaders(b"Host", [self.authority])
-        path = self.path = self.path.partition(b"?")[0]
-        parts = path[1:].split(b"/")
-        if b"%" in path:
+        parts = self.path[1:].split(b"/")
+        if b"%" in self.path:
             try:
-                unquote_to_bytes(path).decode("utf-8")
+                unquote_to_bytes(self.path).decode("utf-8")
             except UnicodeDecodeError:
                 self.answer(BadRequest("The path is not valid UTF-8."))
                 return
@@ -225,18 +222,18 @@ class BoundedRequest(Request):
         self.prepath, self.postpath = [], parts
         try:
             self.render(site.getResourceFor(self))
-        except Exception:  # noqa: BLE001 - whatever it is, it is answered
+        except Exception:  # noqa: BLE001 - every error gets a response
             self.processingFailed(Failure())
 
     def write(self, data: bytes) -> None:
         """Write the response (twisted.web.server.Request).
 
-        A whole one is one piece, head and body: two would be two TLS records, for 7 µs more.
+        Head and body are one write: two writes would be two TLS records, which cost 7 µs more.
         """
         if self.startedWriting or self.is_lost:
             super().write(data)
             return
-        # Not set when the request begins: while it waits for its response, they would be 500 bytes.
+        # Set now, not before: in a waiting request these headers would take 500 bytes.
         usual = [(b"Server", version), (b"Date", self.site.date(self.received_at))]
         if self.rquid is not None:
             usual.append((RQUID_BYTES, self.rquid.encode()))
@@ -254,14 +251,14 @@ class BoundedRequest(Request):
         self.channel.write(b"\r\n".join((*lines, b"", data)))
 
     def answer(self, error: GatewayError) -> None:
-        """Answer with a problem document and be done."""
+        """Answer with a problem document, and finish."""
         if self.rquid is None:
             self.rquid = self._rquid_sent()
         self.write(render(self, error, self.rquid))
         self.finish()
 
     def processingFailed(self, reason: Failure) -> None:
-        """Answer 500 without a word about the cause, which is logged (twisted.web.server.Request)."""
+        """Log the cause and answer with 500, which does not tell it (twisted.web.server.Request)."""
         error = error_of(reason)
         if not self.startedWriting:
             self.answer(error)

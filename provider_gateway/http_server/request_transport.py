@@ -1,6 +1,6 @@
-"""What Twisted's ``Request`` calls of its channel, but for the end of a request.
+"""The methods that Twisted's ``Request`` calls on its channel to write and to ask for addresses.
 
-Twisted documents no such interface. Its HTTP/2 streams offer the same to requests.
+Twisted does not document this interface. Its own second implementation are the streams of HTTP/2.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class RequestTransport(Protocol):
-    """A connection as its requests see it: they write to it, and ask for its addresses."""
+    """A connection as its requests use it."""
 
-    transport: Any  # TCP or TLS over it; both have what the interface lacks
+    transport: Any  # TCP, or TLS over TCP: ITransport lacks methods that both have
 
     def __init__(self) -> None:
-        # The transport asks the system for its addresses each time.
+        # Addresses are kept: the transport makes a system call for each.
         self._peer: Any = None
         self._host: Any = None
 
@@ -38,13 +38,13 @@ class RequestTransport(Protocol):
         self.transport.write(b"\r\n".join((b"%s %s %s" % (version, code, reason), *lines, b"", b"")))
 
     def getPeer(self) -> Any:
-        """Where the connection comes from."""
+        """The client's address."""
         if self._peer is None:
             self._peer = self.transport.getPeer()
         return self._peer
 
     def getHost(self) -> Any:
-        """Where the connection was made to."""
+        """Our address of this connection."""
         if self._host is None:
             self._host = self.transport.getHost()
         return self._host

@@ -1,7 +1,7 @@
-"""Twisted's HTTP server with our rules: bodies are capped as they arrive, failures are problem documents, no HTML.
+"""The connections of one listener: how many there may be, whose they are, and what they share.
 
-Used by the HTTPS listener and by the admin listener. :mod:`provider_gateway.http_server.channel` is one connection,
-:mod:`provider_gateway.http_server.request` one request.
+The HTTPS listener and the admin listener each have a site. :mod:`provider_gateway.http_server.channel` is one
+connection, :mod:`provider_gateway.http_server.request` one request.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ if TYPE_CHECKING:
 
 @implementer(IProtocolNegotiationFactory)
 class GatewaySite(ServerFactory):
-    """The factory of a listener.
+    """Makes the channels of a listener.
 
     Args:
-        resource: gets the requests.
-        clock: times what the limits limit.
-        on_finished: is told each finished request, for an access log.
-        on_dropped: is told why a connection was ended without an answer, see :meth:`Channel.drop`.
-        still_trusts: is asked, of the transport of a TLS connection, whether its client's certificate is one of
-            those that would be let in now.
+        resource: serves the requests.
+        clock: the reactor, for time limits and dates.
+        limits: of time, connections and bytes.
+        on_finished: called with each finished request, for the access log.
+        on_dropped: called with the reason when a connection is ended without a response; see :meth:`Channel.drop`.
+        still_trusts: called with the transport of a TLS connection; True if the client's certificate would be accepted
+            in a handshake now.
 
     Attributes:
         channels: open connections.
-        closing: True once connections are no longer kept for another request.
+        closing: True once no connection is kept for another request.
         buffered: bytes of the bodies that are being received or served.
-        idle: the connections whose idle time runs.
+        idle: the time limit of idle connections.
     """
 
     noisy = False
@@ -79,7 +80,7 @@ class GatewaySite(ServerFactory):
         self._date = (-1, b"")
 
     def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1 only, on purpose: Twisted offers HTTP/2 as soon as the package h2 happens to be there."""
+        """The protocols that TLS offers (twisted.internet.interfaces.IProtocolNegotiationFactory): HTTP/1.1 only."""
         return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # noqa: ARG002 - Twisted's signature
@@ -92,7 +93,13 @@ class GatewaySite(ServerFactory):
         return found
 
     def join(self, channel: Channel) -> bool:
-        """Take a new connection, at the expense of the oldest that has not shown a certificate; False without room."""
+        """Add a new connection.
+
+        Without room, the oldest connection that has not completed its handshake is dropped.
+
+        Returns:
+            False if there is no room, and none could be made.
+        """
         if len(self.channels) >= self.limits.max_connections:
             oldest = next(iter(self._in_handshake), None)
             if oldest is None:
@@ -105,7 +112,11 @@ class GatewaySite(ServerFactory):
         return True
 
     def identify(self, channel: Channel) -> bool:
-        """Give a connection its identity after the handshake; False if that one has its share of connections."""
+        """Give a connection its identity, once its handshake is complete.
+
+        Returns:
+            False if the identity has as many connections as it may have.
+        """
         self._in_handshake.pop(channel, None)
         identity = Identity.of(channel.transport.getPeerCertificate().to_cryptography())
         if self._of_identity[str(identity)] >= self.limits.max_connections_per_identity:
@@ -115,7 +126,7 @@ class GatewaySite(ServerFactory):
         return True
 
     def leave(self, channel: Channel) -> None:
-        """Forget a connection."""
+        """Forget a connection that has ended."""
         self.channels.discard(channel)
         self._in_handshake.pop(channel, None)
         if channel.identity is not None:
@@ -128,27 +139,27 @@ class GatewaySite(ServerFactory):
             self._waiting_for_end.fire(None)
 
     def date(self, seconds: float) -> bytes:
-        """A time of the clock as HTTP writes it; written once a second, for that costs 2 µs."""
+        """A time of the clock as HTTP writes it (RFC 9110, 5.6.7). Kept for a second: making it costs 2 µs."""
         if self._date[0] != int(seconds):
             self._date = int(seconds), datetimeToString(seconds)
         return self._date[1]
 
     def count_dropped(self, reason: str) -> None:
-        """Count a connection that is ended without an answer."""
+        """Count a connection that is ended without a response."""
         self._on_dropped(reason)
 
     def trusts(self, channel: Channel) -> bool:
-        """True if a connection that was let in would be let in now, too."""
+        """True if the certificate of a connection's client would be accepted now; True without TLS."""
         identity = channel.identity
         if identity is None:
             return True
         return self.reactor.seconds() < identity.expires and self._still_trusts(channel.transport)
 
     def close_connections(self) -> Deferred[None]:
-        """Close every connection, those with a request in work when its answer is sent.
+        """Close every connection. A request that has begun to arrive is served first.
 
         Returns:
-            A Deferred that fires when all are closed.
+            A Deferred that fires when all connections are closed.
         """
         self.closing = True
         for channel in list(self.channels):
@@ -156,6 +167,6 @@ class GatewaySite(ServerFactory):
         return self._waiting_for_end.wait() if self.channels else succeed(None)
 
     def log(self, request: Any) -> None:
-        """Tell of a finished request (twisted.web.http.HTTPFactory)."""
+        """Record a finished request (twisted.web.http.Request)."""
         if self._on_finished is not None:
             self._on_finished(request)

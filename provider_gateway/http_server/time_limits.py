@@ -1,4 +1,4 @@
-"""The time limits of one connection, each with its timer."""
+"""The timers of one connection."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _LIMIT_OF = {"handshake": "handshake_timeout", "headers": "headers_timeout", "bo
 
 
 class TimeLimits:
-    """Times the states of a connection, the client's reading, and the end.
+    """Limits how long a client may take for handshake, headers, body, reading and closing.
 
-    The time between two requests is not timed here: one timer does that for all connections of a site.
+    The time between two requests is limited by the site, with one timer for all connections.
 
     Args:
-        clock: times.
-        limits: how long each may take.
-        too_slow: is called with the state and its seconds when a state took too long.
-        not_read: is called when the client did not read what we sent.
-        abort: ends the connection at once.
+        clock: the reactor.
+        limits: the time limits, in seconds.
+        too_slow: called with the state and its limit when a state takes too long.
+        not_read: called when the client has not read in time what was sent.
+        abort: called when the client has not closed in time.
 
     Attributes:
-        state: the state whose time runs; None without one.
+        state: the state whose time limit runs; None if none does.
     """
 
     __slots__ = (
@@ -64,7 +64,7 @@ class TimeLimits:
         self._others: list[IDelayedCall] = []
 
     def enter(self, state: str) -> None:
-        """Begin the time limit of a state, unless it runs; end that of another state."""
+        """Begin the time limit of a state, and end that of the state before. The limit of the same state goes on."""
         timed = state if state in _LIMIT_OF else None
         if timed == self.state:
             return
@@ -77,27 +77,27 @@ class TimeLimits:
 
     @property
     def is_writing(self) -> bool:
-        """True while the transport holds bytes that the client has not read."""
+        """True while the transport's buffer is full: the client does not read."""
         return self._write is not None
 
     def begin_writing(self) -> None:
-        """Begin the time of a client that does not read, unless it runs."""
+        """Begin the time limit for reading, unless it runs."""
         if self._write is None:
             self._write = self._clock.callLater(self._limits.write_timeout, self._not_read)
 
     def end_writing(self) -> None:
-        """End the time of a client that did not read: it has read everything."""
+        """End the time limit for reading."""
         if self._write is not None and self._write.active():
             self._write.cancel()
         self._write = None
 
     def abort_after(self, seconds: float) -> None:
-        """Abort the connection if it is not closed by then. The first call counts."""
+        """Abort the connection after some seconds. Only the first call counts."""
         if self._linger is None:
             self._linger = self._clock.callLater(seconds, self._abort)
 
     def call_after(self, seconds: float, function: Callable[[], object]) -> None:
-        """Call a function after some seconds, unless the connection has ended by then."""
+        """Call a function after some seconds, unless the connection ends before."""
         self._others.append(self._clock.callLater(seconds, function))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 read strictly: what two readers could take for two things is rejected once, and nothing behind it is read."""
+"""Malformed requests over a connection: each is rejected once, and nothing behind it is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTH, CHUNKED = b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"
 
 
 class RejectionTests(HostileTestCase):
-    """What is rejected, in one segment or byte by byte."""
+    """Requests that are rejected, sent in one segment or byte by byte."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -40,7 +40,7 @@ class RejectionTests(HostileTestCase):
         self.assertEqual(([], []), (self.clock.getDelayedCalls(), self.flushLoggedErrors()))
 
     def test_malformed(self) -> None:
-        """What is no HTTP/1.1, or could be read in two ways, is 400."""
+        """A request that is not well-formed, or that two parsers could read in two ways, is rejected with 400."""
         end = b"\r\n"
         headers = (
             b" X: folded\r\n", b"X: 1\r\n folded\r\n", b"X: 1\r\n\tfolded\r\n", b"X: 1\r\n \r\n", b"no colon\r\n",
@@ -77,7 +77,7 @@ class RejectionTests(HostileTestCase):
         )
 
     def test_lines_that_end_without_cr(self) -> None:
-        """A request whose lines end with LF alone is 400 as soon as it is whole: there is no more to wait for."""
+        """A request whose lines end with LF alone is rejected with 400 as soon as it has arrived."""
         self.client = Client(self.site)
         self.client.send((LINE + HOST + b"\r\n").replace(b"\r\n", b"\n"))
         self.assert_problem(400)
@@ -86,7 +86,7 @@ class RejectionTests(HostileTestCase):
         self.assertEqual(self.bodies, [])
 
     def test_lengths_of_very_many_digits(self) -> None:
-        """A declared length of any number of digits is 413, however large."""
+        """A declared length of any number of digits is rejected with 413."""
         numbers = (b"9" * 18, b"9" * 19, b"1" + b"0" * 18, b"9" * 5000)
         self.assert_rejected(
             413,
@@ -95,12 +95,12 @@ class RejectionTests(HostileTestCase):
         )
 
     def test_many_headers(self) -> None:
-        """More than 100 header lines are 431."""
+        """A request with more than 100 header lines is rejected with 431."""
         many = b"".join(b"X-%d:\r\n" % number for number in range(100))
         self.assert_rejected(431, [HEAD + many], "There are more than 100 headers.")
 
     def test_other_limits(self) -> None:
-        """The limits of headers may be other ones, smaller or larger: of a line, of all, and of their number."""
+        """The limits of a line, of all headers and of their number are those of the site."""
         line = b"X: " + b"x" * 17_000 + b"\r\n"
         self.site.limits = Limits(max_header_bytes=20_000)
         self.client = Client(self.site)
@@ -115,7 +115,7 @@ class RejectionTests(HostileTestCase):
         self.assert_rejected(431, [HEAD + b"X: 1\r\n" * 4], "There are more than 3 headers.")
 
     def test_recorded(self) -> None:
-        """A rejected request is recorded with its status and nothing of what it said, once, though its client leaves."""
+        """A rejected request is recorded once, with its status, and without its method and path."""
         for data, status in ((HEAD + HOST + b"\r\n", 400), (HEAD + b"Content-Length: 21\r\n\r\n", 413)):
             self.client = Client(self.site)
             self.finished.clear()
@@ -126,10 +126,10 @@ class RejectionTests(HostileTestCase):
 
 
 class AcceptanceTests(HostileTestCase):
-    """What is read."""
+    """Unusual requests that are served."""
 
     def test_unusual_requests(self) -> None:
-        """What RFC 9112 allows is served, in one segment or byte by byte."""
+        """Requests that RFC 9112 allows are served, sent in one segment or byte by byte."""
         for data, body in (
             (HEAD + b"Content-Length:1\r\n\r\n7", b"7"),
             (HEAD + b"CONTENT-LENGTH:  1\t\r\n\r\n7", b"7"),
@@ -151,7 +151,7 @@ class AcceptanceTests(HostileTestCase):
                 self.bodies.clear()
 
     def test_most_headers(self) -> None:
-        """Each request may have 100 header lines, those of other requests beside."""
+        """Each request of a connection may have 100 header lines."""
         most = b"".join(b"X-%d:\r\n" % number for number in range(98))
         self.client.send((HEAD + LENGTH + most + b"\r\n7") * 3)
         self.assertEqual([b"7"] * 3, self.bodies)
