@@ -5,7 +5,7 @@ This protocol replaces Twisted's ``HTTPChannel``. A connection has one of these 
     handshake -> idle -> headers -> body -> serving -> idle, or closing
                          headers, body -> rejected
 
-**Half-close.** A client that sends no more may wait for its response (RFC 9112, 9.6), or be gone. TLS tells these apart:
+**Half-close.** A client that sends no more may wait for its response (RFC 9112, 9.6), or be gone. TLS tells which:
 ``close_notify`` means that the client sends no more; the end of the TCP connection means that it is gone, and cancels
 the request. Without TLS, FIN means either. The channel then sends ``100 Continue`` twice. A waiting client discards it
 (RFC 9110, 15.2.1); the TCP stack of a client that is gone answers with a reset. HTTP/1.0 has no ``100 Continue``, and
