@@ -1,4 +1,4 @@
-"""Sites over small applications, and clients of them with and without a certificate."""
+"""Sites over small applications, and clients with and without a certificate."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def certificate(common_name: str) -> crypto.X509:
 
 @implementer(ISSLTransport)
 class TLSClient(Client):
-    """A client whose connection begins with a TLS handshake, which is only said to have happened."""
+    """A client with TLS. Nothing is encrypted: the handshake is complete when the test says so."""
 
     def __init__(self, site: GatewaySite, common_name: str = "a") -> None:
         self._common_name = common_name
@@ -59,7 +59,7 @@ class TLSClient(Client):
 
 
 class LimitsTestCase(SynchronousTestCase):
-    """A site that answers ``/`` at once and ``/slow`` when it is told to."""
+    """A site that answers ``/`` at once, and ``/slow`` when the test says so."""
 
     limits = LIMITS
 
@@ -117,7 +117,7 @@ class LimitsTestCase(SynchronousTestCase):
         return [each.status for each in client.responses()]
 
     def assert_ends(self, client: Client, seconds: int, status: int | None, reasons: list[str]) -> None:
-        """In that many seconds, not before, the client gets this answer or is cut off, and the reasons are counted."""
+        """After these seconds, and not before, the client gets this status or is disconnected; reasons are counted."""
         self.assertFalse(client.disconnecting)
         before = self.statuses(client)
         self.pass_seconds(seconds - 1)
@@ -130,12 +130,12 @@ class LimitsTestCase(SynchronousTestCase):
         self.assertEqual(client.aborted, client.disconnecting, "an answer that nobody has read yet")
 
 
-#: A request that is served, as bytes to follow others.
+#: A request that is served, to be sent behind others.
 GOOD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n7"
 
 
 class HostileTestCase(SynchronousTestCase):
-    """A site over an application that keeps the bodies that it was given."""
+    """A site over an application that keeps the bodies it was sent."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -153,7 +153,7 @@ class HostileTestCase(SynchronousTestCase):
         self.client = Client(self.site)
 
     def assert_problem(self, status: int) -> Response:
-        """The client was answered once, with a problem document that has the id of the answer's header."""
+        """The client got one response: a problem document with the request id of the header."""
         response = self.client.response()
         self.assertEqual((response.status, response.problem["status"]), (status, status))
         self.assertEqual(response.headers["rquid"], response.problem["rquid"])

@@ -32,7 +32,7 @@ class RecordTests(APITestCase):
         }
 
     def test_counted(self) -> None:
-        """A request is counted by route, method and code, and its time observed from its last byte to its answer."""
+        """A request is counted by route, method and status, and timed from its last byte to its response."""
         self.clock.advance(100)
         self.post()
         self.clock.advance(3)
@@ -48,7 +48,7 @@ class RecordTests(APITestCase):
         self.assertEqual(seconds, {"/v1/predict": 3})
 
     def test_bounded_labels(self) -> None:
-        """Whatever paths and methods a scanner tries, they share one label."""
+        """All unknown paths and methods share one label."""
         for number in range(20):
             client = Client(self.site)
             client.request(f"M{number}", f"/wp-{number}?q={number}")
@@ -56,7 +56,7 @@ class RecordTests(APITestCase):
         self.assertEqual(self.requests(), {("other", "other", "404"), ("other", "POST", "404")})
 
     def test_line(self) -> None:
-        """Each request is one JSON line with its ids; what a client sends cannot break the line."""
+        """Each request is one JSON line with its ids; the bytes of a request cannot break the line."""
         client = self.post(KEY, "RqUID: r1", path="/v1/predict?secret=1")
         self.clock.advance(0.25)
         self.rpc.replies[0].callback(Message(b"12345"))
@@ -68,8 +68,14 @@ class RecordTests(APITestCase):
         self.assertEqual(first, {**expected, "correlation_id": correlation_id, "identity": None})
         self.assertEqual((second["path"], second["status"], second["correlation_id"]), ('/"\\%0a', 404, None))
 
+    def test_query(self) -> None:
+        """The query of a path is not recorded, even if the request is not routed."""
+        for path, host in (("/v1/predict?secret=1", "a b"), ("http://a:b/v1/predict?secret=1", "a")):
+            Client(self.site).request("POST", path, b"1", f"Host: {host}")
+        self.assertEqual(["/v1/predict"] * 2, [json.loads(each)["path"] for each in self.log.getvalue().splitlines()])
+
     def test_without_a_log(self) -> None:
-        """Without an access log requests are counted all the same."""
+        """Requests are counted without an access log, too."""
         record = AccessRecord(self.metrics, self.clock, None)
         client = Client(GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=1000), record))
         client.request("GET", "/health")

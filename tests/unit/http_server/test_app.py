@@ -1,4 +1,4 @@
-"""Routes that are found in a table: they answer, and fail, as Klein's do."""
+"""Routes of the table: they answer and fail like routes that Klein matches."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TableTests(SynchronousTestCase):
         self.matched: list[bytes] = []
         resource = self.service.app.resource()
         assert isinstance(resource, TableResource)
-        # Klein's own way, which begins with this.
+        # Klein begins to match a request here.
         klein = super(TableResource, resource).render
         self.patch(
             TableResource.__mro__[1],
@@ -91,7 +91,7 @@ class TableTests(SynchronousTestCase):
         return response.status, response.body
 
     def test_at_once_and_later(self) -> None:
-        """A route without parameters is served without matching, whether it answers at once or later."""
+        """A route without parameters is found in the table, whether it returns bytes or a Deferred."""
         self.assertEqual((200, b"now"), self.answer("GET", "/now"))
         self.assertEqual((200, b"now"), self.answer("GET", "/now?a=b"))
         client = self.ask("POST", "/later")
@@ -101,21 +101,21 @@ class TableTests(SynchronousTestCase):
         self.assertEqual([], self.matched)
 
     def test_klein(self) -> None:
-        """Everything else is Klein's: parameters, other paths, other methods, other ways to write a path."""
+        """Klein serves all other requests: parameters, other paths, other methods, encoded paths."""
         self.assertEqual((200, b"word"), self.answer("PUT", "/word"))
         self.assertEqual((200, b"now"), self.answer("GET", "/%6eow"))
         self.assertEqual([418, 418], [self.answer(*each)[0] for each in (("GET", "/none"), ("PUT", "/none/none"))])
         self.assertEqual([b"/word", b"/%6eow", b"/none", b"/none/none"], self.matched)
 
     def test_head(self) -> None:
-        """HEAD is answered as GET is, without the body."""
+        """HEAD is answered like GET, without the body."""
         client = self.ask("HEAD", "/now")
         head, _, body = client.value().partition(b"\r\n\r\n")
         self.assertIn(b"\r\nContent-Length: 3", head)
         self.assertEqual(b"", body)
 
     def test_errors(self) -> None:
-        """A failure, at once or later, is answered by the function for it."""
+        """The error function for a failure makes the response, whether it fails at once or later."""
         self.assertEqual((418, b"sorry"), self.answer("POST", "/fail"))
         client = self.ask("POST", "/later")
         self.service.waiting[0].errback(KeyError("x"))
@@ -123,7 +123,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual([KeyError, KeyError], self.service.failures)
 
     def test_errors_without_a_function(self) -> None:
-        """A failure that no function is for, or whose function fails, is a 500 that says nothing, and is logged."""
+        """If there is no error function, or it fails, the response is a 500 without details; the failure is logged."""
         self.assertEqual(500, self.answer("POST", "/odd")[0])
         client = self.ask("POST", "/later")
         self.service.waiting[0].errback(ValueError("secret"))
@@ -133,14 +133,14 @@ class TableTests(SynchronousTestCase):
         self.assertEqual([ZeroDivisionError, RuntimeError], logged)
 
     def test_client_that_leaves(self) -> None:
-        """A route whose client has left is cancelled; nothing is answered or logged."""
+        """A route is cancelled if its client leaves; nothing is sent or logged."""
         client = self.ask("POST", "/later")
         client.leave()
         self.assertEqual((["POST"], []), (self.service.ends, self.service.failures))
         self.assertEqual([], self.flushLoggedErrors())
 
     def test_failure_after_the_client_has_left(self) -> None:
-        """What fails in another way when it is cancelled is logged."""
+        """A route that fails with another error when it is cancelled is logged."""
         client = self.ask("POST", "/later")
         self.service.is_broken = True
         client.leave()
@@ -148,7 +148,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual([], client.responses())
 
     def test_nothing_for_the_collector(self) -> None:
-        """A request leaves nothing behind that only a garbage collection would find."""
+        """A request leaves no reference cycles behind."""
         client = Client(self.site)
 
         def request() -> None:

@@ -1,4 +1,4 @@
-"""Bytes of bodies in memory: counted while they are received and served, given back however a request ends."""
+"""MAX_BUFFERED_BYTES: the bytes of bodies that are being received or served are counted and limited."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def head(length: int, path: str = "/") -> bytes:
 
 
 class CountTests(LimitsTestCase):
-    """What is counted: bodies of 20 bytes at most, and 30 in all."""
+    """What is counted. One body may have 20 bytes, all bodies 30."""
 
     def test_received_and_served(self) -> None:
-        """Bytes are counted as they arrive, declared or chunked, of all connections, until the answer is made."""
+        """Bytes of all connections are counted from their arrival to the response."""
         first, second = self.clients(2)
         first.send(head(8, "/slow") + b"1234")
         self.assertEqual(4, self.site.buffered)
@@ -35,13 +35,13 @@ class CountTests(LimitsTestCase):
         self.assertEqual(0, self.site.buffered)
 
     def test_several_requests(self) -> None:
-        """Each request of a connection counts for itself, in one segment or in several."""
+        """Each request of a connection counts for itself."""
         (client,) = self.clients(1)
         client.send((head(20) + 20 * b"1") * 3 + head(20) + b"1")
         self.assertEqual(([200] * 3, 1), (self.statuses(client), self.site.buffered))
 
     def test_given_back(self) -> None:
-        """Nothing stays counted, however the request ends: rejected, malformed, too slow, its client gone."""
+        """However a request ends, its bytes are no longer counted."""
 
         def slow(client: Client) -> None:
             client.send(head(4) + b"1")
@@ -74,7 +74,7 @@ class CountTests(LimitsTestCase):
 
 
 class NoRoomTests(LimitsTestCase):
-    """Beyond the limit of all bodies."""
+    """Requests over the limit of all bodies."""
 
     def assert_rejected(self, client: Client, size: int) -> None:
         response = client.response()
@@ -84,7 +84,7 @@ class NoRoomTests(LimitsTestCase):
         self.assertEqual(f"Bodies of {size} bytes are being served (MAX_BUFFERED_BYTES).", response.problem["detail"])
 
     def test_declared(self) -> None:
-        """A declared length that does not fit beside what there is gets 503 at once; one that just fits is taken."""
+        """A declared length over the remaining room is rejected with 503 at once; one that just fits is served."""
         first, second, third = self.clients(3)
         first.send(head(20, "/slow") + 20 * b"1")
         second.send(head(11))
@@ -93,7 +93,7 @@ class NoRoomTests(LimitsTestCase):
         self.assertEqual([200], self.statuses(third))
 
     def test_received(self) -> None:
-        """A body that does not fit when it comes gets 503 then; the others are served."""
+        """A chunked body is rejected with 503 when it exceeds the limit; other requests are served."""
         first, second = self.clients(2)
         first.send(head(20, "/slow") + 15 * b"1")
         second.send(CHUNKED + b"f\r\n123456789012345\r\n")
@@ -106,7 +106,7 @@ class NoRoomTests(LimitsTestCase):
         self.assertEqual(([200], []), (self.statuses(first), self.bodies))
 
     def test_declared_by_two(self) -> None:
-        """Two declared lengths that fit one by one are held to the limit as they arrive."""
+        """Of two bodies that fit alone, but not together, the one that exceeds the limit is rejected."""
         first, second = self.clients(2)
         first.send(head(20))
         second.send(head(20))
@@ -115,7 +115,7 @@ class NoRoomTests(LimitsTestCase):
         self.assert_rejected(second, 31)
 
     def test_room_again(self) -> None:
-        """When a body is done with, there is room for another one."""
+        """After a response there is room for another body."""
         first, second = self.clients(2)
         first.send(head(20, "/slow") + 20 * b"1")
         self.waiting[0].callback(b"slow")
@@ -123,7 +123,7 @@ class NoRoomTests(LimitsTestCase):
         self.assertEqual([200], self.statuses(second))
 
     def test_too_large_in_any_case(self) -> None:
-        """A body over the limit of one body is 413 even when there is no room: another time would not help."""
+        """A body over the limit of one body is rejected with 413, even without room: a retry would not help."""
         first, second = self.clients(2)
         first.send(head(20, "/slow") + 20 * b"1")
         second.send(head(21))

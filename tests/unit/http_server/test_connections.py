@@ -1,4 +1,4 @@
-"""How many connections there may be, in all and of one identity, who makes room, and whose certificate still counts."""
+"""Limits of connections, in all and per identity, and clients that are no longer trusted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1"
 
 
 class TotalTests(LimitsTestCase):
-    """Connections in all: three."""
+    """Three connections in all."""
 
     def aborted(self, *clients: Client) -> list[bool]:
         return [each.aborted for each in clients]
 
     def test_full(self) -> None:
-        """With all places taken by clients that are known, the new one is dropped, and nobody else."""
+        """If all connections have completed their handshakes, a new connection is dropped, and no other."""
         known = [self.handshaken("a"), self.handshaken("b"), Client(self.site)]
         late = [TLSClient(self.site), Client(self.site)]
         self.assertEqual([False] * 3 + [True] * 2, self.aborted(*known, *late))
@@ -27,14 +27,14 @@ class TotalTests(LimitsTestCase):
         self.assertEqual([200], self.statuses(known[0]))
 
     def test_room_again(self) -> None:
-        """A connection that ends makes room for one."""
+        """A connection that ends makes room for another one."""
         first, *_ = self.clients(3)
         first.leave()
         second, third = self.clients(2)
         self.assertEqual(([False, True], ["limit"]), (self.aborted(second, third), self.dropped))
 
     def test_oldest_in_its_handshake_goes(self) -> None:
-        """The oldest connection that has not shown a certificate makes room for a new one; then the next oldest."""
+        """A new connection replaces the oldest one that has not completed its handshake."""
         clients = [TLSClient(self.site, name) for name in "abc"]
         clients[0].shake_hands()
         clients += [TLSClient(self.site) for _ in range(2)]
@@ -45,7 +45,7 @@ class TotalTests(LimitsTestCase):
         self.assertEqual((["limit"] * 2, 3), (self.dropped, len(self.site.channels)), "counted once")
 
     def test_dropped_one_is_no_room(self) -> None:
-        """A connection that was dropped makes room for one other, not for two while it is not gone."""
+        """A connection that was dropped, and is not gone yet, makes room for one other connection only."""
         TLSClient(self.site)
         self.handshaken("a")
         self.handshaken("b")
@@ -54,7 +54,7 @@ class TotalTests(LimitsTestCase):
         self.assertEqual(["limit"] * 2, self.dropped)
 
     def test_one_that_has_left_its_handshake_stays(self) -> None:
-        """A connection whose handshake failed, or is done, is nobody to make room any more."""
+        """A connection whose handshake has failed, or is complete, is not replaced."""
         failed, done = TLSClient(self.site), TLSClient(self.site)
         failed.leave()
         done.shake_hands()
@@ -64,7 +64,7 @@ class TotalTests(LimitsTestCase):
         self.assertEqual(([False, True], ["limit"]), (self.aborted(done, late), self.dropped))
 
     def test_no_time_for_those_without_room(self) -> None:
-        """A connection that was dropped for want of room is not dropped again for its slow handshake."""
+        """A connection that was dropped for lack of room is not dropped again for a slow handshake."""
         self.clients(3)
         late = TLSClient(self.site)
         late.leave()
@@ -73,17 +73,17 @@ class TotalTests(LimitsTestCase):
 
 
 class IdentityTests(LimitsTestCase):
-    """Connections of one identity: two."""
+    """Two connections of one identity."""
 
     def test_limit(self) -> None:
-        """The third connection of an identity is dropped after its handshake; another identity's is not."""
+        """The third connection of an identity is dropped after its handshake; that of another identity is not."""
         first, second, third = (self.handshaken() for _ in range(3))
         self.assertEqual([False, False, True], [each.aborted for each in (first, second, third)])
         third.leave()
         self.assertEqual((False, ["identity-limit"]), (self.handshaken("b").aborted, self.dropped))
 
     def test_room_again(self) -> None:
-        """A connection that ends makes room for one of its identity; one that was dropped makes none."""
+        """A connection that ends makes room for one of its identity; one that was dropped does not."""
         first, _, third = (self.handshaken() for _ in range(3))
         third.leave()
         third = self.handshaken()
@@ -99,7 +99,7 @@ class IdentityTests(LimitsTestCase):
         self.assertEqual({}, dict(self.site._of_identity))
 
     def test_plain(self) -> None:
-        """Without TLS nobody has an identity, and no such limit."""
+        """Without TLS there are no identities, and no limit for one."""
         for client in self.clients(3):
             client.send(POST)
             self.assertEqual([200], self.statuses(client))
@@ -107,7 +107,7 @@ class IdentityTests(LimitsTestCase):
 
 
 class TrustTests(LimitsTestCase):
-    """Whether a client that was let in still would be."""
+    """Clients whose certificates are no longer trusted."""
 
     def test_identity(self) -> None:
         """A request has the identity of its connection's certificate."""
@@ -115,7 +115,7 @@ class TrustTests(LimitsTestCase):
         self.assertEqual([(200, "x")], self.finished)
 
     def test_asked_at_each_request(self) -> None:
-        """Trust is asked about at each request, with the connection; a plain connection needs none."""
+        """Trust is checked at each request of a TLS connection."""
         client = self.handshaken()
         client.send(POST + POST)
         self.assertEqual([client, client], self.asked)
@@ -135,14 +135,14 @@ class TrustTests(LimitsTestCase):
         self.assertEqual((403, "a"), self.finished[-1])
 
     def test_trusted_no_more(self) -> None:
-        """A client that is trusted no more gets 403, is disconnected, and nothing behind that request is served."""
+        """The next request of a client that is no longer trusted is answered with 403, and is the last one."""
         client = self.handshaken()
         client.send(POST)
         self.is_trusted = False
         self.assert_forbidden(client)
 
     def test_expired(self) -> None:
-        """A client is served up to the last moment of its certificate, and not from that moment on."""
+        """A client is served until its certificate expires, to the second."""
         end = certificate("a").to_cryptography().not_valid_after_utc.timestamp()
         for before in (1, 0):
             self.clock.rightNow = end - 1000
@@ -157,10 +157,10 @@ class TrustTests(LimitsTestCase):
 
 
 class ClosingTests(LimitsTestCase):
-    """Connections when we stop."""
+    """Connections when the site closes them."""
 
     def test_request_under_way(self) -> None:
-        """A request that has begun is received and answered, with "Connection: close", and its connection closed."""
+        """A request that has begun to arrive is served with "Connection: close", and its connection is closed."""
         for begin in (POST[:30], POST[:-1]):
             (client,) = self.clients(1)
             client.send(begin)
@@ -174,8 +174,8 @@ class ClosingTests(LimitsTestCase):
 
 
 class ChannelTests(LimitsTestCase):
-    """A site's connections."""
+    """Channels of a site."""
 
     def test_http_1_1_only(self) -> None:
-        """HTTP/1.1 is all that is offered in a handshake."""
+        """TLS offers HTTP/1.1 only."""
         self.assertEqual([b"http/1.1"], self.site.acceptableProtocols())

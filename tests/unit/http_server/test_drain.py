@@ -1,4 +1,4 @@
-"""The end of an HTTP listener: every connection is closed, each as soon as its answer is sent."""
+"""The drain of an HTTP listener: each connection is closed after its response."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class CloseConnectionsTests(SynchronousTestCase):
         self.site = GatewaySite(app.resource(), self.clock, Limits(max_body_bytes=1000))
 
     def test_nothing_open(self) -> None:
-        """Without connections it is done at once."""
+        """Without connections the Deferred has fired."""
         self.successResultOf(self.site.close_connections())
 
     def test_idle(self) -> None:
-        """An idle connection is closed, and aborted if its client does not react."""
+        """An idle connection is closed, and aborted if its client does not close it."""
         client = Client(self.site)
         closed = self.site.close_connections()
         self.assertTrue(client.disconnecting)
@@ -49,7 +49,7 @@ class CloseConnectionsTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_in_work(self) -> None:
-        """A request in work is answered, told that the connection ends, and closed; its client has time to read."""
+        """A request that is being served gets its response with "Connection: close"; its client has time to read it."""
         client = Client(self.site)
         client.post()
         closed = self.site.close_connections()
@@ -66,7 +66,7 @@ class CloseConnectionsTests(SynchronousTestCase):
         self.successResultOf(closed)
 
     def test_longer_than_the_idle_limit(self) -> None:
-        """A request in work is not idle: its connection is kept for as long as the answer takes."""
+        """The idle time limit does not apply while a request is served."""
         client = Client(self.site)
         client.post()
         for _ in range(2 * int(Limits().idle_timeout)):
@@ -76,7 +76,7 @@ class CloseConnectionsTests(SynchronousTestCase):
         self.assertEqual(client.response().body, b"done")
 
     def test_headers_half_read(self) -> None:
-        """A request whose end arrives during the drain is served, and is the last of its connection."""
+        """A request whose end arrives during the drain is served, and is the last one of its connection."""
         client = Client(self.site)
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-")
         self.site.close_connections()
@@ -87,10 +87,10 @@ class CloseConnectionsTests(SynchronousTestCase):
 
 
 class ClientThatLeavesTests(SynchronousTestCase):
-    """Requests without an answer."""
+    """Requests whose clients leave before the response."""
 
     def test_recorded(self) -> None:
-        """A client that leaves before its answer is recorded with status 499, once; an idle one is not recorded."""
+        """A request whose client leaves is recorded once, with status 499; an idle client is not recorded."""
         codes: list[int] = []
         app = Klein()
         app.route("/", methods=["POST"])(lambda _request: Deferred())

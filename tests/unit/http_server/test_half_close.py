@@ -1,4 +1,4 @@
-"""A client that sends no more: it gets its response, or is gone, over TCP alone and over TLS."""
+"""Half-close: a client that sends no more gets its response, or is gone; over TCP alone and over TLS."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PATIENCE = 10
 
 
 class StatesTests(LimitsTestCase):
-    """What becomes of the connection, by what it is doing."""
+    """What a half-close does in each state of a connection."""
 
     def test_nothing_to_answer(self) -> None:
         """Without a whole request the connection is closed, and nothing is answered."""
@@ -53,7 +53,7 @@ class StatesTests(LimitsTestCase):
             client.leave()
 
     def test_rejected(self) -> None:
-        """A client that was rejected, and that says that it ends, need not be waited for."""
+        """The connection of a rejected client is closed: there is nothing to wait for."""
         (client,) = self.clients(1)
         client.send(b"nonsense\r\n")
         self.assertFalse(client.disconnecting)
@@ -70,7 +70,7 @@ class StatesTests(LimitsTestCase):
         self.assertEqual(([200, 200], True), (self.statuses(client), client.disconnecting))
 
     def test_client_that_does_not_read(self) -> None:
-        """A request behind a response that is not read yet is served when it is, and is not forgotten."""
+        """A request behind a response that the client has not read is served once the client has read it."""
         (client,) = self.clients(1)
         client.send(SLOW)
         client.protocol.pauseProducing()
@@ -98,7 +98,7 @@ class StatesTests(LimitsTestCase):
 
 
 class Slow:
-    """Answers a request when it is told to.
+    """Answers a request when the test says so.
 
     Attributes:
         asked: fires when there is a request.

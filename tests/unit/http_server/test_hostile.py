@@ -1,4 +1,4 @@
-"""The HTTP listeners and clients that mean no good, or know no better: every answer is still a well-formed one."""
+"""Oversized and unroutable requests: each gets exactly one response, which is well-formed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ FRESH_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 class OversizedChunksTests(HostileTestCase):
-    """A chunked body over the limit that is there at once: every chunk and the end, in one segment."""
+    """A chunked body over the limit that arrives in one segment, with its last chunk."""
 
     def post_chunks(self, *headers: bytes, then: bytes = b"") -> None:
         head = b"\r\n".join([b"POST / HTTP/1.1", b"Host: a", b"Transfer-Encoding: chunked", *headers, b"", b""])
         self.client.send(head + 5 * b"a\r\n0123456789\r\n" + b"0\r\n\r\n" + then)
 
     def test_rejected_once(self) -> None:
-        """There is exactly one answer, 413, and neither the body nor what follows it is served."""
+        """The request is rejected once, with 413; neither it nor the request behind it is served."""
         self.post_chunks(then=GOOD)
         self.client.send(GOOD)
         self.assertEqual(self.assert_problem(413).headers["connection"], "close")
@@ -26,14 +26,14 @@ class OversizedChunksTests(HostileTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_malformed_chunk_behind(self) -> None:
-        """A malformed chunk behind the limit, in the same segment, gets no second answer and no early close."""
+        """A malformed chunk behind the limit, in the same segment, causes no second response and no early close."""
         head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.client.send(head + 5 * b"a\r\n0123456789\r\n" + b"zz\r\n")
         self.assert_problem(413)
         self.assertFalse(self.client.disconnecting)
 
     def test_later_segment(self) -> None:
-        """What comes in a later segment is thrown away unread: it may be no chunk at all."""
+        """What arrives in a later segment is ignored, even if it is no chunk."""
         self.client.send(
             b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + 3 * b"a\r\n0123456789\r\n"
         )
@@ -42,7 +42,7 @@ class OversizedChunksTests(HostileTestCase):
         self.assertFalse(self.client.disconnecting)
 
     def test_aborted_later(self) -> None:
-        """One timer ends the connection two seconds later, and not before."""
+        """The connection is aborted two seconds later, by one timer."""
         self.post_chunks()
         self.assertEqual([each.getTime() for each in self.clock.getDelayedCalls() if each.getTime() <= 5], [2.0])
         self.clock.advance(1.9)
@@ -50,8 +50,8 @@ class OversizedChunksTests(HostileTestCase):
         self.clock.advance(0.1)
         self.assertTrue(self.client.aborted)
 
-    def test_told_once(self) -> None:
-        """The record of finished requests gets it once, with its status and the answer's request id."""
+    def test_recorded_once(self) -> None:
+        """The request is recorded once, with its status and the request id of the response."""
         self.clock.advance(3)
         self.post_chunks()
         self.client.leave()
@@ -62,12 +62,12 @@ class OversizedChunksTests(HostileTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_rquid(self) -> None:
-        """A valid request id is echoed, in the header and in the body."""
+        """The response has the request's id, in the header and in the body."""
         self.post_chunks(b"rquid: r-1")
         self.assertEqual(self.assert_problem(413).headers["rquid"], "r-1")
 
     def test_fresh_rquid(self) -> None:
-        """Without a request id, or with one that is malformed, the answer has a fresh one."""
+        """The response to a request without an id, or with an invalid one, has a fresh id."""
         seen = set()
         for headers in ((), (b"RqUID: a b",), (b"RqUID: " + b"x" * 129,), (b"RqUID: \xff",)):
             self.client = Client(self.site)
@@ -78,7 +78,7 @@ class OversizedChunksTests(HostileTestCase):
 
 
 class LargeHeadersTests(HostileTestCase):
-    """Headers that are too large, one alone or all together."""
+    """Headers over the limits of one line and of all lines."""
 
     def post_headers(self, *headers: bytes, then: bytes = b"") -> None:
         lines = [b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 1", *headers, b"", b""]
@@ -98,19 +98,19 @@ class LargeHeadersTests(HostileTestCase):
         self.assert_rejected()
 
     def test_line_without_end(self) -> None:
-        """A header line that does not end is rejected as soon as it is too long, and once."""
+        """A header line without an end is rejected once, as soon as it is too long."""
         self.client.send(b"POST / HTTP/1.1\r\nHost: a\r\nX: ")
         for _ in range(40):
             self.client.send(b"x" * 1000)
         self.assert_rejected()
 
     def test_many(self) -> None:
-        """Many headers, each short, are rejected with 431 if they are over 16,384 bytes together."""
+        """Short header lines are rejected with 431 if they have more than 16,384 bytes together."""
         self.post_headers(*[b"X-%02d: %s" % (number, b"x" * 1000) for number in range(17)])
         self.assert_rejected()
 
     def test_largest(self) -> None:
-        """Headers of just 16,384 bytes together are taken; one byte more is not."""
+        """Headers of exactly 16,384 bytes together are served; with one byte more they are rejected."""
         rest = MAX_HEADER_BYTES - len(b"Host: a" + b"Content-Length: 1" + b"X: ")
         self.post_headers(b"X: " + b"x" * rest)
         self.assertEqual(self.client.response().status, 200)
@@ -121,7 +121,7 @@ class LargeHeadersTests(HostileTestCase):
         self.assert_rejected()
 
     def test_pipelined_behind_a_rejected_one(self) -> None:
-        """What follows a rejected request is never parsed, be it in the same segment or a later one."""
+        """What follows a rejected request is not parsed, whether in the same segment or in a later one."""
         for headers in ([b"X: " + b"x" * MAX_HEADER_BYTES], [b"X: " + b"x" * 1000] * 17):
             self.client = Client(self.site)
             self.finished.clear()
@@ -138,7 +138,7 @@ class LargeHeadersTests(HostileTestCase):
         self.assertEqual([each.status for each in self.client.responses()], [200] * 3)
 
     def test_aborted_later(self) -> None:
-        """A connection rejected for its headers is ended two seconds later."""
+        """The connection is aborted two seconds after its request was rejected for its headers."""
         self.post_headers(b"X: " + b"x" * MAX_HEADER_BYTES)
         self.clock.advance(1.9)
         self.assertFalse(self.client.aborted)
@@ -159,16 +159,16 @@ class TargetTests(HostileTestCase):
         self.assertEqual((self.bodies, self.flushLoggedErrors()), ([], []))
 
     def test_path_that_is_not_utf_8(self) -> None:
-        """A path that decodes to bytes which are no UTF-8 is 400 with a request id, and no error of ours."""
+        """A path whose decoded bytes are not UTF-8 is answered with 400, with a request id, and nothing is logged."""
         for path in ("/%ff", "/a/%C3", "/%c0%af?x=1"):
             self.assert_bad_request(path)
 
     def test_query_that_is_not_utf_8(self) -> None:
-        """A query is not ours to judge: its bytes may be any."""
+        """The bytes of a query may be any."""
         self.client.request("GET", "/?%ff=%ff")
         self.assertEqual(self.client.response().status, 200)
 
     def test_host_with_empty_labels(self) -> None:
-        """A Host that looks like a name and is none is 400 with a request id, and no error of ours."""
+        """A Host with empty or overlong labels is answered with 400, with a request id, and nothing is logged."""
         for host in ("a..b", "..", "x" * 300):
             self.assert_bad_request("/", host)

@@ -124,7 +124,7 @@ class TargetTests(HeadTestCase):
             self.assertEqual((target, target, None), (head.target, head.path, head.authority))
 
     def test_absolute_form(self) -> None:
-        """Authority and path are told apart; without a path it is the root."""
+        """Authority and path are separated; a missing path is the root."""
         for target, authority, path in (
             (b"http://b/a?c", b"b", b"/a?c"),
             (b"HTTPS://b:8443/a", b"b:8443", b"/a"),

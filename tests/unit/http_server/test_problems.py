@@ -1,4 +1,4 @@
-"""Problem documents: their members, which failure becomes which, and the headers that go with them."""
+"""Problem documents: members, the error for each failure, and the headers of the response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from provider_gateway.message.problem import problem_body
 
 
 def all_errors(base: type[GatewayError] = GatewayError) -> list[type[GatewayError]]:
-    """A class with all classes below it."""
+    """A class with all its subclasses."""
     return [base, *(each for child in base.__subclasses__() for each in all_errors(child))]
 
 
@@ -33,10 +33,10 @@ def example(kind: type[GatewayError]) -> GatewayError:
 
 
 class ErrorsTests(SynchronousTestCase):
-    """What the classes of errors promise to programs."""
+    """What programs may rely on."""
 
     def test_status_and_problem(self) -> None:
-        """Each class has an error status, a problem name of its own, and a title that a status line can carry."""
+        """Each class has an error status, its own problem name, and a title that fits a status line."""
         kinds = [kind for kind in all_errors() if kind.__module__ == errors.__name__]
         self.assertGreater(len(kinds), 10)
         names: dict[str, type[GatewayError]] = {}
@@ -70,7 +70,7 @@ class ErrorsTests(SynchronousTestCase):
         self.assertEqual(expected, {name: getattr(errors, name).status for name in expected})
 
     def test_only_503_asks_to_come_again(self) -> None:
-        """A retry is suggested where nothing was done (503), and never where it could run a request twice."""
+        """Only a 503 suggests a retry: any other retry could run a request twice."""
         for kind in all_errors():
             self.assertEqual(kind.status == 503, kind.retry_after is not None, kind.__name__)
 
@@ -92,14 +92,14 @@ class DocumentTests(SynchronousTestCase):
         )
 
     def test_without_id(self) -> None:
-        """Before the request's id is known, the document has none."""
+        """A document without a request id has no such member."""
         self.assertEqual(
             {"type", "title", "status", "detail"}, set(json.loads(problem_body(NotFound("Nothing."), None)))
         )
 
 
 class ErrorOfTests(SynchronousTestCase):
-    """Which failure becomes which error."""
+    """The error for a failure."""
 
     def test_own_errors(self) -> None:
         """An error of ours stays what it is."""
@@ -107,18 +107,18 @@ class ErrorOfTests(SynchronousTestCase):
         self.assertIs(error, error_of(Failure(error)))
 
     def test_method(self) -> None:
-        """A method that the path does not support is 405 with those that it does."""
+        """A method that the path does not support becomes 405, with the methods that it supports."""
         error = error_of(Failure(WerkzeugMethodNotAllowed(["POST", "GET"])))
         assert isinstance(error, MethodNotAllowed)
         self.assertEqual((405, ("GET", "POST")), (error.status, error.allowed))
         self.assertIn("GET, POST", error.detail)
 
     def test_path(self) -> None:
-        """A path that nothing is at is 404."""
+        """An unknown path becomes 404."""
         self.assertIsInstance(error_of(Failure(WerkzeugNotFound())), NotFound)
 
     def test_unforeseen(self) -> None:
-        """Anything else is 500; its details are in the log and not in the answer."""
+        """Any other exception becomes 500; its details are logged, and not sent."""
         error = error_of(Failure(ZeroDivisionError("secret detail")))
         self.assertEqual((500, "internal-error"), (error.status, error.problem))
         self.assertNotIn("secret", error.detail)
@@ -139,7 +139,7 @@ class RenderTests(SynchronousTestCase):
         return request.responseCode, headers, body
 
     def test_every_error(self) -> None:
-        """Each error's response has its status, problem+json of the right length, and Retry-After if it says so."""
+        """The response has the error's status, a problem document, and Retry-After if the error has one."""
         for kind in all_errors():
             error = example(kind)
             status, headers, body = self.rendered(error)
@@ -151,6 +151,6 @@ class RenderTests(SynchronousTestCase):
             self.assertEqual(wait, headers.get("retry-after"), kind.__name__)
 
     def test_allow(self) -> None:
-        """405 lists the methods in Allow (RFC 9110, 15.5.6); others have no such header."""
+        """Only a 405 has Allow, with the supported methods (RFC 9110, 15.5.6)."""
         self.assertEqual("GET, POST", self.rendered(MethodNotAllowed("x", ("GET", "POST")))[1]["allow"])
         self.assertNotIn("allow", self.rendered(NotFound("x"))[1])

@@ -1,4 +1,4 @@
-"""The HTTP server under the API: limits, connections, and answers that are never HTML."""
+"""A site: bodies within limits, connections that are kept, hosts and targets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SiteTests(SynchronousTestCase):
-    """A site over a small application that keeps what it was asked."""
+    """A site over a small application that keeps the bodies it was sent."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -51,7 +51,7 @@ class SiteTests(SynchronousTestCase):
         return app
 
     def test_no_delay(self) -> None:
-        """Nagle's algorithm is off: an answer in two segments does not wait for an acknowledgement."""
+        """Nagle's algorithm is off: a response in two segments does not wait for an acknowledgement."""
         self.assertTrue(self.client.no_delay)
 
     def test_one_write(self) -> None:
@@ -71,7 +71,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual([1], [each.sentLength for each in self.finished])
 
     def test_date(self) -> None:
-        """An answer has the time of its request."""
+        """The Date of a response is the time at which its request was complete."""
         dates = []
         for seconds in (0, 0.9, 0.1, 59):
             self.clock.advance(seconds)
@@ -81,12 +81,12 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(["00:00:00 GMT", "00:00:00 GMT", "00:00:01 GMT", "00:01:00 GMT"], dates)
 
     def test_cookies(self) -> None:
-        """Cookies, of any form, are nothing to us."""
+        """Cookies are ignored, even malformed ones."""
         self.client.post("/", b"1", "Cookie: a=b; =; c", "cookie: d=e")
         self.assertEqual(200, self.client.response().status)
 
     def test_addresses(self) -> None:
-        """A request can be asked for both addresses."""
+        """A request knows the addresses of both ends of its connection."""
         self.client.post("/slow")
         request = self.client.protocol.request
         assert request is not None
@@ -95,7 +95,7 @@ class SiteTests(SynchronousTestCase):
         )
 
     def test_largest_body(self) -> None:
-        """A body of just the allowed size is taken, declared or chunked."""
+        """A body of exactly the largest size is served, declared or chunked."""
         body = b"x" * MAX_BODY
         self.client.post("/", body)
         self.client.send(
@@ -104,7 +104,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.bodies, [body, body])
 
     def test_declared_length_over_the_limit(self) -> None:
-        """A length over the limit is rejected with 413 before the body is there; the body is never routed."""
+        """A declared length over the limit is rejected with 413 before the body arrives."""
         self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
         response = self.client.response()
         self.assertEqual((response.status, response.problem["status"]), (413, 413))
@@ -116,13 +116,13 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(len(self.client.responses()), 1)
 
     def test_whole_request_over_the_limit(self) -> None:
-        """A request over the limit that arrives in one piece is rejected once."""
+        """A request over the limit that arrives in one segment is rejected once."""
         self.client.post("/", b"x" * (MAX_BODY + 1))
         self.assertEqual(self.client.response().status, 413)
         self.assertEqual(self.bodies, [])
 
     def test_chunks_over_the_limit(self) -> None:
-        """A chunked body is rejected with 413 by the chunk that takes it over the limit."""
+        """A chunked body is rejected with 413 as soon as a chunk exceeds the limit."""
         self.client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.client.send(b"a\r\n0123456789\r\n")
         self.client.send(b"a\r\n0123456789\r\n")
@@ -134,17 +134,17 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(len(self.client.responses()), 1)
 
     def test_rejected_client_that_asks_first(self) -> None:
-        """A client that asks with "Expect: 100-continue" gets the rejection, not the go-ahead."""
+        """A client that sends "Expect: 100-continue" gets 413 and no 100, if its body is over the limit."""
         self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue")
         self.assertEqual(self.client.response().status, 413)
 
     def test_client_that_asks_first(self) -> None:
-        """A client that asks with "Expect: 100-continue" for a body within the limit is told to go on."""
+        """A client that sends "Expect: 100-continue" gets 100, if its body is within the limit."""
         self.client.post("/", b"", "Content-Length: 2", "Expect: 100-continue")
         self.assertEqual(self.client.response().status, 100)
 
     def test_rejected_client_has_time_to_read(self) -> None:
-        """A rejected connection is left open for two seconds, so that the answer is not lost, and then aborted."""
+        """A rejected client has two seconds to read the response; then the connection is aborted."""
         self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
         self.clock.advance(1.9)
         self.assertFalse(self.client.aborted)
@@ -152,13 +152,13 @@ class SiteTests(SynchronousTestCase):
         self.assertTrue(self.client.aborted)
 
     def test_rejected_client_that_leaves(self) -> None:
-        """A rejected client that closes by itself leaves no timer behind."""
+        """A rejected client that closes its connection leaves no timer behind."""
         self.client.post("/", b"", f"Content-Length: {MAX_BODY + 1}")
         self.client.leave()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_host(self) -> None:
-        """A Host that is no host is answered with 400, those that are none."""
+        """A request whose Host is not a host and port is answered with 400."""
         for host in ("a b", "a/b", "exa<mple", "a:b", "a:123456", "\u00e9", "", "[::1"):
             client = Client(self.site)
             client.post("/", b"1", f"Host: {host}")
@@ -170,7 +170,7 @@ class SiteTests(SynchronousTestCase):
             self.assertEqual(client.response().status, 200, host)
 
     def test_absolute_form(self) -> None:
-        """A URL as the target is served (RFC 9112, 3.2.2): its path is routed, its authority takes Host's place."""
+        """An absolute-form target is served (RFC 9112, 3.2.2): its path is routed, its authority replaces Host."""
         hosts: list[tuple[bytes, bytes]] = []
         self.patch(
             self.site, "getResourceFor", lambda request: hosts.append((request.getHeader(b"Host"), request.path))
@@ -181,13 +181,13 @@ class SiteTests(SynchronousTestCase):
         self.flushLoggedErrors()
 
     def test_absolute_form_is_answered(self) -> None:
-        """A URL as the target is answered like its path."""
+        """A request with an absolute-form target is answered like one with its path, and the connection is kept."""
         self.client.post("http://other.example:80/", b"7")
         self.client.post("/", b"8")
         self.assertEqual([(200, b"7"), (200, b"8")], [(each.status, each.body) for each in self.client.responses()])
 
     def test_absolute_form_with_wrong_hosts(self) -> None:
-        """A URL whose authority is no host is 400, and so is one with a good authority beside a Host that is none."""
+        """An absolute-form target is answered with 400 if its authority, or Host, is not a host and port."""
         for target, host in (("http://a:b/", "a"), ("http://a<b/", "a"), ("http://[::1/", "a"), ("http://a/", "a b")):
             client = Client(self.site)
             client.post(target, b"1", f"Host: {host}")
@@ -195,7 +195,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.bodies, [])
 
     def test_request_line_that_is_not_text(self) -> None:
-        """A request line with bytes that are no UTF-8 is answered with 400."""
+        """A request line with bytes that are not ASCII is rejected with 400."""
         for line in (b"POST /\xff HTTP/1.1", b"P\xffST / HTTP/1.1"):
             client = Client(self.site)
             client.send(line + b"\r\nHost: a\r\nContent-Length: 1\r\n\r\n1")
@@ -203,20 +203,20 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.bodies, [])
 
     def test_keep_alive_of_http_1_0(self) -> None:
-        """An HTTP/1.0 client that asks for it keeps its connection, and is told so."""
+        """The connection of an HTTP/1.0 client is kept if the client asks for it, and the response says so."""
         for _ in range(2):
             self.client.send(b"POST / HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n7")
         self.assertEqual([each.headers.get("connection") for each in self.client.responses()], ["keep-alive"] * 2)
         self.assertFalse(self.client.disconnecting)
 
     def test_http_1_0(self) -> None:
-        """An HTTP/1.0 client that does not ask is disconnected after its answer."""
+        """The connection of an HTTP/1.0 client that does not ask is closed after the response."""
         self.client.send(b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\n7")
         self.assertEqual(self.client.response().body, b"7")
         self.assertTrue(self.client.disconnecting)
 
     def test_connection_close(self) -> None:
-        """A client that says "Connection: close", among others, is disconnected after its answer, and told so."""
+        """After a request with the option "close" the connection is closed, and the response says so."""
         for value in ("close", "Close", "X-Any, close", "close , te"):
             client = Client(self.site)
             client.post("/", b"7", f"Connection: {value}")
@@ -224,7 +224,7 @@ class SiteTests(SynchronousTestCase):
             self.assertTrue(client.disconnecting, value)
 
     def test_pipelining(self) -> None:
-        """Two requests in one segment are answered in their order, the first being the slower one."""
+        """Two requests in one segment are answered in their order, even if the first one takes longer."""
         self.client.send(
             b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
             b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n7"
@@ -234,7 +234,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual([each.body for each in self.client.responses()], [b"slow", b"7"])
 
     def test_idle_timeout(self) -> None:
-        """A connection without a request is closed after a minute; not while the answer is made."""
+        """An idle connection is closed after a minute; one whose request is being served is not."""
         serving = Client(self.site)
         serving.post("/slow", b"")
         self.clock.advance(59)
@@ -244,7 +244,7 @@ class SiteTests(SynchronousTestCase):
         self.assertFalse(serving.disconnecting)
 
     def test_finished(self) -> None:
-        """Each finished request is told, with the time at which all of it was there."""
+        """Each finished request is recorded, with the time at which it was complete."""
         self.clock.advance(5)
         self.client.post("/slow", b"")
         self.assertEqual(self.finished, [])
@@ -254,7 +254,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual((request.path, request.code, request.received_at), (b"/slow", 200, 5))
 
     def test_broken_resource(self) -> None:
-        """A resource that raises is answered with a 500 that says nothing of the cause, which is logged."""
+        """A request whose resource raises an exception is answered with 500; the cause is logged, and not sent."""
         client = Client(GatewaySite(Broken(), self.clock, Limits(max_body_bytes=MAX_BODY)))
         client.post("/", b"1")
         self.assertEqual(client.response().problem["status"], 500)
@@ -263,7 +263,7 @@ class SiteTests(SynchronousTestCase):
 
 
 class Broken(Resource):
-    """Raises at every request."""
+    """Raises an exception at every request."""
 
     isLeaf = True
 

@@ -1,4 +1,4 @@
-"""How long a client may take for its handshake, headers, body, between requests, and to read its answers."""
+"""Time limits: for handshake, headers, body, between requests, and for reading responses."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SLOW = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 
 
 class HandshakeTests(LimitsTestCase):
-    """From the connection to the end of the handshake."""
+    """From the TCP connection to the end of the handshake."""
 
     def test_too_slow(self) -> None:
-        """A handshake that is not done in time ends the connection; this is counted once, as a timeout."""
+        """A connection whose handshake takes too long is aborted, and counted once, as a timeout."""
         client = TLSClient(self.site)
         self.assert_ends(client, 3, None, ["timeout"])
         client.leave()
         self.assertEqual(["timeout"], self.dropped)
 
     def test_failed(self) -> None:
-        """A connection that is lost in its handshake is counted; one that is lost later is not."""
+        """A connection that is lost during its handshake is counted; one that is lost later is not."""
         TLSClient(self.site).leave()
         self.assertEqual(["handshake"], self.dropped)
         for client in (self.handshaken(), Client(self.site)):
@@ -37,7 +37,7 @@ class HandshakeTests(LimitsTestCase):
         self.assertEqual(["handshake"], self.dropped)
 
     def test_done(self) -> None:
-        """A handshake that is done in time is followed by the time between requests."""
+        """After the handshake the time limit between requests applies."""
         client = TLSClient(self.site)
         self.pass_seconds(2)
         client.shake_hands()
@@ -45,7 +45,7 @@ class HandshakeTests(LimitsTestCase):
         self.assertEqual((False, False), (client.aborted, client.disconnecting))
 
     def test_plain(self) -> None:
-        """Without TLS there is no handshake to be waited for."""
+        """Without TLS there is no time limit for a handshake."""
         (client,) = self.clients(1)
         self.pass_seconds(12)
         self.assertEqual((False, []), (client.aborted, self.dropped))
@@ -55,7 +55,7 @@ class HeadersTests(LimitsTestCase):
     """From a request's first byte to the end of its headers."""
 
     def test_too_slow(self) -> None:
-        """Headers that are not there in time are answered with 408, whatever of them came when."""
+        """A request whose headers take too long is rejected with 408, whatever part of them has arrived."""
         for first in (b"P", b"POST / HTTP/1.1\r\n", HEAD, HEAD + b"X: 1\r"):
             for client in (Client(self.site), self.handshaken()):
                 self.pass_seconds(2)
@@ -67,7 +67,7 @@ class HeadersTests(LimitsTestCase):
                 client.leave()
 
     def test_dribbled(self) -> None:
-        """A byte each second does not give more time."""
+        """A client that sends a byte each second gets no more time."""
         (client,) = self.clients(1)
         for number in range(5):
             self.assertEqual([], client.responses())
@@ -76,7 +76,7 @@ class HeadersTests(LimitsTestCase):
         self.assertEqual([408], self.statuses(client))
 
     def test_in_time(self) -> None:
-        """Headers that come bit by bit within the time are served."""
+        """A request whose headers arrive in pieces, and in time, is served."""
         (client,) = self.clients(1)
         for part in (POST[:10], POST[10:20], POST[20:]):
             client.send(part)
@@ -86,7 +86,7 @@ class HeadersTests(LimitsTestCase):
         self.assertEqual(([200], False), (self.statuses(client), client.disconnecting))
 
     def test_pipelined(self) -> None:
-        """The beginning of a second request behind a served one has its own time, from the end of the first one."""
+        """The time limit of a pipelined second request begins at the end of the first one."""
         for first, second in ((POST, HEAD), (POST, b"P"), (BODILESS, HEAD), (SLOW, b"P"), (SLOW, HEAD)):
             (client,) = self.clients(1)
             client.send(first + second)
@@ -97,13 +97,13 @@ class HeadersTests(LimitsTestCase):
             client.leave()
 
     def test_first_byte_behind_a_request_without_a_body(self) -> None:
-        """Even the first byte of a second request, in the segment of one without a body, begins its time."""
+        """The first byte of a second request begins its time limit, even in the segment of a request without a body."""
         (client,) = self.clients(1)
         client.send(BODILESS + b"P")
         self.assert_ends(client, 5, 408, [])
 
     def test_pipelined_behind_slow_headers(self) -> None:
-        """The time that the first request took for its headers is not taken from the second one's."""
+        """The second request has the whole time limit for its headers, however long the first one took."""
         (client,) = self.clients(1)
         client.send(POST[:10])
         self.pass_seconds(4)
@@ -111,7 +111,7 @@ class HeadersTests(LimitsTestCase):
         self.assert_ends(client, 5, 408, [])
 
     def test_idle_time_that_is_shorter(self) -> None:
-        """A request is not cut off without an answer if the time between requests is the shorter one."""
+        """A time limit between requests that is shorter does not end a request that has begun."""
         self.site.limits = replace(LIMITS, headers_timeout=20)
         (client,) = self.clients(1)
         client.send(b"P")
@@ -122,7 +122,7 @@ class BodyTests(LimitsTestCase):
     """From the end of the headers to the end of the body."""
 
     def test_too_slow(self) -> None:
-        """A body that is not there in time is answered with 408, though a bit of it may come each second."""
+        """A request whose body takes too long is rejected with 408, even if a piece arrives each second."""
         chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         for head, bit in ((HEAD + b"Content-Length: 20\r\n\r\n", b"1"), (chunked, b"1\r\n1\r\n"), (chunked, b"")):
             (client,) = self.clients(1)
@@ -138,7 +138,7 @@ class BodyTests(LimitsTestCase):
             client.leave()
 
     def test_pipelined_behind_a_slow_body(self) -> None:
-        """The time that the first request took for its body is not taken from the second one's."""
+        """The second request has the whole time limit for its body, however long the first one took."""
         (client,) = self.clients(1)
         client.send(POST[:-1])
         self.pass_seconds(6)
@@ -146,7 +146,7 @@ class BodyTests(LimitsTestCase):
         self.assert_ends(client, 7, 408, [])
 
     def test_serving(self) -> None:
-        """While we make the answer no time of the client's runs, though it sends its next request meanwhile."""
+        """No time limit runs while a request is served, even if the client sends its next request."""
         (client,) = self.clients(1)
         client.send(SLOW)
         for _ in range(3):
@@ -156,12 +156,12 @@ class BodyTests(LimitsTestCase):
 
 
 class DefaultsTests(LimitsTestCase):
-    """The limits that are the default: as many seconds for a body as between two requests."""
+    """The default limits, with the same number of seconds for a body and between requests."""
 
     limits = Limits()
 
     def test_body(self) -> None:
-        """A body that does not come is answered with 408."""
+        """A request whose body does not arrive is rejected with 408."""
         (client,) = self.clients(1)
         client.send(POST[:-1])
         self.assert_ends(client, 60, 408, [])
@@ -171,7 +171,7 @@ class IdleTests(LimitsTestCase):
     """Between two requests."""
 
     def test_before_and_between(self) -> None:
-        """Without a request the connection is closed after that time, from the handshake or the last answer on."""
+        """An idle connection is closed after the time limit, which begins with the connection or the last response."""
         fresh, served, slow = Client(self.site), self.handshaken(), self.handshaken("b")
         served.send(POST)
         slow.send(SLOW)
@@ -185,7 +185,7 @@ class IdleTests(LimitsTestCase):
         self.assertEqual([[], [200], [200]], [self.statuses(each) for each in (fresh, served, slow)])
 
     def test_one_timer(self) -> None:
-        """The idle times of all connections are one timer, which no request sets anew; the last connection ends it."""
+        """One timer serves the idle times of all connections; requests leave it alone, the last connection stops it."""
         clients = self.clients(3)
         (timer,) = self.clock.getDelayedCalls()
         for client in clients:
@@ -197,10 +197,10 @@ class IdleTests(LimitsTestCase):
 
 
 class WriteTests(LimitsTestCase):
-    """How long a client may take to read."""
+    """How long a client may take to read responses."""
 
     def test_too_slow(self) -> None:
-        """A client that does not read what we have for it is cut off; being paused twice gives no more time."""
+        """A client that does not read is disconnected; a second pause gives it no more time."""
         (client,) = self.clients(1)
         client.send(SLOW)
         client.protocol.pauseProducing()
@@ -209,7 +209,7 @@ class WriteTests(LimitsTestCase):
         self.assert_ends(client, 6, None, ["timeout"])
 
     def test_in_time(self) -> None:
-        """A client that has read everything in time has the whole time again for the next answer, and no more."""
+        """A client that has read everything in time has the whole time limit for the next response."""
         (client,) = self.clients(1)
         client.send(SLOW)
         for _ in range(3):
@@ -223,7 +223,7 @@ class WriteTests(LimitsTestCase):
         self.assert_ends(client, 11, None, ["timeout"])
 
     def test_closed_by_us(self) -> None:
-        """A connection that we close is aborted if what was sent is not read in time."""
+        """A connection that is closed is aborted if the client does not read the response in time."""
         (client,) = self.clients(1)
         client.post("/", b"1", "Connection: close")
         self.assertTrue(client.disconnecting)
@@ -237,7 +237,7 @@ class EndTests(LimitsTestCase):
     """What is left when a connection has ended."""
 
     def test_no_timer_is_left(self) -> None:
-        """However a connection ends, no timer of it is left, and nothing more happens."""
+        """However a connection ends, none of its timers is left, and nothing more is sent."""
 
         def timed_out(client: Client) -> None:
             client.send(b"P")
@@ -273,7 +273,7 @@ class EndTests(LimitsTestCase):
                 self.assertEqual(sent, client.value())
 
     def test_one_answer(self) -> None:
-        """A rejected client has two seconds, in which no other limit gives it a second answer, whatever it sends."""
+        """A rejected client has two seconds to close; no time limit causes a second response meanwhile."""
         self.site.limits = replace(LIMITS, headers_timeout=1, body_timeout=1)
         for first in (b"nonsense\r\n", HEAD + b"Content-Length: 21\r\n\r\n", b"P"):
             (client,) = self.clients(1)
@@ -288,7 +288,7 @@ class EndTests(LimitsTestCase):
             client.leave()
 
     def test_closing(self) -> None:
-        """When we stop, an idle client is disconnected, and aborted two seconds later if it does not answer."""
+        """When the site closes its connections, an idle one is closed, and aborted two seconds later."""
         (client,) = self.clients(1)
         closed = self.site.close_connections()
         self.assertEqual((True, False), (client.disconnecting, client.aborted))

@@ -1,4 +1,4 @@
-"""The HTTP server behind TLS, with real handshakes in memory: who is served, and who is no more."""
+"""A site behind TLS, with real handshakes in memory: identities, and clients that are no longer trusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Names(Resource):
-    """Answers with the names of the client."""
+    """Answers with the names in the client's certificate."""
 
     isLeaf = True
 
@@ -30,7 +30,7 @@ class Names(Resource):
 
 
 class TLSSiteTests(PKITestCase):
-    """A site that takes two connections of each identity."""
+    """A site with a limit of two connections per identity."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -53,18 +53,18 @@ class TLSSiteTests(PKITestCase):
         return Link(server, self.client(holder), site, greeting=greeting)
 
     def statuses(self, link: Link) -> list[bytes]:
-        """Of all answers that the client got."""
+        """The statuses of the responses that the client got."""
         return [each.split(b" ")[0] for each in link.client.received.split(b"HTTP/1.1 ")[1:]]
 
     def test_identity(self) -> None:
-        """A request knows the names of its client's certificate, not those of its CAs."""
+        """The identity of a request has the names of the client's certificate, and not those of its CAs."""
         names = (x509.DNSName("B.org"), x509.UniformResourceIdentifier("spiffe://c"))
         server = self.server()
         link = self.connect(server, self.site(server), self.intermediate.issue("a", names=names))
         self.assertTrue(link.client.received.endswith(b"('a', 'b.org', 'spiffe://c')"), link.client.received)
 
     def test_too_many_of_one_identity(self) -> None:
-        """The request that came with the handshake of a connection too many is not served: nothing is answered."""
+        """A request that arrives with the end of a handshake is not served if the identity has too many connections."""
         server = self.server()
         site = self.site(server)
         links = [self.connect(server, site, self.alone) for _ in range(3)]
@@ -73,7 +73,7 @@ class TLSSiteTests(PKITestCase):
         self.assertEqual([b"200"], self.statuses(self.connect(server, site, self.chained)))
 
     def test_failed_handshake(self) -> None:
-        """A client that is not let in is counted, and leaves nothing behind."""
+        """A client whose certificate is refused is counted, and leaves nothing behind."""
         server = self.server()
         site = self.site(server)
         link = self.connect(server, site, authority("other CA").issue("stranger"))
@@ -81,7 +81,7 @@ class TLSSiteTests(PKITestCase):
         self.assertEqual((["handshake"], set(), []), (self.dropped, site.channels, self.clock.getDelayedCalls()))
 
     def test_trusted_no_more(self) -> None:
-        """Once its certificate is revoked or its CA trusted no more, a client's next request is 403 and the last."""
+        """After a reload that revokes its certificate or removes its CA, a client's next request is its last: 403."""
         root, below = self.client_ca.revocation_list, self.intermediate.revocation_list
         for holder in (self.alone, self.chained):
             for lists, trusted in (((root(self.alone), below(self.chained)), self.client_ca), ((), authority("other"))):
@@ -96,7 +96,7 @@ class TLSSiteTests(PKITestCase):
                 self.assertEqual(([b"200", b"403"], True), (self.statuses(link), link.client.is_lost))
 
     def test_still_trusted(self) -> None:
-        """A load that does not concern a client does not disturb its connection."""
+        """A reload that does not concern a client leaves its connection alone."""
         for holder in (self.alone, self.chained):
             server = self.server()
             link = self.connect(server, self.site(server), holder)
@@ -107,7 +107,7 @@ class TLSSiteTests(PKITestCase):
             self.assertEqual([b"200", b"200"], self.statuses(link))
 
     def test_expired(self) -> None:
-        """At the first request after the end of its certificate a client gets 403, and is disconnected."""
+        """The first request after a client's certificate has expired gets 403, and the connection is closed."""
         server = self.server()
         link = self.connect(server, self.site(server), self.alone)
         self.clock.rightNow = self.alone.certificate.not_valid_after_utc.timestamp() - 1
