@@ -1,6 +1,6 @@
-"""A second reader of HTTP/1.1 requests, strict and small, which shares no code with the one that is tested.
+"""A second, strict and small parser of HTTP/1.1 requests. It shares no code with the parser that is tested.
 
-Where the two disagree on where a request ends, so may a proxy and the gateway: that is how requests are smuggled.
+Where the two disagree about the end of a request, a proxy and the gateway may, too: requests are smuggled that way.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(%s) ([\x21-\x7e]+) (HTTP/1\.[01])" % _TOKEN)
-#: RFC 9112, 3.2.1, 3.2.2 and 3.2.4; the authority without user information.
+#: Origin form, absolute form without user information, and asterisk form (RFC 9112, 3.2).
 _TARGET = re.compile(rb"(?:(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://(?P<host>[^/?#@]+))?(?P<path>[/?].*)?|\*")
 _FIELD = re.compile(rb"(%s):[ \t]*((?:[^\0\r\n]*[^\0\r\n \t])?)[ \t]*" % _TOKEN)
-#: What is in a trailer is thrown away; it must only not look like the end of a line.
+#: A line of a trailer is ignored. It must not have bytes that some parsers take for a line end.
 _TRAILER = re.compile(rb"[^\0\r\n]*")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]+)(;[\t\x20-\x5b\x5d-\x7e\x80-\xff]*)?")
-#: Longest line that says how long a chunk is, with its extensions.
+#: Most bytes of a line with the size of a chunk and its extensions.
 _MAX_CHUNK_LINE = 1023
 _MAX_TRAILER = 65_536
 _MAX_LENGTH_DIGITS = 18
 
 
 class _Rejected(Exception):
-    """The bytes are no request, or one that is too large."""
+    """The bytes are not a request, or a request over a limit."""
 
 
 class _Incomplete(Exception):
@@ -32,7 +32,7 @@ class _Incomplete(Exception):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is too large."""
+    """The limits of a request."""
 
     body: int
     header_bytes: int = 16_384
@@ -41,12 +41,12 @@ class Sizes:
 
 @dataclass
 class ReadRequest:
-    """A request, or as much of it as was there."""
+    """A request, or as much of it as has arrived."""
 
     method: bytes = b""
     target: bytes = b""
     version: bytes = b"HTTP/1.1"
-    #: The path with the query, and the host that was asked.
+    #: Path and query of the target; the host of the target, or else Host.
     path: bytes = b""
     host: bytes | None = None
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -58,13 +58,13 @@ class ReadRequest:
 
     @property
     def closes(self) -> bool:
-        """True if nothing behind it is to be served."""
+        """True if the connection ends after this request."""
         options = [each.strip(b" \t").lower() for value in self.values(b"connection") for each in value.split(b",")]
         return b"close" in options or (self.version == b"HTTP/1.0" and b"keep-alive" not in options)
 
     @property
     def asks_first(self) -> bool:
-        """True if it wants to be told to go on (RFC 9110, 10.1.1)."""
+        """True if the client waits for 100 Continue (RFC 9110, 10.1.1)."""
         return self.version == b"HTTP/1.1" and [each.lower() for each in self.values(b"expect")][:1] == [
             b"100-continue"
         ]
@@ -72,11 +72,11 @@ class ReadRequest:
 
 @dataclass
 class Reading:
-    """What a stream of bytes says.
+    """The requests in a stream of bytes.
 
     Attributes:
-        requests: those that are complete, to the last one that is to be served.
-        rejected: the request that is none; None if all are, or might be.
+        requests: the complete requests, up to the last one that is to be served.
+        rejected: the request that is malformed or over a limit; None if there is none.
     """
 
     requests: list[ReadRequest] = field(default_factory=list)
@@ -92,7 +92,7 @@ class _Reader:
         self._in_head = False
 
     def read(self) -> bool:
-        """Read the next request; False if there is no byte of one."""
+        """Read the next request; False if no byte of it has arrived."""
         self.request, self._in_head = ReadRequest(), True
         if self._data.startswith(b"\r\n", self._at):
             self._at += 2  # RFC 9112, 2.2: at least one empty line is to be ignored
@@ -106,7 +106,7 @@ class _Reader:
     def _line(self, most: int) -> bytes:
         end = self._data.find(b"\r\n", self._at)
         line = self._data[self._at : end if end >= 0 else None]
-        # Without its end, a line of the headers may have the end of another that is none, or be too long already.
+        # An incomplete header line may contain LF alone, or be too long already.
         if len(line) > most + (0 if end >= 0 else 1) or (end < 0 and self._in_head and b"\n" in line):
             raise _Rejected
         if end < 0:
@@ -185,7 +185,7 @@ class _Reader:
 
 
 def read_requests(data: bytes, sizes: Sizes) -> Reading:
-    """Read all requests of a stream, to the first one that is rejected or closes the connection."""
+    """Read the requests of a stream, up to the first one that is rejected or ends the connection."""
     reader, reading = _Reader(data, sizes), Reading()
     try:
         while reader.read():

@@ -1,4 +1,4 @@
-"""Both ends of an HTTP connection in memory: a strict client, and an application that keeps what it is asked."""
+"""Both ends of an HTTP connection in memory: a strict client, and an application that keeps its requests."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2}) [\x20-\x7e]*")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([^\0-\x08\x0a-\x1f\x7f]*)")
 _NO_BODY = (204, 304)
-#: What differs in two answers to the same request.
+#: Bytes that differ between two responses to the same request.
 _VARIES = re.compile(rb"Date: [^\r]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Answer(NamedTuple):
-    """An answer; header names in lower case."""
+    """A response; header names in lower case."""
 
     status: int
     headers: dict[bytes, bytes]
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request as the application got it."""
+    """A request as the application received it."""
 
     method: bytes
     target: bytes
@@ -48,7 +48,7 @@ class Echo(Resource):
 
     Attributes:
         asked: the requests so far.
-        headers: those of each, as the application may ask for them.
+        headers: the headers of each request.
     """
 
     isLeaf = True
@@ -71,7 +71,7 @@ class Echo(Resource):
         return NOT_DONE_YET
 
     def go_on(self) -> bool:
-        """Answer a request that waits; False if there is none."""
+        """Answer a request that waits; False if none does."""
         if self._waiting:
             request, body = self._waiting.pop(0)
             request.write(body)
@@ -81,11 +81,11 @@ class Echo(Resource):
 
 
 class Connection(StringTransport):
-    """A client's connection to a site, which behaves like TCP, or like TLS over it.
+    """A client's connection to a site. It behaves like TCP, or like TLS over TCP.
 
     Args:
-        tls: what the client sends is read even after we closed, and what we write then is dropped; with TCP it is the
-            other way round.
+        tls: after the server has closed, what the client sends is read, and what the server writes is dropped. With
+            TCP it is the other way round.
     """
 
     def __init__(self, site: GatewaySite, *, tls: bool) -> None:
@@ -112,7 +112,7 @@ class Connection(StringTransport):
         self.carry()
 
     def carry(self) -> None:
-        """Have the server read what was sent, as long as it does."""
+        """Deliver what was sent, as long as the server reads."""
         while self._unread and self.producerState == "producing" and not self.disconnected:
             if self.disconnecting and not self._tls:
                 break
@@ -122,7 +122,7 @@ class Connection(StringTransport):
             self.protocol.readConnectionLost()
 
     def end(self) -> None:
-        """Send no more, and go on reading: a half-close, once everything that was sent is read."""
+        """Half-close the connection, once the server has read everything that was sent."""
         self._has_ended = True
         self.carry()
 
@@ -133,19 +133,19 @@ class Connection(StringTransport):
             self.protocol.connectionLost(Failure(ConnectionDone()))
 
     def transcript(self) -> bytes:
-        """What was answered, without what differs each time."""
+        """The bytes of all responses, without those that differ each time."""
         return _VARIES.sub(b"", self.value())
 
     def answers(self, methods: Iterable[bytes | None] = (), *, all_ours: bool = True) -> list[Answer]:
-        """What was answered.
+        """The responses.
 
         Args:
-            methods: of the requests that were sent, as far as known: HEAD is answered without a body; None for one
-                that cannot be read, and may have been HEAD.
-            all_ours: errors are problem documents; those of a model need not be.
+            methods: methods of the requests, as far as known: the response to HEAD has no body. None for a request that
+                cannot be read, and may have been HEAD.
+            all_ours: True if all errors must be problem documents. Those of a model need not be.
 
         Raises:
-            AssertionError: that is not HTTP.
+            AssertionError: the bytes are not HTTP.
         """
         data, found, known, told = self.value(), [], list(methods), False
         while data:

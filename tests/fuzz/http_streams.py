@@ -1,4 +1,4 @@
-"""Streams of bytes that are nearly HTTP/1.1: requests by the grammar, of which each part may go wrong."""
+"""Streams of bytes that are nearly HTTP/1.1: requests by the grammar, with mistakes in any part."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-#: Bytes that mean something to some reader of HTTP.
+#: Bytes that have a meaning for some parsers of HTTP.
 _ODD = (
     b"\r",
     b"\n",
@@ -127,7 +127,7 @@ def _named(*names: bytes) -> st.SearchStrategy[bytes]:
     return st.sampled_from(names)
 
 
-#: How a name may be written: rightly most of the time.
+#: Headers about the length of a body, most of them well-formed.
 _framing = st.one_of(
     st.tuples(_named(b"Content-Length", b"content-length"), _lengths),
     st.tuples(_named(b"Transfer-Encoding", b"TRANSFER-ENCODING"), _codings),
@@ -178,7 +178,7 @@ _trailers = st.one_of(
 
 
 _bodies = st.one_of(st.binary(max_size=21), st.lists(odd_bytes, max_size=6).map(b"".join), st.just(b"\n\n"))
-#: Headers of a request that is right all the same.
+#: Headers that leave a request well-formed.
 _fine = st.sampled_from(
     (
         *[b""] * 6,
@@ -208,7 +208,7 @@ def chunked_bodies(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """A request that is right, or has something odd about it."""
+    """A request that is well-formed, or not quite."""
     form = draw(st.sampled_from(("right", "right", "chunked", "framed", "odd")))
     body = draw(_bodies)
     head = b"POST %s HTTP/1.1\r\nHost: a\r\n%s" % (draw(st.sampled_from((b"/", b"/slow", b"/a?b=c"))), draw(_fine))
@@ -228,7 +228,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def nearly_plain(draw: st.DrawFn) -> bytes:
-    """A request that would be right but for one or two of its headers, if at all."""
+    """A request with at most two headers that may be malformed."""
     name = st.sampled_from(
         (b"X", b"x", b"X-a", b"Cookie", b"Connection", b"Expect", b"RqUID", b"Host", b"X Y", b"X\xe4")
     )
@@ -245,7 +245,7 @@ def nearly_plain(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def streams(draw: st.DrawFn) -> bytes:
-    """Some requests one behind the other; a few bytes of them may be changed, or the last ones missing."""
+    """Some requests one after another. A few bytes may be changed, or the last ones missing."""
     data = bytearray(b"".join(draw(st.lists(requests(), min_size=1, max_size=4))))
     for _ in range(draw(st.sampled_from((0, 0, 0, 1, 1, 2)))):
         at = draw(st.integers(0, len(data)))

@@ -1,4 +1,4 @@
-"""Where requests begin and end: the gateway's parser and a strict one agree, however the bytes arrive."""
+"""Framing: the server's parser finds the same requests as a second, strict one, however the bytes arrive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_BODY = 20
 
 
 class Served:
-    """A site that was sent some segments on one connection, and has answered what it could."""
+    """A site that received some segments on one connection, and has answered all it could."""
 
     def __init__(
         self, segments: Iterable[bytes], *, tls: bool = False, go_on_late: bool = True, ends: bool = False
@@ -42,10 +42,10 @@ class Served:
 
 
 class FramingTestCase(SynchronousTestCase):
-    """Streams of bytes to a site."""
+    """Streams of bytes that are sent to a site."""
 
     def assert_left_nothing(self, served: Served) -> None:
-        """When the connection is gone, so is everything that belonged to it; nothing was logged as an error."""
+        """A lost connection leaves nothing behind, and no error was logged."""
         served.connection.leave()
         self.assertEqual(
             (served.site.channels, served.site.buffered, served.clock.getDelayedCalls()), (set(), 0, []), "left behind"
@@ -54,14 +54,14 @@ class FramingTestCase(SynchronousTestCase):
 
 
 class FramingTests(FramingTestCase):
-    """What is read of a stream."""
+    """Requests that are read from a stream."""
 
     @fuzzed(400, stream=streams(), tls=st.booleans())
     def test_same_as_reference(self, stream: bytes, tls: bool) -> None:
-        """The application is given the requests that a strict reader finds, byte for byte, and no others.
+        """The application receives the requests that the strict parser finds, byte for byte, and no others.
 
-        Each has one answer, in order. What the strict reader rejects is rejected with a 4xx, and nothing behind it
-        is parsed; nothing is served behind a request that closes the connection.
+        Each has one response, in order. A request that the strict parser rejects is rejected with a 4xx. Nothing is
+        served behind a rejected request, or behind one that ends the connection.
         """
         reading, served = read_requests(stream, Sizes(MAX_BODY)), Served([stream], tls=tls)
         requests = [*reading.requests, *([reading.rejected] if reading.rejected is not None else [])]
@@ -82,7 +82,7 @@ class FramingTests(FramingTestCase):
 
     @fuzzed(250, segments=split_streams(), tls=st.booleans(), go_on_late=st.booleans())
     def test_split(self, segments: list[bytes], tls: bool, go_on_late: bool) -> None:
-        """The same bytes are answered in the same way, whatever segments they arrive in, and however fast we answer."""
+        """The same bytes get the same responses, whatever the segments, and however fast the application answers."""
         whole, parts = Served([b"".join(segments)], tls=tls), Served(segments, tls=tls, go_on_late=go_on_late)
         self.assertEqual(parts.connection.transcript(), whole.connection.transcript())
         self.assertEqual(parts.echo.asked, whole.echo.asked)
@@ -91,7 +91,7 @@ class FramingTests(FramingTestCase):
 
     @fuzzed(80, stream=st.one_of(streams(), nearly_plain()), tls=st.booleans())
     def test_every_split(self, stream: bytes, tls: bool) -> None:
-        """The same bytes in two segments, cut at any place, are read alike to the last header."""
+        """The same bytes in two segments, cut anywhere, are read alike to the last header."""
         whole = Served([stream], tls=tls)
         for at in range(1, len(stream)):
             parts = Served([stream[:at], stream[at:]], tls=tls)
@@ -102,7 +102,7 @@ class FramingTests(FramingTestCase):
 
     @fuzzed(250, segments=split_streams(), tls=st.booleans(), go_on_late=st.booleans())
     def test_half_close(self, segments: list[bytes], tls: bool, go_on_late: bool) -> None:
-        """A client that sends no more gets the answers to all that it has sent, and is disconnected then."""
+        """A client that half-closes its connection gets the responses to all it has sent, and then the end."""
         whole = Served(segments, tls=tls)
         served = Served(segments, tls=tls, go_on_late=go_on_late, ends=True)
         self.assertEqual(served.connection.transcript(), whole.connection.transcript())
@@ -117,7 +117,7 @@ class FramingTests(FramingTestCase):
         tls=st.booleans(),
     )
     def test_time(self, segments: list[bytes], pauses: list[float], tls: bool) -> None:
-        """Whatever a client sends and whenever it pauses, its answers are HTTP, and nothing of it stays behind."""
+        """Whatever a client sends, and whenever it pauses, its responses are HTTP, and nothing is left behind."""
         served = Served([], tls=tls)
         pauses += [0] * len(segments)
         for segment, pause in zip(segments, pauses, strict=False):
@@ -132,7 +132,7 @@ class FramingTests(FramingTestCase):
 
     @fuzzed(100, segments=split_streams(), after=st.integers(0, 8), tls=st.booleans())
     def test_client_that_leaves(self, segments: list[bytes], after: int, tls: bool) -> None:
-        """A client may leave at any time, in the middle of a request or of our answer, and leaves nothing behind."""
+        """A client may leave at any time, in the middle of a request or of a response, and leaves nothing behind."""
         served = Served([], tls=tls)
         for segment in segments[:after]:
             served.connection.send(segment)
@@ -141,7 +141,7 @@ class FramingTests(FramingTestCase):
 
     @fuzzed(100, stream=streams(), junk=st.binary(max_size=40), tls=st.booleans())
     def test_rejected_is_the_end(self, stream: bytes, junk: bytes, tls: bool) -> None:
-        """Behind a request that was rejected, nothing is answered: no junk, and no good request either."""
+        """Nothing is answered behind a rejected request: neither junk nor a well-formed request."""
         served = Served([stream], tls=tls)
         if served.connection.protocol.state != "rejected":
             return
