@@ -31,7 +31,7 @@ _RESTORE_DELAY = 1.0
 
 
 # Not frozen: setting seven attributes of a frozen one costs 1 µs more.
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Delivery:
     """A message that waits for its acknowledgement.
 
@@ -157,16 +157,15 @@ class Consumer:
             if channel.is_open:
                 channel.channel.basic_reject(content.tag)
             return
-        message = Message.received(content.properties, content.body)
         self._deliver(
             Delivery(
-                message,
-                self.queue,
-                content.exchange,
-                content.routing_key,
-                content.redelivered,
-                content.tag,
-                channel,
+                message=Message.received(content.properties, content.body),
+                queue=self.queue,
+                exchange=content.exchange,
+                routing_key=content.routing_key,
+                redelivered=content.redelivered,
+                _tag=content.tag,
+                _channel=channel,
             )
         )
 

@@ -180,13 +180,22 @@ class MessageChannel:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         at = START + 4
         if method[START:at] == _RETURN:
+            on_content, tag, redelivered = self.on_return, 0, False
             _, at = _text(method, at + 2)  # behind the reply code, the reply text
-            exchange, at = _text(method, at)
-            routing_key, _ = _text(method, at)
-            self.on_return(Content(0, False, exchange, routing_key, properties, body))
         else:
+            on_content = self.on_delivery
             at += 1 + method[at]  # the consumer tag; there is one consumer
             tag, redelivered = _tag.unpack_from(method, at)
-            exchange, at = _text(method, at + _tag.size)
-            routing_key, _ = _text(method, at)
-            self.on_delivery(Content(tag, bool(redelivered), exchange, routing_key, properties, body))
+            at += _tag.size
+        exchange, at = _text(method, at)
+        routing_key, _ = _text(method, at)
+        on_content(
+            Content(
+                tag=tag,
+                redelivered=bool(redelivered),
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=properties,
+                body=body,
+            )
+        )
