@@ -1,4 +1,4 @@
-"""What several modules need of Deferreds and Twisted does not have."""
+"""Deferreds that cannot be cancelled from outside, that wait for an event, and that run coroutines; and a sleep."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 def shield(source: Deferred[T]) -> Deferred[T]:
-    """A Deferred with the result of another, whose cancellation does not reach that other.
+    """A Deferred with the result of another one, which stays untouched when the returned one is cancelled.
 
-    For results of other libraries that must not be cancelled: pika fires its Deferreds later all the same.
+    For Deferreds that must not be cancelled: pika fires its own later all the same.
 
     Args:
-        source: is used up: its result, failures included, goes to the returned Deferred only.
+        source: its result, or its failure, goes to the returned Deferred only.
     """
     follower: Deferred[T] = Deferred()
     source.addCallbacks(follower.callback, follower.errback)
@@ -29,7 +29,7 @@ def shield(source: Deferred[T]) -> Deferred[T]:
 
 
 def sleep(clock: IReactorTime, seconds: float) -> Deferred[None]:
-    """A Deferred that fires after a number of seconds; cancelling it cancels the timer."""
+    """A Deferred that fires after a number of seconds. Cancelling it cancels the timer."""
     done: Deferred[None] = Deferred(lambda _: call.cancel())
     call = clock.callLater(seconds, done.callback, None)
     return done

@@ -1,1 +1,1 @@
-"""The AMQP 0-9-1 client: pika's Twisted adapter, with what it leaves to its user."""
+"""The AMQP 0-9-1 client: pika's Twisted adapter, and what pika leaves to its user."""

@@ -1,4 +1,4 @@
-"""A named AMQP connection that is kept up: opened, prepared, and opened again with back-off when it is lost."""
+"""A named AMQP connection that is kept up. When it is lost, it is opened and prepared again, with back-off."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provider_gateway.config.broker_url import BrokerURL
     from provider_gateway.observability.metrics import Metrics
 
-#: Seconds before the first attempts to reconnect; doubled up to the last. Twisted adds up to 1 s of jitter.
+#: Seconds before the first attempt to reconnect; doubled up to the last. Twisted adds up to 1 s of jitter.
 _FIRST_DELAY, _LAST_DELAY = 0.25, 15.0
 
 
@@ -28,8 +28,13 @@ class Connection:
     """Keeps one AMQP connection open.
 
     Args:
-        name: ``publish`` or ``consume``, in logs and metrics.
-        prepare: declares, opens channels and consumers on each new session; a failure of it is one of the attempt.
+        name: ``publish`` or ``consume``; shown in logs, metrics and the broker's tools.
+        urls: the brokers, tried in turn.
+        tls: makes TLS towards a host, for ``amqps`` addresses; None without TLS.
+        has_client_certificate: TLS presents a client certificate.
+        instance: name of the process; shown in the broker's tools.
+        prepare: called with each new session; declares, and opens channels and consumers. If it fails, the attempt to
+            connect has failed.
     """
 
     _log = Logger()
@@ -71,26 +76,26 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """True while a prepared session is there."""
+        """True while there is a prepared session."""
         return self._session is not None
 
     @property
     def is_blocked(self) -> bool:
-        """True while the broker asks this connection's publishers to stop."""
+        """True while the broker blocks publishing on this connection."""
         return self._session is not None and self._session.blocked
 
     def start(self) -> Deferred[IProtocol]:
         """Start connecting.
 
         Returns:
-            A Deferred that fires when the connection is open for the first time; fails with CancelledError if
-            :meth:`stop` comes first.
+            A Deferred that fires when the connection is open for the first time. It fails with CancelledError if
+            :meth:`stop` is called before.
         """
         self._client.startService()
         return self._client.whenConnected()
 
     def stop(self) -> Deferred[None]:
-        """Close the connection in order, or stop trying; the Deferred fires when nothing is left open."""
+        """Close the connection in order, or stop connecting. The Deferred fires when nothing is left open."""
         self._stopping = True
         return self._client.stopService()
 

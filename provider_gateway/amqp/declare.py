@@ -1,4 +1,4 @@
-"""Declares what the queue file names: exchanges, queues, bindings. Idempotent; every new connection does it again."""
+"""Declares the exchanges, queues and bindings of the queue file. Each new connection does so again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.session import Session
     from provider_gateway.config.queue_file import QueueEntry
 
-#: Milliseconds that an instance's reply queue outlives its last consumer.
+#: Milliseconds after which the broker deletes a reply queue that has no consumer.
 REPLY_QUEUE_EXPIRES = 600_000
 
 
@@ -37,7 +37,7 @@ async def declare_entry(channel: TwistedChannel, entry: QueueEntry) -> None:
     """Declare the objects of one entry.
 
     Raises:
-        TopologyError: the broker refused one; the channel is closed then.
+        TopologyError: the broker refused one, and closed the channel.
     """
     for each in objects_of(entry):
         if isinstance(each, Exchange):
@@ -53,7 +53,7 @@ async def declare(session: Session, entries: Sequence[QueueEntry]) -> None:
     """Declare the objects of all entries.
 
     Raises:
-        TopologyError: the broker refused one; the text names the object and, as the broker says it, the argument.
+        TopologyError: the broker refused one. The text names the object, and has the broker's own words.
     """
     channel = await session.channel()
     for entry in entries:
@@ -62,11 +62,13 @@ async def declare(session: Session, entries: Sequence[QueueEntry]) -> None:
 
 
 def declare_reply_queue(name: str, entries: Sequence[QueueEntry]) -> Callable[[Session], Awaitable[None]]:
-    """A declaration of an instance's own reply queue: durable, so that replies survive a reconnect, but not for ever.
+    """A function that declares the reply queue of an instance on a session.
+
+    The queue is durable, so that replies survive a reconnect, and expires, so that it does not stay for ever.
 
     Args:
         name: ``<replyTo>.<instance>``.
-        entries: whose requests are replied to there.
+        entries: the entries whose replies come to this queue.
     """
 
     async def declare_it(session: Session) -> None:

@@ -1,7 +1,7 @@
-"""A Twisted endpoint that connects to the first broker of a list that answers, up to a usable AMQP session.
+"""A Twisted endpoint that tries the brokers of a list in turn, until one of them gives a session that is ready for use.
 
-``ClientService`` owns the reconnecting; what it gets from here is either ready for use or a failure, so that its
-back-off counts refused logins and failed declarations like refused connections.
+``ClientService`` reconnects. It gets from here either a prepared session or a failure. So its back-off treats a refused
+login and a failed declaration like a refused TCP connection.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.broker_url import BrokerURL
 
-#: Seconds for TCP, TLS and AMQP handshakes together, for each address.
+#: Seconds for the handshakes of TCP, TLS and AMQP together, with one broker.
 HANDSHAKE_TIMEOUT = 10.0
-#: Seconds for what is declared and opened before the session is handed over.
+#: Seconds to prepare a session: for declarations, channels and consumers.
 PREPARE_TIMEOUT = 30.0
 
-#: What can go wrong with one address; the next one is tried.
+#: The errors after which the next broker is tried.
 ConnectFailure = (
     ConnectError,
     DNSLookupError,
@@ -47,8 +47,8 @@ ConnectFailure = (
 )
 
 
-class _Lease:
-    """The transport that ClientService sees: its close is AMQP's."""
+class _SessionTransport:
+    """The transport that ClientService sees. To lose the connection, it closes the AMQP connection in order."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -59,15 +59,16 @@ class _Lease:
 
 @implementer(IStreamClientEndpoint)
 class BrokerEndpoint:
-    """Connects to the brokers in turn, the one that worked last first.
+    """Connects to the brokers in turn, beginning with the one that worked last.
 
     Args:
         reactor: provides TCP, host names and time.
         urls: at least one.
-        tls: TLS towards a host, for ``amqps`` addresses.
-        has_client_certificate: a certificate is presented; without a user in the URL, it is the login.
-        name: of the connection, in logs; the broker's own tools show it with the instance's.
-        prepare: makes a session ready for use; if it fails, so does the attempt.
+        tls: makes TLS towards a host, for ``amqps`` addresses.
+        has_client_certificate: TLS presents a client certificate. It is the login if the URL has no user.
+        name: name of the connection, for logs and the broker's tools.
+        instance: name of the process, for the broker's tools.
+        prepare: makes a session ready for use. If it fails, the next broker is tried.
     """
 
     _log = Logger()
@@ -95,7 +96,7 @@ class BrokerEndpoint:
         """Connect (twisted.internet.interfaces.IStreamClientEndpoint).
 
         Returns:
-            A Deferred of the factory's protocol; fails if no address led to a usable session.
+            A Deferred of the factory's protocol. It fails with the last broker's error if no broker gave a session.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
@@ -121,15 +122,15 @@ class BrokerEndpoint:
         assert session.transport is not None
         protocol = protocol_factory.buildProtocol(session.transport.getPeer())
         assert protocol is not None
-        protocol.makeConnection(_Lease(session))  # type: ignore[arg-type] # of ITransport, ClientService closes only
+        protocol.makeConnection(_SessionTransport(session))  # type: ignore[arg-type] # of ITransport, ClientService closes only
         session.when_lost().addCallback(lambda error: protocol.connectionLost(Failure(error)))
         return protocol
 
     async def open_session(self) -> Session:
-        """A session with the first address, prepared.
+        """Open and prepare a session with the first broker of the list.
 
         Raises:
-            ConnectFailure: one of these, and nothing is left open.
+            ConnectFailure: one of these errors; nothing is left open.
         """
         url = self._urls[0]
         session = Session(self._parameters(url), self._reactor)
@@ -149,12 +150,12 @@ class BrokerEndpoint:
         if url.tls:
             assert self._tls is not None
             endpoint = TLSClientEndpoint(self._tls(url.host), endpoint, self._reactor)
-        await endpoint.connect(_Only(session))
+        await endpoint.connect(_OneProtocol(session))
         await session.open()
 
     def _within(self, seconds: float, coroutine: Awaitable[None]) -> Deferred[None]:
         attempt: Deferred[None] = Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type] # async defs all
-        # Whatever the cancelled attempt ends with (Twisted has several words for it), it was the time that ran out.
+        # A cancelled attempt ends with one of several errors. Each of them means that the time is over.
         return attempt.addTimeout(
             seconds, self._reactor, lambda _, limit: Failure(ConnectionLost(f"no answer within {limit:g} s"))
         )
@@ -181,8 +182,8 @@ class BrokerEndpoint:
         )
 
 
-class _Only(Factory):
-    """Builds one protocol: the one it is given."""
+class _OneProtocol(Factory):
+    """A factory of one protocol, which exists already."""
 
     noisy = False
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 _KINDS = frozenset({METHOD, HEADER, BODY, HEARTBEAT})
-#: Bytes of a frame before its payload, and after.
+#: Bytes of a frame before and after its payload.
 START, END = 7, 1
 END_MARK = b"\xce"
 
@@ -21,7 +21,9 @@ class Frame(NamedTuple):
     """One frame.
 
     Attributes:
-        data: all of its bytes.
+        kind: its type; 0 for bytes that are no frame.
+        channel: its channel number.
+        data: all its bytes, from the type to the end mark.
     """
 
     kind: int
@@ -35,22 +37,22 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 class FrameBuffer:
-    """Cuts a stream into frames, however it arrives."""
+    """Cuts a stream of bytes into frames, whatever pieces it arrives in."""
 
     def __init__(self) -> None:
         self._begun = bytearray()
-        #: Bytes after which there is something to be done again.
+        #: Size that _begun needs before it can hold a frame, or show the size of one.
         self._wanted = START
 
     def add(self, data: bytes) -> Iterator[Frame]:
-        """Take bytes.
+        """Add bytes to the stream.
 
         Yields:
-            The frames that are complete now. What cannot be a frame (a protocol header, or garbage) comes with all
-            that is behind it as one of kind 0.
+            Each frame that is complete now. Bytes that cannot be a frame (a protocol header, or garbage) are yielded as
+            one frame of kind 0, with everything after them.
         """
         if self._begun:
-            # Without copying all of a large frame for each piece of it.
+            # Wait for the whole of a large frame: to look at each piece would copy all of it each time.
             self._begun += data
             if len(self._begun) < self._wanted:
                 return

@@ -1,8 +1,8 @@
 """A channel that carries messages: publishes, confirms, returns, deliveries, acknowledgements.
 
-pika opens and closes the channel, and takes part in everything else on it. Messages pass it by: with pika, each costs
-objects for its method and its frames, callbacks that are looked up by name, and a Deferred in a queue. That was 17 % of
-the CPU time of a request.
+pika opens and closes the channel. The frames of messages bypass pika: they are written and read here. For each message,
+pika makes objects for methods and frames, looks up callbacks by name, and puts a Deferred into a queue. That took 17 %
+of a request's CPU time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.frames import Frame
 
-#: Class and number of methods (AMQP 0-9-1, 1.8; the last is RabbitMQ's extension).
+#: Class and method numbers (AMQP 0-9-1, 1.8). Nack is RabbitMQ's extension.
 _PUBLISH, _RETURN, _DELIVER, _ACK, _NACK = (struct.pack(">HH", 60, number) for number in (40, 50, 60, 80, 120))
 _WITH_CONTENT, _CONFIRMS = frozenset({_RETURN, _DELIVER}), frozenset({_ACK, _NACK})
 _MANDATORY = b"\x01"
@@ -37,11 +37,12 @@ _BASIC = 60
 
 
 class Content(NamedTuple):
-    """A message that has arrived.
+    """A message that was delivered or returned.
 
     Attributes:
-        tag: its delivery tag; 0 for one that was returned.
-        properties: encoded.
+        tag: the delivery tag; 0 for a returned message.
+        redelivered: True if the broker delivered it before.
+        properties: its encoded properties.
     """
 
     tag: int
@@ -54,12 +55,12 @@ class Content(NamedTuple):
 
 @lru_cache(1024)
 def _known_text(data: bytes) -> str:
-    # Exchanges and keys are few: messages that wait share them, instead of 110 bytes for each.
+    # There are few exchanges and keys. Waiting messages share their texts, which saves 110 bytes each.
     return data.decode("utf-8", "replace")
 
 
 def _text(data: bytes, start: int) -> tuple[str, int]:
-    """A short string, and where it ends; what is not UTF-8 in it is replaced."""
+    """The short string at a position, and where it ends. Bytes that are not UTF-8 are replaced."""
     end = start + 1 + data[start]
     return _known_text(data[start + 1 : end]), end
 
@@ -73,14 +74,14 @@ class MessageChannel:
     """The messages of one channel.
 
     Args:
-        channel: the channel as pika knows it.
-        write: takes bytes for the broker.
+        channel: pika's channel.
+        write: writes bytes to the broker.
 
     Attributes:
-        on_delivery: is given each message that is delivered.
-        on_return: is given each message that comes back.
-        on_confirm: is told a delivery tag, whether it stands for all up to it as well, and whether the broker has taken
-            responsibility for them.
+        on_delivery: called with each delivered message.
+        on_return: called with each returned message.
+        on_confirm: called with each confirm: the tag of a publish; True if it is for all earlier tags, too; True for an
+            ack, False for a nack.
     """
 
     def __init__(self, channel: TwistedChannel, write: Callable[[bytes], None]) -> None:
@@ -92,7 +93,7 @@ class MessageChannel:
         self.on_delivery: Callable[[Content], object] = lambda _: None
         self.on_return: Callable[[Content], object] = lambda _: None
         self.on_confirm: Callable[[int, bool, bool], object] = lambda *_: None
-        #: Of the message that is arriving: its method, its properties, how much of its body is still to come.
+        # The message that is arriving: its method, its properties, how many bytes of its body are missing.
         self._method: bytes | None = None
         self._properties: bytes | None = None
         self._missing = 0
@@ -104,13 +105,13 @@ class MessageChannel:
         return bool(self.channel.is_open)
 
     def publish(self, exchange: str, routing_key: str, properties: bytes, body: bytes) -> int:
-        """Publish a message, to be returned if it cannot be routed; all of its frames in one write.
+        """Publish a message as mandatory: the broker returns it if it is unrouted. All its frames go out in one write.
 
         Args:
-            properties: encoded.
+            properties: the encoded properties.
 
         Returns:
-            The tag that its confirm will have.
+            The tag of its confirm.
 
         Raises:
             pika.exceptions.ShortStringTooLong: the exchange or the key is longer than 255 bytes.
@@ -135,13 +136,13 @@ class MessageChannel:
         self._write(_ack_frame.pack(METHOD, self._number, 13, _ACK, tag, 0, END_MARK))
 
     def take(self, arrived: Frame) -> bool:
-        """Take a frame.
+        """Take a frame, if it belongs to a message.
 
         Returns:
-            False if it is for pika.
+            False if the frame is for pika.
 
         Raises:
-            UnexpectedFrameError: it is not what has to follow.
+            UnexpectedFrameError: the frame cannot follow the one before it.
         """
         kind, _, data = arrived
         if self._method is None:
@@ -174,17 +175,17 @@ class MessageChannel:
         assert method is not None
         assert properties is not None
         if self._missing:
-            raise UnexpectedFrameError("a body that is longer than was said")
+            raise UnexpectedFrameError("the body is longer than its header says")
         self._method = self._properties = None
         self._pieces = []
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         at = START + 4
         if method[START:at] == _RETURN:
             on_content, tag, redelivered = self.on_return, 0, False
-            _, at = _text(method, at + 2)  # behind the reply code, the reply text
+            _, at = _text(method, at + 2)  # skip the reply code and the reply text
         else:
             on_content = self.on_delivery
-            at += 1 + method[at]  # the consumer tag; there is one consumer
+            at += 1 + method[at]  # skip the consumer tag: there is one consumer
             tag, redelivered = _tag.unpack_from(method, at)
             at += _tag.size
         exchange, at = _text(method, at)

@@ -1,7 +1,7 @@
-"""Publishes with ``mandatory`` and publisher confirms, and tells each publish what became of it.
+"""Publishes messages as mandatory and with publisher confirms, and reports the outcome of each.
 
-Which message was returned is told by its ``publish_id``. RabbitMQ sends the Return of a message before its confirm
-(RabbitMQ guide, "Publisher Confirms"), so the decision falls when the confirm arrives.
+A returned message is recognised by its ``publish_id``. RabbitMQ sends a message's return before its confirm (RabbitMQ
+guide, "Publisher Confirms"). So the outcome is decided when the confirm arrives.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
 
 
-#: Seconds before a closed channel is opened again; doubled until something is confirmed.
+#: Seconds before a closed channel is opened again; doubled up to the last, until a message is confirmed.
 _FIRST_DELAY, _LAST_DELAY = 0.1, 15.0
 
 
 class _Publish(NamedTuple):
-    """A publish that is not confirmed."""
+    """An unconfirmed message."""
 
     confirm: Deferred[None]
     publish_id: str
@@ -55,11 +55,12 @@ class _Publish(NamedTuple):
 
 
 class Publisher:
-    """Publishes on the session that it was opened on last.
+    """Publishes on the newest session that it was opened on.
 
     Args:
-        declare: declares what is published to, before each (re)opening of the channel.
-        max_unsent: bytes that may wait for a broker that reads slowly, before publishes are refused.
+        declare: declares what is published to; called each time before a channel is opened.
+        max_unsent: bytes that may wait for a broker that reads slowly. With more, publishes fail.
+        clock: times the attempts to open a channel again.
         metrics: counts ``published_total`` by outcome.
     """
 
@@ -76,7 +77,7 @@ class Publisher:
         self._declare = declare
         self._max_unsent = max_unsent
         self._clock = clock
-        # A look-up of labels costs 2 µs; there are as many as exchanges.
+        # A look-up of labels costs 2 µs. There are as many as exchanges and outcomes.
         self._published = cache(metrics.published.labels)
         self._reopen_delay = _FIRST_DELAY
         self._reopening = InFlight(lambda f: self._log.failure("The publishing channel cannot be reopened", f))
@@ -88,10 +89,12 @@ class Publisher:
         self._waiting_to_publish: Waiters[None] = Waiters()
 
     async def open(self, session: Session) -> None:
-        """Open a confirm channel on a session; publishes use it from now on.
+        """Open a channel with confirms on a session, and publish on it from now on.
 
         Raises:
-            TopologyError, AMQPError, ConnectionLost: as the broker refuses or goes away.
+            TopologyError: the broker refused a declaration.
+            AMQPError: the broker closed the channel.
+            ConnectionLost: the connection is gone.
         """
         await self._declare(session)
         channel = await session.message_channel()
@@ -107,14 +110,14 @@ class Publisher:
 
     @property
     def is_ready(self) -> bool:
-        """True if a publish would be sent now."""
+        """True if a message can be sent now."""
         channel, session = self._channel, self._session
         if channel is None or not channel.is_open or session is None:
             return False
         return not session.blocked and session.unsent <= self._max_unsent
 
     async def restore(self) -> None:
-        """Declare what is published to once more, after something of it was found missing; failures are logged."""
+        """Declare once more what is published to, since an exchange or queue is missing. Failures are logged."""
         session = self._session
         if session is None or self._restoring:
             return
@@ -127,27 +130,27 @@ class Publisher:
             self._restoring = False
 
     def when_ready(self) -> Deferred[None]:
-        """A Deferred that fires when a publish would be sent (at once, if it would now)."""
+        """A Deferred that fires when a message can be sent (at once, if it can be now)."""
         return succeed(None) if self.is_ready else self._waiting_to_publish.wait()
 
     def publish(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
         """Publish one message, persistent and mandatory.
 
         Args:
-            message: needs a ``publish_id`` of its own.
+            message: has a ``publish_id`` that no other unconfirmed message has.
             exchange: the empty string is the default exchange.
 
         Returns:
-            A Deferred that fires when the broker has taken responsibility for the message. Cancelling it changes
-            nothing for the message. Fails with:
+            A Deferred that fires when the broker has confirmed the message. Cancelling it does not stop the message. It
+            fails with:
             :class:`BrokerUnavailable`, :class:`BrokerBlocked`: nothing was sent;
-            :class:`NoRoute`: returned, no queue is bound, or there is no such exchange;
-            :class:`Nacked`: refused, as by a full queue;
-            :class:`OutcomeUnknown`: the channel closed before the confirm;
-            :class:`PublishRefused`: over a message, which may be this one.
+            :class:`NoRoute`: the message was returned as unrouted, or there is no such exchange;
+            :class:`Nacked`: the broker nacked the message, for example because a queue is full;
+            :class:`PublishRefused`: the broker closed the channel over this or another unconfirmed message;
+            :class:`OutcomeUnknown`: the connection was lost before the confirm.
         """
         channel, session = self._channel, self._session
-        # While pika tells its waiters of a closed channel, the channel is still here: hence is_open.
+        # is_open: when the channel closes, others may be told before _closed is called, and may publish.
         if channel is None or session is None or not channel.is_open:
             return fail(BrokerUnavailable("The connection to the broker is down; it is being opened again."))
         if session.blocked:
@@ -163,19 +166,19 @@ class Publisher:
         return confirm
 
     def _confirm(self, unconfirmed: dict[int, _Publish], tag: int, is_multiple: bool, is_positive: bool) -> None:
-        # They are in the order of their tags.
+        # The tags are in ascending order.
         for each in list(takewhile(tag.__ge__, unconfirmed)) if is_multiple else [tag]:
             publish = unconfirmed.pop(each, None)
             if publish is not None:
                 self._end(publish, *self._outcome(publish, is_positive))
 
     def _outcome(self, publish: _Publish, is_positive: bool) -> tuple[str, GatewayError | None]:
-        """What a confirm says, as a metric's label and an error."""
+        """The outcome that a confirm means: the metric's label, and the error if it is one."""
         exchange, key = publish.exchange, publish.routing_key
         if not is_positive:
             return "nacked", Nacked(f"The broker refused the message for {key!r}: probably a queue is full.")
         if self._returned and self._returned[publish.publish_id]:
-            # Counted: one that is not confirmed for long is published again, and may be returned as often.
+            # A counter, not a set: a message without a confirm is published again, and may be returned twice.
             msg = f"The broker returned the message: no queue is bound for {key!r} at exchange {exchange!r}."
             return "returned", NoRoute(msg)
         self._reopen_delay = _FIRST_DELAY
@@ -187,7 +190,7 @@ class Publisher:
             self._forget_return(publish.publish_id)
         confirm = publish.confirm
         if confirm.called:
-            return  # given up, or timed out
+            return  # cancelled, perhaps by a timeout
         if error is None:
             confirm.callback(None)
         else:
@@ -206,10 +209,10 @@ class Publisher:
         if self._session is session:
             self._channel = self._session = None
             if session.is_open:
-                # As for an exchange that is gone, a user without permission, or a message that is too large.
+                # For example: the exchange is missing, the user has no permission, a message is too large.
                 self._log.warn("The publishing channel was closed: {reason}", reason=str(reason))
                 self._reopening.start(self._reopen(session))
-        # Of several unconfirmed ones, it cannot be told which was refused and which had been accepted.
+        # With several unconfirmed messages, any may be the one that was refused, and others may have been accepted.
         is_alone = len(unconfirmed) == 1
         for publish in unconfirmed.values():
             self._end(publish, *self._loss(reason, is_alone))
@@ -217,7 +220,7 @@ class Publisher:
 
     @staticmethod
     def _loss(reason: Exception, is_alone: bool) -> tuple[str, GatewayError]:
-        """What the end of a channel means for a publish that was not confirmed."""
+        """The outcome that the end of the channel means for an unconfirmed message."""
         if not isinstance(reason, ChannelClosedByBroker):
             msg = "The connection to the broker was lost before it confirmed the message."
             return "unknown", OutcomeUnknown(msg)
@@ -227,7 +230,7 @@ class Publisher:
 
     async def _reopen(self, session: Session) -> None:
         while session.is_open:
-            # Growing until something is confirmed: a message that is refused again and again must not spin.
+            # The delay grows until a confirm: a message that is always refused must not keep the process busy.
             await sleep(self._clock, self._reopen_delay)
             self._reopen_delay = min(2 * self._reopen_delay, _LAST_DELAY)
             try:

@@ -1,8 +1,13 @@
 """One AMQP connection from its first byte to its last, around pika's Twisted protocol.
 
-pika keeps the protocol's state. Added here is what it leaves out: no Nagle delay, the real cause of a loss, an end of
-waiting for peers that never close or have gone silent, ``connection.blocked``, a count of unsent bytes, and errors out
-of its decoder; and messages, which have channels that they pass pika by on.
+pika keeps the protocol's state. The session adds what pika leaves out:
+
+- Nagle's algorithm is off.
+- The cause of a loss is known: the broker's words, or the error of TCP or TLS.
+- A close that the broker does not answer is aborted. So is the connection of a silent broker.
+- ``connection.blocked``, and a count of unsent bytes.
+- An error in pika's decoder ends this connection only.
+- Messages bypass pika: :class:`.MessageChannel` writes and reads their frames.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     import pika
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds that the broker has to finish a close before the transport is aborted.
+#: Seconds from the begin of a close until the transport is aborted.
 CLOSE_GRACE = 2.0
 
 
@@ -38,12 +43,12 @@ class ConnectionLost(Exception):
     """The AMQP connection is gone; the text says why."""
 
 
-class _Wire:
-    """What pika takes for its transport.
+class _TransportForPika:
+    """The transport that pika sees.
 
     Args:
-        write: takes bytes for the real transport.
-        drop: called when pika gives the connection up.
+        write: called with bytes to send.
+        drop: called when pika loses the connection on purpose.
     """
 
     def __init__(self, write: Callable[[bytes], None], drop: Callable[[], None]) -> None:
@@ -55,15 +60,16 @@ class Session(Protocol):
     """One AMQP connection.
 
     Args:
-        clock: times heartbeats and the end of a close.
+        parameters: pika's: login, virtual host, heartbeat.
+        clock: times the broker's silence and the end of a close.
 
     Attributes:
-        blocked: True while the broker asks publishers to stop.
-        unsent: bytes written since the transport's buffer was full; 0 while it is not.
-        on_unblocked: called when the broker takes messages again, after either.
+        blocked: True while the broker blocks publishing (``connection.blocked``).
+        unsent: bytes written since the transport's buffer became full; 0 while it is not full.
+        on_unblocked: called when ``blocked`` becomes False, and when ``unsent`` becomes 0.
     """
 
-    transport: Any  # TCP or TLS over it, which have what ITransport lacks; None once lost
+    transport: Any  # TCP, or TLS over TCP, with methods that ITransport lacks; None once lost
     _log = Logger()
 
     def __init__(self, parameters: pika.ConnectionParameters, clock: IReactorTime) -> None:
@@ -74,7 +80,8 @@ class Session(Protocol):
         self._connection: Any = None  # pika's, once it is open
         self._frames: FrameBuffer | None = FrameBuffer()
         self._message_channels: dict[int, MessageChannel] = {}
-        self._witness: bytes | None = b""
+        #: What the broker has sent in the handshake; None after it.
+        self._handshake: bytes | None = b""
         self._cause: str | None = None
         self._closing = False
         self._dropped = False
@@ -95,11 +102,11 @@ class Session(Protocol):
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
-        wire: Any = _Wire(self._write, self._drop)
+        wire: Any = _TransportForPika(self._write, self._drop)
         self._amqp.makeConnection(wire)
 
     def pauseProducing(self) -> None:
-        """The transport's buffer is full: the broker is slow, or frozen (twisted.internet.interfaces.IPushProducer)."""
+        """The transport's buffer is full: the broker is slow or frozen (twisted.internet.interfaces.IPushProducer)."""
         self._paused = True
 
     def resumeProducing(self) -> None:
@@ -109,35 +116,35 @@ class Session(Protocol):
         self.on_unblocked()
 
     def stopProducing(self) -> None:
-        """The connection is lost, which :meth:`connectionLost` deals with (twisted.internet.interfaces.IProducer)."""
+        """The connection is lost; :meth:`connectionLost` does the rest (twisted.internet.interfaces.IProducer)."""
 
     async def open(self) -> None:
         """Wait for the end of the AMQP handshake.
 
         Raises:
-            ConnectionLost: the broker refused or went away; says why.
+            ConnectionLost: the broker refused the login, or the connection is gone; the text says why.
         """
         try:
             await shield(self._ready)
             connection = (await self.channel()).connection
         except (AMQPError, ConnectionLost) as error:
             raise ConnectionLost(str(self._lost or error)) from None
-        self._witness = None
+        self._handshake = None
         self._connection = connection
         connection.callbacks.add(0, spec.Connection.Close, self._closed_by_broker)
         connection.add_on_connection_blocked_callback(self._block)
         connection.add_on_connection_unblocked_callback(self._unblock)
-        heartbeat: Any = connection.params.heartbeat  # what was agreed on with the broker
+        heartbeat: Any = connection.params.heartbeat  # as agreed on with the broker
         if heartbeat:
             self._watch_silence(2.0 * heartbeat)
 
     async def channel(self) -> TwistedChannel:
-        """A new channel."""
+        """Open a channel."""
         channel: TwistedChannel = await shield(self._amqp.channel())
         return channel
 
     async def message_channel(self) -> MessageChannel:
-        """A new channel for messages."""
+        """Open a channel for messages."""
         channel = MessageChannel(await self.channel(), self._write)
         number = channel.channel.channel_number
         self._message_channels[number] = channel
@@ -151,18 +158,18 @@ class Session(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """True until the transport is gone or :meth:`close` is called."""
+        """True until the transport is lost or :meth:`close` is called."""
         return self._lost is None and not self._closing
 
     def when_lost(self) -> Deferred[ConnectionLost]:
-        """A Deferred that fires with the reason when the transport is gone (at once, if it is)."""
+        """A Deferred that fires with the reason when the transport is lost (at once, if it is)."""
         return self._waiting_for_loss.wait() if self._lost is None else succeed(self._lost)
 
     def close(self) -> Deferred[ConnectionLost]:
-        """End the connection in order (Close, Close-Ok); aborts it if the broker takes too long.
+        """Close the connection in order (Close, Close-Ok). Abort it after ``CLOSE_GRACE`` seconds.
 
         Returns:
-            A Deferred that fires when the transport is gone.
+            A Deferred that fires when the transport is lost.
         """
         if self.is_open:
             self._closing = True
@@ -175,46 +182,46 @@ class Session(Protocol):
         return self.when_lost()
 
     def abort(self) -> None:
-        """Drop the connection now, without a word to the broker."""
+        """Drop the connection now, without telling the broker."""
         if self.transport is not None:
             self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand bytes to pika; what its decoder cannot take ends the connection."""
+        """Take the broker's bytes; an error in them ends the connection (twisted.internet.interfaces.IProtocol)."""
         self._heard = self._clock.seconds()
-        if self._witness is not None:
+        if self._handshake is not None:
             self._watch_handshake(data)
         try:
-            self._hand_on(data)
-        except Exception as error:  # noqa: BLE001 - pika raises whatever its decoder stumbles on
+            self._dispatch(data)
+        except Exception as error:  # noqa: BLE001 - pika's decoder may raise anything
             self._log.failure("pika could not handle the broker's data; the connection is dropped")
             self._cause = f"undecodable data: {type(error).__name__}: {error}"
             self.abort()
 
-    def _hand_on(self, data: bytes) -> None:
-        """Hand the frames of messages to their channels, and all others to pika, in order."""
+    def _dispatch(self, data: bytes) -> None:
+        """Give the frames of messages to their channels and all others to pika, in the order of their arrival."""
         if self._frames is None:
             self._amqp.dataReceived(data)
             return
         if self._connection is not None:
-            self._connection.bytes_received += len(data)  # or pika would find the broker silent
+            self._connection.bytes_received += len(data)  # pika looks at it to find out if the broker is silent
         for each in self._frames.add(data):
             if not each.kind:
-                self._frames = None  # pika says what is wrong with it
+                self._frames = None  # from here on, pika finds out what is wrong
             channel = self._message_channels.get(each.channel)
-            # pika finds fault with a frame that has no end, too.
+            # A frame without its end mark is for pika, too: it raises the error.
             if channel is None or not each.data.endswith(END_MARK) or not channel.take(each):
                 self._amqp.dataReceived(each.data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell pika, and whoever asked :meth:`when_lost`, with the real cause."""
+        """Tell pika and those who wait (:meth:`when_lost`) the cause (twisted.internet.interfaces.IProtocol)."""
         for call in (self._abort_call, self._silence):
             if call is not None and call.active():
                 call.cancel()
         cause = self._cause
         if cause is None and self._closing:
             cause = "closed by us"
-        elif cause is None and self._dropped and self._witness is not None:
+        elif cause is None and self._dropped and self._handshake is not None:
             cause = "no agreement in the AMQP handshake; does the broker offer our SASL mechanism?"
         error = self._lost = ConnectionLost(cause or reason_of(reason.value))
         self.transport = None
@@ -223,22 +230,26 @@ class Session(Protocol):
         self._waiting_for_loss.fire(error)
 
     def _watch_handshake(self, data: bytes) -> None:
-        """Find the broker's reason for refusing us, which pika drops; later there is a channel to be told through."""
-        assert self._witness is not None
-        self._witness += data
-        while self._witness:
+        """Find the broker's reason in a Close during the handshake: pika drops it. Later, _closed_by_broker gets it."""
+        assert self._handshake is not None
+        self._handshake += data
+        while self._handshake:
             try:
-                consumed, value = frame.decode_frame(self._witness)
-            except Exception:  # noqa: BLE001 - pika will meet the same bytes and say so
+                consumed, value = frame.decode_frame(self._handshake)
+            except Exception:  # noqa: BLE001 - pika gets the same bytes, and raises the same error
                 return
             if value is None or not consumed:
                 return
-            self._witness = self._witness[consumed:]
+            self._handshake = self._handshake[consumed:]
             if isinstance(value, frame.Method) and isinstance(value.method, spec.Connection.Close):
                 self._cause = f"refused by the broker: {value.method.reply_code} {value.method.reply_text}"
 
     def _watch_silence(self, limit: float) -> None:
-        """Drop the connection after so many seconds without a byte, as AMQP 0-9-1 (4.2.7) says; pika takes longer."""
+        """Drop the connection after so many seconds without a byte (AMQP 0-9-1, 4.2.7). pika waits longer.
+
+        Args:
+            limit: seconds.
+        """
         left = self._heard + limit - self._clock.seconds()
         if left > 0:
             self._silence = self._clock.callLater(left, self._watch_silence, limit)
@@ -268,15 +279,15 @@ class Session(Protocol):
             self.transport.write(data)
 
     def _drop(self) -> None:
-        """Pika is done with the connection: close it, and abort if the peer does not react.
+        """Close the transport, as pika asks. Abort it after ``CLOSE_GRACE`` seconds.
 
-        A frozen peer never answers a TLS close, and unsent bytes hold up a TCP one.
+        A frozen broker never answers a close of TLS. A close of TCP waits for unsent bytes.
         """
         self._dropped = True
         if self.transport is None:
             return
         self._writes.flush()
-        self.transport.unregisterProducer()  # or TLS would wait for it
+        self.transport.unregisterProducer()  # else TLS would wait for the producer to finish
         self.transport.loseConnection()
         if self._abort_call is None:
             self._abort_call = self._clock.callLater(CLOSE_GRACE, self.abort)

@@ -1,7 +1,7 @@
-"""What is written in one turn of the reactor: the first of it at once, the rest as one.
+"""Joins the writes of one turn of the reactor: the first write is sent at once, all others together at its end.
 
-One write for all would make the only request that is under way wait; a write for each message would cost a busy
-process a TLS record and a system call for each.
+With everything at the end of the turn, a request that is alone would wait. With each write sent at once, a busy process
+would spend a TLS record and a system call on each message.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
-#: Bytes that are kept for the end of a turn at most.
+#: Bytes that may wait for the end of the turn.
 _MAX_BYTES = 64_000
 
 
 class TurnWrites:
-    """Collects writes.
+    """Joins writes.
 
     Args:
-        clock: of the reactor.
-        send: takes bytes for the transport.
+        clock: the reactor's.
+        send: called with the bytes to send.
     """
 
     def __init__(self, clock: IReactorTime, send: Callable[[bytes], object]) -> None:
         self._clock = clock
         self._send = send
-        #: What came behind the first write of this turn; None before that.
+        #: The writes after the first one of this turn; None before the first.
         self._rest: list[bytes] | None = None
         self._size = 0
 
@@ -45,7 +45,7 @@ class TurnWrites:
             self._send_rest()
 
     def flush(self) -> None:
-        """Send what was collected; the next write is the first of a turn again."""
+        """Send what waits. The next write is the first of a turn again."""
         if self._rest is not None:
             self._send_rest()
             self._rest = None

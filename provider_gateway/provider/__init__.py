@@ -1,1 +1,1 @@
-"""The provider role: messages become model calls, and their answers replies."""
+"""The provider role: messages become model calls, and the responses of the model become replies."""

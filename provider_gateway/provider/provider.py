@@ -1,7 +1,8 @@
-"""The provider role for one queue: each delivery becomes a model call, and what comes of it decides its end.
+"""Serves the deliveries of one queue: calls the model, and decides how each delivery is settled.
 
-A result, or a 4xx, is the reply. A failure of the model is tried again on the retry route (``dle``), and at last the
-message is parked and the error replied. Messages that nobody waits for any more are dropped and counted.
+The model's response becomes the reply if its status is 2xx, or a 4xx that is the caller's error. After a failure of the
+model, the message takes the retry route (``dle``). After the last attempt it is parked, and the error is the reply. An
+expired message is dropped and counted.
 """
 
 from __future__ import annotations
@@ -35,22 +36,23 @@ if TYPE_CHECKING:
     from provider_gateway.provider.settlement import Settlement
     from provider_gateway.topology.reply_addresses import ReplyAddresses
 
-#: Times that a message came back unacknowledged before it may be the one that kills the process, and is served alone.
+#: A message that came back unacknowledged this often is a suspect: it may be the one that kills the process.
 _SUSPECT = 3
-#: Seconds within which suspects get their turn, in random order.
+#: A suspect first waits for a random time up to this number of seconds.
 _SUSPECT_DELAY = 1.0
 
 
 class Provider:
-    """Serves the deliveries of one queue, concurrently; the consumer's prefetch bounds how many.
+    """Serves the deliveries of one queue concurrently. The consumer's prefetch limits how many.
 
     Args:
         entry: the queue.
         timeout: seconds for one model call.
-        max_body_bytes: larger messages are refused.
-        retry: where failed messages go, and what is known of those that came back.
-        settlement: ends each delivery.
-        has_given_up: says by a correlation id whether its caller, who waits in this process, is gone.
+        max_body_bytes: a message with a larger body is answered with 413.
+        retry: where copies go, and the history of messages that came back.
+        settlement: publishes replies and copies, and acknowledges.
+        replies: which reply addresses are served.
+        has_given_up: True if the caller with this correlation id waited in this process and does so no more.
     """
 
     _log = Logger()
@@ -86,14 +88,14 @@ class Provider:
         self._redelivered = metrics.redelivered
         self._in_flight_gauge = metrics.deliveries_in_flight.labels(queue)
         self._model_seconds = metrics.model_request_seconds.labels(queue)
-        # A look-up of labels costs 2 µs; the results are few.
+        # A look-up of labels costs 2 µs. There are few results.
         self._model_requests = cache(partial(metrics.model_requests.labels, queue))
         self._one_suspect = DeferredLock()
         self._serving: dict[Hashable, Task] = {}
         self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
 
     def serve(self, delivery: Delivery) -> None:
-        """Take on one delivery; it is settled in its own time."""
+        """Begin to serve a delivery; returns at once."""
         self._consumed.inc()
         task = Task(delivery, self._retry.history(delivery), rquid_of(delivery.message.headers))
         if delivery.redelivered and self._is_known(task):
@@ -105,11 +107,11 @@ class Provider:
         return self._in_flight.empty()
 
     def abandon(self) -> None:
-        """Stop serving; what is under way stays unacknowledged, so the broker delivers it again."""
+        """Stop serving. Deliveries in flight stay unacknowledged, so the broker delivers them again."""
         self._in_flight.cancel()
 
     def _is_known(self, task: Task) -> bool:
-        """Deal with a redelivery of a message that was settled, or is being served."""
+        """Adopt or acknowledge a redelivery of a message that this process knows; False if it does not know it."""
         running = self._serving.get(task.fingerprint) if task.fingerprint is not None else None
         if running is not None and running.delivery.is_lost:
             running.delivery = task.delivery
@@ -128,13 +130,13 @@ class Provider:
             self._serving[task.fingerprint] = task
         try:
             try:
-                # A coroutine that waits has 280 bytes: hence not one more for the decision.
+                # _decide is no coroutine: a coroutine that waits takes 280 bytes.
                 work = self._decide(task)
                 if work is not None:
                     await work
             except (CancelledError, DeliveryLost):
                 raise
-            except Exception:  # noqa: BLE001 - a message that our code cannot take must not come back for ever
+            except Exception:  # noqa: BLE001 - a message that our code fails on must not come back for ever
                 self._log.failure("{queue}: unforeseen error", **task.log_fields)
                 error = GatewayError("An unexpected error; the log of the provider has the details.")
                 await self._settlement.park(task, "internal", self._error_reply(task, error, "internal"))
@@ -149,7 +151,7 @@ class Provider:
                 del self._serving[task.fingerprint]
 
     def _decide(self, task: Task) -> Awaitable[None] | None:
-        """Serve a message, or say why it is not to be served; None if nothing is left to wait for."""
+        """Begin what is to be done with a message: an awaitable, or None if it is done already."""
         message = task.message
         work: Awaitable[None] | None = None
         if self._retry.is_foreign(task.delivery):
@@ -175,7 +177,7 @@ class Provider:
         return work
 
     def _is_expired(self, task: Task) -> bool:
-        """True if nobody waits for the reply any more, and no work on it was begun."""
+        """True if nobody waits for the reply any more, unless an attempt was made already."""
         message = task.message
         if task.history.attempt > 1:
             return False
@@ -189,19 +191,19 @@ class Provider:
         self._settlement.done(task)
 
     def _is_to_be_counted(self, task: Task) -> bool:
-        """True for a message that came back from a process that may have died of it; quorum queues count themselves."""
+        """True if the message came back, perhaps from a process that it killed. Quorum queues count that themselves."""
         return task.delivery.redelivered and self._entry.queue_type != "quorum"
 
     def _returns(self, task: Task) -> int:
-        """How often a message came back unacknowledged, as we or a quorum queue counted."""
+        """How often a message came back unacknowledged, as counted by us or by the quorum queue."""
         if self._entry.queue_type != "quorum":
             return task.history.redeliveries
         counted = task.message.headers.get("x-delivery-count")
         return counted if isinstance(counted, int) else 0
 
     async def _run_alone(self, task: Task) -> None:
-        """Serve a suspect when no other is: else the one that kills would take its neighbours along to parking."""
-        # Nor would they ever have their turn, were it always the first.
+        """Serve suspects one at a time: else one that kills the process would take the others to parking with it."""
+        # In random order: if the message that kills were always the first, the others would never be served.
         await sleep(self._clock, random.uniform(0, _SUSPECT_DELAY))  # noqa: S311 - no secret
         await self._one_suspect.acquire()
         try:
@@ -228,7 +230,7 @@ class Provider:
         self._model_requests(result).inc()
 
     async def _succeed(self, task: Task, answer: Answer) -> None:
-        """Reply with what the model answered; without a reply address, park the message if the model rejected it."""
+        """Reply with the model's response. Without a reply address, park the message if the status is 4xx."""
         if self._settlement.address(task) is not None:
             reply = self._result(task, answer)
             await self._settlement.reply(task, reply, lambda error: self._error_reply(task, error, error.reason))
@@ -238,7 +240,7 @@ class Provider:
             await self._settlement.park(task, "rejected")
 
     async def _fail(self, task: Task, failure: ModelFailure) -> None:
-        """Decide what becomes of a message that the model failed on."""
+        """Retry, park or answer a message that the model failed on."""
         self._log.warn(
             "{queue}: {reason}",
             reason=failure.detail,
@@ -254,7 +256,7 @@ class Provider:
             await self._settlement.park(task, failure.reason, self._error_reply(task, failure, failure.reason))
 
     async def _end(self, task: Task, error: GatewayError, reason: str) -> None:
-        """Reply with an error; without a reply address, park the message."""
+        """Reply with an error. Without a reply address, park the message."""
         if self._settlement.address(task) is None:
             await self._settlement.park(task, reason)
             return

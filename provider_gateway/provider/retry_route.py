@@ -1,7 +1,8 @@
-"""The way of a failed message: where its copy goes to wait, and by what a copy is recognised that came back.
+"""The retry route: where the copy of a failed message waits, and how a copy that came back is recognised.
 
-What a client writes into its headers counts for nothing: on the safe route a copy is known by the exchange that it came
-through, which is bound to one queue only; on the seed's route by the broker's own record of where it waited.
+Headers prove nothing, since an initiator can write any. On our own route, a copy is recognised by the return exchange
+that it came through, which is bound to one queue only. On the seed's route, it is recognised by the broker's record of
+the queue that it waited in.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _NO_HISTORY = History()
 
 
 class Arrived(Protocol):
-    """A delivery, as far as its way is concerned."""
+    """What is read of a delivery: the message, and how it was routed."""
 
     @property
     def message(self) -> Message:
@@ -29,18 +30,19 @@ class Arrived(Protocol):
 
     @property
     def exchange(self) -> str:
-        """The exchange that it was routed by."""
+        """The exchange that routed it."""
 
     @property
     def routing_key(self) -> str:
-        """The key that it was routed by."""
+        """The routing key that it was routed with."""
 
 
 class RetryRoute:
     """The retry route of one entry.
 
     Args:
-        entries: all of the queue file; if one has the seed's retry route, copies of its messages may come to any.
+        entry: the entry whose messages are retried.
+        entries: all entries. If one of them has the seed's route, copies of its messages may come to every queue.
     """
 
     def __init__(self, entry: QueueEntry, entries: Sequence[QueueEntry]) -> None:
@@ -49,19 +51,19 @@ class RetryRoute:
         self._gets_copies = any(each.seed_route is not None for each in entries)
 
     def target(self, delivery: Arrived) -> tuple[str, str]:
-        """Exchange and routing key for a copy that is to come back after the retry delay."""
+        """Exchange and routing key to publish a copy with, so that it comes back after the retry delay."""
         if self._dle is None:
             return "", self._entry.retry_queue
         key, back = delivery.routing_key, self._dle.way_back
         if back == "":
             key = self._entry.queue_name
         elif back == self._entry.exchange and not matches(self._entry, key):
-            # It came past the exchange, so this key would not lead back.
+            # The message did not come through the entry's exchange: with its key, the copy would not come back.
             key = matching_key(self._entry)
         return self._dle.dle_exchange, key
 
     def history(self, delivery: Arrived) -> History:
-        """What happened to a message before; nothing, for one that did not come back to us."""
+        """The history of a message that came back on the retry route. For any other message, an empty one."""
         headers = delivery.message.headers
         if delivery.exchange == self._entry.return_exchange:
             return History.told_by(headers)
@@ -70,18 +72,18 @@ class RetryRoute:
         return _NO_HISTORY
 
     def is_foreign(self, delivery: Arrived) -> bool:
-        """True for a copy of another queue's message, which the seed's route scatters."""
+        """True for a copy of another queue's message: on the seed's route, copies come to every bound queue."""
         waited_in = _waited_in(delivery.message)
         if not self._gets_copies or waited_in is None or delivery.exchange == self._entry.return_exchange:
             return False
         queue = delivery.message.headers.get(PG_QUEUE)
         if queue is None:
-            return False  # not a copy of ours
+            return False  # not a copy that we made
         return bool(queue != self._entry.queue_name or self._dle is None or waited_in != self._dle.dle_queue)
 
 
 def _waited_in(message: Message) -> str | None:
-    """The queue that a message has just expired in, as the broker noted (RabbitMQ guide, "Dead Letter Exchanges")."""
+    """The queue that the message expired in just before, from ``x-death`` (RabbitMQ guide, "Dead Letter Exchanges")."""
     deaths = message.headers.get("x-death")
     if not isinstance(deaths, list) or not deaths or not isinstance(deaths[0], dict):
         return None

@@ -1,6 +1,6 @@
-"""The provider role, put together from its parts: messages of every queue become model calls.
+"""The provider role, put together from its parts: the messages of every queue become model calls.
 
-A role prepares a new AMQP session, says what it still waits for, and comes to rest.
+A role prepares each new AMQP session, says what it waits for, and drains.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class ProviderRole:
     """Messages of every queue of the queue file become model calls.
 
     Args:
+        publisher: publishes replies and copies; another connection than the one that consumes.
         tls: TLS towards the model.
-        has_given_up: says by a correlation id whether its caller, who waits in this process, is gone.
+        has_given_up: True if the caller with this correlation id waited in this process and does so no more.
     """
 
     def __init__(
@@ -91,12 +92,12 @@ class ProviderRole:
             await consumer.open(session)
 
     def waiting_for(self) -> list[str]:
-        """What is missing for this role to be ready."""
+        """What keeps this role from being ready."""
         missing = [f"consumer of {c.queue}" for c in self._consumers if not c.is_registered]
         return missing + [f"queue {name}" for name in self._publisher.waiting_for()]
 
     async def cancel_consumers(self) -> None:
-        """Take no more messages."""
+        """Stop deliveries; those in flight go on."""
         for consumer in self._consumers:
             await consumer.cancel()
 
@@ -106,6 +107,6 @@ class ProviderRole:
             await provider.idle()
 
     def abandon(self) -> None:
-        """Leave what is being served unacknowledged: the broker delivers it again."""
+        """Stop serving. Deliveries in flight stay unacknowledged, so the broker delivers them again."""
         for provider in self._providers:
             provider.abandon()

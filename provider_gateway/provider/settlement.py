@@ -1,7 +1,7 @@
-"""The end of a delivery: its reply, its copy for another attempt, or its place in the parking queue; then its ack.
+"""Settles deliveries: publishes a reply or a copy, waits for its confirm, then acknowledges the delivery.
 
-Nothing is acknowledged before what takes its place is confirmed, however long that takes. What was confirmed is
-remembered, so that a message whose acknowledgement was lost is acknowledged when it comes again, and not run again.
+Nothing is acknowledged before the confirm, however long it takes. Settled messages are remembered: if an
+acknowledgement is lost with its channel, the redelivery is acknowledged and not served again.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from provider_gateway.provider.reliable_publisher import ReliablePublisher
     from provider_gateway.provider.task import Task
 
-#: Addresses of callers without a queue, who are answered at most once (RabbitMQ guide, "Direct Reply-to").
+#: Prefix of reply addresses without a queue: a reply is delivered at most once (RabbitMQ guide, "Direct Reply-to").
 _DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
-#: Settled deliveries that are remembered.
+#: Number of settled messages that are remembered.
 _REMEMBERED = 1000
 
 
@@ -33,7 +33,8 @@ class Settlement:
     """Settles the deliveries of one queue.
 
     Args:
-        entry: the queue, where its failed messages go, and the reply address of messages that bring none.
+        entry: the queue; names the parking queue, and the reply address of messages without one.
+        publisher: publishes replies and copies until they are confirmed.
     """
 
     _log = Logger()
@@ -46,21 +47,21 @@ class Settlement:
         self._settled = Recent(_REMEMBERED)
 
     def is_settled(self, task: Task) -> bool:
-        """True if this very message was settled, and only its acknowledgement was lost."""
+        """True if the message was settled, so that only its acknowledgement was lost."""
         return task.fingerprint is not None and task.fingerprint in self._settled
 
     def address(self, task: Task) -> str | None:
-        """Where the reply goes; None if nobody asked for one."""
+        """The queue that the reply goes to; None if no reply is wanted."""
         return task.message.reply_to or self._entry.reply_to
 
     async def reply(self, task: Task, reply: Message, refused: Callable[[ModelFailure], Message]) -> None:
-        """Publish a reply; park the message if nobody takes replies to it.
+        """Publish the reply. If it is unrouted or refused, park the message.
 
         Args:
-            refused: makes the small reply that is sent if the broker does not take the first one, for its size perhaps.
+            refused: makes an error reply. It is published if the broker refuses the first reply, perhaps for its size.
 
         Raises:
-            DeliveryLost: nothing was published; the broker delivers the message again.
+            DeliveryLost: no reply is confirmed, and the broker delivers the message again.
         """
         address = self.address(task)
         assert address is not None
@@ -93,7 +94,7 @@ class Settlement:
         self.done(task)
 
     async def renew(self, task: Task) -> None:
-        """Replace a message that came back unacknowledged by a copy that counts this, at the end of its queue.
+        """Publish a copy to the end of the work queue that counts one more redelivery.
 
         Raises:
             DeliveryLost: as above.
@@ -104,10 +105,11 @@ class Settlement:
         self.done(task)
 
     async def park(self, task: Task, reason: str, reply: Message | None = None) -> None:
-        """Put the message into the parking queue, and tell the output channel, if there is one.
+        """Publish a copy to the parking queue, then the reply, if the message has a reply address.
 
         Args:
-            reply: the error for the output channel.
+            reason: label of the metric, and ``pg-reason`` of the copy.
+            reply: an error reply; None for no reply.
 
         Raises:
             DeliveryLost: as above.
@@ -115,7 +117,7 @@ class Settlement:
         parking = self._entry.parking
         copy = Copy.of(task.message, self._entry.queue_name, task.history, reason)
         await self._publisher.publish_copy(task, copy, "", parking)
-        self._remember(task)  # it has its end; the error that is still to be told is no reason to begin anew
+        self._remember(task)  # now: the message must not be parked twice if the reply cannot be published
         self._parked.labels(self._entry.queue_name, reason).inc()
         self._log.error(
             "{queue}: parked in {parking}: {reason}",
@@ -132,7 +134,7 @@ class Settlement:
         self.done(task)
 
     def done(self, task: Task) -> None:
-        """Acknowledge a delivery, now that what takes its place is confirmed, and remember it."""
+        """Acknowledge a delivery and remember its message; to be called once its reply or copy is confirmed."""
         self._remember(task)
         if not task.delivery.ack():
             self._log.info("{queue}: acknowledgement lost with its channel", **task.log_fields)
@@ -145,7 +147,7 @@ class Settlement:
         """Publish a reply.
 
         Raises:
-            NoRoute, PublishRefused, DeliveryLost: see :meth:`ReliablePublisher.publish_reply`.
+            NoRoute, PublishRefused, DeliveryLost: see :meth:`.ReliablePublisher.publish_reply`.
         """
         if not isinstance(address, str):
             msg = "The reply address is not UTF-8."
@@ -153,7 +155,7 @@ class Settlement:
         try:
             await self._publisher.publish_reply(task, reply, address)
         except NoRoute:
-            # The broker delivers these, and returns them all the same.
+            # The broker returns replies to these addresses even if it delivers them.
             if not address.startswith(_DIRECT_REPLY_TO):
                 raise
 

@@ -1,4 +1,4 @@
-"""One message that is being served: its delivery, which a newer one may replace, and by what it is known again."""
+"""A message that is being served: its newest delivery, its history, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from provider_gateway.message.copies import History
     from provider_gateway.message.message import Message
 
-#: Bytes at the beginning of a body by which, and by its size, it is known again.
+#: Bytes at the beginning of a body that are part of the fingerprint.
 _PART = 4096
 
 
 class DeliveryLost(Exception):
-    """The channel of a delivery is gone before it was settled: the broker delivers it again."""
+    """The channel of a delivery closed before the delivery was settled. The broker delivers the message again."""
 
 
 def _text(value: object) -> str:
-    """A header's value, or the name of its type: of ours it is text, of a client anything, however deeply nested."""
+    """A header's value if it is text, as ours are. Else the name of its type: an initiator may nest tables deeply."""
     return value if isinstance(value, str) else type(value).__name__
 
 
@@ -30,10 +30,10 @@ class Task:
     """One message that is being served.
 
     Attributes:
-        delivery: what to acknowledge in the end: the newest, if the broker delivered the message again meanwhile.
-        history: what happened to the message before.
-        rquid: its request id.
-        fingerprint: the same for every delivery of the message; None if it has no message id and cannot be known again.
+        delivery: the delivery to acknowledge: the newest, if the broker delivered the message again.
+        history: earlier attempts and redeliveries.
+        rquid: the request id.
+        fingerprint: equal for all deliveries of the message; None without a message id: it cannot be recognised then.
     """
 
     __slots__ = ("delivery", "fingerprint", "history", "rquid")
@@ -45,7 +45,7 @@ class Task:
         message = delivery.message
         self.fingerprint: Hashable = None
         if message.message_id is not None:
-            # All of these, since a client may use a message id twice; and each copy is a message of its own.
+            # An initiator may use a message id twice. A copy has the id of its original, and is another message.
             self.fingerprint = (
                 message.message_id,
                 message.correlation_id,
@@ -62,7 +62,7 @@ class Task:
 
     @property
     def log_fields(self) -> dict[str, Any]:
-        """What each log line about the message has: its queue and its ids."""
+        """The values that every log line about the message has: its queue and its ids."""
         message = self.message
         return {
             "queue": self.delivery.queue,
