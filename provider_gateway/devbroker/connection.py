@@ -55,8 +55,8 @@ class Connection(Protocol):
         self._clock = clock
         self._reader = FrameReader()
         self._client: Client
-        #: RabbitMQ's words, which are in its error texts: starting, tuning, opening, running, closing, closed; "" before
-        #: the protocol header.
+        #: In RabbitMQ's words, which are in its error texts: starting, tuning, opening, running, closing, closed; ""
+        #: before the protocol header.
         self._state = ""
         self._channels: dict[int, Channel] = {}
         self._channel_max = CHANNEL_MAX
