@@ -44,13 +44,13 @@ def route_host() -> str:
     return str(processed("template-single.yaml", "Route")["spec"]["host"])
 
 
-def secret(name: str, suffix: str = "") -> Files:
+def secret(cert: str, key: str) -> Files:
     """A secret of type kubernetes.io/tls with one of the example certificates, and the CA's."""
     found = certificates()
     return {
         "ca.crt": (found / "cacert.pem").read_bytes(),
-        "tls.crt": (found / f"{name}_cert{suffix}.pem").read_bytes(),
-        "tls.key": (found / f"{name}_key{suffix}.pem").read_bytes(),
+        "tls.crt": (found / cert).read_bytes(),
+        "tls.key": (found / key).read_bytes(),
     }
 
 
@@ -63,7 +63,10 @@ class ImageTestCase(TestCase):
         self.image = await deferToThread(image)
         self.pod = await Pod.start(self)
         self.container = Container(self.image, self.pod)
-        secrets = {"provider-gateway-mq": secret("client", "_mq"), "provider-gateway-https": secret("server")}
+        secrets = {
+            "provider-gateway-mq": secret("client_cert_mq.pem", "client_key_mq.pem"),
+            "provider-gateway-https": secret("server_cert.pem", "server_key.pem"),
+        }
         self.workload = Workload(processed("template-single.yaml", "Deployment"), secrets)
         self.model = Workload(processed("template-model.yaml", "Deployment"), {})
 
@@ -91,4 +94,4 @@ class ImageTestCase(TestCase):
     async def start_broker(self) -> Any:
         manifest = yaml.safe_load((OPENSHIFT / "rabbitmq/stateful-set.yaml").read_text(encoding="utf-8"))
         work = folder() / "image-broker"
-        return await image_broker.start(self, self.pod, manifest, secret("broker"), work)
+        return await image_broker.start(self, self.pod, manifest, secret("broker_cert.pem", "broker_key.pem"), work)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from tests.support.certificates import Holder
 
 NAMES = {"MQ": "TLS towards the broker", "MODEL": "TLS towards the model"}
+#: The variables of each side, and their files.
+FILES = {
+    "MQ": {"MQ_CACERT": "MQ-ca.pem", "MQ_CERT": "MQ-cert.pem", "MQ_KEY": "MQ-key.pem"},
+    "MODEL": {"MODEL_CACERT": "MODEL-ca.pem", "MODEL_CERT": "MODEL-cert.pem", "MODEL_KEY": "MODEL-key.pem"},
+}
 
 
 class OutgoingReloadTests(SecurityTestCase):
@@ -37,8 +42,7 @@ class OutgoingReloadTests(SecurityTestCase):
         variables = {"RMQ_URL": cls.relay.url, "MODEL_URL": deployment.model.url}
         for prefix in NAMES:
             cls.write(folder, prefix, trusted_authority().issue("first"))
-            files = {"CACERT": "ca.pem", "CERT": "cert.pem", "KEY": "key.pem"}
-            variables |= {f"{prefix}_{what}": str(folder / f"{prefix}-{name}") for what, name in files.items()}
+            variables |= {variable: str(folder / name) for variable, name in FILES[prefix].items()}
         return variables
 
     @staticmethod
