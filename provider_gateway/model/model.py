@@ -34,7 +34,7 @@ _RETRIED_4XX = (408, 429)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelResponse:
     """The model's response, as far as it goes into a reply.
 
     Attributes:
@@ -111,7 +111,7 @@ class Model:
         #: By time limit in seconds. Each queue has one.
         self._deadlines: dict[float, Deadlines[_Call]] = {}
 
-    async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
+    async def call(self, message: Message, rquid: str, timeout: float) -> ModelResponse:
         """Send a message's body to the model.
 
         Args:
@@ -159,7 +159,7 @@ class Model:
         return self._post.send(headers, message.body)
 
     @staticmethod
-    def _judge(response: IResponse, body: bytes) -> Answer:
+    def _judge(response: IResponse, body: bytes) -> ModelResponse:
         status: int = response.code
         if not (200 <= status < 300 or (400 <= status < 500 and status not in _RETRIED_4XX)):
             msg = f"The model answered with HTTP status {status}."
@@ -170,4 +170,4 @@ class Model:
         except HeadersTooLarge as error:
             msg = f"The model's answer cannot be passed on. {error}"
             raise ModelFailure(msg, "body") from None
-        return Answer(status, body, safe_content_type(content_type), headers)
+        return ModelResponse(status, body, safe_content_type(content_type), headers)

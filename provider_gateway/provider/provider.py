@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.consumer import Delivery
     from provider_gateway.config.queue_file import QueueEntry
-    from provider_gateway.model.model import Answer, Model
+    from provider_gateway.model.model import Model, ModelResponse
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.provider.retry_route import RetryRoute
     from provider_gateway.provider.settlement import Settlement
@@ -214,7 +214,7 @@ class Provider:
     async def _run(self, task: Task) -> None:
         started = self._clock.seconds()
         try:
-            answer = await self._model.call(task.message, task.rquid, self._timeout)
+            response = await self._model.call(task.message, task.rquid, self._timeout)
         except ModelFailure as failure:
             self._count_call(failure.reason, started)
             await self._fail(task, failure)
@@ -222,19 +222,19 @@ class Provider:
             self._count_call("unfinished", started)
             raise
         else:
-            self._count_call("ok" if answer.status < 300 else "rejected", started)
-            await self._succeed(task, answer)
+            self._count_call("ok" if response.status < 300 else "rejected", started)
+            await self._succeed(task, response)
 
     def _count_call(self, result: str, started: float) -> None:
         self._model_seconds.observe(self._clock.seconds() - started)
         self._model_requests(result).inc()
 
-    async def _succeed(self, task: Task, answer: Answer) -> None:
+    async def _succeed(self, task: Task, response: ModelResponse) -> None:
         """Reply with the model's response. Without a reply address, park the message if the status is 4xx."""
         if self._settlement.address(task) is not None:
-            reply = self._result(task, answer)
+            reply = self._result(task, response)
             await self._settlement.reply(task, reply, lambda error: self._error_reply(task, error, error.reason))
-        elif answer.status < 300:
+        elif response.status < 300:
             self._settlement.done(task)
         else:
             await self._settlement.park(task, "rejected")
@@ -263,12 +263,12 @@ class Provider:
         reply = self._error_reply(task, error, reason)
         await self._settlement.reply(task, reply, lambda refused: self._error_reply(task, refused, refused.reason))
 
-    def _result(self, task: Task, answer: Answer) -> Message:
+    def _result(self, task: Task, response: ModelResponse) -> Message:
         return Message(
-            body=answer.body,
-            content_type=answer.content_type,
+            body=response.body,
+            content_type=response.content_type,
             correlation_id=task.message.correlation_id,
-            headers={**answer.headers, RQUID: task.rquid, PG_STATUS: answer.status},
+            headers={**response.headers, RQUID: task.rquid, PG_STATUS: response.status},
         )
 
     def _error_reply(self, task: Task, error: GatewayError, reason: str) -> Message:

@@ -15,7 +15,7 @@ from provider_gateway.errors import ModelFailure
 from provider_gateway.http_client.treq_post import RequestHeaders
 from provider_gateway.message.http_headers import headers_to_http, safe_content_type
 from provider_gateway.message.ids import RQUID
-from provider_gateway.model.model import Answer
+from provider_gateway.model.model import ModelResponse
 from tests.fuzz.headers import table
 from tests.fuzz.http_streams import splits
 from tests.fuzz.model_answers import answer_streams, framed
@@ -47,7 +47,7 @@ class Asked:
         if is_closed:
             self.transport.close()
 
-    def call(self) -> Deferred[Answer]:
+    def call(self) -> Deferred[ModelResponse]:
         calling = self.case.call(timeout=_TIMEOUT)
         calling.addBoth(self.results.append)
         return calling
@@ -57,7 +57,7 @@ class Asked:
         if not self.results:
             return None
         result = self.results[0]
-        return result if isinstance(result, Answer) else (result.value.reason, result.type)
+        return result if isinstance(result, ModelResponse) else (result.value.reason, result.type)
 
     def reuses(self) -> bool:
         """True if the next call uses the same connection."""
@@ -71,7 +71,7 @@ class AnswerTests(SynchronousTestCase):
     """Streams of bytes from a model."""
 
     def assert_known(self, outcome: Any) -> None:
-        self.assertTrue(isinstance(outcome, Answer) or outcome[1] is ModelFailure, outcome)
+        self.assertTrue(isinstance(outcome, ModelResponse) or outcome[1] is ModelFailure, outcome)
 
     @fuzzed(150, segments=_split_streams, is_closed=st.booleans())
     def test_ends(self, segments: list[bytes], is_closed: bool) -> None:
@@ -98,7 +98,7 @@ class AnswerTests(SynchronousTestCase):
         """A response that ended before its connection is the one that the reference reader finds, and complete."""
         asked = Asked([stream])
         outcome, found = asked.outcome(), framed(stream)
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, ModelResponse):
             assert found is not None
             self.assertEqual((outcome.status, outcome.body), (found.status, found.body))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from provider_gateway.errors import ModelFailure
-from provider_gateway.model.model import Answer
+from provider_gateway.model.model import ModelResponse
 
 if TYPE_CHECKING:
     from provider_gateway.message.message import Message
@@ -75,15 +75,15 @@ class FakeModel:
     """
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Message, float, Deferred[Answer]]] = []
+        self.calls: list[tuple[Message, float, Deferred[ModelResponse]]] = []
 
-    async def call(self, message: Message, rquid: str, timeout: float) -> Answer:
-        answer: Deferred[Answer] = Deferred()
+    async def call(self, message: Message, rquid: str, timeout: float) -> ModelResponse:
+        answer: Deferred[ModelResponse] = Deferred()
         self.calls.append((message, timeout, answer))
         return await answer
 
     def answer(self, status: int = 200, body: bytes = b"42", number: int = -1, **headers: str) -> None:
-        self.calls[number][2].callback(Answer(status, body, "text/x-number", headers))
+        self.calls[number][2].callback(ModelResponse(status, body, "text/x-number", headers))
 
     def fail(self, reason: str = "timeout", number: int = -1) -> None:
         self.calls[number][2].errback(ModelFailure(f"The model failed: {reason}.", reason))

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.errors import ModelFailure
 from provider_gateway.message.message import Message
 from provider_gateway.model.client import model_client
-from provider_gateway.model.model import Answer, Model
+from provider_gateway.model.model import Model, ModelResponse
 
 MAX_BODY = 100
 
@@ -61,7 +61,7 @@ class ModelTestCase(SynchronousTestCase):
         client = model_client(self.reactor, tls=None, connections=10)
         self.model = Model(self.reactor, client, url="http://127.0.0.1:8080/predict?v=1", max_body_bytes=MAX_BODY)
 
-    def call(self, timeout: float = 30, **message: Any) -> Deferred[Answer]:
+    def call(self, timeout: float = 30, **message: Any) -> Deferred[ModelResponse]:
         calling = Deferred.fromCoroutine(self.model.call(Message(**{"body": b"[1, 2]", **message}), "r1", timeout))
         self.reactor.advance(0)
         return calling
@@ -75,14 +75,14 @@ class ModelTestCase(SynchronousTestCase):
         protocol.makeConnection(transport)
         return transport
 
-    def answered(self, data: bytes) -> Deferred[Answer]:
+    def answered(self, data: bytes) -> Deferred[ModelResponse]:
         calling = self.call()
         transport = self.accept()
         transport.respond(data)
         transport.close()
         return calling
 
-    def assert_failure(self, calling: Deferred[Answer], reason: str) -> ModelFailure:
+    def assert_failure(self, calling: Deferred[ModelResponse], reason: str) -> ModelFailure:
         failure: ModelFailure = self.failureResultOf(calling, ModelFailure).value
         self.assertEqual(failure.reason, reason)
         return failure

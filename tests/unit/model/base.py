@@ -9,7 +9,7 @@ from tests.support.model_peer import ModelTestCase, ModelTransport, response
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from provider_gateway.model.model import Answer
+    from provider_gateway.model.model import ModelResponse
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -22,7 +22,7 @@ class ConnectionTestCase(ModelTestCase):
         super().setUp()
         self.calling, self.transport = self.begin()
 
-    def begin(self) -> tuple[Deferred[Answer], ModelTransport]:
+    def begin(self) -> tuple[Deferred[ModelResponse], ModelTransport]:
         """Begin a call, on a new connection."""
         calling = self.call()
         return calling, self.accept()

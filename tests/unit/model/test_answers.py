@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectionLost
 
 from provider_gateway.http_client.response_reader import MAX_HEAD_BYTES
 from provider_gateway.model.client import model_client
-from provider_gateway.model.model import Answer, Model
+from provider_gateway.model.model import Model, ModelResponse
 from tests.support.model_peer import response
 from tests.unit.model.base import CHUNKED, ConnectionTestCase
 
@@ -85,7 +85,7 @@ class NoAnswerTests(ConnectionTestCase):
 class ReadingTests(ConnectionTestCase):
     """What is read of a response."""
 
-    def answer(self, *segments: bytes) -> Answer:
+    def answer(self, *segments: bytes) -> ModelResponse:
         for segment in segments:
             self.transport.respond(segment)
         return self.successResultOf(self.calling)
