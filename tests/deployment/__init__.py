@@ -1,1 +1,1 @@
-"""Tests of what is deployed: image, templates, dashboards."""
+"""Tests of the deployment: image, templates, manifests, dashboard."""

@@ -9,12 +9,12 @@ from devtools.ports import free_ports
 from devtools.rabbitmq import RabbitMQ, find_server
 from tests.deployment.manifests import ROOT, documents
 
-#: What Debian's RabbitMQ 3.10 does not know yet, and what needs a cluster.
+#: Settings that Debian's RabbitMQ 3.10 does not know yet, or that need a cluster.
 _NOT_HERE = ("default_queue_type", "quorum_queue.", "cluster_formation.")
 
 
 class ConfiguredBroker(RabbitMQ):
-    """The node; its files and ports are where this machine has room, everything else is as on the cluster."""
+    """The node. Only its files and ports differ from the cluster's, to fit this machine."""
 
     def __init__(self, folder: Path, certificates: Path) -> None:
         super().__init__(folder, certificates)
@@ -36,7 +36,7 @@ class ConfiguredBroker(RabbitMQ):
             (self.folder / name).write_text(content)
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        """Run one of RabbitMQ's commands beside the node, as the orchestrator does."""
+        """Run one of RabbitMQ's commands on the node, as the orchestrator does."""
         program = find_server().with_name(command[0])
         return subprocess.run(
             [program, *command[1:]], env=self._environment, capture_output=True, text=True, check=False

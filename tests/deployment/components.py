@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Secrets that are made by the steps of docs/openshift.md, and the keys that each has.
+#: Secrets that the steps of docs/openshift.md make, and their keys.
 SECRETS = {
     "provider-gateway-https": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-mq": {"tls.crt", "tls.key", "ca.crt"},
@@ -10,7 +10,7 @@ SECRETS = {
     "rabbitmq-tls": {"tls.crt", "tls.key", "ca.crt"},
     "rabbitmq-erlang-cookie": {"cookie"},
 }
-#: Ports by component, as docs/settings.md, RabbitMQ and the sample model have them.
+#: Ports by component: those of docs/settings.md, RabbitMQ and the sample model.
 PORTS = {
     "single": {"https": 5050, "admin": 5080},
     "gateway": {"https": 5050, "admin": 5080},
@@ -39,10 +39,10 @@ WORKLOADS = {
 
 
 def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
-    """True if a selector of labels finds something with these."""
+    """True if a label selector matches these labels."""
     return bool(selector) and selector.items() <= labels.items()
 
 
 def selector_of(component: str) -> dict[str, str]:
-    """By which labels everything finds the pods of a component."""
+    """The labels that select the pods of a component."""
     return {"app.kubernetes.io/name": "provider-gateway", "app.kubernetes.io/component": component}

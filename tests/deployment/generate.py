@@ -1,6 +1,6 @@
 """Writes the Deployments of openshift/kubernetes/ from the templates: ``python -m tests.deployment.generate``.
 
-Kustomize reads no templates. A test keeps the files as they are written here.
+Kustomize reads no templates. A test checks that the files are up to date.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import yaml
 from tests.deployment.manifests import ROOT, parameters, templates
 from tests.deployment.process import process
 
-#: File below openshift/kubernetes/ and the template that it comes from.
+#: Each file below openshift/kubernetes/, and the template that it comes from.
 FILES = {
     "base/model.yaml": "model",
     "overlays/single/provider-gateway.yaml": "single",
     "overlays/split/gateway.yaml": "gateway",
     "overlays/split/provider.yaml": "provider",
 }
-#: The overlays put the registry in.
+#: The overlays add the registry.
 IMAGE = "provider-gateway"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists are indented, as in the files that people wrote."""
+    """Indents lists, like the files written by hand."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
         return super().increase_indent(flow, False)

@@ -1,4 +1,4 @@
-"""RabbitMQ in a pod, with the config map's own files in the places where its container has them."""
+"""RabbitMQ in a pod, with the config map's files where its container has them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.deployment.image_workload import Files
 
 CONFIG_MAP = "rabbitmq-config"
-#: Lines that are left out: there is no cluster to ask for peers; Debian 12's RabbitMQ does not know what 3.13 brought.
+#: Lines that are left out: they need a cluster for peer discovery, or RabbitMQ 3.13, newer than Debian 12's.
 _LEFT_OUT = ("cluster_formation.", "default_queue_type", "quorum_queue.continuous_membership_reconciliation.")
 
 
@@ -30,7 +30,7 @@ def _without(lines: Iterable[str]) -> str:
 
 
 def configuration() -> dict[str, Files]:
-    """The broker's config map, less what only a cluster or a newer RabbitMQ understands."""
+    """The broker's config map, without the lines that only a cluster or a newer RabbitMQ understands."""
     files = dict(config_maps()[CONFIG_MAP])
     files["rabbitmq.conf"] = _without(files["rabbitmq.conf"].decode().splitlines()).encode()
     files["enabled_plugins"] = files["enabled_plugins"].replace(b"rabbitmq_peer_discovery_k8s,", b"")
@@ -38,17 +38,17 @@ def configuration() -> dict[str, Files]:
 
 
 async def start(test: TestCase, pod: Pod, manifest: dict[str, Any], certificates: Files, work: Path) -> Contained:
-    """Start the node and wait until it takes connections; the test ends it, and all that it started.
+    """Start the node and wait until it accepts connections; it ends with the test, and so do its child processes.
 
     Args:
         manifest: the stateful set.
         certificates: contents of its secret.
-        work: for its root; must not exist.
+        work: folder for its root file system; must not exist.
     """
     workload = Workload(manifest, {"rabbitmq-tls": certificates}, configuration())
     root = Root(work, has_python=False)
     (root.folder / "etc/hosts").write_text("127.0.0.1 localhost\n")
-    # Its own name is the pod's, which only a cluster's DNS knows.
+    # On the cluster its name is the pod's, which only the cluster's DNS knows.
     variables = {"HOME": "/var/lib/rabbitmq", "PATH": PATH, "RABBITMQ_NODENAME": "rabbit@localhost", "TERM": "dumb"}
     words = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in variables.items()), str(find_server())]
     node = pod.start_contained(

@@ -1,4 +1,4 @@
-"""Builds the Dockerfile without a container engine: its own instructions, on a stand-in of the base image."""
+"""Builds the Dockerfile without a container engine: runs its instructions on a stand-in for the base image."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Image:
-    """What the builder leaves.
+    """The result of a build.
 
     Attributes:
-        root: its files.
-        environment: of its processes.
-        folder: in which they start.
+        root: its file system.
+        environment: environment variables of its processes.
+        folder: folder in which they start.
         user: user and group id.
     """
 
@@ -40,7 +40,7 @@ class Build:
 
     Args:
         context: the folder that is sent to the builder.
-        work: where the roots are made.
+        work: folder in which the root file systems are made.
     """
 
     def __init__(self, context: Path, work: Path) -> None:
@@ -99,7 +99,7 @@ class Build:
 
 
 def _round_times(paths: Iterable[Path]) -> None:
-    """Cut times to whole seconds: the layers of an image are archives that know no fractions."""
+    """Round times down to whole seconds, as in the layers of an image: their archives have no fractions."""
     for path in paths:
         seconds = int(path.lstat().st_mtime)
         os.utime(path, (seconds, seconds), follow_symlinks=False)
@@ -107,5 +107,5 @@ def _round_times(paths: Iterable[Path]) -> None:
 
 @cache
 def image() -> Image:
-    """The image of this repository; built once per run."""
+    """The image of this repository, built once per test run."""
     return Build(ROOT, folder() / "image").image(ROOT / "Dockerfile")

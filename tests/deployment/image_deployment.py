@@ -1,4 +1,4 @@
-"""The base of tests that run the image: the pods of the templates, with certificates, a model and a broker."""
+"""Base class of tests that run the image: the templates' pods, with certificates, a model and a broker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.deployment.image_workload import Files
 
 
-#: The document's call, up to its URL.
+#: The seed's curl options, without the URL.
 CALL = (
     *("-k", "--key", "client_key.pem", "--cert", "client_cert.pem", "-d", '{"data": "[29, 29]"}'),
     *("-H", "RqUID: 52-52-52-52", "-H", "Content-Type: application/json", "-H", "routing-key: predict.now"),
@@ -33,14 +33,14 @@ CALL = (
 
 @cache
 def certificates() -> Path:
-    """A folder with everybody's certificates, for the host names that the templates use."""
+    """A folder with all example certificates, for the host names that the templates use."""
     made = folder() / "image-certificates"
     make_certificates(made, names=(route_host(),))
     return made
 
 
 def route_host() -> str:
-    """The host of the callers' URL."""
+    """The host name in the callers' URL."""
     return str(processed("template-single.yaml", "Route")["spec"]["host"])
 
 
@@ -55,7 +55,7 @@ def secret(cert: str, key: str) -> Files:
 
 
 class ImageTestCase(TestCase):
-    """``self.workload`` is the container of the template for one container, ``self.model`` that of the model's."""
+    """``self.workload`` is the container of template-single.yaml, ``self.model`` that of template-model.yaml."""
 
     timeout = 120
 
@@ -71,7 +71,7 @@ class ImageTestCase(TestCase):
         self.model = Workload(processed("template-model.yaml", "Deployment"), {})
 
     def start(self, workload: Workload) -> Contained:
-        """Start a container as its template says, in a network where every host is this pod."""
+        """Start a container as its template says. In its network, every host name is this pod."""
         environment = workload.environment
         named = [urlsplit(value).hostname or "" for value in environment.values() if "://" in value]
         table = Path(self.mktemp())
@@ -80,14 +80,14 @@ class ImageTestCase(TestCase):
         return self.container.start(self, workload.arguments, environment, mounts, workload.command)
 
     async def probe(self, workload: Workload, name: str) -> int:
-        """The status that the kubelet gets from a probe of a container."""
+        """The HTTP status that the kubelet gets from a probe of a container."""
         asked = workload.container[name]["httpGet"]
         url = f"http://localhost:{workload.port(asked['port'])}{asked['path']}"
         _, output, _ = await self.pod.curl(self, "-o", "/dev/null", "-w", "%{http_code}\n", url)
         return int(output)
 
     async def end(self, started: Contained) -> int:
-        """Send SIGTERM to the first process of a container, as the kubelet does; returns its exit status."""
+        """Send SIGTERM to the first process of a container, as the kubelet does, and return its exit status."""
         started.signal("TERM")
         return await started.when_ended()
 

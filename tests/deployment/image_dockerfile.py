@@ -1,4 +1,4 @@
-"""Reads a Dockerfile and a .dockerignore: the instructions that ours uses, and no others."""
+"""Reads a Dockerfile and a .dockerignore. It knows only the instructions that ours uses."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KNOWN = frozenset({"ARG", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "LABEL"
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction, its variables not replaced; ``text`` is everything behind its name."""
+    """One instruction; ``text`` is everything after its name, with variables not yet replaced."""
 
     name: str
     text: str
 
     def words(self, variables: dict[str, str]) -> list[str]:
-        """The words of the text as the builder would read them."""
+        """The words of the text, as the builder reads them."""
         return shlex.split(expand(self.text, variables))
 
     def pairs(self, variables: dict[str, str]) -> dict[str, str]:
@@ -34,11 +34,11 @@ class Instruction:
 
 @dataclass
 class Stage:
-    """What follows one FROM.
+    """One FROM and the instructions that follow it.
 
     Attributes:
-        base: the image that it starts with.
-        name: what other stages call it; empty if they cannot.
+        base: its base image.
+        name: name for other stages; empty without AS.
     """
 
     base: str
@@ -50,7 +50,7 @@ class Stage:
         return [each for each in self.instructions if each.name == name]
 
     def variables(self) -> dict[str, str]:
-        """What its ARG and ENV instructions set, without arguments of the builder."""
+        """Variables that its ARG and ENV instructions set, without arguments of the builder."""
         found: dict[str, str] = {}
         for each in self.instructions:
             if each.name in {"ARG", "ENV"}:
@@ -58,7 +58,7 @@ class Stage:
         return found
 
     def environment(self) -> dict[str, str]:
-        """What its ENV instructions set."""
+        """Variables that its ENV instructions set."""
         variables = self.variables()
         return {name: value for each in self.all("ENV") for name, value in each.pairs(variables).items()}
 
@@ -68,13 +68,13 @@ class Stage:
         return instruction.text
 
     def entrypoint(self) -> list[str]:
-        """The words of its ENTRYPOINT, which has to be in the form that starts no shell."""
+        """The words of its ENTRYPOINT, which has to be in the exec form (without a shell)."""
         words: list[str] = json.loads(self.only("ENTRYPOINT"))
         return words
 
 
 def expand(text: str, variables: dict[str, str]) -> str:
-    """The text with ``${NAME}`` replaced; a name that nothing set is a KeyError."""
+    """The text with ``${NAME}`` replaced; KeyError for a name that is not set."""
     return re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], text)
 
 
@@ -112,7 +112,7 @@ class Context:
         self._patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
     def has(self, path: str) -> bool:
-        """True if a file of this path, relative to the folder, is sent: the last pattern that fits it decides."""
+        """True if the file with this path, relative to the folder, is sent. The last matching pattern decides."""
         sent = True
         parts = path.split("/")
         prefixes = ["/".join(parts[: count + 1]) for count in range(len(parts))]
@@ -123,7 +123,7 @@ class Context:
         return sent
 
     def files(self, source: str) -> Iterator[Path]:
-        """The files that ``COPY source`` brings, relative to the folder."""
+        """The files that ``COPY source`` copies, relative to the folder."""
         root = self._folder / source
         for path in [root] if root.is_file() else sorted(root.rglob("*")):
             relative = path.relative_to(self._folder)
@@ -134,5 +134,5 @@ class Context:
 def _fits(path: str, pattern: str) -> bool:
     if pattern.startswith("**/"):
         return fnmatchcase(path.rpartition("/")[2], pattern[3:])
-    # A star of ours stands for one part of a path.
+    # A star in our patterns matches one part of a path.
     return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)

@@ -1,4 +1,4 @@
-"""A pod without Kubernetes: a network of its own, in which the image's command runs as an orchestrator would run it."""
+"""A pod without Kubernetes: its own network, in which the image's command runs as an orchestrator would run it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from tests.deployment.image_build import Image
 
-#: The group of whatever OpenShift runs, and a user of a project's range.
+#: The group of all pods on OpenShift, and a user id from a project's range.
 GROUP, USER = 0, 1_000_670_042
-#: Makes what follows the first process of a namespace.
+#: Makes the following command the first process of a new process namespace.
 FIRST_PROCESS = ("/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "--")
-#: Switches the loopback interface on (SIOCSIFFLAGS: IFF_UP, IFF_RUNNING) and holds the namespace until it is ended.
+#: Switches loopback on (SIOCSIFFLAGS: IFF_UP, IFF_RUNNING), and keeps the namespace until standard input ends.
 _HOLD = """
 import fcntl, socket, struct, sys
 fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh14x", b"lo", 0x41))
@@ -33,7 +33,7 @@ sys.stdin.read()
 
 
 class Contained(Gateway):
-    """A command that is the first process of a namespace of its own, in which all end with it."""
+    """A command that is the first process of its own namespace: when it ends, the whole namespace ends."""
 
     @property
     def first_process(self) -> int:
@@ -50,11 +50,11 @@ class Contained(Gateway):
         return _status(self.first_process)
 
     def signal(self, name: str) -> None:
-        """Send it a signal; those around it ignore some, and would not take it with them."""
+        """Send a signal to the command itself: the processes around it ignore some signals."""
         try:
             pid = self.first_process
         except (OSError, ValueError):
-            super().signal(name)  # it has not come so far
+            super().signal(name)  # the command has not started yet
         else:
             os.kill(pid, getattr(signal, f"SIG{name}"))
 
@@ -65,17 +65,17 @@ def _status(pid: int) -> dict[str, list[str]]:
 
 
 class Pod:
-    """The network: loopback and nothing else, so that every port is free and every host is this one."""
+    """The network. It has only loopback, so every port is free and every host is this one."""
 
     def __init__(self, holder: Process) -> None:
         self._holder = holder
 
     @classmethod
     async def start(cls, test: TestCase) -> Pod:
-        """Make one, which ends with the test.
+        """Make a pod, which ends with the test.
 
         Raises:
-            AssertionError: this machine does not allow it; says what is needed.
+            AssertionError: this machine does not allow namespaces; the message says what is needed.
         """
         command = ["/usr/bin/unshare", *namespace_options(), "--net", "--", sys.executable, "-c", _HOLD]
         holder: Process = Process.start(test, command, {})
@@ -92,7 +92,7 @@ class Pod:
         return ["/usr/bin/nsenter", "--target", str(self._holder.transport.pid), *user, "--net", "--", *words]
 
     def start_contained(self, test: TestCase, *words: str) -> Contained:
-        """Start a command, which makes process namespaces of its own, in this network."""
+        """Start a command in this network; the command makes its own process namespaces."""
         started: Contained = Contained.start(test, self._command(*words), {"PATH": PATH})
         return started
 
@@ -107,8 +107,8 @@ class Container:
     """One container of the image in a pod.
 
     Args:
-        image: what runs.
-        pod: where.
+        image: the image to run.
+        pod: the pod in whose network it runs.
     """
 
     def __init__(self, image: Image, pod: Pod) -> None:
@@ -123,15 +123,15 @@ class Container:
         mounts: Sequence[Mount],
         command: Sequence[str] | None = None,
     ) -> Contained:
-        """Start it: read-only, as some user of group 0 without a name, a home or a capability, as the first process.
+        """Start the container: read-only, as first process, as a user of group 0 without name, home or capabilities.
 
         Args:
-            command: in place of the image's entry point.
+            command: replaces the image's entry point.
         """
         image = self._image
         variables = {**image.environment, **environment}
         words = ["/usr/bin/env", "-i", "-C", image.folder, *(f"{name}={value}" for name, value in variables.items())]
-        # The entry point is looked for in the image's PATH.
+        # The entry point is searched in the image's PATH.
         words += [*_without_rights(), *(command or image.entrypoint), *arguments]
         line = image.root.command(shlex.join([*FIRST_PROCESS, *words]), *mounts, read_only=True)
         return self._pod.start_contained(test, *line)

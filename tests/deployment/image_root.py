@@ -1,7 +1,7 @@
-"""A root file system in a folder, to run commands in: the machine's /usr, read-only, and a Python of its own.
+"""A root file system in a folder, to run commands in: the machine's /usr, read-only, and its own Python.
 
-It stands in for Python's official image, which has the same in /usr/local. Commands run in mount namespaces of their
-own; nothing is mounted that would have to be unmounted. Works as root, and without where user namespaces are allowed.
+It stands in for Python's official image, whose Python is in /usr/local, too. Each command runs in its own mount
+namespace, so nothing has to be unmounted. It works as root, or as another user where user namespaces are allowed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import pip
 IS_ROOT = os.geteuid() == 0
 #: As in Python's images.
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-#: What a builder has from the machine: how to reach the package index.
+#: Variables that a build takes from the machine: how to reach the package index.
 _FROM_THE_MACHINE = ("PIP_", "SSL_CERT_", "REQUESTS_CA_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http", "no_proxy")
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
 
 
 @dataclass(frozen=True)
 class Mount:
-    """Something that is mounted into a root; a folder or file of the machine, or empty memory if there is none."""
+    """A mount in a root: a folder or file of the machine, or an empty memory file system if ``source`` is None."""
 
     path: str
     source: Path | None = None
@@ -37,13 +37,13 @@ class Mount:
         """The shell command that mounts it."""
         target = shlex.quote(f"{root}{self.path}")
         if self.source is None:
-            # One may lie within another, where nothing has made its place.
+            # A mount may lie within another one, where its folder does not exist yet.
             return f"mkdir -p {target} && mount -t tmpfs -o mode=2770 tmpfs {target}"
         return f"mount --bind {'-o ro ' if self.read_only else ''}{shlex.quote(str(self.source))} {target}"
 
 
 def namespace_options() -> list[str]:
-    """How ``unshare`` makes somebody without rights the root of namespaces; nothing for who is root."""
+    """Options of ``unshare`` that make an ordinary user the root of its namespaces; none if this is root."""
     return [] if IS_ROOT else ["--user", "--map-root-user"]
 
 
@@ -51,7 +51,7 @@ class Root:
     """The root file system.
 
     Args:
-        folder: where it is made; must not exist.
+        folder: folder in which it is made; must not exist.
         has_python: False for programs that need none.
     """
 
@@ -74,14 +74,14 @@ class Root:
             self.path(str(self._libraries)).mkdir(parents=True)
 
     def path(self, inside: str) -> Path:
-        """Where the folder has a path of the root."""
+        """The place of a path of the root below the folder."""
         if inside == "/usr/local" or inside.startswith("/usr/local/"):
             inside = inside.removeprefix("/usr")
         return self.folder / inside.removeprefix("/")
 
     @staticmethod
     def _install_python(local: Path) -> None:
-        """This interpreter and its library without bytecode, as the official images have them, and pip."""
+        """Copy this interpreter, its library without bytecode, as in the official images, and pip."""
         name = f"python{sys.version_info.major}.{sys.version_info.minor}"
         shutil.copy2(Path(sys.executable).resolve(), local / "bin" / name)
         for link in ("python", "python3"):
@@ -110,8 +110,8 @@ class Root:
         """The command line that runs a shell command in the root.
 
         Args:
-            mounts: in addition; their places are made in the folder.
-            read_only: nothing but a mount that says so can be written to.
+            mounts: further mounts; their places are made in the folder.
+            read_only: only mounts that allow it can be written to.
         """
         for mount in mounts:
             place = self.folder / mount.path.removeprefix("/")
@@ -124,21 +124,21 @@ class Root:
         mode = "-o ro " if read_only else ""
         steps = [f"mount --bind {mode}{root} {root}"]
         for mount in self._mounts():
-            # What belongs to the image is as read-only as the rest.
+            # The image's own files are read-only like the rest.
             if mount.path == "/usr/local" and read_only:
                 mount = Mount(mount.path, mount.source)  # noqa: PLW2901
             steps.append(mount.command(self.folder))
         steps += [f"mount --rbind /{name} {root}/{name}" for name in ("proc", "dev")]
         steps += [mount.command(self.folder) for mount in mounts]
-        # The old root comes to lie under the new one, and goes.
+        # The old root is mounted under the new one, and is then unmounted.
         steps += [f"cd {root}", "pivot_root . .", "umount -l .", f"exec {inside}"]
         return ["/usr/bin/unshare", *namespace_options(), "--mount", "--", "/bin/sh", "-euc", "\n".join(steps)]
 
     def run(self, command: str, environment: dict[str, str], folder: str) -> None:
-        """Run a command of the build, with the machine's network and its ways to the package index.
+        """Run a command of the build, with the machine's network and its settings for the package index.
 
         Raises:
-            AssertionError: it failed; the text has its output.
+            AssertionError: the command failed; the message has its output.
         """
         outside = {name: value for name, value in os.environ.items() if name.startswith(_FROM_THE_MACHINE)}
         variables = {**outside, "HOME": "/root", "PATH": PATH, **environment}
@@ -151,6 +151,6 @@ class Root:
 
     @staticmethod
     def _cache() -> list[Mount]:
-        """What pip has downloaded before, so that the same is not fetched in each run of the tests."""
+        """The cache of pip, so that not every test run downloads the same files again."""
         cache = Path(os.environ.get("PIP_CACHE_DIR", Path.home() / ".cache/pip"))
         return [Mount("/root/.cache/pip", cache, read_only=False)] if cache.is_dir() else []

@@ -1,4 +1,4 @@
-"""What a pod template asks of a container, made real: its environment, its arguments, and its volumes as mounts."""
+"""Environment, arguments and mounts of a container, as its pod template says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPENSHIFT = ROOT / "openshift"
-#: Contents of a secret or a config map: file name and contents.
+#: Contents of a secret or a config map, by file name.
 Files = dict[str, bytes]
 
 
@@ -36,8 +36,8 @@ class Workload:
     """The first container of a Deployment or StatefulSet.
 
     Args:
-        secrets: their contents, by name; one that is not here is not there.
-        changed: config maps in place of those of openshift/.
+        secrets: contents of the existing secrets, by name.
+        changed: config maps that replace those of openshift/.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Workload:
 
     @property
     def arguments(self) -> list[str]:
-        """What follows the entry point."""
+        """Arguments after the entry point."""
         return list(self.container.get("args", []))
 
     @property
     def command(self) -> list[str] | None:
-        """What replaces the entry point."""
+        """The command that replaces the entry point; None if there is none."""
         return self.container.get("command")
 
     @property
     def environment(self) -> dict[str, str]:
-        """Its variables; names of the pod and the namespace are made up."""
+        """Its variables; the names of pod and namespace are invented."""
         made_up = {"metadata.name": f"{self._name}-0", "metadata.namespace": "ml"}
         found: dict[str, str] = {}
         for each in self.container.get("env", []):
@@ -72,15 +72,15 @@ class Workload:
         return found
 
     def port(self, name: str) -> int:
-        """The port of this name."""
+        """The number of the port with this name."""
         return next(int(each["containerPort"]) for each in self.container["ports"] if each["name"] == name)
 
     def mounts(self) -> list[Mount]:
-        """Its volumes, in the places where the container has them."""
+        """Its volumes, at the paths of the container."""
         return list(self._mounts())
 
     def _mounts(self) -> Iterator[Mount]:
-        # "volumeClaimTemplates" make volumes, too.
+        # Volumes can also come from "volumeClaimTemplates".
         volumes = {each["name"]: each for each in self._spec.get("volumes", [])}
         for each in self.container.get("volumeMounts", []):
             volume = volumes.get(each["name"], {"emptyDir": {}})
@@ -101,14 +101,14 @@ class Workload:
             secret, mode = volume["configMap"], 0o644
             files = self._config_maps[secret["name"]]
         for name, contents in files.items():
-            (source / name).unlink(missing_ok=True)  # one of an earlier test may be read-only
+            (source / name).unlink(missing_ok=True)  # a file of an earlier test may be read-only
             (source / name).write_bytes(contents)
-            # The owner is root, and the group the pod's.
+            # On a cluster, the owner is root and the group is the pod's.
             (source / name).chmod(secret.get("defaultMode", mode))
 
 
 def processed(template: str, kind: str) -> dict[str, Any]:
-    """The object of this kind of a template of openshift/, with the values of parameters.env."""
+    """The object of this kind in a template of openshift/, with the values of parameters.env."""
     document = yaml.safe_load((OPENSHIFT / template).read_text(encoding="utf-8"))
     given = read_parameters((OPENSHIFT / "parameters.env").read_text(encoding="utf-8"))
     objects = process(document, given, ignore_unknown=True)["items"]

@@ -1,6 +1,6 @@
-"""What ``kubectl kustomize`` does, as far as openshift/ uses it: resources, components, JSON patches, images.
+"""A stand-in for ``kubectl kustomize``, for what openshift/ uses: resources, components, JSON patches, images.
 
-A field that is not known here is an error, not ignored; where there is a kubectl, a test compares the two.
+An unknown field is an error. Where kubectl is installed, a test compares the two.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _FIELDS = {"apiVersion", "kind", "resources", "components", "patches", "images"}
 _SET = re.compile(r"([^\s,]+) in \(([^)]*)\)")
 
 
-#: In C where there is such.
+#: The C loader, where there is one.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class KustomizeError(Exception):
-    """A kustomization that cannot be built; says where and why."""
+    """A kustomization that cannot be built; the message says where and why."""
 
 
 def build(folder: Path) -> list[dict[str, Any]]:
-    """The objects that a kustomization stands for.
+    """The objects that a kustomization creates.
 
     Raises:
-        KustomizeError: a path does not exist or lies outside, a patch fits nothing, an object is there twice.
+        KustomizeError: a path does not exist or is outside, a patch matches nothing, or an object appears twice.
     """
     return _build(folder.resolve(), [])
 
@@ -76,7 +76,7 @@ def _load(file: Path) -> list[Any]:
 
 
 def _inside(folder: Path, path: Path) -> Path:
-    """A file that a kustomization may read: one in its folder or below."""
+    """A file that a kustomization may read: in its folder or below."""
     if not path.is_relative_to(folder):
         msg = f"{path}: outside of {folder}, which Kustomize refuses"
         raise KustomizeError(msg)
@@ -104,7 +104,7 @@ def selected(each: dict[str, Any], target: dict[str, str]) -> bool:
     """True if an object is a patch's target.
 
     Raises:
-        KustomizeError: the target says something that is not known here.
+        KustomizeError: the target has a field that is not supported here.
     """
     if set(target) - {"kind", "name", "labelSelector"}:
         msg = f"unknown target {target}"
@@ -124,7 +124,7 @@ def apply_patch(document: dict[str, Any], operations: list[dict[str, Any]]) -> N
     """Change a document by a JSON patch (RFC 6902): add, replace, remove, test.
 
     Raises:
-        KustomizeError: the patch does not fit.
+        KustomizeError: the patch does not fit the document.
     """
     for operation in operations:
         *way, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]

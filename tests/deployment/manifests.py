@@ -1,4 +1,4 @@
-"""Reads the files of openshift/: objects, templates, patches, and what each way of deploying consists of."""
+"""Reads the files of openshift/: objects, templates, patches, and the objects of each deployment variant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.deployment.process import process, read_parameters
 REPOSITORY = Path(__file__).parents[2]
 ROOT = REPOSITORY / "openshift"
 ROLES = {"single": ("gateway", "provider"), "gateway": ("gateway",), "provider": ("provider",)}
-#: Files of openshift/ that are no objects of the cluster.
+#: Files of openshift/ that are patches, not objects of the cluster.
 _PATCHES = {
     "rabbitmq/before-4.1.yaml",
     "kubernetes/components/fluentd/sidecar.yaml",
@@ -27,7 +27,7 @@ _PATCHES = {
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML in which no key of a mapping is repeated: parsers take the last one in silence. In C where there is such."""
+    """Rejects repeated keys of a mapping: parsers silently take the last. Uses the C loader, where there is one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -40,10 +40,10 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
 
 @dataclass(frozen=True)
 class World:
-    """Everything that one way of deploying creates.
+    """All objects of one deployment variant.
 
     Attributes:
-        components: those of our own program in it.
+        components: the components that run our own program.
     """
 
     name: str
@@ -55,13 +55,13 @@ class World:
         return [each for each in self.objects if each["kind"] in kinds]
 
     def named(self, kind: str, name: str) -> dict[str, Any]:
-        """One object."""
+        """The object of this kind and name."""
         found = [each for each in self.kind(kind) if each["metadata"]["name"] == name]
         assert len(found) == 1, f"{self.name}: expected one {kind} {name}, found {len(found)}"
         return found[0]
 
     def workloads(self) -> list[dict[str, Any]]:
-        """What runs pods."""
+        """The objects that run pods."""
         return self.kind("Deployment", "StatefulSet")
 
 
@@ -81,12 +81,12 @@ def yaml_files() -> list[Path]:
 
 
 def patch_files() -> list[Path]:
-    """Files with patches."""
+    """The files that contain patches."""
     return [path for path in yaml_files() if relative(path) in _PATCHES]
 
 
 def kustomizations() -> list[Path]:
-    """The files that Kustomize reads first."""
+    """The kustomization.yaml files."""
     return [path for path in yaml_files() if path.name == "kustomization.yaml"]
 
 
@@ -96,7 +96,7 @@ def templates() -> dict[str, dict[str, Any]]:
 
 
 def plain_objects() -> list[tuple[str, dict[str, Any]]]:
-    """File and object, of everything that is no template, patch or kustomization."""
+    """File and object, for everything that is not a template, patch or kustomization."""
     return [
         (relative(path), each)
         for path in yaml_files()
@@ -111,13 +111,13 @@ def parameters() -> dict[str, str]:
 
 
 def processed(component: str) -> list[dict[str, Any]]:
-    """A template's objects, as the command of the document makes them."""
+    """A template's objects, as the command in docs/openshift.md makes them."""
     return process(templates()[component], parameters(), ignore_unknown=True)["items"]
 
 
 @cache
 def worlds() -> tuple[World, ...]:
-    """The ways of deploying: templates on OpenShift, overlays on Kubernetes, each as one container and as three."""
+    """The deployment variants: templates on OpenShift and overlays on Kubernetes, with one container and with three."""
     shared = [*_built("common"), *_built("rabbitmq"), *_built("model"), *processed("model")]
     shared += documents(ROOT / "service-monitor.yaml")
     single = [*shared, *_built("single"), *processed("single")]
@@ -143,7 +143,7 @@ def pod(workload: dict[str, Any]) -> dict[str, Any]:
 
 
 def component_of(each: dict[str, Any]) -> str | None:
-    """The component that an object says it belongs to."""
+    """The component in an object's label; None if it has none."""
     component: str | None = each["metadata"].get("labels", {}).get("app.kubernetes.io/component")
     return component
 
@@ -155,5 +155,5 @@ def containers(workload: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    """The variables of a container that have a value of their own."""
+    """The variables of a container that have a literal value."""
     return {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}

@@ -1,4 +1,4 @@
-"""What network policies let through between two pods."""
+"""The connections that network policies allow between two pods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PORTS_TRIED = sorted({port for ports in PORTS.values() for port in ports.values(
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod, ours or another's, by the labels of itself and of its project."""
+    """A pod, ours or another, with its labels and those of its project."""
 
     name: str
     labels: tuple[tuple[str, str], ...]
@@ -21,7 +21,7 @@ class Peer:
 
 
 def matches(selector: dict[str, Any], labels: tuple[tuple[str, str], ...]) -> bool:
-    """True if a label selector finds these labels; an empty one finds everything."""
+    """True if a label selector matches these labels; an empty selector matches everything."""
     given = dict(labels)
     if not selector.get("matchLabels", {}).items() <= given.items():
         return False
@@ -32,12 +32,12 @@ def matches(selector: dict[str, Any], labels: tuple[tuple[str, str], ...]) -> bo
     return True
 
 
-#: Every port by every protocol that is tried.
+#: Every port and protocol that the tests try.
 EVERYTHING = frozenset((port, protocol) for port in PORTS_TRIED for protocol in ("TCP", "UDP"))
 
 
 def allowed(policies: list[dict[str, Any]], direction: str, here: Peer, there: Peer) -> frozenset[tuple[int, str]]:
-    """The ports that the policies of one end let through (none for that end: every port)."""
+    """The ports that the policies of one end allow; without a policy for that end, every port."""
     way = {"ingress": "Ingress", "egress": "Egress"}[direction]
     own = [
         each["spec"]

@@ -1,4 +1,4 @@
-"""The Kustomize overlays, and copies of them with their optional components."""
+"""The Kustomize overlays, with and without their optional components."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OVERLAYS = ("single", "split")
 
 
 def with_optional_components(folder: Path) -> Path:
-    """A copy of openshift/ in which the overlays have their optional components."""
+    """A copy of openshift/ whose overlays include their optional components."""
     shutil.copytree(ROOT, folder)
     for overlay in OVERLAYS:
         file = folder / f"kubernetes/overlays/{overlay}/kustomization.yaml"

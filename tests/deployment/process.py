@@ -1,7 +1,8 @@
-"""What ``oc process`` does, which needs a cluster: parameters into a template, objects out.
+"""A stand-in for ``oc process``, which needs a cluster: it puts parameters into a template and returns the objects.
 
-After OpenShift's documentation, "Using templates": ``${NAME}`` anywhere in a text becomes the value; ``${{NAME}}`` as a
-whole text becomes the value read as JSON (a number, true, a list); parameters have defaults, are required, generated.
+Source: OpenShift's documentation, "Using templates". ``${NAME}`` anywhere in a text becomes the value. ``${{NAME}}`` as
+a whole text becomes the value read as JSON (a number, true, a list). Parameters may have defaults, be required, or be
+generated.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ _RANGES = {r"\w": string.ascii_letters + string.digits + "_", r"\d": string.digi
 
 
 class ProcessError(Exception):
-    """The template cannot be processed with these parameters; says which one is wrong."""
+    """The template cannot be processed with these parameters; the message says which one is wrong."""
 
 
 def read_parameters(text: str) -> dict[str, str]:
     """The values of a parameter file: NAME=value lines, comments, empty lines.
 
     Raises:
-        ProcessError: another line, a name that is repeated, or a value that readers of such files take differently.
+        ProcessError: a line is malformed, a name is repeated, or readers of such files would read a value differently.
     """
     values: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -48,7 +49,7 @@ def read_parameters(text: str) -> dict[str, str]:
 
 
 def process(template: Mapping[str, Any], given: Mapping[str, str], *, ignore_unknown: bool = False) -> dict[str, Any]:
-    """The list of objects that a template stands for.
+    """The list of objects that a template creates.
 
     Args:
         given: values of parameters.
@@ -115,5 +116,5 @@ def _replaced(value: Any, values: Mapping[str, str]) -> Any:
 
 
 def _text(text: str, values: Mapping[str, str]) -> str:
-    # An unknown reference stays as it is.
+    # An unknown reference is unchanged.
     return _REFERENCE.sub(lambda found: values.get(found[1], found[0]), text)

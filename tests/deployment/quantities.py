@@ -1,4 +1,4 @@
-"""Kubernetes' quantities."""
+"""Quantities of Kubernetes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads PromQL as far as a check of names needs it: selectors with their labels, grouping labels, durations."""
+"""Reads the parts of PromQL that a check of names needs: selectors with labels, grouping labels, durations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Words that take a list of labels in parentheses.
+#: Words that are followed by labels in parentheses.
 GROUPING = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
 OPERATORS = frozenset({"and", "or", "unless", "bool", "offset"})
 _TOKEN = re.compile(
@@ -28,12 +28,12 @@ _DURATION_VARIABLES = frozenset({"$__rate_interval", "$__interval", "$__range"})
 
 
 class QueryError(Exception):
-    """The text is no query; says where it ceases to be one."""
+    """The text is not a query; the message says where it is wrong."""
 
 
 @dataclass(frozen=True)
 class Matcher:
-    """``label operator value`` within braces; the value as a regular expression or text, unquoted."""
+    """``label operator value`` in braces; the value is a regular expression or text, without quotes."""
 
     label: str
     operator: str
@@ -42,7 +42,7 @@ class Matcher:
 
 @dataclass(frozen=True)
 class Selector:
-    """A metric with its matchers, and the range in brackets behind it, if there is one."""
+    """A metric with its matchers, and the range in brackets after it, if there is one."""
 
     metric: str
     matchers: tuple[Matcher, ...]
@@ -51,7 +51,7 @@ class Selector:
 
 @dataclass(frozen=True)
 class Query:
-    """What a query names."""
+    """The selectors, functions and grouping labels of a query."""
 
     selectors: tuple[Selector, ...]
     functions: frozenset[str]
@@ -59,7 +59,7 @@ class Query:
 
 
 def is_duration(text: str) -> bool:
-    """True for what Prometheus takes as a duration, such as ``1h30m``."""
+    """True for a duration of Prometheus, such as ``1h30m``."""
     return _DURATION.fullmatch(text) is not None
 
 
@@ -170,7 +170,7 @@ def read(text: str) -> Query:
     """Read a query.
 
     Raises:
-        QueryError: it is none.
+        QueryError: the text is not a query.
     """
     reader = _Reader(text)
     reader.read()

@@ -14,10 +14,10 @@ from tests.deployment.overlays import OVERLAYS, ordered, with_optional_component
 
 
 class SameAsKubectlTests(SynchronousTestCase):
-    """Not one of the tests that always run: few machines have kubectl."""
+    """Run separately, because few machines have kubectl."""
 
     def test_overlays(self) -> None:
-        """The real Kustomize builds the same, with and without the optional components."""
+        """The stand-in builds the same objects as kubectl, with and without the optional components."""
         for root in (ROOT, with_optional_components(Path(self.mktemp()).resolve())):
             for overlay in OVERLAYS:
                 folder = root / f"kubernetes/overlays/{overlay}"

@@ -1,4 +1,4 @@
-"""What scales, protects and watches the pods means pods, ports and queues that are there."""
+"""Autoscalers, disruption budgets and monitors refer to pods, ports and queues that exist."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class AutoscalingTests(SynchronousTestCase):
     """Autoscalers, disruption budgets, monitors."""
 
     def check_target(self, world: World, target: dict[str, str], component: str) -> None:
-        """Check that something scales the workload of a component."""
+        """Check that an object scales the workload of a component."""
         kind, name = WORKLOADS[component]
         self.assertEqual(target, {"apiVersion": "apps/v1", "kind": kind, "name": name})
         world.named(kind, name)
 
     def test_disruption_budgets(self) -> None:
-        """Every workload has one, which lets one pod go at a time: fewer would stop the upgrade of nodes for ever."""
+        """Every workload has a disruption budget of one pod at a time: with less, nodes could never be upgraded."""
         for world in worlds():
             budgets = {component_of(each): each for each in world.kind("PodDisruptionBudget")}
             self.assertEqual(budgets.keys(), {component_of(each) for each in world.workloads()}, world.name)
@@ -32,12 +32,12 @@ class AutoscalingTests(SynchronousTestCase):
                 self.assertEqual(each["metadata"]["name"], WORKLOADS[component][1])
                 self.assertEqual(each["spec"]["selector"], {"matchLabels": selector_of(component)})
                 self.assertEqual(each["spec"]["maxUnavailable"], 1)
-                # A node of the broker that is not ready may be catching up.
+                # A broker node that is not ready may be synchronising.
                 policy = None if component == "rabbitmq" else "AlwaysAllow"
                 self.assertEqual(each["spec"].get("unhealthyPodEvictionPolicy"), policy)
 
     def test_horizontal_pod_autoscalers(self) -> None:
-        """What takes HTTPS is scaled by CPU, from the templates' two pods on, before it uses all of its core."""
+        """The component with the HTTPS listener scales by CPU, from two pods on, before it uses all of its core."""
         for world in worlds():
             scalers = {component_of(each): each for each in world.kind("HorizontalPodAutoscaler")}
             expected = set(world.components) - {"provider"} if world.name.startswith(OPENSHIFT) else set()
@@ -50,11 +50,11 @@ class AutoscalingTests(SynchronousTestCase):
                 self.assertEqual((metric["type"], metric["resource"]["name"]), ("Resource", "cpu"))
                 self.assertEqual(metric["resource"]["target"]["type"], "AverageValue")
                 self.assertEqual(quantity(metric["resource"]["target"]["averageValue"]), 0.6)
-                # Not down again at once: a new pod costs every caller a handshake.
+                # Scaling down waits: a new pod costs every caller a handshake.
                 self.assertEqual(each["spec"]["behavior"], {"scaleDown": {"stabilizationWindowSeconds": 300}})
 
     def test_scaled_object(self) -> None:
-        """The provider is scaled by the length of a work queue of the queue file, and by nothing else besides."""
+        """The provider scales only by the length of a work queue of the queue file."""
         for world in worlds():
             found = world.kind("ScaledObject")
             self.assertEqual(len(found), int(world.name == "openshift split"))
@@ -77,7 +77,7 @@ class AutoscalingTests(SynchronousTestCase):
                 self.assertEqual(trigger["metadata"]["namespace"], "provider-gateway")
 
     def test_scaled_object_may_read_metrics(self) -> None:
-        """It shows a secret that the cluster fills for an account, with the keys that such secrets have."""
+        """KEDA authenticates with a secret that the cluster fills for an account, by the keys of such secrets."""
         (world,) = (each for each in worlds() if each.name == "openshift split")
         (scaled,) = world.kind("ScaledObject")
         name = scaled["spec"]["triggers"][0]["authenticationRef"]["name"]
@@ -98,7 +98,7 @@ class AutoscalingTests(SynchronousTestCase):
             self.assertEqual(rules, [pods | {"verbs": ["get"]}, metrics | {"verbs": ["get", "list", "watch"]}])
 
     def test_monitors(self) -> None:
-        """Each port that is scraped belongs to a service that is selected, one for each component with metrics."""
+        """Each scraped port belongs to a selected service; each component with metrics has one."""
         for world in worlds():
             for monitor in world.kind("ServiceMonitor"):
                 selector = monitor["spec"]["selector"]
@@ -115,10 +115,10 @@ class AutoscalingTests(SynchronousTestCase):
                     self.assertEqual(sorted(map(str, scraped)), sorted(expected), monitor["metadata"]["name"])
 
     def expressions_match(self, selector: dict, labels: dict[str, str]) -> bool:
-        """True if labels fit the expressions of a selector."""
+        """True if the labels match the expressions of a selector."""
         return all(labels.get(each["key"]) in each["values"] for each in selector.get("matchExpressions", []))
 
     def test_query_needs_metrics_of_each_queue(self) -> None:
-        """The broker gives its metrics queue by queue, without which the query finds nothing."""
+        """The broker exports metrics for each queue; without them, the query finds nothing."""
         conf = documents(ROOT / "rabbitmq/config-map.yaml")[0]["data"]["rabbitmq.conf"]
         self.assertIn("\nprometheus.return_per_object_metrics = true\n", conf)

@@ -29,11 +29,11 @@ class BrokerTests(TestCase):
     timeout = 120
 
     def test_serves_with_the_rights_that_it_has(self) -> Deferred[None]:
-        """Everything is declared, a request is answered, an initiator is served, and nobody else gets in."""
+        """Everything is declared, a request is answered, an initiator gets its reply, and no other client gets in."""
         return Deferred.fromCoroutine(self.serve())
 
     async def serve(self) -> None:
-        """The whole story, on one node."""
+        """Gateway, provider and initiator on one node of the broker."""
         node = ConfiguredBroker(self.folder(), certificates())
         await deferToThread(node.start)
         self.addCleanup(deferToThread, node.stop)
@@ -45,13 +45,13 @@ class BrokerTests(TestCase):
         await deferToThread(self.check_commands, node)
 
     def folder(self) -> Path:
-        """A new folder, by its full path."""
+        """The absolute path of a new folder."""
         folder = Path(self.mktemp()).resolve()
         folder.mkdir()
         return folder
 
     async def start_gateway(self, node: ConfiguredBroker) -> Gateway:
-        """The process with the pod's arguments and environment, its files and hosts those of this machine."""
+        """The process with the pod's arguments and environment; files and hosts are those of this machine."""
         model: Process = Process.start(
             self, [sys.executable, "-m", "provider_gateway.demo.sample_model", "--port", "0"], {"PATH": "/usr/bin:/bin"}
         )
@@ -81,7 +81,7 @@ class BrokerTests(TestCase):
         return gateway
 
     async def check_curl(self, gateway: Gateway) -> None:
-        """The document's request is answered."""
+        """The request of docs/openshift.md is answered."""
         made, port = certificates(), await gateway.port("https")
         names = ["--cacert", "cacert.pem", "--cert", "client_cert.pem", "--key", "client_key.pem"]
         arguments = [str(made / each) if each.endswith(".pem") else each for each in names]
@@ -91,7 +91,7 @@ class BrokerTests(TestCase):
         self.assertEqual((status, out), (0, b'{"result": 500938}'), err)
 
     def connect(self, node: ConfiguredBroker, credentials: Any, certificate: str | None) -> Any:
-        """A connection of a program with a client certificate, or without one."""
+        """An AMQP connection, with or without a client certificate."""
         made = certificates()
         context = ssl.create_default_context(cafile=str(made / "cacert.pem"))
         if certificate is not None:
@@ -101,7 +101,7 @@ class BrokerTests(TestCase):
         return pika.BlockingConnection(parameters)
 
     def check_initiator(self, node: ConfiguredBroker) -> None:
-        """A program with its own certificate publishes and takes the answer, and may not touch our queues."""
+        """An initiator with its own certificate publishes and gets the reply, but has no rights on our queues."""
         connection = self.connect(node, pika.credentials.ExternalCredentials(), "client")
         channel = connection.channel()
         own = channel.queue_declare("", exclusive=True).method.queue
@@ -121,7 +121,7 @@ class BrokerTests(TestCase):
         connection.close()
 
     def check_nobody_else(self, node: ConfiguredBroker) -> None:
-        """No password opens a connection, nor does no certificate, nor one whose name is no user's."""
+        """A password, no certificate, or a certificate whose name is not a user's: none opens a connection."""
         external = pika.credentials.ExternalCredentials()
         for credentials, certificate in (
             (pika.PlainCredentials("guest", "guest"), "client"),
@@ -133,11 +133,11 @@ class BrokerTests(TestCase):
             self.assertNotIsInstance(caught.exception, AssertionError)
 
     def check_metrics(self, node: ConfiguredBroker) -> None:
-        """The length of each queue is among the broker's metrics, by the name that the scaled object asks for."""
+        """The broker exports the length of each queue, by the metric name in the scaled object's query."""
         name = re.compile(r'^rabbitmq_queue_messages_ready\{[^}]*queue="fib"', re.MULTILINE)
         until = time.monotonic() + 30
         found = None
-        # The broker counts every few seconds, and tells nobody when.
+        # The broker counts every few seconds, and sends no event.
         while found is None and time.monotonic() < until:
             with urllib.request.urlopen(f"http://localhost:{node.metrics_port}/metrics") as answer:
                 found = name.search(answer.read().decode())
@@ -145,7 +145,7 @@ class BrokerTests(TestCase):
         self.assertIsNotNone(found)
 
     def check_commands(self, node: ConfiguredBroker) -> None:
-        """The probes' commands find the node well; after the one before the end it is not ready."""
+        """The probes' commands succeed; after the preStop command, the readiness probe fails."""
         container = containers(documents(ROOT / "rabbitmq/stateful-set.yaml")[0])[1]
         command = container["readinessProbe"]["exec"]["command"]
         for each in (container["livenessProbe"]["exec"]["command"], command):

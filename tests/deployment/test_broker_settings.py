@@ -1,4 +1,4 @@
-"""RabbitMQ's configuration lets in who it is meant to, and lets them do what they have to, no more."""
+"""RabbitMQ's configuration admits only its intended users, and gives them only the rights that they need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.deployment.manifests import ROOT, documents, environment, pod
 from tests.deployment.quantities import quantity
 
 PLUGINS = "rabbitmq_auth_mechanism_ssl,rabbitmq_management,rabbitmq_peer_discovery_k8s,rabbitmq_prometheus"
-#: What has to stand in rabbitmq.conf; comments there say why.
+#: Lines that rabbitmq.conf has to contain; its comments say why.
 CONF = {
     "listeners.tcp": "none",
     "listeners.ssl.default": "5671",
@@ -52,7 +52,7 @@ CONF = {
 
 
 def read_conf(text: str) -> dict[str, str]:
-    """The keys of a rabbitmq.conf."""
+    """The settings of a rabbitmq.conf, by key."""
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     found = [re.fullmatch(r"([\w.]+) = (\S+)", line) for line in lines if line]
     pairs = [(each[1], each[2]) for each in found if each is not None]
@@ -78,11 +78,11 @@ class BrokerSettingsTests(SynchronousTestCase):
         self.assertEqual(self.data["enabled_plugins"], f"[{PLUGINS}].\n")
 
     def mounts(self) -> dict[str, str]:
-        """Where each volume is in the broker's container."""
+        """The path of each volume in the broker's container."""
         return {each["name"]: each["mountPath"] for each in self.container["volumeMounts"]}
 
     def test_conf(self) -> None:
-        """TLS with client certificates only, which are the login; and the rest of what is chosen."""
+        """TLS only, with client certificates as login; and the other chosen settings."""
         self.assertEqual(read_conf(self.data["rabbitmq.conf"]), CONF)
 
     def test_ports(self) -> None:
@@ -99,7 +99,7 @@ class BrokerSettingsTests(SynchronousTestCase):
         self.assertLessEqual({value for key, value in CONF.items() if "file" in key and "/certs/" in value}, there)
 
     def test_places_that_are_written(self) -> None:
-        """Data are on the claim, in RabbitMQ's own folder; home, logs and scratch are folders that may be lost."""
+        """Data is on the claim, in RabbitMQ's own folder; home, logs and temporary files may be lost."""
         sources = {each["name"]: each for each in pod(self.workload)["spec"]["volumes"]}
         self.assertEqual(self.mounts()["data"], "/var/lib/rabbitmq/mnesia")
         self.assertEqual(self.workload["spec"]["volumeClaimTemplates"][0]["metadata"]["name"], "data")
@@ -108,7 +108,7 @@ class BrokerSettingsTests(SynchronousTestCase):
             self.assertEqual(sources[name]["emptyDir"], {})
 
     def test_cookie(self) -> None:
-        """The cookie is copied from its secret to where Erlang looks for it, for its owner only, by its image."""
+        """The broker's own image copies the cookie from its secret to Erlang's place, readable by its owner only."""
         (copy,) = pod(self.workload)["spec"]["initContainers"]
         self.assertEqual(copy["image"], self.container["image"])
         mounts = {each["name"]: each["mountPath"] for each in copy["volumeMounts"]}
@@ -120,7 +120,7 @@ class BrokerSettingsTests(SynchronousTestCase):
         self.assertEqual(SECRETS["rabbitmq-erlang-cookie"], {"cookie"})
 
     def test_names_of_nodes(self) -> None:
-        """Nodes have long names, made of the pod's own and its project's."""
+        """Nodes have long names, made of the names of pod and project."""
         given = {each["name"]: each for each in self.container["env"]}
         self.assertEqual(given["RABBITMQ_USE_LONGNAME"]["value"], "true")
         for name, field in (("POD_NAME", "metadata.name"), ("POD_NAMESPACE", "metadata.namespace")):
@@ -130,7 +130,7 @@ class BrokerSettingsTests(SynchronousTestCase):
         self.assertEqual(given.keys(), {"POD_NAME", "POD_NAMESPACE", "RABBITMQ_USE_LONGNAME", "RABBITMQ_NODENAME"})
 
     def test_limits(self) -> None:
-        """Publishers are held back before the container's memory or the claim is used up."""
+        """Publishers are blocked before the container's memory or the claim is full."""
         limit = quantity(self.container["resources"]["limits"]["memory"])
         self.assertLess(quantity(CONF["vm_memory_high_watermark.absolute"].removesuffix("B")), 0.7 * limit)
         claim = quantity(
@@ -139,13 +139,13 @@ class BrokerSettingsTests(SynchronousTestCase):
         self.assertLess(quantity(CONF["disk_free_limit.absolute"].removesuffix("B")), claim / 2)
 
     def test_version(self) -> None:
-        """The image is of a series that finds its peers without the cluster's API, and the two of it are one."""
+        """Both containers use the same image, of a series that finds its peers without the cluster's API."""
         found = re.fullmatch(r"docker\.io/library/rabbitmq:(\d+)\.(\d+)-management", self.container["image"])
         assert found is not None
         self.assertGreaterEqual((int(found[1]), int(found[2])), (4, 1))
 
     def test_users(self) -> None:
-        """Users are the common names of the client certificates; nobody has a password or a tag."""
+        """Users are the common names of the client certificates; no user has a password or a tag."""
         users = {each["name"]: each for each in self.definitions["users"]}
         self.assertEqual(users.keys(), {holder.common_name for holder in CLIENTS})
         for each in users.values():
@@ -155,12 +155,12 @@ class BrokerSettingsTests(SynchronousTestCase):
         self.assertEqual({each["vhost"] for each in self.definitions["permissions"]}, {"/"})
 
     def may(self, user: str, right: str, name: str) -> bool:
-        """True if a user has a right on an object (RabbitMQ searches, so the expression has to be anchored itself)."""
+        """True if a user has a right on an object. RabbitMQ searches, so the expression itself has to be anchored."""
         (permission,) = (each for each in self.definitions["permissions"] if each["user"] == user)
         return re.search(permission[right], name) is not None
 
     def needed(self) -> dict[str, set[str]]:
-        """What provider-gateway needs for the queue file: names by right (RabbitMQ's guide, "Access Control")."""
+        """Names that provider-gateway needs for the queue file, by right (RabbitMQ's guide, "Access Control")."""
         configure: set[str] = set()
         write, read = {"amq.default"}, set()
         for each in (declared for entry in self.entries for declared in objects_of(entry)):
@@ -174,13 +174,13 @@ class BrokerSettingsTests(SynchronousTestCase):
         return {"configure": configure | {replies}, "write": write, "read": read | {replies}}
 
     def test_rights_are_enough(self) -> None:
-        """Every object that the queue file stands for, and the instances' reply queues, may be declared and used."""
+        """Our user may declare and use every object of the queue file, and the instances' reply queues."""
         for right, names in self.needed().items():
             for name in names:
                 self.assertTrue(self.may("provider-gateway", right, name), f"{right} {name}")
 
     def test_rights_are_no_more(self) -> None:
-        """Names that are only like ours, and everything else, are out of reach."""
+        """Our user has no rights on other names, not even on similar ones."""
         near = {
             near for name in self.needed()["configure"] for near in (f"x{name}", f"{name}x") if "response." not in name
         }
@@ -203,7 +203,7 @@ class BrokerSettingsTests(SynchronousTestCase):
         self.assertFalse(self.may("provider-gateway", "read", "amq.default"))
 
     def test_rights_of_an_initiator(self) -> None:
-        """A program may publish to the exchange, read its replies, and have queues that the broker names."""
+        """An initiator may publish to the exchange, read its replies, and have queues that the broker names."""
         allowed = {
             "configure": {"amq.gen-1"},
             "write": {"ML.MQ", "amq.gen-1"},
@@ -218,7 +218,7 @@ class BrokerSettingsTests(SynchronousTestCase):
             self.assertEqual({name for name in tried if self.may("initiator", right, name)}, names, right)
 
     def test_queue_file(self) -> None:
-        """The queue file serves what the document's curl line asks for, with a quorum queue, retry and parking."""
+        """The queue file serves the request of docs/openshift.md, with a quorum queue, retry and parking."""
         (entry,) = self.entries
         self.assertEqual((entry.exchange, entry.queue_name, entry.binding_key), ("ML.MQ", "fib", ("predict.*",)))
         self.assertEqual(
@@ -226,7 +226,7 @@ class BrokerSettingsTests(SynchronousTestCase):
         )
 
     def test_before_4_1(self) -> None:
-        """The patch for older brokers gives them token, service and names; the role has the rights that they use."""
+        """The patch for older brokers gives them token, service and names; the role has the rights that they need."""
         patch = documents(ROOT / "rabbitmq/before-4.1.yaml")[0]
         apply_patch(self.workload, patch)
         spec: dict[str, Any] = pod(self.workload)["spec"]
@@ -246,7 +246,7 @@ class BrokerSettingsTests(SynchronousTestCase):
         self.assertEqual(binding["subjects"], [account])
 
     def test_network_before_4_1(self) -> None:
-        """Older brokers reach the cluster's API, and nobody else does."""
+        """Only older brokers can reach the cluster's API."""
         policy = documents(ROOT / "rabbitmq/network-policy-before-4.1.yaml")[0]["spec"]
         self.assertEqual(policy["podSelector"], self.workload["spec"]["selector"])
         self.assertEqual(policy["policyTypes"], ["Egress"])

@@ -1,4 +1,4 @@
-"""cert-manager's examples issue the secrets that pods mount, by two CAs that do not vouch for each other's clients."""
+"""The cert-manager examples issue the secrets that pods mount, from two CAs that do not trust each other's clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.deployment.components import SECRETS, SERVICES
 from tests.deployment.kustomize import build
 from tests.deployment.manifests import ROOT, parameters
 
-#: Secret: issuer, common name, what it is for, host names.
+#: Secret: issuer, common name, purposes, host names.
 CERTIFICATES = {
     "provider-gateway-https": ("callers", "provider-gateway", "server auth", ["provider-gateway", "gateway"]),
     "provider-gateway-mq": ("broker", "provider-gateway", "client auth", []),
@@ -30,7 +30,7 @@ class CertificateTests(SynchronousTestCase):
         }
 
     def test_certificates(self) -> None:
-        """Each secret has the names and the purpose that its user needs, from the CA that its peers trust."""
+        """Each secret has the names and the purpose that its program needs, from the CA that its peers trust."""
         found = {
             name: each["spec"]
             for (kind, name), each in self.objects.items()
@@ -50,12 +50,12 @@ class CertificateTests(SynchronousTestCase):
             self.assertEqual((spec["duration"], spec["renewBefore"]), ("2160h", "720h"))
 
     def test_every_secret_of_the_pods_is_issued(self) -> None:
-        """What the pods need to start is there afterwards, but for the cookie; an https model brings its own."""
+        """cert-manager makes every secret that the pods need, except the cookie and the secret of an https model."""
         needed = SECRETS.keys() - {"rabbitmq-erlang-cookie", "provider-gateway-model"}
         self.assertLessEqual(needed, CERTIFICATES.keys())
 
     def test_authorities(self) -> None:
-        """Each issuer signs with the CA of its name, which the self-signed issuer made."""
+        """Each issuer signs with the CA of its name, which the self-signed issuer has signed."""
         for name in ("callers", "broker"):
             issuer = self.objects["Issuer", f"provider-gateway-{name}"]
             spec = self.objects["Certificate", f"provider-gateway-ca-{name}"]["spec"]
@@ -64,7 +64,7 @@ class CertificateTests(SynchronousTestCase):
             self.assertIs(spec["isCA"], True)
             self.assertEqual(spec["commonName"], f"provider-gateway {name}")
             self.assertEqual(spec["issuerRef"], {"name": "provider-gateway-self-signed", "kind": "Issuer"})
-            # A new key would make strangers of everybody whom the old one has signed.
+            # With a new key, certificates signed with the old one would no longer be trusted.
             self.assertEqual(spec["privateKey"], {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Never"})
             self.assertEqual(spec["duration"], "43800h")
         self.assertEqual(self.objects["Issuer", "provider-gateway-self-signed"]["spec"], {"selfSigned": {}})
@@ -72,11 +72,11 @@ class CertificateTests(SynchronousTestCase):
         self.assertEqual((kinds.count("Issuer"), kinds.count("Certificate")), (3, 7))
 
     def test_names_agree_with_the_examples(self) -> None:
-        """The common names are those of the example certificates, so that either way of making them works."""
+        """The common names are those of the example certificates, so both ways of making them work."""
         names = {holder.common_name for holder in (*CLIENTS, *SERVERS)}
         self.assertLessEqual({each[1] for each in CERTIFICATES.values()}, names)
 
     def test_hosts_are_services(self) -> None:
-        """Host names are those of services, beside the route's host and localhost."""
+        """Host names are those of services, the route's host and localhost."""
         for _, _, _, hosts in CERTIFICATES.values():
             self.assertLessEqual(set(hosts), SERVICES.keys() | {"localhost"})

@@ -20,7 +20,7 @@ from tests.deployment.image_workload import OPENSHIFT
 from tests.support.folders import ROOT, folder
 
 OURS = ("certificates", "model", "gateway")
-#: The keys of a service that are used here.
+#: The keys of a service that docker-compose.yml uses.
 KEYS = {
     *("build", "cap_drop", "command", "configs", "depends_on", "entrypoint", "environment", "healthcheck", "hostname"),
     *("image", "network_mode", "ports", "read_only", "security_opt", "stop_grace_period", "user", "volumes"),
@@ -44,7 +44,7 @@ def configuration(text: str) -> dict[str, str]:
 
 
 class ComposeTests(SynchronousTestCase):
-    """The trial with Docker Compose."""
+    """docker-compose.yml."""
 
     def setUp(self) -> None:
         self.text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ class ComposeTests(SynchronousTestCase):
         self.environment: dict[str, str] = self.gateway["environment"]
 
     def volumes(self, service: str) -> dict[str, str]:
-        """Mount point and folder of this repository."""
+        """Mount points, each with its folder of this repository."""
         found = {}
         for each in self.services[service].get("volumes", []):
             source, target, *_ = each.split(":")
@@ -62,7 +62,7 @@ class ComposeTests(SynchronousTestCase):
         return found
 
     def test_shape(self) -> None:
-        """Services have keys that Compose knows, wait for services that exist, and take configurations that exist."""
+        """Services have keys that Compose knows, wait for services that exist, and use configs that exist."""
         self.assertEqual({"certificates", "rabbitmq", "model", "gateway"}, set(self.services))
         for name, service in self.services.items():
             self.assertLessEqual(set(service), KEYS, name)
@@ -76,7 +76,7 @@ class ComposeTests(SynchronousTestCase):
             self.assertTrue("content" in each or (ROOT / each["file"]).is_file(), each)
 
     def test_restricted(self) -> None:
-        """The image runs read-only and without new rights; gateway and model as a user without a name, in group 0."""
+        """The image runs read-only and without new privileges; gateway and model run as an unnamed user of group 0."""
         for name in OURS:
             service = self.services[name]
             self.assertEqual((".", True), (service["build"], service["read_only"]), name)
@@ -86,7 +86,7 @@ class ComposeTests(SynchronousTestCase):
                 self.assertRegex(service["user"], r"^\d{5,}:0$", name)
 
     def test_variables(self) -> None:
-        """Every variable is one that the program reads; their values are good."""
+        """Every variable is one that the program reads; their values are valid."""
         self.assertLessEqual(set(self.environment), names_of_settings())
         Settings(_env_file=None, **{name.lower(): value for name, value in self.environment.items()})  # type: ignore[call-arg]
 
@@ -108,7 +108,7 @@ class ComposeTests(SynchronousTestCase):
                 self.assertIn(name, files)
 
     def test_queue_file(self) -> None:
-        """The queue file is where the variable says, and good."""
+        """The queue file is where the variable says, and is valid."""
         where, _, name = self.environment["QUEUES_CONF"].rpartition("/")
         load_queues(ROOT / self.volumes("gateway")[where] / name)
 
@@ -123,7 +123,7 @@ class ComposeTests(SynchronousTestCase):
         self.assertIn("0.0.0.0", command)
 
     def test_ports(self) -> None:
-        """The ports that the image exposes are to be reached from this machine, and from no other."""
+        """The ports that the image exposes are published on this machine only."""
         exposed = stages(ROOT / "Dockerfile")[-1].only("EXPOSE").split()
         self.assertEqual([f"127.0.0.1:{port}:{port}" for port in exposed], self.gateway["ports"])
         self.assertIn(f"http://localhost:{exposed[1]}/health/ready", self.gateway["healthcheck"]["test"][-1])
@@ -134,7 +134,7 @@ class ComposeTests(SynchronousTestCase):
         self.assertGreater(seconds, Settings.model_fields["drain_timeout"].default)
 
     def test_broker(self) -> None:
-        """The broker is configured as conf/rabbitmq.conf says, and is the one of the stateful set."""
+        """The broker is configured like conf/rabbitmq.conf, and has the version of the stateful set."""
         ours = configuration(self.document["configs"]["rabbitmq_conf"]["content"])
         given = configuration((ROOT / "conf/rabbitmq.conf").read_text(encoding="utf-8"))
         moved = {

@@ -1,4 +1,4 @@
-"""Dashboard, alerts and scraping: they name metrics that exist, with labels that these have, and explain themselves."""
+"""Dashboard, alerts and monitors use metrics that exist, with labels that they have, and explain themselves."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.deployment.queries import Query, QueryError, is_duration, read
 from tests.support.folders import ROOT
 
 OPENSHIFT = ROOT / "openshift"
-#: Put on by whoever scrapes.
+#: Labels that Prometheus adds to every target.
 TARGET_LABELS = frozenset({"namespace", "job", "instance", "pod", "service", "container", "endpoint"})
-#: Of RabbitMQ's plugin rabbitmq_prometheus 3.10 to 4.x with return_per_object_metrics, as a node shows them.
+#: Metrics of RabbitMQ's plugin rabbitmq_prometheus 3.10 to 4.x with return_per_object_metrics, and their labels.
 RABBITMQ = {
     "rabbitmq_queue_messages_ready": {"vhost", "queue"},
     "rabbitmq_queue_messages_unacked": {"vhost", "queue"},
@@ -43,12 +43,12 @@ def exported() -> dict[str, set[str]]:
         for count in range(1, 5):
             try:
                 collector.labels(*["x"] * count)
-            except ValueError:  # it has another number of labels
+            except ValueError:  # the metric has another number of labels
                 continue
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:
-            # With WORKERS, every sample tells whose it is.
+            # With WORKERS, every sample has the label worker.
             found.setdefault(sample.name, {"worker"}).update(sample.labels)
     return found
 
@@ -59,18 +59,18 @@ def known() -> dict[str, set[str]]:
 
 
 def document(name: str) -> Any:
-    """What a file of openshift/ says: one document of JSON, or a list of those of YAML."""
+    """The content of a file of openshift/: one JSON document, or a list of YAML documents."""
     text = (OPENSHIFT / name).read_text(encoding="utf-8")
     return json.loads(text) if name.endswith(".json") else list(yaml.safe_load_all(text))
 
 
 def panels() -> list[dict[str, Any]]:
-    """The panels that show something."""
+    """The panels with queries."""
     return [each for each in document("grafana-dashboard.json")["panels"] if each["type"] != "row"]
 
 
 def dashboard_queries() -> list[tuple[str, str]]:
-    """Panel and query."""
+    """Each panel with each of its queries."""
     return [(each["title"], target["expr"]) for each in panels() for target in each["targets"]]
 
 
@@ -81,7 +81,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def anchors(name: str) -> set[str]:
-    """What GitHub makes of the headings of a document."""
+    """The anchors that GitHub makes of a document's headings."""
     headings = re.findall(r"^#+ (.+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
@@ -90,7 +90,7 @@ class QueriesTestCase(SynchronousTestCase):
     """Checks of queries."""
 
     def assert_query(self, where: str, text: str) -> Query:
-        """A query names metrics and labels that exist, functions that do, and takes rates of counters only."""
+        """Assert that a query uses metrics, labels and functions that exist, and rates only of counters."""
         query = read(text)
         self.assertTrue(query.selectors, where)
         self.assertLessEqual(query.functions, FUNCTIONS, where)
@@ -114,12 +114,12 @@ class DashboardTests(QueriesTestCase):
     """openshift/grafana-dashboard.json."""
 
     def test_queries(self) -> None:
-        """Every panel asks for metrics that we or RabbitMQ export, with labels that these have."""
+        """Every panel queries metrics that we or RabbitMQ export, with labels that they have."""
         for title, text in dashboard_queries():
             self.assert_query(title, text)
 
     def test_legends(self) -> None:
-        """A legend names labels that are left after grouping."""
+        """A legend uses only labels that remain after grouping."""
         for panel in panels():
             for target in panel["targets"]:
                 shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
@@ -128,7 +128,7 @@ class DashboardTests(QueriesTestCase):
                 self.assertLessEqual(shown, left, panel["title"])
 
     def test_everything_is_shown(self) -> None:
-        """Each metric of ours has its place on the dashboard."""
+        """The dashboard shows each of our metrics."""
         shown = {each.metric for _, text in dashboard_queries() for each in read(text).selectors}
         ours = {name for name in exported() if name.startswith("provider_gateway_")}
         # A histogram is shown by its buckets.
@@ -144,7 +144,7 @@ class DashboardTests(QueriesTestCase):
             self.assertIn(panel["fieldConfig"]["defaults"]["unit"], UNITS, panel["title"])
 
     def test_importable(self) -> None:
-        """Grafana 10.4 and later take it: schema version, ids, places; nothing belongs to one server or data source."""
+        """Grafana 10.4 and later accept it: schema version, ids, positions; it is tied to no server or data source."""
         found = document("grafana-dashboard.json")
         self.assertGreaterEqual(found["schemaVersion"], 39)
         self.assertNotIn("id", found)
@@ -168,7 +168,7 @@ class DashboardTests(QueriesTestCase):
                 self.assertEqual({"type": "prometheus", "uid": "${datasource}"}, each["datasource"], panel["title"])
 
     def test_variables(self) -> None:
-        """Data source and instance can be chosen; each variable asks for what exists, and each query's are declared."""
+        """Data source and instance can be chosen; variables query existing metrics; used variables are declared."""
         variables = document("grafana-dashboard.json")["templating"]["list"]
         names = {each["name"] for each in variables}
         self.assertLessEqual({"datasource", "instance"}, names)
@@ -191,7 +191,7 @@ class RulesTests(QueriesTestCase):
     """openshift/prometheus-rules.yaml."""
 
     def test_shape(self) -> None:
-        """It is a PrometheusRule; names are used once; durations and severities are valid."""
+        """The file is a PrometheusRule; names are unique; durations and severities are valid."""
         (found,) = document("prometheus-rules.yaml")
         self.assertEqual(("monitoring.coreos.com/v1", "PrometheusRule"), (found["apiVersion"], found["kind"]))
         for names in ([each["name"] for each in found["spec"]["groups"]], [each["alert"] for each in rules()]):
@@ -202,7 +202,7 @@ class RulesTests(QueriesTestCase):
             self.assertIn(rule["labels"]["severity"], {"info", "warning", "critical"}, rule["alert"])
 
     def test_queries(self) -> None:
-        """Every alert watches metrics that exist, and compares them with something."""
+        """Every alert queries metrics that exist, and compares them with a value."""
         for rule in rules():
             self.assert_query(rule["alert"], rule["expr"])
             self.assertRegex(rule["expr"], r"[<>]=? [\d.]+\s*$|^absent\(|== 0\s*$", rule["alert"])
@@ -220,7 +220,7 @@ class RulesTests(QueriesTestCase):
             self.assertLessEqual(used, query.grouping or TARGET_LABELS, rule["alert"])
 
     def test_documented_alerts(self) -> None:
-        """Each metric that docs/delivery.md and docs/security.md say to alert on is watched."""
+        """There is an alert for each metric that docs/delivery.md and docs/security.md say to alert on."""
         table = (
             (ROOT / "docs/delivery.md").read_text(encoding="utf-8").split("## What to alert on")[1].split("\n## ")[0]
         )
@@ -231,7 +231,7 @@ class RulesTests(QueriesTestCase):
         self.assertEqual(set(), wanted - watched)
 
     def test_first_event(self) -> None:
-        """A counter whose labels come with its first event: increase() alone would miss that one."""
+        """Alerts count the first event of a counter whose labels come with that event: increase() alone ignores it."""
         late = {"parked", "redelivered", "reloads", "published"}
         for rule in rules():
             for name in late:
@@ -244,7 +244,7 @@ class MonitorTests(SynchronousTestCase):
     """openshift/service-monitor.yaml."""
 
     def test_services(self) -> None:
-        """In each way of deploying, a monitor finds the service of each of our components, and of the broker."""
+        """In each deployment variant, a monitor finds the service of each of our components, and of the broker."""
         monitors = {each["metadata"]["name"]: each["spec"] for each in document("service-monitor.yaml")}
         for world in worlds():
             found = {name: self.scraped(world.kind("Service"), spec) for name, spec in monitors.items()}
@@ -253,7 +253,7 @@ class MonitorTests(SynchronousTestCase):
 
     @staticmethod
     def scraped(services: list[dict[str, Any]], spec: dict[str, Any]) -> list[str]:
-        """The components whose services have the labels and the port that a monitor wants."""
+        """The components whose services match a monitor's labels and port."""
         (port,) = {each["port"] for each in spec["endpoints"]}
         found = []
         for each in services:
@@ -267,7 +267,7 @@ class MonitorTests(SynchronousTestCase):
         return found
 
     def test_names(self) -> None:
-        """Ours is scraped at ``admin``, RabbitMQ at ``prometheus``, in time before the next scrape."""
+        """Our port is ``admin``, RabbitMQ's is ``prometheus``; intervals and timeouts are valid durations."""
         ports = {}
         for each in document("service-monitor.yaml"):
             self.assertEqual(("monitoring.coreos.com/v1", "ServiceMonitor"), (each["apiVersion"], each["kind"]))
@@ -282,13 +282,13 @@ class ReaderTests(SynchronousTestCase):
     """The reader of queries itself."""
 
     def test_reads(self) -> None:
-        """Selectors, matchers, ranges, functions and grouping labels are told apart."""
+        """The reader finds selectors, matchers, ranges, functions and grouping labels."""
         query = read('sum by (le) (rate(a_bucket{b=~"x|y\\\\.z", c="$d"}[5m])) / on (e) f > 0.5')
         self.assertEqual([("a_bucket", "5m"), ("f", None)], [(each.metric, each.range) for each in query.selectors])
         self.assertEqual(["x|y\\.z", "$d"], [each.value for each in query.selectors[0].matchers])
         self.assertEqual(({"sum", "rate"}, {"le", "e"}), (set(query.functions), set(query.grouping)))
 
     def test_refuses(self) -> None:
-        """What is no query is not read as one."""
+        """The reader rejects text that is not a query."""
         for text in ("rate(a[5])", "a{b=c}", "sum(a", "a)", 'a{b=="c"}', "a offset b", "a @ c", "sum by le (a)"):
             self.assertRaises(QueryError, read, text)

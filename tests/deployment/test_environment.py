@@ -1,4 +1,4 @@
-"""The environment of each pod is one that the program accepts, and names files that are mounted."""
+"""The program accepts the environment of each pod, and the files that it names are mounted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provider_gateway.security.credentials import load_credentials
 from tests.deployment.components import SECRETS
 from tests.deployment.manifests import ROLES, World, component_of, environment, pod, worlds
 
-#: The example certificates that stand for each secret, in the place of tls.crt, tls.key and ca.crt.
+#: The example certificates that replace tls.crt, tls.key and ca.crt of each secret.
 STEMS = {
     "provider-gateway-https": ("server_cert.pem", "server_key.pem"),
     "provider-gateway-mq": ("client_cert_mq.pem", "client_key_mq.pem"),
@@ -65,7 +65,7 @@ def names_of_settings() -> set[str]:
 
 
 class EnvironmentTests(SynchronousTestCase):
-    """Each pod of ours, in each way of deploying."""
+    """Each of our pods, in each deployment variant."""
 
     def setUp(self) -> None:
         self.pods: list[tuple[World, str, dict[str, Any]]] = [
@@ -85,20 +85,20 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(found, expected, world.name)
 
     def test_names(self) -> None:
-        """Every variable is one that the program reads; none is set twice."""
+        """The program reads every variable; none is set twice."""
         for world, _, spec in self.pods:
             names = [each["name"] for each in spec["containers"][0]["env"]]
             self.assertEqual(len(names), len(set(names)))
             self.assertLessEqual(set(names), names_of_settings(), world.name)
 
     def test_instance_is_the_pod(self) -> None:
-        """INSTANCE is the pod's name, so that reply queues and connections can be told apart at the broker."""
+        """INSTANCE is the pod's name, so that reply queues and connections can be distinguished at the broker."""
         for _, _, spec in self.pods:
             (instance,) = (each for each in spec["containers"][0]["env"] if each["name"] == "INSTANCE")
             self.assertEqual(instance["valueFrom"], {"fieldRef": {"fieldPath": "metadata.name"}})
 
     def test_files_are_mounted(self) -> None:
-        """A variable that names a file names one that its volume has: a key of what is mounted there."""
+        """A variable that names a file names a key of the secret or config map that is mounted there."""
         for world, component, spec in self.pods:
             keys = mounted_files(world, spec)
             given = environment(spec["containers"][0])
@@ -110,7 +110,7 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual({path.rpartition("/")[0] for path in keys}, folders)
 
     def test_program_accepts_it(self) -> None:
-        """Settings, certificates and queue file load from the environment, with the mounts in the test's folder."""
+        """Settings, certificates and queue file load from the environment, with the mounts in a test folder."""
         for number, (world, component, spec) in enumerate(self.pods):
             root = self.mount(Path(self.mktemp()) / str(number), world, spec)
             settings = self.settings(environment(spec["containers"][0]), root)
@@ -126,7 +126,7 @@ class EnvironmentTests(SynchronousTestCase):
             )
 
     def test_ports_are_the_programs(self) -> None:
-        """The container's ports are those that the program listens on with this environment."""
+        """The container's ports are those on which the program listens with this environment."""
         for number, (world, component, spec) in enumerate(self.pods):
             root = self.mount(Path(self.mktemp()) / str(number), world, spec)
             settings = self.settings(environment(spec["containers"][0]), root)
@@ -137,7 +137,7 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(ports, listening, world.name)
 
     def test_https_model(self) -> None:
-        """With the values that the templates' descriptions name, an https model gets the mounted certificate."""
+        """With the values in the templates' descriptions, the mounted certificate is used for an https model."""
         for number, (world, component, spec) in enumerate(self.pods):
             if "provider" not in ROLES[component]:
                 continue
@@ -153,7 +153,7 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(str(settings.effective_model_url), "https://model.example.org/predict")
 
     def mount(self, root: Path, world: World, spec: dict[str, Any]) -> Path:
-        """Make the files that the pod would see, below a folder."""
+        """Write the files that the pod would see, below a folder."""
         made = certificates(Path("deployment-certificates"))
         for path, (source, key) in mounted_files(world, spec).items():
             file = root / path.lstrip("/")
@@ -166,7 +166,7 @@ class EnvironmentTests(SynchronousTestCase):
         return root
 
     def settings(self, given: dict[str, str], root: Path) -> Settings:
-        """The settings that the program reads from an environment and nothing else, its files below a folder."""
+        """The settings that the program reads only from an environment, with its files below a folder."""
         in_root = {
             name: f"{root}{each}" if each.startswith(("/certs/", "/etc/")) else each for name, each in given.items()
         }
@@ -177,7 +177,7 @@ class EnvironmentTests(SynchronousTestCase):
 
 
 def mounted_files(world: World, spec: dict[str, Any]) -> dict[str, tuple[str | dict[str, Any], str]]:
-    """The files in the first container of a pod: path, and where each comes from (secret or config map, and key)."""
+    """The files in a pod's first container: path, and origin (secret or config map, and key)."""
     sources: dict[str, tuple[str | dict[str, Any], set[str]]] = {}
     for volume in spec["volumes"]:
         if "secret" in volume:

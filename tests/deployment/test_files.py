@@ -1,4 +1,4 @@
-"""Nothing that is to be there is missing: files, objects, and what the documentation says of them."""
+"""No file or object is missing, and the documentation names them correctly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.deployment.components import SECRETS
 from tests.deployment.manifests import REPOSITORY, ROOT, documents, plain_objects, relative, templates, yaml_files
 from tests.deployment.process import process, read_parameters
 
-#: Each file with an object, and the object.
+#: The objects of each file.
 OBJECTS = {
     "autoscaling/horizontal-pod-autoscaler-gateway.yaml": ["HorizontalPodAutoscaler gateway"],
     "autoscaling/horizontal-pod-autoscaler-single.yaml": ["HorizontalPodAutoscaler provider-gateway"],
@@ -71,7 +71,7 @@ OBJECTS = {
     "single/service.yaml": ["Service provider-gateway"],
 }
 GUIDES = ("docs/openshift.md", "docs/scaling.md")
-#: Kinds of the document that this replaces, each of which has to be created by one of its steps here.
+#: Commands that docs/openshift.md has to contain.
 STEPS = (
     "oc apply -k openshift/cert-manager",
     "oc apply -k openshift/common",
@@ -84,7 +84,7 @@ STEPS = (
 
 
 def commands(guide: str) -> list[str]:
-    """The commands in a guide's code blocks, lines that are continued made one."""
+    """The commands in a guide's code blocks, with continued lines joined."""
     text = (REPOSITORY / guide).read_text().replace("\\\n", " ")
     return [line.strip() for line in text.splitlines() if line.startswith("    ")]
 
@@ -93,14 +93,14 @@ class FileTests(SynchronousTestCase):
     """The folder as a whole."""
 
     def test_objects(self) -> None:
-        """Each object is in a file of its own, and none is missing."""
+        """The files contain exactly these objects."""
         found: dict[str, list[str]] = {}
         for file, each in plain_objects():
             found.setdefault(file, []).append(f"{each['kind']} {each['metadata']['name']}")
         self.assertEqual(found, OBJECTS)
 
     def test_other_files(self) -> None:
-        """Templates, parameters, kustomizations and their parts are there."""
+        """Templates, parameter file and kustomizations exist."""
         for name in (
             "parameters.env",
             *(f"template-{each}.yaml" for each in ("single", "gateway", "provider", "model")),
@@ -110,7 +110,7 @@ class FileTests(SynchronousTestCase):
             self.assertTrue((ROOT / "kubernetes" / name / "kustomization.yaml").is_file(), name)
 
     def test_comments_name_files_that_are_there(self) -> None:
-        """A path in a comment is one of a file or folder of the repository."""
+        """Paths in comments exist in the repository."""
         for file in (*yaml_files(), ROOT / "parameters.env"):
             comments = " ".join(re.findall(r"#(.*)", file.read_text()))
             for path in re.findall(r"\b((?:openshift|docs)/[\w./-]*\w)", comments):
@@ -121,7 +121,7 @@ class GuideTests(SynchronousTestCase):
     """docs/openshift.md and docs/scaling.md."""
 
     def test_paths(self) -> None:
-        """Every path of the repository in a command is there."""
+        """Paths in the guides exist in the repository."""
         for guide in GUIDES:
             for path in re.findall(
                 r"\b((?:openshift|docs|conf|certs-example)/[\w./-]*\w)", (REPOSITORY / guide).read_text()
@@ -130,13 +130,13 @@ class GuideTests(SynchronousTestCase):
                     self.assertTrue((REPOSITORY / path).exists(), f"{guide}: {path}")
 
     def test_every_folder_is_created(self) -> None:
-        """Each folder of objects is created by a command of the guide."""
+        """The guide has a command for each folder of objects."""
         said = commands(GUIDES[0])
         for step in STEPS:
             self.assertTrue(any(line.startswith(step) for line in said), step)
 
     def test_every_file_is_named_or_applied(self) -> None:
-        """Each file is named in a guide, or belongs to a folder that is applied as a whole."""
+        """Each file is named in a guide, or is in a folder that a guide applies as a whole."""
         text = " ".join((REPOSITORY / guide).read_text() for guide in GUIDES)
         for file in yaml_files():
             name = f"openshift/{relative(file)}"
@@ -153,7 +153,7 @@ class GuideTests(SynchronousTestCase):
             self.assertTrue(name in text or applied, name)
 
     def test_templates_are_processed_as_documented(self) -> None:
-        """The guide's "oc process" lines name templates that are there, and work with the file that they name."""
+        """The guide's "oc process" commands cover every template, and work with the parameter file that they name."""
         lines = [line for line in commands(GUIDES[0]) if line.startswith("oc process")]
         processed = set()
         for line in lines:
@@ -170,7 +170,7 @@ class GuideTests(SynchronousTestCase):
         self.assertEqual(processed, {f"openshift/template-{name}.yaml" for name in templates()})
 
     def test_every_secret_is_made(self) -> None:
-        """Each secret that pods mount is made by a command, with the keys that they expect."""
+        """A command makes each secret that pods mount, with the keys that they expect."""
         made: dict[str, set[str]] = {}
         for line in commands(GUIDES[0]):
             if line.startswith("oc create secret generic"):
@@ -180,7 +180,7 @@ class GuideTests(SynchronousTestCase):
         self.assertEqual(made, SECRETS)
 
     def test_files_of_secrets_are_those_of_the_tool(self) -> None:
-        """The files that the commands take are made by certs-example/make_certs.py, and fit the secrets' purpose."""
+        """The commands use files of certs-example/make_certs.py, each for the right secret."""
         expected = {
             "provider-gateway-https": ("server_cert.pem", "server_key.pem"),
             "provider-gateway-mq": ("client_cert_mq.pem", "client_key_mq.pem"),
@@ -192,5 +192,5 @@ class GuideTests(SynchronousTestCase):
             self.assertEqual(files, {"tls.crt": cert, "tls.key": key, "ca.crt": "cacert.pem"})
 
     def test_says_that_it_was_not_run(self) -> None:
-        """The guide says on what its commands were tried, and on what not."""
+        """The guide says that its commands have not been run on a cluster."""
         self.assertIn("not been run on a cluster", (REPOSITORY / GUIDES[0]).read_text())

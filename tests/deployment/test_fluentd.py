@@ -1,4 +1,4 @@
-"""The sidecar's script, run: it starts FluentD, and empties an access log that has grown too long."""
+"""The sidecar's script starts FluentD, and truncates an access log that has grown too long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.deployment.manifests import ROOT, documents
 LOG = "/var/log/provider-gateway/access.log"
 
 
-#: What FluentD is to do; a section is a list of its lines.
+#: The expected configuration of FluentD; a section is a list of its lines.
 CONF = {
     "source": {
         "@type": "tail",
@@ -44,7 +44,7 @@ CONF = {
 
 
 def read_conf(text: str) -> dict[str, Any]:
-    """A configuration of FluentD: sections within each other, and lines of a name and a value."""
+    """A parsed configuration of FluentD: nested sections, and lines with a name and a value."""
     stack: list[tuple[str, dict[str, Any]]] = [("", {})]
     for line in map(str.strip, text.splitlines()):
         if line.startswith("</"):
@@ -64,17 +64,17 @@ class ConfigurationTests(SynchronousTestCase):
     """fluent.conf of the config map."""
 
     def test_conf(self) -> None:
-        """It reads the access log from its beginning, with the lines' own times, and forwards within bounded memory."""
+        """FluentD reads the access log from its beginning, with the lines' own times, and buffers in bounded memory."""
         data = documents(ROOT / "kubernetes/components/fluentd/config-map.yaml")[0]["data"]
         self.assertEqual(read_conf(data["fluent.conf"]), CONF)
         self.assertEqual(data.keys(), {"fluent.conf", "run.sh"})
 
 
 class ScriptTests(SynchronousTestCase):
-    """run.sh of the config map, with a fluentd of the test's."""
+    """run.sh of the config map, with a fake fluentd."""
 
     def run_script(self, size: int | None) -> tuple[int, str]:
-        """Run it over an access log of some bytes, or none; returns the log's size then, and FluentD's arguments."""
+        """Run it with an access log of this size, or none; return the log's size after it, and FluentD's arguments."""
         folder = Path(self.mktemp()).resolve()
         folder.mkdir()
         log = folder / "access.log"
@@ -95,19 +95,19 @@ class ScriptTests(SynchronousTestCase):
             start_new_session=True,
         )
         process.wait(20)
-        os.killpg(process.pid, 9)  # the loop goes on, as it does in a container until that ends
+        os.killpg(process.pid, 9)  # the loop goes on until the container ends
         _, errors = process.communicate()
         self.assertEqual(errors, b"")
         return log.stat().st_size if log.exists() else 0, (folder / "arguments").read_text().strip()
 
     def test_long(self) -> None:
-        """A log beyond the limit is emptied, in place; FluentD runs meanwhile, with its configuration."""
+        """A log beyond the limit is truncated in place while FluentD runs with its configuration."""
         self.assertEqual(self.run_script(1001), (0, "-c /fluentd/etc/fluent.conf"))
 
     def test_none(self) -> None:
-        """Before the first request there may be no log, which is no error."""
+        """A missing log, as before the first request, is no error."""
         self.assertEqual(self.run_script(None)[0], 0)
 
     def test_short(self) -> None:
-        """A log within the limit is left alone."""
+        """A log within the limit is not changed."""
         self.assertEqual(self.run_script(1000)[0], 1000)

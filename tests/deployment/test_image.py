@@ -1,4 +1,4 @@
-"""The image: what the Dockerfile says, what its build leaves, and its life as OpenShift runs it."""
+"""The image: its Dockerfile, the files after its build, and how it runs on OpenShift."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENVIRONMENT = "/opt/provider-gateway"
-#: What the log says if something could not be written.
+#: Words in the log if a file could not be written.
 FAILED_WRITE = re.compile(r"dropin\.cache|plugin cache|Read-only file system|Permission denied|Errno (13|30)\b")
 
 
@@ -34,46 +34,46 @@ def _normal(name: str) -> str:
 
 
 class DockerfileTests(SynchronousTestCase):
-    """What the Dockerfile says."""
+    """The Dockerfile."""
 
     def setUp(self) -> None:
         self.build, self.final = stages(ROOT / "Dockerfile")
 
     def test_base(self) -> None:
-        """Both stages start with the same slim image of Python, of a named version that setup.py promises."""
+        """Both stages start from the same slim image of Python, in a version that setup.py supports."""
         self.assertEqual(self.build.base, self.final.base)
         version = re.fullmatch(r"python:(3\.\d+)-slim-[a-z]+", self.final.base)
         assert version is not None, self.final.base
         self.assertIn(f'"Programming Language :: Python :: {version[1]}"', (ROOT / "setup.py").read_text())
 
     def test_final_stage(self) -> None:
-        """The final stage installs nothing: it takes the environment as the first stage has made it."""
+        """The final stage installs nothing: it copies the environment of the first stage."""
         self.assertEqual([f"--from=build {ENVIRONMENT} {ENVIRONMENT}"], [each.text for each in self.final.all("COPY")])
         for each in self.final.all("RUN"):
             self.assertNotRegex(each.text, r"\b(apt|apt-get|pip|curl|wget|gcc)\b")
 
     def test_wheels(self) -> None:
-        """The first stage makes wheels of the pinned versions, and the environment from these alone."""
+        """The first stage makes wheels of the pinned versions, and installs only these."""
         wheels, environment, _ = [each.text for each in self.build.all("RUN")]
         self.assertIn("pip wheel --constraint constraints.txt ", wheels)
         self.assertIn(" --no-index --find-links /wheels ", environment)
 
     def test_user(self) -> None:
-        """The user is a number other than root's, which Kubernetes can check; the group is 0, as in OpenShift."""
+        """The user is a number other than 0, which Kubernetes can check; the group is 0, as on OpenShift."""
         self.assertRegex(self.final.only("USER"), r"^[1-9]\d*:0$")
 
     def test_entrypoint(self) -> None:
-        """Twistd is the first process, without a shell around it, in the foreground and without a file for its id."""
+        """Twistd is the first process, without a shell, in the foreground and without a pid file."""
         self.assertEqual(["twistd", "-n", "--pidfile=", "provider-gateway"], self.final.entrypoint())
         self.assertEqual([], self.final.all("CMD"))
 
     def test_ports(self) -> None:
-        """What is exposed are the settings' ports."""
+        """The exposed ports are the defaults of the settings."""
         wanted = [Settings.model_fields[name].default for name in ("http_port", "admin_port")]
         self.assertEqual(wanted, [int(port) for port in self.final.only("EXPOSE").split()])
 
     def test_labels(self) -> None:
-        """The labels are those that OCI names, and say the package's version."""
+        """The labels are those of OCI, with the package's version."""
         labels = {}
         for each in self.final.all("LABEL"):
             labels |= each.pairs(self.final.variables())
@@ -81,20 +81,20 @@ class DockerfileTests(SynchronousTestCase):
         self.assertEqual(__version__, labels["org.opencontainers.image.version"])
 
     def test_environment(self) -> None:
-        """Nothing writes bytecode, log lines leave at once, and the environment comes first in the path."""
+        """Python writes no bytecode and does not buffer output; the virtual environment is first in PATH."""
         found = self.final.environment()
         self.assertEqual(("1", "1"), (found["PYTHONDONTWRITEBYTECODE"], found["PYTHONUNBUFFERED"]))
         self.assertEqual(f"{ENVIRONMENT}/bin", found["PATH"].split(":")[0])
 
 
 class ContextTests(SynchronousTestCase):
-    """What .dockerignore lets through."""
+    """.dockerignore."""
 
     def setUp(self) -> None:
         self.context = Context(ROOT)
 
     def test_secrets_and_rubbish_stay(self) -> None:
-        """Keys, certificates, settings of this machine, caches and the history are not sent to the builder."""
+        """Keys, certificates, local settings, caches and git's history are not sent to the builder."""
         for path in (
             *(
                 ".git/config",
@@ -115,7 +115,7 @@ class ContextTests(SynchronousTestCase):
             self.assertFalse(self.context.has(path), path)
 
     def test_sources_are_sent(self) -> None:
-        """Every source file of the packages is sent."""
+        """Every source file of the packages is sent to the builder."""
         for folder in ("provider_gateway", "twisted"):
             wanted = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py")}
             self.assertEqual(wanted, {path for path in self.context.files(folder) if path.suffix == ".py"})
@@ -135,7 +135,7 @@ class ContentsTests(TestCase):
         return {_normal(each.name): each for each in distributions(path=[str(self.packages)])}
 
     def test_pinned(self) -> None:
-        """Every package has the version that the tests run with, and there is neither pip nor a tool of development."""
+        """Every package has the pinned version; neither pip nor development tools are installed."""
         lines = (ROOT / "constraints.txt").read_text().splitlines()
         pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
         pinned = {_normal(name): version for name, version in pinned.items()} | {"provider-gateway": __version__}
@@ -144,14 +144,14 @@ class ContentsTests(TestCase):
         self.assertFalse(set(installed) & {"pip", "setuptools", "wheel", "hypothesis", "mypy", "ruff"})
 
     def test_package_is_whole(self) -> None:
-        """The wheel brought every module of the packages, the plugin, and the mark that they are typed."""
+        """Every module of the packages, the plugin and py.typed are installed."""
         wanted = {path.relative_to(ROOT) for path in (ROOT / "provider_gateway").rglob("*.py")}
         wanted |= {path.relative_to(ROOT) for path in (ROOT / "twisted").rglob("*.py")}
         wanted.add((ROOT / "provider_gateway/py.typed").relative_to(ROOT))
         self.assertEqual(set(), {path for path in wanted if not (self.packages / path).is_file()})
 
     def test_nothing_is_writable(self) -> None:
-        """Nobody but root may write to anything of ours, and everybody may read it."""
+        """Only root may write to our files, and every user may read them."""
         for path in (self.environment, *self.environment.rglob("*"), self.image.root.path(self.image.folder)):
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
@@ -165,18 +165,18 @@ class ContentsTests(TestCase):
         for source in sources:
             found = list((source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc"))
             self.assertEqual(1, len(found), source)
-            # Flags 1: with a hash of its source that is not looked at.
+            # Flags 1: with a hash of its source that Python does not check.
             self.assertEqual(1, int.from_bytes(found[0].read_bytes()[4:8], "little"), source)
 
     def test_compiled(self) -> None:
-        """Everything is compiled, and stays valid whatever happens to the times of its source."""
+        """All bytecode is compiled, and stays valid when the times of its source change."""
         self.assert_compiled(list(self.packages.rglob("*.py")))
         (library,) = self.image.root.path("/usr/local/lib").glob("python3.*")
-        # As in asyncio, json and so on; tests and an editor are of no use to us.
+        # Also in packages such as asyncio and json; tests and the editor IDLE are not needed.
         self.assert_compiled([path for path in library.glob("[a-z]*.py") if path.name != "turtle.py"])
 
     def test_plugin_cache(self) -> None:
-        """Twisted's plugin cache is there, knows our plugin, and is newer than each, however fast the build was."""
+        """Twisted's plugin cache exists, knows our plugin, and is newer than every plugin, even after a fast build."""
         plugins = self.packages / "twisted/plugins"
         cache = plugins / "dropin.cache"
         self.assertIn("provider_gateway_plugin", pickle.loads(cache.read_bytes()))
@@ -185,7 +185,7 @@ class ContentsTests(TestCase):
 
 
 def files_of(root: Path) -> dict[str, tuple[int, int, int]]:
-    """Mode, size and time of the files below a folder, but for the one that the container's runtime writes."""
+    """Mode, size and time of the files below a folder, except the file that the container runtime writes."""
     found = {}
     for path in root.rglob("*"):
         about = path.lstat()
@@ -198,7 +198,7 @@ class LifeTests(ImageTestCase):
     """The image's command in the pods of the templates."""
 
     async def test_life(self) -> None:
-        """Started as the template says, it gets ready, answers the document's call, writes nothing, and ends with 0."""
+        """Started as in the template, the image gets ready, answers the seed's request, writes no file, ends with 0."""
         before = files_of(self.image.root.folder)
         await self.start_broker()
         model = self.start(self.model)
@@ -208,7 +208,7 @@ class LifeTests(ImageTestCase):
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             self.assertEqual(200, await self.probe(self.workload, name), name)
 
-        # The route hands the connection through as it is.
+        # The route passes the connection through unchanged.
         way = ["--connect-to", f"{route_host()}:443:localhost:{self.workload.port('https')}"]
         url = f"https://{route_host()}/v1/predict"
         ended, output, errors = await self.pod.curl(
@@ -230,7 +230,7 @@ class LifeTests(ImageTestCase):
         self.assertTrue(before == files_of(self.image.root.folder), "the image's files changed")
 
     async def test_ends_while_it_waits(self) -> None:
-        """Without a broker it is alive and not ready, and SIGTERM ends even a first process in order."""
+        """Without a broker the process is alive and not ready; SIGTERM ends it in order, though it is first process."""
         gateway = self.start(self.workload)
         await gateway.port("admin")
         self.assertEqual(200, await self.probe(self.workload, "livenessProbe"))
@@ -238,7 +238,7 @@ class LifeTests(ImageTestCase):
         self.assertEqual(0, await self.end(gateway))
 
     async def test_wrong_setting(self) -> None:
-        """A wrong variable ends the container with status 1 and one line that names it, in the container's log."""
+        """A wrong variable ends the container with status 1, and with one line in its log that names the variable."""
         self.workload.container["env"] = [*self.workload.container["env"], {"name": "HTTP_PORT", "value": "fifty"}]
         gateway = self.start(self.workload)
         self.assertEqual(1, await gateway.when_ended())

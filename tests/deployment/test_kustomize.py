@@ -1,4 +1,4 @@
-"""Kustomize builds the same objects, with what plain Kubernetes needs; its optional parts fit."""
+"""Kustomize builds the objects of the templates, with what plain Kubernetes needs; optional components fit."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class KustomizeTests(SynchronousTestCase):
     """Folders, overlays, components."""
 
     def test_every_kustomization_builds(self) -> None:
-        """Each folder with a kustomization can be applied by itself, but components, which are parts of overlays."""
+        """Each folder with a kustomization can be applied alone, except components, which are parts of overlays."""
         for file in kustomizations():
             if documents(file)[0]["kind"] == "Kustomization":
                 self.assertTrue(build(file.parent), file)
 
     def test_overlays_offer_the_optional_components(self) -> None:
-        """Both overlays name load balancer and FluentD, commented out, and use the part for plain Kubernetes."""
+        """Both overlays list load balancer and FluentD, commented out, and use the component for plain Kubernetes."""
         for overlay in OVERLAYS:
             text = (ROOT / f"kubernetes/overlays/{overlay}/kustomization.yaml").read_text()
             self.assertEqual(re.findall(r"^  # - ../../components/(\S+)$", text, re.MULTILINE), list(OPTIONAL))
@@ -46,7 +46,7 @@ class KustomizeTests(SynchronousTestCase):
                              ["../../components/plain-kubernetes"])  # fmt: skip
 
     def test_images_are_of_one_registry(self) -> None:
-        """The overlays replace the image of our deployments, and the version is that of the parameter file."""
+        """The overlays set the image of our deployments; its version is that of the parameter file."""
         for overlay in OVERLAYS:
             for each in build(ROOT / f"kubernetes/overlays/{overlay}"):
                 if each["kind"] == "Deployment":
@@ -54,7 +54,7 @@ class KustomizeTests(SynchronousTestCase):
                     self.assertEqual(image, "registry.example.org/provider-gateway:0.1.0")
 
     def test_optional_components(self) -> None:
-        """With them, HTTPS has an address of its own and nothing else has, and what takes HTTPS has a sidecar."""
+        """With the optional components, only HTTPS has a load balancer, and the pods with HTTPS have the sidecar."""
         root = with_optional_components(Path(self.mktemp()))
         for overlay, name in zip(OVERLAYS, ("provider-gateway", "gateway"), strict=True):
             objects = build(root / f"kubernetes/overlays/{overlay}")
@@ -79,7 +79,7 @@ class KustomizeTests(SynchronousTestCase):
             self.check_sidecar(deployment, build_component(ROOT / "kubernetes/components/fluentd"))
 
     def check_sidecar(self, deployment: dict[str, Any], objects: list[dict[str, Any]]) -> None:
-        """Check that FluentD reads the file that the gateway writes, with a configuration that is there."""
+        """Check that FluentD reads the file that the gateway writes, with a configuration that exists."""
         spec = pod(deployment)["spec"]
         (sidecar,) = spec["initContainers"]
         (gateway,) = spec["containers"]
@@ -106,7 +106,7 @@ class KustomizeTests(SynchronousTestCase):
         self.assertEqual(sidecar["command"], ["sh", f"{read['fluentd']}/run.sh"])
         self.assertTrue(config["data"]["run.sh"].endswith(f"exec fluentd -c {read['fluentd']}/fluent.conf\n"))
         self.assertIn(f"pos_file {read['access-log']}/", config["data"]["fluent.conf"])
-        # Emptied long before the volume is full, for then the pod would be ended.
+        # Truncated long before the volume is full: then the pod would be evicted.
         self.assertIn("-gt 67108864 ]", config["data"]["run.sh"])
         self.assertEqual(volumes["access-log"]["emptyDir"], {"sizeLimit": "256Mi"})
         self.assertEqual(volumes["fluentd-tmp"]["emptyDir"], {})
@@ -116,7 +116,7 @@ class KustomizeTests(SynchronousTestCase):
         self.check_way_out(deployment, config, objects)
 
     def check_way_out(self, deployment: dict, config: dict, objects: list[dict[str, Any]]) -> None:
-        """Check that the policies let FluentD reach the port that it sends to."""
+        """Check that the network policies let FluentD reach the port to which it sends."""
         port = re.search(r"^ +port (\d+)$", config["data"]["fluent.conf"], re.MULTILINE)
         assert port is not None
         (policy,) = (each for each in objects if each["metadata"]["name"] == "provider-gateway-fluentd"
@@ -127,14 +127,14 @@ class KustomizeTests(SynchronousTestCase):
         self.assertEqual(policy["spec"]["policyTypes"], ["Egress"])
 
     def test_patches_are_used(self) -> None:
-        """Each file with a patch belongs to a kustomization, but the one for old brokers."""
+        """Each patch file belongs to a kustomization, except the one for old brokers."""
         used = {
             file.parent / each["path"] for file in kustomizations() for each in documents(file)[0].get("patches", [])
         }
         self.assertEqual(set(patch_files()) - used, {ROOT / "rabbitmq/before-4.1.yaml"})
 
     def test_patches_look_before_they_change(self) -> None:
-        """A patch first tests that what it means is there, but those of the users, which fit every pod."""
+        """Each patch first tests that its target is the right one, except those of users, which fit every pod."""
         for file in patch_files():
             looks = documents(file)[0][0]["op"] == "test"
             self.assertEqual(looks, not file.name.startswith("user-of-"), file)
@@ -147,7 +147,7 @@ def build_component(folder: Path) -> list[dict[str, Any]]:
 
 
 class ResolverTests(SynchronousTestCase):
-    """The stand-in for Kustomize refuses what Kustomize refuses."""
+    """The stand-in for Kustomize reports the errors that Kustomize reports."""
 
     def write(self, **files: str) -> Path:
         """A folder with a kustomization and other files."""
@@ -159,31 +159,31 @@ class ResolverTests(SynchronousTestCase):
         return folder
 
     def test_missing_file(self) -> None:
-        """A resource that is not there."""
+        """A missing resource is an error."""
         self.assertRaises(KustomizeError, build, self.write(kustomization="resources: [a.yaml]\n"))
 
     def test_file_outside(self) -> None:
-        """A single file outside of the folder: the reason for the layout of openshift/."""
+        """A single file outside the folder is an error: the reason for the layout of openshift/."""
         folder = self.write(kustomization="resources: [../b.yaml]\n")
         (folder.parent / "b.yaml").write_text("kind: A\n")
         self.assertRaises(KustomizeError, build, folder)
 
     def test_folder_above(self) -> None:
-        """A folder above, which would contain itself."""
+        """A parent folder is an error: it would contain itself."""
         self.assertRaises(KustomizeError, build, self.write(kustomization="resources: [..]\n"))
 
     def test_patch_without_target(self) -> None:
-        """A patch that fits nothing: a misspelt target."""
+        """A patch without a target, such as a misspelt one, is an error."""
         thing = "apiVersion: v1\nkind: A\nmetadata: {name: a}\n"
         patches = "resources: [a.yaml]\npatches: [{path: p.yaml, target: {kind: B}}]\n"
         self.assertRaises(KustomizeError, build, self.write(kustomization=patches, a=thing, p="[]\n"))
 
     def test_unknown_field(self) -> None:
-        """A field that is not known here is not passed over."""
+        """An unknown field is an error."""
         self.assertRaises(KustomizeError, build, self.write(kustomization="namePrefix: a\n"))
 
     def test_patch(self) -> None:
-        """Add to lists and mappings, replace, remove; a test that fails and a path that is not there are errors."""
+        """JSON patches add to lists and mappings, replace and remove; a failing test and a missing path are errors."""
         thing: dict[str, Any] = {"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "l": [1], "m": {"x": 1}}
         add = [("add", "/l/-", 2), ("add", "/l/0", 0), ("add", "/m/y~1z", 3), ("replace", "/m/x", 5)]
         apply_patch(thing, [{"op": op, "path": path, "value": value} for op, path, value in add])

@@ -1,4 +1,4 @@
-"""Pods start, are watched and end in a way that loses nothing, and with no more rights than they need."""
+"""Pods start, are probed and end so that nothing is lost, with no more rights than they need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provider_gateway.demo.sample_model import SampleModel
 from tests.deployment.manifests import ROLES, World, component_of, containers, environment, pod, worlds
 from tests.deployment.quantities import quantity
 
-#: Of each probe: seconds between two, seconds that each may take, failures that count (None: Kubernetes' 10, 1 and 3).
+#: For each probe: period, timeout (both in seconds), failure threshold. None: Kubernetes' defaults 10, 1 and 3.
 TIMES = {
     "ours": {"startupProbe": (2, None, 30), "readinessProbe": (5, 2, 2), "livenessProbe": (10, 5, 3)},
     "model": {"startupProbe": (2, None, 30), "readinessProbe": (5, 2, None), "livenessProbe": (10, 5, None)},
@@ -21,18 +21,18 @@ TIMES = {
 
 
 def paths(klein: Any) -> set[str]:
-    """The paths that a Klein application answers to."""
+    """The paths of a Klein application."""
     return {rule.rule for rule in klein.app.url_map.iter_rules()}
 
 
 class PodTests(SynchronousTestCase):
-    """Every workload of every way of deploying."""
+    """Every workload of every deployment variant."""
 
     def each_workload(self) -> list[tuple[World, dict[str, Any]]]:
         return [(world, workload) for world in worlds() for workload in world.workloads()]
 
     def test_probes_of_ours(self) -> None:
-        """All three probes ask the admin port for paths that it has; only readiness depends on the broker."""
+        """All three probes use paths of the admin port; only readiness depends on the broker."""
         ready, live = "/health/ready", "/health/live"
         self.assertLessEqual({ready, live}, paths(Admin))
         for world, workload in self.each_workload():
@@ -42,7 +42,7 @@ class PodTests(SynchronousTestCase):
                     self.assertEqual(container[probe]["httpGet"], {"path": path, "port": "admin"}, world.name)
 
     def test_probes_of_the_model(self) -> None:
-        """The sample model's probes ask for a path that it has, and the gateway's default path is one, too."""
+        """The sample model has the path of its probes, and the gateway's default path."""
         self.assertLessEqual({"/health", "/predict"}, paths(SampleModel))
         for world in worlds():
             (container,) = pod(world.named("Deployment", "model"))["spec"]["containers"]
@@ -50,7 +50,7 @@ class PodTests(SynchronousTestCase):
                 self.assertEqual(container[probe]["httpGet"], {"path": "/health", "port": "http"})
 
     def test_probes_of_the_broker(self) -> None:
-        """The broker is ready when its ports can be reached, alive while its runtime answers."""
+        """The broker is ready when its ports can be reached, and alive while its runtime answers."""
         for world in worlds():
             _, container = containers(world.kind("StatefulSet")[0])
             ping = ["rabbitmq-diagnostics", "-q", "ping"]
@@ -60,7 +60,7 @@ class PodTests(SynchronousTestCase):
             self.assertEqual(container["readinessProbe"]["exec"]["command"], reachable)
 
     def test_times_of_probes(self) -> None:
-        """How often probes ask, how long they wait, and how many may fail: a start gets a minute, the broker's ten."""
+        """Periods, timeouts and thresholds of the probes: our start may take a minute, the broker's ten."""
         times = ("periodSeconds", "timeoutSeconds", "failureThreshold")
         for _, workload in self.each_workload():
             (container,) = pod(workload)["spec"]["containers"]
@@ -74,7 +74,7 @@ class PodTests(SynchronousTestCase):
             self.assertLessEqual({key for name in found for key in container[name]}, allowed)
 
     def test_drain_fits_into_the_grace_period(self) -> None:
-        """Sleep before the end, drain and a margin are over before the pod is killed."""
+        """The preStop sleep, the drain and a margin end before the pod is killed."""
         for world, workload in self.each_workload():
             spec = pod(workload)["spec"]
             (container,) = spec["containers"]
@@ -87,13 +87,13 @@ class PodTests(SynchronousTestCase):
             self.assertGreaterEqual(spec["terminationGracePeriodSeconds"], needed + 5, world.name)
 
     def test_model_ends_after_its_callers_have_noticed(self) -> None:
-        """The model, too, serves on for a moment after it was told to end."""
+        """The model, too, serves for a moment after it was told to end."""
         for world in worlds():
             (container,) = pod(world.named("Deployment", "model"))["spec"]["containers"]
             self.assertEqual(container["lifecycle"]["preStop"], {"exec": {"command": ["sleep", "5"]}})
 
     def test_broker_hands_over(self) -> None:
-        """A node waits for the others, hands over its queues, and has time for both before it is killed."""
+        """A broker node has time to wait for the others and to hand over its queues before it is killed."""
         for world in worlds():
             (workload,) = world.kind("StatefulSet")
             command = containers(workload)[1]["lifecycle"]["preStop"]["exec"]["command"]
@@ -104,7 +104,7 @@ class PodTests(SynchronousTestCase):
             self.assertEqual(workload["spec"]["replicas"] % 2, 1)
 
     def test_roll_out_keeps_all_pods(self) -> None:
-        """A new pod is ready before an old one goes."""
+        """A new pod is ready before an old one ends."""
         for world, workload in self.each_workload():
             if component_of(workload) in ROLES:
                 rolling = {"maxUnavailable": 0, "maxSurge": 1}
@@ -112,7 +112,7 @@ class PodTests(SynchronousTestCase):
                 self.assertEqual(workload["spec"]["replicas"], 2, world.name)
 
     def test_commands(self) -> None:
-        """Our containers are the image's own command with their roles; the sample model is a module that is there."""
+        """Our containers run the image's own command with their roles; the sample model's module exists."""
         for world, workload in self.each_workload():
             (container,) = pod(workload)["spec"]["containers"]
             component = component_of(workload)
@@ -126,7 +126,7 @@ class PodTests(SynchronousTestCase):
                 self.assertEqual(options, ["--port", "8080", "--address", "0.0.0.0"])
 
     def test_restricted(self) -> None:
-        """Every pod fits OpenShift's restricted-v2 and Kubernetes' "restricted": no root, no privileges, no host."""
+        """Every pod meets OpenShift's restricted-v2 and Kubernetes' "restricted": no root, no privileges, no host."""
         for world, workload in self.each_workload():
             spec = pod(workload)["spec"]
             self.assertIs(spec["securityContext"]["runAsNonRoot"], True)
@@ -141,7 +141,7 @@ class PodTests(SynchronousTestCase):
                 self.assertEqual(container["securityContext"], context, world.name)
 
     def test_users(self) -> None:
-        """OpenShift chooses the user, so none is fixed; elsewhere it is the image's, with a group for the secrets."""
+        """On OpenShift no user is set; elsewhere it is the image's, with a group for the secrets."""
         for world, workload in self.each_workload():
             context = dict(pod(workload)["spec"]["securityContext"])
             del context["runAsNonRoot"], context["seccompProfile"]
@@ -153,12 +153,12 @@ class PodTests(SynchronousTestCase):
                 self.assertEqual(context, {"runAsUser": 1001, "runAsGroup": 0, "fsGroup": 1001})
 
     def test_service_links_are_off(self) -> None:
-        """The cluster sets no variable of its own: a service "model" would give MODEL_PORT=tcp://…, a wrong setting."""
+        """The cluster adds no variables: a service "model" would set MODEL_PORT=tcp://…, a wrong setting."""
         for _, workload in self.each_workload():
             self.assertIs(pod(workload)["spec"]["enableServiceLinks"], False)
 
     def test_resources(self) -> None:
-        """Every container asks for CPU and memory, and its limits are not below that."""
+        """Every container requests CPU and memory, and its limits are not below its requests."""
         for _, workload in self.each_workload():
             for container in containers(workload):
                 for what in ("cpu", "memory"):
@@ -167,14 +167,14 @@ class PodTests(SynchronousTestCase):
                     self.assertGreaterEqual(quantity(container["resources"]["limits"][what]), asked)
 
     def test_memory_holds_the_bodies(self) -> None:
-        """The memory limit of a gateway holds the bodies that it may buffer, twice, and the process."""
+        """The memory limit of a gateway allows for the process and twice the bodies that it may buffer."""
         for _, workload in self.each_workload():
             if "gateway" in ROLES.get(component_of(workload), ()):
                 limit = quantity(containers(workload)[0]["resources"]["limits"]["memory"])
                 self.assertGreaterEqual(limit, 2 * Limits().max_buffered_bytes + 128 * 2**20)
 
     def test_one_core(self) -> None:
-        """One process uses one core: a larger limit would be a wrong promise, a smaller one slow."""
+        """The CPU limit is one core: one process cannot use more, and needs no less."""
         for _, workload in self.each_workload():
             if component_of(workload) in ROLES:
                 self.assertEqual(quantity(containers(workload)[0]["resources"]["limits"]["cpu"]), 1)

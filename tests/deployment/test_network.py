@@ -1,4 +1,4 @@
-"""The network policies let through what is needed, and nothing else: every flow between every two pods is tried."""
+"""The network policies allow what is needed, and nothing else: every flow between every two pods is tried."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ OUTSIDE = (
     _outside("kube-system"),
     _outside("somewhere"),
 )
-#: Policies for all of our pods.
+#: Policies that apply to all our pods.
 EVERY_POD = ("provider-gateway-default-deny", "provider-gateway-dns")
 PROMETHEUS = ("openshift-monitoring", "openshift-user-workload-monitoring", "monitoring")
 
 
 def flows(world: World) -> Iterator[tuple[str, str, int, str]]:
-    """Every connection that gets through, between our pods and between these and others."""
+    """Every allowed connection between our pods, and between our pods and others."""
     policies = world.kind("NetworkPolicy")
     ours = [Peer(str(component_of(each)), tuple(pod(each)["metadata"]["labels"].items())) for each in world.workloads()]
     for source in (*ours, *OUTSIDE):
@@ -46,15 +46,15 @@ def flows(world: World) -> Iterator[tuple[str, str, int, str]]:
 
 
 class NetworkTests(SynchronousTestCase):
-    """All flows of each way of deploying."""
+    """All flows of each deployment variant."""
 
     def test_flows(self) -> None:
-        """Exactly the flows of the documentation get through."""
+        """Exactly the expected flows are allowed."""
         for world in worlds():
             self.assertEqual(set(flows(world)), set(self.expected(world)), world.name)
 
     def expected(self, world: World) -> Iterator[tuple[str, str, int, str]]:
-        """Who talks to whom."""
+        """The expected flows."""
         everything = (*world.components, "rabbitmq", "model")
         for component in everything:
             for dns in ("openshift-dns", "kube-system"):
@@ -79,7 +79,7 @@ class NetworkTests(SynchronousTestCase):
             yield "rabbitmq", "rabbitmq", port, "TCP"
 
     def test_every_pod_is_under_the_default(self) -> None:
-        """The policy that denies everything else selects each of our pods, in both directions, and nobody else's."""
+        """The default-deny policy selects all our pods, in both directions, and no other pods."""
         for world in worlds():
             spec = world.named("NetworkPolicy", "provider-gateway-default-deny")["spec"]
             self.assertEqual(spec.keys(), {"podSelector", "policyTypes"})
@@ -90,7 +90,7 @@ class NetworkTests(SynchronousTestCase):
                 self.assertFalse(matches(spec["podSelector"], peer.labels), peer.name)
 
     def test_selectors_are_narrow(self) -> None:
-        """Pods are named by application and component, though a wider rule might let nothing more through by chance."""
+        """Policies select pods by application and component, even where a wider selector would allow the same flows."""
         ours = {"app.kubernetes.io/name", "app.kubernetes.io/component"}
         for file, each in plain_objects():
             if each["kind"] != "NetworkPolicy" or each["metadata"]["name"] in EVERY_POD:
@@ -106,7 +106,7 @@ class NetworkTests(SynchronousTestCase):
                 self.assertIn(keys, [ours, {"rabbitmq-client"}], file)
 
     def test_policies_are_of_one_component(self) -> None:
-        """The policy of a component selects its pods only, says both directions, and is named after the workload."""
+        """A component's policy selects only its pods, covers both directions, and has the workload's name."""
         for world in worlds():
             names = {component_of(each): each["metadata"]["name"] for each in world.workloads()}
             policies = {component_of(each): each for each in world.kind("NetworkPolicy") if component_of(each)}

@@ -1,4 +1,4 @@
-"""Every object of openshift/ is one that a current cluster takes."""
+"""A current cluster accepts every object of openshift/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.deployment.manifests import (
 )
 from tests.deployment.validation import VERSIONS, InvalidObject, validate
 
-#: API versions that are current; anything else is old, or not known here.
+#: Current API versions; all others are old, or not known to the tests.
 CURRENT = {
     "v1",
     "apps/v1",
@@ -36,37 +36,37 @@ CURRENT = {
     "keda.sh/v1alpha1",
     "monitoring.coreos.com/v1",
 }
-#: A host name of one label, which objects that are looked for by DNS need (RFC 1123).
+#: A host name of one label (RFC 1123), as objects with a DNS name need.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 class ObjectTests(SynchronousTestCase):
-    """Files, and what they become."""
+    """Files, and the objects made from them."""
 
     def test_plain_objects_are_valid(self) -> None:
-        """Each object fits the schema of its kind, in the oldest and the newest version, without unknown fields."""
+        """Each object matches the schema of its kind in the oldest and the newest version, without unknown fields."""
         for file, each in plain_objects():
             validate(each, file)
 
     def test_templates_are_valid(self) -> None:
-        """So does each template."""
+        """Each template matches its schema."""
         for name, each in templates().items():
             validate(each, f"template-{name}.yaml")
 
     def test_processed_objects_are_valid(self) -> None:
-        """And what each template becomes with the parameter file: numbers are numbers by then."""
+        """Each object of a template, processed with the parameter file, matches its schema: numbers are numbers."""
         for name in templates():
             for each in processed(name):
                 validate(each, f"template-{name}.yaml")
 
     def test_built_objects_are_valid(self) -> None:
-        """And everything that one way of deploying creates, after Kustomize's patches."""
+        """Each object of a deployment variant, after Kustomize's patches, matches its schema."""
         for world in worlds():
             for each in world.objects:
                 validate(each, world.name)
 
     def test_versions_are_current(self) -> None:
-        """No beta or DeploymentConfig of the document that this replaces is left."""
+        """API versions are current: none of the seed's beta versions and no DeploymentConfig is left."""
         for file in yaml_files():
             for each in documents(file):
                 if isinstance(each, dict) and "kustomize" not in each["apiVersion"]:
@@ -76,7 +76,7 @@ class ObjectTests(SynchronousTestCase):
                 self.assertIn(each["apiVersion"], CURRENT, world.name)
 
     def test_names_and_namespaces(self) -> None:
-        """Names are host names, one object of a kind has each, and no object names a project: that is the user's."""
+        """Names are host names, unique for each kind; no object sets a namespace, which the user chooses."""
         for world in worlds():
             names = [(each["kind"], each["metadata"]["name"]) for each in world.objects]
             self.assertEqual(len(names), len(set(names)), world.name)
@@ -85,7 +85,7 @@ class ObjectTests(SynchronousTestCase):
                 self.assertNotIn("namespace", each["metadata"])
 
     def test_labels(self) -> None:
-        """Every object is found by the project's labels, and says its component where it belongs to one."""
+        """Every object has the project's labels, and the label of its component if it belongs to one."""
         objects = [each for _, each in plain_objects()] + [each for name in templates() for each in processed(name)]
         for each in objects:
             labels = each["metadata"]["labels"]
@@ -96,19 +96,19 @@ class ObjectTests(SynchronousTestCase):
             self.assertLessEqual({key.partition("/")[0] for key in labels}, {"app.kubernetes.io"})
 
     def test_component_is_the_folder(self) -> None:
-        """What is in the folder of a component says that it belongs to it."""
+        """Objects in a component's folder have the component's label."""
         for file, each in plain_objects():
             folder = file.partition("/")[0]
             if folder in {*ROLES, "rabbitmq", "model"}:
                 self.assertEqual(component_of(each), folder, file)
 
     def test_files_begin_with_why(self) -> None:
-        """Each file says in its first line what it is for."""
+        """Each file begins with a comment."""
         for file in (*yaml_files(), ROOT / "parameters.env"):
             self.assertTrue(file.read_text().startswith("# "), file)
 
     def test_no_secret_is_kept(self) -> None:
-        """There is no secret with contents, key or password among the files."""
+        """No file contains a secret's contents, a key or a password."""
         for file in (path for path in ROOT.rglob("*") if path.is_file()):
             self.assertNotIn("PRIVATE KEY", file.read_text(), file)
             self.assertFalse(re.search(r"://[^/\s:]+:[^/\s@]+@", file.read_text()), file)
@@ -125,12 +125,12 @@ class ObjectTests(SynchronousTestCase):
                     self.assertRegex(tag, r"\d", container["image"])
 
     def test_kubernetes_deployments_are_those_of_the_templates(self) -> None:
-        """What Kustomize needs beside the templates is made from them: python -m tests.deployment.generate."""
+        """Kustomize's Deployments are those that python -m tests.deployment.generate makes from the templates."""
         for name, component in generate.FILES.items():
             self.assertEqual((ROOT / "kubernetes" / name).read_text(), generate.generated(component), name)
 
     def test_kustomizations_have_no_stray_files(self) -> None:
-        """Each file next to a kustomization is part of it, or known to be for special cases."""
+        """Each file beside a kustomization is part of it, or is listed here as a special case."""
         aside = {
             "rabbitmq/role.yaml",
             "rabbitmq/role-binding.yaml",
@@ -147,10 +147,10 @@ class ObjectTests(SynchronousTestCase):
 
 
 class ValidationTests(SynchronousTestCase):
-    """The check itself notices what it is for."""
+    """The validation itself finds errors."""
 
     def test_unknown_field(self) -> None:
-        """A misspelt field is refused, in a kind of Kubernetes and in one of OpenShift."""
+        """A misspelt field is an error, in a kind of Kubernetes and in one of OpenShift."""
         service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"selectors": {}}}
         self.assertRaises(InvalidObject, validate, service, "here")
         spec = {"host": "a", "to": {"kind": "Service", "name": "a"}, "tsl": {}}
@@ -158,12 +158,12 @@ class ValidationTests(SynchronousTestCase):
         self.assertRaises(InvalidObject, validate, route, "here")
 
     def test_old_version(self) -> None:
-        """The versions of the document that this replaces are not known any more."""
+        """The API versions of the seed are not accepted."""
         role = {"apiVersion": "rbac.authorization.k8s.io/v1beta1", "kind": "Role", "metadata": {"name": "a"}}
         self.assertRaises(InvalidObject, validate, role, "here")
         config = {"apiVersion": "apps.openshift.io/v1", "kind": "DeploymentConfig", "metadata": {"name": "a"}}
         self.assertRaises(InvalidObject, validate, config, "here")
 
     def test_versions(self) -> None:
-        """Two versions of Kubernetes are checked, not one twice."""
+        """The two checked versions of Kubernetes differ."""
         self.assertEqual(len(set(VERSIONS)), 2)

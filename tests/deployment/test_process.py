@@ -1,4 +1,4 @@
-"""The stand-in for ``oc process`` does what OpenShift's documentation says of it."""
+"""The stand-in for ``oc process`` does what OpenShift's documentation describes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def template(value: Any, *parameters: dict[str, Any], **more: Any) -> dict[str, 
 
 
 class ProcessTests(SynchronousTestCase):
-    """Values into places."""
+    """Parameters in templates."""
 
     def result(self, value: Any, *parameters: dict[str, Any], given: dict[str, str] | None = None) -> Any:
-        """What a field becomes."""
+        """The value of a field after processing."""
         return process(template(value, *parameters), given or {})["items"][0]["data"]
 
     def test_text(self) -> None:
-        """``${NAME}`` becomes the value, several times and within a text, and stays text if it is a number."""
+        """``${NAME}`` is replaced several times and within a text; a number stays text."""
         self.assertEqual(self.result("${A}/x/${A}", {"name": "A"}, given={"A": "1"}), "1/x/1")
         self.assertEqual(self.result("${A}", {"name": "A"}, given={"A": "1"}), "1")
 
     def test_keys_and_lists(self) -> None:
-        """Keys and the items of lists are replaced as well."""
+        """References in keys and in items of lists are replaced as well."""
         self.assertEqual(self.result({"${A}": ["${A}"]}, {"name": "A"}, given={"A": "x"}), {"x": ["x"]})
 
     def test_whole_value(self) -> None:
@@ -37,29 +37,29 @@ class ProcessTests(SynchronousTestCase):
             self.assertEqual(self.result("${{A}}", {"name": "A"}, given={"A": text}), value)
 
     def test_default(self) -> None:
-        """A parameter has its default unless a value is given."""
+        """Without a value, a parameter has its default."""
         parameter = {"name": "A", "value": "x"}
         self.assertEqual(self.result("${A}", parameter), "x")
         self.assertEqual(self.result("${A}", parameter, given={"A": "y"}), "y")
 
     def test_required(self) -> None:
-        """A required parameter without a value is an error, empty or not given; with one it is not."""
+        """A required parameter without a value, or with an empty one, is an error."""
         parameter = {"name": "A", "required": True}
         self.assertRaises(ProcessError, self.result, "${A}", parameter)
         self.assertRaises(ProcessError, self.result, "${A}", parameter, given={"A": ""})
         self.assertEqual(self.result("${A}", parameter, given={"A": "x"}), "x")
 
     def test_unknown(self) -> None:
-        """A value for an unknown parameter is an error, unless unknown ones are to be ignored."""
+        """A value for an unknown parameter is an error, unless unknown parameters are ignored."""
         self.assertRaises(ProcessError, self.result, "x", given={"B": "1"})
         self.assertEqual(process(template("x"), {"B": "1"}, ignore_unknown=True)["items"][0]["data"], "x")
 
     def test_unknown_reference(self) -> None:
-        """A reference to no parameter stays as it is."""
+        """A reference to an unknown parameter is unchanged."""
         self.assertEqual(self.result("${B} ${{B}}"), "${B} ${{B}}")
 
     def test_generated(self) -> None:
-        """A value is made from the expression where none is given, a new one each time."""
+        """Without a value, a new one is generated from the expression each time."""
         parameter = {"name": "A", "generate": "expression", "from": "x-[a-f0-9]{12}"}
         first, second = self.result("${A}", parameter), self.result("${A}", parameter)
         self.assertRegex(first, "^x-[a-f0-9]{12}$")
@@ -67,7 +67,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.result("${A}", parameter, given={"A": "y"}), "y")
 
     def test_labels(self) -> None:
-        """The template's labels are put on every object, and the result is a list."""
+        """The template's labels are added to every object, and the result is a list."""
         result = process(template("x", {"name": "A", "value": "b"}, labels={"a": "${A}"}), {})
         self.assertEqual(result["kind"], "List")
         self.assertEqual(result["items"][0]["metadata"]["labels"], {"a": "b"})
@@ -77,10 +77,10 @@ class ParameterFileTests(SynchronousTestCase):
     """NAME=value, line by line."""
 
     def test_lines(self) -> None:
-        """Comments and empty lines are left out, a value may be empty or hold an equals sign."""
+        """Comments and empty lines are ignored; a value may be empty or contain an equals sign."""
         self.assertEqual(read_parameters("# a\n\nA=1\nB=\nC=x=y\n"), {"A": "1", "B": "", "C": "x=y"})
 
     def test_doubtful_lines(self) -> None:
-        """What readers of such files take differently is refused: quotes, spaces, variables, repeated names."""
+        """Text that readers of such files read differently is an error: quotes, spaces, variables, repeated names."""
         for line in ('A="1"', "A = 1", "A=$B", "A", "A=1 # one", "A=1\nA=2"):
             self.assertRaises(ProcessError, read_parameters, line)

@@ -1,4 +1,4 @@
-"""The templates do with their parameters what the document's command expects."""
+"""The templates use their parameters as the commands of docs/openshift.md expect."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from provider_gateway import __version__
 from tests.deployment.manifests import ROOT, parameters, processed, templates
 from tests.deployment.process import ProcessError, process, references
 
-#: Parameters that have no default: every cluster has values of its own for them.
+#: Parameters without a default: every cluster has its own values.
 WITHOUT_DEFAULT = {
     "single": {"IMAGE", "ROUTE_HOST"},
     "gateway": {"IMAGE", "ROUTE_HOST"},
     "provider": {"IMAGE"},
     "model": {"MODEL_IMAGE"},
 }
-#: Parameters that may stay empty: they are for a model that is called by https.
+#: Parameters that may be empty: they are for an https model.
 OPTIONAL = {"MODEL_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"}
 RESOURCES_OF_MODEL = re.compile("MODEL_(CPU|MEMORY)_")
-#: Values that are not to be the default, to see where they arrive: no two are alike.
+#: Values other than the defaults, all different, to see where they arrive.
 OTHER = {
     "REPLICAS": "7",
     "PROVIDER_REPLICAS": "8",
@@ -48,7 +48,7 @@ PLACES = {
 
 
 def leaves(value: object, way: str) -> dict[str, object]:
-    """Every value in a document by its path; variables of an environment by their names."""
+    """Every value in a document, by path; environment variables by name."""
     if isinstance(value, dict):
         return {path: leaf for key, each in value.items() for path, leaf in leaves(each, f"{way}.{key}").items()}
     if isinstance(value, list):
@@ -63,7 +63,7 @@ def leaves(value: object, way: str) -> dict[str, object]:
 
 
 def all_leaves(template: dict[str, Any], given: dict[str, str]) -> dict[str, object]:
-    """Every value of a template's objects."""
+    """Every value in a template's objects, by path."""
     items = process(template, given, ignore_unknown=True)["items"]
     return {path: leaf for each in items for path, leaf in leaves(each, each["kind"]).items()}
 
@@ -72,7 +72,7 @@ class TemplateTests(SynchronousTestCase):
     """Each template by itself."""
 
     def test_components(self) -> None:
-        """There is one template for the single container and one for each application, named after it."""
+        """There is one template for the single container and one for each application."""
         self.assertEqual(templates().keys(), {"single", "gateway", "provider", "model"})
         for component, template in templates().items():
             self.assertEqual(template["metadata"]["name"], f"provider-gateway-{component}")
@@ -80,19 +80,19 @@ class TemplateTests(SynchronousTestCase):
             self.assertEqual([each["kind"] for each in template["objects"]], kinds)
 
     def test_every_reference_is_a_parameter(self) -> None:
-        """What the objects refer to is declared, and every parameter is used."""
+        """Every parameter that objects refer to is declared, and every declared parameter is used."""
         for component, template in templates().items():
             names = [each["name"] for each in template["parameters"]]
             self.assertEqual(len(names), len(set(names)))
             self.assertEqual(references(template), set(names), component)
 
     def test_nothing_is_left(self) -> None:
-        """After processing no reference is left in the objects."""
+        """After processing, the objects contain no references."""
         for component in templates():
             self.assertNotIn("${", json.dumps(processed(component)))
 
     def test_required(self) -> None:
-        """Parameters are required unless they may be empty; those without a default are the cluster's own."""
+        """Parameters are required unless they may be empty; only cluster-specific ones have no default."""
         for component, template in templates().items():
             for each in template["parameters"]:
                 self.assertEqual(each.get("required", False), each["name"] not in OPTIONAL, each)
@@ -100,7 +100,7 @@ class TemplateTests(SynchronousTestCase):
             self.assertEqual(without, WITHOUT_DEFAULT[component])
 
     def test_missing(self) -> None:
-        """Each parameter without a default is missed: the command fails, and names it."""
+        """Without a value for a parameter that has no default, the command fails and names it."""
         for component, template in templates().items():
             for name in WITHOUT_DEFAULT[component]:
                 given = {key: value for key, value in parameters().items() if key != name}
@@ -108,7 +108,7 @@ class TemplateTests(SynchronousTestCase):
                 self.assertIn(name, str(error))
 
     def test_each_value_arrives(self) -> None:
-        """A value that is given for a parameter changes exactly one place, the one that it is for."""
+        """A parameter's value changes exactly one place, the right one."""
         given = parameters()
         for component, template in templates().items():
             before = all_leaves(template, given)
@@ -120,7 +120,7 @@ class TemplateTests(SynchronousTestCase):
                 self.assertEqual(changed, {PLACES.get(name, environment): value}, f"{component} {name}")
 
     def test_numbers(self) -> None:
-        """Numbers arrive as numbers where the cluster wants them, and as text in an environment."""
+        """Numbers are numbers where the cluster expects them, and text in an environment."""
         for component in templates():
             deployment = processed(component)[0]
             self.assertIsInstance(deployment["spec"]["replicas"], int)
@@ -129,15 +129,15 @@ class TemplateTests(SynchronousTestCase):
 
 
 class ParameterFileTests(SynchronousTestCase):
-    """openshift/parameters.env, which is for all templates."""
+    """openshift/parameters.env, the parameter file of all templates."""
 
     def test_names(self) -> None:
-        """It has the parameters of all templates, but those for an https model and the sample model's resources."""
+        """The file has the parameters of all templates, except those for an https model and the model's resources."""
         known = {each["name"] for template in templates().values() for each in template["parameters"]}
         self.assertEqual(parameters().keys(), {name for name in known - OPTIONAL if not RESOURCES_OF_MODEL.match(name)})
 
     def test_image(self) -> None:
-        """The image is the one that docs/openshift.md builds: of this version, in the cluster's own registry."""
+        """The image is the one that docs/openshift.md builds: this version, in the cluster's own registry."""
         guide = (ROOT.parent / "docs/openshift.md").read_text()
         tagged = re.search(r"^    oc tag provider-gateway:latest (\S+)$", guide, re.MULTILINE)
         project = re.search(r"^    oc new-project (\S+)$", guide, re.MULTILINE)
@@ -148,7 +148,7 @@ class ParameterFileTests(SynchronousTestCase):
         self.assertEqual((parameters()["IMAGE"], parameters()["MODEL_IMAGE"]), (image, image))
 
     def test_values(self) -> None:
-        """It has what templates need, and repeats their defaults, so that it can be read instead of them."""
+        """The file has the values that templates need, and repeats their defaults, for readers."""
         for component, template in templates().items():
             self.assertLessEqual(WITHOUT_DEFAULT[component], parameters().keys())
             for each in template["parameters"]:
@@ -156,7 +156,7 @@ class ParameterFileTests(SynchronousTestCase):
                     self.assertEqual(parameters()[each["name"]], each["value"], f"{component} {each['name']}")
 
     def test_defaults_agree(self) -> None:
-        """A parameter that several templates have has the same default in all of them."""
+        """A parameter has the same default in all templates."""
         defaults: dict[str, str] = {}
         for component, template in templates().items():
             for each in template["parameters"]:
@@ -164,16 +164,16 @@ class ParameterFileTests(SynchronousTestCase):
                 self.assertEqual(defaults.setdefault(each["name"], value), value, component)
 
     def test_unknown_parameters_have_to_be_ignored(self) -> None:
-        """No template knows all of them, which is why the command says --ignore-unknown-parameters."""
+        """No template has all parameters: hence --ignore-unknown-parameters in the command."""
         for template in templates().values():
             self.assertRaises(ProcessError, process, template, parameters())
 
     def test_host_is_an_example(self) -> None:
-        """The host name is one that nobody has, and the HTTPS certificate of the examples is for it."""
+        """The host name is an example, and the example HTTPS certificate is for it."""
         self.assertEqual(parameters()["ROUTE_HOST"], "mlx.apps.example.org")
 
     def test_names_of_deployments_and_components(self) -> None:
-        """The command at the head of the file is the one for a template that is there."""
+        """The command in the first comment names a template that exists."""
         command = re.search(r"oc process -f (\S+)", (ROOT / "parameters.env").read_text())
         assert command is not None
         self.assertTrue((ROOT.parent / command[1]).is_file())

@@ -1,4 +1,4 @@
-"""What one object says of another is true: ports, names, keys, paths, accounts, selectors."""
+"""References between objects are correct: ports, names, keys, paths, accounts, selectors."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tests.deployment.manifests import ROLES, World, component_of, containers, e
 
 
 class WiringTests(SynchronousTestCase):
-    """Each way of deploying, as a whole."""
+    """Each deployment variant, as a whole."""
 
     def each_workload(self) -> list[tuple[World, dict[str, Any]]]:
         return [(world, workload) for world in worlds() for workload in world.workloads()]
 
     def test_workloads(self) -> None:
-        """Each way of deploying has broker, model, and its components of ours, under their names."""
+        """Each deployment variant has the broker, the model, and our components, under their names."""
         for world in worlds():
             expected = {component: WORKLOADS[component] for component in (*world.components, "model", "rabbitmq")}
             found = {component_of(each): (each["kind"], each["metadata"]["name"]) for each in world.workloads()}
             self.assertEqual(found, expected, world.name)
 
     def test_pods_are_those_of_their_workload(self) -> None:
-        """A workload's selector and its pods' labels are the component's; other pods are not selected."""
+        """A workload's selector and its pods' labels are the component's; no other pods are selected."""
         for world, workload in self.each_workload():
             component = component_of(workload)
             self.assertEqual(workload["spec"]["selector"], {"matchLabels": selector_of(component)}, world.name)
@@ -33,14 +33,14 @@ class WiringTests(SynchronousTestCase):
             self.assertEqual(labels, workload["metadata"]["labels"], world.name)
 
     def test_ports_of_containers(self) -> None:
-        """Containers have the ports that their program listens on, under their names."""
+        """Containers declare the ports on which their program listens, with their names."""
         for world, workload in self.each_workload():
             (container,) = pod(workload)["spec"]["containers"]
             ports = {each["name"]: each["containerPort"] for each in container["ports"]}
             self.assertEqual(ports, PORTS[component_of(workload)], world.name)
 
     def test_services(self) -> None:
-        """Services lead to the pods of one component, and to ports that these have, under the same name and number."""
+        """A service selects the pods of one component, and its ports have the name and number of the pods' ports."""
         for world in worlds():
             services = {each["metadata"]["name"]: each for each in world.kind("Service")}
             components = {*world.components, "model", "rabbitmq"}
@@ -53,13 +53,13 @@ class WiringTests(SynchronousTestCase):
                 self.assertEqual(found, {port: (PORTS[component][port], port) for port in ports}, name)
 
     def test_nothing_is_exposed_beside_https(self) -> None:
-        """Services are inside the cluster; a route or a load balancer of HTTPS cannot lead to the admin port."""
+        """Services are internal to the cluster; a route or load balancer of HTTPS cannot reach the admin port."""
         for world in worlds():
             for service in world.kind("Service"):
                 self.assertIn(service["spec"].get("type", "ClusterIP"), {"ClusterIP"}, service["metadata"]["name"])
 
     def test_headless_service(self) -> None:
-        """The stateful set's own service gives addresses before the nodes are ready, which they need to get ready."""
+        """The headless service gives addresses before nodes are ready: they need these to get ready."""
         for world in worlds():
             (workload,) = world.kind("StatefulSet")
             service = world.named("Service", workload["spec"]["serviceName"])
@@ -70,7 +70,7 @@ class WiringTests(SynchronousTestCase):
             self.assertEqual(name, f"rabbit@{host}")
 
     def test_routes(self) -> None:
-        """The route of a component that takes HTTPS leads to its service's https port, TLS unopened."""
+        """The route of a component with HTTPS targets its service's https port, with TLS passed through."""
         for world in worlds():
             routes = {component_of(each): each for each in world.kind("Route")}
             takes_https = {each for each in world.components if "gateway" in ROLES[each]}
@@ -84,12 +84,12 @@ class WiringTests(SynchronousTestCase):
                 self.assertEqual(route["spec"]["port"]["targetPort"], "https")
                 tls = {"termination": "passthrough", "insecureEdgeTerminationPolicy": "None"}
                 self.assertEqual(route["spec"]["tls"], tls)
-                # The default for passthrough sends everything from one address to one pod.
+                # By default, passthrough sends all connections of one address to one pod.
                 balance = route["metadata"]["annotations"]["haproxy.router.openshift.io/balance"]
                 self.assertEqual(balance, "leastconn")
 
     def test_volumes(self) -> None:
-        """Each mount has its volume and each volume its mount; folders are whole, so that changes are noticed."""
+        """Each mount has its volume and each volume its mount; whole folders are mounted, so changes are noticed."""
         for world, workload in self.each_workload():
             spec = pod(workload)["spec"]
             volumes = [each["name"] for each in spec.get("volumes", [])]
@@ -101,7 +101,7 @@ class WiringTests(SynchronousTestCase):
                 self.assertNotIn("subPath", each)
 
     def test_config_maps_and_secrets_of_volumes(self) -> None:
-        """Volumes come from config maps that are there and secrets that the document makes; readable by the group."""
+        """Volumes use config maps that exist and secrets that docs/openshift.md makes, readable by the group."""
         for world, workload in self.each_workload():
             for volume in pod(workload)["spec"].get("volumes", []):
                 if "configMap" in volume:
@@ -109,7 +109,7 @@ class WiringTests(SynchronousTestCase):
                     world.named("ConfigMap", volume["configMap"]["name"])
                 elif "secret" in volume:
                     self.assertIn(volume["secret"]["secretName"], SECRETS, world.name)
-                    # Not for everybody on the node; OpenShift and fsGroup make the group that of the pod.
+                    # Not readable by all users of the node; OpenShift and fsGroup set the pod's group.
                     self.assertEqual(volume["secret"]["defaultMode"], 0o440)
                     optional = volume["secret"].get("optional", False)
                     self.assertEqual(optional, volume["secret"]["secretName"] == "provider-gateway-model")
@@ -117,7 +117,7 @@ class WiringTests(SynchronousTestCase):
                     self.assertIn("emptyDir", volume)
 
     def test_mounts_are_read_only_where_nothing_is_written(self) -> None:
-        """What comes from a secret or a config map is mounted read-only."""
+        """Secrets and config maps are mounted read-only."""
         for _, workload in self.each_workload():
             sources = {each["name"]: each for each in pod(workload)["spec"].get("volumes", [])}
             for container in containers(workload):
@@ -127,7 +127,7 @@ class WiringTests(SynchronousTestCase):
                     self.assertEqual(mount.get("readOnly", False), not writable, mount)
 
     def test_accounts(self) -> None:
-        """Each pod runs under an account that is there, whose token neither the account nor the pod hands out."""
+        """Each pod runs under an account that exists; neither account nor pod mounts its token."""
         for world, workload in self.each_workload():
             spec = pod(workload)["spec"]
             component = component_of(workload)
@@ -138,20 +138,20 @@ class WiringTests(SynchronousTestCase):
             self.assertIs(spec["automountServiceAccountToken"], False)
 
     def test_no_account_hands_out_its_token(self) -> None:
-        """Neither do the accounts that no pod uses."""
+        """Accounts that no pod uses do not mount their token either."""
         for world in worlds():
             for account in world.kind("ServiceAccount"):
                 self.assertIs(account["automountServiceAccountToken"], False, account["metadata"]["name"])
 
     def test_names_of_containers(self) -> None:
-        """Containers are called after what runs in them: "oc logs -c", and the patches, go by that."""
+        """Containers have the names of their programs: "oc logs -c" and the patches use them."""
         names = {"rabbitmq": ["cookie", "rabbitmq"], "model": ["model"]}
         for _, workload in self.each_workload():
             found = [each["name"] for each in containers(workload)]
             self.assertEqual(found, names.get(str(component_of(workload)), ["provider-gateway"]))
 
     def test_bindings_of_roles(self) -> None:
-        """A role binding gives a role that is there to an account that is there."""
+        """A role binding gives an existing role to an existing account."""
         for world in worlds():
             for binding in world.kind("RoleBinding"):
                 world.named(binding["roleRef"]["kind"], binding["roleRef"]["name"])
@@ -160,7 +160,7 @@ class WiringTests(SynchronousTestCase):
                     world.named(subject["kind"], subject["name"])
 
     def test_hosts_of_settings(self) -> None:
-        """Hosts and ports of broker and model in the environment are services of the same way of deploying."""
+        """Hosts and ports of broker and model in the environment are services of the same deployment variant."""
         for world, workload in self.each_workload():
             if component_of(workload) not in ROLES:
                 continue
@@ -177,7 +177,7 @@ class WiringTests(SynchronousTestCase):
         self.assertIn((name, port), {(each["name"], each["port"]) for each in service["spec"]["ports"]})
 
     def test_anti_affinity_and_spread(self) -> None:
-        """Pods of a component keep away from each other, not from others; the broker's strictly."""
+        """Pods of a component are spread over nodes; the broker's never share a node."""
         for _, workload in self.each_workload():
             spec, selector = pod(workload)["spec"], {"matchLabels": selector_of(component_of(workload))}
             if workload["kind"] == "StatefulSet":
@@ -189,7 +189,7 @@ class WiringTests(SynchronousTestCase):
             self.assertEqual(rule["topologyKey"], "kubernetes.io/hostname")
 
     def test_claims(self) -> None:
-        """The claim made beforehand is the one that the stateful set takes for its first node, and like its others."""
+        """The separate claim has the name that the stateful set uses for its first node, and is like the others."""
         for world in worlds():
             (workload,) = world.kind("StatefulSet")
             (template,) = workload["spec"]["volumeClaimTemplates"]

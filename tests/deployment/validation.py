@@ -1,4 +1,4 @@
-"""Checks objects against the schemas of their kinds: kubernetes-validate's, and ours for those it does not know."""
+"""Checks objects against the schemas of their kinds: those of kubernetes-validate, and ours for other kinds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import kubernetes_validate
 from kubernetes_validate import utils
 
 SCHEMAS = Path(__file__).with_name("schemas")
-#: Of the oldest OpenShift that the manifests are for (4.16), and the newest Kubernetes that is known.
+#: Kubernetes of the oldest supported OpenShift (4.16), and the newest Kubernetes that kubernetes-validate knows.
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
-#: It reads its files, of megabytes, for each object anew.
+#: Without a cache, kubernetes-validate reads its files, of several megabytes, for each object.
 utils.schema_contents = cache(utils.schema_contents)
 
 
 class InvalidObject(Exception):
-    """An object that the cluster would refuse; says where and why."""
+    """An object that the cluster would reject; the message says where and why."""
 
 
 @cache
@@ -30,7 +30,7 @@ def _validator(path: Path) -> jsonschema.Draft202012Validator:
 
 
 def is_kubernetes(each: dict[str, Any]) -> bool:
-    """True for what every cluster knows; the rest has a schema of ours."""
+    """True for kinds that every cluster knows; the others have our own schemas."""
     group = each["apiVersion"].rpartition("/")[0]
     return "." not in group or group.endswith(".k8s.io")
 
@@ -39,7 +39,7 @@ def validate(each: dict[str, Any], source: str) -> None:
     """Check one object.
 
     Args:
-        source: where it comes from, for the message.
+        source: name of its file, for the message.
 
     Raises:
         InvalidObject: a field is unknown, missing or wrong, or the kind is not known.
