@@ -1,4 +1,4 @@
-"""Deferreds that cannot be cancelled from outside, timers, and coroutines that nobody awaits."""
+"""Shielded Deferreds, timers, waiters, and coroutines that nobody awaits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ShieldTests(SynchronousTestCase):
     """``shield``."""
 
     def test_result(self) -> None:
-        """The result of the source is that of the shield, before and after."""
+        """The source's result is the shield's, whether the source fires before or after the call."""
         source: Deferred[int] = Deferred()
         shielded = shield(source)
         self.assertNoResult(shielded)
@@ -37,7 +37,7 @@ class ShieldTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(source))
 
     def test_cancel_does_not_reach_the_source(self) -> None:
-        """Who cancels is told so at once; the source is not cancelled and may still fire."""
+        """Cancelling the shield ends it at once. The source is not cancelled, and may still fire."""
         cancelled: list[object] = []
         source: Deferred[int] = Deferred(cancelled.append)
         shielded = shield(source)
@@ -47,7 +47,7 @@ class ShieldTests(SynchronousTestCase):
         self.assertFalse(source.called)
 
     def test_late_outcome_is_swallowed(self) -> None:
-        """After a cancel, a later result or failure of the source bothers nobody."""
+        """After a cancel, a later result or failure of the source is swallowed."""
         for fire in (lambda d: d.callback(5), lambda d: d.errback(ZeroDivisionError())):
             source: Deferred[int] = Deferred()
             shielded = shield(source)
@@ -62,7 +62,7 @@ class SleepTests(SynchronousTestCase):
     """``sleep``."""
 
     def test_time(self) -> None:
-        """It fires after that time and not before."""
+        """The Deferred fires after that time, not before."""
         clock = Clock()
         slept = sleep(clock, 2.5)
         clock.advance(2.4)
@@ -86,7 +86,7 @@ class WaitersTests(SynchronousTestCase):
         self.waiters: Waiters[int] = Waiters()
 
     def test_all_are_fired(self) -> None:
-        """Everyone who waits gets the result of the next event, and nobody gets that of a later one."""
+        """Each Deferred that waits gets the result of the next event, and not that of a later one."""
         first = [self.waiters.wait(), self.waiters.wait()]
         for each in first:
             self.assertNoResult(each)
@@ -98,12 +98,12 @@ class WaitersTests(SynchronousTestCase):
         self.assertEqual(2, self.successResultOf(later))
 
     def test_nobody_waits(self) -> None:
-        """An event that nobody waits for is not kept for those who come later."""
+        """An event is not kept for Deferreds that are made later."""
         self.waiters.fire(1)
         self.assertNoResult(self.waiters.wait())
 
     def test_cancel(self) -> None:
-        """A wait that is cancelled ends with CancelledError; the others go on, and the event harms none."""
+        """A cancelled Deferred ends with CancelledError. The others wait on, and fire."""
         cancelled, other = self.waiters.wait(), self.waiters.wait()
         cancelled.cancel()
         self.failureResultOf(cancelled, CancelledError)
@@ -111,7 +111,7 @@ class WaitersTests(SynchronousTestCase):
         self.assertEqual(1, self.successResultOf(other))
 
     def test_cancel_by_another(self) -> None:
-        """A callback may cancel a wait that is about to be fired: that one ends with CancelledError, the rest fire."""
+        """A callback may cancel a Deferred that is about to fire. It ends with CancelledError, and the rest fire."""
         first, second, third = (self.waiters.wait() for _ in range(3))
         first.addCallback(lambda _: second.cancel())
         self.waiters.fire(1)
@@ -146,7 +146,7 @@ class InFlightTests(SynchronousTestCase):
         return source
 
     def test_runs_to_the_end(self) -> None:
-        """A coroutine runs without being awaited, and counts while it does."""
+        """A coroutine runs without being awaited, and is counted while it runs."""
         first, second = self.start(), self.start()
         self.assertEqual(2, len(self.in_flight))
         first.callback("a")
@@ -156,25 +156,25 @@ class InFlightTests(SynchronousTestCase):
         self.assertEqual([], self.errors)
 
     def test_runs_at_once(self) -> None:
-        """A coroutine that need not wait is finished when start returns."""
+        """A coroutine that does not wait has ended when start() returns."""
         done: Deferred[object] = Deferred()
         done.callback("a")
         self.in_flight.start(self.wait_for(done))
         self.assertEqual((["a"], 0), (self.finished, len(self.in_flight)))
 
     def test_error_is_told(self) -> None:
-        """An error of a coroutine is told, once, and the coroutine no longer counts."""
+        """``on_error`` is called once with a coroutine's error, and the coroutine is no longer counted."""
         self.start().errback(ZeroDivisionError())
         (failure,) = self.errors
         self.assertIsNotNone(failure.check(ZeroDivisionError))
         self.assertEqual(0, len(self.in_flight))
 
     def test_empty_now(self) -> None:
-        """With nothing running, empty fires at once."""
+        """With nothing running, empty() fires at once."""
         self.assertIsNone(self.successResultOf(self.in_flight.empty()))
 
     def test_empty_later(self) -> None:
-        """With something running, empty fires when the last one ends, for everybody who waits."""
+        """With coroutines running, each Deferred of empty() fires when the last one ends."""
         first, second = self.start(), self.start()
         waiting = [self.in_flight.empty(), self.in_flight.empty()]
         first.callback(None)
@@ -190,7 +190,7 @@ class InFlightTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(again))
 
     def test_cancel(self) -> None:
-        """Cancelling ends everything that runs; that is no error."""
+        """cancel() ends all coroutines, and is no error."""
         cancelled: list[object] = []
         for _ in range(3):
             self.in_flight.start(self.wait_for(Deferred(cancelled.append)))
@@ -201,7 +201,7 @@ class InFlightTests(SynchronousTestCase):
         self.assertEqual(([], []), (self.errors, self.finished))
 
     def test_error_while_being_cancelled(self) -> None:
-        """A coroutine that breaks while it is cancelled is an error all the same."""
+        """``on_error`` is called with an error that a coroutine raises while it is cancelled."""
 
         async def breaks() -> None:
             try:

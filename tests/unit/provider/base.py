@@ -1,4 +1,4 @@
-"""Test cases of the provider and of its settlement, over fakes."""
+"""Base classes for tests of the provider and of settlement, with fakes."""
 
 from __future__ import annotations
 
@@ -125,11 +125,11 @@ class SettlementTestCase(SynchronousTestCase):
         return self.publisher.published[-1][0]
 
     def ready(self) -> None:
-        """The publisher is ready again."""
+        """Let the publisher be ready again."""
         self.publisher.waiting.pop().callback(None)
 
     def assert_waits(self, seconds: float, count: int) -> None:
-        """The next publish, which makes them this many, comes after exactly so many seconds."""
+        """Check that the next publish, number ``count``, comes after exactly so many seconds."""
         self.clock.advance(seconds - 0.01)
         self.assertEqual(len(self.publisher.published), count - 1)
         self.clock.advance(0.01)

@@ -1,4 +1,4 @@
-"""What becomes of messages that the model fails on, or that nobody waits for: retry, parking, the end of the time."""
+"""Messages that the model fails on are retried, then parked; expired messages are dropped."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.unit.provider.base import death
 
 
 class RetryTests(ProviderOnBrokerTestCase):
-    """Attempt after attempt."""
+    """The retry route."""
 
     def test_up_to_the_last(self) -> None:
-        """Attempts are counted over the copies; after the last one the message is parked, and the error replied."""
+        """Each copy counts one more attempt. After the last one the message is parked, and the error is the reply."""
         self.ask(headers={"RqUID": "r1", "x-tenant": "a"})
         for attempt in (1, 2):
             self.assert_left(unacked=1)
@@ -37,7 +37,7 @@ class RetryTests(ProviderOnBrokerTestCase):
         self.successResultOf(self.provider.idle())
 
     def test_until_it_is_confirmed(self) -> None:
-        """A message stays unacknowledged until its copy is confirmed, for retry and for parking."""
+        """A message stays unacknowledged until its copy to the retry or parking queue is confirmed."""
         self.ask()
         for where in ("retry", "retry", "parking"):
             self.broker.faults.hold_confirms()
@@ -48,7 +48,7 @@ class RetryTests(ProviderOnBrokerTestCase):
         self.assert_left(parking=1, back=1)
 
     def test_same_message(self) -> None:
-        """Each attempt gets the same body, ids, reply address and request id; a later answer is the reply as any."""
+        """Each attempt gets the same body, ids, reply address and request id. A later attempt's result is the reply."""
         self.ask(b' {"a":1} ')
         self.fail_call()
         self.advance(60)
@@ -61,21 +61,21 @@ class RetryTests(ProviderOnBrokerTestCase):
         self.assertEqual((reply.headers["RqUID"], reply.correlation_id, reply.body), ("r1", "c1", b"42"))
 
     def test_claims_of_a_client(self) -> None:
-        """A number of attempts that a client sends counts for nothing: its message has all of them."""
+        """Attempts that an initiator claims in headers do not count: its message gets all attempts."""
         self.ask(headers={"pg-attempt": 3, "pg-redeliveries": 20, "x-death": [death("work.retry")]})
         self.fail_call()
         self.assert_left(retry=1)
         self.assertEqual(self.taken("work.retry").headers["pg-attempt"], 2)
 
     def test_rejected(self) -> None:
-        """A 4xx is an answer, not a failure: there is no other attempt."""
+        """A 4xx is a result, not a failure: it is the reply, and there is no further attempt."""
         self.ask()
         self.answer(422, b"no")
         self.assert_left(back=1)
         self.assertEqual(self.taken("back").status, 422)
 
-    def test_worker(self) -> None:
-        """A worker's message is tried as often, and then parked, without a reply."""
+    def test_no_reply_address(self) -> None:
+        """A message without a reply address gets as many attempts, and is then parked. No reply is published."""
         self.ask(reply_to=None)
         for _ in range(3):
             self.fail_call()
@@ -84,7 +84,7 @@ class RetryTests(ProviderOnBrokerTestCase):
         self.assertEqual((len(self.model.calls), self.in_flight()), (3, 0))
 
     def test_full(self) -> None:
-        """While its copy is refused the delivery stays open, and the queue is named as what is waited for."""
+        """While the copy is nacked, the delivery stays unacknowledged, and ``waiting_for`` names the queue."""
         self.ask()
         self.assertEqual(self.reliable.waiting_for(), [])
         self.broker.faults.nack_publishes()
@@ -96,7 +96,7 @@ class RetryTests(ProviderOnBrokerTestCase):
         self.assert_left(retry=1)
 
     def test_retry_queue_deleted(self) -> None:
-        """A copy whose queue is gone is kept until that was declared again, and comes back out of it."""
+        """If the retry queue is deleted, it is declared again; then the copy is published, and comes back."""
         self.ask()
         self.delete("work.retry")
         self.fail_call()
@@ -107,7 +107,7 @@ class RetryTests(ProviderOnBrokerTestCase):
 
 
 class QuorumRetryTests(RetryTests):
-    """The same with quorum queues."""
+    """The same tests with quorum queues."""
 
     keys: ClassVar[dict[str, Any]] = {**RetryTests.keys, "queueType": "quorum"}
 
@@ -118,14 +118,14 @@ class WithoutRetryTests(ProviderOnBrokerTestCase):
     keys: ClassVar[dict[str, Any]] = {"maxAttempts": 3}
 
     def test_failure(self) -> None:
-        """The error is replied at once, and nothing is parked."""
+        """The error is the reply at once, and nothing is parked."""
         self.ask()
         self.fail_call("status")
         self.assert_left(back=1)
         self.assertEqual(self.taken("back").headers["pg-reason"], "status")
 
     def test_too_large(self) -> None:
-        """A message over the limit is answered with 413 and never shown to the model; one at the limit is served."""
+        """A message over the limit is answered with 413, without a model call. One at the limit is served."""
         self.ask(b"x" * 1001)
         self.assert_left(back=1)
         reply = self.taken("back")
@@ -134,8 +134,8 @@ class WithoutRetryTests(ProviderOnBrokerTestCase):
         self.ask(b"x" * 1000)
         self.assertEqual(len(self.model.calls), 1)
 
-    def test_nobody_to_reply_to(self) -> None:
-        """A worker's message that the model failed on, or rejected with 4xx, is parked at once."""
+    def test_no_reply_address_and_failure(self) -> None:
+        """A message without a reply address is parked at once when the model fails or answers with 4xx."""
         for reason in ("body", "rejected"):
             self.ask(reply_to=None)
             if reason == "rejected":
@@ -145,21 +145,21 @@ class WithoutRetryTests(ProviderOnBrokerTestCase):
             self.assert_left(parking=1)
             self.assertEqual((self.taken("work.parking").headers["pg-reason"], self.parked(reason)), (reason, 1))
 
-    def test_worker_succeeds(self) -> None:
-        """A worker's message that the model answers with 2xx is acknowledged, and nothing is published."""
+    def test_no_reply_address_and_success(self) -> None:
+        """After a 2xx, a message without a reply address is acknowledged, and nothing is published."""
         for status in (200, 204, 299):
             self.ask(reply_to=None)
             self.answer(status)
             self.assert_left()
 
-    def test_worker_too_large(self) -> None:
-        """A worker's message over the limit is parked as it is."""
+    def test_no_reply_address_and_too_large(self) -> None:
+        """A message over the limit without a reply address is parked unchanged."""
         self.ask(b"x" * 1001, reply_to=None)
         self.assertEqual((self.taken("work.parking").body, self.parked("too-large")), (b"x" * 1001, 1))
         self.assertEqual(self.model.calls, [])
 
     def test_unforeseen(self) -> None:
-        """A message that an unforeseen error befell is parked, and the error logged."""
+        """After an unforeseen error the message is parked, and the error is logged."""
         self.ask(reply_to=None)
         self.model.calls[0][2].errback(KeyError("x"))
         self.pump()
@@ -168,13 +168,13 @@ class WithoutRetryTests(ProviderOnBrokerTestCase):
 
 
 class ExpiryTests(ProviderOnBrokerTestCase):
-    """Messages that nobody waits for any more."""
+    """Messages whose reply nobody waits for any more."""
 
     def expired(self) -> float:
         return counted(self.metrics.expired, "work")
 
     def test_deadline(self) -> None:
-        """At its deadline a message is dropped, acknowledged and counted; before it, it is served."""
+        """At its deadline a message is dropped, acknowledged and counted. Before, or with none, it is served."""
         self.advance(1000)
         self.ask(headers={"pg-deadline": 1_000_000})
         self.assert_left()
@@ -184,7 +184,7 @@ class ExpiryTests(ProviderOnBrokerTestCase):
         self.assertEqual((len(self.model.calls), self.expired()), (4, 1))
 
     def test_caller_gave_up(self) -> None:
-        """A message whose caller waited in this process and is gone is dropped; others' are served."""
+        """A message is dropped if its caller waited in this process and gave up. Other messages are served."""
         self.given_up.add("c1")
         self.ask()
         self.assert_left()
@@ -194,29 +194,29 @@ class ExpiryTests(ProviderOnBrokerTestCase):
         self.assertEqual((len(self.model.calls), self.expired()), (2, 1))
 
     def test_later_attempts(self) -> None:
-        """What was tried before is tried again, whoever waits: dropping it would lose work that was begun."""
+        """After its first attempt a message never expires: work that was begun is not lost."""
         self.ask(headers={"pg-deadline": 1000})
         self.fail_call()
         self.given_up.add("c1")
         self.advance(60)
         self.assertEqual((len(self.model.calls), self.expired()), (2, 0))
-        self.ask(headers={"pg-attempt": 2})  # a client's claim
+        self.ask(headers={"pg-attempt": 2})  # an initiator's claim
         self.assertEqual((len(self.model.calls), self.expired()), (2, 1))
 
     def test_too_large_and_late(self) -> None:
-        """Nobody is told that a message is too large if nobody waits."""
+        """A message that is expired and too large is dropped; there is no reply."""
         self.ask(b"x" * 1001, headers={"pg-deadline": 0})
         self.assert_left()
         self.assertEqual(self.expired(), 1)
 
 
 class SharedRouteTests(ProviderOnBrokerTestCase):
-    """The seed's retry route, through an exchange that another queue shares."""
+    """The seed's retry route, which leads through an exchange that another queue is bound to."""
 
     keys: ClassVar[dict[str, Any]] = {"dle": True, "maxAttempts": 3, "dleParams": dle("work.retry")}
 
     def test_copies(self) -> None:
-        """A copy that waited comes back to every queue of the exchange; the one of this queue is the next attempt."""
+        """After the delay each bound queue gets a copy. The one in this queue is the next attempt."""
         self.make_queue("other")
         self.other().queue_bind("other", "ML.MQ", "predict.#")
         self.ask()
@@ -229,7 +229,7 @@ class SharedRouteTests(ProviderOnBrokerTestCase):
         self.assertEqual((copy.headers["pg-attempt"], "x-death" in copy.headers), (3, False))
 
     def test_foreign(self) -> None:
-        """A copy of another queue's message is acknowledged and counted, not run, and not taken for expired."""
+        """A copy of another queue's message is not served but acknowledged, and counted as foreign, not as expired."""
         self.ask(exchange="dlx", headers={"pg-queue": "other", "pg-attempt": 2, "pg-deadline": 0})
         self.advance(60)
         self.assert_left()

@@ -27,7 +27,7 @@ class UndecodableDeliveryTests(ProviderTestCase):
         run(self.peer, consumer.open(self.peer.protocol))
 
     def test_header_name(self) -> None:
-        """A message with a header name that is not UTF-8 is served: called, answered and acknowledged."""
+        """A message with a header name that is not UTF-8 is served: model call, reply, acknowledgement."""
         number = self.peer.channel_of(spec.Basic.Consume)
         properties = spec.BasicProperties(headers={"abcd": "v", "RqUID": "r1"}, reply_to="back", correlation_id="c1")
         frames = b"".join(each.marshal() for each in content(number, b"{}", properties))
@@ -45,7 +45,7 @@ class UndecodableDeliveryTests(ProviderTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_values_that_cannot_be_decoded(self) -> None:
-        """A message with a header that Python has no value for is served, and its copies carry that header on."""
+        """A message with a header that has no Python value is served, and its copies carry that header."""
         for tag, bad in enumerate(BAD.values(), 1):
             table = header("bad", bad) + header("RqUID", b"S\x00\x00\x00\x02r1")
             self.peer.deliver(b"{}", tag, Raw(table))
@@ -59,10 +59,10 @@ class UndecodableDeliveryTests(ProviderTestCase):
 
 
 class UnforeseenTests(ProviderTestCase):
-    """Errors of the model call that nobody thought of."""
+    """Unforeseen errors of the model call."""
 
     def test_reply(self) -> None:
-        """The message is parked; then its caller is told 500 "internal", and nothing of the cause, which is logged."""
+        """The message is parked. The reply has status 500 and reason "internal", without the cause, which is logged."""
         delivery = self.serve()
         self.model.calls[0][2].errback(KeyError("secret"))
         ((copy, exchange, routing_key, _),) = self.publisher.published
@@ -83,7 +83,7 @@ class UnforeseenTests(ProviderTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_others_go_on(self) -> None:
-        """The next delivery is served as if nothing had been."""
+        """The next delivery is served as usual."""
         self.serve()
         self.model.calls[0][2].errback(KeyError("secret"))
         self.publisher.confirm()
@@ -95,7 +95,7 @@ class UnforeseenTests(ProviderTestCase):
         self.assertEqual((delivery.acks, self.reply.headers["pg-status"]), (1, 200))
 
     def test_abandoned(self) -> None:
-        """A call that is cancelled is no error: no reply, no acknowledgement, no word in the log."""
+        """A cancelled call is no error: no reply, no acknowledgement, no log line."""
         delivery = self.serve()
         self.provider.abandon()
         self.successResultOf(self.provider.idle())

@@ -1,4 +1,4 @@
-"""One delivery becomes a model call, a reply and an acknowledgement, in this order and no other."""
+"""A delivery becomes a model call, a reply and an acknowledgement, in this order."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.unit.provider.base import ProviderTestCase
 
 
 class ReplyTests(ProviderTestCase):
-    """The model answers, and the answer becomes a reply."""
+    """The model's response becomes the reply."""
 
     def test_order(self) -> None:
-        """The delivery is acknowledged when the reply is confirmed, not when the model has answered."""
+        """The delivery is acknowledged when the reply is confirmed, not before."""
         delivery = self.serve()
         self.assertEqual(self.publisher.published, [])
         self.model.answer()
@@ -24,7 +24,7 @@ class ReplyTests(ProviderTestCase):
         self.successResultOf(self.provider.idle())
 
     def test_call(self) -> None:
-        """The model gets the message itself, and the time that this queue allows."""
+        """The model is called with the message and the timeout of the queue."""
         delivery = self.serve()
         ((message, timeout, _),) = self.model.calls
         self.assertIs(message, delivery.message)
@@ -73,7 +73,7 @@ class ReplyTests(ProviderTestCase):
         self.assertEqual(self.model_requests("rejected"), 1)
 
     def test_model_failure(self) -> None:
-        """A failure of the model is a problem document with status 502 and its reason; it is confirmed, then acked."""
+        """When the model fails, the reply is a problem with status 502 and the reason. Its confirm comes before the ack."""
         delivery = self.serve()
         self.model.fail("timeout")
         self.assertEqual(self.reply.content_type, "application/problem+json")
@@ -88,7 +88,7 @@ class ReplyTests(ProviderTestCase):
         self.assertEqual(self.model_requests("timeout"), 1)
 
     def test_concurrent(self) -> None:
-        """Deliveries are served at the same time, and each is settled by its own reply."""
+        """Deliveries are served concurrently, and each is settled by its own reply."""
         first, second = self.serve(correlation_id="c1"), self.serve(correlation_id="c2")
         self.assertEqual(len(self.model.calls), 2)
         self.model.answer(number=1)
@@ -100,7 +100,7 @@ class ReplyTests(ProviderTestCase):
         self.assertEqual((first.acks, second.acks), (1, 1))
 
     def test_metrics(self) -> None:
-        """Deliveries, those in flight, model calls and their time are counted by queue."""
+        """Metrics count deliveries, deliveries in flight, model calls and their duration, by queue."""
         self.serve()
         self.serve()
         self.assertEqual(counted(self.metrics.consumed, "work"), 2)
@@ -120,7 +120,7 @@ class ReplyTests(ProviderTestCase):
 
 
 class RestTests(ProviderTestCase):
-    """The provider comes to rest."""
+    """The provider drains."""
 
     def test_idle(self) -> None:
         """idle() fires when the last delivery is settled."""
@@ -135,7 +135,7 @@ class RestTests(ProviderTestCase):
         self.successResultOf(idle)
 
     def test_abandon(self) -> None:
-        """abandon() ends calls and retries, acknowledges nothing, and is no error."""
+        """abandon() ends model calls and waits, acknowledges nothing, and logs no error."""
         calling, answered, refused = self.serve(), self.serve(), self.serve()
         self.model.answer(number=1)
         self.model.answer(number=2)

@@ -1,4 +1,4 @@
-"""Messages that come back unacknowledged: counted, known again, or parked."""
+"""Messages that come back unacknowledged are counted, recognised, or parked."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from tests.support.provider_on_broker import ProviderOnBrokerTestCase
 
 
 class RedeliveryTestCase(ProviderOnBrokerTestCase):
-    """A provider, and what it counts and knows of what comes back."""
+    """A provider on the embedded broker, with what it counts of redeliveries."""
 
     def states(self) -> dict[str, float]:
-        """How often which kind of redelivery was counted."""
+        """The counts of redeliveries by state, without zeros."""
         counts = {each: counted(self.metrics.redelivered, "work", each) for each in ("running", "settled", "unknown")}
         return {state: count for state, count in counts.items() if count}
 
     def histories(self) -> list[tuple[Any, ...]]:
-        """Attempts and redeliveries that the messages which the model was called with say they had."""
+        """``pg-attempt`` and ``pg-redeliveries`` of the message of each model call."""
         names = ("pg-attempt", "pg-redeliveries")
         return [tuple(message.headers.get(name) for name in names) for message, _, _ in self.model.calls]
 
 
 class CountedTests(RedeliveryTestCase):
-    """A classic queue: what comes back may have killed us, and is counted."""
+    """A classic queue: each redelivery is counted, since the message may have killed the process."""
 
     def test_renewed(self) -> None:
-        """An unknown redelivery is replaced by a copy that counts it, behind the others; only that is run."""
+        """A redelivery of an unknown message is replaced by a copy that counts it, at the end of the queue."""
         self.ask()
         self.kill()
         self.ask(b"[]", message_id="m2")
@@ -38,7 +38,7 @@ class CountedTests(RedeliveryTestCase):
         self.assert_left(unacked=2)
 
     def test_until_it_is_confirmed(self) -> None:
-        """The redelivery is acknowledged when its copy is confirmed, and not before."""
+        """The redelivery is acknowledged when the copy is confirmed, not before."""
         self.ask()
         self.broker.faults.hold_confirms()
         self.die()
@@ -48,7 +48,7 @@ class CountedTests(RedeliveryTestCase):
         self.assert_left(unacked=1)
 
     def test_attempts_go_on(self) -> None:
-        """Redeliveries are no attempts, and attempts no redeliveries; both are kept."""
+        """Redeliveries and attempts are counted apart, and both counts survive each copy."""
         self.ask()
         self.die()
         self.fail_call()
@@ -60,7 +60,7 @@ class CountedTests(RedeliveryTestCase):
         self.assertEqual((headers["pg-attempt"], headers["pg-redeliveries"]), (3, 2))
 
     def test_parked(self) -> None:
-        """What has killed twenty-one processes is parked when it comes again, and its caller told 500."""
+        """A message that has killed 21 processes is parked at its next redelivery, and answered with 500."""
         self.ask()
         for _ in range(20):
             self.die()
@@ -73,7 +73,7 @@ class CountedTests(RedeliveryTestCase):
         self.assertEqual((len(self.model.calls), self.parked("redelivered")), (21, 1))
 
     def test_expired(self) -> None:
-        """A redelivery that nobody waits for any more is dropped, not renewed; so is a renewed one that is late."""
+        """An expired redelivery is dropped, not renewed. So is a renewed message that is expired."""
         for deadline, when in ((10_000, 10), (30_000, 20)):
             self.ask(headers={"pg-deadline": deadline})
             if deadline == 30_000:
@@ -86,7 +86,7 @@ class CountedTests(RedeliveryTestCase):
 
 
 class SuspectTests(RedeliveryTestCase):
-    """What came back several times may be what kills the process."""
+    """A message that came back several times may be the one that kills the process."""
 
     def suspect(self, name: str, redeliveries: int = 3) -> None:
         self.ask(name.encode(), "work.return", "", headers={"pg-redeliveries": redeliveries}, message_id=name)
@@ -95,7 +95,7 @@ class SuspectTests(RedeliveryTestCase):
         return [message.body for message, _, _ in self.model.calls]
 
     def test_alone(self) -> None:
-        """Suspects are served one after the other; messages that are none, at once and beside them."""
+        """Suspects are served one after the other. Other messages are served at once, beside them."""
         self.suspect("a")
         self.suspect("b")
         self.assertEqual(self.model.calls, [])
@@ -111,7 +111,7 @@ class SuspectTests(RedeliveryTestCase):
         self.assertEqual({self.bodies()[number] for number in (0, 2)}, {b"a", b"b"})
 
     def test_random_order(self) -> None:
-        """Their order changes: one that kills whenever it is served must not always be the first."""
+        """Suspects are served in random order, so that one that kills the process is not always the first."""
         first = set()
         for number in range(0, 80, 2):
             self.suspect("a")
@@ -123,12 +123,12 @@ class SuspectTests(RedeliveryTestCase):
         self.assertEqual(first, {b"a", b"b"})
 
     def test_claims_of_a_client(self) -> None:
-        """A client's word on the count that quorum queues keep makes no suspect."""
+        """An initiator's ``x-delivery-count`` makes no message of a classic queue a suspect."""
         self.ask(headers={"x-delivery-count": 3})
         self.assertEqual(len(self.model.calls), 1)
 
     def test_abandoned(self) -> None:
-        """At the end of the process, suspects that wait for their turn are left to the broker."""
+        """abandon() leaves suspects that wait for their turn unacknowledged."""
         for name in ("a", "b", "c"):
             self.suspect(name)
             self.advance(1)
@@ -143,7 +143,7 @@ class KnownTests(RedeliveryTestCase):
     """Redeliveries of messages that this process knows."""
 
     def test_running(self) -> None:
-        """A message that is being served is not run again, however often it comes; it is answered and settled once."""
+        """A message in service that is redelivered, however often, is called, answered and settled once."""
         self.ask()
         for count in range(1, 5):
             self.reconnect()
@@ -154,14 +154,14 @@ class KnownTests(RedeliveryTestCase):
         self.successResultOf(self.provider.idle())
 
     def test_running_and_failing(self) -> None:
-        """A message that comes again while it runs, and then fails, is retried once, on its newest delivery."""
+        """A message that is redelivered during its call, and then fails, is retried once. Its last delivery is acked."""
         self.ask()
         self.reconnect()
         self.fail_call()
         self.assert_left(retry=1)
 
     def test_waiting_for_the_broker(self) -> None:
-        """A reply that waits for a connection goes out once, whatever order connections come back in."""
+        """A reply that waits for a connection is published once, in whatever order the connections come back."""
         for consuming_first in (True, False):
             self.ask(message_id=f"m{consuming_first}")
             self.lose(self.publishing)
@@ -174,7 +174,7 @@ class KnownTests(RedeliveryTestCase):
         self.assertEqual(len(self.model.calls), 2)
 
     def test_waiting_for_a_full_queue(self) -> None:
-        """A copy that waits for a full queue is not given up if the message comes again meanwhile."""
+        """A copy that waits for a full queue is not given up if the message is redelivered meanwhile."""
         self.ask()
         self.broker.faults.nack_publishes()
         self.fail_call()
@@ -184,7 +184,7 @@ class KnownTests(RedeliveryTestCase):
         self.assert_left(retry=1)
 
     def test_settled(self) -> None:
-        """A message whose acknowledgement was lost is acknowledged when it comes again, and neither run nor copied."""
+        """A redelivery of a message whose acknowledgement was lost is acknowledged, and neither served nor copied."""
         self.ask()
         self.lose(self.consuming)
         self.answer()
@@ -195,7 +195,7 @@ class KnownTests(RedeliveryTestCase):
         self.assertEqual(counted(self.metrics.consumed, "work"), 2)
 
     def test_settled_by_a_copy(self) -> None:
-        """A message whose copy waits for another attempt is settled; the copy is another message, and is run."""
+        """A message whose copy waits in the retry queue is settled. The copy is another message, and is served."""
         self.ask()
         self.lose(self.consuming)
         self.fail_call()
@@ -205,7 +205,7 @@ class KnownTests(RedeliveryTestCase):
         self.assertEqual((len(self.model.calls), self.states()), (2, {"settled": 1}))
 
     def test_not_redelivered(self) -> None:
-        """A message that is not marked as redelivered is served, whatever its id: clients may use one twice."""
+        """A message that is not marked as redelivered is served, whatever its id: an initiator may use an id twice."""
         self.ask()
         self.answer()
         self.ask()
@@ -213,7 +213,7 @@ class KnownTests(RedeliveryTestCase):
         self.assertEqual((len(self.model.calls), self.states()), (3, {}))
 
     def test_running_and_not_lost(self) -> None:
-        """Another message of the same id that comes back does not take the delivery of the one that runs."""
+        """A redelivery does not replace the delivery of a message in service while that one is not lost."""
         self.lose(self.consuming)
         self.ask()
         self.other().basic_get("work")
@@ -229,7 +229,7 @@ class KnownTests(RedeliveryTestCase):
         self.assert_left(back=2)
 
     def test_two_of_the_same_id(self) -> None:
-        """The end of one of two messages with the same id does not make the other unknown."""
+        """When one of two messages with the same id is settled, the other is still recognised."""
         self.ask()
         self.ask()
         self.answer(number=0)
@@ -240,7 +240,7 @@ class KnownTests(RedeliveryTestCase):
         self.assertEqual(len(self.model.calls), 2)
 
     def test_without_id(self) -> None:
-        """Messages without an id are never known again."""
+        """Messages without an id are never recognised."""
         self.ask(message_id=None)
         self.reconnect()
         self.assertEqual((len(self.model.calls), self.states()), (2, {"unknown": 1}))
@@ -250,12 +250,12 @@ class KnownTests(RedeliveryTestCase):
 
 
 class QuorumTests(RedeliveryTestCase):
-    """A quorum queue counts deliveries itself."""
+    """A quorum queue, which counts redeliveries itself."""
 
     keys: ClassVar[dict[str, Any]] = {"dle": True, "maxAttempts": 3, "queueType": "quorum"}
 
     def test_not_renewed(self) -> None:
-        """A redelivery is run at once, with the queue's own count."""
+        """A redelivery is served at once, and has the queue's own count."""
         self.ask()
         self.die()
         self.assertEqual((len(self.model.calls), self.histories()[-1]), (2, (None, None)))
@@ -264,20 +264,20 @@ class QuorumTests(RedeliveryTestCase):
         self.assert_left(back=1)
 
     def test_known(self) -> None:
-        """What runs is known again all the same."""
+        """A message in service is recognised as on a classic queue."""
         self.ask()
         self.reconnect()
         self.assertEqual((len(self.model.calls), self.states()), (1, {"running": 1}))
 
     def test_count_of_others(self) -> None:
-        """The count of another kind of queue does not park it."""
+        """``pg-redeliveries``, which classic queues need, does not park a message."""
         self.ask(exchange="work.return", headers={"pg-redeliveries": 20})
         self.die()
         self.assertEqual(len(self.model.calls), 2)
         self.assert_left(unacked=1)
 
     def test_suspects(self) -> None:
-        """What the queue has counted three times is served alone, and later."""
+        """A message that the queue has redelivered three times is a suspect: it is served alone, after a delay."""
         self.ask()
         for _ in range(3):
             self.assertEqual(self.in_flight(), 1)
@@ -287,7 +287,7 @@ class QuorumTests(RedeliveryTestCase):
         self.assertEqual(len(self.model.calls), 4)
 
     def test_given_up(self) -> None:
-        """What comes back more than twenty times is put into the parking queue by the work queue itself."""
+        """The work queue itself moves a message to the parking queue after more than 20 redeliveries."""
         self.ask()
         for _ in range(20):
             self.die()

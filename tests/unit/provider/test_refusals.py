@@ -1,4 +1,4 @@
-"""Brokers that refuse replies: another attempt, a small error reply in place of the reply, parking."""
+"""Replies that the broker refuses are published again, then replaced by an error reply; then the message is parked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class RefusedReplyTests(ProviderOnBrokerTestCase):
     """The broker closes the publishing channel over a reply that is too large for it."""
 
     def limit(self, size: int) -> None:
-        """Let the broker take no messages of more bytes."""
+        """Let the broker refuse messages with more bytes."""
         self.patch(channel, "_MAX_MESSAGE_BYTES", size)
 
     def test_another_message_was_to_blame(self) -> None:
-        """After one refusal the same reply is published again: it may have been somebody else's message."""
+        """After one refusal the same reply is published again: another message may have been the cause."""
         self.limit(100)
         for number in (1, 2):
             self.ask(message_id=f"m{number}")
@@ -31,7 +31,7 @@ class RefusedReplyTests(ProviderOnBrokerTestCase):
         self.assert_left()
 
     def test_neighbours(self) -> None:
-        """One reply that the broker refuses for good takes no other along, however often it closes their channel."""
+        """A reply that is always refused does not take others with it, however often their channel is closed."""
         self.limit(1000)
         for number in (1, 2, 3):
             self.ask(message_id=f"m{number}", correlation_id=f"c{number}")
@@ -47,7 +47,7 @@ class RefusedReplyTests(ProviderOnBrokerTestCase):
         self.assert_left()
 
     def test_stand_in(self) -> None:
-        """After three refusals a small error reply takes the reply's place, and the delivery is acknowledged."""
+        """After three refusals an error reply is published in place of the reply, and the delivery is acknowledged."""
         self.limit(1000)
         self.ask()
         self.answer(200, bytes(1001))
@@ -60,7 +60,7 @@ class RefusedReplyTests(ProviderOnBrokerTestCase):
         self.assertEqual(json.loads(reply.body)["rquid"], "r1")
 
     def test_nothing_is_taken(self) -> None:
-        """If the small one is refused as often, the message is parked, and acknowledged once that is confirmed."""
+        """If the error reply is refused as often, the message is parked, and acknowledged when that is confirmed."""
         self.limit(10)
         self.ask()
         self.answer(200, bytes(11))
@@ -79,7 +79,7 @@ class UndeliverableReplyTests(ProviderOnBrokerTestCase):
     """The reply cannot be published, for now or for good."""
 
     def test_nobody_takes_it(self) -> None:
-        """A reply whose queue is gone is given up: the message is parked, and nothing more is published."""
+        """A reply whose queue is deleted is given up: the message is parked, and nothing more is published."""
         self.ask()
         self.delete("back")
         self.answer()
@@ -90,7 +90,7 @@ class UndeliverableReplyTests(ProviderOnBrokerTestCase):
         self.assertEqual((parked.body, parked.headers["pg-reason"], self.parked("reply")), (b"{}", "reply", 1))
 
     def test_broker_away(self) -> None:
-        """While no reply can be published the delivery waits unacknowledged; then the same reply is published."""
+        """While the broker is away, the delivery stays unacknowledged. Then the reply is published."""
         self.ask()
         self.lose(self.publishing)
         self.answer()
@@ -100,7 +100,7 @@ class UndeliverableReplyTests(ProviderOnBrokerTestCase):
         self.assert_left(back=1)
 
     def test_blocked(self) -> None:
-        """The same while the broker takes no messages."""
+        """The same while the broker blocks publishers."""
         self.ask()
         self.broker.faults.block()
         self.pump()
@@ -112,7 +112,7 @@ class UndeliverableReplyTests(ProviderOnBrokerTestCase):
         self.assert_left(back=1)
 
     def test_outcome_unknown(self) -> None:
-        """A reply whose confirm was lost with the connection is sent again, as the same message."""
+        """A reply whose confirm was lost with the connection is published again with the same message id."""
         self.ask()
         self.broker.faults.swallow_confirms()
         self.answer()
@@ -123,7 +123,7 @@ class UndeliverableReplyTests(ProviderOnBrokerTestCase):
         self.assertEqual(len({reply.message_id for reply in self.take("back")}), 1)
 
     def test_refused(self) -> None:
-        """A reply that the broker refuses, as when its queue is full, is published again a second later."""
+        """A reply that is nacked, because its queue is full, is published again a second later."""
         self.delete("back")
         self.make_queue("back", **{"x-max-length": 1, "x-overflow": "reject-publish"})
         self.put("", "back")
@@ -137,7 +137,7 @@ class UndeliverableReplyTests(ProviderOnBrokerTestCase):
         self.assertEqual(len(self.model.calls), 1)
 
     def test_delivery_lost_meanwhile(self) -> None:
-        """A delivery without an id that is lost while its reply waits is given up: the broker delivers it again."""
+        """A message without an id is given up if its delivery is lost meanwhile: the broker delivers it again."""
         self.ask(message_id=None)
         self.lose(self.publishing)
         self.answer()
@@ -147,7 +147,7 @@ class UndeliverableReplyTests(ProviderOnBrokerTestCase):
         self.assertEqual(self.in_flight(), 0)
 
     def test_delivery_lost_during_the_call(self) -> None:
-        """A delivery that is lost while the model works is answered all the same, and not acknowledged."""
+        """If the delivery is lost during the model call, the reply is published, and nothing is acknowledged."""
         self.ask()
         self.lose(self.consuming)
         self.answer()

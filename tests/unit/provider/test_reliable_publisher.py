@@ -1,4 +1,4 @@
-"""Publishing until the broker has taken a message: together, in turn, and after a delay."""
+"""A message is published until it is confirmed: at once, in its turn, and after a delay."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def refused(*, is_certain: bool = False) -> PublishRefused:
-    """What a publish fails with when the broker closes the channel."""
+    """The error of a publish whose channel the broker closed."""
     return PublishRefused("no", is_certain=is_certain)
 
 
 class ReliablePublisherTestCase(SettlementTestCase):
-    """Replies with the body ``a``, ``b`` and so on, each to a message of its own; copies with the same bodies."""
+    """Replies and copies with the bodies ``a``, ``b`` and so on, each for a message of its own."""
 
     def start_reply(self, name: str, task: Task | None = None) -> Deferred[None]:
         task = task or self.new_task(message_id=name)
@@ -38,7 +38,7 @@ class ReliablePublisherTestCase(SettlementTestCase):
         return self.started(self.reliable.publish_copy(task, copy, "", "work.retry"))
 
     def started(self, coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
-        """Run a coroutine, at most to the end of the test: collected as garbage, it would wake the next in turn."""
+        """Run a coroutine, and cancel it after the test: as garbage, it would give its turn to closed coroutines."""
         running = self.run_to(coroutine)
 
         def end() -> None:
@@ -53,19 +53,19 @@ class ReliablePublisherTestCase(SettlementTestCase):
         return "".join(message.body.decode() for message, *_ in self.publisher.published)
 
     def all_ready(self) -> None:
-        """The publisher is ready again."""
+        """Let the publisher be ready again."""
         waiting, self.publisher.waiting = self.publisher.waiting, []
         for each in waiting:
             each.callback(None)
 
     def fail_next(self, error: GatewayError, number: int = -1) -> None:
-        """Let a publish fail, and the publisher be ready after it."""
+        """Let a publish fail, and then the publisher be ready again."""
         self.publisher.fail(error, number)
         self.all_ready()
 
 
 class TurnTests(ReliablePublisherTestCase):
-    """After the broker closed the channel, messages that were unconfirmed are published again one at a time."""
+    """Messages that were unconfirmed when the broker closed the channel are published again one at a time."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -75,7 +75,7 @@ class TurnTests(ReliablePublisherTestCase):
         self.all_ready()
 
     def test_one_after_the_other(self) -> None:
-        """The second is published when the first is confirmed."""
+        """The second message is published when the first is confirmed."""
         self.assertEqual(self.bodies(), "aba")
         self.publisher.confirm()
         self.successResultOf(self.a)
@@ -85,14 +85,14 @@ class TurnTests(ReliablePublisherTestCase):
         self.successResultOf(self.b)
 
     def test_others(self) -> None:
-        """A message that was not refused does not wait for a turn."""
+        """A new message does not wait for a turn."""
         c = self.start_reply("c")
         self.assertEqual(self.bodies(), "abac")
         self.publisher.confirm()
         self.successResultOf(c)
 
     def test_broker_away(self) -> None:
-        """A message keeps its turn while the broker is away or a confirm is missing; that is no refusal."""
+        """A message keeps its turn while the broker is away or a confirm is missing. Neither counts as a refusal."""
         for error in 12 * [BrokerUnavailable("away"), OutcomeUnknown("lost")]:
             self.fail_next(error)
         self.clock.advance(60)
@@ -119,7 +119,7 @@ class TurnTests(ReliablePublisherTestCase):
         self.assertEqual(self.bodies(), "ab" + 10 * "a" + "b")
 
     def test_copy_refused(self) -> None:
-        """A copy that is refused too often leaves its turn, and is published again after a delay, at first at once."""
+        """A copy that is refused too often ends its turn. After the delay it is published, whoever has the turn."""
         self.publisher.confirm()
         self.all_ready()
         for _ in range(10):
@@ -135,7 +135,7 @@ class TurnTests(ReliablePublisherTestCase):
         self.successResultOf(c)
 
     def test_refusals_are_counted_anew(self) -> None:
-        """After the delay a copy has as many refusals before it as in the beginning."""
+        """After the delay, refusals are counted from 0."""
         self.publisher.confirm()
         self.all_ready()
         for number in range(3):
@@ -147,14 +147,14 @@ class TurnTests(ReliablePublisherTestCase):
         self.assertEqual(self.bodies(), "aba" + 6 * "b")
 
     def test_nacked_in_turn(self) -> None:
-        """A message whose queue is full waits without its turn."""
+        """A message that is nacked in its turn ends the turn, and is published again after the delay."""
         self.fail_next(Nacked("full"))
         self.assertEqual(self.bodies(), "abab")
         self.clock.advance(1)
         self.assertEqual(self.bodies(), "ababa")
 
     def test_cancelled(self) -> None:
-        """A message that is cancelled in its turn, or before, gives way to the next."""
+        """When a message is cancelled in its turn, or while it waits for it, the next one gets its turn."""
         c = self.start_reply("c")
         self.publisher.fail(refused())
         self.b.cancel()
@@ -171,7 +171,7 @@ class DeliveryTests(ReliablePublisherTestCase):
     """The delivery is lost before its turn."""
 
     def test_lost(self) -> None:
-        """A message without an id is given up when its turn comes, and the next one has it; one with an id is not."""
+        """A message without an id is given up in its turn, and the next gets its turn. One with an id is published."""
         tasks = [self.new_task(message_id=name) for name in (None, "b")]
         a, b = (self.start_reply(name, task) for name, task in zip("ab", tasks, strict=True))
         for number in (0, 1):
@@ -187,10 +187,10 @@ class DeliveryTests(ReliablePublisherTestCase):
 
 
 class WaitingForTests(ReliablePublisherTestCase):
-    """What keeps the role from being ready."""
+    """``waiting_for``."""
 
     def test_names(self) -> None:
-        """A queue is named once, however many copies wait for it, and until the last of them is confirmed."""
+        """A queue is listed once, however many copies wait for it, until the last of them is confirmed."""
         both = [self.start_copy(name) for name in "ab"]
         for number in (0, 1):
             self.publisher.fail(NoRoute("gone"), number)

@@ -1,4 +1,4 @@
-"""Where failed messages go to wait, and how they are known when they come back."""
+"""Where copies of failed messages wait, and how they are recognised when they come back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.fakes import FakeDelivery
 from tests.support.queue_entries import dle, entry, seed
 from tests.unit.provider.base import death
 
-#: What a client may claim.
+#: Headers that an initiator may write.
 SPOOFED = {"pg-attempt": 99, "pg-redeliveries": 19, "pg-queue": "work", "pg-copy": "x"}
 
 
@@ -30,23 +30,23 @@ class OwnRouteTests(SynchronousTestCase):
         self.route = RetryRoute(entry(dle=True), [entry(dle=True)])
 
     def test_target(self) -> None:
-        """Copies go straight to the retry queue, whatever key the message came with."""
+        """A copy goes straight to the retry queue, whatever routing key the message came with."""
         for key in ("predict.now", "", "elsewhere"):
             self.assertEqual(self.route.target(delivery(routing_key=key)), ("", "work.retry"))
 
     def test_history(self) -> None:
-        """What comes through the return exchange says what happened to it before."""
+        """The headers of a message that came through the return exchange are its history."""
         came_back = delivery("work.return", pg_attempt=3, pg_redeliveries=2)
         self.assertEqual(self.route.history(came_back), History(3, 2))
 
     def test_spoofed(self) -> None:
-        """What a client claims counts for nothing: neither attempts nor a record of waiting."""
+        """An initiator's headers are no history: neither attempts nor ``x-death``."""
         for exchange in ("ML.MQ", "", "work", "other.return", "work.return2"):
             for headers in ({}, {"x-death": [death("work.retry")]}, {"x-death": [death("waiting")]}):
                 self.assertEqual(self.route.history(delivery(exchange, **SPOOFED, **headers)), History(), exchange)
 
     def test_parameters_without_dle(self) -> None:
-        """``dleParams`` without ``dle`` are no retry route, and no claim of having waited there counts."""
+        """``dleParams`` without ``dle`` are no retry route, and ``x-death`` of its queue is no proof."""
         plain = seed(dle=False)
         route = RetryRoute(plain, [plain])
         spoofed = delivery(**SPOOFED, **{"x-death": [death()]})
@@ -54,7 +54,7 @@ class OwnRouteTests(SynchronousTestCase):
         self.assertFalse(route.is_foreign(delivery(**{**SPOOFED, "pg-queue": "other", "x-death": [death()]})))
 
     def test_no_copy_is_foreign(self) -> None:
-        """On such a route nobody gets copies of others, so nothing is dropped."""
+        """On this route no queue gets copies of other queues' messages, so none is foreign."""
         for headers in (SPOOFED, {**SPOOFED, "pg-queue": "other", "x-death": [death("other.retry")]}):
             for exchange in ("ML.MQ", "work.return", ""):
                 self.assertFalse(self.route.is_foreign(delivery(exchange, **headers)))
@@ -67,36 +67,36 @@ class SeedRouteTests(SynchronousTestCase):
         self.route = RetryRoute(seed(), [seed()])
 
     def test_target(self) -> None:
-        """A copy goes through the waiting exchange with the key that leads it back."""
+        """A copy goes through the exchange of ``dleParams``, with the key that brings it back."""
         self.assertEqual(self.route.target(delivery(routing_key="predict.now")), ("dlx", "predict.now"))
 
     def test_key_that_would_not_lead_back(self) -> None:
-        """A message that came past the exchange gets a key that the queue is bound with."""
+        """If a message did not come through the entry's exchange, its copy gets a key of the queue's binding."""
         for exchange, key in (("", "work"), ("work.return", "")):
             self.assertEqual(self.route.target(delivery(exchange, key)), ("dlx", "predict.any"))
 
     def test_way_back_through_the_default_exchange(self) -> None:
-        """Through the default exchange, a copy comes back by the queue's name, whatever key it came with."""
+        """If copies come back through the default exchange, their key is the queue's name."""
         default = seed(dleParams=dle(back=""))
         self.assertEqual(RetryRoute(default, [default]).target(delivery()), ("dlx", "work"))
 
     def test_key_for_another_exchange(self) -> None:
-        """If messages come back through another exchange than the entry's, their keys are left alone."""
+        """If copies come back through another exchange than the entry's, they keep their key."""
         other = seed(dleParams=dle(back="other"))
         self.assertEqual(RetryRoute(other, [other]).target(delivery("", "work")), ("dlx", "work"))
 
     def test_history(self) -> None:
-        """What has just expired in the waiting queue says what happened to it before."""
+        """The headers of a message that has just expired in the queue of ``dleParams`` are its history."""
         for deaths in ([death()], [death(), death("work", "rejected")], [death(), death("other")]):
             came_back = delivery(pg_attempt=3, pg_redeliveries=1, x_death=deaths)
             self.assertEqual(self.route.history(came_back), History(3, 1))
 
     def test_return_exchange(self) -> None:
-        """What was renewed after a redelivery comes through the return exchange, as on the other route."""
+        """A message that was renewed after a redelivery comes through the return exchange, as on our own route."""
         self.assertEqual(self.route.history(delivery("work.return", pg_attempt=3)), History(3, 0))
 
     def test_no_record_of_waiting(self) -> None:
-        """Without the broker's record that it has just expired there, a message is new."""
+        """Without the broker's record that it has just expired there, a message has no history."""
         for deaths in (
             None, [], "waiting", {"queue": "waiting", "reason": "expired"}, ["waiting"], [None], [{}],
             [death("other")], [death(reason="rejected")], [death(reason="maxlen")],
@@ -107,31 +107,31 @@ class SeedRouteTests(SynchronousTestCase):
 
 
 class ForeignCopyTests(SynchronousTestCase):
-    """Copies that the seed's route scatters among queues."""
+    """Copies that come to several queues on the seed's route."""
 
     def test_of_another_queue(self) -> None:
-        """A copy of another queue's message that waited is foreign; this queue's own is not."""
+        """After the delay, a copy of another queue's message is foreign, and one of this queue's message is not."""
         entries = [seed(), seed("other")]
         route = RetryRoute(entries[0], entries)
         self.assertTrue(route.is_foreign(delivery(pg_queue="other", x_death=[death()])))
         self.assertFalse(route.is_foreign(delivery(pg_queue="work", x_death=[death()])))
 
     def test_surplus(self) -> None:
-        """Of an own message that waited in two queues at once, the copy out of the other queue is foreign."""
+        """If copies of this queue's message waited in two queues, the one from the other queue is foreign."""
         entries = [seed(), seed("other", dleParams=dle("waiting too"))]
         route = RetryRoute(entries[0], entries)
         self.assertTrue(route.is_foreign(delivery(pg_queue="work", x_death=[death("waiting too")])))
         self.assertFalse(route.is_foreign(delivery(pg_queue="work", x_death=[death("waiting")])))
 
     def test_queue_without_retry(self) -> None:
-        """A queue that has no seed's route itself, but shares the exchange, gets copies as well."""
+        """Copies are foreign in a queue that shares the exchange and has not the seed's route itself."""
         for plain in (entry("plain"), entry("plain", dle=True)):
             route = RetryRoute(plain, [seed(), plain])
             self.assertTrue(route.is_foreign(delivery(pg_queue="work", x_death=[death()])))
             self.assertTrue(route.is_foreign(delivery(pg_queue="plain", x_death=[death()])))
 
     def test_other_exchange(self) -> None:
-        """By whatever exchange the seed's route leads back, copies of other queues' messages are known."""
+        """Foreign copies are recognised whatever exchange the seed's route leads back through."""
         apart = entry("apart", topic="other")
         route = RetryRoute(apart, [seed(), apart])
         self.assertTrue(route.is_foreign(delivery("other", pg_queue="work", x_death=[death()])))
@@ -139,7 +139,7 @@ class ForeignCopyTests(SynchronousTestCase):
         self.assertFalse(alone.is_foreign(delivery("other", pg_queue="work", x_death=[death()])))
 
     def test_not_ours(self) -> None:
-        """A message that is no copy of ours, or did not just expire, or came through the return exchange, is served."""
+        """Not foreign: messages that we did not copy, have not just expired, or came through the return exchange."""
         entries = [seed(), seed("other")]
         route = RetryRoute(entries[0], entries)
         self.assertFalse(route.is_foreign(delivery(x_death=[death()])))

@@ -1,4 +1,4 @@
-"""The provider role: what it hands to its parts, and what keeps it from being ready."""
+"""The provider role: what its parts get, and what keeps it from being ready."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.queue_entries import entry, seed
 
 
 class ProviderRoleTests(BrokerTestCase):
-    """A provider of two queues, which share an exchange, on a broker."""
+    """A provider role on the embedded broker, with two queues that share an exchange."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -52,7 +52,7 @@ class ProviderRoleTests(BrokerTestCase):
         return True
 
     def test_not_ready(self) -> None:
-        """It is ready when all queues are consumed, and not while a queue does not take what has to go there."""
+        """The role is ready when all queues are consumed, and not while a queue does not take copies."""
         self.assertEqual(self.role.waiting_for(), [])
         self.delete("other.parking")
         self.put("", "other", bytes(1025))
@@ -61,12 +61,12 @@ class ProviderRoleTests(BrokerTestCase):
         self.assertEqual((self.role.waiting_for(), self.waiting("other.parking")), ([], 1))
 
     def test_given_up(self) -> None:
-        """Providers ask who has given up."""
+        """A provider asks whether a message's caller has given up."""
         self.put("", "other", correlation_id="c1")
         self.assertEqual((self.asked, counted(self.metrics.expired, "other")), (["c1"], 1))
 
     def test_foreign_copies(self) -> None:
-        """Of a copy that waited on the seed's route and comes to two queues, the one whose it is not drops it."""
+        """A copy on the seed's route comes to both queues. The queue that it does not belong to drops it."""
         self.put("dlx", "predict.now", headers={"pg-queue": "work"}, correlation_id="c1")
         self.advance(60)
         self.assertEqual([counted(self.metrics.foreign_copies, queue) for queue in ("work", "other")], [0, 1])

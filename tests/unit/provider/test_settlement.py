@@ -1,4 +1,4 @@
-"""The end of a delivery: what takes its place is confirmed first, then it is acknowledged; nothing is given up."""
+"""A delivery is acknowledged when its reply or copy is confirmed, not before. No delivery is given up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OrderTests(SettlementTestCase):
     """Publish, confirm, acknowledge."""
 
     def test_retry(self) -> None:
-        """The copy for the next attempt counts one more; the delivery is acknowledged when it is confirmed."""
+        """The copy for the next attempt counts one more. The delivery is acknowledged when the copy is confirmed."""
         self.task = self.new_task(History(2, 3))
         retrying = self.retry()
         self.assertEqual((self.targets, self.delivery.acks), ([("", "work.retry")], 0))
@@ -38,7 +38,7 @@ class OrderTests(SettlementTestCase):
         self.assertEqual(counted(self.metrics.retried, "work", "timeout"), 1)
 
     def test_renew(self) -> None:
-        """The copy after a redelivery counts that, not an attempt; it goes to its own queue and may still expire."""
+        """The copy after a redelivery counts one more redelivery, goes to the work queue, and keeps its deadline."""
         self.task = self.new_task(History(2, 3), headers={"pg-deadline": 1000})
         renewing = self.run_to(self.settlement.renew(self.task))
         self.assertEqual((self.targets, self.delivery.acks), ([("work.return", "predict.now")], 0))
@@ -64,7 +64,7 @@ class OrderTests(SettlementTestCase):
         self.assertEqual(counted(self.metrics.parked, "work", "timeout"), 1)
 
     def test_park_and_reply(self) -> None:
-        """The output channel is told after the message is parked, and before it is acknowledged."""
+        """The reply is published after the message is parked, and before it is acknowledged."""
         parking = self.park(Message(b"error"))
         self.assertEqual(self.targets, [("", "work.parking")])
         self.publisher.confirm()
@@ -74,7 +74,7 @@ class OrderTests(SettlementTestCase):
         self.assertEqual(self.delivery.acks, 1)
 
     def test_park_and_nobody_takes_the_reply(self) -> None:
-        """If nobody takes the error, the message is parked all the same, once, and acknowledged."""
+        """If the error reply is unrouted or refused, the message is parked once all the same, and acknowledged."""
         for error, times in ((NoRoute("gone"), 1), (PublishRefused("too large", is_certain=True), 3)):
             self.publisher.published.clear()
             self.task = self.new_task()
@@ -89,7 +89,7 @@ class OrderTests(SettlementTestCase):
             self.assertEqual(self.delivery.acks, 1)
 
     def test_park_without_address(self) -> None:
-        """A worker's message is parked without a word to anybody."""
+        """A message without a reply address is parked, and no reply is published."""
         self.task = self.new_task(reply_to=None)
         parking = self.park(Message(b"error"))
         self.publisher.confirm()
@@ -97,17 +97,17 @@ class OrderTests(SettlementTestCase):
         self.assertEqual((len(self.publisher.published), self.delivery.acks), (1, 1))
 
     def test_address(self) -> None:
-        """The message's own address comes first, then that of the entry, then there is none."""
+        """The reply address is the message's; None if neither message nor entry has one."""
         self.assertEqual(self.settlement.address(self.new_task()), "back")
         self.assertIsNone(self.settlement.address(self.new_task(reply_to=None)))
         self.assertIsNone(self.settlement.address(self.new_task(reply_to="")))
 
 
 class FullQueueTests(SettlementTestCase):
-    """The queue of a copy, or of a reply, does not take it."""
+    """The broker does not take a copy or a reply."""
 
     def test_back_off(self) -> None:
-        """A copy that is refused is kept and published again after 1, 2, 4, 8, 15 and 15 s, and not acknowledged."""
+        """A copy that is nacked or unrouted is published again after 1, 2, 4, 8, 15 and 15 s, with no ack before."""
         errors: list[GatewayError] = [Nacked("full"), NoRoute("gone"), Nacked("full"), Nacked("full"), NoRoute("gone")]
         parking = self.park()
         for count, (seconds, error) in enumerate(zip((1, 2, 4, 8, 15), errors, strict=True), 1):
@@ -123,7 +123,7 @@ class FullQueueTests(SettlementTestCase):
         self.assertEqual(self.delivery.acks, 1)
 
     def test_refused(self) -> None:
-        """A copy over which the channel is closed three times is kept as well."""
+        """A copy over which the channel was closed three times is published again after a delay, too."""
         retrying = self.retry()
         for number in range(3):
             self.publisher.fail(PublishRefused("no", is_certain=True))
@@ -135,7 +135,7 @@ class FullQueueTests(SettlementTestCase):
         self.successResultOf(retrying)
 
     def test_not_ready(self) -> None:
-        """The queue is named as long as some copy waits for it: from the first refusal to the last confirm."""
+        """``waiting_for`` lists the queue from the first nack of a copy to the last confirm."""
         other = self.new_task(message_id="m2")
         both = [self.park(), self.run_to(self.settlement.park(other, "timeout"))]
         self.assertEqual(self.reliable.waiting_for(), [])
@@ -153,7 +153,7 @@ class FullQueueTests(SettlementTestCase):
             self.successResultOf(each)
 
     def test_names(self) -> None:
-        """A copy through an exchange waits for that; several names are sorted."""
+        """For a copy that goes through an exchange, ``waiting_for`` lists the exchange. Names are sorted."""
         tasks = [self.new_task(message_id=name) for name in ("m1", "m2")]
         self.run_to(self.settlement.renew(tasks[0])).addErrback(lambda _: None)
         self.run_to(self.settlement.park(tasks[1], "timeout")).addErrback(lambda _: None)
@@ -162,7 +162,7 @@ class FullQueueTests(SettlementTestCase):
         self.assertEqual(self.reliable.waiting_for(), ["work.parking", "work.return"])
 
     def test_cancelled(self) -> None:
-        """A wait that is cancelled ends at once, leaves no timer, and keeps nothing from being ready."""
+        """A cancelled wait ends at once, leaves no timer, and is no longer in ``waiting_for``."""
         parking = self.park()
         self.publisher.fail(Nacked("full"))
         parking.cancel()
@@ -171,7 +171,7 @@ class FullQueueTests(SettlementTestCase):
         self.assertEqual(self.delivery.acks, 0)
 
     def test_full_reply_queue(self) -> None:
-        """A reply waits while its queue is full, as long as a copy would; that is no reason to be not ready."""
+        """A reply waits while its queue is full, with the same delays as a copy. It is not in ``waiting_for``."""
         replying = self.reply()
         for count, seconds in enumerate((1, 2, 4, 8, 15, 15), 1):
             self.publisher.fail(Nacked("full"))
@@ -183,14 +183,14 @@ class FullQueueTests(SettlementTestCase):
         self.assertEqual((set(self.targets), self.delivery.acks), ({("", "back")}, 1))
 
     def test_lost_while_waiting(self) -> None:
-        """A delivery that is lost while its copy or reply waits, and does not come again to us, is given up."""
+        """A delivery that is lost while its copy or reply waits is given up, unless the redelivery comes to us."""
         for start in (self.park, self.retry, self.reply):
             self.task = self.new_task()
             settling = start()
             self.publisher.fail(Nacked("full"))
             self.delivery.is_lost = True
             count = len(self.publisher.published)
-            self.clock.advance(1)  # now it may have come again, and is tried once more
+            self.clock.advance(1)  # once more: the redelivery may be on its way to us
             self.publisher.fail(Nacked("full"))
             self.clock.advance(2)
             self.failureResultOf(settling, DeliveryLost)

@@ -1,4 +1,4 @@
-"""Settling while the broker is away, what is remembered of settled messages, and replies whose address is none."""
+"""Settling while the broker is away; which messages are remembered as settled; invalid reply addresses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.unit.provider.base import SettlementTestCase
 
 
 class ConnectionTests(SettlementTestCase):
-    """The broker is away, or says nothing."""
+    """The broker is away, or sends no confirm."""
 
     def test_away(self) -> None:
-        """What could not be sent, or was not confirmed, is published again as soon as that is possible."""
+        """A message that was not sent or not confirmed is published again as soon as the publisher is ready."""
         errors = (BrokerUnavailable("away"), BrokerBlocked("low"), OutcomeUnknown("lost"))
         for start in (self.park, self.retry, self.reply):
             self.publisher.published.clear()
@@ -34,7 +34,7 @@ class ConnectionTests(SettlementTestCase):
             self.assertEqual(self.publisher.restored, 0)
 
     def test_no_confirm(self) -> None:
-        """A publish without a confirm for 60 s is repeated, and nothing is acknowledged before one is there."""
+        """A message without a confirm is published again after 60 s, then after 120 s. The ack waits for a confirm."""
         settling = self.retry()
         self.clock.advance(59.9)
         self.assertEqual(self.publisher.waiting, [])
@@ -52,7 +52,7 @@ class ConnectionTests(SettlementTestCase):
         self.assertEqual((self.delivery.acks, self.clock.getDelayedCalls()), (1, []))
 
     def test_direct_reply_to(self) -> None:
-        """The broker returns replies to direct reply-to addresses though it delivers them: nothing is parked."""
+        """A returned reply to a direct reply-to address counts as delivered: nothing is parked."""
         self.task = self.new_task(reply_to="amq.rabbitmq.reply-to.g1h2")
         settling = self.reply()
         self.publisher.fail(NoRoute("returned"))
@@ -60,7 +60,7 @@ class ConnectionTests(SettlementTestCase):
         self.assertEqual((len(self.publisher.published), self.delivery.acks), (1, 1))
 
     def test_lost_and_unknowable(self) -> None:
-        """A message without an id is given up when its delivery is lost: it could not be known when it comes again."""
+        """A message without an id is given up when its delivery is lost: its redelivery could not be recognised."""
         self.task = self.new_task(message_id=None)
         settling = self.reply()
         self.publisher.fail(BrokerUnavailable("away"))
@@ -70,7 +70,7 @@ class ConnectionTests(SettlementTestCase):
         self.assertEqual(len(self.publisher.published), 1)
 
     def test_lost_and_knowable(self) -> None:
-        """A message with an id is settled all the same, and remembered for its next delivery."""
+        """A message with an id is settled although its delivery is lost, and remembered for its redelivery."""
         settling = self.reply()
         self.publisher.fail(BrokerUnavailable("away"))
         self.delivery.is_lost = True
@@ -81,7 +81,7 @@ class ConnectionTests(SettlementTestCase):
         self.assertTrue(self.settlement.is_settled(self.new_task()))
 
     def test_refusals_in_a_row(self) -> None:
-        """Refusals of a reply are counted across connections that are lost meanwhile; the third one counts."""
+        """Refusals of a reply are counted across lost connections; after the third one the error reply is published."""
         replying = self.reply()
         for error in (
             PublishRefused("no", is_certain=True),
@@ -99,10 +99,10 @@ class ConnectionTests(SettlementTestCase):
 
 
 class CopyTypeTests(SettlementTestCase):
-    """What is published as a copy, and what is not."""
+    """Which messages are published as copies."""
 
     def test_copies(self) -> None:
-        """Retries and parked messages are copies, replies are not."""
+        """Messages to the retry and parking queue are copies. Replies are not."""
         self.retry()
         self.assertIsInstance(self.last, Copy)
         self.park()
@@ -112,10 +112,10 @@ class CopyTypeTests(SettlementTestCase):
 
 
 class MemoryTests(SettlementTestCase):
-    """Settled messages."""
+    """Which messages are remembered as settled."""
 
     def test_remembered(self) -> None:
-        """A message is known as settled once it is, even if its acknowledgement was lost."""
+        """A message is remembered when its reply is confirmed, even if its acknowledgement is lost."""
         self.delivery.is_lost = True
         self.assertFalse(self.settlement.is_settled(self.task))
         replying = self.reply()
@@ -125,7 +125,7 @@ class MemoryTests(SettlementTestCase):
         self.assertTrue(self.settlement.is_settled(self.new_task()))
 
     def test_by_what(self) -> None:
-        """A message is known by its ids, reply address, body and copy together: an id alone may be used twice."""
+        """The fingerprint has ids, reply address, body and the copy's id: an initiator may use a message id twice."""
         self.settlement.done(self.task)
         for other in (
             self.new_task(message_id="m2"),
@@ -140,33 +140,33 @@ class MemoryTests(SettlementTestCase):
         self.assertTrue(self.settlement.is_settled(self.new_task(headers={"x": "y"})))
 
     def test_parked(self) -> None:
-        """A message whose copy is in the parking queue is settled, even while its error waits to be told."""
+        """A message whose copy is in the parking queue is settled, even while its error reply is unconfirmed."""
         parking = self.park(Message(b"error"))
         self.publisher.confirm()
         self.assertNoResult(parking)
         self.assertTrue(self.settlement.is_settled(self.new_task()))
 
     def test_unparked(self) -> None:
-        """A message that was put back from the parking queue is another one than that which was parked."""
+        """A parked message that is put back into the work queue counts as another message."""
         self.settlement.done(self.task)
         copy = Copy.of(self.task.message, "work", History(), "status")
         back = Message.received(copy.properties(), copy.body)
         self.assertFalse(self.settlement.is_settled(Task(FakeDelivery(back, exchange=""), History(), "r1")))
 
     def test_without_id(self) -> None:
-        """Messages without an id are never taken for one another."""
+        """A message without an id is never remembered."""
         self.settlement.done(self.new_task(message_id=None))
         self.assertFalse(self.settlement.is_settled(self.new_task(message_id=None)))
 
     def test_size(self) -> None:
-        """The newest thousand are remembered."""
+        """The 1000 newest messages are remembered."""
         for number in range(1001):
             self.settlement.done(self.new_task(message_id=str(number)))
         known = [self.settlement.is_settled(self.new_task(message_id=str(number))) for number in (0, 1, 1000)]
         self.assertEqual(known, [False, True, True])
 
     def test_each_way_to_the_end(self) -> None:
-        """Retried, renewed and parked messages are remembered as replied ones are."""
+        """Messages that were retried, renewed or parked are remembered, too."""
         for number, start in enumerate((self.retry, self.park, lambda: self.run_to(self.settlement.renew(self.task)))):
             self.task = self.new_task(message_id=f"m{number}")
             settling = start()
@@ -182,12 +182,12 @@ class AddressTests(SettlementTestCase):
     keys = {"replyTo": "response"}  # noqa: RUF012 - as in the base class
 
     def test_of_the_entry(self) -> None:
-        """Without one in the message, the entry's address is taken."""
+        """Without a reply address in the message, the entry's is used."""
         self.assertEqual(self.settlement.address(self.new_task(reply_to=None)), "response")
         self.assertEqual(self.settlement.address(self.new_task()), "back")
 
     def test_not_text(self) -> None:
-        """A reply whose address is not UTF-8 goes nowhere: the message is parked, and acknowledged then."""
+        """If the reply address is not UTF-8, the message is parked, then acknowledged."""
         task = self.new_task(reply_to=b"\xff\xfe")
         replying = self.reply(task)
         self.assertEqual(self.targets, [("", "work.parking")])
@@ -196,7 +196,7 @@ class AddressTests(SettlementTestCase):
         self.assertEqual(counted(self.metrics.parked, "work", "reply"), 1)
 
     def test_parked_and_not_text(self) -> None:
-        """A message that is parked anyway is parked once, and its error goes nowhere."""
+        """A message with such an address that is to be parked is parked once, and no reply is published."""
         self.task = self.new_task(reply_to=b"\xff\xfe")
         parking = self.park(Message(b"error"))
         self.publisher.confirm()
@@ -204,7 +204,7 @@ class AddressTests(SettlementTestCase):
         self.assertEqual((self.targets, self.delivery.acks), ([("", "work.parking")], 1))
 
     def test_nobody_takes_the_reply(self) -> None:
-        """A reply that no queue takes is not published again; nor is an error instead of it."""
+        """An unrouted reply is not published again, nor is an error reply: the message is parked."""
         replying = self.reply()
         self.publisher.fail(NoRoute("gone"))
         self.assertEqual(self.targets, [("", "back"), ("", "work.parking")])
