@@ -1,4 +1,4 @@
-"""A publisher on the embedded broker; an endpoint whose brokers the test plays."""
+"""Base classes: a publisher on the embedded broker; an endpoint for which the test plays the brokers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PublisherTestCase(BrokerTestCase):
         return published
 
     def release(self, *, backwards: bool = False, multiple: bool = False) -> None:
-        """Send the confirms that were held."""
+        """Send the confirms that were held back."""
         self.faults.release_confirms(backwards=backwards, multiple=multiple)
         self.pump()
 
@@ -78,7 +78,7 @@ TWO_BROKERS = f"amqp://user:{PASSWORD}@127.0.0.1:1001,amqp://user:{PASSWORD}@127
 
 
 class Client(Protocol):
-    """What the session is handed over to: it learns of the end, and may ask for it."""
+    """The protocol that gets the session: it learns that the connection is lost, and may close it."""
 
     lost: Failure | None = None
 
@@ -110,11 +110,11 @@ class EndpointTestCase(SynchronousTestCase):
         return connecting
 
     def ports(self) -> list[int]:
-        """The ports that connections were asked for, in order."""
+        """The ports that were connected to, in order."""
         return [client[1] for client in self.reactor.tcpClients]
 
     def accept(self) -> Peer:
-        """Accept the connection that was asked for last; the handshake is still to be pumped."""
+        """Accept the newest connection; the AMQP handshake is still to come."""
         peer = Peer(self.reactor, self.reactor.tcpClients[-1][2].buildProtocol(None))
         peer.connect()
         return peer

@@ -1,4 +1,4 @@
-"""A broker that reads slowly: bytes that wait for it are counted, and no more are added than the limit allows."""
+"""A broker that reads slowly: unsent bytes are counted, and beyond a limit nothing more is published."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Descriptor(FileDescriptor):
         self.sent = 0
 
     def addWriter(self, _: object) -> None:  # noqa: N802 - Twisted's name
-        """Reactor's side: the test calls doWrite()."""
+        """The reactor's part: here the test calls doWrite()."""
 
     def removeWriter(self, _: object) -> None:  # noqa: N802 - Twisted's name
-        """Reactor's side."""
+        """The reactor's part."""
 
     def writeSomeData(self, data: bytes) -> int:  # noqa: N802 - Twisted's name
         taken = min(self.room, len(data))
@@ -51,14 +51,14 @@ class Descriptor(FileDescriptor):
         return taken
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
-        """Socket's side."""
+        """The socket's part."""
 
     def setTcpKeepAlive(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
-        """Socket's side."""
+        """The socket's part."""
 
 
 class SessionTests(SynchronousTestCase):
-    """What a session knows of its transport."""
+    """A session is told when its transport's buffer is full."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -67,7 +67,7 @@ class SessionTests(SynchronousTestCase):
         return Session(pika.ConnectionParameters(heartbeat=HEARTBEAT), self.clock)
 
     def test_producer(self) -> None:
-        """A session is the streaming producer of its transport, from the start until it is dropped."""
+        """A session is its transport's push producer, from the start until it drops the connection."""
         peer = open_peer(self.clock)
         self.assertIs(peer.transport.producer, peer.protocol)
         self.assertTrue(peer.transport.streaming)
@@ -76,7 +76,7 @@ class SessionTests(SynchronousTestCase):
         self.assertIsNone(peer.transport.producer)
 
     def test_unsent(self) -> None:
-        """Bytes are counted from the moment that the buffer is full until it is empty."""
+        """Written bytes are counted from the moment that the buffer is full until it is empty."""
         peer = open_peer(self.clock)
         session = peer.protocol
         told: list[int] = []
@@ -99,7 +99,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(session.unsent, 1)
 
     def test_tcp(self) -> None:
-        """Over TCP, what is written after 64 KiB are waiting is counted, until everything was taken."""
+        """Over TCP, bytes are counted while more than 64 KiB wait, until all are sent."""
         session, transport = self.session(), Descriptor()
         session.makeConnection(transport)
         session._write(bytes(transport.bufferSize))
@@ -117,7 +117,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(session.unsent, 0)
 
     def test_end_of_the_connection(self) -> None:
-        """The end of the connection tells the producer, which does nothing of its own."""
+        """At the end of the connection the producer is stopped, which changes nothing."""
         session, transport = self.session(), StringTransport()
         directlyProvides(session, IPushProducer)
         verifyObject(IPushProducer, session)
@@ -131,13 +131,13 @@ class GateTests(PublisherTestCase):
     """The publisher's limit of 1,000 bytes."""
 
     def fill(self, size: int) -> None:
-        """Let so many bytes wait."""
+        """Let this number of bytes be unsent."""
         if not self.session._paused:
             self.session.pauseProducing()
         self.session.unsent = size
 
     def test_limit(self) -> None:
-        """At the limit a publish is sent, above it none is; the reason is that the broker is slow."""
+        """At the limit a message is sent. Above it, the publish fails: the broker is slow."""
         self.fill(1000)
         self.assertTrue(self.publisher.is_ready)
         self.successResultOf(self.publish())
@@ -149,7 +149,7 @@ class GateTests(PublisherTestCase):
         self.assertEqual(self.outcomes(), {"confirmed": 1})
 
     def test_memory_is_bounded(self) -> None:
-        """However many publishes are tried, no more waits than the limit and one message."""
+        """However many publishes are tried, no more is unsent than the limit and one message."""
         self.fill(0)
         for _ in range(100):
             self.publisher.publish(Message(bytes(600)), "ML.MQ", "predict.now").addErrback(lambda _: None)
@@ -158,7 +158,7 @@ class GateTests(PublisherTestCase):
         self.assertLess(self.session.unsent, 1000 + 800)
 
     def test_ready_again(self) -> None:
-        """Who waits is told when everything was taken."""
+        """when_ready() fires when everything is sent."""
         self.fill(1001)
         waiting = self.publisher.when_ready()
         self.assertNoResult(waiting)
@@ -167,7 +167,7 @@ class GateTests(PublisherTestCase):
         self.successResultOf(self.publish())
 
     def test_next_session(self) -> None:
-        """Another session begins with nothing unsent."""
+        """A new session begins with nothing unsent."""
         self.fill(1001)
         waiting = self.publisher.when_ready()
         self.lose(self.session)
@@ -175,7 +175,7 @@ class GateTests(PublisherTestCase):
         self.successResultOf(waiting)
 
     def test_blocked_first(self) -> None:
-        """An alarm of the broker is told rather than its slowness."""
+        """If the broker blocks publishers and is slow, the error names the alarm."""
         self.fill(1001)
         self.faults.block()
         self.pump()
@@ -183,7 +183,7 @@ class GateTests(PublisherTestCase):
 
 
 class TLSTests(TLSTestCase):
-    """The same over TLS, which has a buffer of its own."""
+    """The same over TLS, which has its own buffer."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -204,7 +204,7 @@ class TLSTests(TLSTestCase):
             self.pump.flush()
 
     def test_unsent(self) -> None:
-        """A full buffer below TLS is told to the session, and its end too."""
+        """A session over TLS is told when the buffer below TLS is full, and when it is empty again."""
         self.tcp.producer.pauseProducing()
         self.session._write(bytes(1000))
         self.assertEqual(self.session.unsent, 1000)
@@ -212,7 +212,7 @@ class TLSTests(TLSTestCase):
         self.assertEqual(self.session.unsent, 0)
 
     def test_dropped(self) -> None:
-        """A session that pika gives up closes its TLS connection, even while its buffer is full."""
+        """When pika ends a session, its TLS connection is closed, even if its buffer is full."""
         self.tcp.producer.pauseProducing()
         self.session._drop()
         self.settle()

@@ -1,4 +1,4 @@
-"""Consuming one queue: deliveries, acknowledgements, and coming back after the broker ended the consumer."""
+"""Consuming one queue: deliveries, acknowledgements, and consuming again after the broker ended the consumer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ConsumerTestCase(BrokerTestCase):
         channel.close()
 
     def opened(self) -> Session:
-        """A new session that the consumer is open on."""
+        """A new session, with the consumer opened on it."""
         session = self.connect()
         self.run_(self.consumer.open(session))
         self.pump()
@@ -48,7 +48,7 @@ class DeliveryTests(ConsumerTestCase):
     """Deliveries and their acknowledgements."""
 
     def test_prefetch(self) -> None:
-        """No more than the prefetch are delivered, as they come, and another one for each that is acknowledged."""
+        """No more deliveries than the prefetch are unacknowledged; each acknowledgement brings the next one."""
         for number in range(9):
             self.put("", "work", str(number).encode())
         self.assertEqual(self.bodies(), [b"0", b"1", b"2", b"3", b"4", b"5", b"6"])
@@ -59,7 +59,7 @@ class DeliveryTests(ConsumerTestCase):
         self.assertEqual({each.queue for each in self.delivered}, {"work"})
 
     def test_ack(self) -> None:
-        """ack() acknowledges this delivery alone; the others come again when the connection is lost."""
+        """ack() acknowledges this delivery alone. After the loss of the connection the others are redelivered."""
         for number in range(3):
             self.put("", "work", str(number).encode())
         self.delivered[1].ack()
@@ -83,7 +83,7 @@ class DeliveryTests(ConsumerTestCase):
         self.assertEqual({name: getattr(message, name) for name in kept}, kept)
 
     def test_without_properties(self) -> None:
-        """A message without any property, even without a body, is delivered."""
+        """A message without properties is delivered, even without a body."""
         self.put("", "work", b"")
         message = self.delivered[0].message
         self.assertEqual((message.body, dict(message.headers)), (b"", {}))
@@ -91,7 +91,7 @@ class DeliveryTests(ConsumerTestCase):
         self.assertIsNone(message.message_id)
 
     def test_way(self) -> None:
-        """A delivery says how it came: through which exchange, with which key."""
+        """A delivery has the exchange and the routing key of its message."""
         self.other().exchange_declare("größe", "fanout")
         self.other().queue_bind("work", "größe", "")
         for way in (("", "work"), ("größe", "ä.ö")):
@@ -99,7 +99,7 @@ class DeliveryTests(ConsumerTestCase):
             self.assertEqual((self.delivered[-1].exchange, self.delivered[-1].routing_key), way)
 
     def test_ack_after_the_loss(self) -> None:
-        """After the loss of the connection a delivery is lost, and ack() says so instead of raising."""
+        """After the loss of the connection a delivery is lost, and ack() returns False."""
         self.put("", "work")
         self.assertFalse(self.delivered[0].is_lost)
         self.lose(self.session)
@@ -107,7 +107,7 @@ class DeliveryTests(ConsumerTestCase):
         self.assertFalse(self.delivered[0].ack())
 
     def test_ack_after_the_consumer_was_ended(self) -> None:
-        """What was delivered before the broker ended the consumer is lost, and not acknowledged on another channel."""
+        """A delivery from before the broker ended the consumer is lost, and is not acknowledged on another channel."""
         self.put("", "work")
         self.delete("work")
         self.put("", "work")
@@ -117,7 +117,7 @@ class DeliveryTests(ConsumerTestCase):
         self.assertEqual((self.unacked("work"), self.consumer.is_registered), (1, True))
 
     def test_loss_of_the_connection(self) -> None:
-        """A lost connection ends the registration, and nothing is tried on it again."""
+        """After the loss of the connection the consumer is not registered, and does nothing more on that session."""
         self.lose(self.session)
         self.assertFalse(self.consumer.is_registered)
         self.assertEqual(len(self.declared), 1)
@@ -125,7 +125,7 @@ class DeliveryTests(ConsumerTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_next_session(self) -> None:
-        """Opened on the next session, the consumer declares there; what was not acknowledged comes as redelivered."""
+        """On the next session the consumer declares the queue, and gets unacknowledged messages as redelivered."""
         self.put("", "work", b"a")
         self.lose(self.session)
         self.put("", "work", b"b")
@@ -139,7 +139,7 @@ class RestoreTests(ConsumerTestCase):
     """The broker ends the consumer while the connection stays up."""
 
     def test_queue_deleted(self) -> None:
-        """When its queue is deleted, the consumer declares it and consumes again, on the same session."""
+        """If its queue is deleted, the consumer declares it and consumes again, on the same session."""
         self.delete("work")
         self.assertEqual(self.declared, [self.session, self.session])
         self.assertTrue(self.consumer.is_registered)
@@ -147,7 +147,7 @@ class RestoreTests(ConsumerTestCase):
         self.assertEqual(len(self.delivered), 1)
 
     def test_closed_channel(self) -> None:
-        """A channel that the broker closes, as after an acknowledgement too many, is replaced by another like it."""
+        """If the broker closes the channel, a new one is opened with the same prefetch."""
         for _ in range(8):
             self.put("", "work")
         self.delivered[0].ack()
@@ -158,7 +158,7 @@ class RestoreTests(ConsumerTestCase):
         self.assertEqual((self.unacked("work"), self.waiting("work")), (7, 0))
 
     def test_refused_for_a_while(self) -> None:
-        """While declaring fails, the consumer is not registered, and tries again every second."""
+        """While the declaration fails, the consumer is not registered, and tries again every second."""
         self.refusals = [TopologyError("refused"), TopologyError("refused")]
         self.delete("work")
         self.assertFalse(self.consumer.is_registered)
@@ -169,7 +169,7 @@ class RestoreTests(ConsumerTestCase):
         self.assertTrue(self.consumer.is_registered)
 
     def test_refused_consume(self) -> None:
-        """A queue that cannot be consumed, as while another program has it for itself, is tried again, too."""
+        """The consumer also tries again if another consumer has the queue exclusively."""
         self.refusals = [TopologyError("refused")]
         self.delete("work")
         self.make_queue("work")
@@ -182,7 +182,7 @@ class RestoreTests(ConsumerTestCase):
         self.assertTrue(self.consumer.is_registered)
 
     def test_connection_lost_meanwhile(self) -> None:
-        """The attempts end with the connection: the next session opens the consumer."""
+        """The attempts end when the connection is lost. The next session opens the consumer."""
         self.refusals = [TopologyError("refused")]
         self.delete("work")
         self.lose(self.session)
@@ -192,10 +192,10 @@ class RestoreTests(ConsumerTestCase):
 
 
 class CancelTests(ConsumerTestCase):
-    """The end that we ask for."""
+    """cancel()."""
 
     def test_cancel(self) -> None:
-        """cancel() ends the consumer at the broker, and what was delivered may still be acknowledged."""
+        """cancel() ends the consumer at the broker. Deliveries in flight can still be acknowledged."""
         self.put("", "work")
         self.run_(self.consumer.cancel())
         self.put("", "work")
@@ -205,7 +205,7 @@ class CancelTests(ConsumerTestCase):
         self.assertEqual((self.waiting("work"), self.unacked("work")), (1, 0))
 
     def test_cancel_is_for_good(self) -> None:
-        """After cancel() a new session does not bring the consumer back."""
+        """After cancel() the consumer is not opened on a new session."""
         self.run_(self.consumer.cancel())
         self.lose(self.session)
         self.opened()
@@ -213,7 +213,7 @@ class CancelTests(ConsumerTestCase):
         self.assertEqual((self.delivered, self.consumer.is_registered, len(self.declared)), ([], False, 1))
 
     def test_cancel_while_it_waits_to_be_restored(self) -> None:
-        """cancel() between two attempts to restore the consumer ends the attempts."""
+        """cancel() between two attempts to consume again ends the attempts."""
         self.refusals = [TopologyError("refused")]
         self.delete("work")
         self.run_(self.consumer.cancel())
@@ -221,6 +221,6 @@ class CancelTests(ConsumerTestCase):
         self.assertEqual((len(self.declared), self.consumer.is_registered), (2, False))
 
     def test_cancel_after_the_loss(self) -> None:
-        """cancel() without a connection has nothing to say and does not wait."""
+        """cancel() without a connection sends nothing and does not wait."""
         self.lose(self.session)
         self.run_(self.consumer.cancel())

@@ -1,4 +1,4 @@
-"""What is declared for each entry of the queue file, in which order, where messages go then, what a refusal says."""
+"""What is declared for each entry, in which order; where messages then go; the errors of refused declarations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TopologyTestCase(SynchronousTestCase):
         self.session = self.peer.protocol
 
     def declare(self, **keys: Any) -> list[tuple[Any, ...]]:
-        """Declare one entry, and say in short what was sent."""
+        """Declare one entry; return in short form what was sent."""
         run(self.peer, declare(self.session, [entry(**keys)]))
         return self.sent()
 
@@ -50,7 +50,7 @@ class EntryTests(TopologyTestCase):
     """The objects of an entry."""
 
     def test_plain(self) -> None:
-        """An exchange, the parking queue, the work queue with its way back, and its binding, in this order."""
+        """The exchange, the parking queue, the work queue with its return exchange, and the binding, in this order."""
         self.assertEqual(
             self.declare(),
             [
@@ -64,7 +64,7 @@ class EntryTests(TopologyTestCase):
         )
 
     def test_durable(self) -> None:
-        """Exchanges and queues are durable, shared, and never deleted by themselves."""
+        """Exchanges and queues are durable, not exclusive, and not deleted automatically."""
         self.declare(replyTo="response")
         for method in [*self.peer.sent(spec.Exchange.Declare), *self.peer.sent(spec.Queue.Declare)]:
             self.assertTrue(method.durable)
@@ -74,7 +74,7 @@ class EntryTests(TopologyTestCase):
             self.assertFalse(method.exclusive)
 
     def test_not_durable(self) -> None:
-        """``durable: false`` makes the exchange and the work queue transient, and nothing else."""
+        """``durable: false`` makes the exchange and the work queue transient, and no other object."""
         self.declare(durable=False, dle=True, replyTo="response")
         self.assertEqual(
             {method.exchange: method.durable for method in self.peer.sent(spec.Exchange.Declare)},
@@ -86,7 +86,7 @@ class EntryTests(TopologyTestCase):
         )
 
     def test_default_exchange(self) -> None:
-        """On the default exchange there is nothing to declare or to bind but what is the queue's own."""
+        """On the default exchange, only the queue and the objects of its own retry route are declared and bound."""
         self.assertEqual(
             self.declare(topic="", bindingKey=[]),
             [
@@ -98,13 +98,13 @@ class EntryTests(TopologyTestCase):
         )
 
     def test_quorum(self) -> None:
-        """A quorum queue says so in its arguments, beside those of the file."""
+        """A quorum queue has ``x-queue-type`` beside the arguments of the file."""
         sent = self.declare(queueType="quorum", argQueue={"x-delivery-limit": 3})
         arguments = {each[1]: each[2] for each in sent if each[0] == "queue"}["work"]
         self.assertEqual((arguments["x-delivery-limit"], arguments["x-queue-type"]), (3, "quorum"))
 
     def test_arguments(self) -> None:
-        """A classic queue has the arguments of the file and no others, or it would not match one of old."""
+        """A classic queue has the arguments of the file only: else an existing queue of the seed would not match."""
         sent = self.declare(argQueue={"x-max-length": 10, "x-overflow": "reject-publish"})
         self.assertIn(("queue", "work", {"x-max-length": 10, "x-overflow": "reject-publish"}), sent)
 
@@ -116,7 +116,7 @@ class EntryTests(TopologyTestCase):
         )
 
     def test_waiting_queue(self) -> None:
-        """``dleParams`` are declared as written, after the work queue that their messages come back to."""
+        """The objects of ``dleParams`` are declared as written, after the work queue that messages come back to."""
         sent = self.declare(dle=True, dleParams=DLE, argQueue={"x-dead-letter-exchange": "retry"})
         self.assertEqual(
             sent,
@@ -134,7 +134,7 @@ class EntryTests(TopologyTestCase):
         )
 
     def test_several_entries(self) -> None:
-        """All entries are declared on one channel, which is closed then."""
+        """All entries are declared on one channel, which is closed at the end."""
         run(self.peer, declare(self.session, [entry("a"), entry("b")]))
         queues = [each[1] for each in self.sent() if each[0] == "queue"]
         self.assertEqual(queues, ["a.parking", "a", "b.parking", "b"])
@@ -143,7 +143,7 @@ class EntryTests(TopologyTestCase):
         self.assertEqual({self.peer.channel_of(spec.Channel.Close)}, channels)
 
     def test_each_waits_for_the_one_before(self) -> None:
-        """Nothing is declared before the broker has answered to the declaration that it may depend on."""
+        """Each declaration waits for the broker's answer to the one before it."""
         self.peer.answers[spec.Exchange.Declare] = None
         with self.assertRaises(AssertionError):
             self.declare()
@@ -151,7 +151,7 @@ class EntryTests(TopologyTestCase):
 
 
 class OnBrokerTestCase(BrokerTestCase):
-    """A broker to declare on."""
+    """The embedded broker, with declared entries."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -162,17 +162,17 @@ class OnBrokerTestCase(BrokerTestCase):
 
 
 class RoutingTests(OnBrokerTestCase):
-    """Where the messages go that are published to what was declared."""
+    """Where messages go through the declared objects."""
 
     def assert_routed(self, exchange: str, *keys: str) -> None:
-        """With these keys, and with no other of those that are tried, a message is routed to the work queue, once."""
+        """Check that messages with these keys come to the work queue once each, and those with other keys do not."""
         tried = {*keys, "a.b", "a.b.c", "b", "work", "elsewhere", ""}
         for key in tried:
             self.put(exchange, key)
             self.assertEqual(len(self.take("work")), int(key in keys), key)
 
     def test_binding_keys(self) -> None:
-        """Each binding key is a binding of its own; a message that several match comes once."""
+        """Each binding key is a binding. A message that matches several comes once."""
         self.declare(bindingKey=["a.*", "a.#", "b.#"])
         self.assert_routed("ML.MQ", "a.b", "a.b.c", "b", "b.x")
 
@@ -182,22 +182,22 @@ class RoutingTests(OnBrokerTestCase):
         self.assert_routed("ML.MQ", "a.*", "b")
 
     def test_fanout_without_key(self) -> None:
-        """A fanout exchange is bound to without a key, and routes every message."""
+        """A fanout exchange is bound without a key, and routes every message."""
         self.declare(exchangeType="fanout", bindingKey=[])
         self.assert_routed("ML.MQ", "a.b", "a.b.c", "b", "work", "elsewhere", "")
 
     def test_default_exchange(self) -> None:
-        """On the default exchange the queue's name is the key, without any binding."""
+        """On the default exchange the routing key is the queue's name, without a binding."""
         self.declare(topic="", bindingKey=[])
         self.assert_routed("", "work")
 
     def test_return_exchange(self) -> None:
-        """What goes through the return exchange comes to the work queue, whatever its key."""
+        """A message through the return exchange comes to the work queue, whatever its routing key."""
         self.declare()
         self.assert_routed("work.return", "a.b", "a.b.c", "b", "work", "elsewhere", "")
 
     def test_waiting_queues(self) -> None:
-        """What waits in the retry queue, or in that of ``dleParams``, is in the work queue when its time is over."""
+        """A message in the retry queue, or in the queue of ``dleParams``, comes to the work queue after the delay."""
         for name, keys, way in (
             ("a", {"dle": True, "retryDelay": 60_000}, ("", "a.retry")),
             ("b", {"dle": True, "dleParams": DLE}, ("retry", "predict.now")),
@@ -211,14 +211,14 @@ class RoutingTests(OnBrokerTestCase):
             self.assertEqual(len(self.take(name)), 1)
 
     def test_again(self) -> None:
-        """Declaring the same again changes nothing: messages stay, and are routed once."""
+        """Declaring the same entries again changes nothing: messages stay, and are routed once."""
         for _ in range(2):
             self.declare(dle=True, replyTo="response")
             self.put("ML.MQ", "predict.now")
         self.assertEqual(len(self.take("work")), 2)
 
     def test_reply_queue_of_an_instance(self) -> None:
-        """An instance's own reply queue is durable, and outlives its last consumer by ten minutes."""
+        """An instance's own reply queue is durable, and deleted ten minutes after its last consumer is gone."""
         declaring = declare_reply_queue("response.host-1", [])
         self.run_(declaring(self.session))
         self.put("", "response.host-1")
@@ -234,7 +234,7 @@ class RoutingTests(OnBrokerTestCase):
 
 
 class MismatchTests(OnBrokerTestCase):
-    """An object is there already, and differs: the error names it, and the broker's reason."""
+    """An object exists with other arguments: the error names it, and has the broker's reason."""
 
     def assert_mismatch(self, what: str, argument: str, *name: str, **keys: Any) -> None:
         error = self.assertRaises(TopologyError, self.declare, *name, **keys)
@@ -243,7 +243,7 @@ class MismatchTests(OnBrokerTestCase):
             self.assertIn(part, str(error))
 
     def test_arguments(self) -> None:
-        """A queue with other arguments; each queue of the entry is named as itself."""
+        """A queue with other arguments: the error names the queue, whichever of the entry's it is."""
         self.declare(dle=True, dleParams=DLE)
         self.assert_mismatch("queue 'work'", "x-max-length", argQueue={"x-max-length": 5})
         other = {**DLE, "dleArgs": {**DLE["dleArgs"], "x-message-ttl": 1}}
@@ -255,7 +255,7 @@ class MismatchTests(OnBrokerTestCase):
         self.assert_mismatch("exchange 'ML.MQ'", "type", exchangeType="direct")
 
     def test_durable(self) -> None:
-        """An exchange or a queue that is transient and was not, or the other way about."""
+        """An exchange or a queue whose durability differs."""
         self.declare()
         self.assert_mismatch("exchange 'ML.MQ'", "durable", durable=False)
         self.declare("other", topic="", durable=False)
@@ -263,10 +263,10 @@ class MismatchTests(OnBrokerTestCase):
 
 
 class RefusalTests(TopologyTestCase):
-    """The broker refuses for another reason: the error names the object, and what the broker said."""
+    """The broker refuses for another reason: the error names the object, and has the broker's reason."""
 
     def refusal(self, kind: type, code: int, text: str, **keys: Any) -> TopologyError:
-        """The error when the broker refuses the object that the text names, and no other."""
+        """The error when the broker refuses only the object that this text names."""
         accept = self.peer.answers[kind]
         assert accept is not None
 
@@ -278,7 +278,7 @@ class RefusalTests(TopologyTestCase):
         return self.assertRaises(TopologyError, self.declare, **keys)
 
     def test_no_permission(self) -> None:
-        """A missing permission is no mismatch: somebody may grant it, and a later attempt succeed."""
+        """A missing permission is no mismatch: it may be granted, and then a later attempt succeeds."""
         text = "ACCESS_REFUSED - configure access to queue 'work' in vhost '/' refused for user 'guest'"
         error = self.refusal(spec.Queue.Declare, 403, text)
         self.assertFalse(error.mismatch)
@@ -286,12 +286,12 @@ class RefusalTests(TopologyTestCase):
         self.assertIn(text, str(error))
 
     def test_binding(self) -> None:
-        """A refused binding names the queue."""
+        """The error of a refused binding names the queue."""
         error = self.refusal(spec.Queue.Bind, 403, "ACCESS_REFUSED - write access to queue 'work' refused")
         self.assertIn("binding of 'work'", str(error))
 
     def test_reply_queue_of_an_instance(self) -> None:
-        """A refused reply queue is named."""
+        """The error of a refused reply queue names it."""
         self.peer.answers[spec.Queue.Declare] = lambda _: spec.Channel.Close(403, "ACCESS_REFUSED", 50, 10)
         declaring = declare_reply_queue("response.host-1", [])(self.session)
         error = self.assertRaises(TopologyError, run, self.peer, declaring)

@@ -1,4 +1,4 @@
-"""AMQP at the wrong moment: a cancel while a consumer opens, a broker that ends it often, handshakes that fail."""
+"""Rare moments: cancel() while a consumer opens, a consumer that is ended again and again, handshakes that fail."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 async def declare_nothing(_: Session) -> None:
-    """Stands for a declaration."""
+    """A declaration that declares nothing."""
 
 
 class CancelWhileOpeningTests(SynchronousTestCase):
-    """A consumer that is being opened for the first time, and cancel() meanwhile."""
+    """cancel() while the consumer is opened for the first time."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -43,7 +43,7 @@ class CancelWhileOpeningTests(SynchronousTestCase):
             await self.declaring
 
     def start(self) -> Deferred[None]:
-        """Open the consumer as far as the broker lets it."""
+        """Begin to open the consumer, as far as the broker has answered."""
         opening = Deferred.fromCoroutine(self.consumer.open(self.peer.protocol))
         self.peer.pump()
         self.assertNoResult(opening)
@@ -55,7 +55,7 @@ class CancelWhileOpeningTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_registered(self) -> None:
-        """Without cancel(), is_registered is true from the broker's Consume-Ok on."""
+        """Without cancel(), is_registered becomes True with the broker's Consume-Ok."""
         self.peer.answers[spec.Basic.Consume] = None
         opening = self.start()
         self.assertFalse(self.consumer.is_registered)
@@ -65,7 +65,7 @@ class CancelWhileOpeningTests(SynchronousTestCase):
         self.assertTrue(self.consumer.is_registered)
 
     def test_while_declaring(self) -> None:
-        """cancel() while the queue is declared: the broker is never asked to deliver."""
+        """cancel() while the queue is declared: no Consume is sent."""
         self.declaring = Deferred()
         opening = self.start()
         run(self.peer, self.consumer.cancel())
@@ -75,7 +75,7 @@ class CancelWhileOpeningTests(SynchronousTestCase):
         self.assert_cancelled(opening)
 
     def test_before_qos_ok(self) -> None:
-        """cancel() before Qos-Ok: the broker is never asked to deliver."""
+        """cancel() before Qos-Ok: no Consume is sent."""
         self.peer.answers[spec.Basic.Qos] = None
         opening = self.start()
         run(self.peer, self.consumer.cancel())
@@ -125,7 +125,7 @@ class ConsumerTestCase(SynchronousTestCase):
 
 
 class CancelWhileReopeningTests(ConsumerTestCase):
-    """cancel() of a consumer that comes back after the broker ended it."""
+    """cancel() while the consumer is opened again after the broker ended it."""
 
     def assert_cancelled(self) -> None:
         self.clock.advance(5)
@@ -135,7 +135,7 @@ class CancelWhileReopeningTests(ConsumerTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_before_qos_ok(self) -> None:
-        """cancel() before Qos-Ok: the broker is not asked to deliver again."""
+        """cancel() before Qos-Ok: no second Consume is sent."""
         self.peer.answers[spec.Basic.Qos] = None
         self.end_by_broker()
         run(self.peer, self.consumer.cancel())
@@ -144,7 +144,7 @@ class CancelWhileReopeningTests(ConsumerTestCase):
         self.assertEqual(len(self.peer.sent(spec.Basic.Consume)), 1)
 
     def test_before_consume_ok(self) -> None:
-        """cancel() between Consume and Consume-Ok: the consumer that comes is cancelled at the broker."""
+        """cancel() between Consume and Consume-Ok: the new consumer is cancelled at the broker."""
         self.peer.answers[spec.Basic.Consume] = None
         self.end_by_broker()
         run(self.peer, self.consumer.cancel())
@@ -155,7 +155,7 @@ class CancelWhileReopeningTests(ConsumerTestCase):
         self.assertEqual(self.peer.channel_of(spec.Basic.Cancel), self.channel)
 
     def test_lost_before_qos_ok(self) -> None:
-        """cancel() and then the loss of the connection while the consumer opens leaves no error and no timer."""
+        """cancel(), then the loss of the connection, while the consumer opens: no error and no timer is left."""
         self.peer.answers[spec.Basic.Qos] = None
         self.end_by_broker()
         run(self.peer, self.consumer.cancel())
@@ -164,7 +164,7 @@ class CancelWhileReopeningTests(ConsumerTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_lost_before_cancel_ok(self) -> None:
-        """A connection that breaks before Cancel-Ok ends cancel(), with or without an error, and leaves nothing."""
+        """If the connection is lost before Cancel-Ok, cancel() ends, with or without an error, and nothing is left."""
         self.peer.answers[spec.Basic.Cancel] = None
         cancelling = Deferred.fromCoroutine(self.consumer.cancel())
         self.peer.pump()
@@ -182,7 +182,7 @@ class ChannelTests(ConsumerTestCase):
         return [each.channel for each in self.peer.seen if isinstance(each.method, kind)]
 
     def test_closed(self) -> None:
-        """Each old channel is closed, so that one consumer has one channel however often it was ended."""
+        """Each old channel is closed: a consumer has one channel, however often it was ended."""
         used = [self.channel]
         for _ in range(5):
             self.end_by_broker()
@@ -198,12 +198,12 @@ class ChannelTests(ConsumerTestCase):
         self.assertTrue(self.consumer.is_registered)
 
     def test_names_that_are_not_text(self) -> None:
-        """A delivery names its exchange and key as text, whatever bytes they are."""
+        """Exchange and routing key of a delivery are texts, whatever their bytes are."""
         self.peer.deliver(b"x", 1, exchange=b"\xffe", routing_key=b"k\xfe")
         self.assertEqual((self.delivered[0].exchange, self.delivered[0].routing_key), ("\ufffde", "k\ufffd"))
 
     def test_delivery_of_a_closed_channel(self) -> None:
-        """What was delivered before the end is lost, even while the broker has not said Close-Ok; the next is not."""
+        """Deliveries from before the end are lost, even before the broker's Close-Ok. Later ones are not."""
         self.peer.deliver(b"x", 1)
         self.peer.answers[spec.Channel.Close] = None
         self.end_by_broker()
@@ -216,10 +216,10 @@ class ChannelTests(ConsumerTestCase):
 
 
 class ReturnTests(SynchronousTestCase):
-    """What a broker may leave out of a message that it returns."""
+    """Returned messages without optional parts."""
 
     def test_without_headers(self) -> None:
-        """A return that has no headers at all is told by its message id."""
+        """A returned message without headers is recognised by its message id."""
         peer, clock = open_peer(Clock()), Clock()
         publisher = Publisher(declare_nothing, max_unsent=1000, clock=clock, metrics=Metrics())
         run(peer, publisher.open(peer.protocol))
@@ -233,7 +233,7 @@ class ReturnTests(SynchronousTestCase):
 
 
 class HandshakeTests(SynchronousTestCase):
-    """What open() says about a handshake that comes to nothing."""
+    """The errors of open() when the handshake fails."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -248,21 +248,21 @@ class HandshakeTests(SynchronousTestCase):
         return opening
 
     def assert_over(self, reason: str) -> None:
-        """The session is lost for the same reason, and nothing is left of it."""
+        """Check that the session is lost for the same reason, and that nothing is left of it."""
         self.assertEqual(str(self.successResultOf(self.peer.protocol.when_lost())), reason)
         self.assertFalse(self.peer.protocol.is_open)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_no_common_mechanism(self) -> None:
-        """A broker without our SASL mechanism: the text asks for it."""
+        """The broker does not offer our SASL mechanism: the text says so as a question."""
         self.peer.mechanisms = b"AMQPLAIN"
         reason = self.reason(self.open())
         self.assertIn("SASL mechanism", reason)
         self.assert_over(reason)
 
     def test_reset(self) -> None:
-        """A TCP connection that breaks during the handshake: the text is the transport's reason."""
+        """The TCP connection is lost during the handshake: the text is the transport's reason."""
         for silent in (None, spec.Connection.StartOk, spec.Connection.Open):
             self.peer = new_peer(self.clock)
             if silent is None:
@@ -277,7 +277,7 @@ class HandshakeTests(SynchronousTestCase):
             self.assert_over(reason)
 
     def test_closed_instead_of_a_channel(self) -> None:
-        """A broker that closes the connection in answer to its first channel: the text is the broker's words."""
+        """The broker closes the connection when the first channel is opened: the text has the broker's words."""
         text = "NOT_ALLOWED - number of channels opened (1) has reached the negotiated channel_max (0)"
         self.peer.answers[spec.Channel.Open] = lambda _: spec.Connection.Close(530, text, 20, 10)
         reason = self.reason(self.open())
@@ -285,7 +285,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assert_over(reason)
 
     def test_reset_instead_of_a_channel(self) -> None:
-        """A connection that breaks while its first channel opens: the text is the transport's reason."""
+        """The connection is lost while the first channel is opened: the text is the transport's reason."""
         self.peer.answers[spec.Channel.Open] = None
         opening = self.open()
         self.assertNoResult(opening)

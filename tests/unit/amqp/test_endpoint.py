@@ -1,4 +1,4 @@
-"""Connecting to one of several brokers, up to a session that is ready for use, or to nothing that is left open."""
+"""Connecting to one of several brokers: a session that is ready for use, or nothing that is left open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class NoTLS:
-    """Stands for a TLS configuration; no TLS connection is made with it here."""
+    """A TLS configuration, with which no connection is made here."""
 
     def clientConnectionForTLS(self, tls_protocol: Any) -> Any:  # noqa: N802 - Twisted's name
         raise AssertionError("no TLS connection is made here")
@@ -34,7 +34,7 @@ class ConnectTests(EndpointTestCase):
     """Which broker is connected to."""
 
     def test_connects(self) -> None:
-        """The protocol is handed over when the session is open and prepared, and not before."""
+        """The protocol is handed over when the session is open and prepared, not before."""
         self.preparing = Deferred()
         connecting = self.connect(self.endpoint())
         peer = self.accept()
@@ -48,7 +48,7 @@ class ConnectTests(EndpointTestCase):
         self.assertEqual(self.ports(), [1001])
 
     def test_in_turn(self) -> None:
-        """A broker that refuses is followed by the next one."""
+        """After a refused TCP connection, the next broker is tried."""
         connecting = self.connect(self.endpoint())
         self.refuse()
         self.assertEqual(self.ports(), [1001, 1002])
@@ -56,7 +56,7 @@ class ConnectTests(EndpointTestCase):
         self.successResultOf(connecting)
 
     def test_the_one_that_worked_is_tried_first(self) -> None:
-        """After a loss, of which the protocol is told the reason, the broker that worked last is tried first."""
+        """The protocol is told the reason of a loss. Then the broker that worked last is tried first."""
         brokers = self.endpoint()
         connecting = self.connect(brokers)
         self.refuse()
@@ -69,7 +69,7 @@ class ConnectTests(EndpointTestCase):
         self.assertEqual(self.ports(), [1001, 1002, 1002])
 
     def test_none_works(self) -> None:
-        """When every broker was tried once, the attempt fails with the last reason; back-off is the caller's."""
+        """When each broker was tried once, the attempt fails with the last error. There is no back-off here."""
         connecting = self.connect(self.endpoint())
         self.refuse()
         self.refuse()
@@ -78,7 +78,7 @@ class ConnectTests(EndpointTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_refused_login(self) -> None:
-        """A refused login is a reason to try the next broker."""
+        """After a refused login, the next broker is tried."""
         self.connect(self.endpoint())
         peer = self.accept()
         peer.answers[spec.Connection.StartOk] = lambda _: spec.Connection.Close(403, "ACCESS_REFUSED", 0, 0)
@@ -86,7 +86,7 @@ class ConnectTests(EndpointTestCase):
         self.assertEqual(self.ports(), [1001, 1002])
 
     def test_password_is_not_logged(self) -> None:
-        """What is logged of a failed attempt names address and reason, and never the password."""
+        """The log line of a failed attempt has address and reason, and not the password."""
         self.connect(self.endpoint())
         self.refuse()
         lines = [formatEvent(event) for event in self.logged]
@@ -94,7 +94,7 @@ class ConnectTests(EndpointTestCase):
         self.assertEqual([line for line in [*lines, *map(repr, self.logged)] if PASSWORD in line], [])
 
     def test_close_is_in_order(self) -> None:
-        """Closing what was handed over says Close to the broker, and tells the protocol of the end."""
+        """Closing the transport that was handed over sends Close to the broker. Then the protocol learns of it."""
         connecting = self.connect(self.endpoint())
         peer = self.accept()
         peer.pump()
@@ -112,7 +112,7 @@ class NothingLeftTests(EndpointTestCase):
     urls = "amqp://127.0.0.1:1001"
 
     def test_handshake_without_end(self) -> None:
-        """A handshake that does not end is aborted after its time, and the next broker is tried."""
+        """A handshake that does not end is aborted after its timeout, and the next broker is tried."""
         self.connect(self.endpoint())
         peer = self.accept()
         peer.frozen = peer.transport.stuck = True
@@ -123,7 +123,7 @@ class NothingLeftTests(EndpointTestCase):
         self.assertEqual(self.ports(), [1001, 1002])
 
     def test_no_answer_to_tcp(self) -> None:
-        """A host that does not answer at all is given up after the same time."""
+        """A host that does not answer at all is given up after the same timeout."""
         connecting = self.connect(self.endpoint(self.urls))
         self.reactor.advance(HANDSHAKE_TIMEOUT)
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
@@ -131,7 +131,7 @@ class NothingLeftTests(EndpointTestCase):
         self.assertEqual(self.prepared, [])
 
     def test_failed_preparation(self) -> None:
-        """A preparation that fails aborts the session and is the reason of the failure."""
+        """If the preparation fails, the session is aborted, and the attempt fails with its error."""
         self.preparing = Deferred()
         connecting = self.connect(self.endpoint(self.urls))
         peer = self.accept()
@@ -141,7 +141,7 @@ class NothingLeftTests(EndpointTestCase):
         self.failureResultOf(connecting, TopologyError)
 
     def test_preparation_without_end(self) -> None:
-        """A preparation that does not end is given up after its time."""
+        """A preparation that does not end is given up after its timeout."""
         self.preparing = Deferred()
         connecting = self.connect(self.endpoint(self.urls))
         peer = self.accept()
@@ -154,7 +154,7 @@ class NothingLeftTests(EndpointTestCase):
         self.assertTrue(peer.transport.aborted)
 
     def test_lost_during_preparation(self) -> None:
-        """A session that is lost while it is prepared is not handed over, even if the preparation ends well."""
+        """A session that is lost during its preparation is not handed over, even if the preparation succeeds."""
         self.preparing = Deferred()
         connecting = self.connect(self.endpoint(self.urls))
         peer = self.accept()
@@ -164,7 +164,7 @@ class NothingLeftTests(EndpointTestCase):
         self.failureResultOf(connecting, ConnectionLost)
 
     def test_cancelled_during_tcp(self) -> None:
-        """Cancelling while TCP connects stops that."""
+        """A cancel while TCP connects stops the connection."""
         connecting = self.connect(self.endpoint())
         connecting.cancel()
         self.failureResultOf(connecting)
@@ -172,7 +172,7 @@ class NothingLeftTests(EndpointTestCase):
         self.assertEqual((self.ports(), self.reactor.getDelayedCalls()), ([1001], []))
 
     def test_cancelled_during_the_handshake(self) -> None:
-        """Cancelling within the handshake aborts the connection, and no other broker is tried."""
+        """A cancel during the handshake aborts the connection, and no other broker is tried."""
         connecting = self.connect(self.endpoint())
         peer = self.accept()
         connecting.cancel()
@@ -181,7 +181,7 @@ class NothingLeftTests(EndpointTestCase):
         self.assertEqual(self.ports(), [1001])
 
     def test_cancelled_during_preparation(self) -> None:
-        """Cancelling within the preparation cancels it and aborts the connection."""
+        """A cancel during the preparation cancels it and aborts the connection."""
         self.preparing = Deferred()
         connecting = self.connect(self.endpoint())
         peer = self.accept()
@@ -195,7 +195,7 @@ class NothingLeftTests(EndpointTestCase):
 
 
 class LoginTests(EndpointTestCase):
-    """How the client introduces itself."""
+    """Login, virtual host and client properties."""
 
     def login(self, url: str, **arguments: Any) -> tuple[Peer, str, bytes]:
         """Connect, and return the SASL mechanism and its response."""
@@ -206,7 +206,7 @@ class LoginTests(EndpointTestCase):
         return peer, start.mechanism, start.response
 
     def test_user(self) -> None:
-        """A user in the address logs in with its password, at its virtual host; the connection has our name."""
+        """User, password and virtual host are the URL's; the connection has our name."""
         peer, mechanism, response = self.login(f"amqp://user:{PASSWORD}@127.0.0.1:1001/models?heartbeat=7")
         self.assertEqual((mechanism, response), ("PLAIN", f"\0user\0{PASSWORD}".encode()))
         self.assertEqual(peer.sent(spec.Connection.Open)[0].virtual_host, "models")
@@ -215,13 +215,13 @@ class LoginTests(EndpointTestCase):
         self.assertEqual((properties["connection_name"], properties["product"]), ("host-1 publish", "provider-gateway"))
 
     def test_no_user(self) -> None:
-        """Without a user it is guest; a client certificate is no login where there is no TLS."""
+        """Without a user in the URL, the user is guest. A client certificate is no login without TLS."""
         for has_certificate in (False, True):
             _, mechanism, response = self.login("amqp://127.0.0.1:1001", has_client_certificate=has_certificate)
             self.assertEqual((mechanism, response), ("PLAIN", b"\0guest\0guest"))
 
     def test_client_certificate(self) -> None:
-        """A client certificate is the login (EXTERNAL) over TLS without a user; a user in the address wins."""
+        """Over TLS, a client certificate is the login (EXTERNAL), unless the URL has a user."""
         self.patch(endpoint, "TLSClientEndpoint", lambda _tls, plain, _clock: plain)
         for url, has_certificate, expected in (
             ("amqps://127.0.0.1:1001", True, "EXTERNAL"),
@@ -246,10 +246,10 @@ class LoginTests(EndpointTestCase):
 
 
 class BlackHoleTests(EndpointTestCase):
-    """An address whose packets vanish."""
+    """A broker whose packets are lost."""
 
     def test_next_address(self) -> None:
-        """A connect that nobody answers is given up after its time; the next address is tried, and the log says why."""
+        """A TCP connection without an answer is given up after its timeout, and logged. The next broker is tried."""
         connecting = self.connect(self.endpoint())
         for _ in range(int(HANDSHAKE_TIMEOUT)):
             self.assertEqual(self.ports(), [1001])

@@ -1,4 +1,4 @@
-"""Frames and messages as bytes: cut in any way, malformed, large, on channels that end."""
+"""Frames and messages as bytes: cut anywhere, malformed, large, on channels that are closed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FrameBufferTests(SynchronousTestCase):
         return [tuple(each) for piece in pieces for each in buffer.add(piece)]
 
     def test_any_cut(self) -> None:
-        """The same frames come out however the stream was cut."""
+        """The same frames come out wherever the stream is cut."""
         expected = self.frames(STREAM)
         self.assertEqual([each[:2] for each in expected], [(METHOD, 1), (HEARTBEAT, 0), (BODY, 65535)])
         self.assertEqual(b"".join(each[2] for each in expected), STREAM)
@@ -38,14 +38,14 @@ class FrameBufferTests(SynchronousTestCase):
         self.assertEqual(self.frames(STREAM * 3), expected * 3)
 
     def test_no_frame(self) -> None:
-        """What cannot be a frame comes as it is, with all that is behind it."""
+        """Bytes that cannot be a frame come out unchanged, with everything after them."""
         for garbage in (b"AMQP\x00\x00\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
             found = self.frames(STREAM[:11], garbage + STREAM)
             self.assertEqual(found[1:], [(0, 0, garbage + STREAM)])
 
 
 class MessageChannelTests(SynchronousTestCase):
-    """A channel for messages on a session that is open."""
+    """A channel for messages on an open session."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -64,12 +64,12 @@ class MessageChannelTests(SynchronousTestCase):
         self.peer.send(method, self.number, *content(self.number, body, properties or spec.BasicProperties()), *more)
 
     def assert_dropped(self) -> None:
-        """The connection was given up over what came."""
+        """Check that the connection was aborted over these bytes."""
         self.assertTrue(self.peer.transport.aborted)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     def test_published(self) -> None:
-        """A message leaves in one write: method, properties, and a body in pieces that fit into frames."""
+        """A message is sent in one write: method, properties, and a body in pieces that fit into frames."""
         writes: list[bytes] = []
         self.channel._write = writes.append
         for size in (0, 1, 131_064, 131_065, 300_000):
@@ -88,7 +88,7 @@ class MessageChannelTests(SynchronousTestCase):
             self.assertEqual((len(sizes), max(sizes) <= 131_072), (2 + math.ceil(size / 131_064), True))
 
     def test_delivered(self) -> None:
-        """A message arrives whole, whatever the sizes of its pieces are."""
+        """A message arrives complete, whatever the sizes of its pieces are."""
         for body in (b"", b"1", b"12345"):
             method = spec.Basic.Deliver("consumer", 2**40, True, "ML.MQ", "predict.now")
             pieces = [pika_frame.Body(self.number, body[at : at + 2]) for at in range(0, len(body), 2)]
@@ -99,7 +99,7 @@ class MessageChannelTests(SynchronousTestCase):
             self.assertEqual((found.body, found.properties), (body, b"\x00\x80\x01m"))
 
     def test_returned(self) -> None:
-        """A message that comes back is told with where it was to go."""
+        """on_return is called with the message, its exchange and its routing key."""
         method = spec.Basic.Return(312, "NO_ROUTE", "ML.MQ", "nowhere")
         self.peer.send(method, self.number, *content(self.number, b"1", spec.BasicProperties()))
         self.assertEqual(
@@ -108,14 +108,14 @@ class MessageChannelTests(SynchronousTestCase):
         self.assertEqual(self.delivered, [])
 
     def test_confirmed(self) -> None:
-        """Confirms are told with what they stand for."""
+        """on_confirm is called with tag, multiple, and ack or nack."""
         self.peer.send(spec.Basic.Ack(1, multiple=False), self.number)
         self.peer.send(spec.Basic.Ack(2**33, multiple=True), self.number)
         self.peer.send(spec.Basic.Nack(9, multiple=True), self.number)
         self.assertEqual(self.confirmed, [(1, False, True), (2**33, True, True), (9, True, False)])
 
     def test_acknowledged(self) -> None:
-        """An acknowledgement is for one delivery."""
+        """ack() acknowledges one delivery."""
         self.channel.ack(2**40)
         self.peer.pump()
         (ack,) = self.peer.sent(spec.Basic.Ack)
@@ -123,13 +123,13 @@ class MessageChannelTests(SynchronousTestCase):
         self.assertEqual(self.peer.channel_of(spec.Basic.Ack), self.number)
 
     def test_heard(self) -> None:
-        """Messages count as a sign of life, for pika as well."""
+        """Messages count as a sign that the broker is alive, for pika too."""
         before = self.channel.channel.connection.bytes_received
         self.deliver(b"12345")
         self.assertGreater(self.channel.channel.connection.bytes_received, before + 50)
 
     def test_unexpected(self) -> None:
-        """A frame that must not follow, or a body that is too long, ends the connection."""
+        """A frame that cannot follow, or a body that is too long, ends the connection."""
         deliver = Peer.marshal(spec.Basic.Deliver("consumer", 1, False, "", "q"), self.number)
         header = pika_frame.Header(self.number, 2, spec.BasicProperties()).marshal()
         body = pika_frame.Body(self.number, b"123").marshal()
@@ -145,7 +145,7 @@ class MessageChannelTests(SynchronousTestCase):
             self.assertEqual(self.delivered, [])
 
     def test_malformed(self) -> None:
-        """A frame that is cut off, or does not end as one does, ends the connection."""
+        """A frame that is cut off, or has no end mark, ends the connection."""
         deliver = struct.pack(">HH", 60, 60) + b"\x08consumer" + bytes(3)
         header = struct.pack(">HHQ", 60, 0, 0)
         for stream in (
@@ -159,7 +159,7 @@ class MessageChannelTests(SynchronousTestCase):
             self.assert_dropped()
 
     def test_closed(self) -> None:
-        """The number of a channel that was closed may be that of another one; nothing reaches the first one."""
+        """A new channel may have the number of a closed one. Nothing reaches the closed one."""
         self.channel.channel.close()
         self.peer.pump()
         other: MessageChannel = run(self.peer, self.peer.protocol.message_channel())
@@ -171,5 +171,5 @@ class MessageChannelTests(SynchronousTestCase):
 
 
 def frames_of(stream: bytes) -> list[bytes]:
-    """The frames of a stream that ends with one."""
+    """The frames of a stream, which ends with a whole frame."""
     return [each.data for each in FrameBuffer().add(stream)]

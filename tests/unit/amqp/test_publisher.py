@@ -1,4 +1,4 @@
-"""What becomes of each publish: confirmed, returned, refused, unknown, or never sent."""
+"""The outcome of each publish: confirmed, returned, nacked, refused, unknown, or not sent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class OutcomeTests(PublisherTestCase):
-    """What the broker says, and what the publish makes of it."""
+    """The broker's answer decides the outcome of a publish."""
 
     def test_what_is_sent(self) -> None:
-        """A message arrives as it was published, persistent, with its ids and headers."""
+        """A message arrives persistent, with its body, ids and headers."""
         message = Message(b"{}", {"RqUID": "r"}, correlation_id="c", reply_to="q", message_id="m")
         self.publisher.publish(message, "ML.MQ", "predict.now")
         self.pump()
@@ -28,7 +28,7 @@ class OutcomeTests(PublisherTestCase):
         self.assertEqual((sent.message_id, sent.correlation_id, sent.reply_to), ("m", "c", "q"))
 
     def test_confirmed(self) -> None:
-        """A publish succeeds when its confirm arrives, and not before."""
+        """A publish succeeds when its confirm arrives, not before."""
         self.faults.hold_confirms()
         published = self.publish()
         self.assertEqual(self.waiting("work"), 1)
@@ -38,7 +38,7 @@ class OutcomeTests(PublisherTestCase):
         self.assertEqual(self.outcomes(), {"confirmed": 1})
 
     def test_confirmed_together(self) -> None:
-        """One confirm with ``multiple`` settles every publish up to it, and no later one."""
+        """A confirm with ``multiple`` confirms every publish up to its tag, and no later one."""
         self.faults.hold_confirms()
         published = [self.publish() for _ in range(3)]
         self.faults.swallow_confirms()
@@ -50,7 +50,7 @@ class OutcomeTests(PublisherTestCase):
         self.assertEqual(self.outcomes(), {"confirmed": 3})
 
     def test_returned(self) -> None:
-        """A returned message fails as NoRoute once its confirm arrives; the text names key and exchange."""
+        """A returned message fails with NoRoute when its confirm arrives. The text names key and exchange."""
         self.faults.hold_confirms()
         published = self.publish(routing_key="nowhere")
         self.assertNoResult(published)
@@ -61,7 +61,7 @@ class OutcomeTests(PublisherTestCase):
         self.assertEqual(self.outcomes(), {"returned": 1})
 
     def test_returned_among_others(self) -> None:
-        """A return is charged to the message that came back, whatever else is in flight, and in whatever order."""
+        """Only the returned message fails, whatever else is in flight, and in whatever order confirms come."""
         for order in ({}, {"backwards": True}, {"multiple": True}):
             self.faults.hold_confirms()
             keys = ["nowhere" if number in {3, 7} else "predict.now" for number in range(10)]
@@ -75,13 +75,13 @@ class OutcomeTests(PublisherTestCase):
         self.assertEqual(self.outcomes(), {"confirmed": 24, "returned": 6})
 
     def test_refused(self) -> None:
-        """A nack, as of a full queue, fails as Nacked."""
+        """A nack, for example because a queue is full, fails with Nacked."""
         self.make_queue("full", **{"x-max-length": 0, "x-overflow": "reject-publish"})
         self.failureResultOf(self.publish(routing_key="full", exchange=""), Nacked)
         self.assertEqual(self.outcomes(), {"nacked": 1})
 
     def test_lost_before_the_confirm(self) -> None:
-        """Publishes without a confirm fail as OutcomeUnknown when the connection breaks; confirmed ones do not."""
+        """Unconfirmed publishes fail with OutcomeUnknown when the connection is lost. Confirmed ones do not."""
         confirmed = self.publish()
         self.faults.swallow_confirms(2)
         unconfirmed = [self.publish() for _ in range(2)]
@@ -92,7 +92,7 @@ class OutcomeTests(PublisherTestCase):
         self.assertEqual((self.outcomes(), self.waiting("work")), ({"confirmed": 1, "unknown": 2}, 3))
 
     def test_cancelled(self) -> None:
-        """Cancelling a publish leaves the message alone: its confirm or return, and those of others, count as usual."""
+        """Cancelling a publish does not stop the message. Its confirm or return, and others', count as usual."""
         self.faults.hold_confirms()
         cancelled, returned, other = self.publish(), self.publish(routing_key="nowhere"), self.publish()
         for each in (cancelled, returned):
@@ -105,7 +105,7 @@ class OutcomeTests(PublisherTestCase):
 
 
 class ReadinessTests(PublisherTestCase):
-    """Publishing while the broker is away or does not want messages."""
+    """Publishing while the broker is away or blocks publishers."""
 
     def block(self) -> None:
         self.faults.block("low on disk")
@@ -116,20 +116,20 @@ class ReadinessTests(PublisherTestCase):
         self.pump()
 
     def test_never_opened(self) -> None:
-        """Without a session nothing is sent, and the publish fails as BrokerUnavailable."""
+        """Without a session nothing is sent, and the publish fails with BrokerUnavailable."""
         publisher = Publisher(self.declare, max_unsent=1000, clock=self.clock, metrics=self.metrics)
         self.assertFalse(publisher.is_ready)
         self.failureResultOf(publisher.publish(Message(b""), "", "q"), BrokerUnavailable)
 
     def test_after_the_loss(self) -> None:
-        """After a loss nothing is sent, and the publish fails as BrokerUnavailable."""
+        """After a loss nothing is sent, and the publish fails with BrokerUnavailable."""
         self.lose(self.session)
         self.assertFalse(self.publisher.is_ready)
         self.failureResultOf(self.publish(), BrokerUnavailable)
         self.assertEqual(self.outcomes(), {})
 
     def test_blocked(self) -> None:
-        """While the broker blocks publishers nothing is sent, and the publish fails as BrokerBlocked."""
+        """While the broker blocks publishers nothing is sent, and the publish fails with BrokerBlocked."""
         self.block()
         self.assertFalse(self.publisher.is_ready)
         self.failureResultOf(self.publish(), BrokerBlocked)
@@ -137,7 +137,7 @@ class ReadinessTests(PublisherTestCase):
         self.assertEqual((self.outcomes(), self.waiting("work")), ({}, 0))
 
     def test_blocked_with_publishes_in_flight(self) -> None:
-        """Publishes that were sent before the block are still confirmed during it."""
+        """Messages that were sent before the block are confirmed during it."""
         self.faults.hold_confirms()
         published = self.publish()
         self.block()
@@ -146,7 +146,7 @@ class ReadinessTests(PublisherTestCase):
         self.successResultOf(published)
 
     def test_when_ready_at_once(self) -> None:
-        """when_ready() has fired already if a publish would be sent."""
+        """when_ready() has fired already if a message can be sent."""
         self.successResultOf(self.publisher.when_ready())
 
     def test_when_ready_after_unblocking(self) -> None:
@@ -168,7 +168,7 @@ class ReadinessTests(PublisherTestCase):
         self.successResultOf(self.publish())
 
     def test_cancelled_wait(self) -> None:
-        """A cancelled wait is forgotten; the others still fire."""
+        """A cancelled when_ready() is forgotten. The others fire."""
         self.lose(self.session)
         cancelled, other = self.publisher.when_ready(), self.publisher.when_ready()
         cancelled.cancel()
@@ -178,10 +178,10 @@ class ReadinessTests(PublisherTestCase):
 
 
 class ClosedChannelTests(PublisherTestCase):
-    """The broker closes the channel over a message, or the whole connection goes."""
+    """The broker closes the channel over a message, or the connection is lost."""
 
     def publish_again(self) -> list[Deferred[None]]:
-        """Three publishes without a confirm, each of whose callers publishes again when it fails; what they get."""
+        """Three unconfirmed publishes, each published again within its failure; returns the errors of these."""
         again: list[Deferred[None]] = []
 
         def publish(_: Failure) -> None:
@@ -193,7 +193,7 @@ class ClosedChannelTests(PublisherTestCase):
         return again
 
     def test_publish_again_from_the_failure(self) -> None:
-        """A caller that publishes again within the failure of its confirm is refused, and pika is not entered again."""
+        """A publish within the failure of another, after a loss, fails at once, and does not reenter pika."""
         again = self.publish_again()
         self.lose(self.session)
         self.assertEqual(len(again), 3)
@@ -201,7 +201,7 @@ class ClosedChannelTests(PublisherTestCase):
             self.failureResultOf(each, BrokerUnavailable)
 
     def test_publish_again_from_the_failure_of_a_closed_channel(self) -> None:
-        """The same holds when it was the channel that the broker closed, not the connection."""
+        """The same when the broker closed the channel, not the connection."""
         again = self.publish_again()
         self.publish(exchange="none").addErrback(lambda _: None)
         self.assertEqual(len(again), 3)
@@ -209,7 +209,7 @@ class ClosedChannelTests(PublisherTestCase):
             self.failureResultOf(each, BrokerUnavailable)
 
     def test_reopened(self) -> None:
-        """A message that closes the channel ends the publishes on it; another channel is opened after declaring."""
+        """If the broker closes the channel, its publishes fail. A new channel is opened, after a declaration."""
         self.faults.hold_confirms()
         both = self.publish(), self.publish(exchange="none")
         for each in both:
@@ -224,14 +224,14 @@ class ClosedChannelTests(PublisherTestCase):
         self.successResultOf(self.publish())
 
     def test_again_and_again(self) -> None:
-        """A message that is refused again and again is waited for longer and longer, until something is confirmed."""
+        """While a message is always refused, the delay before the next channel grows, until a message is confirmed."""
         for seconds in (0.1, 0.2, 0.4, 0.8):
             self.assert_reopened_after(seconds)
         self.successResultOf(self.publish())
         self.assert_reopened_after(0.1)
 
     def assert_reopened_after(self, seconds: float) -> None:
-        """Let the channel be closed, and see that another one is there after so long."""
+        """Let the channel be closed, and check that the next one is open after this delay."""
         self.failureResultOf(self.publish(exchange="none"), NoRoute)
         self.advance(seconds - 0.01)
         self.assertFalse(self.publisher.is_ready)

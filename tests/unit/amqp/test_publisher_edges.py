@@ -1,4 +1,4 @@
-"""Publishing to exchanges that are gone, copies that come back, and declaring once more what is missing."""
+"""Publishing to missing exchanges, returned copies, declaring once more, and replaced sessions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class MissingExchangeTests(PublisherTestCase):
         return published
 
     def test_only_one(self) -> None:
-        """With one unconfirmed publish it is clear which was refused: it has no route, and was not accepted."""
+        """A single unconfirmed publish is certainly the refused one: it fails with NoRoute."""
         published = self.publish_nowhere()
         self.assertIn("no exchange 'none'", self.failureResultOf(published, NoRoute).value.detail)
         self.assertEqual(self.outcomes(), {"returned": 1})
 
     def test_several(self) -> None:
-        """With several, any of them may have been accepted before."""
+        """With several unconfirmed publishes, any of them may have been accepted."""
         self.faults.hold_confirms()
         both = self.publish(), self.publish_nowhere()
         for each in both:
@@ -38,7 +38,7 @@ class MissingExchangeTests(PublisherTestCase):
         self.assertEqual((self.outcomes(), self.waiting("work")), ({"unknown": 2}, 1))
 
     def test_one_left(self) -> None:
-        """Publishes that were confirmed, returned or refused do not count as unconfirmed."""
+        """Publishes that were confirmed, returned or nacked do not count as unconfirmed."""
         self.publish()
         self.failureResultOf(self.publish(routing_key="nowhere"))
         self.faults.nack_publishes()
@@ -46,7 +46,7 @@ class MissingExchangeTests(PublisherTestCase):
         self.failureResultOf(self.publish_nowhere(), NoRoute)
 
     def test_cancelled(self) -> None:
-        """A publish that nobody waits for any more still counts as unconfirmed."""
+        """A cancelled publish counts as unconfirmed."""
         self.faults.hold_confirms()
         cancelled = self.publish()
         cancelled.cancel()
@@ -54,13 +54,13 @@ class MissingExchangeTests(PublisherTestCase):
         self.failureResultOf(self.publish_nowhere(), PublishRefused)
 
     def test_other_codes(self) -> None:
-        """Other refusals, as to publish to an internal exchange (403), say nothing about a route."""
+        """A refusal with another code, for example of an internal exchange (403), is not NoRoute."""
         self.other().exchange_declare("internal", "fanout", internal=True)
         self.pump()
         self.failureResultOf(self.publish_nowhere("internal"), PublishRefused)
 
     def test_next_channel(self) -> None:
-        """Each channel counts from nothing; so does each session."""
+        """Each channel and each session begins without unconfirmed publishes."""
         self.faults.hold_confirms()
         for each in (self.publish(), self.publish_nowhere()):
             each.addErrback(lambda _: None)
@@ -73,7 +73,7 @@ class MissingExchangeTests(PublisherTestCase):
 
 
 class ReturnedTests(PublisherTestCase):
-    """By what a return is told: several messages may have the same message id."""
+    """How a return is matched: several messages may have the same message id."""
 
     def publish_copy(self, routing_key: str) -> Deferred[None]:
         original = Message.received(decoded(b"", message_id="m").encoded, b"1")
@@ -82,7 +82,7 @@ class ReturnedTests(PublisherTestCase):
         return published
 
     def test_copies(self) -> None:
-        """Of two copies with one message id, the one that came back fails, and no other."""
+        """Of two copies with the same message id, only the returned one fails."""
         for keys in (("nowhere", "predict.now"), ("predict.now", "nowhere")):
             self.faults.hold_confirms()
             both = dict(zip(keys, map(self.publish_copy, keys), strict=True))
@@ -91,7 +91,7 @@ class ReturnedTests(PublisherTestCase):
             self.successResultOf(both["predict.now"])
 
     def test_beside_others(self) -> None:
-        """Messages without the header that tells copies are told by their message id, beside copies."""
+        """Messages without ``pg-copy`` are matched by their message id, also beside copies."""
         self.faults.hold_confirms()
         message, copy = self.publish(routing_key="nowhere", message_id="m"), self.publish_copy("predict.now")
         self.release(multiple=True)
@@ -99,7 +99,7 @@ class ReturnedTests(PublisherTestCase):
         self.successResultOf(copy)
 
     def test_published_twice(self) -> None:
-        """A message that is published again before its first publish is confirmed: both were returned, and say so."""
+        """If a message is published twice and returned twice, both publishes fail with NoRoute."""
         self.faults.hold_confirms()
         both = [self.publish(routing_key="nowhere", message_id="m") for _ in range(2)]
         self.release(multiple=True)
@@ -109,7 +109,7 @@ class ReturnedTests(PublisherTestCase):
 
 
 class RestoreTests(PublisherTestCase):
-    """Declaring once more."""
+    """restore()."""
 
     def setUp(self) -> None:
         self.declarations: list[Deferred[None]] | None = None
@@ -127,7 +127,7 @@ class RestoreTests(PublisherTestCase):
         return Deferred.fromCoroutine(self.publisher.restore())
 
     def test_declares(self) -> None:
-        """Everything is declared again, on the session there is; publishing goes on meanwhile."""
+        """restore() declares everything on the open session. Publishing goes on meanwhile."""
         self.declarations = []
         restoring = self.restore()
         self.assertEqual((self.declared, self.publisher.is_ready), (2, True))
@@ -136,7 +136,7 @@ class RestoreTests(PublisherTestCase):
         self.successResultOf(restoring)
 
     def test_one_at_a_time(self) -> None:
-        """Who asks while it is under way does not start it again; afterwards it can be started again."""
+        """restore() does nothing while another one is under way. Afterwards it declares again."""
         self.declarations = []
         first = self.restore()
         self.successResultOf(self.restore())
@@ -147,7 +147,7 @@ class RestoreTests(PublisherTestCase):
         self.assertEqual(self.declared, 3)
 
     def test_failures(self) -> None:
-        """A failure is logged, not raised, and the next time it is tried again."""
+        """A failure is logged, not raised. The next restore() declares again."""
         for count, error in enumerate((TopologyError("no"), AMQPError("no"), ConnectionLost("no")), 2):
             self.declarations = []
             restoring = self.restore()
@@ -157,7 +157,7 @@ class RestoreTests(PublisherTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_no_session(self) -> None:
-        """Without a session there is nothing to declare on."""
+        """Without a session, restore() does nothing."""
         self.lose(self.session)
         self.successResultOf(self.restore())
         self.assertEqual(self.declared, 1)
@@ -167,7 +167,7 @@ class SessionTests(PublisherTestCase):
     """Sessions that follow one another."""
 
     def test_loss_of_an_older_session(self) -> None:
-        """The end of a session that was replaced does not stop publishing on the newer one."""
+        """The loss of a replaced session does not stop publishing on the newer one."""
         older, self.session = self.session, self.opened()
         self.lose(older)
         self.assertTrue(self.publisher.is_ready)

@@ -1,4 +1,4 @@
-"""One AMQP connection: how it opens, why it says that it was lost, and that it always ends."""
+"""One AMQP connection: how it is opened, the reasons of its loss, and that it always ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.amqp_peer import HEARTBEAT, Peer, content, new_peer, open_pee
 
 
 class HandshakeTests(SynchronousTestCase):
-    """From the first byte to a session that may be used."""
+    """From the first byte to the end of the handshake."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -33,7 +33,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertTrue(self.peer.transport.keep_alive)
 
     def test_opens(self) -> None:
-        """open() returns when the broker has said Open-Ok, and not before."""
+        """open() returns with the broker's Open-Ok, not before."""
         self.peer.frozen = True
         opening = Deferred.fromCoroutine(self.session.open())
         self.peer.pump()
@@ -44,13 +44,13 @@ class HandshakeTests(SynchronousTestCase):
         self.assertTrue(self.session.is_open)
 
     def test_refused_login(self) -> None:
-        """The broker's words are the reason when it refuses the login."""
+        """If the broker refuses the login, the reason has its words."""
         text = "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN."
         self.peer.answers[spec.Connection.StartOk] = lambda _: spec.Connection.Close(403, text, 0, 0)
         self.assertEqual(self.reason_of_failed_open(), f"refused by the broker: 403 {text}")
 
     def test_refused_virtual_host(self) -> None:
-        """The broker's words are the reason when it refuses the virtual host."""
+        """If the broker refuses the virtual host, the reason has its words."""
         text = "NOT_ALLOWED - vhost nowhere not found"
         self.peer.answers[spec.Connection.Open] = lambda _: spec.Connection.Close(530, text, 10, 40)
         self.assertIn(text, self.reason_of_failed_open())
@@ -65,7 +65,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIn("403 go away", str(self.failureResultOf(opening, ConnectionLost).value))
 
     def test_lost_during_handshake(self) -> None:
-        """A connection that breaks during the handshake fails open(), with the cause that TCP has."""
+        """If the connection is lost during the handshake, open() fails with TCP's reason."""
         self.peer.frozen = True
         opening = Deferred.fromCoroutine(self.session.open())
         self.peer.lose(TCPConnectionLost("reset"))
@@ -73,13 +73,13 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIn("reset", str(self.successResultOf(self.session.when_lost())))
 
     def test_lost_before_open_is_called(self) -> None:
-        """A connection that breaks before anybody waits for the handshake leaves no unhandled error."""
+        """If the connection is lost before open() is called, there is no unhandled error."""
         self.peer.lose()
         self.assertFalse(self.session.is_open)
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_cancelled_open(self) -> None:
-        """Cancelling open() does not disturb pika, which finishes the handshake later."""
+        """Cancelling open() does not reach pika, which finishes the handshake later."""
         opening = Deferred.fromCoroutine(self.session.open())
         opening.cancel()
         self.failureResultOf(opening)
@@ -89,7 +89,7 @@ class HandshakeTests(SynchronousTestCase):
 
 
 class LossTests(SynchronousTestCase):
-    """A session that was open, and what it says when it is not any more."""
+    """An open session, and the reasons of its loss."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -100,7 +100,7 @@ class LossTests(SynchronousTestCase):
         return str(self.successResultOf(self.session.when_lost()))
 
     def test_when_lost(self) -> None:
-        """Everybody who waits for the loss is told the same reason, before it and after it."""
+        """Each when_lost(), called before or after the loss, fires with the same reason."""
         waiting = [self.session.when_lost() for _ in range(3)]
         for each in waiting:
             self.assertNoResult(each)
@@ -111,7 +111,7 @@ class LossTests(SynchronousTestCase):
         self.assertFalse(self.session.is_open)
 
     def test_heartbeat_loss_of_a_stuck_transport(self) -> None:
-        """A peer that is silent and cannot be closed is aborted after two heartbeats, and the reason says so."""
+        """A silent broker's connection is aborted after two heartbeats, and the reason says so."""
         self.peer.frozen = self.peer.transport.stuck = True
         self.clock.advance(2 * HEARTBEAT - 0.1)
         self.assertFalse(self.peer.transport.aborted)
@@ -127,12 +127,12 @@ class LossTests(SynchronousTestCase):
         self.assertEqual(self.peer.transport.value(), b"\x08\x00\x00\x00\x00\x00\x00\xce")
 
     def test_closed_by_the_broker(self) -> None:
-        """The broker's Close is the reason, with its code and text."""
+        """After the broker's Close, the reason has its code and text."""
         self.peer.send(spec.Connection.Close(320, "CONNECTION_FORCED - node is going down", 0, 0))
         self.assertEqual(self.reason(), "closed by the broker: 320 CONNECTION_FORCED - node is going down")
 
     def test_closed_by_a_broker_that_freezes(self) -> None:
-        """A broker that sends Close and then nothing is aborted after the grace."""
+        """If the broker sends Close and then nothing, the connection is aborted after the grace."""
         self.peer.transport.stuck = True
         self.peer.send(spec.Connection.Close(320, "going down", 0, 0))
         self.assertFalse(self.peer.transport.aborted)
@@ -142,7 +142,7 @@ class LossTests(SynchronousTestCase):
         self.assertIn("320 going down", self.reason())
 
     def test_blocked(self) -> None:
-        """Connection.Blocked and Unblocked switch ``blocked``; who asked to know is told of the end."""
+        """Connection.Blocked and Unblocked switch ``blocked``. With the latter, on_unblocked is called."""
         told: list[bool] = []
         self.session.on_unblocked = lambda: told.append(self.session.blocked)
         self.peer.send(spec.Connection.Blocked("low on memory"))
@@ -154,7 +154,7 @@ class LossTests(SynchronousTestCase):
         self.assertEqual(told, [False])
 
     def test_undecodable_header(self) -> None:
-        """A message header of a type that there is not is logged, and ends the connection with that reason."""
+        """A header of an unknown type is logged, and ends the connection with that reason."""
         channel = run(self.peer, self.session.channel())
         consuming = channel.basic_consume("work")
         self.peer.pump()
@@ -173,14 +173,14 @@ class LossTests(SynchronousTestCase):
         self.assertIn("undecodable data", self.reason())
 
     def test_bytes_that_are_not_amqp(self) -> None:
-        """Bytes that are no AMQP frame end the connection instead of raising out of dataReceived."""
+        """Bytes that are no AMQP frame end the connection. dataReceived raises nothing."""
         self.peer.receive(b"\x01\x00\x00\x00\x00\x00\x01?!")
         self.flushLoggedErrors()
         self.assertTrue(self.peer.transport.disconnecting)
         self.assertFalse(self.session.is_open)
 
     def test_channel_after_the_loss(self) -> None:
-        """A channel that is asked for while the connection breaks fails, and does not wait for ever."""
+        """channel() fails if the connection is lost meanwhile."""
         self.peer.frozen = True
         waiting = Deferred.fromCoroutine(self.session.channel())
         self.peer.lose()
@@ -188,7 +188,7 @@ class LossTests(SynchronousTestCase):
 
 
 class CloseTests(SynchronousTestCase):
-    """The end that we ask for."""
+    """close() and abort()."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -196,7 +196,7 @@ class CloseTests(SynchronousTestCase):
         self.session: Session = self.peer.protocol
 
     def test_in_order(self) -> None:
-        """close() says Close, takes Close-Ok, and leaves no timer behind."""
+        """close() sends Close, takes Close-Ok, and leaves no timer."""
         closed = self.session.close()
         self.assertFalse(self.session.is_open)
         self.assertNoResult(closed)
@@ -207,7 +207,7 @@ class CloseTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_without_close_ok(self) -> None:
-        """A broker that does not answer Close is aborted after the grace, and not before."""
+        """If the broker does not answer Close, the connection is aborted after the grace, not before."""
         self.peer.answers[spec.Connection.Close] = None
         closed = self.session.close()
         self.peer.pump()
@@ -220,7 +220,7 @@ class CloseTests(SynchronousTestCase):
         self.assertEqual(str(self.successResultOf(closed)), "closed by us")
 
     def test_twice(self) -> None:
-        """A second close() waits for the same end and sends nothing more."""
+        """A second close() waits for the same loss and sends nothing."""
         both = [self.session.close(), self.session.close()]
         self.peer.pump()
         for each in [*both, self.session.close()]:
@@ -228,7 +228,7 @@ class CloseTests(SynchronousTestCase):
         self.assertEqual(len(self.peer.sent(spec.Connection.Close)), 1)
 
     def test_before_the_handshake_is_over(self) -> None:
-        """A session that is not open yet is aborted at once."""
+        """During the handshake, close() aborts the connection at once."""
         peer = new_peer(self.clock)
         closed = peer.protocol.close()
         self.assertTrue(peer.transport.aborted)
@@ -236,7 +236,7 @@ class CloseTests(SynchronousTestCase):
         self.successResultOf(closed)
 
     def test_abort(self) -> None:
-        """abort() drops the transport without a word, and may be repeated after the loss."""
+        """abort() drops the transport and sends nothing. It may be called again after the loss."""
         self.peer.transport.clear()
         self.session.abort()
         self.assertEqual(self.peer.transport.value(), b"")

@@ -9,7 +9,7 @@ from provider_gateway.amqp.turn_writes import TurnWrites
 
 
 class TurnWritesTests(SynchronousTestCase):
-    """What is sent, and when."""
+    """Which writes are sent, and when."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -21,7 +21,7 @@ class TurnWritesTests(SynchronousTestCase):
             self.writes.write(piece)
 
     def test_turns(self) -> None:
-        """The first write of a turn is sent at once, the others as one at its end; so in the next turn."""
+        """In each turn, the first write is sent at once, the others together at the end."""
         self.write(b"a", b"b", b"c")
         self.assertEqual(self.sent, [b"a"])
         self.clock.advance(0)
@@ -32,14 +32,14 @@ class TurnWritesTests(SynchronousTestCase):
         self.assertEqual((self.sent[2:], self.clock.getDelayedCalls()), ([b"d"], []))
 
     def test_many(self) -> None:
-        """No more is kept than 64,000 bytes; nothing overtakes anything."""
+        """No more than 64,000 bytes wait. The order stays."""
         self.write(b"a", b"b" * 40_000, b"c" * 30_000, b"d", b"e")
         self.assertEqual([len(each) for each in self.sent], [1, 70_000])
         self.clock.advance(0)
         self.assertEqual(b"".join(self.sent), b"a" + b"b" * 40_000 + b"c" * 30_000 + b"de")
 
     def test_flush(self) -> None:
-        """What was collected can be sent before the turn ends, once."""
+        """flush() sends waiting bytes before the turn ends, once."""
         self.write(b"a", b"b")
         self.writes.flush()
         self.assertEqual(self.sent, [b"a", b"b"])

@@ -174,7 +174,7 @@ class ExpiryTests(ProviderOnBrokerTestCase):
         return counted(self.metrics.expired, "work")
 
     def test_deadline(self) -> None:
-        """At its deadline a message is dropped, acknowledged and counted. Before, or with none, it is served."""
+        """At its deadline a message is dropped, acknowledged and counted. Before it, the message is served."""
         self.advance(1000)
         self.ask(headers={"pg-deadline": 1_000_000})
         self.assert_left()

@@ -73,7 +73,7 @@ class ReplyTests(ProviderTestCase):
         self.assertEqual(self.model_requests("rejected"), 1)
 
     def test_model_failure(self) -> None:
-        """When the model fails, the reply is a problem with status 502 and the reason. Its confirm comes before the ack."""
+        """When the model fails, the reply is a problem with status 502 and the reason. Its confirm precedes the ack."""
         delivery = self.serve()
         self.model.fail("timeout")
         self.assertEqual(self.reply.content_type, "application/problem+json")

@@ -154,7 +154,7 @@ class KnownTests(RedeliveryTestCase):
         self.successResultOf(self.provider.idle())
 
     def test_running_and_failing(self) -> None:
-        """A message that is redelivered during its call, and then fails, is retried once. Its last delivery is acked."""
+        """A message that is redelivered during its call, and then fails, is retried once, on its newest delivery."""
         self.ask()
         self.reconnect()
         self.fail_call()
