@@ -1,1 +1,1 @@
-"""Tests with faults of the network between the gateway and what it talks to."""
+"""Tests of delivery while broker, network, model or processes fail."""

@@ -1,4 +1,4 @@
-"""The base of the fault tests: a broker that may be broken, load that survives it, and a ledger that has to balance."""
+"""The base of the fault tests: a broker to break, load that continues meanwhile, and a ledger that has to balance."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 #: Seconds between looks at the broker's counts, while a test waits for its queues to be empty.
 LOOK = 0.3
-_CLOCK_TICKS = 100  # per second, as Linux counts them in /proc on every architecture
+_CLOCK_TICKS = 100  # per second; Linux counts in /proc with this number on every architecture
 
 
 def memory(process: Process) -> int:
-    """Bytes of a process in memory (resident set)."""
+    """The resident memory of a process, in bytes."""
     status = Path(f"/proc/{_pid(process)}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
 
 
 def cpu(process: Process) -> float:
-    """Seconds that a process has computed, user and system together."""
-    # The name, second, is in parentheses and may hold spaces; utime and stime are the fields 14 and 15.
+    """The CPU time of a process so far, user and system, in seconds."""
+    # The second field, the name, is in parentheses and may hold spaces. utime and stime are fields 14 and 15.
     fields = Path(f"/proc/{_pid(process)}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
 
@@ -49,18 +49,18 @@ def _pid(process: Process) -> int:
 
 
 def echo_after(seconds: float) -> Callable[[bytes], Deferred[tuple[int, bytes]]]:
-    """An answer of the model: the request's body, after a while, so that faults meet requests in every stage."""
+    """An answer of the model: the request's body, after some seconds, so that faults meet requests in every stage."""
     return lambda body: deferLater(reactor, seconds, lambda: (200, body))
 
 
 class FaultTestCase(IntegrationTestCase):
-    """Each test has a ledger, and names of its own on a node that the fault tests share and may break.
+    """Each test has a ledger, and its own names on a node that all fault tests share and may break.
 
     Attributes:
-        node: may be killed, stopped, suspended and alarmed; it is well again for the next test.
-        ledger: is filled by :meth:`initiator` and :meth:`callers`, and by :meth:`drained`.
-        work_queues: what :meth:`drained` waits for; a test that serves more than ``self.queue`` adds them.
-        gateways: what :meth:`start` has started.
+        node: may be killed, stopped, suspended and alarmed; it is restored afterwards.
+        ledger: :meth:`initiator`, :meth:`callers` and :meth:`drained` record in it.
+        work_queues: the queues that :meth:`drained` waits for; tests that serve more than ``self.queue`` add them.
+        gateways: all that :meth:`start` has started.
     """
 
     timeout = 180
@@ -87,27 +87,27 @@ class FaultTestCase(IntegrationTestCase):
             channel.exchange_delete(f"{queue}.return")
 
     def start(self, *arguments: str, **variables: Any) -> Gateway:
-        """Start ``twistd -n provider-gateway``; its log counts for the ledger."""
+        """Start ``twistd -n provider-gateway``; the ledger counts the expired messages in its log."""
         gateway = super().start(*arguments, **variables)
         self.gateways.append(gateway)
         return gateway
 
     def initiator(self, **options: Any) -> AMQPInitiator:
-        """An AMQP initiator that takes replies from ``self.output``; options as AMQPInitiator's."""
+        """An AMQP initiator that consumes replies from ``self.output``; options are those of AMQPInitiator."""
         made = AMQPInitiator(self.ledger, self.node.plain_url, self.exchange, "predict.now", self.output, **options)
         made.consume()
         self.addCleanup(made.close)
         return made
 
     async def callers(self, *gateways: Gateway, **options: Any) -> HTTPCallers:
-        """HTTP callers of these gateways; options as HTTPCallers'."""
+        """HTTP callers of these gateways; options are those of HTTPCallers."""
         urls = [f"https://localhost:{await gateway.port('https')}" for gateway in gateways]
         made = HTTPCallers(self.ledger, self.client, *urls, **options)
         self.addCleanup(made.stop)
         return made
 
     async def until(self, what: str, met: Callable[[], object], seconds: float = 60) -> None:
-        """Wait until a condition is met that the ledger's records and the callers' answers decide."""
+        """Wait until a condition is met; it is checked after each record of the ledger."""
         if met():
             return
         waiting: Deferred[None] = Deferred()
@@ -123,7 +123,7 @@ class FaultTestCase(IntegrationTestCase):
         await self.until(f"{more} more confirmed", lambda: self.ledger.count(Outcome.CONFIRMED) >= wanted, seconds)
 
     def logged_again(self, gateway: Gateway, *texts: str, seconds: float = 60) -> Deferred[Any]:
-        """A Deferred that fires when log lines with each of these texts have come, from now on, and soon enough."""
+        """A Deferred that fires when new log lines with each of these texts have come; fails after ``seconds``."""
         seen = len(gateway.log)
 
         def found() -> bool:
@@ -137,16 +137,16 @@ class FaultTestCase(IntegrationTestCase):
         return gateway.when(found).addTimeout(seconds, reactor, onTimeoutCancel=too_late)
 
     def reconnected(self, gateway: Gateway) -> Deferred[Any]:
-        """A Deferred that fires when both AMQP connections have been opened, from now on."""
+        """A Deferred that fires when both AMQP connections have been opened anew."""
         return self.logged_again(gateway, "AMQP connection publish is open", "AMQP connection consume is open")
 
     async def consumers(self, queue: str | None = None) -> int:
-        """How many consumers a queue has, the work queue by default."""
+        """The number of consumers of a queue, by default the work queue."""
         name = queue or self.queue
         return int(await self.on_channel(lambda c: c.queue_declare(name, passive=True).method.consumer_count))
 
     async def drained(self, seconds: float = 40) -> None:
-        """Wait until nothing is queued or in flight, then enter what the queues and logs have kept for the ledger."""
+        """Wait until nothing is queued or in flight; then record replies, parked and expired messages in the ledger."""
         deadline = reactor.seconds() + seconds
         while True:
             busy = await self._busy()
@@ -159,12 +159,12 @@ class FaultTestCase(IntegrationTestCase):
         self._log.info("{test}:\n{table}", test=self.id(), table=self.ledger.summary())
 
     async def _busy(self) -> dict[str, int]:
-        """The queues that still hold messages which somebody is to take, or has taken and not acknowledged."""
+        """The queues that still have ready or unacknowledged messages, with their numbers."""
         awaited = [name for queue in self.work_queues for name in (queue, f"{queue}.retry")]
         waiting = await self.on_channel(lambda channel: ready_counts(channel, awaited))
         if any(waiting.values()):
             return {queue: count for queue, count in waiting.items() if count}
-        # Only now ask for the unacknowledged ones: that starts a program.
+        # The unacknowledged ones are asked for last: rabbitmqctl takes a second.
         found = await deferToThread(all_queues, self.node)
         replies = [queue for queue in found if self._is_for_replies(queue) and found[queue]["consumers"]]
         counts = {queue: found[queue]["messages"] for queue in (*awaited, *replies) if queue in found}
@@ -177,7 +177,7 @@ class FaultTestCase(IntegrationTestCase):
     async def _collect(self) -> None:
         found = await deferToThread(all_queues, self.node)
         unread = [queue for queue in found if self._is_for_replies(queue) and not found[queue]["consumers"]]
-        for queue in unread:  # nobody listens any more: it was a gateway's that died, or is to be read by us
+        for queue in unread:  # no consumer: the queue of a gateway that died, or the output queue
             for properties, content in await self._take_all(queue):
                 headers = properties.headers or {}
                 request, belongs = self.ledger.read(headers, properties.correlation_id, content)
@@ -193,7 +193,7 @@ class FaultTestCase(IntegrationTestCase):
             self._lines_read[gateway] = len(log)
         for body, _ in self.model.requests[self._calls_read :]:
             called_for = id_in(body)
-            if called_for is not None:  # what names none is no part of the load
+            if called_for is not None:  # a call without an id is no part of the load
                 self.ledger.called(called_for)
         self._calls_read = len(self.model.requests)
 

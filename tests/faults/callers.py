@@ -1,4 +1,4 @@
-"""Load over HTTPS that survives faults: callers that record in a ledger what they know of each request."""
+"""Load over HTTPS that continues through faults: callers that record the outcome of each request in a ledger."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from tests.faults.ledger import Outcome, fresh_id, id_in
 if TYPE_CHECKING:
     from tests.faults.ledger import Ledger
 
-#: Seconds that a caller waits for an answer before it gives up.
+#: Seconds that a caller waits for a response.
 PATIENCE = 60
 
 _PROBLEM = "urn:provider-gateway:problem:"
 
 
 class HTTPCallers:
-    """Callers that do not wait for each other: a request every so often, whatever became of those before.
+    """Callers that send requests at a steady rate, without waiting for earlier responses.
 
     Args:
-        client: treq's, with the client certificate.
-        urls: of gateways, called in turn, up to the path: ``https://localhost:5050``.
+        client: treq's HTTP client, with a client certificate.
+        urls: addresses of gateways without a path (``https://localhost:5050``), called in turn.
         rate: requests per second.
-        path: ``/v1/publish`` is confirmed by 202 and replied elsewhere.
+        path: with ``/v1/publish``, 202 means confirmed, and the reply goes to the output queue.
 
     Attributes:
-        answers: status (0: none) and seconds of each call, in the order of their ends.
-        problems: how often each problem type's last part was met.
+        answers: status (0: no response) and seconds of each call, in the order in which they ended.
+        problems: count of each problem type, by the last part of its name.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class HTTPCallers:
 
     @property
     def statuses(self) -> Counter[int]:
-        """How often each status was met; 0 is a connection that failed."""
+        """Count of each status; 0 stands for a failed connection."""
         return Counter(status for status, _ in self.answers)
 
     def call(self, count: int | None = None) -> Deferred[None]:
-        """Make this many calls, or call until :meth:`stop`; fires when all are answered. One at a time."""
+        """Make this many calls, or call until :meth:`stop`; the Deferred fires when all are answered. Not reentrant."""
         last = None if count is None else self._calls + count
         done = self._done = Deferred()
         self._looping = LoopingCall(self._next, last)
@@ -98,7 +98,7 @@ class HTTPCallers:
             status, body = await self._post(url, request)
         except NobodyListens:
             status, outcome = 0, Outcome.REFUSED
-        except Exception:  # noqa: BLE001 - whatever happened to the connection, nobody knows more
+        except Exception:  # noqa: BLE001 - any error of the connection means that the outcome is unknown
             status, outcome = 0, Outcome.UNKNOWN
         else:
             outcome = outcome_of(status, body)
@@ -127,7 +127,7 @@ class HTTPCallers:
 
 
 def problem_of(body: bytes) -> str | None:
-    """The last part of the gateway's own problem type, if the body is such a document."""
+    """The last part of the problem type, if the body is a problem document of the gateway."""
     try:
         kind = json.loads(body)["type"]
     except (ValueError, TypeError, KeyError):
@@ -136,7 +136,7 @@ def problem_of(body: bytes) -> str | None:
 
 
 def outcome_of(status: int, body: bytes) -> Outcome:
-    """What an answer says of the acceptance; a 4xx without a problem of the gateway's own is the model's."""
+    """Whether a response means confirmed, refused or unknown; a 4xx without a problem of ours is the model's."""
     if status in (500, 504):
         return Outcome.UNKNOWN
     if status == 503 or (400 <= status < 500 and problem_of(body)):

@@ -1,4 +1,4 @@
-"""The faults of the soak: each breaks something for some seconds, and mends it again."""
+"""The faults of the soak: each breaks one thing for some seconds and repairs it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Disturbances:
     """Faults of broker, network, model and processes, chosen at random.
 
     Args:
-        broker: may be restarted, suspended and made to block.
-        to_broker: what the gateways reach it through.
-        to_model: what they reach the model through.
-        model: its answers may be made wrong.
+        broker: is restarted, suspended and made to block publishers.
+        to_broker: the proxy between gateways and broker.
+        to_model: the proxy between gateways and model.
+        model: is made to answer with errors.
         end_gateway: ends one of the gateways with a signal, and starts another.
 
     Attributes:
-        all: name and coroutine function of each.
+        all: coroutine function of each fault, by name.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Disturbances:
         }
 
     def some_seconds(self, least: float = 1, most: float = 4) -> Deferred[None]:
-        """A random while."""
+        """Wait for a random time."""
         return pause(self._chance.uniform(least, most))
 
     async def broker_killed(self) -> None:

@@ -1,4 +1,4 @@
-"""A model in the test's own process that misbehaves on the wire, towards the requests that a test chooses."""
+"""A model in the test's own process that misbehaves towards the requests that a test chooses."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tests.support.model_server import ModelServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds between two bytes of a model that trickles.
+#: Seconds between two bytes of a slow response.
 TRICKLE = 0.1
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 _BLOCK = b"x" * 65536
 
 
 class HostileModel(ModelServer):
-    """A model that answers like any other, where no misdeed is chosen.
+    """A model that answers normally, unless a misdeed is chosen for the request.
 
     Attributes:
-        misdeed: chooses what is done to a request, by its body; None to answer it.
-        seconds: how long each request lasted that was ended by the caller, by the name of the misdeed.
-        taken: bytes that the callers of :func:`floods` have taken.
+        misdeed: chooses the misdeed for a request by its body; None for a normal response.
+        seconds: name of the misdeed and duration of each request that the caller ended.
+        taken: bytes that callers have read of the responses of :func:`floods`.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ def hangs(_model: HostileModel, _request: Any) -> None:
 
 
 def trickles(_model: HostileModel, request: Any) -> None:
-    """Begin at once, and send the body byte by byte."""
+    """Send the headers at once, and the body byte by byte."""
     request.transport.write(_HEAD)
     _trickle(request, b"[")
 
@@ -60,24 +60,24 @@ def trickles_headers(_model: HostileModel, request: Any) -> None:
 
 
 def resets(_model: HostileModel, request: Any) -> None:
-    """Reset the connection instead of an answer."""
+    """Reset the connection instead of responding."""
     request.transport.abortConnection()
 
 
 def resets_within(_model: HostileModel, request: Any) -> None:
-    """Reset the connection within the answer."""
+    """Reset the connection in the middle of the response."""
     request.transport.write(_HEAD + b'{"half": ')
     reactor.callLater(TRICKLE, request.transport.abortConnection)
 
 
 def babbles(_model: HostileModel, request: Any) -> None:
-    """Answer with what is no HTTP."""
+    """Answer with bytes that are not HTTP."""
     request.transport.write(b"\x00\xff\r\n\r\n: \r\n{}")
     request.transport.loseConnection()
 
 
 def answers(status: int) -> Callable[[HostileModel, Any], None]:
-    """Answer with a status, and a body that is not the request's."""
+    """Answer with this status, and a body that is not the request's."""
 
     def answers_with(_model: HostileModel, request: Any) -> None:
         request.setResponseCode(status)
@@ -89,7 +89,7 @@ def answers(status: int) -> Callable[[HostileModel, Any], None]:
 
 
 def floods(size: int) -> Callable[[HostileModel, Any], None]:
-    """Answer with this many bytes, as fast as they are taken, their number not being told before."""
+    """Answer with this many bytes as fast as the caller reads, without a Content-Length."""
 
     def floods_with(model: HostileModel, request: Any) -> None:
         _Flood(model, request, size)
@@ -119,7 +119,7 @@ class _Flood:
 
 
 def _trickle(request: Any, data: bytes) -> None:
-    """Send data byte by byte, over and over, until the caller has gone."""
+    """Send data byte by byte, again and again, until the caller closes the connection."""
     sent = 0
 
     def send() -> None:

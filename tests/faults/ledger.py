@@ -1,7 +1,7 @@
-"""The ledger of a fault test: what became of each request, and whether the promise of delivery was kept.
+"""The ledger of a fault test: the outcome of each request, and whether the promise of delivery was kept.
 
-From the moment a request is confirmed it ends in a reply, a parked message or a counted deadline drop. The id of a
-request is in its body (``{"id": …}``), in its RqUID header and, of AMQP initiators, in message and correlation id.
+The promise: a confirmed request ends in a reply, a parked message or a counted expiry. A request's id is in its body
+(``{"id": …}``), in its RqUID header and, for AMQP initiators, in message id and correlation id.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from unittest import TestCase
 
-#: How many ids a failure names.
+#: The number of ids in a failure's text.
 _SHOWN = 10
 
 
 class Outcome(Enum):
-    """What the initiator of a request knows of its acceptance."""
+    """What the sender of a request knows of its acceptance."""
 
     OPEN = "nothing yet"
     CONFIRMED = "accepted"
@@ -31,7 +31,7 @@ class Outcome(Enum):
 
 
 class Ledger:
-    """Records by request id; any thread may write.
+    """Records by request id; may be used from any thread.
 
     Args:
         changed: called after each record, in the thread that made it.
@@ -49,27 +49,27 @@ class Ledger:
         self._foreign: list[str] = []
 
     def sent(self, request: str) -> None:
-        """It is about to be sent."""
+        """The request is about to be sent."""
         self._note(request, Outcome.OPEN)
 
     def confirmed(self, request: str) -> None:
-        """It was accepted: by the broker's confirm, or by an answer that implies one."""
+        """The request was accepted: by the broker's confirm, or by a response that implies it."""
         self._note(request, Outcome.CONFIRMED)
 
     def unknown(self, request: str) -> None:
-        """Its initiator cannot know whether it was accepted."""
+        """The sender cannot know whether the request was accepted."""
         self._note(request, Outcome.UNKNOWN)
 
     def refused(self, request: str) -> None:
-        """It was certainly not accepted."""
+        """The request was certainly not accepted."""
         self._note(request, Outcome.REFUSED)
 
     def settled(self, request: str, outcome: Outcome) -> None:
-        """Its initiator has learnt its outcome."""
+        """The sender has learnt the outcome of the request."""
         self._note(request, outcome)
 
     def replied(self, request: str, status: int, *, belongs: bool = True) -> None:
-        """A reply to it arrived; it does not belong if its parts name different requests."""
+        """A reply arrived; ``belongs`` is False if its parts name different requests."""
         with self._lock:
             self._statuses[status] += 1
             if not belongs:
@@ -77,19 +77,19 @@ class Ledger:
         self._count(self._replies, request)
 
     def parked(self, request: str) -> None:
-        """A copy of it is in a parking queue."""
+        """A copy of the request is in a parking queue."""
         self._count(self._parked, request)
 
     def expired(self, request: str) -> None:
-        """It was dropped, and counted, because its deadline had passed."""
+        """The request was dropped and counted because its deadline had passed."""
         self._count(self._expired, request)
 
     def called(self, request: str) -> None:
-        """The model was called for it."""
+        """The model was called for the request."""
         self._count(self._calls, request)
 
     def count(self, outcome: Outcome) -> int:
-        """How many requests have this outcome."""
+        """The number of requests with this outcome."""
         with self._lock:
             return Counter(self._outcomes.values())[outcome]
 
@@ -100,18 +100,18 @@ class Ledger:
             return Counter(self._statuses)
 
     def with_outcome(self, outcome: Outcome) -> set[str]:
-        """The requests that have this outcome."""
+        """The ids of requests with this outcome."""
         with self._lock:
             return {request for request, found in self._outcomes.items() if found is outcome}
 
     def lost(self) -> set[str]:
-        """Confirmed requests that ended in nothing."""
+        """Confirmed requests without a reply, a parked copy or a counted expiry."""
         confirmed = self.with_outcome(Outcome.CONFIRMED)
         with self._lock:
             return confirmed - self._ended()
 
     def unexpected(self) -> list[str]:
-        """What must not be: ends and calls of requests that were never sent or were refused, and mixed-up replies."""
+        """What must not be: ends and calls of unsent or refused requests, replies that name several requests."""
         with self._lock:
             found = [f"{request}: a reply that belongs to another request" for request in self._foreign]
             records = (("replied", self._replies), ("parked", self._parked), ("expired", self._expired))
@@ -123,14 +123,14 @@ class Ledger:
         return found
 
     def duplicates(self) -> int:
-        """Replies and parked copies beyond the first of each request."""
+        """The number of replies and parked copies beyond the first one of each request."""
         with self._lock:
             return _surplus(self._replies) + _surplus(self._parked)
 
     def read(self, headers: Mapping[str, Any], correlation_id: str | None, body: bytes) -> tuple[str, bool]:
-        """Whose a message is, and whether all its parts say the same.
+        """The request that a message belongs to, and whether all its parts name that request.
 
-        A correlation id that is no request's is the gateway's own; a body without an id says nothing.
+        A correlation id that is not a request's is one of the gateway's own. A body without an id is ignored.
         """
         lowered = {name.lower(): value for name, value in headers.items()}
         named = [lowered.get("rquid"), id_in(body)]
@@ -163,10 +163,10 @@ class Ledger:
         return "\n".join(f"{name:<30} {value}" for name, value in rows.items())
 
     def check(self, test: TestCase, *, duplicates_at_most: int = 0) -> None:
-        """Fail the test if the promise was broken, or nothing was confirmed that could have shown it.
+        """Fail the test if the promise was broken, or if no request was confirmed.
 
         Args:
-            duplicates_at_most: faults times messages in flight.
+            duplicates_at_most: number of faults times messages in flight.
         """
         wrong = []
         if lost := sorted(self.lost()):
@@ -206,7 +206,7 @@ def fresh_id(prefix: str) -> str:
 
 
 def id_in(body: bytes) -> str | None:
-    """The id that a body names: of a request or its echo, or as ``rquid`` of a problem document."""
+    """The id in the body of a request, of its echo, or of a problem document (``rquid``)."""
     try:
         content = json.loads(body)
     except ValueError:

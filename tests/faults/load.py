@@ -1,4 +1,4 @@
-"""Load over AMQP that survives faults: an initiator that records in a ledger what it knows of each request."""
+"""Load over AMQP that continues through faults: an initiator that records the outcome of each request in a ledger."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 #: Seconds between attempts to reconnect.
 RECONNECT_PAUSE = 0.2
-#: Seconds within which a stop is noticed by a consumer that has nothing to do.
+#: Seconds within which an idle consumer notices a stop.
 NOTICE = 0.2
-#: Bound what a silent broker can hold up: heartbeat, and seconds for connect, handshake and a blocked connection.
+#: Bounds for a silent broker: heartbeat, and seconds for connect, handshake and a blocked connection.
 _BOUNDS = {"heartbeat": 4, "socket_timeout": 5, "stack_timeout": 5, "blocked_connection_timeout": 30}
 
 
 def _in_thread(run: Callable[[], None]) -> Deferred[None]:
-    """Run a function in a thread of its own (the reactor's pool is for short work); fires when it has ended."""
+    """Run a function in its own thread; the Deferred fires when it has ended. The reactor's pool is for short work."""
     ended: Deferred[None] = Deferred()
 
     def ran() -> None:
         try:
             run()
-        except BaseException as error:  # noqa: BLE001 - goes to whoever waits for the end
+        except BaseException as error:  # noqa: BLE001 - becomes the Deferred's failure
             reactor.callFromThread(ended.errback, error)
         else:
             reactor.callFromThread(ended.callback, None)
@@ -44,16 +44,16 @@ def _in_thread(run: Callable[[], None]) -> Deferred[None]:
 
 
 class AMQPInitiator:
-    """A program that publishes requests to an exchange and takes replies from a queue, with plain, blocking pika.
+    """A program that publishes requests to an exchange and consumes replies from a queue, with blocking pika.
 
-    Publishes are persistent, mandatory and confirmed, one at a time; one whose outcome is unknown is never repeated.
-    Replies are acknowledged after they are recorded.
+    Publishes are persistent, mandatory and confirmed, one at a time. A publish whose outcome is unknown is never
+    repeated. Replies are acknowledged after they are recorded.
 
     Args:
-        reply_queue: is declared durable, with ``reply_arguments``.
+        reply_queue: declared as durable, with ``reply_arguments``.
         rate: publishes per second.
-        names_reply_queue: send it as ``reply_to``; else the entry's ``replyTo`` has to be it.
-        properties: further properties of each message; ``headers`` are added to RqUID.
+        names_reply_queue: send the reply queue as ``reply_to``; else it has to be the entry's ``replyTo``.
+        properties: further properties of each message; ``headers`` are sent beside RqUID.
     """
 
     def __init__(
@@ -86,28 +86,28 @@ class AMQPInitiator:
         self._consuming: Deferred[None] | None = None
 
     def consume(self) -> None:
-        """Start taking replies, until :meth:`close`."""
+        """Consume replies until :meth:`close`."""
         self._consuming = _in_thread(lambda: self._until(self._closing, self._take_replies))
 
     def publish(self, count: int | None = None) -> Deferred[None]:
-        """Publish this many requests, or until :meth:`stop`; fires when the last has its outcome."""
+        """Publish this many requests, or until :meth:`stop`; the Deferred fires with the last outcome."""
         self._stopping.clear()
         left = iter(range(count)) if count is not None else iter(int, 1)
         return _in_thread(lambda: self._until(self._stopping, lambda c: self._publish_all(c, left)))
 
     def stop(self) -> None:
-        """Publish no more; the Deferred of :meth:`publish` fires when the one under way has its outcome."""
+        """Stop publishing; the Deferred of :meth:`publish` fires when the current publish has its outcome."""
         self._stopping.set()
 
     def close(self) -> Deferred[None] | None:
-        """Stop publishing and taking replies; fires when the latter has ended."""
+        """Stop publishing and consuming; the Deferred fires when consuming has ended."""
         self._stopping.set()
         self._closing.set()
         consuming, self._consuming = self._consuming, None
         return consuming
 
     def _until(self, enough: threading.Event, use: Callable[[Any], bool]) -> None:
-        """Use connection after connection until one use is complete, or it is enough."""
+        """Open connections one after the other until the work is complete or stopped."""
         complete = False
         while not (complete or enough.is_set()):
             try:
@@ -155,7 +155,7 @@ class AMQPInitiator:
         except (UnroutableError, NackError):
             outcome = Outcome.REFUSED
         except ChannelClosedByBroker as error:
-            if error.reply_code == 404:  # there is no such exchange
+            if error.reply_code == 404:  # the exchange does not exist
                 outcome = Outcome.REFUSED
             raise
         finally:
@@ -178,6 +178,6 @@ class AMQPInitiator:
         request, belongs = self._ledger.read(headers, properties.correlation_id, body)
         message = (request, properties.message_id)
         if method.redelivered and message in self._seen:
-            return  # it is our acknowledgement that was lost, not a second reply
+            return  # our acknowledgement was lost: this is not a second reply
         self._seen.add(message)
         self._ledger.replied(request, headers.get("pg-status", 200), belongs=belongs)

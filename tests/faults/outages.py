@@ -1,6 +1,6 @@
-"""``make outages``: a minute without a model, and half a minute without a broker, with their figures.
+"""``make outages``: a minute without the model, and half a minute without the broker, with figures.
 
-Too long for the tests, which have the same faults in short. Prints CPU, memory and the ledger.
+``make test`` has shorter tests of the same faults. This one prints CPU, memory and the ledger.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class OutageTests(FaultTestCase):
     timeout = 300
 
     async def loaded(self, **variables: str) -> Gateway:
-        """Start a gateway whose model is reached through ``self.to_model``, and load on it."""
+        """Start a gateway that reaches the model through ``self.to_model``, and load on it."""
         self.model.answer = echo_after(0.05)
         self.to_model = FaultProxy(reactor, int(self.model_url.split(":")[2].split("/")[0]))
         self.to_model.start()
@@ -58,7 +58,7 @@ class OutageTests(FaultTestCase):
         sys.stdout.write(f"\n{text}")
 
     async def test_model_down_for_a_minute(self) -> None:
-        """The model refuses connections for 60 s: each message is answered or parked, and nothing spins."""
+        """The model refuses connections for 60 s: each message is answered or parked, with little CPU time."""
         gateway = await self.loaded()
         before = cpu(gateway)
         await pause(10)
@@ -79,12 +79,12 @@ class OutageTests(FaultTestCase):
         await self.finish()
 
     async def retried(self, gateway: Gateway) -> float:
-        """How many copies were published for another attempt, so far."""
+        """The number of copies published for another attempt so far."""
         _, metrics = await self.admin(gateway, "/metrics")
         return sum(float(value) for value in re.findall(r"^provider_gateway_retried_total{.*} (\S+)$", metrics, re.M))
 
     async def test_broker_frozen(self) -> None:
-        """The broker is suspended for 30 s: memory stays flat, callers are answered, all is well afterwards."""
+        """The broker is suspended for 30 s: memory stays flat, callers get responses, service resumes."""
         gateway = await self.loaded(REPLY_TIMEOUT="5")
         before = memory(gateway)
         peak = before

@@ -1,4 +1,4 @@
-"""Both ends of a fault proxy, for its tests: plain peers on loopback."""
+"""Both ends of a fault proxy on loopback, for the tests of the proxy."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TO_TARGET, TO_CLIENT = Direction.TO_TARGET, Direction.TO_CLIENT
 
 
 class Peer(Protocol):
-    """A client or a target, which keeps what it gets.
+    """A client or a target that keeps the bytes it receives.
 
     Attributes:
-        got: what it has got.
-        reason: how the connection has ended, or None.
+        got: the bytes received so far.
+        reason: why the connection ended; None while it is open.
     """
 
     transport: Any
@@ -53,12 +53,12 @@ class Peer(Protocol):
         self._check()
 
     async def gets(self, data: bytes) -> None:
-        """Wait until it has got this and nothing else."""
+        """Wait until exactly these bytes have been received."""
         await self._when(len(data))
         assert self.got == data, (self.got[:100], self.reason)
 
     async def ends(self) -> type[BaseException] | None:
-        """Wait for the end of the connection; returns its reason."""
+        """Wait for the end of the connection; returns the reason."""
         await self._when(float("inf"))
         return self.reason
 
@@ -78,7 +78,7 @@ class Peer(Protocol):
 
 
 class Luck(random.Random):
-    """A generator of these numbers."""
+    """A random generator that returns given numbers."""
 
     def __init__(self, numbers: list[float]) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Luck(random.Random):
 
 
 class LateReactor:
-    """The reactor, whose outgoing connections are made when the test says so; it is their connector until then."""
+    """A reactor that delays outgoing connections until the test starts them; meanwhile it is their connector."""
 
     def __init__(self) -> None:
         self.attempts: list[tuple[Any, ...]] = []
@@ -109,7 +109,7 @@ class LateReactor:
 
 
 class ProxyTestCase(TestCase):
-    """A proxy, ``self.proxy``, before a target, whose connections come out of the queue ``self.targets``."""
+    """A proxy, ``self.proxy``, in front of a target; the target's connections are in the queue ``self.targets``."""
 
     timeout = 10
 
@@ -127,13 +127,13 @@ class ProxyTestCase(TestCase):
         self.addCleanup(self.proxy.stop)
 
     async def client(self, first: bytes = b"") -> Peer:
-        """Connect a client, which begins with some bytes."""
+        """Connect a client that sends these bytes first."""
         client = Peer(first)
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.proxy.port), client)
         return self._ended(client)
 
     async def target(self) -> Peer:
-        """The target's side of the next connection."""
+        """The target's end of the next connection."""
         return self._ended(await self.targets.get())
 
     async def pair(self, first: bytes = b"") -> tuple[Peer, Peer]:
@@ -146,15 +146,15 @@ class ProxyTestCase(TestCase):
         return peer
 
     async def received(self, way: Direction, count: int) -> None:
-        """Wait until the proxy has got so many bytes of a direction."""
+        """Wait until the proxy has received this many bytes in one direction."""
         await self.proxy.when(lambda: self.proxy.received[way] == count)
 
     async def settled(self) -> None:
-        """Let pass what can pass: on loopback, that takes a few turns of the reactor."""
+        """Wait a few turns of the reactor: on loopback, bytes that may pass have passed then."""
         for _ in range(30):
             await deferLater(reactor, 0)
 
     async def assert_reset(self, *peers: Peer) -> None:
-        """They have been reset, and the proxy has no connection."""
+        """Check that these peers were reset, and that the proxy has no connection."""
         self.assertEqual([await peer.ends() for peer in peers], [ConnectionLost] * len(peers))
         await self.proxy.when(lambda: self.proxy.connections == 0)

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback, in the test's own reactor, whose faults a test switches while connections run through it."""
+"""A TCP proxy on loopback in the test's own reactor; a test switches its faults while connections are open."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ HIGH_WATER = 65536  #: with more bytes waiting for a slow receiver or a narrow l
 TICK = 0.02  #: seconds after which a narrow line passes on the next bytes
 
 Direction = Enum("Direction", ["TO_TARGET", "TO_CLIENT"])
-#: What becomes of a frame. HOLD keeps it and those behind it until the release, CUT resets both sides after half of it.
+#: What happens to a frame. HOLD keeps it and all later ones until the release; CUT resets both sides after half of it.
 Action = Enum("Action", ["PASS", "DROP", "HOLD", "CUT", "RESET"])
 
 
 class Frame(NamedTuple):
-    """A frame of AMQP 0-9-1, or the protocol header that a client begins with."""
+    """A frame of AMQP 0-9-1, or the protocol header at the beginning."""
 
     direction: Direction
-    connection: int  #: its number, from 1
-    kind: int  #: the frame's type, -1 for the protocol header
-    name: str  #: of a method "basic.consume-ok" or the like; else "header", "body", "heartbeat" or "protocol-header"
+    connection: int  #: the number of its connection, from 1
+    kind: int  #: type of the frame; -1 for the protocol header
+    name: str  #: a method's name, such as "basic.consume-ok"; else "header", "body", "heartbeat" or "protocol-header"
     channel: int
-    class_id: int  #: of a method, else 0
+    class_id: int  #: of a method; else 0
     method_id: int
     raw: bytes
 
     @classmethod
     def take(cls, direction: Direction, connection: int, data: bytearray) -> Frame | None:
-        """Take the first frame off the data, if it is complete."""
+        """Remove the first frame from the data if it is complete."""
         if data and data[0] not in b"\1\2\3\x08A":
             msg = f"on_frame takes AMQP without TLS, from the first byte on, not: {bytes(data[:32])!r}"
             raise ValueError(msg)
@@ -60,89 +60,89 @@ class Frame(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class FaultProxy:
-    """Passes each connection on to a port on loopback, with the faults that a test sets.
+    """Forwards each connection to a port on loopback, with the faults that a test sets.
 
-    A fault that is set or changed takes effect at once, for the connections there are and for new ones. A close or a
-    reset of one side is passed on too, behind the bytes that came before it. ``on_frame`` says what becomes of an AMQP
-    frame that no other fault keeps back. Only connections that begin while it is set are read as AMQP; for these it may
-    be changed, and None passes all.
+    A fault takes effect at once when it is set or changed, for open and for new connections. A close or reset of one
+    side is forwarded behind the bytes that came before it. ``on_frame`` decides about each AMQP frame that no other
+    fault holds back. A connection is read as AMQP only if ``on_frame`` is set when it begins; it may be changed later,
+    and None lets all frames pass.
     """
 
     reactor: Any
     target_port: int
     random: Random = field(default_factory=lambda: Random(0))  #: for the jitter
     _clients: list[_Side] = field(default_factory=list, init=False)
-    refuse: bool = False  #: reset new connections at once
-    black_hole: bool = False  #: keep all bytes, and closes; they go on when this is False again
-    stop_reading: bool = False  #: leave bytes in the sockets, until these are full and the sender can send no more
-    slice_bytes: int | None = None  #: at most so many bytes in one write; a busy receiver may read several at once
-    delay: float = 0.0  #: seconds after which bytes, and closes, go on
-    jitter: float = 0.0  #: up to so many seconds more, at random; the order stays
-    bytes_per_second: float | None = None  #: of each connection, in each direction
-    directions: Collection[Direction] = tuple(Direction)  #: those that the faults from black_hole to here are for
+    refuse: bool = False  #: reset new connections
+    black_hole: bool = False  #: hold all bytes and closes until this is False again
+    stop_reading: bool = False  #: do not read: the sockets fill up, and the sender has to wait
+    slice_bytes: int | None = None  #: bytes in one write, at most; a busy receiver may read several at once
+    delay: float = 0.0  #: seconds by which bytes and closes are delayed
+    jitter: float = 0.0  #: a random additional delay of up to this many seconds; the order stays
+    bytes_per_second: float | None = None  #: for each connection and direction
+    directions: Collection[Direction] = tuple(Direction)  #: where the faults from black_hole to bytes_per_second apply
     on_frame: Callable[[Frame], Action] | None = None
-    port: int = field(default=0, init=False)  #: where it listens; the same one after a stop and another start
-    accepted: int = field(default=0, init=False)  #: connections that there were; the number of the newest one
+    port: int = field(default=0, init=False)  #: where it listens; stays the same after stop() and start()
+    accepted: int = field(default=0, init=False)  #: connections so far; also the number of the newest one
     refused: int = field(default=0, init=False)
-    received: Counter[Direction] = field(default_factory=Counter, init=False)  #: bytes that came in, of all connections
-    passed: Counter[Direction] = field(default_factory=Counter, init=False)  #: bytes that went on
+    received: Counter[Direction] = field(default_factory=Counter, init=False)  #: bytes received, of all connections
+    passed: Counter[Direction] = field(default_factory=Counter, init=False)  #: bytes forwarded
     _waiting: list[tuple[Callable[[], bool], Deferred[None]]] = field(default_factory=list, init=False)
     _listener: Any = field(default=None, init=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)  # thanks to the slots, a misspelt fault is an error
+        object.__setattr__(self, name, value)  # with slots, a misspelt fault is an AttributeError
         for side in self._sides():
             side.pump()
 
     @property
     def connections(self) -> int:
-        """How many connections there are; one ends with the second of its sides."""
+        """The number of open connections; a connection ends when both sides have."""
         return len(self._clients)
 
     def start(self) -> None:
-        """Listen, and pass connections on."""
+        """Listen, and forward connections."""
         factory = Factory.forProtocol(lambda: _Side(self, Direction.TO_TARGET))
         factory.noisy = False
         self._listener = self.reactor.listenTCP(self.port, factory, interface=HOST)
         self.port = self._listener.getHost().port
 
     def stop(self) -> Deferred[Any]:
-        """Listen no more and reset all connections; the Deferred fires when they are gone."""
+        """Stop listening and reset all connections; the Deferred fires when they are gone."""
         closed = maybeDeferred(self._listener.stopListening)
         self.reset()
         return gatherResults([closed, self.when(lambda: not self._clients)])
 
     def reset(self) -> None:
-        """Reset both sides of every connection now; what has not gone on is lost."""
+        """Reset both sides of every connection now; held bytes are lost."""
         for client in list(self._clients):
             client.reset()
 
     def cut_after(self, count: int, direction: Direction, connection: int | None = None) -> None:
-        """Reset both sides when so many more bytes have passed, of each connection there is or of one."""
+        """Reset both sides after this many more bytes, of one connection or of each open one."""
         for side in self._sides():
             if side.direction is direction and connection in {None, side.number}:
                 side.allowance = count
                 side.pump()
 
     def release(self) -> None:
-        """Let the held frames go on; ``on_frame`` is then asked about those behind them."""
+        """Forward the held frames; ``on_frame`` is then asked about the later ones."""
         for side in self._sides():
             side.held = False
             side.pump()
 
     def when_connected(self, count: int) -> Deferred[None]:
-        """A Deferred that fires when there were so many connections, without the refused ones."""
+        """A Deferred that fires when this many connections were accepted, without refused ones."""
         return self.when(lambda: self.accepted >= count)
 
     def when(self, found: Callable[[], bool]) -> Deferred[None]:
-        """A Deferred that fires when a function is true, which is asked as bytes and connections come and go."""
+        """A Deferred that fires when a function returns true; it is called after each event of a connection."""
         waiting: Deferred[None] = Deferred()
         self._waiting.append((found, waiting))
         self.check()
         return waiting
 
     def check(self) -> None:
-        """Forget the connections that are gone, and tell those who wait."""
+        """Forget ended connections, and fire the Deferreds whose conditions are met."""
         self._clients[:] = [client for client in self._clients if not (client.gone and client.peer.gone)]
         found = [each for each in self._waiting if each[0]()]
         self._waiting[:] = [each for each in self._waiting if each not in found]
@@ -153,12 +153,12 @@ class FaultProxy:
         return [side for client in getattr(self, "_clients", ()) for side in (client, client.peer)]
 
 
-#: Stands for a proxy in the directions that its faults are not for.
+#: The settings for directions in which no fault applies.
 HEALTHY = FaultProxy(None, 0)
 
 
 class _Side(Protocol):
-    """One side of a connection, and what has come from it and waits to be written to its peer, the other side."""
+    """One side of a connection, and the bytes from it that wait to be written to its peer, the other side."""
 
     tcp: Any = None
     number = 0
@@ -177,7 +177,7 @@ class _Side(Protocol):
     def connectionMade(self) -> None:
         self.tcp = self.transport
         self.tcp.setTcpNoDelay(True)
-        self.tcp.registerProducer(self.peer, False)  # tells the peer whenever everything is sent
+        self.tcp.registerProducer(self.peer, False)  # calls the peer whenever all bytes are sent
         if self.direction is Direction.TO_TARGET:
             self._connect()
         self.pump()
@@ -233,7 +233,7 @@ class _Side(Protocol):
         self.pump()
 
     def pump(self) -> None:
-        """Pass on what may go now; let the sender go on or wait."""
+        """Forward the bytes that may pass now; pause or resume the sender."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None

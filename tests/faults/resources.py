@@ -1,4 +1,4 @@
-"""What the fault tests share: a RabbitMQ node of their own that they may break, and what its queues hold."""
+"""The RabbitMQ node that fault tests may break, and the contents of its queues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from devtools.rabbitmq import RabbitMQ
 from tests.support.certificates import certificates
 from tests.support.folders import folder
 
-#: What raises an alarm, and what ends it: RabbitMQ's default, and the limit of the node's configuration.
+#: The rabbitmqctl command of each alarm, the value that raises it, and the usual value that clears it.
 ALARMS = {
     "memory": ("set_vm_memory_high_watermark", "0.00001", "0.4"),
     "disk": ("set_disk_free_limit", "100000GB", "50MB"),
@@ -20,10 +20,10 @@ ALARMS = {
 
 
 class FragileRabbitMQ(RabbitMQ):
-    """A node that knows what was done to it, and gets well again.
+    """A node that remembers what a test did to it, so that it can be restored.
 
     Args:
-        name: of its folder.
+        name: the name of its folder.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,35 +32,35 @@ class FragileRabbitMQ(RabbitMQ):
         self._app_stopped = False
 
     def raise_alarm(self, kind: str) -> None:
-        """Make it block publishers, by "memory" or "disk"."""
+        """Raise the "memory" or "disk" alarm: the broker blocks publishers."""
         command, raised, _ = ALARMS[kind]
         self._alarms.add(kind)
         self.control(command, raised)
 
     def clear_alarm(self, kind: str) -> None:
-        """Make it take messages again."""
+        """Clear an alarm: the broker accepts messages again."""
         command, _, cleared = ALARMS[kind]
         self.control(command, cleared)
         self._alarms.discard(kind)
 
     def stop_app(self) -> None:
-        """Stop the broker in order, and leave the Erlang node running."""
+        """Stop the broker with ``stop_app``; the Erlang node goes on."""
         self._app_stopped = True
         self.control("stop_app")
 
     def start_app(self) -> None:
-        """Start the broker again; returns when it takes connections."""
+        """Start the broker with ``start_app``; returns when it accepts connections."""
         self.control("start_app")
         self._app_stopped = False
 
     def start(self) -> None:
-        """Start the node, with nothing done to it."""
+        """Start the node without alarms."""
         super().start()
         self._alarms.clear()
         self._app_stopped = False
 
     def restore(self) -> None:
-        """Make it well: running, not suspended, without alarms."""
+        """Restore the node: running, not suspended, without alarms."""
         self.resume()
         if not self.is_running:
             self.start()
@@ -72,15 +72,15 @@ class FragileRabbitMQ(RabbitMQ):
 
 @cache
 def fault_broker() -> FragileRabbitMQ:
-    """The node that fault tests use and break; it may be down when this returns."""
+    """The node that fault tests break; it need not be running."""
     return FragileRabbitMQ("fault-node")
 
 
 def ready_counts(channel: Any, queues: list[str]) -> dict[str, int]:
-    """How many messages wait in each queue that exists, undelivered."""
+    """The number of ready messages in each of these queues that exists."""
     counts = {}
     for queue in queues:
-        # A queue that is not there costs the channel.
+        # The broker closes the channel if the queue does not exist.
         each = channel.connection.channel()
         try:
             counts[queue] = each.queue_declare(queue, passive=True).method.message_count
@@ -91,13 +91,13 @@ def ready_counts(channel: Any, queues: list[str]) -> dict[str, int]:
 
 
 def all_queues(node: RabbitMQ) -> dict[str, dict[str, Any]]:
-    """Each queue's ``messages`` (the unacknowledged ones, too) and ``consumers``, by name."""
+    """The ``messages`` (ready and unacknowledged) and ``consumers`` of each queue, by name."""
     listed = json.loads(node.control("list_queues", "name", "messages", "consumers", "--formatter", "json"))
     return {row.pop("name"): row for row in listed}
 
 
 def take_all(channel: Any, queue: str) -> list[tuple[Any, bytes]]:
-    """Take what a queue holds at the moment, and leave it empty."""
+    """Take all ready messages of a queue."""
     taken: list[tuple[Any, bytes]] = []
     while True:
         method, properties, body = channel.basic_get(queue, auto_ack=True)

@@ -1,4 +1,4 @@
-"""The base of the fault tests of model, replies and processes: gateways for one entry, and what became of messages."""
+"""The base of the fault tests of model, replies and processes: gateways of one entry, and checks of messages."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from tests.faults.load import AMQPInitiator
     from tests.support.processes import Gateway, Process
 
-#: Deliveries in work at a time, in each gateway.
+#: The prefetch of each gateway.
 PREFETCH = 20
 #: Seconds that the model takes, so that faults meet requests in every stage.
 MODEL_SECONDS = 0.2
-#: Seconds within which "at once" is.
+#: The longest time, in seconds, that counts as "at once".
 AT_ONCE = 1.0
-#: Messages that are met by a fault, in one test.
+#: Messages that meet a fault in one test.
 SOME = 6
-#: Seconds between looks at what nobody tells the test of.
+#: Seconds between two checks of a state that no event reports.
 LOOK = 0.1
 
 
 def pause(seconds: float) -> Deferred[None]:
-    """Let something last."""
+    """Wait for some seconds."""
     return deferLater(reactor, seconds, lambda: None)
 
 
 def peak_memory(process: Process) -> int:
-    """Bytes of a process that were in memory together, at most, since its start."""
+    """The largest resident memory of a process since its start, in bytes."""
     assert process.transport is not None
     status = Path(f"/proc/{process.transport.pid}/status").read_text()
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
@@ -54,7 +54,7 @@ class ServingTestCase(FaultTestCase):
     """Gateways whose model may misbehave.
 
     Attributes:
-        keys: of the entry.
+        keys: keys of the queue entry.
     """
 
     model: HostileModel
@@ -69,12 +69,12 @@ class ServingTestCase(FaultTestCase):
         return self.start(*arguments, entries=[self.entry(**self.keys)], **variables)
 
     async def all_of(self, *loads: Deferred[None]) -> None:
-        """Wait for the outcomes of loads that end by themselves."""
+        """Wait until all of these loads have ended."""
         for load in loads:
             await load
 
     def hold(self) -> Deferred[None]:
-        """Make the model wait with its answers until the Deferred is fired; then it answers as before."""
+        """Delay the model's responses until the test fires the Deferred."""
         released: Deferred[None] = Deferred()
         before = self.model.answer
 
@@ -90,18 +90,18 @@ class ServingTestCase(FaultTestCase):
         return released.addCallback(release)
 
     async def called(self, requests: list[str]) -> bool:
-        """The model was called for each of them."""
+        """Wait until the model was called for each of these requests."""
         return self.calls().keys() >= set(requests)
 
     def calls(self) -> dict[str, int]:
-        """How often the model was called for each request."""
+        """The number of model calls of each request."""
         counts: dict[str, int] = {}
         for body, _ in self.model.requests:
             counts[request] = counts.get(request := str(id_in(body)), 0) + 1
         return counts
 
     async def parked(self) -> dict[str, dict[str, Any]]:
-        """The headers of the parked copies by request, the ledger being told of them, too."""
+        """The headers of the parked copies by request; records the copies in the ledger."""
         found = {}
         for properties, body in await self._take_all(f"{self.queue}.parking"):
             request, _ = self.ledger.read(properties.headers or {}, properties.correlation_id, body)
@@ -110,17 +110,17 @@ class ServingTestCase(FaultTestCase):
         return found
 
     async def metric(self, gateway: Gateway, name: str) -> float:
-        """A metric's value, or the sum of its values with all labels; ``name{label="value"}`` is one of them."""
+        """The sum of a metric over all labels, or the value of one series (``name{label="value"}``)."""
         _, text = await self.admin(gateway, "/metrics")
         found = re.findall(rf"^provider_gateway_{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
         return sum(map(float, found))
 
     async def ready(self, gateway: Gateway) -> tuple[int, str]:
-        """What ``/health/ready`` answers."""
+        """The text of ``/health/ready``."""
         return await self.admin(gateway, "/health/ready")
 
     async def look_until(self, what: str, met: Callable[[], Awaitable[Any]], seconds: float = 30) -> None:
-        """Wait until a condition is met that has to be asked for, again and again."""
+        """Check a condition repeatedly until it is met; for states that no event reports."""
         deadline = reactor.seconds() + seconds
         while not await met():
             if reactor.seconds() > deadline:
@@ -128,17 +128,17 @@ class ServingTestCase(FaultTestCase):
             await pause(LOOK)
 
     async def has_waiting(self, queue: str, count: int) -> bool:
-        """At least so many messages wait in a queue, undelivered."""
+        """True if at least this many messages are ready in a queue."""
         return await self.waiting(queue) >= count
 
     async def waiting(self, queue: str) -> int:
-        """How many messages wait in a queue, undelivered; none, if it is not there."""
+        """The number of ready messages in a queue; 0 if it does not exist."""
         found: dict[str, int] = await self.on_channel(lambda channel: ready_counts(channel, [queue]))
         return found.get(queue, 0)
 
 
 class LoadedTestCase(ServingTestCase):
-    """Load, and next to it messages that a fault meets: their ids begin with "odd"."""
+    """Load, and beside it messages that meet a fault: their ids begin with "odd"."""
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -146,7 +146,7 @@ class LoadedTestCase(ServingTestCase):
         self.running: list[Deferred[None]] = []
 
     async def load(self, *gateways: Gateway, **options: Any) -> tuple[AMQPInitiator, HTTPCallers]:
-        """Start the load; returns when some of it is confirmed."""
+        """Start the load; returns when some requests are confirmed."""
         self.amqp, self.http = self.initiator(rate=20), await self.callers(*gateways, rate=20, **options)
         self.running = [self.amqp.publish(), self.http.call()]
         await self.confirmed(20)
@@ -162,7 +162,7 @@ class LoadedTestCase(ServingTestCase):
         self.ledger.check(self, duplicates_at_most=faults * PREFETCH)
 
     def publish_odd(self, channel: Any, count: int = SOME, **values: Any) -> list[str]:
-        """Publish messages that a fault meets; returns their ids."""
+        """Publish messages that meet a fault; returns their ids."""
         requests = [fresh_id("odd") for _ in range(count)]
         for request in requests:
             self.publish_one(
@@ -171,7 +171,7 @@ class LoadedTestCase(ServingTestCase):
         return requests
 
     def publish_one(self, channel: Any, request: str, properties: pika.BasicProperties) -> None:
-        """Publish one, and tell the ledger; the channel confirms."""
+        """Publish one message with a confirm, and record it in the ledger."""
         self.ledger.sent(request)
         channel.basic_publish(
             self.exchange, "predict.now", json.dumps({"id": request}).encode(), properties, mandatory=True
@@ -179,6 +179,6 @@ class LoadedTestCase(ServingTestCase):
         self.ledger.confirmed(request)
 
     def fail_odd(self) -> None:
-        """Let the model fail on such messages."""
+        """Make the model fail on these messages."""
         echo = self.model.answer
         self.model.answer = lambda body: (500, b"") if b'"odd-' in body else echo(body)

@@ -1,4 +1,4 @@
-"""The broker fails, under load, in each way that it can; the rows are those of the fault matrix."""
+"""Faults of the broker under load; the numbers are rows of the fault matrix."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from tests.faults.load import AMQPInitiator
     from tests.support.processes import Gateway
 
-#: Deliveries in work at a time: what one fault can double at most.
+#: The prefetch: the number of messages that one fault can duplicate at most.
 PREFETCH = 20
 MODEL_SECONDS = 0.25
-#: Requests per second from each of the two.
+#: Requests per second, over AMQP and over HTTP each.
 RATE = 30
-#: Seconds within which "at once" is.
+#: The longest time, in seconds, that counts as "at once".
 AT_ONCE = 1.0
 MEGABYTE = 1024 * 1024
-#: Messages for a worker that takes them one by one.
+#: Messages for a queue whose prefetch is 1.
 WORK = 6
 
 
 def after(event: Deferred[None], body: bytes) -> Deferred[tuple[int, bytes]]:
-    """The echo of a body, when something has happened."""
+    """The response 200 with this body, after a Deferred has fired."""
     answer: Deferred[tuple[int, bytes]] = Deferred()
     event.addCallback(lambda _: answer.callback((200, body)))
     return answer
@@ -42,7 +42,7 @@ class LoadTestCase(FaultTestCase):
     async def loaded(
         self, *, arguments: dict[str, Any] | None = None, more: list[dict[str, Any]] | None = None, **variables: str
     ) -> Gateway:
-        """Start a gateway, its work queue with these arguments, and the load; returns when that runs."""
+        """Start a gateway, its work queue with these arguments, and the load; returns when requests are confirmed."""
         self.model.answer = echo_after(MODEL_SECONDS)
         entries = [self.entry(prefetch=PREFETCH, argQueue=arguments), *(more or [])]
         gateway = await self.start(entries=entries, **variables).ready()
@@ -53,7 +53,7 @@ class LoadTestCase(FaultTestCase):
         return gateway
 
     def run_load(self) -> None:
-        """Start both, until :meth:`finish`."""
+        """Start the load of both kinds; it runs until :meth:`finish`."""
         self.running = [self.amqp.publish(), self.http.call()]
 
     async def idle(self) -> None:
@@ -72,7 +72,7 @@ class LoadTestCase(FaultTestCase):
         self.assertTrue(self.ledger.statuses[200])
 
     def hold(self) -> Deferred[None]:
-        """Make the model wait with its answers until the Deferred is fired; then it answers as before."""
+        """Delay the model's responses until the test fires the Deferred."""
         released: Deferred[None] = Deferred()
         before = self.model.answer
         self.model.answer = lambda body: after(released, body)
@@ -83,12 +83,12 @@ class LoadTestCase(FaultTestCase):
         return released.addCallback(release)
 
     async def at_node(self, act: Callable[..., Any], *arguments: str) -> None:
-        """Do something to the node, in a thread."""
+        """Call a function of the node in a thread."""
         await deferToThread(act, *arguments)
 
 
 class LostConnectionTests(LoadTestCase):
-    """The broker, or the connections to it, go away and come back."""
+    """The broker, or the connections to it, end and come back."""
 
     async def test_01_killed(self) -> None:
         """Broker SIGKILL under load, restarted: both connections and the consumer are back; nothing is lost."""
@@ -135,7 +135,7 @@ class LostConnectionTests(LoadTestCase):
         self.assertEqual(await self.consumers(), 1)
 
     async def test_11_connections_closed(self) -> None:
-        """close_all_connections under load: everybody reconnects, the consumer count is restored, nothing is lost."""
+        """close_all_connections under load: both connections reconnect, the consumers are back, nothing is lost."""
         gateway = await self.loaded()
         back = self.reconnected(gateway)
         await self.at_node(self.node.control, "close_all_connections", "for the test")
@@ -145,24 +145,24 @@ class LostConnectionTests(LoadTestCase):
 
 
 class AlarmTests(LoadTestCase):
-    """The broker blocks publishers; consumers it lets be."""
+    """The broker blocks publishers, and goes on delivering."""
 
     async def test_04_memory_alarm(self) -> None:
-        """Memory alarm under load: 503 at once while blocked, deliveries go on, all is well afterwards."""
+        """Memory alarm under load: 503 at once while blocked, deliveries go on, service resumes afterwards."""
         await self.alarm("memory")
 
     async def test_05_disk_alarm(self) -> None:
-        """Disk alarm under load: 503 at once while blocked, deliveries go on, all is well afterwards."""
+        """Disk alarm under load: 503 at once while blocked, deliveries go on, service resumes afterwards."""
         await self.alarm("disk")
 
     async def test_04_process_killed_while_blocked(self) -> None:
         """SIGKILL of the process while the model's answers cannot be published: the next process serves them again.
 
-        It is the one moment that shows whether an acknowledgement waits for the reply's confirm: a long one.
+        Only a broker that blocks for long shows that an acknowledgement waits for the reply's confirm.
         """
         gateway = await self.loaded()
         await self.at_node(self.node.raise_alarm, "memory")
-        await self.until("503s", lambda: self.http.statuses[503] > RATE)  # so the model has answered those in work
+        await self.until("503s", lambda: self.http.statuses[503] > RATE)  # the model has answered by now
         gateway.signal("KILL")
         await gateway.when_ended()
         await self.at_node(self.node.clear_alarm, "memory")
@@ -172,7 +172,7 @@ class AlarmTests(LoadTestCase):
         await self.finish()
 
     async def alarm(self, kind: str) -> None:
-        """The alarm of this kind, while a worker queue has deliveries to make one by one."""
+        """Raise this alarm while an entry without replyTo has messages to deliver one by one."""
         work = f"{self.queue}.work"
         self.work_queues.append(work)
         worker = {"topic": "", "queueName": work, "prefetch": 1}
@@ -204,10 +204,10 @@ class AlarmTests(LoadTestCase):
         await self.finish()
 
     def hold_work(self, count: int) -> tuple[Deferred[None], Deferred[None]]:
-        """Make the model hold work, which is no part of the load.
+        """Make the model hold the calls for a queue that is no part of the load.
 
         Returns:
-            The Deferred that releases it, and one that fires with the last call.
+            The Deferred that releases the calls, and one that fires with the last call.
         """
         released: Deferred[None] = Deferred()
         served: Deferred[None] = Deferred()
@@ -226,10 +226,10 @@ class AlarmTests(LoadTestCase):
 
 
 class TopologyTests(LoadTestCase):
-    """Somebody changes exchanges, queues and bindings under us."""
+    """Another program changes exchanges, queues and bindings."""
 
     async def test_12_queue_deleted(self) -> None:
-        """The work queue is deleted with deliveries in work: those are replied; it is declared and consumed again."""
+        """The work queue is deleted during deliveries: these are replied; it is declared and consumed again."""
         gateway = await self.loaded()
         await self.idle()
         await self.drained()
@@ -248,7 +248,7 @@ class TopologyTests(LoadTestCase):
         self.assertEqual(await self.consumers(), 1)
 
     async def test_13_binding_removed(self) -> None:
-        """The binding is removed under load: 404, or returned, at once; bound again, all is well."""
+        """The binding is removed under load: 404 or returned, at once; bound again, requests are served."""
         await self.loaded()
         await self.on_channel(lambda channel: channel.queue_unbind(self.queue, self.exchange, "predict.*"))
         await self.until("404", lambda: self.http.statuses[404] > 10)
@@ -258,7 +258,7 @@ class TopologyTests(LoadTestCase):
         self.assertLess(max(seconds for _, seconds in self.http.answers), AT_ONCE)
 
     async def test_13_exchange_deleted(self) -> None:
-        """The exchange is deleted under load: 404, 503 or 504 at once, no hang; it is declared again by itself."""
+        """The exchange is deleted under load: 404, 503 or 504 at once; the gateway declares it again."""
         gateway = await self.loaded()
         again = self.logged_again(gateway, "The publishing channel is open again")
         await self.on_channel(lambda channel: channel.exchange_delete(self.exchange))
@@ -278,7 +278,7 @@ class TopologyTests(LoadTestCase):
         self.assertEqual(gateway.errors.count("\n"), 1)
 
     async def test_15_queue_full(self) -> None:
-        """The queue is full and rejects: 503 at once, or nacked; with room again, all is well."""
+        """The queue is full and rejects: 503 at once, or nacked; with room again, requests are served."""
         await self.loaded(arguments={"x-max-length": 5, "x-overflow": "reject-publish"})
         held = self.hold()
         await self.until("503", lambda: self.http.statuses[503] > 10)

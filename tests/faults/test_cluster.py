@@ -1,4 +1,4 @@
-"""A cluster of three nodes with quorum queues loses the one that leads; row 29 of the matrix."""
+"""A cluster of three nodes with quorum queues loses the queue leader's node; row 29 of the matrix."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from devtools.rabbitmq import RabbitMQ
     from tests.faults.load import AMQPInitiator
 
-#: RabbitMQ sends an expired message again if it is not told within this many milliseconds that it has arrived, as
-#: when the node died that it was for; its default is 3 minutes.
+#: An expired message that was for a dead node is sent again when its confirm has not come within this many
+#: milliseconds; RabbitMQ's default is 3 minutes.
 _PATIENCE = "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 2000)."
 
 
@@ -43,9 +43,9 @@ class ClusterTests(LoadedTestCase):
         return super().initiator(reply_arguments={"x-queue-type": "quorum"}, **options)
 
     async def test_29_leader_killed(self) -> None:
-        """The node that leads the work queue is killed under load: the others serve; back again, nothing is lost."""
+        """The node of the work queue's leader is killed under load: the others serve; restarted, nothing is lost."""
         self.keys |= {"queueType": "quorum", "dle": True, "retryDelay": 300, "maxAttempts": 3}
-        self.broker = self.node = self.nodes[1]  # of the initiator: one that stays
+        self.broker = self.node = self.nodes[1]  # the initiator's node: one that is not killed
         self.fail_odd()
         gateway = await self.serve(RMQ_URL=",".join(node.url for node in self.nodes)).ready()
         leader = await self.leader()
@@ -60,7 +60,7 @@ class ClusterTests(LoadedTestCase):
         await self.balances(1)
 
     async def leader(self) -> RabbitMQ:
-        """The node that leads the work queue."""
+        """The node of the work queue's leader."""
         listed = await deferToThread(self.node.control, "list_queues", "name", "leader", "--formatter", "json")
         name = next(row["leader"] for row in json.loads(listed) if row["name"] == self.queue)
         return next(node for node in self.nodes if node.name == name)

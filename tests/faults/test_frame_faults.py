@@ -44,7 +44,7 @@ class FrameTests(WireTestCase):
         self.assertGreater(resets.count, 2)
 
     async def test_07_confirm_swallowed(self) -> None:
-        """A confirm never comes: 504 when the time is over; the next publish is confirmed as if nothing were."""
+        """A confirm never comes: 504 at the time limit; the next publish is confirmed."""
         gateway = await self.behind(once(Direction.TO_CLIENT, "basic.ack", Action.DROP), REPLY_TIMEOUT="1")
         status, body = await self.publish(gateway)
         self.assertEqual((status, body["type"].rpartition(":")[2]), (504, "outcome-unknown"))
@@ -68,15 +68,15 @@ class FrameTests(WireTestCase):
         self.assertGreater(faults, 4)
 
     async def test_16_killed_before_the_confirm(self) -> None:
-        """SIGKILL between the reply and its confirm: at most one more call of the model, and one more reply, each."""
+        """SIGKILL between the reply and its confirm: at most one more call and reply for each message."""
         await self.killed_at(Direction.TO_CLIENT)
 
     async def test_16_killed_after_the_confirm(self) -> None:
-        """SIGKILL between the reply's confirm and the acknowledgement: likewise."""
+        """SIGKILL between confirm and acknowledgement: at most one more call and reply for each message."""
         await self.killed_at(Direction.TO_TARGET)
 
     async def killed_at(self, direction: Direction) -> None:
-        """Kill a provider that has called the model for 10 messages, and is held at confirms or acknowledgements."""
+        """Kill a provider after 10 model calls, while its confirms or acknowledgements are held."""
         held: Deferred[None] = Deferred()
         seen: list[Frame] = []
 
@@ -105,7 +105,7 @@ class FrameTests(WireTestCase):
         self.assertTrue(seen)
 
     async def test_17_ack_lost(self) -> None:
-        """The acknowledgement of a replied message is lost: its redelivery is acknowledged, the model asked once."""
+        """The acknowledgement of a replied message is lost: its redelivery is acknowledged without a model call."""
         channels: set[tuple[int, int]] = set()
         name = self.queue.encode()
         lost: list[Frame] = []
@@ -131,7 +131,7 @@ class FrameTests(WireTestCase):
         self.assertEqual(await self.queued(), 0)
 
     async def test_17_running(self) -> None:
-        """Connections are lost while the model is asked: the redelivery is adopted, one call and one reply."""
+        """Connections are lost during the model call: the redelivery is adopted; one call, one reply."""
         self.model.answer = echo_after(3)
         self.proxied()
         gateway = await self.gateway()
@@ -147,28 +147,28 @@ class FrameTests(WireTestCase):
         self.assertIn(f'redelivered_total{{queue="{self.queue}",state="running"}} 10.0', metrics)
 
     async def behind(self, judge: Callable[[Frame], Action], **variables: str) -> Gateway:
-        """A gateway role whose frames are judged."""
+        """A process of the gateway role whose frames pass through ``on_frame``."""
         self.proxied(on_frame=judge)
         return await self.gateway("--role", "gateway", **variables)
 
     async def reconnected_and_quiet(self, gateway: Gateway) -> None:
-        """Wait until the consumer is back, and its first deliveries are through."""
+        """Wait until the consumer is back, and its first deliveries are settled."""
         await self.reconnections(gateway, 2)
         response, _ = await self.post(gateway, {"n": 2})
         self.assertEqual(response.code, 200)
         self.model.requests.pop()
 
     async def reconnections(self, gateway: Gateway, count: int) -> None:
-        """Wait until the consuming connection has been opened so often."""
+        """Wait until the consuming connection has been opened this many times."""
         text = "AMQP connection consume is open"
         await gateway.when(lambda: sum(text in line["message"] for line in gateway.log) >= count)
 
 
 class every:  # noqa: N801 - reads as a word: every 40th confirm
-    """Judges one kind of frame: every so many, something happens to it.
+    """Decides about one kind of frame: every n-th gets an action, the others pass.
 
     Attributes:
-        count: how often it has.
+        count: how often the action was taken.
     """
 
     def __init__(self, number: int, direction: Direction, name: str, action: Action) -> None:
@@ -187,7 +187,7 @@ class every:  # noqa: N801 - reads as a word: every 40th confirm
 
 
 def once(direction: Direction, name: str, action: Action) -> Callable[[Frame], Action]:
-    """Judges the first frame of a kind."""
+    """Decides about the first frame of a kind."""
     seen: list[Frame] = []
 
     def judge(frame: Frame) -> Action:
@@ -200,7 +200,7 @@ def once(direction: Direction, name: str, action: Action) -> Callable[[Frame], A
 
 
 def first_of(*judges: Callable[[Frame], Action]) -> Callable[[Frame], Action]:
-    """Asks all, and does what the first says that wants more than to let the frame pass."""
+    """Asks several deciders; the first action other than PASS counts."""
 
     def judge(frame: Frame) -> Action:
         wanted = [action for each in judges if (action := each(frame)) is not Action.PASS]

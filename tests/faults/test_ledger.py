@@ -1,4 +1,4 @@
-"""The ledger itself: it finds what is lost, doubled, or should not be there."""
+"""The ledger finds lost, duplicated and unexpected messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.faults.ledger import Ledger, Outcome, id_in
 
 
 class LedgerTests(SynchronousTestCase):
-    """Records and what follows from them."""
+    """Records, and what the ledger concludes from them."""
 
     def setUp(self) -> None:
         self.changes = 0
@@ -56,7 +56,7 @@ class LedgerTests(SynchronousTestCase):
         self.ledger.check(self, duplicates_at_most=2)
 
     def test_unexpected(self) -> None:
-        """Ends and calls of refused or unknown-to-us requests, and replies that are another's, are unexpected."""
+        """Ends and calls of refused or never sent requests, and replies to another request, are unexpected."""
         self.ledger.confirmed("a")
         self.ledger.replied("a", 200, belongs=False)
         self.ledger.refused("b")
@@ -76,7 +76,7 @@ class LedgerTests(SynchronousTestCase):
         self.assertRaises(self.failureException, self.ledger.check, self)
 
     def test_nothing_shown(self) -> None:
-        """A test in which nothing was confirmed, or something has no outcome yet, proves nothing and fails."""
+        """The check fails if no request was confirmed, or if one has no outcome yet."""
         self.assertRaises(self.failureException, self.ledger.check, self)
         self.ledger.confirmed("a")
         self.ledger.replied("a", 200)
@@ -85,7 +85,7 @@ class LedgerTests(SynchronousTestCase):
         self.assertRaises(self.failureException, self.ledger.check, self)
 
     def test_read(self) -> None:
-        """Header, body and correlation id say whose a message is, and have to agree as far as they are ids of ours."""
+        """Header, body and correlation id name the request of a message; those that name one have to agree."""
         for request in ("a", "b"):
             self.ledger.sent(request)
         echo = b'{"id": "a"}'
@@ -98,7 +98,7 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual(self.ledger.read({}, None, b""), ("", True))
 
     def test_id_in(self) -> None:
-        """Requests, their echoes and problem documents name an id; other bodies do not."""
+        """Requests, their echoes and problem documents have an id; other bodies have none."""
         self.assertEqual(id_in(b'{"id": "a"}'), "a")
         self.assertEqual(id_in(b'{"type": "urn:x", "rquid": "a"}'), "a")
         for body in (b"", b"[1]", b'"a"', b'{"id": 1}', b"\xff{"):

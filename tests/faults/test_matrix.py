@@ -1,4 +1,4 @@
-"""The fault matrix of docs/delivery.md is complete: each row is a test, and each test of a fault stands in a row."""
+"""The fault matrix of docs/delivery.md is complete: each row has a test, and each test of a fault is in a row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class MatrixTests(SynchronousTestCase):
     """The matrix and the tests."""
 
     def test_complete(self) -> None:
-        """The matrix names every test whose name has the number of a row, and no other; no row is without one."""
+        """The matrix names every test with a row number in its name, and no other; each row has a test."""
         matrix = (ROOT / "docs/delivery.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| \d+ \|.*$", matrix, re.MULTILINE)
         named = re.findall(r"`(test_\d\d_\w+)`", "".join(rows))

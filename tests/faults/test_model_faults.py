@@ -1,4 +1,4 @@
-"""The model fails, in each way that it can; the rows are those of the fault matrix."""
+"""Faults of the model; the numbers are rows of the fault matrix."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ MEGABYTE = 1024 * 1024
 TRIED_AGAIN = {"timeout": TIMEOUT, "dle": True, "retryDelay": 300, "maxAttempts": 2}
 #: Messages that wait for a model that is away.
 MANY = 1000
-#: Milliseconds until their next attempt: longer than it takes to try each of them once.
+#: Milliseconds until the next attempt: longer than one attempt of all of them takes.
 RETRY_DELAY = 8000
-#: Seconds in which the process has to be idle.
+#: Seconds for which the process has to be idle.
 IDLE = 1
 
 
 class MisdeedTests(ServingTestCase):
-    """The model misbehaves towards some messages, and answers others."""
+    """The model misbehaves towards some requests and answers the others."""
 
     async def among_others(self, *misdeeds: Callable[..., None]) -> tuple[Gateway, dict[str, str]]:
-        """Have every other message of each kind of caller met by one of the misdeeds, each time that it is tried.
+        """Choose a misdeed for every second message of each kind of caller, at each of its attempts.
 
         Returns:
-            The gateway, and the name of the misdeed towards each such message.
+            The gateway, and the name of the misdeed for each such message.
         """
         self.keys |= {**TRIED_AGAIN, "prefetch": 2 * PREFETCH}
         gateway = await self.serve().ready()
         steps = [step for misdeed in misdeeds for step in (misdeed, None)]
-        # For each kind of caller its own: else all who call by HTTP may be victims.
+        # Counted for each kind of caller: else all HTTP callers might be victims.
         turns = {"amqp": cycle(steps), "http": cycle(steps)}
         chosen: dict[str, Any] = {}
 
@@ -77,17 +77,17 @@ class MisdeedTests(ServingTestCase):
         count = 2 * len(misdeeds)
         await self.all_of(self.initiator().publish(count), http.call(count))
         await self.until("all replied", lambda: sum(self.ledger.statuses.values()) == 2 * count)
-        # Nobody had to wait for messages that the model misbehaves towards.
+        # No other message had to wait for these.
         self.assertLess(max(seconds for status, seconds in http.answers if status == 200), AT_ONCE)
         return gateway, {request: misdeed.__name__ for request, misdeed in chosen.items() if misdeed}
 
     async def balances(self) -> None:
-        """Drain and check the ledger: no fault here doubles anything."""
+        """Drain and check the ledger: these faults cause no duplicates."""
         await self.drained()
         self.ledger.check(self)
 
     async def test_18_fails(self) -> None:
-        """Model hangs, trickles, resets, 500, 429: one deadline for all of the answer, retry, parked and told 502.
+        """Model hangs, trickles, resets, 500, 429: one deadline for the whole response, retries, parking, reply 502.
 
         Every other message is answered meanwhile.
         """
@@ -115,13 +115,13 @@ class MisdeedTests(ServingTestCase):
         self.assertEqual(await self.metric(gateway, "parked_total"), len(victims))
         timed_out = [request for request, name in victims.items() if expected[name][1] == "timeout"]
         slow = [seconds for name, seconds in self.model.seconds if expected[name][1] == "timeout"]
-        self.assertEqual(len(slow), 2 * len(timed_out))  # none of the calls was left open
+        self.assertEqual(len(slow), 2 * len(timed_out))  # every call has been closed
         self.assertGreater(min(slow), TIMEOUT - 0.1)
         self.assertLess(max(slow), TIMEOUT + 0.5)
         await self.balances()
 
     async def test_18_refuses(self) -> None:
-        """Model refuses connections: retry, parked and told 502; when it listens again, messages are answered."""
+        """Model refuses connections: retries, parking, reply 502; when it listens again, messages are answered."""
         [port] = free_ports(1)
         self.keys |= TRIED_AGAIN
         gateway = await self.serve(MODEL_URL=f"http://127.0.0.1:{port}/predict").ready()
@@ -136,7 +136,7 @@ class MisdeedTests(ServingTestCase):
         self.assertEqual(self.ledger.statuses, {200: 20, 502: 20})
 
     async def test_19_answers(self) -> None:
-        """Model answers 4xx: passed through at once. What is no HTTP: a failure, parked after its attempts."""
+        """Model answers 4xx: passed on at once. Bytes that are not HTTP: a failure, parked after its attempts."""
         rejections = [answers(400), answers(404), answers(422)]
         _, victims = await self.among_others(*rejections, babbles)
         parked = await self.parked()
@@ -146,7 +146,7 @@ class MisdeedTests(ServingTestCase):
         await self.balances()
 
     async def test_19_huge(self) -> None:
-        """Model answers with 200 MB: capped at MAX_BODY_BYTES, a failure, and never in the gateway's memory."""
+        """Model answers with 200 MB: a failure at MAX_BODY_BYTES; the rest is never in the gateway's memory."""
         self.keys |= {"timeout": 20}
         gateway = await self.serve(MAX_BODY_BYTES=str(MEGABYTE)).ready()
         http = await self.callers(gateway)
@@ -156,16 +156,16 @@ class MisdeedTests(ServingTestCase):
         await self.all_of(http.call(5), self.initiator().publish(5))
         await self.until("told", lambda: self.ledger.statuses[502] == 10)
         self.assertLess(peak_memory(gateway) - before, 40 * MEGABYTE)
-        self.assertLess(self.model.taken, 10 * 20 * MEGABYTE)  # the rest was not even read
+        self.assertLess(self.model.taken, 10 * 20 * MEGABYTE)  # the rest was not read
         self.assertEqual(await self.metric(gateway, f'model_requests_total{{queue="{self.queue}",result="body"}}'), 10)
         await self.balances()
 
 
 class AbsenceTests(ServingTestCase):
-    """The model is frozen, or away, and comes back."""
+    """The model is frozen or away, and comes back."""
 
     async def test_20_frozen(self) -> None:
-        """Model SIGSTOP under load: no more calls than the prefetch, the rest waits in the queue; then all is well."""
+        """Model SIGSTOP under load: calls up to the prefetch, the rest waits in the queue; then all are served."""
         command = [sys.executable, "-m", "benchmarks.instant_model"]
         model = Process.start(self, command, {"PATH": "/usr/bin:/bin"}, ROOT)
         url = await model.when(lambda: model.lines and model.lines[0])
@@ -189,12 +189,12 @@ class AbsenceTests(ServingTestCase):
         self.ledger.check(self)
 
     async def test_28_away(self) -> None:
-        """Model away while many messages wait: nothing spins, nothing is lost, all are served when it is back."""
+        """Model away while many messages wait: little CPU time, nothing is lost, all are served when it is back."""
         [port] = free_ports(1)
         self.keys |= {"prefetch": 100, "dle": True, "retryDelay": RETRY_DELAY, "maxAttempts": 10}
         await self.on_channel(self.publish_many)
         gateway = await self.serve("--role", "provider", MODEL_URL=f"http://127.0.0.1:{port}/predict").ready()
-        self.initiator()  # takes the replies
+        self.initiator()  # consumes the replies
         await self.look_until("all wait", lambda: self.all_wait(gateway))
         computed, held = cpu(gateway), peak_memory(gateway)
         await pause(IDLE)
@@ -208,7 +208,7 @@ class AbsenceTests(ServingTestCase):
         self.ledger.check(self)
 
     def publish_many(self, channel: Any) -> None:
-        """Put messages into the work queue, all of them confirmed by the end of a transaction."""
+        """Publish messages to the work queue in one transaction."""
         channel.queue_declare(self.queue, durable=True)
         transaction = channel.connection.channel()
         transaction.tx_select()
@@ -224,17 +224,17 @@ class AbsenceTests(ServingTestCase):
             self.ledger.confirmed(request)
 
     async def all_wait(self, gateway: Gateway) -> bool:
-        """Every message waits in the retry queue, and none is in work."""
+        """True if every message is in the retry queue and none is being served."""
         waiting = await self.waiting(f"{self.queue}.retry")
         return waiting == MANY and not await self.metric(gateway, "deliveries_in_flight")
 
     async def tried_again(self, gateway: Gateway) -> bool:
-        """Some messages failed once more."""
+        """True if messages have failed once more."""
         return await self.metric(gateway, "retried_total") > MANY
 
 
 def listen(test: TestCase, model: ModelServer, port: int) -> None:
-    """Let a model listen on a port, too."""
+    """Make a model listen on another port."""
     site = Site(model)
     site.noisy = False
     test.addCleanup(reactor.listenTCP(port, site, interface="127.0.0.1").stopListening)

@@ -27,7 +27,7 @@ class ShapeTests(WireTestCase):
     """The network is slow, or silent."""
 
     async def test_09_single_bytes(self) -> None:
-        """Everything arrives byte by byte: all answers are right."""
+        """All bytes arrive one by one: all responses are right."""
         self.proxied()
         gateway = await self.gateway()
         await self.load(gateway, rate=5)
@@ -37,7 +37,7 @@ class ShapeTests(WireTestCase):
         await self.finish(faults=0, confirmed=5)
 
     async def test_09_latency(self) -> None:
-        """Half a second of latency, with jitter: all answers are right, memory is flat."""
+        """Half a second of latency, with jitter: all responses are right, memory stays flat."""
         self.proxied(tls=True)
         gateway = await self.gateway()
         await self.load(gateway)
@@ -49,7 +49,7 @@ class ShapeTests(WireTestCase):
         self.assertLess(memory(gateway) - before, 20 * MEGABYTE)
 
     async def test_09_narrow(self) -> None:
-        """1 KB/s: what does not get through is 503 or 504, memory is flat, and all is well afterwards."""
+        """1 KB/s: requests that do not get through are 503 or 504, memory stays flat, service resumes afterwards."""
         self.proxied(tls=True)
         gateway = await self.gateway(REPLY_TIMEOUT="2", MAX_IN_FLIGHT="50")
         await self.load(gateway)
@@ -61,15 +61,15 @@ class ShapeTests(WireTestCase):
         self.assertLess(memory(gateway) - before, 20 * MEGABYTE)
 
     async def test_10_black_hole(self) -> None:
-        """Nothing gets through, without TLS: both connections notice within two heartbeats, and come back."""
+        """All bytes are lost, without TLS: both connections notice within two heartbeats, and reconnect."""
         await self.vanish(tls=False)
 
     async def test_10_black_hole_tls(self) -> None:
-        """Nothing gets through, with TLS: both connections notice within two heartbeats, and come back."""
+        """All bytes are lost, with TLS: both connections notice within two heartbeats, and reconnect."""
         await self.vanish(tls=True)
 
     async def test_10_unsent_bytes(self) -> None:
-        """The broker does not read, so bytes stay unsent: 503 instead of memory, noticed within two heartbeats."""
+        """The broker does not read: requests get 503 instead of filling memory; noticed within two heartbeats."""
         self.proxied(tls=True)
         gateway = await self.gateway(REPLY_TIMEOUT="1", MAX_BODY_BYTES="1000000")
         await self.load(gateway)
@@ -78,7 +78,7 @@ class ShapeTests(WireTestCase):
         lost = self.logged_again(gateway, "consume is lost: no heartbeat")
         problems: list[str] = []
         while _BLOCKED not in problems:
-            # Few at a time: it is what waits for the broker that is to be seen, not the requests themselves.
+            # Few at a time: the test measures unsent bytes, not the requests that wait.
             posts = [Deferred.fromCoroutine(self.publish_large(gateway)) for _ in range(4)]
             problems += [await each for each in posts]
         self.assertEqual(set(problems), {_BLOCKED, _UNKNOWN})
@@ -89,7 +89,7 @@ class ShapeTests(WireTestCase):
         await self.finish(faults=1)
 
     async def publish_large(self, gateway: Gateway) -> str:
-        """Publish a large body, which the broker may get in the end or not; returns the problem."""
+        """Publish a large body, which may reach the broker or not; returns the problem document."""
         request = str(uuid.uuid4())
         self.ledger.sent(request)
         _, answer = await self.post(gateway, b'"%s"' % (b"x" * 900_000), path="/v1/publish", RqUID=request)
@@ -98,7 +98,7 @@ class ShapeTests(WireTestCase):
         return problem
 
     async def vanish(self, *, tls: bool) -> None:
-        """The network swallows everything, for as long as it takes to be noticed."""
+        """Lose all bytes until the gateway has noticed."""
         self.proxied(tls=tls)
         gateway = await self.gateway(REPLY_TIMEOUT="2")
         await self.load(gateway)

@@ -1,4 +1,4 @@
-"""Messages that could end whoever handles them: none of them comes back for ever; row 27 of the matrix."""
+"""Messages that could end each process that serves them do not return for ever; row 27 of the matrix."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tests.faults.hostile import HostileModel
     from tests.support.processes import Gateway
 
-#: Deeper than Python's decoders can follow, within one frame.
+#: Levels beyond Python's recursion limit, in one frame.
 DEPTH = 2000
-#: Gateways that run at a time, while a message kills one after the other.
+#: Gateways at a time, while one message kills them one after the other.
 GATEWAYS = 2
 
 
@@ -40,7 +40,7 @@ def nested_lists(depth: int) -> bytes:
     return value
 
 
-#: Headers as bytes, and what the message is answered with: some value has no counterpart in Python, or no name has.
+#: Headers as bytes, by what is odd about them: a name or value that Python cannot represent, or their depth.
 ODD_HEADERS = {
     "a time stamp beyond the year 9999": b"\x04TimeT" + struct.pack(">Q", 2**62),
     "a number with a fraction": b"\x04Halfd" + struct.pack(">d", 0.5),
@@ -57,10 +57,10 @@ ODD_PROPERTIES = ("correlation_id", "message_id", "content_type", "type", "app_i
 
 
 class PoisonTests(LoadedTestCase):
-    """Messages that are dangerous to handle, next to others."""
+    """Poison messages among others."""
 
     async def test_27_undecodable(self) -> None:
-        """Messages that no code of ours can decode whole: answered, or parked; the connections stay up."""
+        """Messages that cannot be decoded completely are answered or parked; the connections stay open."""
         gateway = await self.serve().ready()
         await self.load(gateway)
         requests = await self.on_channel(self.publish_undecodable)
@@ -70,7 +70,7 @@ class PoisonTests(LoadedTestCase):
         self.assertEqual({self.calls()[request] for request in requests}, {1})
 
     def publish_undecodable(self, channel: Any) -> dict[str, str]:
-        """Publish one message of each kind; returns their ids, and what is odd about them."""
+        """Publish one message of each kind; returns their ids, and what is wrong with each."""
         found = {}
         for what, odd in ODD_HEADERS.items():
             request = fresh_id("odd")
@@ -85,7 +85,7 @@ class PoisonTests(LoadedTestCase):
         return found
 
     async def test_27_kills(self) -> None:
-        """A message kills each process that serves it: parked after 20 times; messages next to it are answered."""
+        """A message kills each process that serves it: parked after 20 deliveries; messages around it are answered."""
         self.model.misdeed = lambda body: self.kill if b'"odd-' in body else None
         self.model.answer = echo_after(0.2)
         self.by_path: dict[str, Gateway] = {}
@@ -108,7 +108,7 @@ class PoisonTests(LoadedTestCase):
         self.ledger.check(self, duplicates_at_most=DELIVERY_LIMIT * PREFETCH)
 
     def publish_killer(self, channel: Any) -> str:
-        """Publish the message that kills, and others just before and after it; returns its id."""
+        """Publish the message that kills, with others before and after it; returns its id."""
         requests = [fresh_id("near") for _ in range(SOME)]
         killer = fresh_id("odd")
         requests.insert(SOME // 2, killer)
@@ -118,12 +118,12 @@ class PoisonTests(LoadedTestCase):
         return killer
 
     def start_one(self) -> None:
-        """Start a gateway that tells the model, by the path, which it is."""
+        """Start a gateway whose number is in the path of the model's URL."""
         path = f"/{len(self.gateways)}"
         self.by_path[path] = self.serve("--role", "provider", MODEL_URL=self.model_url + path)
 
     def kill(self, _model: HostileModel, request: Any) -> None:
-        """What the poison does to the gateway that asks for it."""
+        """Kill the gateway whose model call has this path."""
         path = request.path.decode().removeprefix("/predict")
         self.by_path[path].signal("KILL")
         self.start_one()

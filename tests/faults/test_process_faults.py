@@ -1,4 +1,4 @@
-"""The process ends, or runs short of what it needs, under load; the rows are those of the fault matrix."""
+"""The process ends, or has no file descriptors left, under load; the numbers are rows of the fault matrix."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from tests.support.processes import Gateway
 
 DRAIN_TIMEOUT = 10
-#: Seconds after an answer of the model at which a process is killed: before its reply, before the confirm, the ack.
+#: Seconds between a model response and the kill: before the reply, before its confirm, before the ack.
 MOMENTS = (0.0, 0.001, 0.002, 0.004, 0.008)
-#: File descriptors that the process is left with, and connections that are opened to it.
+#: File descriptors left to the process, and connections that are opened to it.
 SPARE, MANY = 6, 40
 
 
 class EndTests(LoadedTestCase):
-    """The process ends, and another one takes its place at the same port."""
+    """The process ends, and another one starts on the same port."""
 
     async def setUp(self) -> None:
         await super().setUp()
         self.variables = {"HTTP_PORT": str(free_ports(1)[0]), "DRAIN_TIMEOUT": str(DRAIN_TIMEOUT)}
 
     async def test_24_terminated(self) -> None:
-        """SIGTERM under load: what was accepted is answered, status 0 in time; the rest waits for another process."""
+        """SIGTERM under load: accepted requests are answered, status 0 in time; the rest waits for another process."""
         gateway = await self.serve(**self.variables).ready()
         await self.load(gateway)
         gateway.signal("TERM")
@@ -52,7 +52,7 @@ class EndTests(LoadedTestCase):
         self.assertEqual(set(self.calls().values()), {1})
 
     async def test_16_killed_during_the_call(self) -> None:
-        """SIGKILL under load while the model computes: redelivered; one more call at most of each in flight."""
+        """SIGKILL under load during model calls: redelivered; at most one more call of each message in flight."""
         gateway = await self.serve(**self.variables).ready()
         await self.load(gateway)
         held = self.hold()
@@ -67,7 +67,7 @@ class EndTests(LoadedTestCase):
         self.assertEqual(self.ledger.duplicates(), 0)
 
     async def test_16_killed_after_the_answer(self) -> None:
-        """SIGKILL again and again, as soon as the model has answered: at most that message is answered twice."""
+        """Repeated SIGKILL right after a model response: at most that message is answered twice."""
         gateway = await self.serve(**self.variables).ready()
         await self.load(gateway)
         for moment in MOMENTS:
@@ -85,7 +85,7 @@ class EndTests(LoadedTestCase):
         return await self.metric(gateway, "deliveries_in_flight") == count
 
     def kill_after_answer(self, gateway: Gateway, seconds: float) -> list[bytes]:
-        """Kill a gateway so long after the next answer of the model; returns a list that the answer is added to."""
+        """Kill a gateway some seconds after the next model response; returns a list that gets that request."""
         before, answered = self.model.answer, []
 
         def answer(body: bytes) -> Any:
@@ -103,7 +103,7 @@ class EndTests(LoadedTestCase):
 
 
 class Idler(Protocol):
-    """A connection that says nothing."""
+    """A connection that sends nothing."""
 
     def __init__(self) -> None:
         self.lost = False
@@ -116,7 +116,7 @@ class DescriptorTests(LoadedTestCase):
     """The process runs out of file descriptors."""
 
     async def test_25_no_descriptors(self) -> None:
-        """File descriptors used up under load: new connections get none, the others go on; it recovers by itself."""
+        """File descriptors used up under load: new connections fail, the others go on; the process recovers."""
         self.keys |= {"dle": True, "retryDelay": 300, "maxAttempts": 50}
         gateway = await self.serve().ready()
         await self.load(gateway)

@@ -1,4 +1,4 @@
-"""The fault proxy passes connections on, and ends them as they end."""
+"""The fault proxy without a fault: forwards connections, their closes and resets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ConnectionTests(ProxyTestCase):
     """Connections without a fault, and their end."""
 
     async def test_passes(self) -> None:
-        """Bytes pass both ways as they are, many too; those that came in and went on are counted by direction."""
+        """Bytes pass both ways unchanged, even many; received and forwarded bytes are counted by direction."""
         client, target = await self.pair()
         many = random.Random(1).randbytes(3_000_000)
         client.transport.write(many)
@@ -34,7 +34,7 @@ class ConnectionTests(ProxyTestCase):
         self.assertEqual(seen, [(client.transport.getHost().port, True), (self.listener.getHost().port, True)])
 
     async def test_slow_receiver(self) -> None:
-        """While the receiver does not read, the proxy takes in what fits into the sockets; later all passes."""
+        """While the receiver does not read, the proxy takes only what fits into the sockets; later all passes."""
         client, target = await self.pair()
         many = bytes(20_000_000)
         target.transport.pauseProducing()
@@ -46,7 +46,7 @@ class ConnectionTests(ProxyTestCase):
         await target.gets(many)
 
     async def test_early(self) -> None:
-        """What a client sends before the target is connected, and its close, reach the target then."""
+        """Bytes and a close that come before the target is connected reach it afterwards."""
         late = LateReactor()
         self.start(late)
         client = await self.client(b"early")
@@ -90,7 +90,7 @@ class ConnectionTests(ProxyTestCase):
             self.assertEqual(pair[1 - resets].got, b"last")
 
     async def test_counts(self) -> None:
-        """There are counts of the connections there are and there were; a test can wait for these."""
+        """Open and accepted connections are counted; a test can wait for a count."""
         second = self.proxy.when_connected(2)
         client, target = await self.pair()
         self.assertNoResult(second)
@@ -104,7 +104,7 @@ class ConnectionTests(ProxyTestCase):
         self.assertEqual(self.proxy.accepted, 2)
 
     async def test_stop(self) -> None:
-        """A stop ends connections, attempts and timers, and the port; a start after it opens the same port."""
+        """stop() ends connections, attempts, timers and the port; start() opens the same port again."""
         late = LateReactor()
         self.start(late, delay=60)
         peers = [await self.client(b"x")]

@@ -1,4 +1,4 @@
-"""What the fault proxy does to connections when it is told to."""
+"""The fault proxy's faults of TCP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FaultTests(ProxyTestCase):
     """Faults of TCP."""
 
     async def test_reset(self) -> None:
-        """A reset ends both sides of all connections, and with them what waited; a new connection works."""
+        """A reset ends both sides of all connections and drops waiting bytes; a new connection works."""
         first, second = await self.pair(), await self.pair()
         self.proxy.black_hole = True
         first[0].transport.write(b"lost")
@@ -29,7 +29,7 @@ class FaultTests(ProxyTestCase):
         await target.gets(b"new")
 
     async def test_refuse(self) -> None:
-        """New connections are reset and do not reach the target, present ones work; later, new ones do again."""
+        """New connections are reset and do not reach the target, open ones work; afterwards new ones work again."""
         client, target = await self.pair()
         self.proxy.refuse = True
         refused = await self.client(b"x")
@@ -43,7 +43,7 @@ class FaultTests(ProxyTestCase):
         await target.gets(b"again")
 
     async def test_black_hole(self) -> None:
-        """Present and new connections stay open and silent, closes included; afterwards everything arrives in order."""
+        """Open and new connections stay open and silent, without closes; afterwards all bytes arrive in order."""
         client, target = await self.pair()
         self.proxy.black_hole = True
         new, new_target = await self.pair(b"new")
@@ -65,7 +65,7 @@ class FaultTests(ProxyTestCase):
         await new_target.gets(b"new")
 
     async def test_one_direction(self) -> None:
-        """Faults may be those of one direction; a change of the directions works at once."""
+        """Faults can apply to one direction; a change of the directions takes effect at once."""
         self.proxy.directions = [TO_CLIENT]
         self.proxy.black_hole = True
         client, target = await self.pair(b"question")
@@ -78,7 +78,7 @@ class FaultTests(ProxyTestCase):
         await client.gets(b"answer")
 
     async def test_stop_reading(self) -> None:
-        """Nothing is taken from the sockets, of new connections too, so that a sender gets stuck; then all passes."""
+        """No socket is read, not even of new connections, so that the sender has to wait; then all passes."""
         client, target = await self.pair()
         self.proxy.stop_reading = True
         many = bytes(40_000_000)
@@ -91,7 +91,7 @@ class FaultTests(ProxyTestCase):
         sent = []
         client.transport.registerProducer(type("", (), {"resumeProducing": lambda: sent.append(1)}), False)
         await self.settled()
-        self.assertEqual(sent, [1])  # asked once, when it was registered: the rest of the bytes is stuck
+        self.assertEqual(sent, [1])  # asked once, when it was registered: the other bytes are stuck
         client.transport.unregisterProducer()
         self.proxy.stop_reading = False
         await target.gets(many)
@@ -99,7 +99,7 @@ class FaultTests(ProxyTestCase):
         await new.gets(b"answer")
 
     async def test_slices(self) -> None:
-        """Bytes go on in writes of at most so many, each of its own."""
+        """Each write has at most this many bytes."""
         writes, write = [], Connection.writeSomeData
 
         def write_some(transport: Any, data: Any) -> Any:
@@ -116,7 +116,7 @@ class FaultTests(ProxyTestCase):
         self.assertEqual(self.proxy.passed[TO_TARGET], 10)
 
     async def test_delay(self) -> None:
-        """Bytes and a close go on so many seconds after they came, not one after the other."""
+        """Bytes and a close are forwarded this many seconds after they came; delays do not add up."""
         client, target = await self.pair()
         self.proxy.delay, begin = 0.3, reactor.seconds()
         for number in range(20):
@@ -132,7 +132,7 @@ class FaultTests(ProxyTestCase):
         self.assertGreaterEqual(reactor.seconds() - closing, 0.3)
 
     async def test_delay_ends(self) -> None:
-        """A shorter delay is one for the bytes that are on their way, too."""
+        """A shorter delay also applies to bytes that wait already."""
         client, target = await self.pair()
         self.proxy.delay = 60
         client.transport.write(b"late")
@@ -142,7 +142,7 @@ class FaultTests(ProxyTestCase):
         await target.gets(b"late")
 
     async def test_jitter(self) -> None:
-        """A random part of this is added for what came at once, from the generator that is given; the order stays."""
+        """A random part of the jitter, from the given generator, is added to the delay; the order stays."""
         luck = Luck([0.0, 0.003, 0.0])
         self.start(reactor, random=luck, jitter=60)
         client, target = await self.pair(b"a")
@@ -159,7 +159,7 @@ class FaultTests(ProxyTestCase):
         self.assertEqual(same[0], same[1])
 
     async def test_bytes_per_second(self) -> None:
-        """No more than this passes, in either direction, so that a sender of much more gets stuck."""
+        """Each direction passes at most this many bytes per second; a sender of many more has to wait."""
         client, target = await self.pair()
         self.proxy.bytes_per_second, begin = 10_000, reactor.seconds()
         client.transport.write(bytes(2000))
@@ -167,7 +167,7 @@ class FaultTests(ProxyTestCase):
         await target.gets(bytes(2000))
         await client.gets(bytes(2000))
         took = reactor.seconds() - begin
-        self.assertGreaterEqual(took, 0.17)  # what goes first does not wait
+        self.assertGreaterEqual(took, 0.17)  # the first bytes do not wait
         self.assertLess(took, 2)
         client.transport.write(bytes(20_000_000))
         for _ in range(5):
@@ -177,7 +177,7 @@ class FaultTests(ProxyTestCase):
         await target.gets(bytes(20_002_000))
 
     async def test_cut(self) -> None:
-        """The next bytes of a direction pass, as many as are said; then both sides are reset."""
+        """The given number of bytes passes in a direction; then both sides are reset."""
         for sends, way in enumerate((TO_TARGET, TO_CLIENT)):
             pair = await self.pair(b"before")
             await pair[1].gets(b"before")
@@ -192,7 +192,7 @@ class FaultTests(ProxyTestCase):
             self.assertEqual(pair[1 - sends].got, b"abcdefg")
 
     async def test_cut_of_one(self) -> None:
-        """A cut may be that of one connection, and of no byte more."""
+        """A cut can apply to one connection, and to zero further bytes."""
         first, second = await self.pair(), await self.pair()
         self.proxy.cut_after(0, TO_CLIENT, connection=1)
         self.assertIs(await first[0].ends(), ConnectionLost)
@@ -208,6 +208,6 @@ class FaultTests(ProxyTestCase):
         self.assertEqual(target.got, b"fir")
 
     async def test_misspelt(self) -> None:
-        """A fault that there is not is an error: a test does not go without one unawares."""
+        """Setting an unknown fault is an error: no test runs without its fault by mistake."""
         with self.assertRaises(AttributeError):
             self.proxy.blackhole = True

@@ -1,4 +1,4 @@
-"""What the fault proxy does to single AMQP frames."""
+"""The fault proxy's faults of single AMQP frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FrameTests(ProxyTestCase):
         return self.actions.get(each.name, Action.PASS)
 
     async def test_frames(self) -> None:
-        """The test sees each frame of both directions, whole, also when it came in pieces, and what it is."""
+        """on_frame gets each frame of both directions whole, even if it came in pieces, with its kind and name."""
         data = HEADER + TUNE_OK + ACK + CONTENT + BODY + HEARTBEAT
         client, target = await self.pair()
         for number, byte in enumerate(data):
@@ -58,21 +58,21 @@ class FrameTests(ProxyTestCase):
         self.assertEqual(self.frames[-1].connection, 2)
 
     async def test_incomplete(self) -> None:
-        """What is left when a side closes passes too, though it is no frame."""
+        """An incomplete frame at the end of a connection passes too."""
         client, target = await self.pair(HEADER + ACK[:-1])
         client.transport.loseConnection()
         self.assertIs(await target.ends(), ConnectionDone)
         self.assertEqual(target.got, HEADER + ACK[:-1])
 
     async def test_drop(self) -> None:
-        """A dropped frame is missing, what is around it passes; very many may be dropped in a row."""
+        """A dropped frame is missing, those around it pass; very many can be dropped in a row."""
         self.actions["basic.ack"] = Action.DROP
         self.proxy.bytes_per_second = 1_000_000
         _client, target = await self.pair(HEADER + ACK * 10_000 + BODY)
         await target.gets(HEADER + BODY)
 
     async def test_hold(self) -> None:
-        """A held frame and all behind it, a close too, wait for a release; the other direction does not."""
+        """A held frame and all bytes behind it, even a close, wait for the release; the other direction does not."""
         self.actions["basic.ack"] = Action.HOLD
         client, target = await self.pair(HEADER + ACK + BODY + ACK)
         target.transport.write(BODY)
@@ -92,7 +92,7 @@ class FrameTests(ProxyTestCase):
         self.assertEqual(target.got, HEADER + ACK + BODY + ACK + NACK)
 
     async def test_cut(self) -> None:
-        """Half of the frame passes, then both sides are reset; nobody is asked about those behind it."""
+        """Half of the frame passes, then both sides are reset; on_frame is not asked about later frames."""
         self.actions["basic.ack"] = Action.CUT
         client, target = await self.pair(HEADER + BODY + ACK + NACK)
         await self.assert_reset(client, target)
@@ -100,7 +100,7 @@ class FrameTests(ProxyTestCase):
         self.assertEqual(self.frames[-1].name, "basic.ack")
 
     async def test_reset(self) -> None:
-        """What comes before the frame passes, then both sides are reset."""
+        """The frames before it pass, then both sides are reset."""
         self.actions["basic.ack"] = Action.RESET
         client, target = await self.pair()
         target.transport.write(BODY + ACK + NACK)
@@ -109,7 +109,7 @@ class FrameTests(ProxyTestCase):
         self.assertEqual(self.frames[-1].name, "basic.ack")
 
     async def test_with_other_faults(self) -> None:
-        """A test is asked about a frame when no other fault keeps it back; its answer may set one."""
+        """on_frame is asked when no other fault holds the frame back, and may itself set a fault."""
         self.proxy.black_hole = True
         _client, target = await self.pair(HEADER + ACK + NACK)
         await self.received(TO_TARGET, len(HEADER + ACK + NACK))
@@ -130,7 +130,7 @@ class FrameTests(ProxyTestCase):
         await target.gets(HEADER + ACK + NACK)
 
     async def test_from_the_beginning(self) -> None:
-        """A connection that began without on_frame is not read as AMQP; one that began with it can go without it."""
+        """A connection that begins without on_frame is never read as AMQP; else on_frame may be unset later."""
         client, target = await self.pair(HEADER)
         await target.gets(HEADER)
         self.proxy.on_frame = None
@@ -146,13 +146,13 @@ class FrameTests(ProxyTestCase):
         self.assertEqual([each.raw for each in self.frames], [HEADER, NACK])
 
     async def test_not_amqp(self) -> None:
-        """What is not AMQP, as with TLS, is an error, and does not wait for the end of a frame."""
+        """Bytes that are not AMQP, such as TLS, are an error at once."""
         client = await self.client(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         await client.ends()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     async def test_no_answer(self) -> None:
-        """When the test's function fails, or answers nothing, that is an error, and the connection ends."""
+        """If on_frame raises or returns None, that is an error, and the connection ends."""
         answerless: Any = self.frames.append
         self.proxy.on_frame = answerless
         client = await self.client(HEADER)

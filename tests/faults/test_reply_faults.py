@@ -1,4 +1,4 @@
-"""What takes the place of a message cannot be published, or nobody waits for it; the rows are those of the matrix."""
+"""A reply or copy cannot be published, or its caller is gone; the numbers are rows of the fault matrix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class GoneCallerTests(LoadedTestCase):
-    """Nobody waits for the reply any more."""
+    """The caller is gone."""
 
     async def test_21_reply_queue_gone(self) -> None:
         """The caller's exclusive queue is gone: results and errors are parked as "reply"; the model is called once."""
@@ -40,14 +40,14 @@ class GoneCallerTests(LoadedTestCase):
         self.assertEqual({self.calls()[request] for request in parked}, {1})
 
     def ask_privately(self, connection: Any) -> list[str]:
-        """Publish requests that are to be answered to an exclusive queue of the connection."""
+        """Publish requests with an exclusive reply queue of this connection."""
         channel = connection.channel()
         channel.confirm_delivery()
         queue = channel.queue_declare("", exclusive=True).method.queue
         return self.publish_odd(channel, reply_to=queue)
 
     async def test_22_gateway_killed(self) -> None:
-        """One of two gateways is killed while its callers wait: the other's are served, no reply is lost."""
+        """One of two gateways is killed while its callers wait: the other's callers are served, no reply is lost."""
         provider = self.serve("--role", "provider")
         one, other = self.serve("--role", "gateway"), self.serve("--role", "gateway", REPLY_TIMEOUT="2")
         for each in (provider, one, other):
@@ -65,17 +65,17 @@ class GoneCallerTests(LoadedTestCase):
         self.assertLess(max(seconds for _, seconds in others.answers), AT_ONCE)
         others.stop()
         await self.running[1]
-        # A caller that does not wait for its reply: that is counted when it comes.
+        # The caller does not wait; its reply is counted when it comes.
         held = self.hold()
         await others.call(SOME)
         self.assertEqual(others.statuses[504], SOME)
         held.callback(None)
         await self.look_until("late replies", lambda: self.late(other))
         for request in self.ledger.with_outcome(Outcome.UNKNOWN) & self.calls().keys():
-            self.ledger.confirmed(request)  # it was accepted, for the model had it
+            self.ledger.confirmed(request)  # accepted: the model was called for it
         self.note_late(other)
         self.running[1] = others.call()
-        # What a caller of the killed one has read, and it has not acknowledged, is in its reply queue still.
+        # A reply that the killed gateway passed on without acknowledging is still in its reply queue.
         await self.balances(faults=1)
         self.assertEqual(set(self.calls().values()), {1})
 
@@ -83,13 +83,13 @@ class GoneCallerTests(LoadedTestCase):
         return await self.metric(gateway, 'replies_total{kind="late"}') == SOME
 
     def note_late(self, gateway: Gateway) -> None:
-        """Tell the ledger of the replies that a gateway dropped, since their callers had gone."""
+        """Record in the ledger the replies that a gateway dropped because their callers had left."""
         for line in gateway.log:
             if line["message"] == "late reply dropped":
                 self.ledger.replied(line["rquid"], 200)
 
     async def test_26_callers_leave(self) -> None:
-        """HTTP callers leave while they wait: their places are free at once, and each message has its end."""
+        """HTTP callers leave while they wait: their places are free at once, and each message is settled."""
         gateway = await self.serve(MAX_IN_FLIGHT="50").ready()
         self.https = await gateway.port("https")
         await self.load(gateway)
@@ -120,7 +120,7 @@ class GoneCallerTests(LoadedTestCase):
         self.assertGreater(await self.metric(gateway, "expired_total"), 0)
 
     def post_odd(self) -> Deferred[Any]:
-        """A call that somebody makes who will leave; the Deferred is to be cancelled."""
+        """Call as an HTTP caller who leaves: the test cancels the Deferred."""
         request = fresh_id("odd")
         self.ledger.unknown(request)
         url = f"https://localhost:{self.https}/v1/predict"
@@ -133,10 +133,10 @@ class GoneCallerTests(LoadedTestCase):
 
 
 class ParkingTests(LoadedTestCase):
-    """Our own queues do not take what has to go there."""
+    """The retry or parking queue does not take messages."""
 
     async def test_23_full(self) -> None:
-        """The parking queue is full: what has to go there is kept, not ready, others are served; parked in the end."""
+        """The parking queue is full: its messages stay unacked, not ready, others are served; parked in the end."""
         gateway = await self.parking_gateway(maxAttempts=1)
         parking = f"{self.queue}.parking"
         full = json.dumps({"max-length": 1, "overflow": "reject-publish"})
@@ -156,7 +156,7 @@ class ParkingTests(LoadedTestCase):
         self.assertEqual({self.calls()[request] for request in requests}, {1})
 
     async def test_23_gone(self) -> None:
-        """Parking and retry queue are deleted while they are needed: they are declared again, and nothing is lost."""
+        """Parking and retry queue are deleted in use: they are declared again, and nothing is lost."""
         gateway = await self.parking_gateway(maxAttempts=2)
         parked: dict[str, dict[str, Any]] = {}
         for queue in (f"{self.queue}.retry", f"{self.queue}.parking"):
@@ -174,7 +174,7 @@ class ParkingTests(LoadedTestCase):
         self.assertEqual(len(parked), 2 * SOME)
 
     async def parking_gateway(self, **keys: Any) -> Gateway:
-        """Start a gateway with load, whose model fails on odd messages."""
+        """Start a gateway with load; its model fails on the "odd" messages."""
         self.fail_odd()
         self.keys |= {"dle": True, "retryDelay": 300, **keys}
         gateway = await self.serve().ready()

@@ -1,6 +1,6 @@
 """The soak: load over HTTP and AMQP for a set number of messages, a random fault every few seconds, a ledger.
 
-``make soak`` runs it with 100,000 messages; as a part of the tests it is short. Settings are environment variables.
+``make soak`` runs it with 100,000 messages, ``make test`` with fewer. Environment variables set its size.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from tests.faults.proxy import FaultProxy
 if TYPE_CHECKING:
     from tests.support.processes import Gateway
 
-#: Requests that are to be confirmed.
+#: The number of confirmed requests to reach.
 MESSAGES = int(os.environ.get("SOAK_MESSAGES", "15000"))
-#: Seconds after which no more are sent, however many there were.
+#: Seconds after which no more requests are sent, however many were confirmed.
 SECONDS = float(os.environ.get("SOAK_SECONDS", "100"))
-#: The same seed, the same faults in the same order.
+#: Seed of the random faults: the same seed gives the same faults in the same order.
 SEED = os.environ.get("SOAK_SEED", "provider-gateway")
 
 GATEWAYS = 2
 PREFETCH = 30
-#: Requests per second: of each AMQP initiator, of HTTP callers who wait, and of those who publish only.
+#: Requests per second: of each AMQP initiator, of HTTP callers of /v1/predict, and of those of /v1/publish.
 AMQP_RATES, PREDICT_RATE, PUBLISH_RATE = (100, 100), 50, 30
 _DRAIN = 120
 
 
 class SoakTests(FaultTestCase):
-    """Two gateways with both roles, and everything that may happen to them."""
+    """Two gateways with both roles, under every fault of the disturbances."""
 
     timeout = SECONDS + _DRAIN + 120
 
@@ -85,7 +85,7 @@ class SoakTests(FaultTestCase):
         self.slots[number] = await self.serve(self.ports[number])
 
     async def test_soak(self) -> None:
-        """Whatever happens, each confirmed request ends in a reply, in parking, or as counted drop; none is lost."""
+        """Under all faults, each confirmed request ends in a reply, in parking, or as a counted expiry."""
         self.chance = random.Random(SEED)
         self.faults: Counter[str] = Counter()
         self.enough = False
@@ -101,7 +101,7 @@ class SoakTests(FaultTestCase):
         self.ledger.check(self, duplicates_at_most=sum(self.faults.values()) * in_flight)
 
     async def load(self) -> None:
-        """Send until enough requests are confirmed, or the time is over."""
+        """Send requests until enough are confirmed, or the time is over."""
         ends = reactor.seconds() + SECONDS
         initiators = [self.initiator(rate=rate) for rate in AMQP_RATES]
         callers = [
@@ -117,7 +117,7 @@ class SoakTests(FaultTestCase):
         await gatherResults(running, consumeErrors=True)
 
     async def disturb(self) -> None:
-        """Break one thing after another while there is load."""
+        """Cause one fault after another while the load runs."""
         disturbances = Disturbances(
             self.chance,
             broker=self.node,
@@ -129,7 +129,7 @@ class SoakTests(FaultTestCase):
         waiting: list[str] = []
         while not self.enough:
             if not waiting:
-                # All of them before any again, so that a short soak has each.
+                # Each fault once before any is repeated, so that a short soak has all of them.
                 waiting = list(disturbances)
                 self.chance.shuffle(waiting)
             name = waiting.pop()

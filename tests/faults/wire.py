@@ -1,4 +1,4 @@
-"""The base of the network's fault tests: a gateway that reaches the broker through a fault proxy."""
+"""The base of the tests of network faults: a gateway that reaches the broker through a fault proxy."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class WireTestCase(FaultTestCase):
         await self.confirmed(20)
 
     async def finish(self, faults: int, confirmed: int = 20) -> None:
-        """End the load, drain, check the ledger."""
+        """Stop the load, drain, and check the ledger."""
         await self.confirmed(confirmed)
         self.amqp.stop()
         self.http.stop()
@@ -60,6 +60,6 @@ class WireTestCase(FaultTestCase):
         self.ledger.check(self, duplicates_at_most=faults * PREFETCH)
 
     async def queued(self) -> int:
-        """How many messages wait in the work queue."""
+        """The number of ready messages in the work queue."""
         counts: dict[str, int] = await self.on_channel(lambda channel: ready_counts(channel, [self.queue]))
         return counts[self.queue]

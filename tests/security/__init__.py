@@ -1,1 +1,1 @@
-"""The matrix of docs/security.md over real sockets: what gets in, and what hostile input gets."""
+"""The matrix of docs/security.md, tested over real sockets against a running gateway."""

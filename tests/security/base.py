@@ -1,4 +1,4 @@
-"""The base of the security tests: one gateway process for the tests of a class, its model, and clients of it."""
+"""The base of the security tests: a gateway process that classes with the same settings share, a model, clients."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 
 class Deployment:
-    """What the tests of one class share: a gateway, its model, and names of their own on the broker.
+    """A running gateway with its model, and its own exchange and queues.
 
     Args:
-        test_class: whose tests they are; says how everything is set.
+        test_class: the test class whose settings it has.
 
     Attributes:
-        folder: of the gateway's files.
-        access_log: the gateway's.
-        first_lines: how many lines the gateway had written when it was ready.
-        checked: log lines that have been looked through for failures.
+        folder: the folder of the gateway's files.
+        access_log: the gateway's access log.
+        first_lines: the number of lines that the gateway had written when it was ready.
+        checked: the number of log lines already searched for failures.
     """
 
     def __init__(self, test_class: type[SecurityTestCase]) -> None:
@@ -61,7 +61,7 @@ class Deployment:
         self.first_lines = len(self.gateway.lines)
 
     def _make_environment(self) -> dict[str, str]:
-        """The environment of the gateway; ports are free ones."""
+        """The environment of the gateway; it listens on free ports."""
         certs = certificates()
         cert, key = self.folder / "server_cert.pem", self.folder / "server_key.pem"
         server().write(cert, key)
@@ -85,7 +85,7 @@ class Deployment:
         }
 
     def run(self, *arguments: str, **variables: str) -> GatewayProcess:
-        """Start ``provider-gateway`` with the settings of these tests, and others."""
+        """Start ``provider-gateway`` with the settings of the test class and these variables."""
         entry = {
             "topic": self.exchange,
             "queueName": self.queue,
@@ -129,18 +129,18 @@ def channel() -> Iterator[Any]:
 
 
 class _Current:
-    """The deployment whose tests are running; there is one at a time."""
+    """Holds the running deployment; there is one at a time."""
 
     deployment: Deployment | None = None
 
 
 def _settings_of(test_class: type[SecurityTestCase]) -> tuple[object, ...]:
-    """What tells classes that can share a deployment from others."""
+    """Classes for which this is equal share a deployment."""
     return (test_class.variables.__func__, test_class.entries.__func__, test_class.arguments)
 
 
 def deployment_of(test_class: type[SecurityTestCase]) -> Deployment:
-    """The deployment for the settings of a class; one with other settings is ended."""
+    """The deployment with the settings of a class; ends a running one with other settings."""
     current = _Current.deployment
     if current is not None and _settings_of(current.test_class) == _settings_of(test_class):
         return current
@@ -153,10 +153,10 @@ def deployment_of(test_class: type[SecurityTestCase]) -> Deployment:
 
 
 class SecurityTestCase(SynchronousTestCase):
-    """Tests that share one gateway; it has to be alive and without an unforeseen error after each of them.
+    """Tests that share one gateway, which must be alive and have logged no unforeseen error after each test.
 
     Attributes:
-        arguments: of provider-gateway.
+        arguments: command-line arguments of provider-gateway.
     """
 
     arguments: ClassVar[tuple[str, ...]] = ()
@@ -189,14 +189,14 @@ class SecurityTestCase(SynchronousTestCase):
         self.assertEqual(self.gateway.errors, [])
         self.assertTrue(self.gateway.is_running)
 
-    # What a test does
+    # Actions
 
     def tls_of(self, holder: Holder | None, **how: Any) -> ssl.SSLContext:
-        """TLS as this holder of a certificate speaks it; see :func:`tls_for`."""
+        """TLS of a client with this certificate; see :func:`tls_for`."""
         return tls_for(holder, self.deployment.folder, **how)
 
     def connect(self, tls: ssl.SSLContext | None = None, **how: Any) -> Connection:
-        """A connection to the HTTPS listener, by a client that is let in if nothing else is said."""
+        """Connect to the HTTPS listener, by default with a trusted certificate."""
         connection = Connection(self.gateway.port("https"), tls or self.deployment.tls, **how)
         self.addCleanup(connection.close)
         return connection
@@ -208,12 +208,12 @@ class SecurityTestCase(SynchronousTestCase):
         return connection
 
     def ask(self, request: bytes, holder: Holder | None = None) -> Response:
-        """The response to a request on a connection of its own."""
+        """Send a request on a new connection; returns the response."""
         with self.connect(self.tls_of(holder) if holder is not None else None) as connection:
             return connection.ask(request)
 
     def admin(self, target: str) -> tuple[int, str]:
-        """GET from the admin listener; status and text."""
+        """GET from the admin listener; returns status and text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port("admin"), timeout=PATIENCE)
         try:
             connection.request("GET", target)
@@ -223,14 +223,14 @@ class SecurityTestCase(SynchronousTestCase):
             connection.close()
 
     def metric(self, name: str) -> float:
-        """The value of a series, by its name with its labels; 0 if there is none."""
+        """The value of a series, given as name with labels; 0 if there is none."""
         lines = self.admin("/metrics")[1].splitlines()
         return next(
             (float(value) for series, _, value in (line.rpartition(" ") for line in lines) if series == name), 0.0
         )
 
     def until_metric(self, name: str, value: float) -> None:
-        """Ask for a series until it has this value: what we see may come before the gateway has noted it."""
+        """Read a series until it has this value: the gateway may count an event after the client has seen it."""
         found = self.metric(name)
         for _ in range(300):
             if found == value:
@@ -242,7 +242,7 @@ class SecurityTestCase(SynchronousTestCase):
         """The log lines since this test began."""
         return self.gateway.log[self.log_begin :]
 
-    # What must be true
+    # Checks
 
     def assert_problem(self, response: Response, status: int, problem: str) -> dict[str, Any]:
         """Check that a response is a problem document of this type, and return it."""
@@ -253,9 +253,9 @@ class SecurityTestCase(SynchronousTestCase):
         return document
 
     def assert_refused(self, status: int, problem: str, *requests: bytes) -> None:
-        """Check that each of these is answered once, with a problem document, and nothing behind it is served.
+        """Check that each of these requests gets one problem document, and that nothing behind it is served.
 
-        Each is sent on a connection of its own, with a good request behind it, and another one after the answer.
+        Each is sent on a new connection, with a good request behind it, and another one after the response.
         """
         follower = post(b'{"follows": "a refused request"}')
         for request in requests:
@@ -269,13 +269,13 @@ class SecurityTestCase(SynchronousTestCase):
         self.assert_serves()
 
     def assert_serves(self) -> None:
-        """Check that a good request is served, and that the model was not asked for anything but such in this test."""
+        """Check that a good request is served, and that the model got only good requests in this test."""
         self.good.append(b'{"good": "%s"}' % uuid.uuid4().hex.encode())
         response = self.ask(post(self.good[-1]))
         self.assertEqual((response.status, response.body), (200, self.good[-1]))
         self.assertEqual(self.model.bodies, self.good)
 
     def assert_healthy(self) -> None:
-        """Check that both listeners say that all is well."""
+        """Check that both listeners report health."""
         self.assertEqual(self.ask(get(b"/health")).status, 200)
         self.assertEqual(self.admin("/health/ready")[0], 200)

@@ -1,4 +1,4 @@
-"""Certificates as attackers and careless operators have them: any dates, purpose and issuer, and revocation lists."""
+"""The certificates that gateways and clients of the security tests have by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def tls_of(holder: Holder) -> ssl.SSLContext:
-    """TLS of a server that wants to see a client certificate, if there is one."""
+    """TLS of a server that asks for a client certificate but does not require one."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(trusted_file()))
     context.verify_mode = ssl.CERT_OPTIONAL
     context.load_cert_chain(holder.write(folder() / f"{holder.certificate.serial_number}.pem"))
@@ -25,13 +25,13 @@ def tls_of(holder: Holder) -> ssl.SSLContext:
 
 @cache
 def trusted_authority() -> Holder:
-    """The CA whose certificates the gateways of these tests let in, if nothing else is said."""
+    """The CA that the gateways trust by default."""
     return authority("security tests CA")
 
 
 @cache
 def trusted_file() -> Path:
-    """Its certificate."""
+    """The file with the certificate of the trusted CA."""
     path = folder() / "security-ca.pem"
     path.write_bytes(pem(trusted_authority().certificate))
     return path
@@ -39,11 +39,11 @@ def trusted_file() -> Path:
 
 @cache
 def server() -> Holder:
-    """What the gateways show to their clients, if nothing else is said."""
+    """The gateways' certificate by default."""
     return trusted_authority().issue("gateway", purpose=SERVER, names=local_names())
 
 
 @cache
 def caller() -> Holder:
-    """A client that is let in."""
+    """A trusted client certificate."""
     return trusted_authority().issue("caller")

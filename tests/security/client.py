@@ -1,4 +1,4 @@
-"""A client of the HTTPS listener that sends whatever bytes a test wants, and sees every byte that comes back."""
+"""A client of the HTTPS listener that sends any bytes and sees every byte that comes back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Response:
 
 
 class NoResponseError(Exception):
-    """The connection ended before a response was complete; the text has what came."""
+    """The connection ended before a response was complete; the text has the received bytes."""
 
 
 def tls_for(
@@ -53,14 +53,14 @@ def tls_for(
     trusted: Path | None = None,
     is_trusting: bool = False,
 ) -> ssl.SSLContext:
-    """TLS as this holder of a certificate speaks it; old versions and weak ciphers are this side's own choice.
+    """TLS of a client with this certificate; it may choose old versions and weak ciphers.
 
     Args:
         holder: None for a client without a certificate.
-        folder: for a file that OpenSSL reads.
+        folder: where the certificate file for OpenSSL is written.
         trusted: CAs of the server.
-        is_trusting: does not check the server's certificate, and knows no CA; OpenSSL sends the certificates of the
-            CAs that it knows along with the client's own, so this client sends what ``holder`` has and no more.
+        is_trusting: do not check the server, and know no CA. OpenSSL sends certificates of CAs that it knows along with
+            the client's own; this client sends the chain of ``holder`` and no more.
     """
     if is_trusting:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -75,10 +75,10 @@ def tls_for(
 
 
 def post(body: bytes, *headers: bytes, target: bytes = b"/v1/predict", length: int | None = None) -> bytes:
-    """The bytes of a POST; a header that is given replaces the usual one.
+    """The bytes of a POST; a given header replaces the default one of its name.
 
     Args:
-        length: another Content-Length than the body's.
+        length: a Content-Length other than the body's.
     """
     usual = [
         b"Host: localhost",
@@ -97,12 +97,12 @@ def get(target: bytes, method: bytes = b"GET") -> bytes:
 
 
 class Connection:
-    """One connection to 127.0.0.1; everything is waited for at most :data:`PATIENCE` seconds.
+    """One connection to 127.0.0.1; each wait lasts at most :data:`PATIENCE` seconds.
 
     Args:
         tls: None for plain TCP.
-        session: to be resumed.
-        receive_buffer: bytes that the kernel keeps for a reader that does not read; None for its own choice.
+        session: a TLS session to resume.
+        receive_buffer: size of the kernel's receive buffer in bytes; None for the default.
     """
 
     def __init__(
@@ -139,13 +139,13 @@ class Connection:
         self.socket.sendall(data)
 
     def receive(self) -> bytes:
-        """The next bytes that come, which no other method sees."""
+        """The next received bytes; other methods do not see them."""
         data = self._receive()
         self._received = b""
         return data
 
     def _receive(self) -> bytes:
-        """The next bytes; none if the other side has ended the connection, in order or not."""
+        """The next received bytes; empty if the connection has ended, by a close or a reset."""
         try:
             data: bytes = self.socket.recv(65536)
         except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
@@ -154,20 +154,20 @@ class Connection:
         return data
 
     def read_to_end(self) -> bytes:
-        """Everything that comes until the other side ends the connection."""
+        """All bytes until the server ends the connection."""
         while self._receive():
             pass
         data, self._received = self._received, b""
         return data
 
     def finish(self) -> bytes:
-        """Send nothing more, and return everything that still comes; the other side reads what was sent before."""
-        # Not its own method, which would end TLS: there may be more to read.
+        """Half-close the connection, and return all bytes that still come; sent bytes still reach the server."""
+        # Not the TLS socket's own method: it would end TLS, and no more could be read.
         socket.socket.shutdown(self.socket, socket.SHUT_WR)
         return self.read_to_end()
 
     def is_heard_within(self, seconds: float) -> bool:
-        """True if something comes by then, be it the end; what it is, is kept."""
+        """True if bytes, or the end of the connection, come within this time; the bytes are kept."""
         self.socket.settimeout(seconds)
         try:
             self._receive()
@@ -178,7 +178,7 @@ class Connection:
         return True
 
     def is_ended_within(self, seconds: float) -> bool:
-        """True if the other side ends the connection by then; what it sends before is kept."""
+        """True if the server ends the connection within this time; bytes that come before are kept."""
         self.socket.settimeout(seconds)
         try:
             while self._receive():
@@ -190,9 +190,9 @@ class Connection:
         return True
 
     def is_reset_within(self, seconds: float) -> bool:
-        """True if the other side aborts the connection by then; nothing is read."""
+        """True if the server resets the connection within this time; reads nothing."""
         poll = select.poll()
-        poll.register(self.socket, 0)  # errors are always told
+        poll.register(self.socket, 0)  # poll() always reports errors
         return bool(poll.poll(1000 * seconds))
 
     def response(self, *, has_body: bool = True) -> Response:
@@ -230,7 +230,7 @@ class Connection:
 
 
 def responses(data: bytes) -> list[Response]:
-    """The responses that these bytes are, which is all that they are."""
+    """The responses in these bytes; fails if there are other bytes."""
     found = []
     while data:
         assert data.startswith(b"HTTP/1.1 "), data[:200]

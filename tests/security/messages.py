@@ -1,4 +1,4 @@
-"""The base of the tests with hostile AMQP clients: queues of several kinds, and what has become of a message."""
+"""The base of the tests with hostile AMQP clients: queues of several kinds, and checks of messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BODY = 100_000
 
 
 class MessagesTestCase(SecurityTestCase):
-    """A queue with retries for any reply address, one for certain addresses, one that is called like a reply queue."""
+    """A queue with retries and any reply address, one with certain addresses, one named like a reply queue."""
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
@@ -42,14 +42,14 @@ class MessagesTestCase(SecurityTestCase):
             opened.queue_purge(self.output)
 
     def publish(self, body: bytes = b'"hostile"', key: str = "predict.now", **properties: Any) -> None:
-        """Publish a message for one of the queues; a header of it or a property may be anything."""
+        """Publish a message for one of the queues, with any headers and properties."""
         with channel() as opened:
             opened.basic_publish(
                 self.deployment.exchange, key, body, pika.BasicProperties(**properties), mandatory=True
             )
 
     def taken(self, queue: str) -> tuple[Any, bytes]:
-        """Wait for one message of a queue; its properties and body."""
+        """Wait for one message of a queue; returns its properties and body."""
         with channel() as opened:
             ((properties, body),) = take(opened, queue)
         return properties, body
@@ -61,7 +61,7 @@ class MessagesTestCase(SecurityTestCase):
         return properties
 
     def assert_at_rest(self) -> None:
-        """Check that the queues are served, and that nothing is left in them or in work."""
+        """Check that the queues are consumed, and that no message is ready or unacknowledged."""
         self.model.forget()
         self.assertEqual(self.ask(post(b'"good"')).body, b'"good"')
         for name in (entry["queueName"] for entry in self.deployment.entries):

@@ -1,4 +1,4 @@
-"""A model in a thread of the tests' process: keeps what it was asked, and answers what a test wants."""
+"""A model in a thread of the tests' process: keeps its requests, and answers as a test tells it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """A request that the model got; header names in lower case."""
+    """A request to the model; header names in lower case."""
 
     target: str
     headers: dict[str, str]
@@ -29,12 +29,12 @@ def _raw_answer(status: int, body: bytes, *headers: bytes) -> bytes:
 
 
 def echo(asked: Asked) -> bytes:
-    """The usual answer: the body of the request."""
+    """The default response: the body of the request."""
     return _raw_answer(200, asked.body, b"Content-Type: application/json")
 
 
 def says(status: int, body: bytes = b"{}", *headers: bytes) -> Callable[[Asked], bytes]:
-    """An answer that is always the same; header lines are sent as they are."""
+    """A constant response; header lines are sent as they are."""
     return lambda _asked: _raw_answer(status, body, *headers)
 
 
@@ -43,21 +43,21 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 100
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: callers that leave, and handshakes that fail, are what the tests are about."""
+        """Ignore errors: tests make callers leave and handshakes fail."""
 
 
 class Model:
-    """A model, listening.
+    """A listening model.
 
     Args:
-        tls: of its listener; None for plain HTTP.
+        tls: TLS of its listener; None for plain HTTP.
 
     Attributes:
-        tls: of the connections to come.
-        asked: its requests since :meth:`forget`.
-        peers: serial numbers of the certificates that its callers showed, one for each connection.
-        connections: those that there have been since they were ended.
-        answer: makes all bytes of the answer to a request.
+        tls: TLS of future connections.
+        asked: all requests since :meth:`forget`.
+        peers: serial number of the client certificate of each connection.
+        connections: the connections since :meth:`break_connections`.
+        answer: makes all bytes of the response to a request.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -95,32 +95,32 @@ class Model:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The model's URL."""
         return f"{self._scheme}://localhost:{self._server.server_port}/predict"
 
     @property
     def bodies(self) -> list[bytes]:
-        """The bodies of its requests."""
+        """The bodies of all requests."""
         return [each.body for each in self.asked]
 
     def forget(self) -> None:
-        """Be as at first."""
+        """Forget all requests, and answer by default again."""
         self.asked: list[Asked] = []
         self.answer: Callable[[Asked], bytes] = echo
 
     def note_peer(self, certificate: dict[str, str] | None) -> None:
-        """Keep who has connected."""
+        """Record the client certificate of a connection."""
         self.peers.append(int((certificate or {}).get("serialNumber", "0"), 16))
 
     def take(self, asked: Asked) -> bytes:
-        """Keep a request, and make its answer."""
+        """Record a request, and make its response."""
         with self._changed:
             self.asked.append(asked)
             self._changed.notify_all()
         return self.answer(asked)
 
     def wait_for(self, count: int = 1) -> list[Asked]:
-        """Wait until it has been asked this many times, and return its requests."""
+        """Wait until this many requests have come; returns all of them."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.asked) >= count, PATIENCE):
                 msg = f"the model was asked {len(self.asked)} times, not {count}"
@@ -128,13 +128,13 @@ class Model:
         return self.asked
 
     def break_connections(self) -> None:
-        """End every connection, so that callers have to make new ones."""
+        """End every connection: callers have to open new ones."""
         connections, self.connections = self.connections, []
         for each in connections:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()

@@ -1,4 +1,4 @@
-"""Real ``twistd`` processes whose output is waited for with a condition, so that they may outlive one test."""
+"""Real ``twistd`` processes that may outlive one test; their output is read in threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-#: Seconds after which something that ought to happen has not.
+#: The time limit of each wait, in seconds.
 PATIENCE = 20.0
 
 
@@ -23,13 +23,13 @@ class GatewayProcess:
     """``twistd -n provider-gateway``.
 
     Args:
-        arguments: of provider-gateway.
-        environment: all of it.
-        folder: to run in.
+        arguments: command-line arguments of provider-gateway.
+        environment: the whole environment.
+        folder: the working directory.
 
     Attributes:
-        lines: what it has written to standard output.
-        errors: what it has written to standard error.
+        lines: lines of its standard output.
+        errors: lines of its standard error.
     """
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str], folder: Path) -> None:
@@ -46,7 +46,7 @@ class GatewayProcess:
             text=True,
             errors="replace",
         )
-        atexit.register(self._process.kill)  # whatever becomes of the test
+        atexit.register(self._process.kill)  # even if the test run is interrupted
         outputs = ((self._process.stdout, self.lines), (self._process.stderr, self.errors))
         self._readers = [threading.Thread(target=self._read, args=each, daemon=True) for each in outputs]
         for reader in self._readers:
@@ -69,7 +69,7 @@ class GatewayProcess:
 
     @property
     def output(self) -> str:
-        """Everything that it has written."""
+        """Standard output and standard error."""
         return "\n".join([*self.lines, *self.errors])
 
     def _read(self, output: IO[str], lines: list[str]) -> None:
@@ -81,7 +81,7 @@ class GatewayProcess:
             self._changed.notify_all()
 
     def until(self, what: str, found: Callable[[], Any]) -> Any:
-        """Wait for the first true result of a function that is asked after each line of output, and return it."""
+        """Wait for the first true result of a function, which is called after each line of output; returns it."""
         result = None
 
         def is_met() -> bool:
@@ -101,7 +101,7 @@ class GatewayProcess:
         """Wait for a log line whose message has this text.
 
         Args:
-            since: log lines that do not count.
+            since: the number of log lines to skip.
         """
         found: dict[str, Any] = self.until(
             f"log line with {text!r}",
@@ -114,7 +114,7 @@ class GatewayProcess:
         return int(self.logged(f"{what} listener")["port"])
 
     def hang_up(self) -> None:
-        """Send SIGHUP: have it read its files again."""
+        """Send SIGHUP: it reads its files again."""
         self._process.send_signal(signal.SIGHUP)
 
     def wait(self) -> int:
@@ -125,7 +125,7 @@ class GatewayProcess:
         return status
 
     def stop(self) -> int:
-        """Have it end in order, and return the exit status."""
+        """Send SIGTERM, wait for the end, and return the exit status."""
         self._process.terminate()
         try:
             return self.wait()

@@ -1,4 +1,4 @@
-"""A TLS relay between a gateway and the broker: knows who connects, and can cut the connections."""
+"""A TLS relay between a gateway and the broker: records client certificates, and can cut connections."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _copy(source: ssl.SSLSocket, sink: ssl.SSLSocket) -> None:
 
 
 class BrokerRelay:
-    """Listens with a certificate of its own, and is a client of the shared broker for everybody who connects.
+    """Listens with its own certificate; forwards each connection to the shared broker with the demo's certificate.
 
     Args:
-        tls: of the listener.
+        tls: TLS of the listener.
 
     Attributes:
-        peers: serial numbers of the certificates that were shown, one for each connection.
+        peers: serial number of the client certificate of each connection.
     """
 
     def __init__(self, tls: ssl.SSLContext) -> None:
@@ -45,7 +45,7 @@ class BrokerRelay:
 
     @property
     def url(self) -> str:
-        """For the gateway."""
+        """The relay's address, as a broker URL."""
         return f"amqps://localhost:{self._listener.getsockname()[1]}/"
 
     def _accept(self) -> None:
@@ -75,7 +75,7 @@ class BrokerRelay:
                 raise AssertionError(msg)
 
     def cut(self) -> None:
-        """End every connection without a word."""
+        """Drop every connection."""
         with self._changed:
             ended, self._open = self._open, []
         for each in ended:
@@ -83,7 +83,7 @@ class BrokerRelay:
                 socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Listen no more, and end every connection."""
+        """Stop listening, and drop every connection."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -1,4 +1,4 @@
-"""The base of the reload tests: a listener whose files the tests replace while it runs."""
+"""The base of the reload tests: tests replace the listener's files while it runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ EVERYBODY = [{"identities": ["*"], "routingKeys": ["#"]}]
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Replace a file in one step, as careful programs do."""
+    """Replace a file atomically, by a rename."""
     beside = path.with_name(f".{path.name}.new")
     beside.write_bytes(content)
     beside.replace(path)
 
 
 class ReloadTestCase(SecurityTestCase):
-    """A listener whose files the tests replace; clients trust both CAs that they use."""
+    """A listener whose files are replaced; clients trust the old and the new CA."""
 
     root: ClassVar[Holder]
     other_root: ClassVar[Holder]
@@ -41,7 +41,7 @@ class ReloadTestCase(SecurityTestCase):
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """The files; the server's pair is reached through links, as in a volume of Kubernetes, and one more."""
+        """The files. Certificate and key are behind links, as in a volume of Kubernetes, and behind one more link."""
         ReloadTestCase.root, ReloadTestCase.other_root = authority("first root"), authority("second root")
         ReloadTestCase.intermediate = cls.root.issue("intermediate", is_ca=True)
         folder = deployment.folder
@@ -75,7 +75,7 @@ class ReloadTestCase(SecurityTestCase):
 
     @staticmethod
     def new_volume(volume: Path, holder: Holder) -> None:
-        """Put a pair into a volume as Kubernetes does: a new folder, and one rename of the link to it."""
+        """Put certificate and key into a volume as Kubernetes does: a new folder, and one rename of the link to it."""
         made = volume / f"..{holder.certificate.serial_number}"
         made.mkdir()
         holder.write(made / "tls.crt", made / "tls.key")
@@ -84,7 +84,7 @@ class ReloadTestCase(SecurityTestCase):
 
     @staticmethod
     def mount(folder: Path, name: str) -> None:
-        """Have the link that all paths go through lead to this volume."""
+        """Point the link that all paths go through to this volume."""
         (folder / "links" / "next").symlink_to(f"../{name}")
         (folder / "links" / "next").rename(folder / "links" / "mounted")
 
@@ -96,38 +96,38 @@ class ReloadTestCase(SecurityTestCase):
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Put the baseline into force."""
+        """Load the files of the baseline."""
         self.write_baseline(self.folder)
         self.log_begin = len(self.gateway.log)
-        self.reload(ACCESS)  # it always differs, and is read last
+        self.reload(ACCESS)  # always differs, and is read last
 
     def tls_of(self, holder: Holder | None, **how: object) -> ssl.SSLContext:
         return super().tls_of(holder, **{"trusted": self.folder / "trusted-by-clients.pem", **how})
 
     def kept(self, holder: Holder) -> Connection:
-        """A connection that has served a request, and is kept open."""
+        """A connection that has served a request and stays open."""
         connection = self.connect(self.tls_of(holder))
         self.assertEqual(connection.ask(post(b"1")).status, 200)
         return connection
 
     def reload(self, what: str = LISTENER) -> None:
-        """Have the files read again, and wait until that is done."""
+        """Send SIGHUP, and wait until the files have been read."""
         self.gateway.hang_up()
         self.gateway.logged(f"{what}: loaded again", self.log_begin)
         self.log_begin = len(self.gateway.log)
 
     def shown(self) -> bytes:
-        """The certificate that new connections are shown."""
+        """The listener's certificate on a new connection."""
         with self.connect(self.tls_of(self.client)) as connection:
             certificate: bytes = connection.socket.getpeercert(binary_form=True)
         return certificate
 
     def assert_shown(self, holder: Holder) -> None:
-        """Check that new connections are shown this certificate."""
+        """Check the listener's certificate on a new connection."""
         self.assertEqual(self.shown(), holder.certificate.public_bytes(Encoding.DER))
 
     def assert_turned_away(self, connection: Connection) -> None:
-        """Check that the next request of a connection is its last, and is not served."""
+        """Check that the next request of a connection is refused and ends it."""
         asked = len(self.model.asked)
         response = connection.ask(post(b'"too late"') + post(b'"behind"'))
         self.assert_problem(response, 403, "forbidden")
@@ -135,5 +135,5 @@ class ReloadTestCase(SecurityTestCase):
         self.assertEqual(len(self.model.asked), asked)
 
     def reloads(self, what: str, outcome: str) -> float:
-        """How often something was read again with this outcome."""
+        """The count of reloads with this outcome."""
         return self.metric(f'provider_gateway_reloads_total{{outcome="{outcome}",what="{what}"}}')

@@ -1,4 +1,4 @@
-"""The admin listener: health and metrics, for GET and HEAD, within the same limits as the other one."""
+"""The admin listener: health and metrics, for GET and HEAD, with the same limits as the HTTPS listener."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ LIMIT, MOST = 0.5, 5
 
 
 class AdminTests(SecurityTestCase):
-    """What there is, and for which methods."""
+    """Paths, methods and limits of the admin listener."""
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """Limits that are reached soon; they are those of both listeners."""
+        """Small limits, for both listeners."""
         return {"HTTP_HEADERS_TIMEOUT": str(LIMIT), "HTTP_BODY_TIMEOUT": str(LIMIT), "HTTP_MAX_CONNECTIONS": str(MOST)}
 
     def connect_to_admin(self) -> Connection:
-        """A connection."""
+        """Connect to the admin listener."""
         connection = Connection(self.gateway.port("admin"), None)
         self.addCleanup(connection.close)
         return connection
 
     def ask_admin(self, request: bytes) -> Response:
-        """The response to a request on a connection of its own."""
+        """Send a request on a new connection; returns the response."""
         with self.connect_to_admin() as connection:
             return connection.ask(request)
 
     def assert_plain_problem(self, response: Response, status: int, problem: str) -> None:
-        """Check that a response is a problem document of this type; requests have no ids here."""
+        """Check that a response is a problem document of this type; it has no request id here."""
         self.assertEqual((response.status, response.problem["status"]), (status, status))
         self.assertEqual(response.problem["type"], f"urn:provider-gateway:problem:{problem}")
 
     def test_health(self) -> None:
-        """Health says that, and no more: no name, no version, no address, no setting."""
+        """Health tells nothing else: no name, no version, no address, no setting."""
         for path in PATHS[:3]:
             response = self.ask_admin(get(path))
             self.assertEqual((response.status, json.loads(response.body)), (200, {"status": "OK"}))
 
     def test_metrics(self) -> None:
-        """Metrics are of the process and of the traffic; no identity, body, key, id or address stands in a label."""
+        """Metrics are about process and traffic; no label has an identity, body, key, id or address."""
         self.ask(post(b'{"secret": "in a body"}', b"RqUID: an-id-of-a-request", b"routing-key: predict.secret"))
         self.ask(get(b"/a-secret-path"))
         text = self.admin("/metrics")[1]
@@ -65,7 +65,7 @@ class AdminTests(SecurityTestCase):
         self.assertEqual([line for line in series if not re.match("provider_gateway_|process_|python_", line)], [])
 
     def test_other_paths(self) -> None:
-        """Nothing else is there; what the other listener serves is not served here."""
+        """Other paths are 404, even those of the HTTPS listener."""
         for path in (
             b"/",
             b"/v1/predict",
@@ -90,7 +90,7 @@ class AdminTests(SecurityTestCase):
                 self.assertEqual(response.headers["allow"], "GET, HEAD")
 
     def test_head(self) -> None:
-        """HEAD is answered like GET, without the body."""
+        """HEAD gets the headers of GET, without the body."""
         for path in PATHS:
             with self.connect_to_admin() as connection:
                 connection.send(get(path, b"HEAD"))
@@ -99,14 +99,14 @@ class AdminTests(SecurityTestCase):
             self.assertGreater(int(head.headers["content-length"]), 0)
 
     def assert_refused_once(self, request: bytes, status: int) -> None:
-        """Check that a request gets one answer, and nothing behind it any."""
+        """Check that a request gets one response, and bytes behind it none."""
         with self.connect_to_admin() as connection:
             response = connection.ask(request + get(b"/health"))
             connection.send(get(b"/health"))
             self.assertEqual((response.status, connection.finish()), (status, b""), request[:200])
 
     def test_malformed(self) -> None:
-        """What is no HTTP is 400, and nothing behind it is parsed."""
+        """Bytes that are not HTTP are 400, and nothing behind them is parsed."""
         start = b"GET /health HTTP/1.1\r\n"
         host = b"Host: localhost\r\n"
         for request in (
@@ -132,14 +132,14 @@ class AdminTests(SecurityTestCase):
         self.assert_healthy()
 
     def test_slow(self) -> None:
-        """Headers and bodies that do not come are 408."""
+        """Headers and bodies that stop are 408."""
         for request in (b"GET /health", get(b"/health").replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\n1")):
             with self.connect_to_admin() as connection:
                 self.assert_plain_problem(connection.ask(request), 408, "request-timeout")
         self.assert_healthy()
 
     def test_connections(self) -> None:
-        """It takes so many connections and no more; those that are in are served, and so is the other listener."""
+        """Connections over the limit are closed; open ones are served, and so is the HTTPS listener."""
         connections = [self.connect_to_admin() for _ in range(MOST)]
         for each in connections:
             self.assertEqual(each.ask(get(b"/health")).status, 200)

@@ -1,4 +1,4 @@
-"""What the access file lets each identity do: which routing keys, and how often."""
+"""What the access file allows each identity: which routing keys, and how often."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class AccessTestCase(SecurityTestCase):
         return {"HTTP_ACCESS": str(path)}
 
     def status(self, holder: Holder, key: bytes = b"predict.now", target: bytes = b"/v1/predict") -> int:
-        """The status that somebody gets who uses a routing key."""
+        """The status of a request with a routing key and a certificate."""
         return self.ask(post(b"1", b"routing-key: " + key, target=target), holder).status
 
     def assert_forbidden(self, holder: Holder, key: bytes = b"predict.now") -> None:
-        """Check that somebody may not use a routing key, to call or to publish, and that nothing is published."""
+        """Check that a routing key is forbidden for a certificate, on both routes, and that nothing is published."""
         for target in (b"/v1/predict", b"/v1/publish"):
             response = self.ask(post(b'"forbidden"', b"routing-key: " + key, target=target), holder)
             problem = self.assert_problem(response, 403, "forbidden")
@@ -50,10 +50,10 @@ class AccessTestCase(SecurityTestCase):
 
 
 class RoutingKeyTests(AccessTestCase):
-    """Who may use which routing key."""
+    """Which identity may use which routing key."""
 
     def test_common_name(self) -> None:
-        """An identity may use the keys of its rule, by the common name of its certificate, and no others: 403."""
+        """The common name of a certificate is an identity: it may use the keys of its rule; others are 403."""
         writer = trusted_authority().issue("writer")
         self.assertEqual(self.status(writer), 200)
         self.assertEqual(self.status(writer, target=b"/v1/publish"), 202)
@@ -61,7 +61,7 @@ class RoutingKeyTests(AccessTestCase):
         self.assert_forbidden(writer, b"predict.now.too")
 
     def test_not_named(self) -> None:
-        """A trusted certificate whose identity no rule names may use nothing; so may one without a name."""
+        """A trusted certificate whose identity is in no rule may use no key; nor may one without a name."""
         for holder in (
             trusted_authority().issue("nobody"),
             trusted_authority().issue("Writer"),
@@ -70,19 +70,19 @@ class RoutingKeyTests(AccessTestCase):
             self.assert_forbidden(holder)
 
     def test_host_name(self) -> None:
-        """A pattern with an asterisk is for all names that end like it, of the subject or its alternatives."""
+        """A pattern with an asterisk fits all names with that end, in the subject or the alternative names."""
         names = (x509.DNSName("worker.EXAMPLE.org"),)
         for holder in (trusted_authority().issue("any", names=names), trusted_authority().issue("a.b.example.org")):
             self.assertEqual(self.status(holder, b"other.now"), 200)
             self.assert_forbidden(holder)
 
     def test_names_that_look_alike(self) -> None:
-        """The end of a pattern itself, and names that only begin or end with the same letters, do not fit it."""
+        """A pattern does not fit its end alone, nor names that only begin or end with the same letters."""
         for name in ("example.org", "evilexample.org", "worker.example.org.evil.example", "*"):
             self.assert_forbidden(trusted_authority().issue(name), b"other.now")
 
     def test_uri(self) -> None:
-        """A certificate without a common name is known by its URI, of which every letter counts."""
+        """Without a common name, the identity is the URI, compared exactly."""
         holder = trusted_authority().issue(None, names=(x509.UniformResourceIdentifier(URI),))
         self.assertEqual(self.status(holder, b"other.now"), 200)
         self.assert_forbidden(holder)
@@ -90,18 +90,18 @@ class RoutingKeyTests(AccessTestCase):
         self.assert_forbidden(longer, b"other.now")
 
     def test_names_of_other_kinds(self) -> None:
-        """What a certificate calls an e-mail address is no identity, though a rule has that name."""
+        """An e-mail address in a certificate is no identity, even if a rule has that name."""
         holder = trusted_authority().issue("nobody", names=(x509.RFC822Name("writer"),))
         self.assert_forbidden(holder)
 
     def test_identity_from_a_header(self) -> None:
-        """Nobody becomes somebody else by a header."""
+        """No header changes the identity."""
         for header in (b'X-Forwarded-Client-Cert: Subject="CN=writer"', b"X-SSL-Client-CN: writer", b"From: writer"):
             response = self.ask(post(b"1", header), trusted_authority().issue("nobody"))
             self.assert_problem(response, 403, "forbidden")
 
     def test_before_the_body(self) -> None:
-        """Who may not use a key learns nothing of what becomes of a body: 403, be it JSON or not."""
+        """A forbidden key is 403 before the body is checked, be it JSON or not."""
         response = self.ask(post(b"{", b"Content-Type: text/plain"), trusted_authority().issue("nobody"))
         self.assert_problem(response, 403, "forbidden")
 
@@ -110,7 +110,7 @@ class RoutingKeyTests(AccessTestCase):
         self.assertEqual(self.ask(get(b"/health"), trusted_authority().issue("nobody")).status, 200)
 
     def test_logs(self) -> None:
-        """The log line of a problem and the line of the access log say who it was; no metric does."""
+        """The log line of a problem and the access log have the identity; no metric has it."""
         response = self.ask(post(b"1"), trusted_authority().issue("told by name"))
         rquid = response.headers["rquid"]
         self.assertIn("told by name", response.problem["detail"])
@@ -127,10 +127,10 @@ class RoutingKeyTests(AccessTestCase):
 
 
 class RateTests(AccessTestCase):
-    """How often; the rule has 1 per second, and 2 at once."""
+    """Rates; the rule has 1 per second, and a burst of 2."""
 
     def test_over_the_rate(self) -> None:
-        """More requests than an identity's share are 429 with the seconds to wait, and nothing is published."""
+        """Requests over the rate are 429 with Retry-After, and nothing is published."""
         holder = self.metered()
         self.assertEqual([self.status(holder), self.status(holder)], [200, 200])
         refused = [self.ask(post(b'"too many"'), holder) for _ in range(3)]
@@ -142,12 +142,12 @@ class RateTests(AccessTestCase):
         self.assertGreaterEqual(self.metric(self.series(429)), 3)
 
     def metered(self) -> Holder:
-        """Somebody whose rate is limited, another one in each test."""
+        """A certificate with a limited rate; a new identity in each test."""
         return trusted_authority().issue(f"{self.id().rpartition('.')[2]}.metered.example")
 
     @staticmethod
     def series(code: int) -> str:
-        """The count of answers to calls with this status."""
+        """The number of responses with this status."""
         return f'provider_gateway_http_requests_total{{code="{code}",method="POST",route="/v1/predict"}}'
 
     def test_after_the_time(self) -> None:
@@ -159,13 +159,13 @@ class RateTests(AccessTestCase):
         self.assertEqual(self.status(holder), 200)
 
     def test_connections_and_certificates(self) -> None:
-        """The share is the identity's: more connections, or more certificates, do not make it larger."""
+        """The rate is the identity's: more connections or certificates do not raise it."""
         statuses = [self.status(self.metered()) for _ in range(4)]
         self.assertIn(429, statuses)
         self.assertLessEqual(statuses.count(200), 3)
 
     def test_other_identities_and_keys(self) -> None:
-        """Others, and the identity's other rules, are not touched by it."""
+        """Other identities, and other rules of the identity, keep their rates."""
         holder = self.metered()
         self.assertIn(429, [self.status(holder) for _ in range(4)])
         self.assertEqual(self.status(holder, b"other.now"), 200)

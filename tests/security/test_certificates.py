@@ -1,4 +1,4 @@
-"""Who gets in by which certificate: all others are refused in the handshake, and nothing that they send is parsed."""
+"""Which client certificates are accepted; all others fail in the handshake, and nothing that they send is parsed."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ DROPPED = 'provider_gateway_http_dropped_connections_total{reason="handshake"}'
 
 
 class HandshakeTestCase(SecurityTestCase):
-    """Clients that are refused in their handshake."""
+    """Clients whose handshake fails."""
 
     def assert_refused_with(self, alert: str, *holders: Holder | None) -> None:
-        """Check that these are refused with this alert, in TLS 1.2 and 1.3, and that nothing which they send is read.
+        """Check that these certificates get this alert, in TLS 1.2 and 1.3, and that nothing they send is parsed.
 
         Args:
-            alert: as OpenSSL calls it.
+            alert: OpenSSL's name of the alert.
         """
         for holder in holders:
             for version in (TLS_1_2, TLS_1_3):
                 dropped = self.metric(DROPPED)
                 tls = self.tls_of(holder, oldest=version, newest=version)
                 alerts = alert if alert != "CERTIFICATE_REQUIRED" or version is TLS_1_3 else "HANDSHAKE_FAILURE"
-                # TLS 1.3 tells the client in its first read: its own handshake has ended by then.
+                # In TLS 1.3 the client's own handshake has ended by then: the alert comes with its first read.
                 with self.assertRaisesRegex(ssl.SSLError, alerts), self.connect(tls) as connection:
                     connection.response()
                 self.assert_nothing_parsed(tls)
@@ -43,7 +43,7 @@ class HandshakeTestCase(SecurityTestCase):
     def shake_hands(
         self, client: ssl.SSLObject, connection: Connection, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
     ) -> None:
-        """Come to the end of a client's handshake; its last message is left to be sent."""
+        """Complete a client's handshake, but do not send its last message."""
         while True:
             try:
                 client.do_handshake()
@@ -54,7 +54,7 @@ class HandshakeTestCase(SecurityTestCase):
                 return
 
     def assert_nothing_parsed(self, tls: ssl.SSLContext) -> None:
-        """Check that a request which comes together with the end of the handshake is not answered."""
+        """Check that a request sent together with the end of the handshake gets no response."""
         recorded = self.deployment.access_log.read_text(encoding="utf-8")
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = tls.wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -71,14 +71,14 @@ class HandshakeTestCase(SecurityTestCase):
 
 
 class ClientCertificateTests(HandshakeTestCase):
-    """Certificates that one CA's trust does not cover."""
+    """Certificates that the CA does not vouch for, or not now."""
 
     def test_none(self) -> None:
         """A client without a certificate is refused."""
         self.assert_refused_with("CERTIFICATE_REQUIRED", None)
 
     def test_unknown_authority(self) -> None:
-        """A certificate of another CA is refused, even if that one has the name of ours; so is a self-signed one."""
+        """A certificate of another CA is refused, even if that CA has our CA's name; so is a self-signed one."""
         unknown = authority("security tests CA").issue("caller")
         self.assert_refused_with(
             "UNKNOWN_CA|DECRYPT_ERROR|BAD_CERTIFICATE", unknown, authority("elsewhere").issue("caller")
@@ -86,29 +86,29 @@ class ClientCertificateTests(HandshakeTestCase):
         self.assert_refused_with("UNKNOWN_CA", authority("caller"))
 
     def test_expired(self) -> None:
-        """A certificate whose time is over is refused."""
+        """An expired certificate is refused."""
         self.assert_refused_with("CERTIFICATE_EXPIRED", trusted_authority().issue("caller", ends=-HOUR / 60))
 
     def test_not_yet_valid(self) -> None:
-        """A certificate whose time has not come is refused."""
+        """A certificate that is not yet valid is refused."""
         self.assert_refused_with("BAD_CERTIFICATE", trusted_authority().issue("caller", begins=HOUR / 60))
 
     def test_for_servers_only(self) -> None:
-        """A certificate of our CA that is for servers only is refused: who runs a server is no client by that."""
+        """A server certificate of our CA is refused: running a server gives no right to call."""
         holder = trusted_authority().issue("caller", purpose=SERVER)
         self.assert_refused_with("UNSUPPORTED_CERTIFICATE", holder)
 
     def test_leaf_as_authority(self) -> None:
-        """A certificate that another client has signed with the key of its own is refused."""
+        """A certificate signed with another client's key is refused."""
         self.assert_refused_with("UNKNOWN_CA", caller().issue("caller"))
 
     def test_expired_authority(self) -> None:
-        """A certificate of an intermediate CA whose time is over is refused."""
+        """A certificate of an expired intermediate CA is refused."""
         intermediate = trusted_authority().issue("intermediate", is_ca=True, ends=-HOUR / 60)
         self.assert_refused_with("CERTIFICATE_EXPIRED", intermediate.issue("caller"))
 
     def test_good_ones(self) -> None:
-        """Certificates of the CA itself and of an intermediate one that the client sends along are let in."""
+        """Certificates of the CA, and of an intermediate CA whose certificate the client sends, are accepted."""
         intermediate = trusted_authority().issue("intermediate", is_ca=True)
         for holder in (caller(), intermediate.issue("by intermediate")):
             for version in (TLS_1_2, TLS_1_3):
@@ -118,11 +118,11 @@ class ClientCertificateTests(HandshakeTestCase):
 
 
 class RevocationTests(HandshakeTestCase):
-    """Certificates on the lists of HTTP_CRL: those of a root CA, of an intermediate one, and of a third one no list."""
+    """HTTP_CRL with lists of a root CA and of an intermediate CA; another one has no list, and one is revoked."""
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """Two CAs of a chain have a list each; another intermediate CA has none, and a third one is revoked."""
+        """Root CA and one intermediate CA have a list each; another intermediate CA has none, a third is revoked."""
         root = authority("root with lists")
         listed, unlisted, revoked = (root.issue(name, is_ca=True) for name in ("listed", "unlisted", "revoked"))
         cls.root, cls.listed = root, listed
@@ -139,7 +139,7 @@ class RevocationTests(HandshakeTestCase):
         return {"HTTP_CACERT": str(trusted), "HTTP_CRL": str(lists)}
 
     def test_revoked(self) -> None:
-        """A certificate on its CA's list is refused, be it of the root CA or of an intermediate one."""
+        """A certificate on its CA's list is refused, of the root CA as of an intermediate one."""
         self.assert_refused_with("CERTIFICATE_REVOKED", self.revoked_by_root, self.revoked_by_listed)
 
     def test_revoked_authority(self) -> None:
@@ -147,15 +147,15 @@ class RevocationTests(HandshakeTestCase):
         self.assert_refused_with("CERTIFICATE_REVOKED", self.of_revoked)
 
     def test_authority_without_a_list(self) -> None:
-        """A certificate of a CA that has no list is refused: nobody could say that it is not revoked."""
+        """A certificate of a CA without a list is refused: it might be revoked."""
         self.assert_refused_with("UNKNOWN_CA|CERTIFICATE_UNKNOWN|BAD_CERTIFICATE", self.of_unlisted)
 
     def test_not_revoked(self) -> None:
-        """The others of both CAs are let in."""
+        """Certificates of both CAs that are on no list are accepted."""
         for holder in (self.of_root, self.of_listed):
             self.assertEqual(self.ask(post(b"1"), holder).status, 200)
 
     def test_end_of_the_list(self) -> None:
-        """The time until the first of the lists is out of date is a metric."""
+        """A metric has the seconds until the first of the lists expires."""
         left = self.metric('provider_gateway_certificate_expiry_seconds{side="crl"}')
         self.assertTrue(3000 < left < 3600, left)

@@ -1,4 +1,4 @@
-"""More connections than there is room for: those in service stay, and who has shown no certificate yields first."""
+"""More connections than the limits allow: connections in use stay; those without a certificate are dropped first."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ IDLE_LIMIT, BODY_LIMIT = 1.0, 5.0
 
 
 class ConnectionsTestCase(SecurityTestCase):
-    """Room for six connections, four of them of one identity."""
+    """Limits of six connections, and of four for one identity."""
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """Little room."""
+        """Small limits of connections."""
         return {
             "HTTP_MAX_CONNECTIONS": str(MOST),
             "HTTP_MAX_CONNECTIONS_PER_IDENTITY": str(MOST_OF_ONE),
@@ -39,15 +39,15 @@ class ConnectionsTestCase(SecurityTestCase):
         self.until_open(0)
 
     def until_open(self, count: int) -> None:
-        """Wait until the gateway has so many connections open; it learns of our closing only when it reads."""
+        """Wait until the gateway has this many open connections; it notices our close only when it reads."""
         self.until_metric("provider_gateway_http_connections", count)
 
     def dropped(self, reason: str) -> float:
-        """How many connections were ended for this reason."""
+        """The number of connections dropped for this reason."""
         return self.metric(f'provider_gateway_http_dropped_connections_total{{reason="{reason}"}}')
 
     def full(self) -> list[Connection]:
-        """As many idle connections as there is room for, of two identities."""
+        """Open as many idle connections as are allowed, of two identities."""
         tls = [self.tls_of(caller())] * MOST_OF_ONE + [self.other] * (MOST - MOST_OF_ONE)
         connections = [self.connect(each) for each in tls]
         for each in connections:
@@ -55,7 +55,7 @@ class ConnectionsTestCase(SecurityTestCase):
         return connections
 
     def assert_no_room(self, tls: ssl.SSLContext | None = None) -> None:
-        """Check that a client is not served: its connection ends in its handshake or right after it."""
+        """Check that a new connection ends in its handshake or right after it."""
         with self.assertRaises((OSError, NoResponseError)), self.connect(tls) as connection:
             connection.ask(get(b"/health"))
 
@@ -64,7 +64,7 @@ class TotalTests(ConnectionsTestCase):
     """HTTP_MAX_CONNECTIONS."""
 
     def test_full(self) -> None:
-        """Who comes when all places are taken is refused and counted; all that are in are served."""
+        """A connection over the limit is dropped and counted; the open ones are served."""
         connections, dropped = self.full(), self.dropped("limit")
         for _ in range(3):
             self.assert_no_room(self.other)
@@ -73,7 +73,7 @@ class TotalTests(ConnectionsTestCase):
             self.assertEqual(each.ask(post(b"1")).status, 200)
 
     def test_request_in_work(self) -> None:
-        """A request that is in work when all places are taken, and others knock, is answered."""
+        """A request in progress is answered while all places are taken and new connections are dropped."""
         go_on = threading.Event()
 
         def answer(asked: Asked) -> bytes:
@@ -90,7 +90,7 @@ class TotalTests(ConnectionsTestCase):
         self.assertEqual(first.response().body, b'"in work"')
 
     def test_admin(self) -> None:
-        """Health and metrics are there when all places are taken: the admin listener counts its own connections."""
+        """Health and metrics work when all places are taken: the admin listener counts its own connections."""
         self.full()
         self.assertEqual(self.admin("/health/ready")[0], 200)
         self.assertEqual(self.metric("provider_gateway_http_connections"), MOST)
@@ -110,7 +110,7 @@ class TotalTests(ConnectionsTestCase):
             self.assertEqual(each.ask(post(b"2")).status, 200)
 
     def test_flood_of_silent_connections(self) -> None:
-        """However many connections are opened without a word, a client with a certificate gets in, and stays in."""
+        """However many silent connections are opened, a client with a certificate is accepted, and stays connected."""
         with self.connect() as early:
             for _ in range(5):
                 silent = [self.connect_plainly() for _ in range(20)]
@@ -120,7 +120,7 @@ class TotalTests(ConnectionsTestCase):
                     each.close()
 
     def test_room_again(self) -> None:
-        """Places are free again when their clients leave, in whatever way."""
+        """A place is free again when its client closes, fails its handshake, or leaves within a request."""
         for _ in range(3):
             for each in self.full():
                 each.close()
@@ -139,7 +139,7 @@ class IdentityTests(ConnectionsTestCase):
     """HTTP_MAX_CONNECTIONS_PER_IDENTITY."""
 
     def test_one_identity(self) -> None:
-        """One identity has its share: more of its connections are refused and counted, others' are not."""
+        """Connections over an identity's limit are dropped and counted; those of other identities are not."""
         connections = [self.connect() for _ in range(MOST_OF_ONE)]
         dropped = self.dropped("identity-limit")
         self.assert_no_room()
@@ -150,13 +150,13 @@ class IdentityTests(ConnectionsTestCase):
             self.assertEqual(each.ask(post(b"2")).status, 200)
 
     def test_another_certificate(self) -> None:
-        """The share is the identity's, whatever number of certificates it has."""
+        """The limit is the identity's, whatever number of certificates it has."""
         for _ in range(MOST_OF_ONE):
             self.connect(self.tls_of(trusted_authority().issue("caller")))
         self.assert_no_room(self.tls_of(trusted_authority().issue("caller")))
 
     def test_room_again(self) -> None:
-        """When one of them leaves, another one of the same identity is let in."""
+        """When one connection closes, another one of the same identity is accepted."""
         connections = [self.connect() for _ in range(MOST_OF_ONE)]
         connections.pop().close()
         self.until_open(MOST_OF_ONE - 1)
@@ -170,11 +170,11 @@ class IdleTests(SecurityTestCase):
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """A short time for idle connections, a longer one for requests."""
+        """A short idle timeout, a longer body timeout."""
         return {"HTTP_IDLE_TIMEOUT": str(IDLE_LIMIT), "HTTP_BODY_TIMEOUT": str(BODY_LIMIT)}
 
     def test_within_a_request(self) -> None:
-        """It is the time between requests: a body that stops for longer is waited for as long as bodies may take."""
+        """The idle timeout does not apply within a request: a body that pauses for longer has the body timeout."""
         connection = self.connect()
         connection.send(post(b"[", length=2))
         self.assertFalse(connection.is_heard_within(1.5 * IDLE_LIMIT))

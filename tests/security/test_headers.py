@@ -1,4 +1,4 @@
-"""Headers on their way between HTTP and AMQP: what is not for the other side, or would break it, stays behind."""
+"""Headers between HTTP and AMQP: those that are not for the other side, or would break it, are left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.security.client import Response
 
 DROPPED = "provider_gateway_headers_dropped_total"
-#: Headers that would end a line of HTTP, or have no place in one; each has the word "injected".
+#: Headers that would end a line of HTTP, or are not allowed in one; each has the word "injected".
 UNSAFE = {
     "X-Cr": "a\rinjected: 1",
     "X-Lf": "a\ninjected: 1",
@@ -27,7 +27,7 @@ UNSAFE = {
     "X-Injected\r\nInjected": "a",
     "": "injected",
 }
-#: Headers that mean something to the broker or to us, or say who somebody is.
+#: Headers that the broker or the gateway acts on, or that carry an identity.
 NOT_FOR_CLIENTS = (
     b"pg-status: 500", b"PG-Deadline: 1", b"pg-reason: any", b"pg-copy: any", b"pg-queue: any", b"pg-attempt: 9",
     b"x-death: any", b"X-Delivery-Count: 99", b"x-acquired-count: 99", b"x-first-death-queue: any", b"x-delay: 60000",
@@ -41,7 +41,7 @@ class ToMessagesTests(WorkerTestCase):
     """From HTTP clients to messages."""
 
     def test_not_for_clients(self) -> None:
-        """What the broker or we would act on, and who somebody claims to be, is no header of the message."""
+        """Headers that the broker or the gateway acts on, or that claim an identity, are not in the message."""
         with self.connect() as connection:
             asked = self.message_for(connection, post(b"1", *NOT_FOR_CLIENTS, b"X-Mine: kept"))
         theirs = {line.partition(b":")[0].decode().lower() for line in NOT_FOR_CLIENTS} - {"transfer-coding"}
@@ -52,7 +52,7 @@ class ToMessagesTests(WorkerTestCase):
         self.assertFalse([name for name in headers if name.startswith("pg-")])
 
     def test_no_carbon_copies(self) -> None:
-        """CC and BCC of a client do not make the broker deliver a copy to another queue."""
+        """A client's CC and BCC do not make the broker deliver copies to other queues."""
         with channel() as opened:
             victim = opened.queue_declare("", exclusive=True).method.queue
             opened.queue_bind(victim, self.deployment.exchange, "victim")
@@ -67,7 +67,7 @@ class ToMessagesTests(WorkerTestCase):
         self.assertNotIn("x-hop", {name.lower() for name in asked.headers})
 
     def test_properties(self) -> None:
-        """Correlation id, message id and reply address of a message are ours, whatever a client sends."""
+        """The gateway sets correlation id, message id and reply address of a message, whatever a client sends."""
         with self.connect() as connection:
             names = (
                 b"correlation-id",
@@ -84,15 +84,15 @@ class ToMessagesTests(WorkerTestCase):
 
 
 class FromRepliesTests(WorkerTestCase):
-    """From a worker's replies to HTTP clients."""
+    """From replies to HTTP clients."""
 
     def assert_not_injected(self, response: Response) -> None:
-        """Check that nothing of the unsafe headers was written."""
+        """Check that no part of the unsafe headers was sent."""
         self.assertNotIn(b"injected", response.head.lower())
         self.assertNotIn(b"injected", response.body)
 
     def test_unsafe_headers(self) -> None:
-        """A header that would break the answer, by its name or its value, is left out and counted; the others stay."""
+        """A header whose name or value would break the response is left out and counted; the others stay."""
         dropped = self.metric(DROPPED)
         response = self.answer(headers={**UNSAFE, "X-Good": "kept"})
         self.assertEqual((response.status, response.headers["x-good"]), (200, "kept"))
@@ -100,19 +100,19 @@ class FromRepliesTests(WorkerTestCase):
         self.assertEqual(self.metric(DROPPED), dropped + len(UNSAFE))
 
     def test_unsafe_content_type(self) -> None:
-        """A content type that would break the answer is not passed on."""
+        """A content type that would break the response is not passed on."""
         for content_type in ("text/html\r\ninjected: 1", "text/html\0injected", "injected\r"):
             response = self.answer(content_type=content_type)
             self.assert_not_injected(response)
             self.assertEqual(response.headers["content-type"], "application/json")
 
     def test_status_that_is_none(self) -> None:
-        """A status that is no status of HTTP, or no number, counts as 200."""
+        """A pg-status that is no number, or no HTTP status, counts as 200."""
         for status in (0, 99, 199, 600, 2**40, -1, "500", True, None, [500], {"status": 500}):
             self.assertEqual(self.answer(headers={"pg-status": status}).status, 200)
 
     def test_headers_of_ours(self) -> None:
-        """A reply does not decide where the answer ends, who may read it, or what else is ours to say."""
+        """A reply's headers for framing, CORS or other things that the gateway decides are left out."""
         theirs = {
             "Content-Length": "1", "Transfer-Encoding": "chunked", "Connection": "close", "Set-Cookie": "a=injected",
             "Access-Control-Allow-Origin": "injected", "Date": "injected", "Content-Encoding": "injected",
@@ -124,7 +124,7 @@ class FromRepliesTests(WorkerTestCase):
         self.assertEqual(response.headers.keys() & {"transfer-encoding", "connection", "set-cookie"}, set())
 
     def test_tables_and_numbers(self) -> None:
-        """Headers that are no text are left out."""
+        """Headers that are not text are left out."""
         headers = {
             "X-Table": {"injected": "a"},
             "X-List": ["injected"],
@@ -148,7 +148,7 @@ class ToTheModelTests(SecurityTestCase):
         return self.model.wait_for(1)[-1].headers
 
     def test_unsafe_headers(self) -> None:
-        """A header that would break the request, by its name or its value, is left out and counted; the others stay."""
+        """A header whose name or value would break the request is left out and counted; the others stay."""
         dropped = self.metric(DROPPED)
         headers = self.publish({**UNSAFE, "X-Good": "kept"})
         self.assertEqual(headers["x-good"], "kept")
@@ -162,7 +162,7 @@ class ToTheModelTests(SecurityTestCase):
         self.assertEqual(headers["content-type"], "application/json")
 
     def test_not_for_the_model(self) -> None:
-        """What only the broker, or one hop, is to know does not reach the model; nor does who somebody claims to be."""
+        """Headers for the broker or for one hop, and claimed identities, do not reach the model."""
         names = (
             "pg-status", "pg-deadline", "x-death", "x-delivery-count", "CC", "BCC", "Authorization", "Cookie", "Host",
             "X-Forwarded-Client-Cert", "Transfer-Encoding", "Content-Length", "Expect", "Proxy-Authorization",
@@ -174,7 +174,7 @@ class ToTheModelTests(SecurityTestCase):
         self.assertEqual(headers["content-length"], "1")
 
     def test_unsafe_headers_of_the_model(self) -> None:
-        """What a model writes into its headers does not break the answer to the client."""
+        """No header of the model breaks the response to the client."""
         for header in (b"X-Any: a\rinjected: 1", b"X-Any: a\0injected", b"X-Injected\r: a", b"X Injected: a"):
             self.model.answer = says(200, b"{}", header)
             with self.connect() as connection:

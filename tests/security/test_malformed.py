@@ -38,7 +38,7 @@ class MalformedTestCase(SecurityTestCase):
 
 
 class LengthTests(MalformedTestCase):
-    """How long a body is must be said once, and in one way."""
+    """The length of a body must be given once, and in one way."""
 
     def test_both_lengths(self) -> None:
         """Content-Length with Transfer-Encoding, in either order, is refused."""
@@ -63,7 +63,7 @@ class LengthTests(MalformedTestCase):
         )
 
     def test_no_number(self) -> None:
-        """A Content-Length that is more, or less, than decimal digits is refused."""
+        """A Content-Length that is not decimal digits only is refused."""
         for value in (b"+5", b"-5", b"0x5", b"5_0", b"5 5", b"5;", b"", b'"5"', b"5.0", b"\xb2", b"\xd9\xa5"):
             self.assert_bad(with_headers(b"Content-Length: " + value, then=b"\r\n12345"))
 
@@ -92,7 +92,7 @@ class LengthTests(MalformedTestCase):
 
 
 class HeaderTests(MalformedTestCase):
-    """Header lines are a token, a colon, and a value without control characters that end something."""
+    """Header lines are a token, a colon, and a value without CR, LF and NUL."""
 
     def test_folded(self) -> None:
         """A line that begins with white space (obs-fold) is refused, wherever it stands."""
@@ -121,7 +121,7 @@ class HeaderTests(MalformedTestCase):
         )
 
     def test_bare_lf(self) -> None:
-        """LF without CR is refused, at the end of any line, and of all of them."""
+        """LF without CR is refused at the end of any line, and of all lines."""
         self.assert_bad(
             with_headers(b"X-Any: a\nX-Other: b"),
             LINE.replace(b"\r\n", b"\n") + USUAL + ONE,
@@ -131,7 +131,7 @@ class HeaderTests(MalformedTestCase):
         )
 
     def test_lf_alone(self) -> None:
-        """A request whose lines all end without CR is refused as it ends: nobody waits for the rest of it."""
+        """A request whose lines all end without CR is refused when it ends, not at a timeout."""
         with self.connect() as connection:
             response = connection.ask(b"GET /health HTTP/1.1\nHost: localhost\n\n")
             self.assert_problem(response, 400, "bad-request")
@@ -175,7 +175,7 @@ class ChunkTests(MalformedTestCase):
             self.assert_bad(with_chunks(b"1;" + extension + b"\r\n1\r\n0\r\n\r\n"))
 
     def test_trailers(self) -> None:
-        """A trailer with a bare CR, LF or NUL is refused: who takes one for the end of a line sees another end."""
+        """A trailer with a bare CR, LF or NUL is refused: readers differ on whether it ends the line."""
         for trailer in (b"X-Any: a\n\n", b"X-Any: a\nX-Other: b", b"X-Any: a\rb", b"X-Any: a\0b"):
             self.assert_bad(with_chunks(b"1\r\n1\r\n0\r\n" + trailer + b"\r\n\r\n"))
 
@@ -184,7 +184,7 @@ class RequestLineTests(MalformedTestCase):
     """The first line is a method, a target and the version, with one space between them."""
 
     def test_parts(self) -> None:
-        """More or fewer parts, or other white space between them, are refused."""
+        """A request line with more or fewer parts, or other white space, is refused."""
         for line in (
             b"POST",
             b"POST /v1/predict",
@@ -217,10 +217,10 @@ class RequestLineTests(MalformedTestCase):
 
 
 class RefusalTests(MalformedTestCase):
-    """What becomes of the connection."""
+    """The end of the connection after a refusal."""
 
     def test_end_of_the_connection(self) -> None:
-        """The connection is ended by us after the answer, though the client keeps it open and goes on sending."""
+        """The gateway ends the connection after the response, even if the client goes on sending."""
         connection = self.connect()
         connection.send(with_headers(b"X-Any : a"))
         self.assertEqual(connection.response().status, 400)
@@ -231,7 +231,7 @@ class RefusalTests(MalformedTestCase):
         self.assert_serves()
 
     def test_behind_a_good_one(self) -> None:
-        """A malformed request behind a good one in the same segment: the good one is served, then 400, no more."""
+        """A malformed request behind a good one in one segment: the good one is served, then 400, then nothing."""
         good = post(b'{"first": true}')
         with self.connect() as connection:
             connection.send(good + with_headers(b"Content-Length: 2", then=ONE + b"1") + post(b'{"third": true}'))
@@ -243,7 +243,7 @@ class RefusalTests(MalformedTestCase):
         self.assertEqual(self.model.bodies, [b'{"first": true}'])
 
     def test_bytes_one_by_one(self) -> None:
-        """It makes no difference how the bytes are cut: sent one by one, a malformed request is refused as well."""
+        """Segments make no difference: a malformed request sent byte by byte is refused as well."""
         connection = self.connect()
         for byte in with_headers(b"X-Any: a", b" b"):
             connection.send(bytes([byte]))

@@ -1,4 +1,4 @@
-"""The matrix of docs/security.md is complete: each row names tests, and the page names just the tests there are."""
+"""The matrix of docs/security.md is complete: each row names tests, and the page names exactly the existing ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"`(test_\w+(?:\.\w+){1,2})`")
 
 
 def existing_tests() -> set[str]:
-    """All tests of this part but those of this module, as ``module.Class.test``."""
+    """All tests of this suite except this module's, as ``module.Class.test``."""
     found = set()
     for path in Path(__file__).parent.glob("test_*.py"):
         if path.name == Path(__file__).name:
@@ -28,7 +28,7 @@ def existing_tests() -> set[str]:
 
 
 def named_by(text: str, there: set[str]) -> tuple[set[str], set[str]]:
-    """The tests that a text names in back quotes, one by one or by their class, and the names that are of none."""
+    """The tests that a text names in back quotes, alone or by class, and the names without a test."""
     named, unknown = set(), set()
     for name in _NAME.findall(text):
         meant = {each for each in there if each == name or each.startswith(f"{name}.")}
@@ -53,7 +53,7 @@ class MatrixTests(SynchronousTestCase):
         self.assertEqual(without, [])
 
     def test_tests(self) -> None:
-        """The page names every test of this part, alone or with its class, and none that there is not."""
+        """The page names every test of this suite, alone or by its class, and no other."""
         named, unknown = named_by(self.page, self.there)
         self.assertEqual(unknown, set())
         self.assertEqual(self.there - named, set())

@@ -1,4 +1,4 @@
-"""Messages of hostile AMQP clients: each is served, answered or parked, and comes to its end; none ends the process."""
+"""Messages of hostile AMQP clients: each is answered or parked and settled; none ends the process."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.security.model import says
 
 
 class RawHeaders(pika.BasicProperties):
-    """Properties with headers only, whose table is written as it is given."""
+    """Properties with a header table of given bytes, and nothing else."""
 
     def __init__(self, table: bytes) -> None:
         super().__init__()
         self._table = table
 
     def encode(self) -> list[bytes]:
-        """The bytes (AMQP 0-9-1, 4.2.6.1: flags, then what they announce)."""
+        """The encoded properties (AMQP 0-9-1, 4.2.6.1: flags, then the values)."""
         return [struct.pack(">HI", self.FLAG_HEADERS, len(self._table)), self._table]
 
 
 class PropertiesTests(MessagesTestCase):
-    """Properties, headers and bodies as no honest client sends them."""
+    """Properties, headers and bodies that no well-behaved client sends."""
 
     def test_no_properties(self) -> None:
         """A message without any property is served, and answered at the configured replyTo."""
@@ -37,14 +37,14 @@ class PropertiesTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_correlation_id(self) -> None:
-        """A reply has the correlation id of its request, whatever that is; without one, none."""
+        """A reply has the correlation id of its request, whatever that is, or none."""
         for correlation_id in (None, "x" * 255, "a\r\nb", "\0", "é"):
             self.publish(correlation_id=correlation_id)
             self.assertEqual(self.taken(self.output)[0].correlation_id, correlation_id)
         self.assert_at_rest()
 
     def test_nested_headers(self) -> None:
-        """Header tables within tables, 100 deep, and lists within lists are served like any other."""
+        """Tables within tables, 100 deep, and lists within lists are served like other headers."""
         table: Any = {"end": 1}
         lists: Any = [1]
         for _ in range(100):
@@ -54,7 +54,7 @@ class PropertiesTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_wrong_types(self) -> None:
-        """Values of the wrong type, in headers of ours and of the broker's, are served like none."""
+        """Headers of the gateway and the broker with values of a wrong type count as absent."""
         for value in ({"a": [1]}, [{}], None, True, -1, 2**62, Decimal("1.5"), datetime.now(UTC), b"\xff\x00", "text"):
             names = (
                 "pg-status",
@@ -74,7 +74,7 @@ class PropertiesTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_every_type_of_a_field(self) -> None:
-        """A header of each type that the broker takes, those included that pika does not send, comes to an end."""
+        """Messages with a header of each type that the broker accepts, even those pika does not send, are settled."""
         fields = (
             b"t\x02", b"b\xff", b"B\xff", b"s\xff\xff", b"u\xff\xff", b"I\xff\xff\xff\xff", b"i\xff\xff\xff\xff",
             b"l" + b"\xff" * 8, b"f\x3f\xc0\x00\x00", b"d\x3f\xf8\x00\x00\x00\x00\x00\x00", b"D\xff\xff\xff\xff\xff",
@@ -90,7 +90,7 @@ class PropertiesTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_deaths(self) -> None:
-        """What a client writes into x-death, the broker's record, is believed in no form."""
+        """A client's x-death, in any form, is not believed."""
         true_to_form = [{"queue": f"{self.queue}.retry", "reason": "expired", "count": 99, "exchange": ""}]
         for deaths in (
             true_to_form,
@@ -106,7 +106,7 @@ class PropertiesTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_not_utf_8(self) -> None:
-        """Text that is not UTF-8, in properties and in names and values of headers, comes to an end."""
+        """A message with text that is not UTF-8, in properties, header names or values, is settled."""
         raw = b"\xff\xfe"
         self.publish(headers={raw: raw, "X-Raw": raw}, content_type=raw, correlation_id=raw, message_id=raw, type=raw)
         self.assertEqual(self.taken(self.output)[1], b'"hostile"')
@@ -115,7 +115,7 @@ class PropertiesTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_history_through_the_return_exchange(self) -> None:
-        """A message that pretends to come back on our own route, with nonsense for a history, comes to an end."""
+        """A message published to the return exchange with a senseless history is settled."""
         for value in ({"a": 1}, -5, 2**62, True, "9", None):
             with channel() as opened:
                 told = pika.BasicProperties(headers={"pg-attempt": value, "pg-redeliveries": value, "pg-queue": value})
@@ -124,7 +124,7 @@ class PropertiesTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_nonsense_that_fails(self) -> None:
-        """A hostile message that the model fails on is parked like any other, with all that can be copied of it."""
+        """A hostile message that the model fails on is parked with all that can be copied of it."""
         self.model.answer = says(500)
         with channel() as opened:
             headers = {
@@ -144,7 +144,7 @@ class PropertiesTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_empty_body(self) -> None:
-        """A body of no bytes is for the model to judge, and answered."""
+        """An empty body reaches the model, and is answered."""
         self.publish(b"")
         self.assertEqual(self.taken(self.output)[1], b"")
         self.assertEqual(self.model.bodies, [b""])

@@ -1,4 +1,4 @@
-"""Where the model is asked: at its URL, whatever clients, messages or the model itself name."""
+"""The model is called at its URL only, whatever clients, messages or the model itself name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.security.model import says
 
 
 class ModelAddressTests(SecurityTestCase):
-    """A listener that nobody is to connect to; everything names it."""
+    """A listener that must get no connection; all inputs name it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -25,7 +25,7 @@ class ModelAddressTests(SecurityTestCase):
         self.url = f"http://{self.address}/predict"
 
     def assert_not_trapped(self) -> None:
-        """Check that nobody has tried to connect, after a request that came later was served."""
+        """Check that the listener has no connection after one more request was served."""
         self.model.answer = says(200, b'"later"')
         self.assertEqual(self.ask(post(b"1")).body, b'"later"')
         self.assertEqual(select.select([self.trap], [], [], 0)[0], [])
@@ -34,7 +34,7 @@ class ModelAddressTests(SecurityTestCase):
             self.assertEqual((asked.target, asked.headers["host"]), (expected.path, expected.netloc))
 
     def test_target(self) -> None:
-        """The request's target names no host for us: the host of a URL is ignored, an authority alone is rejected."""
+        """The request's target chooses no host: the host of a URL is ignored, an authority alone is rejected."""
         for request in (
             post(b"1", target=self.url.encode()),
             get(self.address.encode(), b"CONNECT"),
@@ -47,7 +47,7 @@ class ModelAddressTests(SecurityTestCase):
         self.assert_not_trapped()
 
     def test_headers(self) -> None:
-        """No header names a host for us, neither Host nor what proxies add or would take for a destination."""
+        """No header chooses a host, neither Host nor the headers of proxies."""
         value = self.url.encode()
         names = (
             b"X-Forwarded-Host",
@@ -63,14 +63,14 @@ class ModelAddressTests(SecurityTestCase):
         self.assert_not_trapped()
 
     def test_body_and_key(self) -> None:
-        """Neither the body nor the routing key names a host for us."""
+        """Neither the body nor the routing key chooses a host."""
         body = f'{{"url": "{self.url}", "model": "{self.url}", "callback": "{self.url}"}}'.encode()
         self.assertEqual(self.ask(post(body)).status, 200)
         self.assertEqual(self.ask(post(b"1", b"routing-key: other." + self.url.encode())).status, 200)
         self.assert_not_trapped()
 
     def test_message(self) -> None:
-        """No header or property of a message names a host for us."""
+        """No header or property of a message chooses a host."""
         names = ("Host", "host", "url", "MODEL_URL", ":authority", "X-Forwarded-Host", "Location")
         properties: dict[str, Any] = {"app_id": self.url, "type": self.url, "cluster_id": self.address}
         headers = dict.fromkeys(names, self.url)
@@ -81,7 +81,7 @@ class ModelAddressTests(SecurityTestCase):
         self.assert_not_trapped()
 
     def test_redirect(self) -> None:
-        """A redirect of the model is not followed: the call has failed."""
+        """A redirect of the model is not followed: it counts as a failed call."""
         for status in (301, 302, 303, 307, 308):
             self.model.answer = says(status, b"", b"Location: " + self.url.encode())
             response = self.ask(post(b"1"))

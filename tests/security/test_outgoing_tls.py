@@ -1,4 +1,4 @@
-"""Brokers and models that are not who they should be: refused in the handshake, and said clearly in the log."""
+"""Brokers and models with a wrong certificate: refused in the handshake, and named clearly in the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ELSEWHERE = (x509.DNSName("elsewhere.example"),)
 
 @cache
 def impostors() -> dict[str, Holder]:
-    """Servers that are not to be talked to, by what is wrong with them."""
+    """Wrong server certificates, by what is wrong with them."""
     trusted = trusted_authority()
     return {
         "another host": trusted.issue("localhost", purpose=SERVER, names=ELSEWHERE),
@@ -34,10 +34,10 @@ def impostors() -> dict[str, Holder]:
 
 
 class OutgoingTestCase(SecurityTestCase):
-    """Towards servers that are not who they should be."""
+    """Checks of what is logged about a wrong certificate."""
 
     def assert_clear(self, text: str, what: str) -> None:
-        """Check that a text tells an operator what is wrong with a certificate, in words, and not in Python's."""
+        """Check that a text says in plain words what is wrong with a certificate."""
         self.assertIn("certificate", text, what)
         if what == "another host":
             self.assertIn("localhost", text)
@@ -48,7 +48,7 @@ class BrokerTests(OutgoingTestCase):
     """The TLS connection to the broker."""
 
     def impostor(self, holder: Holder) -> tuple[Model, GatewayProcess]:
-        """A broker with this certificate, and a gateway that is to connect to it."""
+        """Start a broker with this certificate, and a gateway that tries to connect to it."""
         server = Model(tls_of(holder))
         self.addCleanup(server.close)
         url = server.url.replace("https", "amqps").replace("/predict", "/")
@@ -57,12 +57,12 @@ class BrokerTests(OutgoingTestCase):
         return server, gateway
 
     def test_impostors(self) -> None:
-        """A broker with a wrong certificate is told nothing; a warning names its address and what is wrong."""
+        """A broker with a wrong certificate gets no login; a warning names its address and what is wrong."""
         started = {what: self.impostor(holder) for what, holder in impostors().items()}
         said = {}
         for what, (server, gateway) in started.items():
             line = gateway.logged("amqps://localhost")
-            self.assertEqual((line["level"], server.peers), ("warn", []), what)  # none came to the end of a handshake
+            self.assertEqual((line["level"], server.peers), ("warn", []), what)  # no handshake was completed
             self.assertNotIn("Traceback", gateway.output)
             said[what] = line["message"]
         for what, message in said.items():
@@ -74,7 +74,7 @@ class ModelTests(OutgoingTestCase):
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """A model with TLS, and a certificate to show to it."""
+        """A model with TLS, and a client certificate for it."""
         cls.holder = trusted_authority().issue("towards the model")
         cert, key = deployment.folder / "model_client.pem", deployment.folder / "model_client_key.pem"
         cls.holder.write(cert, key)
@@ -95,12 +95,12 @@ class ModelTests(OutgoingTestCase):
         self.model.peers.clear()
 
     def test_right_one(self) -> None:
-        """A model with the right certificate is asked, and sees ours."""
+        """A model with the right certificate is called, and sees ours."""
         self.assertEqual(self.ask(post(b"1")).status, 200)
         self.assertEqual(set(self.model.peers), {self.holder.certificate.serial_number})
 
     def test_impostors(self) -> None:
-        """A model with a wrong certificate is asked nothing: 502, and a warning with what is wrong."""
+        """A model with a wrong certificate gets no request: 502, and a warning says what is wrong."""
         said = {}
         for what, holder in impostors().items():
             self.model.break_connections()

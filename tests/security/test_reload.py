@@ -1,4 +1,4 @@
-"""The certificate of the listener, replaced while it runs; no connection is lost, and a broken one is not taken."""
+"""The listener's certificate is replaced while it runs: no connection is lost, a broken one is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CertificateTests(ReloadTestCase):
     """The listener's own certificate and key."""
 
     def test_hangup(self) -> None:
-        """SIGHUP: the new certificate is shown from now on; kept connections go on; that is counted."""
+        """SIGHUP: new connections get the new certificate, open ones go on, and the reload is counted."""
         kept = self.kept(self.client), self.connect(self.tls_of(self.client, is_trusting=True))
         self.assertEqual(kept[1].ask(post(b"1")).status, 200)
         loaded = self.reloads(LISTENER, "loaded")
@@ -34,7 +34,7 @@ class CertificateTests(ReloadTestCase):
         self.assertGreater(self.metric('provider_gateway_certificate_expiry_seconds{side="server"}'), 4.9 * 3600)
 
     def test_kubernetes(self) -> None:
-        """A volume's files are replaced by one rename of a link: it is noticed without a signal, each time."""
+        """A volume's files are replaced by one rename of a link: they are loaded without a signal, each time."""
         kept = self.kept(self.client)
         for _ in range(2):
             new, seen = self.server_holder(), len(self.gateway.log)
@@ -44,7 +44,7 @@ class CertificateTests(ReloadTestCase):
         self.assertEqual(kept.ask(post(b"2")).status, 200)
 
     def test_link_on_the_way(self) -> None:
-        """A link on the way to the files that leads elsewhere is noticed, too, and what is there from then on."""
+        """A changed link in the path of the files is noticed as well, and then changes at its new target."""
         other = self.folder / f"volume-{len(self.gateway.log)}"
         other.mkdir()
         for change in (lambda: self.mount(self.folder, other.name), lambda: None):
@@ -55,7 +55,7 @@ class CertificateTests(ReloadTestCase):
             self.assert_shown(new)
 
     def test_files_written_in_place(self) -> None:
-        """Certificate and key that are written one after the other, in place, are loaded once, when both are there."""
+        """Certificate and key written in place, one after the other, are loaded once, when they fit each other."""
         new, data = self.server_holder(), (self.volume / "..data").resolve()
         new.write(data / "tls.crt", self.folder / "key.tmp")
         self.assertFalse(self.gateway_says("loaded again", 0.4))
@@ -65,12 +65,12 @@ class CertificateTests(ReloadTestCase):
         self.assertEqual([line for line in self.logged_since() if line["level"] == "error"], [])
 
     def gateway_says(self, text: str, seconds: float) -> bool:
-        """True if the gateway logs this within some seconds."""
+        """True if the gateway logs this text within some seconds."""
         threading.Event().wait(seconds)
         return any(text in line["message"] for line in self.logged_since())
 
     def test_broken(self) -> None:
-        """A broken replacement is refused with one error line, and counted; the old one stays in force."""
+        """A broken replacement is refused with one error line, and counted; the old certificate stays in use."""
         first, kept = self.shown(), self.kept(self.client)
         good, another = self.server_holder(), self.server_holder()
         certificate, key = (good.write(self.folder / "good.crt", self.folder / "good.key"), self.folder / "good.key")
@@ -98,14 +98,14 @@ class CertificateTests(ReloadTestCase):
         for _ in range(2):
             replace(self.folder / "access.yaml", (self.folder / "access.yaml").read_bytes() + b"\n")
             self.reload(ACCESS)
-        self.assertEqual([each for each in self.gateway.log[seen:] if "old one" in each["message"]], [])  # said once
+        self.assertEqual([each for each in self.gateway.log[seen:] if "old one" in each["message"]], [])  # logged once
         self.assertEqual(kept.ask(post(b"2")).status, 200)
         good.write(data / "tls.crt", data / "tls.key")
         self.reload()
         self.assert_shown(good)
 
     def test_missing(self) -> None:
-        """A file that is gone is refused like a broken one; when it is there again, it is loaded."""
+        """A missing file is refused like a broken one; when it is back, it is loaded."""
         first = self.shown()
         (self.volume / "..data").rename(self.volume / "..away")
         self.gateway.hang_up()
@@ -118,7 +118,7 @@ class CertificateTests(ReloadTestCase):
 
 
 class RotationTests(ReloadTestCase):
-    """Under load."""
+    """Reloads under load."""
 
     RATE, ENOUGH = 50, 50
 
@@ -129,7 +129,7 @@ class RotationTests(ReloadTestCase):
         self.tls = self.tls_of(self.client)
 
     def calls(self, ask: Callable[[], Response], enough: threading.Event) -> None:
-        """Make half of the requests, until it is over or one fails."""
+        """Make half of the requests, until the test ends or one fails."""
         done = 0
         while not self.stop.wait(2 / self.RATE):
             try:
@@ -145,12 +145,12 @@ class RotationTests(ReloadTestCase):
         enough.set()
 
     def on_a_fresh_connection(self) -> Response:
-        """One request."""
+        """Make one request on a new connection."""
         with Connection(self.gateway.port("https"), self.tls) as connection:
             return connection.ask(post(b"1"))
 
     def test_rotation(self) -> None:
-        """50 requests per second over fresh and kept connections, and two new certificates: none of them fails."""
+        """50 requests per second over new and open connections during two reloads: no request fails."""
         kept = self.connect(self.tls)
         ways = (self.on_a_fresh_connection, lambda: kept.ask(post(b"1")))
         both = [(ask, threading.Event()) for ask in ways]

@@ -1,4 +1,4 @@
-"""Certificates that we show to the broker and to the model, and the CAs of theirs, replaced while we run."""
+"""Our client certificates for broker and model, and their CAs, are replaced while the process runs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FILES = {
 
 
 class OutgoingReloadTests(SecurityTestCase):
-    """Both sides, each with files of its own."""
+    """Both connections, each with its own files."""
 
     relay: ClassVar[BrokerRelay]
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """A relay to the broker and a model with TLS, which see our certificates."""
+        """A relay to the broker, and a model with TLS; both see our certificates."""
         folder = deployment.folder
         there = trusted_authority().issue("there", purpose=SERVER, names=local_names())
         cls.relay = BrokerRelay(tls_of(there))
@@ -47,7 +47,7 @@ class OutgoingReloadTests(SecurityTestCase):
 
     @staticmethod
     def write(folder: Path, prefix: str, holder: Holder) -> None:
-        """Write a side's files, with the CA that both servers have their certificates from."""
+        """Write the files of one side, with the CA of both servers."""
         replace(folder / f"{prefix}-ca.pem", pem(trusted_authority().certificate))
         holder.write(folder / f"{prefix}-cert.pem", folder / f"{prefix}-key.pem")
 
@@ -58,7 +58,7 @@ class OutgoingReloadTests(SecurityTestCase):
             self.renew(prefix)
 
     def renew(self, prefix: str) -> Holder:
-        """Replace our certificate of a side, and have it read; returns it."""
+        """Replace our certificate of one side and have it loaded; returns it."""
         holder, seen = trusted_authority().issue("renewed"), len(self.gateway.log)
         self.write(self.folder, prefix, holder)
         self.gateway.hang_up()
@@ -66,7 +66,7 @@ class OutgoingReloadTests(SecurityTestCase):
         return holder
 
     def break_files(self, prefix: str) -> None:
-        """Replace the files of a side by broken ones, one after the other; each is refused, and said."""
+        """Replace the files of one side with broken ones, one after the other; each is refused and logged."""
         for name in ("ca", "cert", "key"):
             seen = len(self.gateway.log)
             series = f'provider_gateway_reloads_total{{outcome="refused",what="{NAMES[prefix]}"}}'
@@ -78,11 +78,11 @@ class OutgoingReloadTests(SecurityTestCase):
             self.assertEqual(self.metric(series), refused + 1)
 
     def left(self, side: str) -> float:
-        """Seconds until our certificate of a side expires, as the metric says."""
+        """The metric's seconds until our certificate of one side expires."""
         return self.metric(f'provider_gateway_certificate_expiry_seconds{{side="{side}"}}')
 
     def reconnected(self) -> list[int]:
-        """Cut both connections to the broker, and wait for new ones; returns who was shown to it."""
+        """Drop both connections to the broker, and wait for new ones; returns the client certificates they show."""
         seen, before = len(self.gateway.log), len(self.relay.peers)
         self.relay.cut()
         for name in ("publish", "consume"):
@@ -90,14 +90,14 @@ class OutgoingReloadTests(SecurityTestCase):
         return self.relay.peers[before:]
 
     def model_asked_anew(self) -> list[int]:
-        """End the connections to the model, and have it asked; returns who was shown to it."""
+        """Drop the connections to the model, and have it called; returns the client certificate it sees."""
         self.model.break_connections()
         self.model.peers.clear()
         self.assertEqual(self.ask(post(b"1")).status, 200)
         return self.model.peers
 
     def test_broker(self) -> None:
-        """A new certificate towards the broker: connections stay, and the next ones show it."""
+        """A new certificate for the broker: open connections stay, and the next ones use it."""
         before = len(self.relay.peers)
         reconnects = self.metric("provider_gateway_amqp_reconnects_total")
         renewed = self.renew("MQ")
@@ -109,13 +109,13 @@ class OutgoingReloadTests(SecurityTestCase):
         self.assertGreater(self.left("broker"), 3000)
 
     def test_broken_towards_the_broker(self) -> None:
-        """Broken files towards the broker are refused; the next connections are made with the old ones."""
+        """Broken files for the broker are refused; the next connections use the old ones."""
         renewed = self.renew("MQ")
         self.break_files("MQ")
         self.assertEqual(self.reconnected(), [renewed.certificate.serial_number] * 2)
 
     def test_model(self) -> None:
-        """A new certificate towards the model: connections stay, and the next ones show it."""
+        """A new certificate for the model: open connections stay, and the next ones use it."""
         self.assertEqual(self.ask(post(b"1")).status, 200)
         before = len(self.model.peers)
         renewed = self.renew("MODEL")
@@ -125,13 +125,13 @@ class OutgoingReloadTests(SecurityTestCase):
         self.assertGreater(self.left("model"), 3000)
 
     def test_broken_towards_the_model(self) -> None:
-        """Broken files towards the model are refused; the next connections are made with the old ones."""
+        """Broken files for the model are refused; the next connections use the old ones."""
         renewed = self.renew("MODEL")
         self.break_files("MODEL")
         self.assertEqual(self.model_asked_anew(), [renewed.certificate.serial_number])
 
     def test_authority_of_the_model(self) -> None:
-        """Another CA for the model: one that does not know the model's certificate is believed, from then on."""
+        """A new CA for the model takes effect: the model's certificate, from another CA, is refused from then on."""
         seen = len(self.gateway.log)
         replace(self.folder / "MODEL-ca.pem", pem(authority("another").certificate))
         self.gateway.logged(f"{NAMES['MODEL']}: loaded again", seen)  # without a signal

@@ -1,4 +1,4 @@
-"""Whom the listener trusts, and what it lets them do, changed while it runs: it holds for open connections as well."""
+"""CAs, revocation lists and access rules change while the listener runs, for open connections as well."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class TrustTests(ReloadTestCase):
     """The CA and the revocation lists."""
 
     def kept_of_each_kind(self, holder: Holder) -> list[Connection]:
-        """Kept connections of clients that send their certificate alone, and with that of the CA that they know."""
+        """Open connections of clients that send their certificate alone, and together with their CA's."""
         connections = [self.connect(self.tls_of(holder, is_trusting=each)) for each in (True, False)]
         for each in connections:
             self.assertEqual(each.ask(post(b"1")).status, 200)
         return connections
 
     def revoke(self, *holders: Holder, issuer: Holder | None = None) -> None:
-        """Put certificates on the list of their CA, the root if nothing else is said."""
+        """Put certificates on a CA's revocation list, by default the root CA's."""
         lists = [self.other_root.revocation_list(), self.intermediate.revocation_list(*(holders if issuer else ()))]
         lists.append(self.root.revocation_list(*(() if issuer else holders)))
         replace(self.folder / "crl.pem", b"".join(lists))
         self.reload()
 
     def test_revoked(self) -> None:
-        """Who is revoked gets 403 at the next request of a kept connection, which ends; others go on undisturbed."""
+        """A revoked client's next request on an open connection is 403 and its last; other clients go on."""
         revoked = self.root.issue("revoked")
         theirs, ours = self.kept_of_each_kind(revoked), self.kept_of_each_kind(self.client)
         self.revoke(revoked)
@@ -53,7 +53,7 @@ class TrustTests(ReloadTestCase):
         self.assertEqual(line["path"], "/v1/predict")
 
     def test_revoked_by_an_intermediate_authority(self) -> None:
-        """The same with certificates of an intermediate CA, whose own certificate the clients send along."""
+        """The same with certificates of an intermediate CA, whose certificate the clients send."""
         revoked, other = (self.intermediate.issue(name) for name in ("revoked below", "other below"))
         theirs, ours = self.kept_of_each_kind(revoked), self.kept_of_each_kind(other)
         self.revoke(revoked, issuer=self.intermediate)
@@ -66,7 +66,7 @@ class TrustTests(ReloadTestCase):
             self.assert_turned_away(each)
 
     def test_revoked_in_service(self) -> None:
-        """A request that is in work when its client is revoked is answered."""
+        """A request in progress is answered although its client is revoked meanwhile."""
         go_on = threading.Event()
 
         def answer(asked: Asked) -> bytes:
@@ -85,7 +85,7 @@ class TrustTests(ReloadTestCase):
         self.assert_turned_away(theirs)
 
     def test_resumption_after_revocation(self) -> None:
-        """A session of before does not let a revoked client in."""
+        """A revoked client cannot resume an earlier TLS session."""
         revoked = self.root.issue("revoked")
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             self.begin_anew()
@@ -98,7 +98,7 @@ class TrustTests(ReloadTestCase):
                 connection.ask(get(b"/health"))
 
     def test_another_authority(self) -> None:
-        """A new CA beside the old one lets its clients in; without the old one, the clients of that are turned away."""
+        """With a new CA beside the old one, clients of both are served; without the old one, its clients get 403."""
         newcomer = self.other_root.issue("newcomer")
         old = self.kept(self.client)
         replace(self.folder / "ca.pem", pem(self.root.certificate, self.other_root.certificate))
@@ -111,7 +111,7 @@ class TrustTests(ReloadTestCase):
         self.assert_turned_away(old)
 
     def test_broken(self) -> None:
-        """A broken CA file or list, or one that is not complete, is refused: nobody is let in, or shut out, by it."""
+        """A broken or incomplete CA file or list is refused, and changes nothing."""
         revoked = self.root.issue("revoked")
         lists = self.root.revocation_list(revoked) + self.other_root.revocation_list()
         replace(self.folder / "crl.pem", lists)
@@ -131,7 +131,7 @@ class TrustTests(ReloadTestCase):
             self.gateway.hang_up()
 
     def test_expiry(self) -> None:
-        """A certificate whose time ends while its connection is open is turned away like one that is revoked."""
+        """A certificate that expires while its connection is open is refused like a revoked one."""
         short = self.root.issue("short", ends=HOUR / 1800)  # two seconds
         connection = self.kept(short)
         threading.Event().wait(2.1)
@@ -142,7 +142,7 @@ class AccessTests(ReloadTestCase):
     """The access file."""
 
     def test_changed(self) -> None:
-        """Its rules hold for kept connections as well, from the moment that it is read; no signal is needed."""
+        """New rules apply to open connections at once; no signal is needed."""
         kept = self.kept(self.client)
         replace(self.folder / "access.yaml", b"[{identities: [client], routingKeys: [other.now]}]")
         self.gateway.logged(f"{ACCESS}: loaded again", self.log_begin)
@@ -150,7 +150,7 @@ class AccessTests(ReloadTestCase):
         self.assertEqual(kept.ask(post(b"3", b"routing-key: other.now")).status, 200)
 
     def test_broken(self) -> None:
-        """A broken one is refused with one error line that names the place; the rules of before stay in force."""
+        """A broken access file is refused with one error line that names the place; the old rules stay in force."""
         kept, refused = self.kept(self.client), self.reloads(ACCESS, "refused")
         for number, content in enumerate(BROKEN_RULES):
             seen = len(self.gateway.log)

@@ -1,4 +1,4 @@
-"""Replies: where those to hostile AMQP clients go, and what becomes of those that nobody waits for."""
+"""Replies: which addresses hostile AMQP clients can name, and replies that no caller waits for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPLY_TIMEOUT = 1
 
 
 class ReplyAddressTests(MessagesTestCase):
-    """Where replies go, and where they do not."""
+    """Which reply addresses are served."""
 
     def assert_address_refused(self, address: str, key: str = "predict.now", queue: str | None = None) -> None:
         """Check that a message with this reply address is parked, and not served."""
@@ -28,7 +28,7 @@ class ReplyAddressTests(MessagesTestCase):
         self.assertEqual(self.model.asked, [])
 
     def test_queues_of_ours(self) -> None:
-        """An answer does not become work of ours: the work, retry and parking queues are no reply addresses."""
+        """Work, retry and parking queues are no reply addresses: a reply must not become a request."""
         for address in (
             self.queue,
             f"{self.queue}.retry",
@@ -40,13 +40,13 @@ class ReplyAddressTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_queue_of_ours_that_is_called_like_a_reply_queue(self) -> None:
-        """A work queue is no reply address, even if its name is below the configured replyTo."""
+        """A work queue whose name is below the configured replyTo is no reply address."""
         self.assert_address_refused(f"{self.output}.work")
         self.assert_address_refused(f"{self.output}.work.parking")
         self.assert_at_rest()
 
     def test_default(self) -> None:
-        """If nothing is said, any other queue is one: that is how AMQP clients get their replies."""
+        """By default every other queue is a reply address: AMQP clients use queues of their own."""
         with channel() as opened:
             mine = opened.queue_declare("", exclusive=True).method.queue
             opened.basic_publish(self.deployment.exchange, "predict.now", b"1", pika.BasicProperties(reply_to=mine))
@@ -78,7 +78,7 @@ class ReplyAddressTests(MessagesTestCase):
         self.assert_at_rest()
 
     def test_default_exchange(self) -> None:
-        """A reply goes to the queue of that name or nowhere: no exchange routes it, and no binding."""
+        """A reply goes to the queue of that name or nowhere: no other exchange and no binding routes it."""
         with channel() as opened:
             victim = opened.queue_declare("", exclusive=True).method.queue
             opened.queue_bind(victim, self.deployment.exchange, "victim.key")
@@ -90,15 +90,15 @@ class ReplyAddressTests(MessagesTestCase):
 
 
 class ReplyTests(WorkerTestCase):
-    """Replies that nobody waits for, or not any more."""
+    """Replies that no caller waits for."""
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """A short time to wait for replies."""
+        """A short REPLY_TIMEOUT."""
         return {"REPLY_TIMEOUT": str(REPLY_TIMEOUT)}
 
     def replies(self, kind: str) -> float:
-        """How many replies of this kind were counted."""
+        """The number of replies counted as this kind."""
         return self.metric(f'provider_gateway_replies_total{{kind="{kind}"}}')
 
     def reply(self, address: str, correlation_id: Any, body: bytes) -> None:
@@ -107,7 +107,7 @@ class ReplyTests(WorkerTestCase):
             opened.basic_publish("", address, body, pika.BasicProperties(correlation_id=correlation_id), mandatory=True)
 
     def test_unknown(self) -> None:
-        """A reply with an unknown correlation id, or without any, is dropped and counted; who waits goes on waiting."""
+        """A reply with an unknown correlation id, or without one, is dropped and counted; no waiting caller gets it."""
         with self.connect() as connection:
             asked = self.message_for(connection, post(b"1"))
             unknown = self.replies("unknown")
@@ -118,7 +118,7 @@ class ReplyTests(WorkerTestCase):
         self.assertEqual(self.replies("unknown"), unknown + 5)
 
     def test_repeated(self) -> None:
-        """A reply that comes twice is answered with once; the second is dropped and counted, nobody else gets it."""
+        """Of two replies to one request the caller gets the first; the second is dropped and counted."""
         with self.connect() as connection:
             first = self.message_for(connection, post(b"1"))
             unknown = self.replies("unknown")
@@ -132,7 +132,7 @@ class ReplyTests(WorkerTestCase):
         self.assertEqual(self.replies("unknown"), unknown + 2)
 
     def test_late(self) -> None:
-        """A reply that comes after its request was given up is dropped and counted."""
+        """A reply that comes after the deadline of its request is dropped and counted."""
         with self.connect() as connection:
             asked = self.message_for(connection, post(b"1"))
             self.assert_problem(connection.response(), 504, "deadline-passed")

@@ -1,4 +1,4 @@
-"""Well-formed requests that ask for what there is not, in a form that is not taken, or for a key that is no key."""
+"""Well-formed requests with an unknown path or method, a body that is not accepted, or a bad routing key."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from tests.security.client import get, post
 
 
 class RefusedRequestTests(SecurityTestCase):
-    """Each is answered with its status, and the connection serves the next request."""
+    """Each gets its status, and the connection serves the next request."""
 
     def assert_problem_for(self, status: int, problem: str, *requests: bytes) -> None:
-        """Check that each of these requests is answered with this problem, all on one connection that stays open."""
+        """Check that each of these requests gets this problem, all on one connection that stays open."""
         with self.connect() as connection:
             for request in requests:
                 response = connection.ask(request)
@@ -19,7 +19,7 @@ class RefusedRequestTests(SecurityTestCase):
         self.assert_serves()
 
     def test_unknown_path(self) -> None:
-        """A path that there is not is 404, whatever it looks like."""
+        """An unknown path is 404, whatever it looks like."""
         paths = (
             b"/",
             b"/v1",
@@ -36,7 +36,7 @@ class RefusedRequestTests(SecurityTestCase):
         )
 
     def test_unknown_method(self) -> None:
-        """A method that a path does not have is 405 with those that it has."""
+        """A method that a path does not have is 405 with the methods that it has."""
         for method in (b"GET", b"PUT", b"DELETE", b"PATCH", b"TRACE", b"CONNECT", b"BREW"):
             response = self.ask(get(b"/v1/predict", method))
             self.assert_problem(response, 405, "method-not-allowed")
@@ -44,14 +44,14 @@ class RefusedRequestTests(SecurityTestCase):
         self.assert_serves()
 
     def test_trace_shows_nothing(self) -> None:
-        """TRACE does not send the request's headers back."""
+        """The response to TRACE does not have the request's headers."""
         with self.connect() as connection:
             response = connection.ask(b"TRACE /health HTTP/1.1\r\nHost: localhost\r\nX-Any: reflected\r\n\r\n")
         self.assertEqual(response.status, 405)
         self.assertNotIn(b"reflected", response.head + response.body)
 
     def test_content_type(self) -> None:
-        """Any content type but JSON in UTF-8 without a coding is 415; so is none."""
+        """Any content type but JSON in UTF-8, any content coding, and no content type are 415."""
         types = (
             b"text/plain",
             b"application/x-www-form-urlencoded",
@@ -66,7 +66,7 @@ class RefusedRequestTests(SecurityTestCase):
         self.assert_problem_for(415, "unsupported-media-type", *requests, none, gzip)
 
     def test_json(self) -> None:
-        """A body that is no JSON is 422."""
+        """A body that is not JSON is 422."""
         bodies = (
             b"",
             b"{",
@@ -103,7 +103,7 @@ class RefusedRequestTests(SecurityTestCase):
         self.assert_problem_for(422, "invalid-json", post(b"[" * 129 + b"]" * 129))
 
     def test_no_word_of_the_request_in_html(self) -> None:
-        """No answer is HTML, and none is one that a browser would take for it."""
+        """No response is HTML, or could be taken for HTML by a browser."""
         for request in (get(b"/<script>alert(1)</script>"), get(b"/v1/predict?<script>"), post(b"<script>")):
             self.assertEqual(self.ask(request).headers["content-type"], "application/problem+json")
 
@@ -124,7 +124,7 @@ class RoutingKeyTests(SecurityTestCase):
         self.assert_key_refused(b"*", b"#", b"predict.*", b"predict.#", b"pre*dict.now", b"predict.now#")
 
     def test_control_characters(self) -> None:
-        """Control characters are refused, whatever they are good for in HTTP."""
+        """Control characters are refused, even those that HTTP allows."""
         self.assert_key_refused(
             b"predict.\tnow", b"predict.\x01now", b"predict.now\x7f", b"predict.\x1bnow", b"predict.\0now"
         )
@@ -136,13 +136,13 @@ class RoutingKeyTests(SecurityTestCase):
         self.assertEqual(self.ask(post(b"1", b"routing-key: " + longest)).status, 200)
 
     def test_empty_or_missing(self) -> None:
-        """An empty key is refused, and none, unless the queue file names the key to use."""
+        """An empty key is refused; so is a missing one, unless the queue file has a routingKey."""
         self.assert_key_refused(b"")
         missing = post(b"1").replace(b"routing-key: predict.now\r\n", b"")
         self.assert_problem(self.ask(missing), 400, "bad-request")
 
     def test_several(self) -> None:
-        """Two routing-key headers are refused: which of them counts would be a guess."""
+        """Two routing-key headers are refused: it is unclear which one counts."""
         both = post(b"1", b"routing-key: predict.now", b"Routing-Key: predict.other")
         self.assert_problem(self.ask(both), 400, "bad-request")
         self.assert_serves()

@@ -1,4 +1,4 @@
-"""Passwords, keys and tokens: planted everywhere, looked for in everything that anybody gets to see."""
+"""Passwords, keys and tokens are planted everywhere, and searched for in all outputs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class SecretsTests(SecurityTestCase):
-    """At the highest log level, with everything going well and with everything going wrong."""
+    """Outputs at log level "debug", of successes and of failures."""
 
     planted: ClassVar[dict[str, str]]
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """A login at the broker, a key of the model, and those that requests bring."""
+        """A password for the broker, a key in the model's URL, and secrets of requests."""
         names = ("broker password", "model key", "authorization", "cookie", "body", "answer", "rquid of another")
         cls.planted = {name: secrets.token_hex(12) for name in names}
         user, password, broker = f"user{deployment.queue[-8:]}", cls.planted["broker password"], shared_broker()
@@ -44,30 +44,30 @@ class SecretsTests(SecurityTestCase):
         self.line_begin = len(self.gateway.lines)
 
     def call(self, what: str, request: bytes, status: int) -> None:
-        """Make a request with the secrets of a client, which gets this status; keep the answer."""
+        """Make a request with a client's secrets; check its status, and keep the response."""
         with self.connect() as connection:
             response = connection.ask(request)
         self.assertEqual(response.status, status, what)
         self.seen[f"answer to: {what}"] = (response.head + response.body).decode("latin-1")
 
     def secret_post(self, body: bytes | None = None, *headers: bytes) -> bytes:
-        """A request with secrets in its headers and, if nothing else is said, in its body."""
+        """A request with secrets in its headers and, by default, in its body."""
         authorization = b"Authorization: Bearer " + self.planted["authorization"].encode()
         cookie = b"Cookie: session=" + self.planted["cookie"].encode()
         default = b'{"secret": "%s"}' % self.planted["body"].encode()
         return post(default if body is None else body, authorization, cookie, *headers)
 
     def keep(self, what: str, gateway: GatewayProcess) -> None:
-        """Keep everything that a process has said."""
+        """Keep all output of a process."""
         self.seen[f"output of: {what}"] = gateway.output
 
     def keep_log(self) -> None:
-        """Keep what the shared gateway has said when it started, and in this test."""
+        """Keep the shared gateway's output from its start and from this test."""
         lines = self.gateway.lines
         self.seen["log"] = "\n".join(lines[: self.deployment.first_lines] + lines[self.line_begin :])
 
     def ended(self, *runs: tuple[tuple[str, ...], dict[str, str]]) -> list[str]:
-        """What processes with these arguments and variables say, which run at the same time and end by themselves."""
+        """The output of processes with these arguments and variables; they run side by side and end by themselves."""
         started = [self.deployment.run(*arguments, **variables) for arguments, variables in runs]
         for gateway in started:
             gateway.wait()
@@ -75,7 +75,7 @@ class SecretsTests(SecurityTestCase):
         return [gateway.output for gateway in started]
 
     def assert_nothing_seen(self, *allowed: str) -> None:
-        """Check that no secret is anywhere, except for those that may be in answers of the model to its client."""
+        """Check that no output has a secret, except those that the model may send to its client."""
         base64_of_key = [
             line
             for path in (self.deployment.folder / "server_key.pem",)
@@ -88,10 +88,10 @@ class SecretsTests(SecurityTestCase):
             self.assertEqual(found, [], where)
 
     def test_requests(self) -> None:
-        """Good and failing requests: nothing in logs, access log, metrics, answers or the process title."""
+        """Successful and failing requests: no secret in logs, access log, metrics, responses or the process title."""
         self.model.answer = says(200, b'{"any": "answer"}')
         self.call("a call", self.secret_post(), 200)
-        self.assertIn(self.planted["model key"], self.model.asked[0].target)  # so it was used
+        self.assertIn(self.planted["model key"], self.model.asked[0].target)  # the secret was used
         self.assertNotIn("authorization", self.model.asked[0].headers)
         self.call("malformed", self.secret_post(None, b"X-Any : a"), 400)
         self.call("not allowed here", self.secret_post(None, b"Host: a, b"), 400)
@@ -124,7 +124,7 @@ class SecretsTests(SecurityTestCase):
         self.assert_nothing_seen()
 
     def test_model_that_repeats(self) -> None:
-        """A model whose broken answer repeats what it was asked: nothing of that is in the log, nor in the answer."""
+        """A model whose broken response repeats the request: no secret in the log or in the gateway's response."""
         for repeat in (
             lambda asked: b"HTTP/1.1 " + asked.target.encode() + asked.body + b"\r\n\r\n",
             lambda asked: b"HTTP/1.1 200 OK\r\nContent-Length: " + asked.target.encode() + b"\r\n\r\n",
@@ -139,12 +139,12 @@ class SecretsTests(SecurityTestCase):
         self.assert_nothing_seen()
 
     def test_model_that_is_away(self) -> None:
-        """A model that cannot be reached: its key is in no log line and no answer."""
+        """A model that cannot be reached: its key is in no log line and no response."""
         away = self.model.url.replace("localhost", "127.0.0.2")
         gateway = self.deployment.run(MODEL_URL=f"{away}?key={self.planted['model key']}", HTTP_PORT="0")
         self.addCleanup(gateway.stop)
         gateway.logged("ready")
-        # Both gateways serve the queue, in turn: one of these calls comes to the one whose model is away.
+        # Both gateways consume the queue in turn: one of these calls meets the one whose model is away.
         with self.connect() as connection:
             statuses = [connection.ask(self.secret_post()).status for _ in range(4)]
         self.assertIn(502, statuses)
@@ -153,7 +153,7 @@ class SecretsTests(SecurityTestCase):
         self.assert_nothing_seen()
 
     def test_login_refused(self) -> None:
-        """A login that the broker refuses is said without its password."""
+        """A login that the broker refuses is logged without its password."""
         url = f"amqps://somebody:{self.planted['broker password']}@localhost:{shared_broker().tls_port}/"
         gateway = self.deployment.run(RMQ_URL=url)
         gateway.logged("ACCESS_REFUSED")
@@ -162,7 +162,7 @@ class SecretsTests(SecurityTestCase):
         self.assert_nothing_seen()
 
     def test_check(self) -> None:
-        """--check, with --connect as well, prints the settings without what is secret in them."""
+        """--check, with and without --connect, prints the settings without their secrets."""
         url = f"amqps://somebody:{self.planted['broker password']}@localhost:{shared_broker().tls_port}/"
         checked, connected, refused = self.ended(
             (("--check",), {}),
@@ -175,7 +175,7 @@ class SecretsTests(SecurityTestCase):
         self.assert_nothing_seen()
 
     def test_wrong_settings(self) -> None:
-        """Settings that are wrong in and around a secret are refused without it."""
+        """Errors in settings with a secret are reported without the secret."""
         password, key = self.planted["broker password"], self.planted["model key"]
         wrong = (
             ("RMQ_URL", f"amqps://a:{password}/x@localhost/"),
@@ -189,7 +189,7 @@ class SecretsTests(SecurityTestCase):
         self.assert_nothing_seen()
 
     def test_keys(self) -> None:
-        """A private key in the wrong place, or a broken one, is refused without a word of it."""
+        """A private key in the wrong file, or a broken one, is refused without quoting it."""
         key = self.deployment.folder / "any_key.pem"
         trusted_authority().issue("gateway").write(self.deployment.folder / "any.pem", key)
         text = key.read_text(encoding="ascii")

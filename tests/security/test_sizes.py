@@ -1,4 +1,4 @@
-"""Requests that are too large, in headers or in body: refused before they take memory, and the connection ends."""
+"""Requests with too large headers or bodies: refused before they take memory, and the connection ends."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class HeadersTests(SizesTestCase):
         self.assert_too_large(post(b"1", target=b"/v1/predict?" + b"a" * MAX_HEADER_BYTES))
 
     def test_endless_line(self) -> None:
-        """A line that never ends is refused as soon as it is too long; all that is sent after is thrown away."""
+        """A line that never ends is refused as soon as it is too long; later bytes are dropped."""
         connection = self.connect()
         for _ in range(20):
             connection.send(b"a" * 1000)
@@ -78,7 +78,7 @@ class HeadersTests(SizesTestCase):
         self.assert_serves()
 
     def test_limit_of_each_request(self) -> None:
-        """The limits are each request's: on one connection, several that come near them are served."""
+        """The limits apply to each request: several requests near them are served on one connection."""
         with self.connect() as connection:
             for _ in range(3):
                 self.assertEqual(connection.ask(post(b"1", b"X-Any: " + b"a" * 15_000)).status, 200)
@@ -88,7 +88,7 @@ class BodyTests(SizesTestCase):
     """MAX_BODY_BYTES and MAX_BUFFERED_BYTES."""
 
     def test_declared(self) -> None:
-        """A Content-Length over the limit is refused on the headers alone: nothing of the body needs to be sent."""
+        """A Content-Length over the limit is refused after the headers, before any of the body is sent."""
         for length in (MAX_BODY + 1, 10**12, 10**18, 10**4000):
             connection = self.connect()
             self.assert_problem(connection.ask(post(b"", length=length)), 413, "body-too-large")
@@ -109,7 +109,7 @@ class BodyTests(SizesTestCase):
         self.assert_serves()
 
     def test_chunk_that_does_not_end(self) -> None:
-        """A chunk of an enormous size is refused when what has come of it is over the limit."""
+        """A chunk of enormous size is refused when its received bytes are over the limit."""
         connection = self.connect()
         connection.send(chunked() + b"ffffffffffffffff\r\n" + b"1" * (MAX_BODY + 1))
         self.assert_problem(connection.response(), 413, "body-too-large")
@@ -117,7 +117,7 @@ class BodyTests(SizesTestCase):
         self.assert_serves()
 
     def test_expect_declared(self) -> None:
-        """Who asks first (Expect: 100-continue) with a length over the limit gets 413, and no 100 before it."""
+        """Expect: 100-continue with a length over the limit gets 413, and no 100 before it."""
         connection = self.connect()
         response = connection.ask(post(b"", b"Expect: 100-continue", length=MAX_BODY + 1))
         self.assert_problem(response, 413, "body-too-large")
@@ -125,7 +125,7 @@ class BodyTests(SizesTestCase):
         self.assert_serves()
 
     def test_expect_chunked(self) -> None:
-        """Who asks first with a chunked body that grows over the limit gets 100, as its size is not known, then 413."""
+        """Expect: 100-continue with a chunked body gets 100, as its size is unknown, and 413 over the limit."""
         connection = self.connect()
         go_on = connection.ask(chunked(b"Expect: 100-continue"))
         self.assertEqual((go_on.status, go_on.headers), (100, {}))
@@ -134,7 +134,7 @@ class BodyTests(SizesTestCase):
         self.assert_serves()
 
     def test_expect_with_room(self) -> None:
-        """Who asks first with a length that is allowed gets 100, and the answer when the body is there."""
+        """Expect: 100-continue with an allowed length gets 100, and the response after the body."""
         with self.connect() as connection:
             self.assertEqual(connection.ask(post(b"", b"Expect: 100-continue", length=1)).status, 100)
             self.assertEqual(connection.ask(b"1").body, b"1")
@@ -146,11 +146,11 @@ class BodyTests(SizesTestCase):
         self.assertEqual(self.ask(chunked() + chunk(body) + b"0\r\n\r\n").body, body)
 
     def test_many_at_once(self) -> None:
-        """Bodies together take memory up to MAX_BUFFERED_BYTES: one more is refused with 503, for a while."""
+        """All bodies together take at most MAX_BUFFERED_BYTES: one more is 503 until there is room."""
         waiting = [self.connect() for _ in range(2)]
         for connection in waiting:
             connection.send(post(b"[" + b" " * (MAX_BODY - 2), length=MAX_BODY))
-        self.assert_healthy()  # so it has read what was sent before
+        self.assert_healthy()  # so the gateway has read all earlier bytes
         refused = self.connect().ask(post(b"", length=MAX_BODY))
         self.assert_problem(refused, 503, "too-many-requests-in-flight")
         self.assertEqual((refused.headers["retry-after"], refused.headers["connection"]), ("1", "close"))
@@ -161,7 +161,7 @@ class BodyTests(SizesTestCase):
         self.assertEqual(self.ask(post(b"[" + b" " * (MAX_BODY - 2) + b"]")).status, 200)
 
     def test_memory(self) -> None:
-        """A client that goes on sending after the refusal takes no memory for it."""
+        """A client that goes on sending after the refusal takes no more memory."""
         self.assert_serves()
         before = self.resident()
         connection = self.connect()
@@ -172,11 +172,11 @@ class BodyTests(SizesTestCase):
                 connection.send(b"1" * 65536)
                 sent += 65536
         except OSError:
-            pass  # it has had its time to read the answer
+            pass  # the time to read the response is over
         self.assertGreater(sent, 10_000_000)
         self.assertLess(self.resident() - before, 5_000_000)
 
     def resident(self) -> int:
-        """Bytes of the gateway in memory."""
+        """The resident memory of the gateway, in bytes."""
         status = Path(f"/proc/{self.gateway.pid}/status").read_text(encoding="ascii")
         return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])

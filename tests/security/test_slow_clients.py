@@ -1,4 +1,4 @@
-"""Clients that take their time, at each stage: they are given so much of it, and cost the others nothing meanwhile."""
+"""Slow clients, at each stage: each stage has a time limit, and other clients are served meanwhile."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from tests.security.base import Deployment
     from tests.security.client import Connection
 
-#: Seconds that the gateways of these tests give for each stage; the write timeout is longer than what precedes it.
+#: The time limits of the gateways here, in seconds; the write timeout is longer than the stages before it.
 LIMIT, WRITE_LIMIT, IDLE_LIMIT = 0.5, 1.0, 1.2
-#: Seconds by which the machine may be late.
+#: Seconds by which a slow machine may be late.
 LATE = 2.5
-#: Seconds between two pieces of a slow client: many within the limit.
+#: Seconds between two pieces of a slow client: a small part of each limit.
 PACE = 0.1
-#: More than the buffers of sockets hold.
+#: More bytes than the buffers of the sockets hold.
 LARGE = b"[" + b" " * 8_000_000 + b"]"
 DROPPED = 'provider_gateway_http_dropped_connections_total{reason="timeout"}'
 
 
 class SlowTestCase(SecurityTestCase):
-    """Short times for everything."""
+    """A gateway with short time limits."""
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """Short times, and large answers."""
+        """Short time limits, and room for large responses."""
         return {
             "HTTP_HANDSHAKE_TIMEOUT": str(LIMIT),
             "HTTP_HEADERS_TIMEOUT": str(LIMIT),
@@ -44,7 +44,7 @@ class SlowTestCase(SecurityTestCase):
         }
 
     def drip(self, connection: Connection, pieces: Iterable[bytes]) -> None:
-        """Send pieces at a slow, steady pace until the other side has had enough and says or does something."""
+        """Send pieces at a slow, steady pace until the server sends something or ends the connection."""
         for piece in pieces:
             try:
                 connection.send(piece)
@@ -55,7 +55,7 @@ class SlowTestCase(SecurityTestCase):
         self.fail("nothing came while the pieces lasted")
 
     def took(self, begun: float, limit: float) -> None:
-        """Check that it is about as long as a limit since then."""
+        """Check that about as many seconds as a limit have passed since then."""
         taken = time.monotonic() - begun
         self.assertTrue(limit * 0.9 <= taken <= limit + LATE, taken)
 
@@ -64,7 +64,7 @@ class HandshakeTests(SlowTestCase):
     """HTTP_HANDSHAKE_TIMEOUT."""
 
     def test_silent(self) -> None:
-        """Who connects and says nothing is dropped, and counted."""
+        """A client that sends nothing is dropped and counted."""
         dropped, begun = self.metric(DROPPED), time.monotonic()
         connection = self.connect_plainly()
         self.assertEqual(connection.read_to_end(), b"")
@@ -72,7 +72,7 @@ class HandshakeTests(SlowTestCase):
         self.assertEqual(self.metric(DROPPED), dropped + 1)
 
     def test_dripping(self) -> None:
-        """Who sends the handshake byte by byte does not get more time by that."""
+        """A handshake sent byte by byte gets no more time."""
         begun = time.monotonic()
         connection = self.connect_plainly()
         self.drip(connection, (bytes([each]) for each in b"\x16\x03\x01\x02\x00" + b"\x01" * 100))
@@ -80,11 +80,11 @@ class HandshakeTests(SlowTestCase):
         self.assertEqual(connection.read_to_end(), b"")
 
     def test_half_way(self) -> None:
-        """Who answers no more in the middle of the handshake is dropped."""
+        """A client that stops in the middle of the handshake is dropped."""
         connection = self.connect_plainly()
         outgoing = ssl.MemoryBIO()
         client = self.deployment.tls.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
-        self.assertRaises(OSError, client.do_handshake)  # it wants to read
+        self.assertRaises(OSError, client.do_handshake)  # the client waits for the server
         begun = time.monotonic()
         connection.send(outgoing.read())
         self.assertGreater(len(connection.read_to_end()), 100)
@@ -95,7 +95,7 @@ class RequestTests(SlowTestCase):
     """HTTP_HEADERS_TIMEOUT and HTTP_BODY_TIMEOUT."""
 
     def assert_timed_out(self, connection: Connection, begun: float, what: str) -> None:
-        """Check that the client is told that it took too long, and that the connection is ended."""
+        """Check that the client gets 408, and that the connection ends."""
         response = connection.response()
         self.took(begun, LIMIT)
         problem = self.assert_problem(response, 408, "request-timeout")
@@ -105,14 +105,14 @@ class RequestTests(SlowTestCase):
         self.assert_serves()
 
     def test_headers_that_stop(self) -> None:
-        """Headers that do not come to their end are 408."""
+        """Headers that stop are 408."""
         connection = self.connect()
         begun = time.monotonic()
         connection.send(post(b"1")[:40])
         self.assert_timed_out(connection, begun, "headers")
 
     def test_headers_that_drip(self) -> None:
-        """Headers that come byte by byte, or line by line, get no more time by that."""
+        """Headers sent byte by byte, or line by line, get no more time."""
         for pieces in ((bytes([each]) for each in post(b"1")), (b"X-%d: a\r\n" % each for each in range(100))):
             connection = self.connect()
             begun = time.monotonic()
@@ -121,7 +121,7 @@ class RequestTests(SlowTestCase):
             self.assert_timed_out(connection, begun, "headers")
 
     def test_body_that_stops(self) -> None:
-        """A body that does not come to its end is 408, declared or chunked."""
+        """A body that stops is 408, declared or chunked."""
         chunked = post(b"", b"Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"") + b"5\r\n123"
         for request in (post(b"12", length=5), chunked):
             connection = self.connect()
@@ -130,7 +130,7 @@ class RequestTests(SlowTestCase):
             self.assert_timed_out(connection, begun, "body")
 
     def test_body_that_drips(self) -> None:
-        """A body that comes byte by byte gets no more time by that."""
+        """A body sent byte by byte gets no more time."""
         connection = self.connect()
         begun = time.monotonic()
         connection.send(post(b"", length=1000))
@@ -138,7 +138,7 @@ class RequestTests(SlowTestCase):
         self.assert_timed_out(connection, begun, "body")
 
     def test_second_request(self) -> None:
-        """The times are each request's, not the connection's: several in time are served, a slow one is 408."""
+        """The limits apply to each request, not to the connection: requests in time are served, a slow one is 408."""
         connection = self.connect()
         for number in range(4):
             half = post(b"%d" % number)
@@ -151,7 +151,7 @@ class RequestTests(SlowTestCase):
         self.assert_timed_out(connection, begun, "headers")
 
     def test_idle(self) -> None:
-        """A connection without a request is ended after HTTP_IDLE_TIMEOUT, a new one as well as a used one."""
+        """A connection without a request is ended after HTTP_IDLE_TIMEOUT, whether new or used."""
         unused, used = self.connect(), self.connect()
         used.ask(get(b"/health"))
         begun = time.monotonic()
@@ -159,7 +159,7 @@ class RequestTests(SlowTestCase):
         self.took(begun, IDLE_LIMIT)
 
     def test_waiting_is_not_slow(self) -> None:
-        """A client that waits for its answer is not timed: the model may take longer than all of the limits."""
+        """A client that waits for its response has no limit: the model may take longer than all of them."""
 
         def answer(asked: object) -> bytes:
             time.sleep(2 * WRITE_LIMIT)
@@ -173,7 +173,7 @@ class ReaderTests(SlowTestCase):
     """HTTP_WRITE_TIMEOUT."""
 
     def slow_reader(self) -> Connection:
-        """A client that has asked for a large answer, and does not read."""
+        """A client that has requested a large response, and does not read."""
         connection = self.connect(receive_buffer=10_000)
         connection.send(post(b"1"))
         return connection
@@ -183,7 +183,7 @@ class ReaderTests(SlowTestCase):
         self.model.answer = says(200, LARGE)
 
     def test_that_reads_nothing(self) -> None:
-        """Who does not read its answer is reset, and counted."""
+        """A client that does not read its response is reset and counted."""
         dropped = self.metric(DROPPED)
         reader = self.slow_reader()
         self.model.wait_for(1)
@@ -193,7 +193,7 @@ class ReaderTests(SlowTestCase):
         self.assertEqual(self.metric(DROPPED), dropped + 1)
 
     def test_that_reads_little(self) -> None:
-        """Who reads a little now and then does not get more time by that."""
+        """A client that reads a little now and then gets no more time."""
         reader = self.slow_reader()
         self.model.wait_for(1)
         begun = time.monotonic()
@@ -203,13 +203,13 @@ class ReaderTests(SlowTestCase):
         self.assertTrue(reader.is_reset_within(0))
 
     def test_that_reads_in_time(self) -> None:
-        """Who reads its answer in time gets all of it."""
+        """A client that reads its response in time gets all of it."""
         with self.connect() as connection:
             response = connection.ask(post(b"1"))
         self.assertEqual((response.status, response.body == LARGE), (200, True))
 
     def test_that_pipelines(self) -> None:
-        """Who sends request upon request and reads no answer: while the first waits to be read, no other is served."""
+        """A client that pipelines and does not read: while the first response is unread, no other request is served."""
         connection = self.connect(receive_buffer=10_000)
         connection.send(post(b"1") * 100)
         self.assertTrue(connection.is_reset_within(WRITE_LIMIT + 3 * LATE))
@@ -217,10 +217,10 @@ class ReaderTests(SlowTestCase):
 
 
 class OthersTests(SlowTestCase):
-    """Everybody else, meanwhile."""
+    """Other clients, meanwhile."""
 
     def test_health(self) -> None:
-        """With slow clients at every stage, health and requests are answered at once."""
+        """With slow clients at every stage, health checks and requests are answered at once."""
         self.model.answer = says(200, LARGE)
         for _ in range(10):
             self.connect_plainly()
@@ -237,7 +237,7 @@ class OthersTests(SlowTestCase):
         self.assert_serves()
 
     def test_all_are_forgotten(self) -> None:
-        """Nothing of the slow clients is left: no connection is counted as open any more."""
+        """In the end, no connection of a slow client is counted as open."""
         half_open = [self.connect_plainly() for _ in range(20)]
         for each in half_open:
             self.assertEqual(each.read_to_end(), b"")

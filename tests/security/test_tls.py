@@ -23,11 +23,11 @@ TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
 class VersionAndCipherTests(SecurityTestCase):
-    """What is negotiated, by a server whose RSA key is good for every cipher that there is."""
+    """Versions and ciphers; the server's RSA key would allow every cipher."""
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
-        """An RSA certificate, for ciphers that an elliptic key rules out by itself."""
+        """An RSA certificate: with an elliptic-curve key, many ciphers would be ruled out anyway."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         holder = trusted_authority().issue("gateway", purpose=SERVER, names=local_names(), key=key)
         cert, private = deployment.folder / "rsa.pem", deployment.folder / "rsa_key.pem"
@@ -35,7 +35,7 @@ class VersionAndCipherTests(SecurityTestCase):
         return {"HTTP_CERT": str(cert), "HTTP_KEY": str(private)}
 
     def refusal(self, **how: object) -> str:
-        """Why a client that speaks TLS in this way is refused: the alert that it gets."""
+        """The alert that refuses a client with this TLS configuration."""
         return str(self.assertRaises(ssl.SSLError, self.connect, self.tls_of(caller(), **how)))
 
     def test_old_versions(self) -> None:
@@ -59,7 +59,7 @@ class VersionAndCipherTests(SecurityTestCase):
             self.assertIn("ALERT_HANDSHAKE_FAILURE", self.refusal(newest=TLS_1_2, ciphers=ciphers), ciphers)
 
     def test_what_is_negotiated(self) -> None:
-        """TLS 1.3 where the client has it; in TLS 1.2 a strong cipher, though the client would like a weak one."""
+        """TLS 1.3 if the client has it; in TLS 1.2 a strong cipher, even if the client prefers a weak one."""
         with self.connect(self.tls_of(caller())) as connection:
             self.assertEqual(connection.socket.version(), "TLSv1.3")
         preferred = "AES128-SHA:ECDHE-RSA-AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256"
@@ -77,7 +77,7 @@ class RenegotiationTests(SecurityTestCase):
     """A second handshake on a connection."""
 
     def test_by_the_client(self) -> None:
-        """A client that asks for another handshake does not get it: nobody becomes somebody else so."""
+        """A client's renegotiation is refused, so that its identity cannot change."""
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
         context.load_verify_locations(str(trusted_file()))
@@ -85,7 +85,7 @@ class RenegotiationTests(SecurityTestCase):
         context.use_certificate_file(pair)
         context.use_privatekey_file(pair)
         with socket.create_connection(("127.0.0.1", self.gateway.port("https")), PATIENCE) as raw:
-            raw.settimeout(None)  # pyOpenSSL has no use for one
+            raw.settimeout(None)  # pyOpenSSL does not work with a timeout
             client = SSL.Connection(context, raw)
             client.set_connect_state()
             client.do_handshake()
@@ -101,13 +101,13 @@ class RenegotiationTests(SecurityTestCase):
 
 
 class ResumptionTests(SecurityTestCase):
-    """Sessions of former connections, which would let a client in without a look at its certificate."""
+    """Resumed sessions would let a client in without a check of its certificate."""
 
     def assert_not_resumed(self, version: ssl.TLSVersion) -> None:
-        """Check that a session of this version is not resumed, be it by its id or by a ticket."""
+        """Check that a session of this version is not resumed, neither by id nor by ticket."""
         tls = self.tls_of(caller(), oldest=version, newest=version)
         with self.connect(tls) as first:
-            self.assertEqual(first.ask(post(b"1")).status, 200)  # TLS 1.3 has sent its tickets by now
+            self.assertEqual(first.ask(post(b"1")).status, 200)  # in TLS 1.3 tickets would have come by now
             session = first.socket.session
         for _ in range(2):
             with self.connect(tls, session=session) as connection:
@@ -126,10 +126,10 @@ class ResumptionTests(SecurityTestCase):
 
 
 class ProtocolTests(SecurityTestCase):
-    """What is spoken over TLS, or instead of it."""
+    """The protocol over TLS, and bytes that are not TLS."""
 
     def test_alpn(self) -> None:
-        """HTTP/1.1 is what ALPN agrees on, never HTTP/2, in whatever order the client wishes."""
+        """ALPN selects HTTP/1.1, never HTTP/2, in whatever order the client offers them."""
         for offered, agreed in (
             (["h2", "http/1.1"], "http/1.1"),
             (["http/1.1", "h2"], "http/1.1"),
@@ -142,7 +142,7 @@ class ProtocolTests(SecurityTestCase):
                 self.assertEqual(connection.ask(post(b"1")).status, 200)
 
     def test_http_2_alone(self) -> None:
-        """A client that has HTTP/2 only agrees on nothing: it is refused, or answered in HTTP/1.1."""
+        """A client that offers only HTTP/2 is refused, or answered in HTTP/1.1."""
         tls = self.tls_of(caller())
         tls.set_alpn_protocols(["h2"])
         try:
@@ -154,14 +154,14 @@ class ProtocolTests(SecurityTestCase):
         self.assertEqual(connection.ask(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").status, 400)
 
     def test_plain_http(self) -> None:
-        """Plain HTTP on the TLS port: the connection is closed, without an answer in HTTP and without a redirect."""
+        """Plain HTTP on the TLS port: the connection is closed without an HTTP response."""
         for request in (get(b"/health"), post(b"1"), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
             connection = self.connect_plainly()
             connection.send(request)
             answered = connection.read_to_end()
             self.assertNotIn(b"HTTP", answered)
             self.assertNotIn(b"ocation", answered)
-            self.assertLess(len(answered), 10)  # at most an alert of TLS
+            self.assertLess(len(answered), 10)  # at most a TLS alert
         self.assert_serves()
 
     def test_garbage(self) -> None:
@@ -178,7 +178,7 @@ class ProtocolTests(SecurityTestCase):
         self.assert_serves()
 
     def test_certificate_of_the_server(self) -> None:
-        """Clients are shown the certificate that is set."""
+        """The server's certificate is that of HTTP_CERT."""
         with self.connect() as connection:
             shown = connection.socket.getpeercert(binary_form=True)
         self.assertEqual(shown, server().certificate.public_bytes(Encoding.DER))

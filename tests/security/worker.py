@@ -1,4 +1,4 @@
-"""A worker of the tests' own: takes the messages that a gateway publishes, and replies what a test wants."""
+"""A consumer in place of a provider: takes the request messages of a gateway, and replies as a test tells it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class WorkerTestCase(SecurityTestCase):
     arguments: ClassVar[tuple[str, ...]] = ("--role", "gateway")
 
     def message_for(self, connection: Connection, request: bytes) -> Any:
-        """Send a request, and take its message; returns the message's properties."""
+        """Send a request and take its message; returns the message's properties."""
         connection.send(request)
         with channel() as opened:
             ((properties, _),) = take(opened, self.deployment.queue)
         return properties
 
     def answer(self, body: bytes = b"{}", headers: dict[str, Any] | None = None, **properties: Any) -> Response:
-        """The HTTP answer to a request that a worker replies to with these headers and properties."""
+        """The HTTP response to a request whose reply has these headers and properties."""
         with self.connect() as connection:
             asked = self.message_for(connection, post(b"1"))
             told = {"content_type": "application/json", "correlation_id": asked.correlation_id, **properties}
