@@ -41,8 +41,7 @@ State = Literal["handshake", "idle", "headers", "body", "serving", "rejected", "
 _RECEIVING = ("idle", "headers", "body")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-#: Seconds that a rejected or idle client has to close the connection. If a rejected client were disconnected at once,
-#: the connection would be reset while it sends, and it could not read the response.
+#: Seconds that a rejected or idle client has to close the connection. A reset could overtake the response.
 LINGER = 2.0
 #: Bytes that are read ahead while a request is served. Reading pauses beyond that.
 _READ_AHEAD = 16_384
@@ -197,6 +196,8 @@ class Channel(RequestTransport):
     def readConnectionLost(self) -> None:
         """Serve the requests that have arrived, then close (twisted.internet.interfaces.IHalfCloseableProtocol)."""
         self._has_ended = True
+        if self.state == "idle" and not self._unread and not self._time.is_writing:
+            self.site.leave(self)  # another connection may take its place before the reactor has closed it
         self._read()
         if self.state == "serving" and not self.isSecure():
             for seconds in _ASK_AFTER:

@@ -126,14 +126,14 @@ class GatewaySite(ServerFactory):
         return True
 
     def leave(self, channel: Channel) -> None:
-        """Forget a connection that has ended."""
-        self.channels.discard(channel)
-        self._in_handshake.pop(channel, None)
-        if channel.identity is not None:
+        """Forget a connection that has ended. May be called twice."""
+        if channel.identity is not None and channel in self.channels:
             name = str(channel.identity)
             self._of_identity[name] -= 1
             if not self._of_identity[name]:
                 del self._of_identity[name]
+        self.channels.discard(channel)
+        self._in_handshake.pop(channel, None)
         self.idle.stop(channel)
         if not self.channels:
             self._waiting_for_end.fire(None)

@@ -52,6 +52,18 @@ class StatesTests(LimitsTestCase):
             self.assertEqual((b"", True), (client.value(), client.disconnecting), sent)
             client.leave()
 
+    def test_room_again(self) -> None:
+        """An idle client that half-closes its connection makes room for another one at once, and only once."""
+        for connect in (self.handshaken, lambda: self.clients(1)[0]):
+            clients = [connect(), self.handshaken("b"), self.handshaken("c")]
+            clients[0].protocol.readConnectionLost()
+            clients.append(connect())
+            clients[0].leave()
+            self.assertEqual([False] * 4, [each.aborted for each in clients])
+            for client in clients[1:]:
+                client.leave()
+            self.assertEqual((set(), [], []), (self.site.channels, self.clock.getDelayedCalls(), self.dropped))
+
     def test_rejected(self) -> None:
         """The connection of a rejected client is closed: there is nothing to wait for."""
         (client,) = self.clients(1)
