@@ -1,1 +1,1 @@
-"""What the project relies on in a broker: the same tests on RabbitMQ and on the embedded development broker."""
+"""The broker behaviour that the project relies on: the same tests on RabbitMQ and on the embedded broker."""

@@ -1,6 +1,6 @@
-"""The base of the contract's tests: names of their own, connections, and the words for what they check.
+"""The base of the contract's tests: unique names, connections, and checks.
 
-Tests talk to the broker as other programs do: by a plain blocking pika connection in a thread, or frame by frame.
+Tests use the broker as other programs do: by a blocking pika connection in a thread, or frame by frame.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
     from twisted.internet.defer import Deferred
 
-#: Seconds for what is to happen at once, or after a time to live of milliseconds.
+#: Time limit in seconds for events that come at once, or after a time to live of milliseconds.
 PATIENCE = 10.0
 _POLL = 0.005
 
 
 class Inbox:
-    """A consumer that keeps what it gets.
+    """A consumer that keeps its deliveries.
 
     Args:
-        auto_ack: the broker takes deliveries as acknowledged.
+        auto_ack: consume without acknowledgements.
 
     Attributes:
         messages: method, properties and body of each delivery.
-        tag: of the consumer.
+        tag: the consumer tag.
     """
 
     def __init__(self, channel: BlockingChannel, queue: str, *, auto_ack: bool = True, **options: Any) -> None:
@@ -49,31 +49,31 @@ class Inbox:
 
     @property
     def bodies(self) -> list[bytes]:
-        """Of the deliveries so far, in order."""
+        """The bodies of the deliveries so far, in order."""
         return [body for _, _, body in self.messages]
 
     @property
     def tags(self) -> list[int]:
-        """Delivery tags of the deliveries so far."""
+        """The delivery tags so far."""
         return [method.delivery_tag for method, _, _ in self.messages]
 
     def wait(self, count: int) -> list[bytes]:
-        """Wait for so many deliveries; returns their bodies."""
+        """Wait for this many deliveries; returns their bodies."""
         wait_until(self._channel, lambda: len(self.messages) >= count)
         return self.bodies
 
     def settle(self) -> list[bytes]:
-        """Take what was sent before the broker answers a method on this channel; returns the bodies of all."""
+        """Wait for the answer to a method on this channel, and so for all earlier deliveries; returns all bodies."""
         self._channel.basic_qos(prefetch_count=0)
         self._channel.connection.process_data_events(0)
         return self.bodies
 
 
 def wait_until(channel: BlockingChannel, condition: Callable[[], object]) -> None:
-    """Handle what the broker sends until a condition holds.
+    """Process data from the broker until a condition holds.
 
     Raises:
-        AssertionError: it does not in time.
+        AssertionError: the condition does not hold in time.
     """
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -91,10 +91,10 @@ else:
 
 
 class BrokerContract(_Base):
-    """What the tests of a contract have: names of their own, connections, and the words for what they check.
+    """Unique names, connections and checks for the tests of a contract.
 
     Attributes:
-        url: of the broker.
+        url: the broker's address.
     """
 
     url: str
@@ -116,10 +116,10 @@ class BrokerContract(_Base):
                 channel.exchange_delete(name)
 
     def run_on_channel(self, use: Callable[[BlockingChannel], Any]) -> Deferred[Any]:
-        """Run a function in a thread with a channel; the Deferred fires with its result.
+        """Run a function in a thread with a channel; a Deferred of its result.
 
-        What is published on the channel is confirmed before it goes on: RabbitMQ's count of the messages that wait
-        may be older than a publish.
+        Each publish on the channel waits for its confirm: else RabbitMQ's count of ready messages may be older than
+        the publish.
         """
 
         def run() -> Any:
@@ -136,7 +136,7 @@ class BrokerContract(_Base):
         return deferToThread(run)
 
     def connect(self, **parameters: Any) -> pika.BlockingConnection:
-        """Another connection, within the thread of the test, which closes it."""
+        """Open another connection, to be used in the test's thread; the test closes it in the end."""
         wanted = pika.URLParameters(self.url)
         for name, value in parameters.items():
             setattr(wanted, name, value)
@@ -145,7 +145,7 @@ class BrokerContract(_Base):
         return connection
 
     def wire(self, *, login: bool = True) -> WireClient:
-        """A connection of frames, within the thread of the test, which closes it; with a channel 1 if logged in."""
+        """Open a frame-by-frame connection, with channel 1 if it is to log in; the test closes it in the end."""
         client = WireClient(self.url)
         self._connections.append(client)
         if login:
@@ -153,7 +153,7 @@ class BrokerContract(_Base):
         return client
 
     def name(self, what: str) -> str:
-        """A name that only this test uses; what has it is deleted afterwards."""
+        """A unique name; a queue or exchange of this name is deleted after the test."""
         name = f"{self._prefix}.{what}"
         self._names.add(name)
         return name
@@ -161,13 +161,13 @@ class BrokerContract(_Base):
     def queue(
         self, channel: BlockingChannel, what: str = "queue", arguments: Mapping[str, Any] | None = None, **flags: bool
     ) -> str:
-        """Declare a queue of the test's own; returns its name."""
+        """Declare a queue with a unique name; returns the name."""
         name = self.name(what)
         channel.queue_declare(name, arguments=arguments, **flags)
         return name
 
     def exchange(self, channel: BlockingChannel, type_: str, what: str = "exchange", **flags: bool) -> str:
-        """Declare an exchange of the test's own; returns its name."""
+        """Declare an exchange with a unique name; returns the name."""
         name = self.name(what)
         channel.exchange_declare(name, type_, **flags)
         return name
@@ -175,12 +175,12 @@ class BrokerContract(_Base):
     def publish(
         self, channel: BlockingChannel, key: str, *bodies: bytes, exchange: str = "", **properties: Any
     ) -> None:
-        """Publish messages, by default to the queue that has the key as its name."""
+        """Publish messages, by default to the queue named like the routing key."""
         for body in bodies or (b"1",):
             channel.basic_publish(exchange, key, body, pika.BasicProperties(**properties))
 
     def get(self, channel: BlockingChannel, queue: str) -> bytes | None:
-        """The first message of a queue, acknowledged; None if it is empty."""
+        """Take the first message of a queue and acknowledge it; None if there is none."""
         return channel.basic_get(queue, auto_ack=True)[2]
 
     def take(self, channel: BlockingChannel, queue: str, count: int = 1) -> list[tuple[Any, Any, bytes]]:
@@ -194,26 +194,26 @@ class BrokerContract(_Base):
         return inbox.messages
 
     def count(self, channel: BlockingChannel, queue: str) -> int:
-        """How many messages wait in a queue."""
+        """The number of ready messages in a queue."""
         waiting: int = channel.queue_declare(queue, passive=True).method.message_count
         return waiting
 
     def wait_for_count(self, channel: BlockingChannel, queue: str, count: int) -> None:
-        """Wait until so many messages wait in a queue."""
+        """Wait until this many messages are ready in a queue."""
         deadline = time.monotonic() + PATIENCE
         while (waiting := self.count(channel, queue)) != count:
             self.assertLess(time.monotonic(), deadline, f"{waiting} messages in {queue}, not {count}")
             time.sleep(_POLL)
 
     def wait_until_gone(self, connection: pika.BlockingConnection, queue: str, pause: float = _POLL) -> None:
-        """Wait until there is no queue of this name; looks for it at once and then with a pause of so many seconds."""
+        """Wait until there is no queue of this name; looks for it at once, and again after each pause (seconds)."""
         deadline = time.monotonic() + PATIENCE
         while self.exists(connection, queue):
             self.assertLess(time.monotonic(), deadline, f"{queue} is still there")
             time.sleep(pause)
 
     def exists(self, connection: pika.BlockingConnection, name: str, *, exchange: bool = False) -> bool:
-        """True if there is a queue, or an exchange, of this name."""
+        """True if there is a queue, or an exchange, with this name."""
         channel = connection.channel()
         try:
             if exchange:
@@ -221,7 +221,7 @@ class BrokerContract(_Base):
             else:
                 channel.queue_declare(name, passive=True)
         except ChannelClosedByBroker as error:
-            # An exclusive queue of another connection is there, too.
+            # 405, RESOURCE_LOCKED: it exists, and is another connection's exclusive queue.
             self.assertIn(error.reply_code, (404, 405))
             return error.reply_code == 405
         channel.close()
@@ -233,7 +233,7 @@ class BrokerContract(_Base):
         self.assertEqual((error.reply_code, error.reply_text), (code, text))
 
     def assert_closed(self, channel: BlockingChannel, code: int, text: str) -> None:
-        """Check that the broker closes a channel over what was sent on it, with this code and text."""
+        """Check that the broker closes a channel over an earlier method, with this code and text."""
         self.assert_refused(code, text, channel.basic_qos)
 
     def assert_disconnected(self, code: int, text: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -243,7 +243,7 @@ class BrokerContract(_Base):
 
 
 def on_channel(test: Callable[[Any, BlockingChannel], None]) -> Callable[[Any], Deferred[None]]:
-    """Make a test of a function that takes a channel, see :meth:`BrokerContract.run_on_channel`."""
+    """Decorate a test that takes a channel, see :meth:`BrokerContract.run_on_channel`."""
 
     @wraps(test)
     def run(self: BrokerContract) -> Deferred[None]:

@@ -20,10 +20,10 @@ FULL = {"x-max-length": 2, "x-overflow": "reject-publish"}
 
 @on_both
 class Confirms(BrokerContract):
-    """What comes for publishes on a channel with confirms."""
+    """Confirms and returns of publishes."""
 
     def confirming(self) -> WireClient:
-        """A connection of frames whose channel 1 has confirms."""
+        """A frame-by-frame connection whose channel 1 has confirms."""
         client = self.wire()
         self.assertIsInstance(client.ask(1, spec.Confirm.Select()), spec.Confirm.SelectOk)
         return client
@@ -43,7 +43,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_blocking(self, channel: BlockingChannel) -> None:
-        """A publish that a queue takes is confirmed, and so is one that nobody wants."""
+        """A routed publish is confirmed, and so is an unrouted one."""
         queue = self.queue(channel)
         channel.basic_publish("", queue, b"1")
         channel.basic_publish("", self.name("missing"), b"1")
@@ -68,7 +68,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_each_once(self, channel: BlockingChannel) -> None:
-        """Of many publishes each is confirmed once, by itself or by "multiple"; the queue has them in their order."""
+        """Each of many publishes is confirmed once, alone or by "multiple"; the queue keeps their order."""
         queue, client = self.queue(channel, durable=True), self.confirming()
         bodies = [str(number).encode() for number in range(200)]
         client.publish(1, queue, *bodies)
@@ -77,7 +77,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_all_queues(self, channel: BlockingChannel) -> None:
-        """A confirm says that all queues have the message; there is one, whatever their number."""
+        """One confirm covers all queues of a message: all of them have it."""
         name = self.exchange(channel, "fanout")
         queues = [self.queue(channel, f"queue{number}") for number in range(3)]
         for queue in queues:
@@ -90,7 +90,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_return_first(self, channel: BlockingChannel) -> None:
-        """The return of a message comes before its confirm, which is positive."""
+        """The return of a message comes before its confirm, which is an ack."""
         client, missing = self.confirming(), self.name("missing")
         client.publish(1, missing, b"lost", mandatory=True)
         returned, confirm = client.receive(), client.receive()
@@ -121,7 +121,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_return_without(self, channel: BlockingChannel) -> None:
-        """Without confirms a message comes back all the same."""
+        """A message is returned on a channel without confirms as well."""
         client = self.wire()
         client.publish(1, self.name("missing"), b"", mandatory=True)
         returned = client.receive()
@@ -130,7 +130,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_nack(self, channel: BlockingChannel) -> None:
-        """A full queue that rejects publishes has them nacked, and takes more when there is room."""
+        """Publishes to a full queue with reject-publish are nacked; with room again, they are acked."""
         queue = self.queue(channel, "queue", FULL)
         self.publish(channel, queue, b"1", b"2")
         self.assertRaises(NackError, channel.basic_publish, "", queue, b"3")
@@ -140,7 +140,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_nacks(self, channel: BlockingChannel) -> None:
-        """Of many publishes just those are nacked that the queue did not take; each is told once."""
+        """Of many publishes, exactly those that the queue rejected are nacked, each once."""
         queue, client = self.queue(channel, "queue", {**FULL, "x-max-length": 20}), self.confirming()
         client.publish(1, queue, *(str(number).encode() for number in range(1, 51)))
         settled = self.settled(client, 50)
@@ -150,7 +150,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_nack_of_one(self, channel: BlockingChannel) -> None:
-        """A message that one of two queues rejects is nacked; the other one has it."""
+        """A message that one of two queues rejects is nacked; the other queue keeps it."""
         full, other, name = self.queue(channel, "full", FULL), self.queue(channel), self.exchange(channel, "fanout")
         self.publish(channel, full, b"1", b"2")
         for queue in (full, other):
@@ -160,7 +160,7 @@ class Confirms(BrokerContract):
 
     @on_channel
     def test_consumed_at_once(self, channel: BlockingChannel) -> None:
-        """A message that a consumer takes without acknowledgement is confirmed as well."""
+        """A message for a consumer without acknowledgements is confirmed as well."""
         queue, client = self.queue(channel), self.confirming()
         client.ask(1, spec.Basic.Consume(queue=queue, consumer_tag="tag", no_ack=True))
         client.publish(1, queue)

@@ -1,4 +1,4 @@
-"""Connections and channels: the handshake, heartbeats, refusals, and messages of all sizes and kinds."""
+"""Connections and channels: handshake, heartbeats, refusals, frames."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Handshake(BrokerContract):
 
     @on_channel
     def test_start(self, channel: BlockingChannel) -> None:
-        """The broker says what clients ask for before they use it, offers PLAIN, and tunes as RabbitMQ does."""
+        """The broker announces its capabilities, offers PLAIN, and tunes as RabbitMQ does."""
         client = self.wire(login=False)
         start = client.start("demo", "demo")
         self.assertEqual((start.version_major, start.version_minor), (0, 9))
@@ -40,12 +40,12 @@ class Handshake(BrokerContract):
         self.assertEqual((tune.channel_max, tune.frame_max, tune.heartbeat), (2047, 131_072, 60))
 
     def as_bytes(self, value: str | bytes) -> bytes:
-        """A long string, which the codec makes text of or not."""
+        """A long string as bytes; the codec may have decoded it."""
         return value.encode() if isinstance(value, str) else value
 
     @on_channel
     def test_login_refused(self, channel: BlockingChannel) -> None:
-        """A wrong pass word and an unknown user are refused with the same words."""
+        """A wrong password and an unknown user are refused with the same text."""
         for user, password in (("demo", "wrong"), ("nobody", "demo"), ("demo", "")):
             refused = self.wire(login=False).open(user, password)
             self.assertIsInstance(refused, spec.Connection.Close)
@@ -57,13 +57,13 @@ class Handshake(BrokerContract):
 
     @on_channel
     def test_login_refused_silently(self, channel: BlockingChannel) -> None:
-        """A client without the capability is not told why, as the standard has it."""
+        """Without authentication_failure_close, the broker ends the connection without a reason, as AMQP says."""
         capabilities = {**CAPABILITIES, "authentication_failure_close": False}
         self.assertRaises(EOFError, self.wire(login=False).open, "demo", "wrong", capabilities=capabilities)
 
     @on_channel
     def test_unknown_vhost(self, channel: BlockingChannel) -> None:
-        """A virtual host that is not there is refused."""
+        """An unknown virtual host is refused."""
         refused = self.wire(login=False).open(virtual_host="nowhere")
         self.assertIsInstance(refused, spec.Connection.Close)
         self.assertEqual((refused.reply_code, refused.reply_text), (530, "NOT_ALLOWED - vhost nowhere not found"))
@@ -71,7 +71,7 @@ class Handshake(BrokerContract):
 
     @on_channel
     def test_other_protocol(self, channel: BlockingChannel) -> None:
-        """Whoever begins with something else is told the protocol, and disconnected."""
+        """After another protocol header, the broker sends its own and disconnects."""
         for header in (b"AMQP\x00\x00\x08\x00", b"GET / HT"):
             client = self.wire(login=False)
             client.send_bytes(header)
@@ -79,7 +79,7 @@ class Handshake(BrokerContract):
 
     @on_channel
     def test_frame_max(self, channel: BlockingChannel) -> None:
-        """A client may have smaller frames, which the broker fills to the byte."""
+        """A client may choose a smaller frame_max, which the broker uses fully."""
         queue, client = self.queue(channel), self.wire(login=False)
         client.open(frame_max=4096)
         self.publish(channel, queue, b"x" * 10_000)
@@ -94,11 +94,11 @@ class Handshake(BrokerContract):
 
 @on_both
 class Heartbeats(BrokerContract):
-    """The agreed number of seconds."""
+    """The negotiated heartbeat."""
 
     @on_channel
     def test_silent_client(self, channel: BlockingChannel) -> None:
-        """The broker beats twice in the time, and drops a client that is silent for about twice the time."""
+        """The broker beats twice per interval, and drops a client that is silent for about two intervals."""
         client = self.wire(login=False)
         client.open(heartbeat=1)
         began, beats = time.monotonic(), []
@@ -111,7 +111,7 @@ class Heartbeats(BrokerContract):
 
     @on_channel
     def test_negotiated(self, channel: BlockingChannel) -> None:
-        """A client that beats lives; whatever else it sends counts as a beat."""
+        """A client that sends heartbeats, or any other frame, stays connected."""
         client = self.wire(login=False)
         client.open(heartbeat=1)
         for _ in range(5):
@@ -129,7 +129,7 @@ class Channels(BrokerContract):
 
     @on_channel
     def test_error(self, channel: BlockingChannel) -> None:
-        """An error on one channel leaves the others alone, their consumers and what is unacknowledged too."""
+        """An error on one channel does not affect consumers and unacknowledged messages of others."""
         queue, bad = self.queue(channel), channel.connection.channel()
         inbox = Inbox(channel, queue, auto_ack=False)
         self.publish(channel, queue, b"1")
@@ -142,7 +142,7 @@ class Channels(BrokerContract):
 
     @on_channel
     def test_number_again(self, channel: BlockingChannel) -> None:
-        """The number of a closed channel may be used again, whoever closed it; it begins anew."""
+        """The number of a closed channel can be reused, whichever side closed it; the new channel starts afresh."""
         client = self.wire()
         client.ask(1, spec.Confirm.Select())
         closed = client.ask(1, spec.Queue.Declare(queue=self.name("missing"), passive=True))
@@ -165,7 +165,7 @@ class Channels(BrokerContract):
 
     @on_channel
     def test_many(self, channel: BlockingChannel) -> None:
-        """Many channels of one connection each get what is theirs."""
+        """Each of many channels of a connection gets its own deliveries."""
         channels = [channel.connection.channel() for _ in range(20)]
         inboxes = [Inbox(each, self.queue(each, f"queue{number}")) for number, each in enumerate(channels)]
         for number in range(20):
@@ -179,7 +179,7 @@ class Frames(BrokerContract):
     """Frames that no client should send."""
 
     def closed(self, *frames: tuple[int, int, bytes], before: tuple[Any, ...] = ()) -> tuple[int, str, int, int]:
-        """How a new connection ends over methods on channel 1, and then frames of a kind, on a channel, with bytes."""
+        """Send methods on channel 1 and then a frame on a new connection; returns how the broker ends it."""
         client = self.wire()
         for method in before:
             client.send(1, method)
@@ -191,7 +191,7 @@ class Frames(BrokerContract):
 
     @on_channel
     def test_wrong_channel(self, channel: BlockingChannel) -> None:
-        """Messages have no place on channel 0, heartbeats none on others; methods there are the connection's."""
+        """Message frames on channel 0, heartbeats on other channels, and methods on the wrong channel are errors."""
         text = 'UNEXPECTED_FRAME - type 3, all octets = <<"abc">>'
         self.assertEqual(self.closed((spec.FRAME_BODY, 0, b"abc")), (505, text, 0, 0))
         text = "UNEXPECTED_FRAME - type 2, all octets = <<0,60,0,0,0,0,0,0,0,0,0,5,0,0>>"
@@ -205,13 +205,13 @@ class Frames(BrokerContract):
 
     @on_channel
     def test_heartbeat_with_payload(self, channel: BlockingChannel) -> None:
-        """A heartbeat is empty."""
+        """A heartbeat with a payload is an error."""
         text = 'FRAME_ERROR - type 8, all octets = <<"x">>: unknown_frame'
         self.assertEqual(self.closed((spec.FRAME_HEARTBEAT, 0, b"x")), (501, text, 0, 0))
 
     @on_channel
     def test_names_that_are_no_text(self, channel: BlockingChannel) -> None:
-        """Names and keys are UTF-8, but for a publish."""
+        """Names and keys must be UTF-8, except in a publish."""
         expected = (501, "FRAME_ERROR - Malformed UTF-8 in shortstr", 0, 0)
         for method in (
             spec.Queue.Declare(queue=b"\xff"),
@@ -223,7 +223,7 @@ class Frames(BrokerContract):
 
     @on_channel
     def test_message_without_method(self, channel: BlockingChannel) -> None:
-        """A message begins with a method, on a channel that is open, closed by an error or not there."""
+        """Message frames without a publish: on an open channel, one closed by an error, and an unknown one."""
         expected = (505, "UNEXPECTED_FRAME - expected method frame, got non method frame instead", 0, 0)
         self.assertEqual(self.closed((spec.FRAME_BODY, 1, b"x")), expected)
         self.assertEqual(self.closed((spec.FRAME_BODY, 5, b"x")), expected)
@@ -236,7 +236,7 @@ class Frames(BrokerContract):
 
     @on_channel
     def test_method_within_message(self, channel: BlockingChannel) -> None:
-        """Within a message no method is taken, not even one that closes the channel."""
+        """A method within a message is an error, even one that closes the channel."""
         publish = spec.Basic.Publish(routing_key=self.name("missing"))
         text = "UNEXPECTED_FRAME - expected content header for class 60, got non content header frame instead"
         for method in (
@@ -253,12 +253,12 @@ class Frames(BrokerContract):
         self.assertEqual((closed.reply_code, closed.reply_text, closed.method_id), (505, text, 40))
 
     def header(self, size: int) -> frame.Header:
-        """The header of a message of so many bytes."""
+        """The header frame of a message with this body size."""
         return frame.Header(1, size, pika.BasicProperties())
 
     @on_channel
     def test_body_too_long(self, channel: BlockingChannel) -> None:
-        """A body that is longer than its header says has no end that the broker would take."""
+        """A body longer than its header says is an error."""
         client = self.wire()
         client.publish(1, self.name("missing"), b"")
         frames = (frame.Method(1, spec.Basic.Publish()), self.header(5), frame.Body(1, b"x" * 6))
@@ -269,7 +269,7 @@ class Frames(BrokerContract):
 
     @on_channel
     def test_after_an_error(self, channel: BlockingChannel) -> None:
-        """A channel that the broker closed takes what was under way, confirms a close, and is not opened again yet."""
+        """A channel that the broker closed ignores methods, confirms a close, and cannot be opened before that."""
         client, queue, missing = self.wire(), self.queue(channel), self.name("missing")
         self.assertIsInstance(client.ask(1, spec.Queue.Declare(queue=missing, passive=True)), spec.Channel.Close)
         client.publish(1, queue, b"under way")
@@ -282,7 +282,7 @@ class Frames(BrokerContract):
 
     @on_channel
     def test_close_of_nothing(self, channel: BlockingChannel) -> None:
-        """A channel that is not open cannot be closed, nor one confirmed that the broker did not close."""
+        """Closing an unopened channel is an error, and so is a Close-Ok that the broker did not ask for."""
         for number, method, code, text in (
             (5, spec.Channel.Close(200, "", 0, 0), 504, "CHANNEL_ERROR - expected 'channel.open'"),
             (5, spec.Channel.CloseOk(), 504, "CHANNEL_ERROR - expected 'channel.open'"),

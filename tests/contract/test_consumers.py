@@ -1,4 +1,4 @@
-"""Consumers: their tags, their turns, and their end."""
+"""Consumers: tags, turns, and ends."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @on_both
 class Consumers(BrokerContract):
-    """Beginning and ending to consume."""
+    """Begin and end of consuming."""
 
     @on_channel
     def test_tags(self, channel: BlockingChannel) -> None:
-        """A consumer has the tag that it asks for, or gets one; deliveries carry it."""
+        """A consumer has the tag it asks for, or a generated one; deliveries carry it."""
         queue, client = self.queue(channel), self.wire()
         answer = client.ask(1, spec.Basic.Consume(queue=queue, consumer_tag="mine", no_ack=True))
         self.assertEqual(answer.consumer_tag, "mine")
@@ -34,7 +34,7 @@ class Consumers(BrokerContract):
 
     @on_channel
     def test_waiting(self, channel: BlockingChannel) -> None:
-        """A consumer is confirmed before the first of the messages that wait is delivered to it."""
+        """Consume-Ok comes before the first delivery of a waiting message."""
         queue, client = self.queue(channel), self.wire()
         self.publish(channel, queue, b"1", b"2")
         client.send(1, spec.Basic.Consume(queue=queue, consumer_tag="tag"))
@@ -44,7 +44,7 @@ class Consumers(BrokerContract):
 
     @on_channel
     def test_no_wait(self, channel: BlockingChannel) -> None:
-        """A consumer that does not wait for the answer gets none, only deliveries."""
+        """With no-wait, a consumer gets no Consume-Ok, only deliveries."""
         queue, client = self.queue(channel), self.wire()
         self.publish(channel, queue)
         client.send(1, spec.Basic.Consume(queue=queue, consumer_tag="tag", nowait=True))
@@ -55,7 +55,7 @@ class Consumers(BrokerContract):
 
     @on_channel
     def test_duplicate_tag(self, channel: BlockingChannel) -> None:
-        """A tag twice on one channel ends the connection; on two channels it is no conflict."""
+        """A repeated tag on one channel ends the connection; on two channels it is allowed."""
         queue, client = self.queue(channel), self.wire()
         client.ask(2, spec.Channel.Open())
         for number in (1, 2):
@@ -68,7 +68,7 @@ class Consumers(BrokerContract):
 
     @on_channel
     def test_exclusive(self, channel: BlockingChannel) -> None:
-        """An exclusive consumer is the only one: it is refused beside another, and another beside it."""
+        """An exclusive consumer is refused beside another one, and another one beside it."""
         queue = self.queue(channel)
         text = f"ACCESS_REFUSED - queue '{queue}' in vhost '/' in exclusive use"
         open_channel = channel.connection.channel
@@ -84,7 +84,7 @@ class Consumers(BrokerContract):
 
     @on_channel
     def test_cancel(self, channel: BlockingChannel) -> None:
-        """After its cancel a consumer gets nothing; what it has may be settled."""
+        """After its cancel a consumer gets no deliveries; those that it has can be settled."""
         queue = self.queue(channel)
         inbox = Inbox(channel, queue, auto_ack=False)
         self.publish(channel, queue, b"1")
@@ -98,12 +98,12 @@ class Consumers(BrokerContract):
 
     @on_channel
     def test_cancel_unknown(self, channel: BlockingChannel) -> None:
-        """Cancelling a consumer that is not there is no error."""
+        """Cancelling an unknown consumer is no error."""
         self.assertEqual(self.wire().ask(1, spec.Basic.Cancel("none")).consumer_tag, "none")
 
     @on_channel
     def test_queue_deleted(self, channel: BlockingChannel) -> None:
-        """The consumers of a queue that is deleted are told; the channel lives."""
+        """Consumers of a deleted queue get Basic.Cancel; the channel stays open."""
         queue, other = self.queue(channel), channel.connection.channel()
         inbox = Inbox(other, queue)
         cancelled: list[Any] = []
@@ -116,7 +116,7 @@ class Consumers(BrokerContract):
 
     @on_channel
     def test_not_told(self, channel: BlockingChannel) -> None:
-        """A client without the capability is not told; it may use the tag again."""
+        """Without consumer_cancel_notify there is no Basic.Cancel; the tag can be used again."""
         queue, client = self.queue(channel), self.wire(login=False)
         client.open(capabilities={**CAPABILITIES, "consumer_cancel_notify": False})
         client.ask(1, spec.Basic.Consume(queue=queue, consumer_tag="tag"))
@@ -128,7 +128,7 @@ class Consumers(BrokerContract):
 
     @on_channel
     def test_channel_closed(self, channel: BlockingChannel) -> None:
-        """A channel that closes takes its consumers along."""
+        """Consumers end with their channel."""
         queue, other = self.queue(channel), channel.connection.channel()
         Inbox(other, queue)
         self.assertEqual(channel.queue_declare(queue, passive=True).method.consumer_count, 1)
@@ -153,7 +153,7 @@ class Turns(BrokerContract):
 
     @on_channel
     def test_without_room(self, channel: BlockingChannel) -> None:
-        """One without room is passed over, and gets its turn when it has room again."""
+        """A consumer at its prefetch is skipped, and gets its turn when it has room again."""
         queue = self.queue(channel)
         channels = [channel.connection.channel() for _ in range(2)]
         for each in channels:
@@ -171,7 +171,7 @@ class Turns(BrokerContract):
 
     @on_channel
     def test_requeued_to_another(self, channel: BlockingChannel) -> None:
-        """What a consumer leaves behind goes to another one, redelivered."""
+        """Unacknowledged messages of an ended consumer go to another one, redelivered."""
         queue = self.queue(channel)
         channels = [channel.connection.channel() for _ in range(2)]
         first = Inbox(channels[0], queue, auto_ack=False)

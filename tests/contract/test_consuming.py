@@ -1,4 +1,4 @@
-"""Deliveries: how many at a time, to whom, and what acknowledging them one way or the other does."""
+"""Deliveries: prefetch, acknowledgements, rejections, and fetches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Prefetch(BrokerContract):
 
     @on_channel
     def test_per_consumer(self, channel: BlockingChannel) -> None:
-        """By default each consumer has the limit for itself; an acknowledgement makes room for one."""
+        """By default each consumer has its own limit; an acknowledgement makes room for one delivery."""
         queue = self.queue(channel)
         channel.basic_qos(prefetch_count=2)
         first = Inbox(channel, queue, auto_ack=False)
@@ -36,7 +36,7 @@ class Prefetch(BrokerContract):
 
     @on_channel
     def test_per_channel(self, channel: BlockingChannel) -> None:
-        """A global limit is one of all consumers of the channel together, and of no other channel."""
+        """A global limit covers all consumers of one channel together."""
         queue = self.queue(channel)
         channel.basic_qos(prefetch_count=3, global_qos=True)
         inboxes = [Inbox(channel, queue, auto_ack=False) for _ in range(2)]
@@ -49,7 +49,7 @@ class Prefetch(BrokerContract):
 
     @on_channel
     def test_answer_first(self, channel: BlockingChannel) -> None:
-        """A global limit is confirmed before it has its effect."""
+        """Qos-Ok comes before the deliveries that a raised global limit allows."""
         queue, client = self.queue(channel), self.wire()
         client.ask(1, spec.Basic.Qos(prefetch_count=1, global_qos=True))
         client.ask(1, spec.Basic.Consume(queue=queue, consumer_tag="tag"))
@@ -61,7 +61,7 @@ class Prefetch(BrokerContract):
 
     @on_channel
     def test_later(self, channel: BlockingChannel) -> None:
-        """A new limit is for the consumers that come after it."""
+        """A new limit applies to later consumers only."""
         one, two = self.queue(channel, "one"), self.queue(channel, "two")
         channel.basic_qos(prefetch_count=1)
         first = Inbox(channel, one, auto_ack=False)
@@ -74,7 +74,7 @@ class Prefetch(BrokerContract):
 
     @on_channel
     def test_none(self, channel: BlockingChannel) -> None:
-        """Without a limit everything is delivered; without acknowledgements no limit counts."""
+        """Without a limit all messages are delivered; consumers without acknowledgements have no limit."""
         queue, other = self.queue(channel), self.queue(channel, "other")
         inbox = Inbox(channel, queue, auto_ack=False)
         self.publish(channel, queue, *[b"x"] * 50)
@@ -86,7 +86,7 @@ class Prefetch(BrokerContract):
 
     @on_channel
     def test_get(self, channel: BlockingChannel) -> None:
-        """What is fetched one by one is not limited."""
+        """Basic.Get has no limit."""
         queue = self.queue(channel)
         channel.basic_qos(prefetch_count=1)
         self.publish(channel, queue, b"1", b"2")
@@ -95,11 +95,11 @@ class Prefetch(BrokerContract):
 
 @on_both
 class Settling(BrokerContract):
-    """Acknowledging, rejecting, and giving back."""
+    """Acknowledging, rejecting, and requeueing."""
 
     @on_channel
     def test_ack(self, channel: BlockingChannel) -> None:
-        """An acknowledged message is gone for good."""
+        """An acknowledged message never comes back."""
         queue, connection = self.queue(channel), self.connect()
         other = connection.channel()
         self.publish(channel, queue)
@@ -110,7 +110,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_multiple(self, channel: BlockingChannel) -> None:
-        """With multiple, all up to the tag are acknowledged; tag 0 is all that there are."""
+        """With multiple, all up to the tag are acknowledged; tag 0 means all."""
         queue, other = self.queue(channel), channel.connection.channel()
         self.publish(channel, queue, b"1", b"2", b"3", b"4", b"5")
         tags = [other.basic_get(queue)[0].delivery_tag for _ in range(5)]
@@ -124,7 +124,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_requeue(self, channel: BlockingChannel) -> None:
-        """A message that is given back stands where it stood, and is delivered again as such."""
+        """A requeued message keeps its position, and is delivered again as redelivered."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2", b"3", b"4")
         tags = [channel.basic_get(queue)[0].delivery_tag for _ in range(3)]
@@ -136,7 +136,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_requeue_of_many(self, channel: BlockingChannel) -> None:
-        """However many are given back at once, or one by one in any order, each stands where it stood."""
+        """Requeued at once, or one by one in any order, all messages keep their positions."""
         queue, client, count = self.queue(channel), self.wire(), 4000
         bodies = [str(number).encode() for number in range(count)]
         client.publish(1, queue, *bodies)
@@ -152,7 +152,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_requeue_to_consumer(self, channel: BlockingChannel) -> None:
-        """A message that is given back comes to a consumer again, with another tag."""
+        """A requeued message is delivered to a consumer again, with another tag."""
         queue = self.queue(channel)
         inbox = Inbox(channel, queue, auto_ack=False)
         self.publish(channel, queue)
@@ -164,7 +164,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_reject(self, channel: BlockingChannel) -> None:
-        """A message that is rejected for good is gone if its queue has no dead-letter exchange."""
+        """A message rejected without requeue is dropped if its queue has no dead-letter exchange."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2")
         channel.basic_reject(channel.basic_get(queue)[0].delivery_tag, requeue=False)
@@ -173,7 +173,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_unknown_tag(self, channel: BlockingChannel) -> None:
-        """A tag that was not delivered, or was acknowledged before, closes the channel; its messages come back."""
+        """An unknown tag, or one acknowledged before, closes the channel; its messages are requeued."""
         queue = self.queue(channel)
         self.publish(channel, queue)
         for settle in ("basic_ack", "basic_nack", "basic_reject"):
@@ -191,20 +191,20 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_unknown_multiple(self, channel: BlockingChannel) -> None:
-        """With multiple, a tag that was never delivered is unknown, too."""
+        """With multiple, a tag that was never delivered is unknown as well."""
         channel.basic_ack(3, multiple=True)
         self.assert_closed(channel, 406, "PRECONDITION_FAILED - unknown delivery tag 3")
 
     @on_channel
     def test_multiple_none(self, channel: BlockingChannel) -> None:
-        """All of none is no error."""
+        """With multiple, tag 0 without any delivery is no error."""
         channel.basic_ack(0, multiple=True)
         channel.basic_nack(0, multiple=True)
         channel.basic_qos()
 
     @on_channel
     def test_channel_closed(self, channel: BlockingChannel) -> None:
-        """What is unacknowledged when a channel closes comes back in its place, redelivered."""
+        """Unacknowledged messages of a closed channel are requeued at their positions, as redelivered."""
         queue, other = self.queue(channel), channel.connection.channel()
         self.publish(channel, queue, b"1", b"2", b"3")
         for _ in range(2):
@@ -216,7 +216,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_connection_closed(self, channel: BlockingChannel) -> None:
-        """So it does when a connection is closed, or dropped without a word."""
+        """So are those of a closed connection."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2")
         connection = self.connect()
@@ -229,7 +229,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_connection_dropped(self, channel: BlockingChannel) -> None:
-        """What is unacknowledged when a connection is dropped without a word comes back, too."""
+        """So are those of a dropped connection."""
         queue, client = self.queue(channel), self.wire()
         self.publish(channel, queue)
         client.get(1, queue)
@@ -239,7 +239,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_no_ack(self, channel: BlockingChannel) -> None:
-        """Without acknowledgements a delivered message is gone, whatever becomes of the channel."""
+        """A message delivered without acknowledgements never comes back, even if the channel closes."""
         queue, other = self.queue(channel), channel.connection.channel()
         self.publish(channel, queue, b"1", b"2")
         self.assertEqual(other.basic_get(queue, auto_ack=True)[2], b"1")
@@ -250,7 +250,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_recover(self, channel: BlockingChannel) -> None:
-        """Recovering with requeue gives back all that is unacknowledged on the channel."""
+        """Basic.Recover requeues all unacknowledged messages of the channel."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2")
         for _ in range(2):
@@ -262,7 +262,7 @@ class Settling(BrokerContract):
 
     @on_channel
     def test_queue_deleted(self, channel: BlockingChannel) -> None:
-        """What was delivered from a queue that is gone may be settled all the same."""
+        """Deliveries from a deleted queue can still be settled."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2")
         tags = [channel.basic_get(queue)[0].delivery_tag for _ in range(2)]
@@ -279,7 +279,7 @@ class Getting(BrokerContract):
 
     @on_channel
     def test_get(self, channel: BlockingChannel) -> None:
-        """A message comes with the number of those that still wait; an empty queue says so."""
+        """Get-Ok has the number of remaining messages; an empty queue gives Get-Empty."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2")
         method, properties, body = channel.basic_get(queue)
@@ -291,7 +291,7 @@ class Getting(BrokerContract):
 
     @on_channel
     def test_missing(self, channel: BlockingChannel) -> None:
-        """A missing queue is refused, for consumers too."""
+        """A missing queue is refused, for Get as for Consume."""
         missing = self.name("missing")
         text = f"NOT_FOUND - no queue '{missing}' in vhost '/'"
         self.assert_refused(404, text, channel.connection.channel().basic_get, missing)

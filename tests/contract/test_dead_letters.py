@@ -1,4 +1,4 @@
-"""What leaves a queue without being acknowledged, where it goes, and what the broker writes into it."""
+"""Dead letters: which messages leave a queue without an acknowledgement, where they go, and their headers."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 
 class _DeadLetters(BrokerContract):
-    """Queues with a way out."""
+    """Queues with a dead-letter exchange."""
 
     def leading_to(self, channel: BlockingChannel, dead: str, what: str = "work", **arguments: Any) -> str:
-        """Declare a queue whose dead letters go to another queue, by the default exchange; returns its name."""
+        """Declare a queue whose dead letters go to another queue through the default exchange; returns its name."""
         ways = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
         others = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
         return self.queue(channel, what, ways | others)
 
     def reject(self, channel: BlockingChannel, queue: str) -> None:
-        """Reject the first message of a queue for good."""
+        """Reject the first message of a queue without requeue."""
         method, _, _ = channel.basic_get(queue)
         channel.basic_reject(method.delivery_tag, requeue=False)
 
 
 @on_both
 class Expiry(_DeadLetters):
-    """Messages that have a time to live."""
+    """Messages with a time to live."""
 
     @on_channel
     def test_queue_ttl(self, channel: BlockingChannel) -> None:
-        """A message that waited for the queue's time to live leaves it, not before."""
+        """A message leaves the queue after the queue's time to live, not before."""
         dead = self.queue(channel, "dead")
         work = self.leading_to(channel, dead, message_ttl=50)
         began = time.monotonic()
@@ -49,14 +49,14 @@ class Expiry(_DeadLetters):
 
     @on_channel
     def test_without_way(self, channel: BlockingChannel) -> None:
-        """Without a dead-letter exchange it is dropped."""
+        """Without a dead-letter exchange an expired message is dropped."""
         work = self.queue(channel, "work", {"x-message-ttl": 20})
         self.publish(channel, work)
         self.wait_for_count(channel, work, 0)
 
     @on_channel
     def test_expiration(self, channel: BlockingChannel) -> None:
-        """A message may bring a time to live of its own; the shorter one counts."""
+        """A message may have its own time to live; the shorter one counts."""
         dead = self.queue(channel, "dead")
         for what, ttl, expiration in (("short", 20, "60000"), ("long", 60_000, "20")):
             work = self.leading_to(channel, dead, what, message_ttl=ttl)
@@ -66,7 +66,7 @@ class Expiry(_DeadLetters):
 
     @on_channel
     def test_invalid_expiration(self, channel: BlockingChannel) -> None:
-        """An expiration that is no number of milliseconds is refused, with the reason."""
+        """An expiration that is not a number of milliseconds is refused with the reason."""
         queue = self.queue(channel)
         for value, why in (
             ("soon", "no_integer"),
@@ -84,7 +84,7 @@ class Expiry(_DeadLetters):
 
     @on_channel
     def test_behind_another(self, channel: BlockingChannel) -> None:
-        """A message that stands behind one that lives longer expires when it comes to the head."""
+        """A message behind one that lives longer expires when it reaches the head."""
         dead = self.queue(channel, "dead")
         work, other = self.leading_to(channel, dead), self.leading_to(channel, dead, "other")
         self.publish(channel, work, b"lives")
@@ -98,7 +98,7 @@ class Expiry(_DeadLetters):
 
     @on_channel
     def test_zero(self, channel: BlockingChannel) -> None:
-        """A time to live of 0 is for a consumer that waits; without one the message leaves at once."""
+        """A message with a time to live of 0 is delivered to a waiting consumer, or else expires at once."""
         dead = self.queue(channel, "dead")
         for what, arguments, properties in (
             ("queue", {"message_ttl": 0}, {}),
@@ -114,7 +114,7 @@ class Expiry(_DeadLetters):
 
     @on_channel
     def test_delivered(self, channel: BlockingChannel) -> None:
-        """A delivered message does not expire; one that comes back after its time does."""
+        """A delivered message does not expire; when requeued after its time, it does."""
         dead = self.queue(channel, "dead")
         work, clock = self.leading_to(channel, dead, message_ttl=30), self.leading_to(channel, dead, "clock")
         inbox = Inbox(channel, work, auto_ack=False)
@@ -130,11 +130,11 @@ class Expiry(_DeadLetters):
 
 @on_both
 class Overflow(_DeadLetters):
-    """Queues of limited length."""
+    """Queues with a maximal length."""
 
     @on_channel
     def test_drop_head(self, channel: BlockingChannel) -> None:
-        """A full queue drops its oldest message for the new one."""
+        """A full queue drops its oldest message in favour of the new one."""
         dead = self.queue(channel, "dead")
         work = self.leading_to(channel, dead, max_length=2)
         self.publish(channel, work, b"1", b"2", b"3")
@@ -144,7 +144,7 @@ class Overflow(_DeadLetters):
 
     @on_channel
     def test_unacknowledged(self, channel: BlockingChannel) -> None:
-        """What is delivered and not acknowledged does not count."""
+        """Unacknowledged messages do not count towards the length."""
         dead = self.queue(channel, "dead")
         work = self.leading_to(channel, dead, max_length=1)
         inbox = Inbox(channel, work, auto_ack=False)
@@ -154,7 +154,7 @@ class Overflow(_DeadLetters):
 
     @on_channel
     def test_zero(self, channel: BlockingChannel) -> None:
-        """A queue of length 0 hands on to consumers that wait."""
+        """A queue of length 0 delivers to waiting consumers."""
         dead = self.queue(channel, "dead")
         work = self.leading_to(channel, dead, max_length=0)
         self.publish(channel, work, b"late")
@@ -165,7 +165,7 @@ class Overflow(_DeadLetters):
 
     @on_channel
     def test_reject_publish(self, channel: BlockingChannel) -> None:
-        """A queue that rejects publishes keeps what it has and dead-letters nothing."""
+        """A full queue with reject-publish keeps its messages and dead-letters none."""
         dead = self.queue(channel, "dead")
         work = self.leading_to(channel, dead, max_length=2, overflow="reject-publish")
         self.publish(channel, work, b"1", b"2")
@@ -180,7 +180,7 @@ class Ways(_DeadLetters):
 
     @on_channel
     def test_rejected(self, channel: BlockingChannel) -> None:
-        """Rejected and nacked messages go there, several at once in their order; requeued ones do not."""
+        """Rejected and nacked messages are dead-lettered, several at once in their order; requeued ones are not."""
         dead = self.queue(channel, "dead")
         work = self.leading_to(channel, dead)
         inbox = Inbox(channel, work, auto_ack=False)
@@ -196,7 +196,7 @@ class Ways(_DeadLetters):
 
     @on_channel
     def test_deleted(self, channel: BlockingChannel) -> None:
-        """What is purged or deleted with its queue is no dead letter."""
+        """Messages that are purged, or deleted with their queue, are not dead-lettered."""
         dead = self.queue(channel, "dead")
         work = self.leading_to(channel, dead)
         self.publish(channel, work, b"purged")
@@ -210,7 +210,7 @@ class Ways(_DeadLetters):
 
     @on_channel
     def test_exchange(self, channel: BlockingChannel) -> None:
-        """Without a routing key of the queue's, a dead letter keeps its own."""
+        """Without x-dead-letter-routing-key, a dead letter keeps its routing key."""
         name, dead, other = self.exchange(channel, "direct"), self.queue(channel, "dead"), self.queue(channel, "other")
         work = self.queue(channel, "work", {"x-dead-letter-exchange": name})
         channel.queue_bind(dead, name, work)
@@ -223,7 +223,7 @@ class Ways(_DeadLetters):
 
     @on_channel
     def test_routing_key(self, channel: BlockingChannel) -> None:
-        """With one, it has that; several queues may get it."""
+        """With x-dead-letter-routing-key it has that; several queues may get it."""
         name = self.exchange(channel, "topic")
         dead = [self.queue(channel, f"dead{number}") for number in range(2)]
         arguments = {"x-dead-letter-exchange": name, "x-dead-letter-routing-key": "dead.letter"}
@@ -238,7 +238,7 @@ class Ways(_DeadLetters):
 
     @on_channel
     def test_missing(self, channel: BlockingChannel) -> None:
-        """A dead-letter exchange or queue that is not there drops it; one that is made later gets the next."""
+        """With a missing dead-letter exchange or queue it is dropped; once declared, that gets the next one."""
         name = self.name("exchange")
         work = self.queue(channel, "work", {"x-dead-letter-exchange": name})
         self.publish(channel, work, b"1", b"2")
@@ -252,7 +252,7 @@ class Ways(_DeadLetters):
 
     @on_channel
     def test_properties(self, channel: BlockingChannel) -> None:
-        """A dead letter has the body and the properties of the message, but for its expiration."""
+        """A dead letter has the message's body and properties, without its expiration."""
         dead = self.queue(channel, "dead")
         work = self.leading_to(channel, dead)
         properties = pika.BasicProperties(
@@ -267,7 +267,7 @@ class Ways(_DeadLetters):
 
     @on_channel
     def test_long_chain(self, channel: BlockingChannel) -> None:
-        """A message may die in any number of queues, one after the other."""
+        """A message can be dead-lettered by any number of queues, one after the other."""
         names = [self._prefix + str(number) for number in range(220)]
         for name, following in pairwise(names):
             arguments = {"x-max-length": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": following}

@@ -1,4 +1,4 @@
-"""The record of a message's deaths, cycles of dead letters, and the retry route that the project is built on."""
+"""The x-death header, cycles of dead letters, and the retry route that the project relies on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @on_both
 class Deaths(BrokerContract):
-    """The header x-death and those that tell of the first death."""
+    """The header x-death, and the headers of the first death."""
 
     def reject(self, channel: BlockingChannel, queue: str) -> None:
-        """Wait for a message of a queue and reject it for good."""
+        """Wait for a message of a queue and reject it without requeue."""
         inbox = Inbox(channel, queue, auto_ack=False)
         inbox.wait(1)
         channel.basic_cancel(inbox.tag)
@@ -28,7 +28,7 @@ class Deaths(BrokerContract):
 
     @on_channel
     def test_first(self, channel: BlockingChannel) -> None:
-        """The record says which queue, why, when, how often, and how the message had come there."""
+        """x-death has queue, reason, time, count, exchange and routing keys."""
         name, work, dead = self.exchange(channel, "topic"), self.name("work"), self.queue(channel, "dead")
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
         channel.queue_declare(work, arguments=arguments)
@@ -49,7 +49,7 @@ class Deaths(BrokerContract):
 
     @on_channel
     def test_original_expiration(self, channel: BlockingChannel) -> None:
-        """The expiration that was taken off is in the record; a queue's time to live is not."""
+        """x-death has the removed expiration of the message, but not the queue's time to live."""
         dead = self.queue(channel, "dead")
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
         own, queues = (
@@ -66,7 +66,7 @@ class Deaths(BrokerContract):
 
     @on_channel
     def test_newest_first(self, channel: BlockingChannel) -> None:
-        """Of several deaths the newest stands first; the headers of the first one stay."""
+        """The newest death comes first; the headers of the first death stay."""
         third = self.queue(channel, "third")
         second = self.queue(
             channel,
@@ -84,7 +84,7 @@ class Deaths(BrokerContract):
 
     @on_channel
     def test_counts(self, channel: BlockingChannel) -> None:
-        """Deaths in the same queue for the same reason are counted; for another they are another record."""
+        """Deaths in one queue for one reason are counted in one record; another reason has another record."""
         work = self.name("work")
         waiting = self.queue(
             channel,
@@ -101,7 +101,7 @@ class Deaths(BrokerContract):
 
     @on_channel
     def test_reasons(self, channel: BlockingChannel) -> None:
-        """Rejected and expired in the same queue are two records, and the one that counts up moves to the front."""
+        """Rejected and expired in one queue are two records; the one that is counted up moves to the front."""
         dead = self.queue(channel, "dead")
         work = self.queue(channel, "work", {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
         self.publish(channel, work)
@@ -117,7 +117,7 @@ class Deaths(BrokerContract):
 
     @on_channel
     def test_record_of_a_client(self, channel: BlockingChannel) -> None:
-        """A record that a client wrote without a count is counted from 1; a header in other case is another."""
+        """A client's record without a count is counted from 1; a header name in other case is another header."""
         dead = self.queue(channel, "dead")
         work = self.queue(channel, "work", {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
         written = {"queue": work, "reason": "rejected", "mine": 7}
@@ -132,7 +132,7 @@ class Deaths(BrokerContract):
 
     @on_channel
     def test_odd_key(self, channel: BlockingChannel) -> None:
-        """A message with a routing key that is not UTF-8 is routed with its bytes, and dies as others do."""
+        """A routing key that is not UTF-8 is routed by its bytes; dead-lettering works as usual."""
         dead, client, name = self.queue(channel, "dead"), self.wire(), self.exchange(channel, "topic")
         work = self.queue(channel, "work", {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
         channel.queue_bind(work, name, "#")
@@ -147,17 +147,17 @@ class Deaths(BrokerContract):
         self.assertEqual((death["reason"], death["queue"]), ("rejected", work))
 
     def copied(self, properties: Any) -> pika.BasicProperties:
-        """Properties of a client's copy of a message."""
+        """Properties for a client's copy of a message."""
         return pika.BasicProperties(headers=properties.headers, expiration=properties.expiration)
 
 
 @on_both
 class Cycles(BrokerContract):
-    """Dead letters that come back to where they were."""
+    """Dead letters that come back to a queue where they were."""
 
     @on_channel
     def test_dropped(self, channel: BlockingChannel) -> None:
-        """A message that expires and comes back to its queue all by itself is dropped there, not elsewhere."""
+        """A message that expires and is routed back to its queue without a rejection is dropped, only there."""
         name, witness = self.exchange(channel, "fanout"), self.queue(channel, "witness")
         work = self.queue(channel, "work", {"x-dead-letter-exchange": name, "x-message-ttl": 15})
         for queue in (work, witness):
@@ -165,13 +165,13 @@ class Cycles(BrokerContract):
         self.publish(channel, work, b"1")
         self.assertEqual(self.take(channel, witness)[0][2], b"1")
         self.publish(channel, work, b"2")
-        # Had the first one gone round, it would have been here before.
+        # Had the first message come back, it would have arrived earlier.
         self.assertEqual(self.take(channel, witness)[0][2], b"2")
         self.assertEqual((self.count(channel, work), self.count(channel, witness)), (0, 0))
 
     @on_channel
     def test_over_two(self, channel: BlockingChannel) -> None:
-        """A cycle over two queues is one, too: the first does not get it a second time."""
+        """A cycle over two queues counts as well: the first queue does not get the message again."""
         name, witness = self.exchange(channel, "fanout"), self.queue(channel, "witness")
         second = self.queue(channel, "second", {"x-dead-letter-exchange": name, "x-message-ttl": 10})
         first = self.queue(
@@ -188,7 +188,7 @@ class Cycles(BrokerContract):
 
     @on_channel
     def test_rejection(self, channel: BlockingChannel) -> None:
-        """With a rejection on the way it goes on: somebody decided so."""
+        """With a rejection in the cycle the message goes on: a consumer decided it."""
         work = self.name("work")
         channel.queue_declare(work, arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": work})
         self.publish(channel, work)
@@ -204,7 +204,7 @@ class Cycles(BrokerContract):
 
 @on_both
 class RetryRoute(BrokerContract):
-    """A work queue, a queue where messages wait for their time to live, and a fanout exchange that leads back."""
+    """A work queue, a retry queue with a time to live, and a fanout exchange that leads back."""
 
     def declare(self, channel: BlockingChannel) -> tuple[str, str, str]:
         """Declare the route; returns the names of the work queue, the retry queue and the return exchange."""
@@ -217,7 +217,7 @@ class RetryRoute(BrokerContract):
 
     @on_channel
     def test_copy_returns(self, channel: BlockingChannel) -> None:
-        """A copy in the retry queue comes to the work queue, by the return exchange and with the retry queue's key."""
+        """A copy in the retry queue comes to the work queue through the return exchange, with the retry queue's key."""
         work, retry, back = self.declare(channel)
         channel.basic_publish("", retry, b"1", pika.BasicProperties(headers={"pg-attempts": 1}, delivery_mode=2))
         [(method, properties, body)] = self.take(channel, work)
@@ -229,7 +229,7 @@ class RetryRoute(BrokerContract):
 
     @on_channel
     def test_again_and_again(self, channel: BlockingChannel) -> None:
-        """Copies that carry the record have it counted, and are never taken for a cycle."""
+        """Copies that keep x-death have it counted up, and are never dropped as a cycle."""
         work, retry, _ = self.declare(channel)
         inbox = Inbox(channel, work, auto_ack=False)
         channel.basic_publish("", retry, b"1", pika.BasicProperties(headers={}))

@@ -1,4 +1,4 @@
-"""Messages of all sizes and kinds come out as they went in."""
+"""Messages of all sizes and kinds are delivered unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADERS: dict[str, Any] = {
     "none": None,
     "ключ": "key",
 }
-#: Types that the codec does not write: signed and unsigned of each size, and numbers with a fraction.
+#: Types that pika does not encode: signed and unsigned integers of each size, and fractions.
 ENCODED = (
     b"\x01bb\xfe\x01BB\xfe\x01ss\xff\xfe\x01uu\xff\xfe\x01ii\xff\xff\xff\xfe"
     b"\x01ff\x3f\x00\x00\x00\x01dd\x3f\xe0\x00\x00\x00\x00\x00\x00"
@@ -44,7 +44,7 @@ class Bodies(BrokerContract):
 
     @on_channel
     def test_sizes(self, channel: BlockingChannel) -> None:
-        """Bodies of no byte, of one frame to the byte, and of several frames."""
+        """Empty bodies, bodies that fill one frame exactly, and bodies of several frames."""
         queue = self.queue(channel)
         full = 131_072 - 8
         for size in (0, 1, full - 1, full, full + 1, 2 * full, 1_000_000):
@@ -56,7 +56,7 @@ class Bodies(BrokerContract):
 
     @on_channel
     def test_returned(self, channel: BlockingChannel) -> None:
-        """Returned ones too."""
+        """Returned bodies as well."""
         for body in (b"", b"x" * 300_000):
             with self.assertRaises(pika.exceptions.UnroutableError) as caught:
                 channel.basic_publish("", self.name("missing"), body, mandatory=True)
@@ -64,7 +64,7 @@ class Bodies(BrokerContract):
 
     @on_channel
     def test_in_turn(self, channel: BlockingChannel) -> None:
-        """Messages of several frames on several channels do not mix."""
+        """Messages of several frames on several channels are not mixed up."""
         queues = [self.queue(channel, f"queue{number}") for number in range(3)]
         channels = [channel.connection.channel() for _ in queues]
         for number in range(4):
@@ -80,14 +80,14 @@ class Properties(BrokerContract):
     """Properties and headers."""
 
     def sent(self, channel: BlockingChannel, properties: pika.BasicProperties) -> Any:
-        """Properties of a message after its way through a queue."""
+        """The properties of a message after it went through a queue."""
         queue = self.queue(channel)
         channel.basic_publish("", queue, b"1", properties)
         return channel.basic_get(queue, auto_ack=True)[1]
 
     @on_channel
     def test_all(self, channel: BlockingChannel) -> None:
-        """All properties come back."""
+        """All properties are kept."""
         given: dict[str, Any] = {
             "content_type": "application/json",
             "content_encoding": "gzip",
@@ -109,7 +109,7 @@ class Properties(BrokerContract):
 
     @on_channel
     def test_none(self, channel: BlockingChannel) -> None:
-        """A message without properties has none, one with an empty property has that."""
+        """A message without properties gets none; an empty property stays empty."""
         self.assertEqual(set(self.values(self.sent(channel, pika.BasicProperties()))), {None})
         received = self.sent(channel, pika.BasicProperties(content_type="", headers={}, correlation_id=""))
         self.assertEqual((received.content_type, received.headers, received.correlation_id), ("", {}, ""))
@@ -122,7 +122,7 @@ class Properties(BrokerContract):
 
     @on_channel
     def test_headers(self, channel: BlockingChannel) -> None:
-        """Headers of every type that the codec writes come back, by delivery and return, with their types."""
+        """Headers of every type that pika encodes keep value and type, in deliveries and returns."""
         received = self.sent(channel, pika.BasicProperties(headers=HEADERS))
         self.assertEqual(received.headers, HEADERS)
         self.assertEqual(
@@ -136,7 +136,7 @@ class Properties(BrokerContract):
 
     @on_channel
     def test_other_headers(self, channel: BlockingChannel) -> None:
-        """Headers of the types that the codec only reads come back, byte by byte."""
+        """Headers of types that pika only decodes are kept byte for byte."""
         queue, client = self.queue(channel), self.wire()
         client.publish_encoded(1, queue, ENCODED)
         self.wait_for_count(channel, queue, 1)
@@ -144,7 +144,7 @@ class Properties(BrokerContract):
 
     @on_channel
     def test_dead_letter(self, channel: BlockingChannel) -> None:
-        """Such headers survive dead-lettering, too."""
+        """Dead-lettering keeps such headers as well."""
         dead = self.queue(channel, "dead")
         work = self.queue(
             channel,

@@ -1,4 +1,4 @@
-"""The project's own AMQP side: what it declares, publishes and consumes, through its own endpoint."""
+"""The project's own AMQP code: declaring, publishing and consuming through its endpoint."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ async def _nothing(_session: Session) -> None:
 
 
 class _Deliveries:
-    """What a consumer was given."""
+    """The deliveries of a consumer."""
 
     def __init__(self) -> None:
         self._arrived: list[Delivery] = []
         self._waiting: list[Deferred[Delivery]] = []
 
     def take(self, delivery: Delivery) -> None:
-        """Take one (the ``deliver`` of a consumer)."""
+        """Keep a delivery (a consumer's ``deliver``)."""
         if self._waiting:
             self._waiting.pop(0).callback(delivery)
         else:
             self._arrived.append(delivery)
 
     def next(self) -> Deferred[Delivery]:
-        """A Deferred of the next one."""
+        """A Deferred of the next delivery."""
         waiting: Deferred[Delivery] = Deferred()
         if self._arrived:
             waiting.callback(self._arrived.pop(0))
@@ -55,7 +55,7 @@ class _Deliveries:
 
 
 class _Project(BrokerContract):
-    """Sessions, entries, publishers and consumers of a test's own."""
+    """Sessions, entries, publishers and consumers with unique names."""
 
     async def session(self, url: str | None = None) -> Session:
         """An open session, closed after the test."""
@@ -73,14 +73,14 @@ class _Project(BrokerContract):
         return session
 
     def entry(self, **keys: Any) -> QueueEntry:
-        """An entry with names of the test's own; all that it stands for is deleted afterwards."""
+        """An entry with unique names; its queues and exchanges are deleted after the test."""
         for what in ("work", "work.retry", "work.parking", "work.return", "out"):
             self.name(what)
         entry = {"topic": self.name("topic"), "queueName": self.name("work"), "bindingKey": "predict.*"}
         return QueueEntry.model_validate({**entry, "replyTo": self.name("out"), **keys})
 
     async def publisher(self, session: Session) -> Publisher:
-        """A publisher, open on a session."""
+        """A publisher that is open on a session."""
         publisher = Publisher(_nothing, max_unsent=1_000_000, clock=reactor, metrics=Metrics())
         await publisher.open(session)
         return publisher
@@ -92,7 +92,7 @@ class _Project(BrokerContract):
         prefetch: int = 10,
         declare: Callable[[Session], Awaitable[None]] = _nothing,
     ) -> _Deliveries:
-        """What a new consumer on a session is given; it is ended before the session."""
+        """The deliveries of a new consumer on a session; the consumer ends before the session."""
         deliveries = _Deliveries()
         consumer = Consumer(queue, prefetch=prefetch, declare=declare, deliver=deliveries.take, clock=reactor)
         await consumer.open(session)
@@ -100,7 +100,7 @@ class _Project(BrokerContract):
         return deliveries
 
     async def assert_fails(self, error: type[Exception], attempt: Any) -> Any:
-        """Check that something fails with an error; returns it."""
+        """Check that a coroutine fails with this error; returns the error."""
         return await self.assertFailure(attempt, error)
 
 
@@ -115,13 +115,13 @@ class Declaring(_Project):
             await declare(session, [entry])
 
     async def test_quorum(self) -> None:
-        """An entry of quorum queues, too."""
+        """So is an entry of quorum queues."""
         session, entry = await self.session(), self.entry(queueType="quorum", dle=True, retryDelay=50)
         for _ in range(2):
             await declare(session, [entry])
 
     async def test_mismatch(self) -> None:
-        """An object that differs is named, with the argument; the session lives."""
+        """The error names the object and argument that differ; the session stays open."""
         session = await self.session()
         await declare(session, [self.entry()])
         changed = self.entry(argQueue={"x-message-ttl": 5})
@@ -138,7 +138,7 @@ class Declaring(_Project):
             await declare_reply_queue(name, [self.entry()])(session)
 
     async def test_login_refused(self) -> None:
-        """A wrong pass word and an unknown virtual host are told in the broker's words."""
+        """Errors of a wrong password and an unknown virtual host have the broker's text."""
         for url, words in (
             (self.url.replace("demo:demo", "demo:wrong"), "403 ACCESS_REFUSED - Login was refused"),
             (f"{self.url}nowhere", "530 NOT_ALLOWED - vhost nowhere not found"),
@@ -149,10 +149,10 @@ class Declaring(_Project):
 
 @on_both
 class Publishing(_Project):
-    """What becomes of publishes."""
+    """Outcomes of publishes."""
 
     async def test_confirmed(self) -> None:
-        """A message that a queue takes is confirmed, and consumed as it was published."""
+        """A routed message is confirmed, and consumed as it was published."""
         session, entry = await self.session(), self.entry()
         await declare(session, [entry])
         publisher = await self.publisher(session)
@@ -166,7 +166,7 @@ class Publishing(_Project):
         self.assertTrue(delivery.ack())
 
     async def test_many(self) -> None:
-        """Many at once are each told what became of them: routed and returned ones in turn."""
+        """Each of many concurrent publishes gets its own outcome, routed and returned ones alternating."""
         session, entry = await self.session(), self.entry()
         await declare(session, [entry])
         publisher = await self.publisher(session)
@@ -179,7 +179,7 @@ class Publishing(_Project):
                 await attempt
 
     async def test_no_route(self) -> None:
-        """A key that nothing is bound to is no route, and so is an exchange that is not there."""
+        """An unbound key fails with NoRoute, and so does a missing exchange."""
         session, entry = await self.session(), self.entry()
         await declare(session, [entry])
         publisher = await self.publisher(session)
@@ -190,7 +190,7 @@ class Publishing(_Project):
         await publisher.publish(Message(b"1"), entry.exchange, "predict.now")
 
     async def test_nacked(self) -> None:
-        """A full queue that rejects publishes."""
+        """A publish to a full queue with reject-publish fails with Nacked."""
         session = await self.session()
         entry = self.entry(argQueue={"x-max-length": 1, "x-overflow": "reject-publish"})
         await declare(session, [entry])
@@ -201,7 +201,7 @@ class Publishing(_Project):
 
 @on_both
 class Consuming(_Project):
-    """Deliveries, and their way back."""
+    """Deliveries, and retries."""
 
     async def test_ack(self) -> None:
         """The prefetch is kept; an acknowledgement brings the next message."""
@@ -217,7 +217,7 @@ class Consuming(_Project):
             self.assertTrue(delivery.ack())
 
     async def test_redelivery(self) -> None:
-        """What a session that is lost had and did not acknowledge comes to the next one, redelivered."""
+        """Unacknowledged deliveries of a lost session come to the next one, redelivered."""
         session, entry = await self.session(), self.entry()
         await declare(session, [entry])
         publisher = await self.publisher(session)
@@ -257,7 +257,7 @@ class Consuming(_Project):
             self.assertTrue(delivery.ack())
 
     async def test_delivery_limit(self) -> None:
-        """A message of a quorum queue that comes back too often is parked; each delivery says how often it did."""
+        """A quorum queue's message over the delivery limit is parked; each delivery has its count."""
         session = await self.session()
         entry = self.entry(queueType="quorum", argQueue={"x-delivery-limit": 2})
         await declare(session, [entry])
@@ -278,7 +278,7 @@ class Consuming(_Project):
         self.assertTrue(delivery.ack())
 
     async def test_queue_deleted(self) -> None:
-        """A consumer whose queue is deleted is told, and declares and consumes it again."""
+        """A consumer whose queue is deleted declares and consumes it again."""
         session, entry = await self.session(), self.entry()
         again: Deferred[None] = Deferred()
         declared = 0

@@ -1,4 +1,4 @@
-"""Queues: declaring and deleting them, their arguments, who may use them, and how long they live."""
+"""Queues: declaration, deletion, arguments, exclusive use, and lifetime."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.contract.brokers import on_both
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-#: Seconds that an unused queue lives.
+#: Seconds until an unused queue expires.
 EXPIRES = 0.06
 
 
@@ -22,7 +22,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_counts(self, channel: BlockingChannel) -> None:
-        """A declaration tells the name, the messages that wait, and the consumers."""
+        """Declare-Ok has the name, and the numbers of ready messages and consumers."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2")
         inbox = Inbox(channel, queue, auto_ack=False)
@@ -38,7 +38,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_passive(self, channel: BlockingChannel) -> None:
-        """A passive declaration finds a queue whatever its properties, and is refused for a missing one."""
+        """A passive declaration accepts a queue with any properties, and is refused for a missing one."""
         queue = self.queue(channel)
         channel.queue_declare(queue, passive=True, durable=True, arguments={"x-message-ttl": 1})
         missing = self.name("missing")
@@ -47,7 +47,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_server_named(self, channel: BlockingChannel) -> None:
-        """A queue without a name gets one, which may be declared again."""
+        """A queue declared without a name gets one, which can be declared again."""
         names = {channel.queue_declare("", exclusive=True).method.queue for _ in range(3)}
         self.assertEqual(len(names), 3)
         for name in names:
@@ -56,13 +56,13 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_reserved(self, channel: BlockingChannel) -> None:
-        """Names that begin with "amq." are the broker's."""
+        """Names that begin with "amq." are refused."""
         text = "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'"
         self.assert_refused(403, text, channel.queue_declare, "amq.mine")
 
     @on_channel
     def test_differs(self, channel: BlockingChannel) -> None:
-        """Another durability, auto_delete or argument is refused, naming what it is and what was asked for."""
+        """Another durability, auto_delete or argument is refused; the text has the existing and the requested value."""
         ttl = {"x-message-ttl": 60_000}
         plain, limited = self.queue(channel, "plain"), self.queue(channel, "limited", ttl)
         number = "the value '60000' of type 'signedint'"
@@ -91,7 +91,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_other_type(self, channel: BlockingChannel) -> None:
-        """A classic queue is none of another type; to name its type or not is no difference."""
+        """Another queue type is refused; "classic" may be named or left out."""
         classic, quorum = {"x-queue-type": "classic"}, {"x-queue-type": "quorum"}
         plain, named = self.queue(channel, "plain", durable=True), self.queue(channel, "named", classic, durable=True)
         channel.queue_declare(plain, durable=True, arguments=classic)
@@ -108,14 +108,14 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_equal_arguments(self, channel: BlockingChannel) -> None:
-        """Arguments in another order are the same; those that mean nothing to the broker are ignored."""
+        """The order of arguments does not matter; arguments that the broker does not know are ignored."""
         arguments = {"x-message-ttl": 60_000, "x-max-length": 5, "mine": "a"}
         queue = self.queue(channel, "queue", arguments)
         channel.queue_declare(queue, arguments={"x-max-length": 5, "x-message-ttl": 60_000, "mine": "b"})
 
     @on_channel
     def test_many_active_consumers(self, channel: BlockingChannel) -> None:
-        """That a queue does not want a single active consumer may be said, and is an argument like others."""
+        """x-single-active-consumer may be false, and is compared like other arguments."""
         queue = self.queue(channel, "queue", {"x-single-active-consumer": False})
         text = (
             f"PRECONDITION_FAILED - inequivalent arg 'x-single-active-consumer' for queue '{queue}' in vhost '/': "
@@ -125,7 +125,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_line_ends(self, channel: BlockingChannel) -> None:
-        """Line ends in a name are left out where a queue is declared, bound or deleted, not where it is used."""
+        """Line ends in a queue's name are removed in declarations, bindings and deletions, not elsewhere."""
         queue, client = self.queue(channel, "ab"), self.wire()
         written = queue.replace("ab", "a\r\nb")
         for passive in (True, False):
@@ -141,7 +141,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_invalid_arguments(self, channel: BlockingChannel) -> None:
-        """Values that an argument cannot have are refused, with the reason."""
+        """Invalid values of arguments are refused with the reason."""
         queue = self.name("queue")
         for argument, value, why in (
             ("x-message-ttl", -1, "{value_negative,-1}"),
@@ -163,7 +163,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_delete(self, channel: BlockingChannel) -> None:
-        """Deleting a queue tells how many messages went with it; deleting it again is no error."""
+        """Delete-Ok has the number of deleted messages; deleting a missing queue is no error."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2")
         self.assertEqual(channel.queue_delete(queue).method.message_count, 2)
@@ -172,7 +172,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_delete_conditions(self, channel: BlockingChannel) -> None:
-        """With if_unused a queue with a consumer stays, with if_empty one with messages."""
+        """With if_unused a queue with a consumer is kept, with if_empty one with messages."""
         queue = self.queue(channel)
         inbox = Inbox(channel, queue)
         open_channel = channel.connection.channel
@@ -187,7 +187,7 @@ class Queues(BrokerContract):
 
     @on_channel
     def test_purge(self, channel: BlockingChannel) -> None:
-        """Purging drops what waits, tells how many, and leaves what is delivered; a missing queue is refused."""
+        """Purging drops ready messages, returns their number, and keeps unacked ones; a missing queue is refused."""
         queue = self.queue(channel)
         self.publish(channel, queue, b"1", b"2", b"3")
         taken, _, _ = channel.basic_get(queue)
@@ -200,10 +200,10 @@ class Queues(BrokerContract):
 
 @on_both
 class QueueLives(BrokerContract):
-    """Queues that belong to a connection, and those that go by themselves."""
+    """Exclusive queues, and queues that are deleted automatically."""
 
     def locked(self, queue: str) -> str:
-        """How an exclusive queue is refused."""
+        """The text that refuses an exclusive queue."""
         return (
             f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost '/'. It could be "
             "originally declared on another connection or the exclusive property value does not match that of the "
@@ -212,7 +212,7 @@ class QueueLives(BrokerContract):
 
     @on_channel
     def test_exclusive(self, channel: BlockingChannel) -> None:
-        """An exclusive queue is closed to other connections in every way."""
+        """Other connections are refused every use of an exclusive queue."""
         queue = self.queue(channel, exclusive=True)
         other = self.connect()
         for call in (
@@ -230,7 +230,7 @@ class QueueLives(BrokerContract):
 
     @on_channel
     def test_exclusive_or_not(self, channel: BlockingChannel) -> None:
-        """The owner, too, declares an exclusive queue as one, and another as none."""
+        """Even the owner cannot declare an exclusive queue as not exclusive, or the reverse."""
         mine, other = self.queue(channel, "mine", exclusive=True), self.queue(channel, "other")
         channel.queue_declare(mine, exclusive=True)
         open_channel = channel.connection.channel
@@ -239,7 +239,7 @@ class QueueLives(BrokerContract):
 
     @on_channel
     def test_exclusive_goes(self, channel: BlockingChannel) -> None:
-        """An exclusive queue lives as long as its connection, not its channel."""
+        """An exclusive queue is deleted with its connection, not with its channel."""
         connection = self.connect()
         first = connection.channel()
         queue = self.queue(first, exclusive=True)
@@ -250,7 +250,7 @@ class QueueLives(BrokerContract):
 
     @on_channel
     def test_exclusive_dropped(self, channel: BlockingChannel) -> None:
-        """An exclusive queue goes with a connection that is dropped, too."""
+        """An exclusive queue is deleted with a dropped connection as well."""
         client, queue = self.wire(), self.name("queue")
         self.assertIsInstance(client.ask(1, spec.Queue.Declare(queue=queue, exclusive=True)), spec.Queue.DeclareOk)
         client.close()
@@ -258,7 +258,7 @@ class QueueLives(BrokerContract):
 
     @on_channel
     def test_auto_delete(self, channel: BlockingChannel) -> None:
-        """A queue with auto_delete goes with its last consumer, cancelled or with its channel, and not before."""
+        """A queue with auto_delete is deleted with its last consumer, by a cancel or with its channel, not before."""
         for how in ("cancel", "close"):
             queue = self.queue(channel, how, auto_delete=True)
             self.publish(channel, queue)
@@ -274,7 +274,7 @@ class QueueLives(BrokerContract):
 
     @on_channel
     def test_expires(self, channel: BlockingChannel) -> None:
-        """A queue with x-expires goes when it was unused for so long, with its messages; a consumer is a use."""
+        """A queue with x-expires is deleted, with its messages, when unused for that long; a consumer counts as use."""
         used, unused = (self.queue(channel, name, {"x-expires": int(1000 * EXPIRES)}) for name in ("used", "unused"))
         inbox = Inbox(channel, used)
         self.publish(channel, unused)
@@ -284,5 +284,5 @@ class QueueLives(BrokerContract):
         self.wait_until_expired(channel, used)
 
     def wait_until_expired(self, channel: BlockingChannel, queue: str) -> None:
-        """Wait for the end of a queue; each look at it is a use of it."""
+        """Wait until a queue has expired; each look at it counts as use."""
         self.wait_until_gone(channel.connection, queue, 2.5 * EXPIRES)

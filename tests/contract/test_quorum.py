@@ -1,4 +1,4 @@
-"""Quorum queues, as far as the project uses them: they count how often a message came back."""
+"""Quorum queues, as far as the project uses them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ LIMITED = {**QUORUM, "x-delivery-limit": 5}
 
 @on_both
 class Quorum(BrokerContract):
-    """What differs from classic queues."""
+    """Differences from classic queues."""
 
     def fetched(self, channel: BlockingChannel, queue: str, count: int) -> list[tuple[Any, Any, bytes]]:
-        """Fetch so many messages."""
+        """Fetch this many messages."""
         return [channel.basic_get(queue) for _ in range(count)]
 
     @on_channel
     def test_properties(self, channel: BlockingChannel) -> None:
-        """They are durable, of no connection, and not deleted by themselves."""
+        """Quorum queues must be durable, not exclusive, and without auto_delete."""
         queue = self.name("queue")
         for wrong, flags in (
             ("non-durable", {}),
             ("exclusive-owner", {"durable": True, "exclusive": True}),
             ("auto-delete", {"durable": True, "auto_delete": True}),
-            # Of several, one is named.
+            # The text names one of several wrong properties.
             ("auto-delete", {"exclusive": True, "auto_delete": True}),
             ("exclusive-owner", {"exclusive": True}),
         ):
@@ -40,7 +40,7 @@ class Quorum(BrokerContract):
 
     @on_channel
     def test_arguments(self, channel: BlockingChannel) -> None:
-        """Some arguments are theirs only, some are classic queues' only."""
+        """Some arguments are for quorum queues only, some for classic queues only."""
         queue = self.name("queue")
         for argument, value, arguments, kind in (
             ("x-delivery-limit", 1, {}, "classic"),
@@ -57,7 +57,7 @@ class Quorum(BrokerContract):
 
     @on_channel
     def test_differs(self, channel: BlockingChannel) -> None:
-        """Another delivery limit is another queue."""
+        """Another delivery limit is refused."""
         queue = self.queue(channel, "queue", LIMITED, durable=True)
         text = (
             f"PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue '{queue}' in vhost '/': "
@@ -68,7 +68,7 @@ class Quorum(BrokerContract):
 
     @on_channel
     def test_count(self, channel: BlockingChannel) -> None:
-        """A fetched message says how often it came back."""
+        """A fetched message has the number of its requeues (x-delivery-count)."""
         queue = self.queue(channel, "queue", LIMITED, durable=True)
         self.publish(channel, queue)
         for returns in range(3):
@@ -79,7 +79,7 @@ class Quorum(BrokerContract):
 
     @on_channel
     def test_limit(self, channel: BlockingChannel) -> None:
-        """One that comes back more often than the limit is dead-lettered, or dropped if it has no way out."""
+        """A message requeued more often than the limit is dead-lettered, or dropped without a dead-letter exchange."""
         dead = self.queue(channel, "dead")
         ways = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
         work = self.queue(channel, "work", {**QUORUM, "x-delivery-limit": 1, **ways}, durable=True)
@@ -94,7 +94,7 @@ class Quorum(BrokerContract):
 
     @on_channel
     def test_requeue(self, channel: BlockingChannel) -> None:
-        """With a limit, what comes back stands before what was never delivered, in the order in which it came back."""
+        """With a limit, requeued messages come before undelivered ones, in the order in which they were requeued."""
         queue = self.queue(channel, "queue", LIMITED, durable=True)
         self.publish(channel, queue, b"1", b"2", b"3")
         for method, _, _ in reversed(self.fetched(channel, queue, 2)):
@@ -104,7 +104,7 @@ class Quorum(BrokerContract):
 
     @on_channel
     def test_requeue_without_limit(self, channel: BlockingChannel) -> None:
-        """Without a limit it stands behind everything."""
+        """Without a limit, a requeued message goes to the end of the queue."""
         queue = self.queue(channel, "queue", QUORUM, durable=True)
         self.publish(channel, queue, b"1", b"2", b"3")
         for method, _, _ in self.fetched(channel, queue, 2):
@@ -114,7 +114,7 @@ class Quorum(BrokerContract):
 
     @on_channel
     def test_channel_closed(self, channel: BlockingChannel) -> None:
-        """What a channel leaves behind stands before what was never delivered, limit or not."""
+        """Messages requeued by a closed channel come before undelivered ones, with and without a limit."""
         for what, arguments in (("limited", LIMITED), ("unlimited", QUORUM)):
             queue = self.queue(channel, what, arguments, durable=True)
             self.publish(channel, queue, b"1", b"2", b"3")
@@ -128,7 +128,7 @@ class Quorum(BrokerContract):
 
     @on_channel
     def test_waiting(self, channel: BlockingChannel) -> None:
-        """Messages expire there, and are dead-lettered at least once if that is asked for."""
+        """Messages expire, and are dead-lettered with the strategy at-least-once if declared so."""
         dead = self.queue(channel, "dead", QUORUM, durable=True)
         arguments = {
             **QUORUM,

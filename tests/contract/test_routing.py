@@ -1,4 +1,4 @@
-"""Which queues a message goes to, and what a publisher hears of one that goes nowhere."""
+"""Which queues a message goes to, and returns of unrouted messages."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @on_both
 class Routing(BrokerContract):
-    """The types of exchange."""
+    """Types of exchanges."""
 
     @on_channel
     def test_default(self, channel: BlockingChannel) -> None:
-        """The default exchange routes to the queue with the name, by no other exchange's bindings."""
+        """The default exchange routes to the queue named like the key; other exchanges have no such bindings."""
         queue, other = self.queue(channel), self.queue(channel, "other")
         channel.queue_bind(other, "amq.direct", queue)
         self.publish(channel, queue)
@@ -33,7 +33,7 @@ class Routing(BrokerContract):
 
     @on_channel
     def test_direct(self, channel: BlockingChannel) -> None:
-        """A direct exchange compares keys as they are, the empty one and those with wildcards too."""
+        """A direct exchange compares keys exactly, even an empty key and keys with wildcards."""
         name = self.exchange(channel, "direct")
         queues = {key: self.queue(channel, f"queue{number}") for number, key in enumerate(("", "a", "a.b", "#", "A"))}
         for key, queue in queues.items():
@@ -45,7 +45,7 @@ class Routing(BrokerContract):
 
     @on_channel
     def test_direct_several(self, channel: BlockingChannel) -> None:
-        """Several queues with one key each get the message; one queue may have several keys."""
+        """All queues with the same key get the message; a queue may have several keys."""
         name = self.exchange(channel, "direct")
         one, two = self.queue(channel, "one"), self.queue(channel, "two")
         for queue, key in ((one, "a"), (one, "b"), (two, "b")):
@@ -67,7 +67,7 @@ class Routing(BrokerContract):
 
     @on_channel
     def test_several_bindings(self, channel: BlockingChannel) -> None:
-        """A queue of which several bindings match gets a message once."""
+        """A queue with several matching bindings gets the message once."""
         name, queue = self.exchange(channel, "topic"), self.queue(channel)
         for key in ("#", "a.*", "*.b", "a.b"):
             channel.queue_bind(queue, name, key)
@@ -75,7 +75,7 @@ class Routing(BrokerContract):
         self.assertEqual(self.count(channel, queue), 1)
 
     def bodies(self, channel: BlockingChannel, queue: str) -> list[bytes]:
-        """What waits in a queue."""
+        """The bodies of the ready messages in a queue."""
         bodies = []
         while (body := self.get(channel, queue)) is not None:
             bodies.append(body)
@@ -84,7 +84,7 @@ class Routing(BrokerContract):
 
 @on_both
 class Topics(BrokerContract):
-    """What a binding of a topic exchange matches."""
+    """Which keys a binding of a topic exchange matches."""
 
     def assert_matches(self, channel: BlockingChannel, binding: str, yes: Iterable[str], no: Iterable[str]) -> None:
         """Check which keys a binding matches."""
@@ -100,13 +100,13 @@ class Topics(BrokerContract):
 
     @on_channel
     def test_plain(self, channel: BlockingChannel) -> None:
-        """Without wildcards the key is compared as it is."""
+        """Without wildcards keys are compared exactly."""
         self.assert_matches(channel, "a.b", ["a.b"], ["a", "a.b.c", "A.b", "a.b.", ".a.b", "ab", ""])
         self.assert_matches(channel, "", [""], ["a", "."])
 
     @on_channel
     def test_star(self, channel: BlockingChannel) -> None:
-        """A star is exactly one word, which may be empty between dots."""
+        """A star matches exactly one word, which may be empty between dots."""
         self.assert_matches(channel, "*", ["a", "ab"], ["a.b", "."])
         self.assert_matches(channel, "a.*", ["a.b", "a.", "a.*"], ["a", "a.b.c", "b.a", "a..b"])
         self.assert_matches(channel, "*.b", ["a.b", ".b"], ["b", "a.a.b"])
@@ -115,14 +115,14 @@ class Topics(BrokerContract):
 
     @on_channel
     def test_star_empty(self, channel: BlockingChannel) -> None:
-        """The empty key has no word at all, so that no star matches it."""
+        """The empty key has no word: no star matches it."""
         self.assert_matches(channel, "*", [], [""])
         self.assert_matches(channel, "*.#", [], [""])
         self.assert_matches(channel, "#.*", [], [""])
 
     @on_channel
     def test_hash(self, channel: BlockingChannel) -> None:
-        """A hash is any number of words, none too."""
+        """A hash matches any number of words, even none."""
         self.assert_matches(channel, "#", ["", "a", "a.b.c", ".", ".."], [])
         self.assert_matches(channel, "a.#", ["a", "a.b", "a.b.c", "a."], ["b", "ab", "", "b.a"])
         self.assert_matches(channel, "#.c", ["c", "b.c", "a.b.c", ".c"], ["c.d", "", "bc"])
@@ -140,7 +140,7 @@ class Topics(BrokerContract):
 
     @on_channel
     def test_no_wildcards(self, channel: BlockingChannel) -> None:
-        """Wildcards stand for words only as words of their own; characters of other patterns mean themselves."""
+        """A wildcard must be a whole word; other special characters have no meaning."""
         self.assert_matches(channel, "a*", ["a*"], ["ab", "a"])
         self.assert_matches(channel, "a.b#", ["a.b#"], ["a.b", "a.bc"])
         self.assert_matches(channel, "a.(b|c)+?", ["a.(b|c)+?"], ["a.b"])
@@ -149,11 +149,11 @@ class Topics(BrokerContract):
 
 @on_both
 class NoRoute(BrokerContract):
-    """Messages that no queue takes."""
+    """Unrouted messages."""
 
     @on_channel
     def test_mandatory(self, channel: BlockingChannel) -> None:
-        """A mandatory message without a queue comes back whole, with 312 NO_ROUTE."""
+        """An unrouted mandatory message is returned unchanged, with 312 NO_ROUTE."""
         name = self.exchange(channel, "topic")
         properties = spec.BasicProperties(message_id="m", headers={"number": 7})
         error: Any = self.assertRaises(
@@ -168,7 +168,7 @@ class NoRoute(BrokerContract):
 
     @on_channel
     def test_mandatory_default(self, channel: BlockingChannel) -> None:
-        """The default exchange returns what is for a queue that is not there."""
+        """The default exchange returns a mandatory message for a missing queue."""
         missing = self.name("missing")
         error: Any = self.assertRaises(UnroutableError, channel.basic_publish, "", missing, b"1", mandatory=True)
         [returned] = error.messages
@@ -176,20 +176,20 @@ class NoRoute(BrokerContract):
 
     @on_channel
     def test_mandatory_routed(self, channel: BlockingChannel) -> None:
-        """A mandatory message that one queue takes does not come back."""
+        """A mandatory message that goes to one queue is not returned."""
         queue = self.queue(channel)
         channel.basic_publish("", queue, b"1", mandatory=True)
         self.assertEqual(self.count(channel, queue), 1)
 
     @on_channel
     def test_not_mandatory(self, channel: BlockingChannel) -> None:
-        """Any other message that no queue takes is dropped, and confirmed."""
+        """An unrouted message without mandatory is dropped and confirmed."""
         channel.basic_publish("", self.name("missing"), b"1")
         channel.basic_publish(self.exchange(channel, "direct"), "key", b"1")
 
     @on_channel
     def test_missing_exchange(self, channel: BlockingChannel) -> None:
-        """A publish to an exchange that is not there closes the channel, mandatory or not, and no other one."""
+        """A publish to a missing exchange closes its channel, mandatory or not, and no other channel."""
         missing, queue = self.name("missing"), self.queue(channel)
         for mandatory in (False, True):
             other = channel.connection.channel()
@@ -200,7 +200,7 @@ class NoRoute(BrokerContract):
 
     @on_channel
     def test_after_close(self, channel: BlockingChannel) -> None:
-        """What a client sent after the publish that closes its channel counts for nothing."""
+        """Methods after a publish that closes the channel have no effect."""
         client, missing, queue = self.wire(), self.name("missing"), self.queue(channel)
         client.publish(1, "key", exchange=missing)
         client.publish(1, queue, b"1", b"2")

@@ -1,4 +1,4 @@
-"""Exchanges, queues and bindings: what can be declared, what is refused, and with which words."""
+"""Exchanges and bindings: what can be declared, what is refused, and with which text."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_again(self, channel: BlockingChannel) -> None:
-        """An exchange may be declared again as it is."""
+        """An exchange can be declared again with the same properties."""
         for type_ in ("direct", "fanout", "topic"):
             name = self.exchange(channel, type_, type_, durable=True)
             channel.exchange_declare(name, type_, durable=True)
 
     @on_channel
     def test_differs(self, channel: BlockingChannel) -> None:
-        """Another type, durability, auto_delete or internal is refused, naming what it is and what was asked for."""
+        """Another type, durability, auto_delete or internal is refused; the text has existing and requested value."""
         name = self.exchange(channel, "direct")
         for argument, received, current, flags in (
             ("type", "fanout", "direct", {"exchange_type": "fanout"}),
@@ -43,7 +43,7 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_passive(self, channel: BlockingChannel) -> None:
-        """A passive declaration finds an exchange whatever its properties, and is refused for a missing one."""
+        """A passive declaration accepts an exchange with any properties, and is refused for a missing one."""
         name = self.exchange(channel, "topic")
         channel.exchange_declare(name, "direct", passive=True, durable=True)
         missing = self.name("missing")
@@ -52,7 +52,7 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_default(self, channel: BlockingChannel) -> None:
-        """The default exchange is neither declared nor looked for nor deleted."""
+        """The default exchange cannot be declared, even passively, nor deleted."""
         text = "ACCESS_REFUSED - operation not permitted on the default exchange"
         open_channel = channel.connection.channel
         self.assert_refused(403, text, open_channel().exchange_declare, "", "direct", durable=True)
@@ -61,7 +61,7 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_predeclared(self, channel: BlockingChannel) -> None:
-        """The broker's own exchanges are there, durable, may be declared as they are, and not deleted."""
+        """The broker's own exchanges exist, are durable, can be declared as they are, but not deleted."""
         for type_ in ("direct", "fanout", "topic"):
             channel.exchange_declare(f"amq.{type_}", type_, durable=True)
         text = "ACCESS_REFUSED - deletion of system exchange 'amq.topic' in vhost '/' not allowed"
@@ -69,7 +69,7 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_reserved(self, channel: BlockingChannel) -> None:
-        """Names that begin with "amq." are the broker's."""
+        """Names that begin with "amq." are refused."""
         text = "ACCESS_REFUSED - exchange name 'amq.mine' contains reserved prefix 'amq.*'"
         self.assert_refused(403, text, channel.exchange_declare, "amq.mine", "direct")
 
@@ -81,7 +81,7 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_delete(self, channel: BlockingChannel) -> None:
-        """A deleted exchange is gone with its bindings; deleting it again is no error."""
+        """An exchange is deleted with its bindings; deleting a missing one is no error."""
         name, queue = self.exchange(channel, "fanout"), self.queue(channel)
         channel.queue_bind(queue, name)
         channel.exchange_delete(name)
@@ -93,7 +93,7 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_delete_if_unused(self, channel: BlockingChannel) -> None:
-        """With if_unused an exchange that has a binding stays."""
+        """With if_unused an exchange with a binding is kept."""
         name, queue = self.exchange(channel, "fanout"), self.queue(channel)
         channel.queue_bind(queue, name)
         text = f"PRECONDITION_FAILED - exchange '{name}' in vhost '/' in use"
@@ -104,7 +104,7 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_auto_delete(self, channel: BlockingChannel) -> None:
-        """An exchange with auto_delete goes with its last binding, undone or deleted with the queue."""
+        """An exchange with auto_delete is deleted with its last binding, unbound or deleted with the queue."""
         queues = [self.queue(channel, f"queue{number}") for number in range(2)]
         name = self.exchange(channel, "direct", auto_delete=True)
         for queue in queues:
@@ -116,14 +116,14 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_internal(self, channel: BlockingChannel) -> None:
-        """Nobody publishes to an internal exchange."""
+        """A publish to an internal exchange is refused."""
         name = self.exchange(channel, "fanout", internal=True)
         text = f"ACCESS_REFUSED - cannot publish to internal exchange '{name}' in vhost '/'"
         self.assert_refused(403, text, self.publish, channel, "", exchange=name)
 
     @on_channel
     def test_line_ends(self, channel: BlockingChannel) -> None:
-        """Line ends in a name are left out where an exchange is declared, bound or deleted, not for a publish."""
+        """Line ends in an exchange's name are removed in declarations, bindings and deletions, not in publishes."""
         name, queue = self.exchange(channel, "direct", "ab"), self.queue(channel)
         written = name.replace("ab", "a\r\nb")
         channel.exchange_declare(written, passive=True)
@@ -142,11 +142,11 @@ class Exchanges(BrokerContract):
 
 @on_both
 class Bindings(BrokerContract):
-    """Binding queues to exchanges, and undoing it."""
+    """Binding queues to exchanges, and unbinding them."""
 
     @on_channel
     def test_twice(self, channel: BlockingChannel) -> None:
-        """A binding may be made twice, is one, and may be undone twice."""
+        """Binding twice makes one binding; unbinding twice is no error."""
         name, queue = self.exchange(channel, "direct"), self.queue(channel)
         for _ in range(2):
             channel.queue_bind(queue, name, "key")
@@ -169,7 +169,7 @@ class Bindings(BrokerContract):
 
     @on_channel
     def test_undo_missing(self, channel: BlockingChannel) -> None:
-        """Undoing a binding of a missing queue, or to a missing exchange, is no error."""
+        """Unbinding a missing queue, or from a missing exchange, is no error."""
         name, queue, missing = self.exchange(channel, "direct"), self.queue(channel), self.name("missing")
         channel.queue_unbind(missing, name, "key")
         channel.queue_unbind(queue, missing, "key")
@@ -177,7 +177,7 @@ class Bindings(BrokerContract):
 
     @on_channel
     def test_default(self, channel: BlockingChannel) -> None:
-        """The default exchange has the bindings that it has."""
+        """The bindings of the default exchange cannot be changed."""
         queue = self.queue(channel)
         text = "ACCESS_REFUSED - operation not permitted on the default exchange"
         self.assert_refused(403, text, channel.connection.channel().queue_bind, queue, "", "key")
@@ -185,7 +185,7 @@ class Bindings(BrokerContract):
 
     @on_channel
     def test_arguments(self, channel: BlockingChannel) -> None:
-        """Bindings with other arguments are others, undone each for itself; a message comes once all the same."""
+        """Bindings that differ in arguments are unbound one by one; a message still comes once."""
         name, queue = self.exchange(channel, "direct"), self.queue(channel)
         channel.queue_bind(queue, name, "key", {"number": 1})
         channel.queue_bind(queue, name, "key", {"number": 2})
@@ -197,7 +197,7 @@ class Bindings(BrokerContract):
 
     @on_channel
     def test_odd_arguments(self, channel: BlockingChannel) -> None:
-        """Arguments may have any names, UTF-8 or not."""
+        """Names of arguments need not be UTF-8."""
         name, queue, client = self.exchange(channel, "direct"), self.queue(channel), self.wire()
         table = b"\x02\xff\xfet\x01\x01at\x01"
         strings = b"".join(bytes([len(each)]) + each.encode() for each in (queue, name, "key"))
@@ -209,7 +209,7 @@ class Bindings(BrokerContract):
 
     @on_channel
     def test_undo_locked(self, channel: BlockingChannel) -> None:
-        """The bindings of another connection's exclusive queue cannot be undone; what is not there can."""
+        """Unbinding another connection's exclusive queue is refused, unless there is no such binding."""
         name, queue = self.exchange(channel, "direct"), self.queue(channel, exclusive=True)
         channel.queue_bind(queue, name, "key")
         other = self.connect().channel()
@@ -225,7 +225,7 @@ class Bindings(BrokerContract):
 
     @on_channel
     def test_last_declared(self, channel: BlockingChannel) -> None:
-        """The empty name is the queue that the channel declared last, and its key too if that is empty."""
+        """An empty name stands for the queue that the channel declared last, and an empty key then for its name."""
         name, queue = self.exchange(channel, "direct"), self.queue(channel)
         channel.queue_bind("", name, "")
         self.publish(channel, queue, exchange=name)

@@ -1,4 +1,4 @@
-"""A client that works frame by frame, by pika's codec: for what a client library hides or would never do."""
+"""A client that works frame by frame with pika's codec: for bytes that a client library hides or never sends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pika
 from pika import frame, spec
 
-#: Seconds without a byte.
+#: Time limit of a read, in seconds.
 _SILENCE = 10.0
 _WITH_CONTENT = (spec.Basic.Deliver, spec.Basic.Return, spec.Basic.GetOk)
 CAPABILITIES = {
@@ -22,10 +22,10 @@ CAPABILITIES = {
 
 
 class Received(NamedTuple):
-    """A method of the broker, with its message if it has one; a heartbeat has no method.
+    """A method from the broker, with its message if it has one; for a heartbeat, the method is None.
 
     Attributes:
-        sizes: bytes of the frames of the body, as they came, with all that is around it.
+        sizes: size of each body frame in bytes, with its header and end.
     """
 
     channel: int
@@ -36,10 +36,10 @@ class Received(NamedTuple):
 
 
 class WireClient:
-    """A connection.
+    """A connection to a broker.
 
     Args:
-        url: of the broker.
+        url: the broker's address.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,10 +61,10 @@ class WireClient:
         """Log in, and open channel 1.
 
         Returns:
-            What the broker tuned, or its Connection.Close if it refuses.
+            The broker's Tune, or its Connection.Close if it refuses.
 
         Raises:
-            EOFError: it ends the connection without a word.
+            EOFError: the broker ends the connection without a Close.
         """
         self.start(user, password, capabilities)
         tune = self.method()
@@ -78,7 +78,7 @@ class WireClient:
         return tune
 
     def start(self, user: str, password: str, capabilities: dict[str, bool] | None = None) -> Any:
-        """Begin a connection and send name and pass word; returns what the broker began with."""
+        """Begin a connection and send user and password; returns the broker's Start."""
         self.send_bytes(frame.ProtocolHeader().marshal())
         start = self.method()
         properties = {"capabilities": CAPABILITIES if capabilities is None else capabilities}
@@ -94,11 +94,11 @@ class WireClient:
         self.send_bytes(frame.Method(channel, method).marshal())
 
     def send_frame(self, kind: int, channel: int, payload: bytes) -> None:
-        """Send a frame of these bytes."""
+        """Send a frame with this payload."""
         self.send_bytes(struct.pack(">BHI", kind, channel, len(payload)) + payload + bytes([spec.FRAME_END]))
 
     def publish(self, channel: int, key: str, *bodies: bytes, exchange: str = "", mandatory: bool = False) -> None:
-        """Publish messages, all in one piece."""
+        """Publish messages, all in one write."""
         data = b""
         for body in bodies or (b"1",):
             data += frame.Method(channel, spec.Basic.Publish(0, exchange, key, mandatory=mandatory)).marshal()
@@ -107,13 +107,13 @@ class WireClient:
         self.send_bytes(data)
 
     def publish_encoded(self, channel: int, queue: str, table: bytes) -> None:
-        """Publish an empty message with a header table of these bytes."""
+        """Publish an empty message whose header table is these bytes."""
         payload = struct.pack(">HHQHI", 60, 0, 0, spec.BasicProperties.FLAG_HEADERS, len(table)) + table
         self.send(channel, spec.Basic.Publish(routing_key=queue))
         self.send_frame(spec.FRAME_HEADER, channel, payload)
 
     def get_encoded(self, channel: int, queue: str) -> bytes:
-        """Fetch an empty message that has headers only; returns the bytes of their table."""
+        """Fetch an empty message that has headers only; returns the bytes of its header table."""
         self.send(channel, spec.Basic.Get(queue=queue, no_ack=True))
         self._frame()
         size = 0
@@ -126,26 +126,26 @@ class WireClient:
         return data[spec.FRAME_HEADER_SIZE + 18 : -1]
 
     def get(self, channel: int, queue: str) -> Received:
-        """Fetch a message of a queue, which is to be acknowledged."""
+        """Fetch a message of a queue without acknowledging it."""
         self.send(channel, spec.Basic.Get(queue=queue))
         return self.receive()
 
     def ask(self, channel: int, method: Any) -> Any:
-        """Send a method; returns the next one that comes."""
+        """Send a method; returns the next received method."""
         self.send(channel, method)
         return self.method()
 
     def method(self) -> Any:
-        """The next method that comes."""
+        """The next received method."""
         while (method := self.receive().method) is None:
             continue
         return method
 
     def receive(self) -> Received:
-        """What comes next.
+        """The next method with its message, or a heartbeat.
 
         Raises:
-            EOFError: nothing does; the broker closed the connection.
+            EOFError: the broker closed the connection.
         """
         value = self._frame()
         if isinstance(value, frame.Heartbeat):
@@ -161,7 +161,7 @@ class WireClient:
         return Received(value.channel_number, method, header.properties, body, tuple(sizes))
 
     def receive_bytes(self) -> bytes:
-        """All bytes up to the end of the connection."""
+        """All bytes until the end of the connection."""
         while self._fill():
             continue
         return self._buffer
@@ -184,5 +184,5 @@ class WireClient:
         return bool(data)
 
     def close(self) -> None:
-        """Drop the connection, without a word."""
+        """Drop the connection."""
         self._socket.close()

@@ -1,4 +1,4 @@
-"""The AMQP side from outside: plain pika initiators, queue.out, workers, messages that lack everything."""
+"""The AMQP side from outside: initiators with pika, queue.out, entries without replyTo, messages without properties."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InitiatorTests(IntegrationTestCase):
         return self.on_channel(lambda channel: take(channel, self.output, count))
 
     async def test_example(self) -> None:
-        """The example program of the README gets its answer on its own exclusive reply queue."""
+        """The README's example program gets its reply on its own exclusive queue."""
         entry = self.entry(topic="ML.MQ", queueName="fib", replyTo="response")
         self.model.answer = lambda _body: (200, b'{"result": 18}')
         await self.start("--role", "provider", entries=[entry]).ready()
@@ -44,7 +44,7 @@ class InitiatorTests(IntegrationTestCase):
         self.assertEqual(example.lines, ['status 200: {"result": 18}'])
 
     async def test_reply_to_wins(self) -> None:
-        """A message's own reply_to is answered; without one, the entry's replyTo is."""
+        """The reply goes to a message's reply_to; without one, to the entry's replyTo."""
         await self.start("--role", "provider").ready()
         mine = f"{self.output}.mine"
         self.addCleanup(self.on_channel, lambda channel: channel.queue_delete(mine))
@@ -59,7 +59,7 @@ class InitiatorTests(IntegrationTestCase):
         self.assertEqual(properties.delivery_mode, 2)
 
     async def test_direct_reply_to(self) -> None:
-        """A caller with RabbitMQ's direct reply-to is answered, and its message is not parked."""
+        """An initiator with RabbitMQ's direct reply-to gets its reply, and its message is not parked."""
         await self.start("--role", "provider").ready()
 
         def call(channel: Any) -> bytes:
@@ -80,7 +80,7 @@ class InitiatorTests(IntegrationTestCase):
         self.assertEqual(parked, 0)
 
     async def test_bare_message(self) -> None:
-        """A message without correlation id, headers, content type, or body at all is served and acknowledged."""
+        """A message without correlation id, headers, content type and body is served and acknowledged."""
         await self.start("--role", "provider").ready()
         await self.ask(b"")
         [(properties, body)] = await self.answers()
@@ -100,7 +100,7 @@ class InitiatorTests(IntegrationTestCase):
         self.assertFalse({"table", "number", "broken", "bad name", "injected"} & set(headers))
 
     async def test_model_failure(self) -> None:
-        """A failed model call is answered on the output channel with a problem document, and acknowledged."""
+        """A failed model call gives a problem document as the reply, and the message is acknowledged."""
         await self.start("--role", "provider").ready()
         self.model.answer = lambda _body: (500, b"oops")
         await self.ask(b"1", correlation_id="c", headers={"RqUID": "r-7"})
@@ -112,7 +112,7 @@ class InitiatorTests(IntegrationTestCase):
         self.assertEqual(await self.on_channel(self.waiting), 0)
 
     async def test_worker(self) -> None:
-        """An entry without replyTo is a worker: the model is called, nothing is published, the message is gone."""
+        """An entry without replyTo: the model is called, nothing is published, the message is acknowledged."""
         gateway = await self.start("--role", "provider", entries=[self.entry(replyTo=None)]).ready()
         await self.ask(b'"work"')
         await self.model.asked()
@@ -121,7 +121,7 @@ class InitiatorTests(IntegrationTestCase):
         self.assertEqual(await self.on_channel(self.waiting), 0)
 
     async def test_many_at_once(self) -> None:
-        """The model is called concurrently, up to the prefetch and not beyond."""
+        """The model is called concurrently, up to the prefetch."""
         await self.start("--role", "provider", entries=[self.entry(prefetch=5)]).ready()
         held: Deferred[tuple[int, bytes]] = Deferred()
         answers: list[Deferred[tuple[int, bytes]]] = []
@@ -147,16 +147,16 @@ class InitiatorTests(IntegrationTestCase):
         self.assertFalse(held.called)
 
     def waiting(self, channel: Any) -> int:
-        """How many messages wait in the work queue."""
+        """The number of ready messages in the work queue."""
         count: int = channel.queue_declare(self.queue, passive=True).method.message_count
         return count
 
 
 class DeploymentTests(IntegrationTestCase):
-    """Roles together, apart, several, and with somebody else's worker."""
+    """Roles in one process, in several, and with a foreign worker."""
 
     async def test_two_gateways(self) -> None:
-        """Two instances share one queue and one replyTo; each caller gets its own answer from either."""
+        """Two instances share one queue and one replyTo; each caller gets the response to its own request."""
         gateways = [await self.start().ready() for _ in range(2)]
         for number in range(20):
             for name, gateway in enumerate(gateways):
@@ -164,7 +164,7 @@ class DeploymentTests(IntegrationTestCase):
                 self.assertEqual(body, [name, number])
 
     async def test_foreign_worker(self) -> None:
-        """The gateway role alone works with a worker that only knows reply_to and correlation_id: 20 lines of pika."""
+        """The gateway role alone works with 20 lines of pika that use only reply_to and correlation_id."""
         gateway = await self.start("--role", "gateway").ready()
         worker = Process.start(
             self,
@@ -177,7 +177,7 @@ class DeploymentTests(IntegrationTestCase):
         self.assertEqual(self.model.requests, [])
 
     async def test_roles_apart(self) -> None:
-        """A gateway process and a provider process serve a request together; the provider has no HTTPS listener."""
+        """A gateway process and a provider process serve a request; the provider has no HTTPS listener."""
         gateway = await self.start("--role", "gateway").ready()
         provider = await self.start("--role", "provider", HTTP_CERT="/nowhere").ready()
         response, body = await self.post(gateway, {"n": 1})
@@ -185,7 +185,7 @@ class DeploymentTests(IntegrationTestCase):
         self.assertFalse([line for line in provider.log if "https" in line["message"]])
 
     async def test_several_entries(self) -> None:
-        """Each entry of the queue file has its exchange and queue; a request goes where its routing key is bound."""
+        """Each entry of the queue file has its own queue; a request goes where its routing key is bound."""
         other = f"{self.queue}.other"
         entries = [
             self.entry(),
@@ -201,7 +201,7 @@ class DeploymentTests(IntegrationTestCase):
             self.assertIn(f'consumed_total{{queue="{queue}"}} 1.0', metrics)
 
     async def test_seed_entry(self) -> None:
-        """The seed's full entry, with dleParams and argQueue, is declared as written and served."""
+        """The seed's entry, with dleParams and argQueue, is declared as written, and served."""
         waiting = f"{self.queue}.dead"
         entry = self.entry(
             dle=True,
@@ -221,7 +221,7 @@ class DeploymentTests(IntegrationTestCase):
 
         def publish_to_dead_letters(channel: Any) -> int:
             channel.basic_publish(waiting, "", b"x", mandatory=True)
-            # Declaring it with the same arguments is no error: they are as written.
+            # Declaring it with the same arguments succeeds: they are as written.
             arguments = {"x-message-ttl": 60000, "x-dead-letter-exchange": self.exchange}
             count: int = channel.queue_declare(waiting, durable=True, arguments=arguments).method.message_count
             return count

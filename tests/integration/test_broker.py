@@ -1,4 +1,4 @@
-"""The broker goes and comes back: before the start, between requests, and in parts."""
+"""The broker goes away and comes back: before the start, between requests, and in parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.rabbitmq import shared_broker
 
 
 class OwnBrokerTests(IntegrationTestCase):
-    """A node of the test's own, which may be stopped."""
+    """A node that only the test uses, and may stop."""
 
     timeout = 120
 
@@ -26,7 +26,7 @@ class OwnBrokerTests(IntegrationTestCase):
         self.addCleanup(deferToThread, self.node.stop)
 
     async def test_away_at_start(self) -> None:
-        """The broker away at start: the process waits, is live and not ready; it serves when the broker has come."""
+        """Broker away at start: the process waits, live but not ready; it serves when the broker is there."""
         gateway = self.start(RMQ_URL=self.node.url)
         await gateway.logged("AMQP connection consume")
         status, text = await self.admin(gateway, "/health/live")
@@ -67,11 +67,11 @@ class OwnBrokerTests(IntegrationTestCase):
         self.assertIn("amqp_reconnects_total 2.0", metrics)
 
     async def test_blocked(self) -> None:
-        """While the broker blocks publishers: 503 and not ready; afterwards all is well again."""
+        """While the broker blocks publishers: 503 and not ready; afterwards 200 and ready."""
         await deferToThread(self.node.start)
         gateway = await self.start(RMQ_URL=self.node.url).ready()
         await deferToThread(self.node.control, "set_vm_memory_high_watermark", "0.00001")
-        # RabbitMQ tells a connection that it is blocked when it publishes next; that message waits in its socket.
+        # RabbitMQ announces the block at the connection's next publish; that message waits in the socket.
         unsettled = self.client.post(
             f"https://localhost:{await gateway.port('https')}/v1/predict",
             data=b"1",
@@ -89,14 +89,14 @@ class OwnBrokerTests(IntegrationTestCase):
         self.assertEqual(response.code, 200)
 
     async def test_several_urls(self) -> None:
-        """Of several broker URLs the first that answers is used."""
+        """Of several broker URLs, the first that accepts is used."""
         gateway = await self.start(RMQ_URL=f"{self.node.url},{shared_broker().url}").ready()
         response, _ = await self.post(gateway, {"n": 1})
         self.assertEqual(response.code, 200)
 
 
 class SharedBrokerTests(IntegrationTestCase):
-    """Events on the broker that need no restart."""
+    """Events at the broker that need no restart."""
 
     async def test_queue_deleted(self) -> None:
         """A work queue that is deleted while consumed is declared and consumed again."""
@@ -107,7 +107,7 @@ class SharedBrokerTests(IntegrationTestCase):
         self.assertEqual(response.code, 200)
 
     async def test_exchange_deleted(self) -> None:
-        """An exchange that is deleted: the publish is refused without hanging, then the exchange is back."""
+        """After an exchange is deleted, the publish fails at once; then the exchange is back."""
         gateway = await self.start().ready()
         await self.on_channel(lambda channel: channel.exchange_delete(self.exchange))
         seen = len(gateway.log)
@@ -120,7 +120,7 @@ class SharedBrokerTests(IntegrationTestCase):
         self.assertEqual(response.code, 200)
 
     async def test_two_in_one_process_survive_close_all(self) -> None:
-        """Connections closed by the operator come back, with the broker's words in the log."""
+        """Connections closed by an operator are opened again; the log has the broker's reason."""
         gateway = await self.start().ready()
         seen = len(gateway.log)
         await deferToThread(self.broker.control, "close_all_connections", "for the test")

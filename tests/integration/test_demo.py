@@ -1,4 +1,4 @@
-"""``--demo`` as a user runs it: one process, nothing installed beside it, what it prints works, nothing stays."""
+"""``--demo`` as a user runs it: one process, no other program needed, its printed examples work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DemoTests(TestCase):
         return process
 
     async def shown(self, demo: Process) -> list[str]:
-        """What it has printed when it runs."""
+        """The text that the demo prints when it runs."""
         await demo.when(lambda: "Ctrl-C ends everything." in demo.lines)
         return demo.lines
 
@@ -46,7 +46,7 @@ class DemoTests(TestCase):
         return out.decode(), err.decode(), status
 
     async def test_curl(self) -> None:
-        """The printed curl line gets the printed answer."""
+        """The printed curl line gets the printed response."""
         lines = await self.shown(self.start())
         (curl,) = [line for line in lines if line.strip().startswith("curl --cacert")]
         out, err, status = await self.run_here([*shlex.split(curl), "-sS"])
@@ -55,7 +55,7 @@ class DemoTests(TestCase):
         self.assertIn('    {"result": 500938}', lines)
 
     async def test_pika(self) -> None:
-        """The printed program gets its answer over AMQP."""
+        """The printed program gets its reply over AMQP."""
         lines = await self.shown(self.start())
         start = lines.index("    import pika")
         program = textwrap.dedent("\n".join(lines[start : lines.index("", start)]))
@@ -64,7 +64,7 @@ class DemoTests(TestCase):
         self.assertEqual(out, "200 b'{\"result\": 500938}'\n")
 
     async def test_end(self) -> None:
-        """Ctrl-C ends it at once, and nothing listens any more."""
+        """Ctrl-C ends the demo at once; its ports are closed."""
         demo = self.start("--demo-folder", "elsewhere")
         lines = await self.shown(demo)
         (health,) = [line for line in lines if line.startswith("Health")]
@@ -88,7 +88,7 @@ class DemoTests(TestCase):
         self.assertEqual(len(made), 1)
 
     async def test_port_taken(self) -> None:
-        """A port that is taken ends it with one line that names it."""
+        """A port in use ends the demo with one line that names the port."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             demo = self.start(HTTP_PORT=str(port))
@@ -97,7 +97,7 @@ class DemoTests(TestCase):
         self.assertEqual(demo.errors.count("\n"), 1)
 
     async def test_own_queues(self) -> None:
-        """With a queue file of one's own, what is printed fits it, a queue without replyTo included."""
+        """With the user's own queue file, the printed examples fit it, even for an entry without replyTo."""
         entries = "- {topic: MY.EX, queueName: mine, bindingKey: other.*}"
         (self.folder / "queues.yaml").write_text(entries)
         lines = await self.shown(self.start("--queues", "queues.yaml"))
@@ -108,7 +108,7 @@ class DemoTests(TestCase):
         self.assertEqual((status, err, out), (0, "", "200 b'{\"result\": 500938}'\n"))
 
     async def test_folder_that_cannot_be_used(self) -> None:
-        """A folder that is a file ends it with one line."""
+        """A demo folder that is a file ends the demo with one line."""
         (self.folder / "file").touch()
         demo = self.start("--demo-folder", "file")
         self.assertEqual(await demo.when_ended(), 1)
@@ -116,7 +116,7 @@ class DemoTests(TestCase):
         self.assertEqual(demo.errors.count("\n"), 1)
 
     async def test_log_is_kept(self) -> None:
-        """A second demo in the same folder, which finds the port taken, does not touch the log of the first."""
+        """A second demo in the same folder fails on the port and leaves the log of the first untouched."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = str(probe.getsockname()[1])
         await self.shown(self.start(HTTP_PORT=port))
@@ -126,7 +126,7 @@ class DemoTests(TestCase):
         self.assertTrue(log.read_text().startswith(before))
 
     async def test_broker_of_ones_own(self) -> None:
-        """A broker that is away is waited for, with a word about it; SIGTERM ends that, too."""
+        """With a broker of the user's that is away, the demo says so and waits; SIGTERM ends it."""
         demo = self.start(RMQ_URL="amqp://127.0.0.1:1/")
         await demo.when(lambda: any("Connecting to the broker" in line for line in demo.lines))
         demo.signal("TERM")

@@ -1,4 +1,4 @@
-"""The HTTPS side from outside: the seed's curl call, the refusals, and answers matched to their requests."""
+"""The HTTPS side from outside: the seed's curl call, rejected requests, and responses matched to their requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CurlTests(IntegrationTestCase):
     """Real curl against a real process."""
 
     async def test_seed_call(self) -> None:
-        """The seed document's curl line, as it stands but for the host, gets the sample model's answer."""
+        """The seed's curl line, with another host, gets the sample model's response."""
         model = Process.start(
             self, [sys.executable, "-m", "provider_gateway.demo.sample_model", "--port", "0"], {"PATH": "/usr/bin:/bin"}
         )
@@ -43,7 +43,7 @@ class CurlTests(IntegrationTestCase):
         self.assertIn("certificate required", errors)
 
     async def test_refusals(self) -> None:
-        """Wrong key, broken JSON, wrong type, wrong path, wrong method: the status and a problem document each."""
+        """Wrong key, JSON, content type, path or method: each gets its status and a problem document."""
         gateway = await self.start().ready()
         base = f"https://127.0.0.1:{await gateway.port('https')}"
         is_json = ("-H", "Content-Type: application/json")
@@ -65,7 +65,7 @@ class CurlTests(IntegrationTestCase):
         self.assertEqual(self.model.requests, [])
 
     async def test_body_over_limit(self) -> None:
-        """A body over MAX_BODY_BYTES gets 413, whether its length is declared or it comes in chunks."""
+        """A body over MAX_BODY_BYTES gets 413, with a declared length as well as in chunks."""
         gateway = await self.start(MAX_BODY_BYTES="1000").ready()
         url = f"https://127.0.0.1:{await gateway.port('https')}/v1/predict"
         big = self.folder / "big.json"
@@ -81,10 +81,10 @@ class CurlTests(IntegrationTestCase):
 
 
 class PredictTests(IntegrationTestCase):
-    """Requests and answers of one gateway with its own provider."""
+    """Requests to one process with both roles."""
 
     async def test_forwarding(self) -> None:
-        """Body byte for byte and end-to-end headers reach the model; its answer and headers reach the caller."""
+        """The unchanged body and end-to-end headers reach the model; its response and headers reach the caller."""
         gateway = await self.start().ready()
         exact = b'{"n": 123456789012345678901234567890.10, "a":[1,2 ]}'
         response, _ = await self.post(gateway, exact, X_Team="blue", Cookie="secret=1", pg_status="599", RqUID="r-1")
@@ -98,7 +98,7 @@ class PredictTests(IntegrationTestCase):
         self.assertEqual(response.headers.getRawHeaders("RqUID"), ["r-1"])
 
     async def test_200_at_once(self) -> None:
-        """200 concurrent requests with distinct bodies, all with one RqUID: each answer belongs to its request."""
+        """200 concurrent requests with different bodies and the same RqUID: each response belongs to its request."""
         gateway = await self.start().ready()
         self.model.answer = lambda body: (200, json.dumps({"echo": json.loads(body)}).encode())
         numbers = range(200)
@@ -120,7 +120,7 @@ class PredictTests(IntegrationTestCase):
         self.assertIn(f'model_requests_total{{queue="{self.queue}",result="status"}} 1.0', metrics)
 
     async def test_deadline(self) -> None:
-        """A model slower than REPLY_TIMEOUT gives 504; its late answer is counted and disturbs nobody."""
+        """A model slower than REPLY_TIMEOUT gives 504; its late reply is counted, and affects no other caller."""
         gateway = await self.start(REPLY_TIMEOUT="0.5").ready()
         held: Deferred[tuple[int, bytes]] = Deferred()
         self.model.answer = lambda body: held if body == b'"slow"' else (200, body)
@@ -133,7 +133,7 @@ class PredictTests(IntegrationTestCase):
         self.assertIn('replies_total{kind="late"} 1.0', metrics)
 
     async def test_publish(self) -> None:
-        """POST /v1/publish answers 202 once routed; the reply goes to queue.out. Unroutable: 404."""
+        """POST /v1/publish: 202 once routed, and the reply goes to queue.out; 404 if unrouted."""
         gateway = await self.start().ready()
         response, accepted = await self.post(gateway, {"n": 1}, "/v1/publish")
         self.assertEqual(response.code, 202)

@@ -1,4 +1,4 @@
-"""The process as its operator sees it: the checks, the refusals to start, the drain, and what it never says."""
+"""The process as its operator sees it: checks, refused starts, drain, logs, and secrets that it never prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.processes import Process
 
 
 class StartTests(IntegrationTestCase):
-    """Wrong settings end the process with one line; --check says what there is."""
+    """Wrong settings end the process with one line; --check prints the effective ones."""
 
     async def test_wrong_setting(self) -> None:
         """A wrong variable: one line on standard error that names it, exit status 1, no traceback."""
@@ -34,7 +34,7 @@ class StartTests(IntegrationTestCase):
         self.assertEqual(second.errors.count("\n"), 1)
 
     async def test_other_arguments(self) -> None:
-        """A queue that exists with other arguments: the start is refused; object and argument are named."""
+        """A queue that exists with other arguments ends the start; the line names queue and argument."""
         first = await self.start().ready()
         first.signal("TERM")
         await first.when_ended()
@@ -66,7 +66,7 @@ class StartTests(IntegrationTestCase):
         self.assertIn("x-max-length", "\n".join(differing.lines))
 
     async def test_login_refused(self) -> None:
-        """A wrong password: the broker's words are in the log, the password is nowhere."""
+        """A wrong password: the log has the broker's text, and no output has the password."""
         url = self.broker.plain_url.replace("demo:demo@", "demo:hush-hush@")
         gateway = self.start(RMQ_URL=url)
         line = await gateway.logged("ACCESS_REFUSED")
@@ -99,7 +99,7 @@ class DrainTests(IntegrationTestCase):
         self.assertEqual(gateway.errors, "")
 
     async def test_request_that_takes_too_long(self) -> None:
-        """A request that is not answered within DRAIN_TIMEOUT gets 504 before the process ends."""
+        """A request in flight at the end of DRAIN_TIMEOUT gets 504 before the process ends."""
         gateway = await self.start(DRAIN_TIMEOUT="2").ready()
         self.model.answer = lambda _body: Deferred()
         answer = Deferred.fromCoroutine(self.post(gateway, {"n": 1}))
@@ -110,7 +110,7 @@ class DrainTests(IntegrationTestCase):
         self.assertEqual(await gateway.when_ended(), 0)
 
     async def test_slow_reader_gets_its_whole_answer(self) -> None:
-        """SIGTERM while a large answer is being read slowly: the process ends when the whole of it is sent."""
+        """SIGTERM while a client reads a large response slowly: the process ends when all of it is sent."""
         gateway = await self.start().ready()
         large = b"[\n" + b"1,\n" * 2_000_000 + b"1]\n"
         self.model.answer = lambda _body: (200, large)
@@ -133,7 +133,7 @@ class DrainTests(IntegrationTestCase):
         self.assertEqual(await gateway.when_ended(), 0)
 
     async def test_unfinished_work_is_left_to_the_broker(self) -> None:
-        """What is not finished within DRAIN_TIMEOUT is not acknowledged: another instance serves it."""
+        """A delivery that is unfinished after DRAIN_TIMEOUT is not acknowledged: another instance serves it."""
         first = await self.start("--role", "provider", DRAIN_TIMEOUT="0.5").ready()
         self.model.answer = lambda _body: Deferred()
         await self.on_channel(
@@ -148,7 +148,7 @@ class DrainTests(IntegrationTestCase):
         self.assertEqual([body for body, _ in self.model.requests], [b'"again"'] * 2)
 
     async def test_log_lines(self) -> None:
-        """Every line of a whole run is JSON; a refusal is logged with RqUID; the access log has a line per request."""
+        """Every line of a run is JSON; a problem is logged with its RqUID; the access log has a line per request."""
         access = self.folder.resolve() / "access.log"
         gateway = await self.start(ACCESS_LOG=str(access)).ready()
         await self.post(gateway, {"n": 1}, RqUID="r-1")

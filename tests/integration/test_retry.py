@@ -1,4 +1,4 @@
-"""Failed messages at a real RabbitMQ: back after the retry delay, parked in the end, on each kind of retry route."""
+"""Failed messages on RabbitMQ: retried after the delay, parked in the end, on each kind of retry route."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class RetryTestCase(IntegrationTestCase):
         self.parking = f"{self.queue}.parking"
 
     def provider(self, **keys: Any) -> Gateway:
-        """Start the provider role for an entry that is tried again."""
+        """Start the provider role for an entry with retries."""
         entry = self.entry(**{"dle": True, "retryDelay": 300, "maxAttempts": 3, **self.keys, **keys})
         return self.start("--role", "provider", entries=[entry])
 
     def fail(self, times: int) -> None:
-        """Let the model fail some times, and then answer."""
+        """Make the model fail this many times, and then succeed."""
         self.model.answer = lambda body: (500, b"no") if len(self.model.requests) <= times else (200, body)
 
     def ask(self, body: bytes = b'"x"', exchange: str | None = None, key: str = "predict.now", **more: Any) -> Any:
-        """Publish a request; returns a Deferred."""
+        """Publish a request message; the Deferred fires when it is published."""
         values: dict[str, Any] = {"message_id": "m1", "correlation_id": "c1", **more}
         to = self.exchange if exchange is None else exchange
         return self.on_channel(
@@ -50,7 +50,7 @@ class RetryTestCase(IntegrationTestCase):
         return self.on_channel(lambda channel: take(channel, queue, count))
 
     async def assert_empty(self, *queues: str) -> None:
-        """No message is left in these queues."""
+        """Check that these queues are empty."""
         for queue in queues:
             left = await self.on_channel(
                 lambda channel, queue=queue: channel.queue_declare(queue, passive=True).method.message_count
@@ -59,10 +59,10 @@ class RetryTestCase(IntegrationTestCase):
 
 
 class DerivedRouteTests(RetryTestCase):
-    """The retry route that each queue has for itself."""
+    """The default retry route, which each queue has for itself."""
 
     async def test_answered_at_last(self) -> None:
-        """A message that the model fails on twice comes back twice, unchanged, and is answered once."""
+        """A message that fails twice comes back twice, unchanged, and gets one reply."""
         self.fail(2)
         gateway = await self.provider().ready()
         await self.ask(headers={"Text": "t"})
@@ -75,7 +75,7 @@ class DerivedRouteTests(RetryTestCase):
         await self.assert_empty(self.queue, f"{self.queue}.retry", self.parking)
 
     async def test_parked(self) -> None:
-        """A message that the model fails on every time is parked as it was, and the error is replied."""
+        """A message that fails each time is parked unchanged, and the reply is the error."""
         self.fail(100)
         gateway = await self.provider().ready()
         await self.ask(headers={"Text": "t"}, priority=3, app_id="a", expiration="60000")
@@ -93,7 +93,7 @@ class DerivedRouteTests(RetryTestCase):
         await self.assert_empty(self.queue, f"{self.queue}.retry")
 
     async def test_spoofed(self) -> None:
-        """What a client writes into pg-attempt and x-death does not cost it attempts, nor gain it any."""
+        """A client's own pg-attempt and x-death do not change the number of attempts."""
         self.fail(100)
         await self.provider().ready()
         death = {"count": 9, "reason": "expired", "queue": f"{self.queue}.retry", "exchange": ""}
@@ -104,7 +104,7 @@ class DerivedRouteTests(RetryTestCase):
         self.assertEqual(len(self.model.requests), 6)
 
     async def test_odd_headers(self) -> None:
-        """Headers that Python has no value for neither break the connection nor get lost on the way to parking."""
+        """Headers that Python cannot represent do not break the connection, and are kept in the parked copy."""
         self.fail(100)
         gateway = await self.provider(maxAttempts=2).ready()
         odd = b"\x04Halfd" + struct.pack(">d", 0.5) + b"\x04HugeT" + struct.pack(">Q", 2**62)
@@ -118,7 +118,7 @@ class DerivedRouteTests(RetryTestCase):
         self.assertEqual([line for line in gateway.log if "lost" in line["message"]], [])
 
     async def test_worker(self) -> None:
-        """A worker's failed message is parked, and no error is published."""
+        """A failed message of an entry without replyTo is parked, and no error is published."""
         self.fail(100)
         await self.provider(replyTo=None).ready()
         await self.ask()
@@ -126,7 +126,7 @@ class DerivedRouteTests(RetryTestCase):
         self.assertEqual(properties.headers["pg-attempt"], 3)
 
     async def test_http(self) -> None:
-        """An HTTP caller gets the answer of the attempt that succeeds."""
+        """An HTTP caller gets the response of the attempt that succeeds."""
         self.fail(1)
         entry = self.entry(dle=True, retryDelay=300)
         gateway = await self.start(entries=[entry]).ready()
@@ -135,7 +135,7 @@ class DerivedRouteTests(RetryTestCase):
         self.assertEqual(len(self.model.requests), 2)
 
     async def test_expired(self) -> None:
-        """Messages whose HTTP caller has gone are not computed when their turn comes, and are counted."""
+        """Messages past the deadline of their HTTP caller are counted, and the model is not called."""
         answers: list[Deferred[Any]] = []
 
         def slow(_body: bytes) -> Deferred[Any]:
@@ -153,7 +153,7 @@ class DerivedRouteTests(RetryTestCase):
         self.assertEqual(len(self.model.requests), 1)
 
     async def test_caller_left(self) -> None:
-        """A message whose HTTP caller has hung up is not computed, long before its deadline."""
+        """A message whose HTTP caller has hung up does not reach the model, long before its deadline."""
         held: Deferred[Any] = Deferred()
         self.model.answer = lambda _body: held
         gateway = await self.start(entries=[self.entry(prefetch=1)]).ready()
@@ -170,12 +170,12 @@ class DerivedRouteTests(RetryTestCase):
         self.assertEqual(len(self.model.requests), 1)
 
     async def in_flight(self, gateway: Gateway, count: int) -> None:
-        """Return when the gateway serves this many HTTP requests."""
+        """Wait until this many HTTP requests are in flight."""
         while f"http_in_flight {count}.0" not in (await self.admin(gateway, "/metrics"))[1]:
             await deferLater(reactor, 0.05)
 
     def wait_for_message(self, channel: Any) -> None:
-        """Return when a message waits in the work queue."""
+        """Wait until a message is ready in the work queue."""
         while not channel.queue_declare(self.queue, passive=True).method.message_count:
             channel.connection.sleep(0.05)
 
@@ -187,7 +187,7 @@ class QuorumRouteTests(DerivedRouteTests):
 
 
 class SeedRouteTests(RetryTestCase):
-    """The retry route of the services that this replaces, as their queue file has it."""
+    """The seed's retry route, with dleParams as in its queue file."""
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -225,7 +225,7 @@ class SeedRouteTests(RetryTestCase):
         self.assertEqual(len(self.model.requests), 3)
 
     async def test_past_the_exchange(self) -> None:
-        """A message that was put into the queue directly comes back, too, though its routing key is not bound."""
+        """A message published straight to the queue comes back as well, although its routing key is not bound."""
         self.fail(1)
         await self.provider().ready()
         await self.ask(exchange="", key=self.queue)
@@ -233,7 +233,7 @@ class SeedRouteTests(RetryTestCase):
         self.assertEqual(body, b'"x"')
 
     async def test_shared_exchange(self) -> None:
-        """Queues that share the seed's exchange are warned of, and copies that it scatters are not run."""
+        """Queues that share the seed's exchange cause a warning, and copies of other queues' messages are dropped."""
         other_name = f"{self.queue}.other"
         self.others = [other_name, f"{other_name}.parking", f"{self.dle['dleQueue']}.other"]
         self.addCleanup(self.on_channel, lambda channel: channel.exchange_delete(f"{other_name}.return"))
@@ -245,7 +245,7 @@ class SeedRouteTests(RetryTestCase):
         warned = [line["message"] for line in gateway.log if line["level"] == "warn"]
         self.assertTrue(any("share the exchange" in line for line in warned), warned)
         await self.ask()
-        # Both queues are bound to the key: two messages from the start; each fails twice, and is answered once.
+        # Both queues are bound to the key: two messages, each fails twice and gets one reply.
         answers = await self.taken(self.output, 2)
         self.assertEqual(len(answers), 2)
         self.assertEqual(await self.taken_within(self.output, 2), [])
@@ -254,5 +254,5 @@ class SeedRouteTests(RetryTestCase):
         self.assertEqual(len(self.model.requests), 6)
 
     def taken_within(self, queue: str, seconds: float) -> Deferred[Any]:
-        """What comes in some seconds."""
+        """The messages that come within some seconds."""
         return self.on_channel(lambda channel: take(channel, queue, 10, seconds))

@@ -1,4 +1,4 @@
-"""Several workers behind one port: shared load, deaths and restarts, one drain, one admin port, no orphans."""
+"""Several workers behind one port: shared load, deaths and restarts, drain, admin port, no orphans."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tests.support.certificates import certificates
 from tests.support.integration import IntegrationTestCase
 from tests.support.processes import TWISTD, Gateway, Process
 
-#: Seconds.
+#: Time limit of a wait, in seconds.
 _ENDS_WITHIN = 60
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
+    """The child processes of a process."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_for_end(pid: int) -> None:
-    """Return when a process has ended; it need not be ours (pidfd_open(2))."""
+    """Wait for the end of a process, which need not be a child (pidfd_open(2))."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -50,7 +50,7 @@ def wait_for_end(pid: int) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
+    """True if the process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:
@@ -58,10 +58,10 @@ def is_alive(pid: int) -> bool:
 
 
 class WorkersTestCase(IntegrationTestCase):
-    """Has a gateway with two workers."""
+    """A gateway with two workers."""
 
     async def start_workers(self, *arguments: str, **variables: str) -> Gateway:
-        """A gateway whose workers are ready."""
+        """Start a gateway; returns when its workers are ready."""
         gateway = self.start(*arguments, **{"WORKERS": "2", **variables})
         await gateway.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in gateway.log))
         self.addCleanup(self._end, gateway)
@@ -70,13 +70,13 @@ class WorkersTestCase(IntegrationTestCase):
         return gateway
 
     async def _end(self, gateway: Gateway) -> None:
-        """End it in order: workers that lose their supervisor would go on draining beside the next test."""
+        """Stop it in order: workers without a supervisor would still drain during the next test."""
         if gateway.ended is None:
             gateway.signal("TERM")
             await gateway.when_ended()
 
     async def samples(self, gateway: Gateway) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-        """The values of /metrics by name and labels."""
+        """The values in /metrics, by name with labels."""
         _, text = await self.admin(gateway, "/metrics")
         found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
         for family in text_string_to_metric_families(text):
@@ -88,16 +88,16 @@ class WorkersTestCase(IntegrationTestCase):
         return found
 
     async def when_ended(self, *pids: int) -> None:
-        """Wait until none of some processes is left."""
+        """Wait until all of these processes have ended."""
         for pid in pids:
             await deferToThread(wait_for_end, pid)
 
 
 class WorkersTests(WorkersTestCase):
-    """Two workers as one service."""
+    """Two workers serve as one."""
 
     async def test_shared(self) -> None:
-        """Both serve requests, on reply queues and connections of their own; health and metrics are of both."""
+        """Both serve requests, each with its own reply queue and connections; health and metrics cover both."""
         gateway = await self.start_workers(INSTANCE="here")
         url = f"https://localhost:{await gateway.port('https')}/v1/predict"
         for number in range(10):
@@ -123,7 +123,7 @@ class WorkersTests(WorkersTestCase):
         self.assertEqual(len(re.findall(rf"^{re.escape(self.output)}\.here-\w{{8}}$", listed, re.MULTILINE)), 2)
 
     async def test_logs(self) -> None:
-        """Every line is JSON, and says which worker wrote it; the access log has a line for each request."""
+        """Every log line is JSON and names its worker; the access log has a line for each request."""
         access = self.folder.resolve() / "access.log"
         gateway = await self.start_workers(ACCESS_LOG=str(access), LOG_LEVEL="debug")
         await gatherResults([Deferred.fromCoroutine(self.post(gateway, "x" * 5000)) for _ in range(40)])
@@ -134,7 +134,7 @@ class WorkersTests(WorkersTestCase):
         self.assertEqual([json.loads(line)["status"] for line in access.read_text().splitlines()], [200] * 40)
 
     async def test_balance(self) -> None:
-        """Connections that come one by one, to workers at rest, are shared out evenly."""
+        """Connections that come one by one to idle workers are shared evenly."""
         gateway = await self.start_workers()
         context = ssl.create_default_context(cafile=certificates() / "cacert.pem")
         context.load_cert_chain(certificates() / "client_cert.pem", certificates() / "client_key.pem")
@@ -146,12 +146,12 @@ class WorkersTests(WorkersTestCase):
 
         for _ in range(20):
             await deferToThread(connect)
-            await deferLater(reactor, 0.1)  # both are at rest: which of them wakes up first is not chance
+            await deferLater(reactor, 0.1)  # both are idle: which of them wakes up first is not random
         found = (await self.samples(gateway))["provider_gateway_http_connections"]
         self.assertEqual(sorted(found.values()), [10, 10])
 
     async def test_provider(self) -> None:
-        """Workers without a port of their own kind: both consume."""
+        """Workers of the provider role, without an HTTPS port: both consume."""
         gateway = await self.start_workers("--role", "provider")
         await self.on_channel(
             lambda channel: [channel.basic_publish(self.exchange, "predict.now", b"%d" % n) for n in range(20)]
@@ -161,10 +161,10 @@ class WorkersTests(WorkersTestCase):
         self.assertEqual({dict(each)["worker"] for each in consumed}, {"0", "1"})
 
     async def test_reload(self) -> None:
-        """SIGHUP reaches every worker: they read a file again whose change nothing else told them."""
+        """SIGHUP reaches every worker: each reads a file whose change the folder watch does not see."""
         certs = self.folder.resolve() / "certs"
         shutil.copytree(certificates(), certs)
-        # Who watches a folder is not told of what is written by way of another.
+        # A watch of a folder gets no event for a write through another path.
         elsewhere = self.folder.resolve() / "elsewhere" / "cert.pem"
         elsewhere.parent.mkdir()
         elsewhere.hardlink_to(certs / "server_cert.pem")
@@ -180,10 +180,10 @@ class WorkersTests(WorkersTestCase):
 
 
 class DeathTests(WorkersTestCase):
-    """Workers that die."""
+    """Deaths of workers and of the supervisor."""
 
     async def test_killed_under_load(self) -> None:
-        """One is killed: the other goes on, readiness says so, and it comes back; only its own callers see an error."""
+        """One is killed: the other goes on, readiness tells, it is restarted; only its own callers see an error."""
         gateway = await self.start_workers()
         answers: list[int] = []
         errors: list[Exception] = []
@@ -191,7 +191,7 @@ class DeathTests(WorkersTestCase):
         going = True
 
         def more_answers(count: int) -> Deferred[None]:
-            """A Deferred that fires when there are so many more."""
+            """A Deferred that fires after this many more responses."""
             awaited.append((len(answers) + count, Deferred()))
             return awaited[-1][1]
 
@@ -234,7 +234,7 @@ class DeathTests(WorkersTestCase):
         self.assertLessEqual(len(errors), 16, errors[:3])
 
     async def test_waiting_connection(self) -> None:
-        """Who connects while no worker runs is served by the next one."""
+        """A connection made while no worker runs is served by the next one."""
         gateway = await self.start_workers()
         port = await gateway.port("https")
         for pid in self.pids:
@@ -245,7 +245,7 @@ class DeathTests(WorkersTestCase):
         self.assertEqual(json.loads(out), {"status": "OK"})
 
     async def test_no_orphans(self) -> None:
-        """The supervisor is killed: workers answer what they have, and end."""
+        """The supervisor is killed: workers finish their requests and end."""
         gateway = await self.start_workers()
         held: Deferred[tuple[int, bytes]] = Deferred()
         self.model.answer = lambda _body: held
@@ -260,10 +260,10 @@ class DeathTests(WorkersTestCase):
 
 
 class EndTests(WorkersTestCase):
-    """How it all ends."""
+    """Ends of the whole service."""
 
     async def test_requests_in_flight_are_answered(self) -> None:
-        """SIGTERM under load: not ready, connections refused, what is in flight is answered, status 0, nobody left."""
+        """SIGTERM under load: not ready, connections refused, requests in flight answered, status 0, all ended."""
         gateway = await self.start_workers()
         held: list[Deferred[tuple[int, bytes]]] = []
         self.model.answer = lambda _body: held.append(Deferred()) or held[-1]
@@ -284,7 +284,7 @@ class EndTests(WorkersTestCase):
         self.assertFalse(any(map(is_alive, self.pids)))
 
     async def test_worker_that_hangs(self) -> None:
-        """A worker that does not end is killed in the end, and named; the status is still 0."""
+        """A worker that does not end is killed and named in the log; the status is still 0."""
         gateway = await self.start_workers(DRAIN_TIMEOUT="0.5")
         os.kill(self.pids[1], signal.SIGSTOP)
         status, text = await self.admin(gateway, "/health/ready")
@@ -296,7 +296,7 @@ class EndTests(WorkersTestCase):
         self.assertFalse(any(map(is_alive, self.pids)))
 
     async def test_refused_start(self) -> None:
-        """What ends a process alone with one line ends them all with that line: found by a worker, or before."""
+        """An error that ends a single process with one line ends all with that line, found by a worker or before."""
         first = await self.start().ready()
         port = await first.port("https")
         for variables, part in (
@@ -320,7 +320,7 @@ class EndTests(WorkersTestCase):
         self.assertIn("set WORKERS instead", worker.errors)
 
     async def test_in_the_background(self) -> None:
-        """As a daemon: the log file has the lines of all, and the pid file's process ends them."""
+        """As a daemon: the log file has the lines of all workers, and SIGTERM to the pid file's process ends them."""
         folder = self.folder.resolve()
         pid_file, log = folder / "twistd.pid", folder / "gateway.log"
         queues = folder / "queues.yaml"
