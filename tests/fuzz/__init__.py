@@ -1,1 +1,1 @@
-"""Properties that hold for whatever arrives; :mod:`tests.fuzz.profiles` says how often they are tried."""
+"""Properties that hold for any input; :mod:`tests.fuzz.profiles` sets the number of examples."""

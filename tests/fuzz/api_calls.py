@@ -1,4 +1,4 @@
-"""Requests to the API of which most parts are right, and replies of a worker that says what it likes."""
+"""Requests to the API in which most parts are valid, and replies with any content."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _mostly(right: object, odd: st.SearchStrategy[object]) -> st.SearchStrategy[
 
 
 class Call(NamedTuple):
-    """A request to the API; header values are text of Latin-1."""
+    """A request to the API; header values are Latin-1 text."""
 
     method: str
     path: str
@@ -68,7 +68,7 @@ class Call(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """Its bytes."""
+        """The bytes of the request."""
         lines = [
             f"{self.method} {self.path} HTTP/1.1",
             f"Host: {self.host}",
@@ -90,7 +90,7 @@ calls = st.builds(
     st.lists(_others, max_size=2),
     _mostly(b"{}", _bodies),
 )
-#: A request that is right.
+#: A valid request.
 RIGHT = Call("POST", "/v1/predict", "a", "a", "application/json", [("RqUID", "r1")], b"{}")
 
 _header_values = st.one_of(

@@ -1,4 +1,4 @@
-"""Frames that a client may send: right ones, of every method, with any arguments; and what is no frame."""
+"""Frames that a client may send: valid ones of every method, with any arguments, and bytes that are no frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _END = b"\xce"
 _HEADER = struct.Struct(">BHI")
-#: What was agreed on; RabbitMQ, and so the embedded broker, takes a payload of this size.
+#: The negotiated frame_max; RabbitMQ, and so the embedded broker, accepts a payload of this size.
 FRAME_MAX = 131_072
 
 _names = st.sampled_from(
@@ -76,7 +76,7 @@ _arguments = st.one_of(_none, _none, _tables)
 
 
 class Frame(NamedTuple):
-    """A frame that is framed rightly; its payload may be anything."""
+    """A frame with valid framing and any payload."""
 
     kind: int
     channel: int
@@ -84,7 +84,7 @@ class Frame(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """Its bytes."""
+        """The bytes of the frame."""
         return _HEADER.pack(self.kind, self.channel, len(self.payload)) + self.payload + _END
 
 
@@ -149,7 +149,7 @@ _headers = st.builds(
 
 @st.composite
 def _publishes(draw: st.DrawFn) -> list[Frame]:
-    """A message, whole."""
+    """The frames of a complete message."""
     body, encoded = draw(st.binary(max_size=3)), draw(properties(without=("user_id",)))
     method = struct.pack(">I", spec.Basic.Publish.INDEX) + b"\0\0" + short(b"") + draw(_short_names) + draw(_rarely)
     frames = [Frame(spec.FRAME_METHOD, 1, method), Frame(spec.FRAME_HEADER, 1, _header(len(body), encoded.data))]
@@ -158,7 +158,7 @@ def _publishes(draw: st.DrawFn) -> list[Frame]:
 
 @st.composite
 def _changed(draw: st.DrawFn) -> Frame:
-    """A frame with a payload that was cut, or changed in one place."""
+    """A frame whose payload is cut, or changed in one place."""
     frame = draw(st.one_of(_methods, _headers))
     payload = bytearray(frame.payload)
     at = draw(st.integers(0, len(payload)))
@@ -192,7 +192,7 @@ def _but(*right: int, most: int = 255) -> st.SearchStrategy[int]:
     return st.integers(0, most).filter(lambda number: number not in right)
 
 
-#: What is no frame, or none that a broker can take, and the reply code that says so.
+#: Invalid frames, and the reply code for each.
 bad_frames = st.one_of(
     _bad(
         501,
@@ -229,7 +229,7 @@ def deep_frames(place: str, levels: int, kind: bytes) -> list[Frame]:
     return message_frames(short(name) + value)
 
 
-#: A header ``x-death`` as the broker writes it, with values that it does not.
+#: A header ``x-death`` in the broker's form, with other values.
 _reasons = st.sampled_from((b"rejected", b"rejected", b"expired", b"maxlen", b"\xff"))
 _counts = st.one_of(
     st.sampled_from((b"l" + b"\x7f" + b"\xff" * 7, b"I\x7f\xff\xff\xff", b"L\x7f" + b"\xff" * 7, b"t\1")), values

@@ -1,4 +1,4 @@
-"""Message properties as their bytes (AMQP 0-9-1, 4.2.5 and 4.2.6): of every field type, in any combination."""
+"""Message properties as bytes (AMQP 0-9-1, 4.2.5 and 4.2.6), with every field type in any combination."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_stripped(name: bytes) -> bool:
     return lowered in _STRIPPED or lowered.startswith(("pg-", "x-first-death-", "x-last-death-"))
 
 
-#: Bytes of the values of fixed size.
+#: Sizes of the field types of fixed size, in bytes.
 _FIXED = {
     **dict.fromkeys("tbB", 1),
     **dict.fromkeys("sUu", 2),
@@ -32,7 +32,7 @@ _FIXED = {
     "D": 5,
     "V": 0,
 }
-#: Names that mean something to somebody.
+#: Header names with a meaning for the gateway, the broker, or clients.
 NAMES = (
     *(
         "pg-attempt",
@@ -57,7 +57,7 @@ NAMES = (
         "",
     ),
 )
-#: The properties in their order: flag, and how long the value is; None for a text that says itself.
+#: The properties in their order: flag and size of the value; None for a short string.
 _PROPERTIES = (
     ("content_type", None),
     ("content_encoding", None),
@@ -77,18 +77,18 @@ _PROPERTIES = (
 
 
 class Entry(NamedTuple):
-    """A header: its name, and all bytes of name and value."""
+    """A header: its name, and the bytes of name and value."""
 
     name: bytes
     data: bytes
 
 
 class Encoded(NamedTuple):
-    """Properties.
+    """Encoded properties.
 
     Attributes:
-        data: all bytes.
-        values: those of each property that is there, without their lengths, by name.
+        data: all of their bytes.
+        values: the bytes of each present property, without lengths, by name.
         headers: the entries of the header table.
     """
 
@@ -118,7 +118,7 @@ def nested(levels: int, kind: bytes = b"A") -> bytes:
 
 @contextmanager
 def room(calls: int) -> Iterator[None]:
-    """Let Python go this many calls deeper from here, wherever here is."""
+    """Raise Python's recursion limit to this many calls beyond the current depth."""
     depth, frame, before = 0, sys._getframe(), sys.getrecursionlimit()
     while frame.f_back is not None:
         depth, frame = depth + 1, frame.f_back
@@ -166,9 +166,9 @@ values = st.recursive(
     ),
     max_leaves=6,
 )
-#: Arrays and tables that are deeper than most, or than Python can go.
+#: Deeply nested arrays and tables, some deeper than Python's recursion limit.
 deep = st.builds(nested, st.sampled_from((300, 900, 1900, 3000)), st.sampled_from((b"A", b"F")))
-#: What the broker writes when a message dies, or nearly.
+#: ``x-death`` headers as the broker writes them, or nearly so.
 _deaths = _table(st.one_of(_flat, st.sampled_from((b"S\0\0\0\x07expired", b"S\0\0\0\x04work"))), _inner_names).map(
     lambda table: b"A" + long(b"F" + long(table))
 )
@@ -178,7 +178,7 @@ entries = st.one_of(
     _deaths.map(lambda data: Entry(b"x-death", short(b"x-death") + data)),
 )
 
-#: Headers of our own, with a value of a type that is not theirs.
+#: The gateway's headers, with values of any type.
 ours = st.builds(
     lambda name, data: Entry(name, short(name) + data),
     st.sampled_from((b"pg-attempt", b"pg-redeliveries", b"pg-copy", b"pg-deadline", b"pg-status", b"RqUID")),
@@ -188,10 +188,10 @@ ours = st.builds(
 
 @st.composite
 def properties(draw: st.DrawFn, without: tuple[str, ...] = ()) -> Encoded:
-    """Properties that are encoded rightly.
+    """Validly encoded properties.
 
     Args:
-        without: names of properties that are not there.
+        without: names of properties to leave out.
     """
     there = draw(st.sets(st.sampled_from([name for name, _ in _PROPERTIES])))
     if draw(st.booleans()):
@@ -211,7 +211,7 @@ def properties(draw: st.DrawFn, without: tuple[str, ...] = ()) -> Encoded:
         else:
             found[name] = draw(st.binary(min_size=size, max_size=size))
             data.append(found[name])
-    # The last two flags mean nothing to RabbitMQ, which hands them on; to pika one says that more flags follow.
+    # RabbitMQ passes the last two flags on without a meaning; for pika, one of them says that more flags follow.
     flags |= draw(st.sampled_from((0, 0, 0, 0, 1, 2, 3)))
     return Encoded(struct.pack(">H", flags) + b"".join(data), found, headers)
 

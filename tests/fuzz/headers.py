@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-#: Names that stay on their hop, or are ours or the broker's; in any case of letters.
+#: Names, in lower case, of hop-by-hop headers, and of headers of the gateway and the broker.
 NOT_PASSED = (
     *(
         "connection",
@@ -41,7 +41,7 @@ NOT_PASSED = (
 
 
 def _cased(name: str) -> st.SearchStrategy[str]:
-    """A name in any case."""
+    """A name with any mixture of cases."""
     return st.lists(st.booleans(), min_size=len(name), max_size=len(name)).map(
         lambda upper: "".join(c.upper() if up else c for c, up in zip(name, upper, strict=True))
     )

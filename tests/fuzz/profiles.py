@@ -1,10 +1,10 @@
-"""How many examples a property is tried with: few and always the same in a test run, others each time in a fuzz run.
+"""The number of examples of each property: few and always the same in a test run, new ones in each fuzz run.
 
-A test run needs no variable. A fuzz run is chosen by one of these:
+A test run needs no variable. One of these makes it a fuzz run:
 
-- ``FUZZ_SECONDS``: the time for all properties together; each gets the same share, and one round at least.
-- ``FUZZ_EXAMPLES``: the number of examples of each property; goes before the seconds.
-- ``FUZZ_SEED``: where the random numbers begin. Without it they begin anywhere; a failure says its own.
+- ``FUZZ_SECONDS``: time for all properties together; each gets the same share, and at least one round.
+- ``FUZZ_EXAMPLES``: the number of examples of each property; overrides the seconds.
+- ``FUZZ_SEED``: seed of the random numbers, by default a random one; a failure prints its seed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-#: Rounds of a fuzz run have this many times the examples of a test run.
+#: A round of a fuzz run has this many times the examples of a test run.
 _ROUND = 5
 _DEFAULT_SECONDS = 600.0
 
@@ -43,7 +43,7 @@ settings.register_profile(
 )
 settings.register_profile("fuzz", settings.get_profile("test"), derandomize=False)
 
-# What hypothesis keeps for itself does not belong into the working directory.
+# Keeps hypothesis' own files out of the working directory.
 _HOME = Path(tempfile.mkdtemp(prefix="hypothesis-"))
 register(shutil.rmtree, _HOME, ignore_errors=True)
 set_hypothesis_home_dir(_HOME)
@@ -57,7 +57,7 @@ def _number(name: str) -> float | None:
 
 
 def _rounds(examples: int) -> Iterator[tuple[int | None, int]]:
-    """Seed and number of examples of each round; in a test run there is one, without a seed."""
+    """Seed and number of examples of each round; a test run has one round, without a seed."""
     seconds, wanted, first = _number("FUZZ_SECONDS"), _number("FUZZ_EXAMPLES"), _number("FUZZ_SEED")
     if seconds is None and wanted is None and first is None:
         yield None, examples
@@ -74,11 +74,11 @@ def _rounds(examples: int) -> Iterator[tuple[int | None, int]]:
 
 
 def fuzzed(examples: int, **strategies: SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[[Any], None]]:
-    """Make a test of a property.
+    """Decorate a property: makes a test of it.
 
     Args:
-        examples: of a test run.
-        strategies: what the property is given.
+        examples: the number of examples in a test run.
+        strategies: the property's arguments.
     """
 
     def decorate(check: Callable[..., None]) -> Callable[[Any], None]:
@@ -102,14 +102,14 @@ def fuzzed(examples: int, **strategies: SearchStrategy[Any]) -> Callable[[Callab
             if start is not None:
                 sys.stdout.write(f"\n{name}: up to {tried} examples, the last ones with FUZZ_SEED={start}\n")
 
-        del test.__wrapped__  # type: ignore[attr-defined] # or it would look as if trial had to fill in arguments
+        del test.__wrapped__  # type: ignore[attr-defined] # else trial would see the property's arguments
         return test
 
     return decorate
 
 
 def _explain(error: Exception, name: str, start: int | None, count: int) -> None:
-    """Add to a failure what trial does not show: the example, and how to have it again."""
+    """Add the example, and how to repeat it, to a failure's text: trial does not show them."""
     lines = [str(error), *getattr(error, "__notes__", ())]
     if start is not None:
         lines.append(f"Again: FUZZ_SEED={start} FUZZ_EXAMPLES={count} trial {name}")

@@ -1,4 +1,4 @@
-"""The embedded broker: whatever a client sends is answered or closes its channel or connection, and breaks nothing."""
+"""The embedded broker: any input is answered, or closes its channel or connection, and breaks nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.raw_amqp_client import RawClient, RawClientTestCase
 
 
 class Received(list[Any]):
-    """The frames that a client was sent; all of it must be frames."""
+    """The frames in the data that a client received; fails if there are other bytes."""
 
     def __init__(self, client: RawClient) -> None:
         super().__init__()
@@ -26,18 +26,18 @@ class Received(list[Any]):
         while data:
             size = 8 + int.from_bytes(data[3:7])
             assert data[size - 1 : size] == bytes([spec.FRAME_END]), f"no frame: {data[:40]!r}"
-            # Some texts of a client come back to it, which pika's decoder need not be able to read.
+            # The broker echoes some texts of the client; pika may be unable to decode them.
             if data[0] != spec.FRAME_HEADER:
                 self.append(frame.decode_frame(data[:size])[1])
             data = data[size:]
 
     def methods(self, *kinds: type) -> list[Any]:
-        """The methods of some kinds."""
+        """The received methods of these kinds."""
         return [each.method for each in self if isinstance(each, frame.Method) and isinstance(each.method, kinds)]
 
 
 class BrokerTests(RawClientTestCase):
-    """A broker, new for each example."""
+    """A new broker for each example."""
 
     def setUp(self) -> None:
         pass
@@ -50,14 +50,14 @@ class BrokerTests(RawClientTestCase):
         self.assertEqual([each.reply_text for each in closes if each.reply_code == 541], [])
 
     def assert_others_are_served(self) -> None:
-        """Another client is not disturbed."""
+        """Check that another client is served."""
         other = self.client()
         self.assertIsInstance(other.ask(spec.Queue.Declare(queue="theirs", exclusive=True))[0], spec.Queue.DeclareOk)
         self.assertIsInstance(other.ask(spec.Connection.Close(200, "", 0, 0), channel=0)[0], spec.Connection.CloseOk)
 
     @fuzzed(120, data=st.data(), sent=conversations)
     def test_conversation(self, data: st.DataObject, sent: list[Frame]) -> None:
-        """Any frames in any order are answered with frames: no error of ours, no silence, no trace at the end."""
+        """Any frames in any order are answered with frames, without an internal error, and leave nothing behind."""
         self.begin_anew()
         client = self.client()
         for segment in data.draw(splits(b"".join(each.data for each in sent))):
@@ -80,7 +80,7 @@ class BrokerTests(RawClientTestCase):
 
     @fuzzed(80, before=conversations, bad=bad_frames, after=conversations)
     def test_bad_frame(self, before: list[Frame], bad: tuple[bytes, int], after: list[Frame]) -> None:
-        """What is no frame closes the connection with a text, what follows is not read, and it waits a while."""
+        """An invalid frame closes the connection with a text; later bytes are ignored, and it is dropped in time."""
         self.begin_anew()
         client = self.client()
         client.link.at_client.write(b"".join(each.data for each in before))
@@ -107,7 +107,7 @@ class BrokerTests(RawClientTestCase):
         ),
     )
     def test_stranger(self, data: bytes) -> None:
-        """Who does not log in is told off, or the protocol, does nothing to the broker, and is dropped in the end."""
+        """A client that does not log in gets an error or the protocol header, changes nothing, and is dropped."""
         self.begin_anew()
         client = self.connect()
         client.link.at_client.write(data)
@@ -124,7 +124,7 @@ class BrokerTests(RawClientTestCase):
 
     @fuzzed(80, encoded=properties(without=("user_id", "expiration")), body=st.binary(max_size=5))
     def test_message(self, encoded: Encoded, body: bytes) -> None:
-        """A message comes out with the bytes of its properties that went in, whatever they are; or it is refused."""
+        """A message is delivered with unchanged bytes of its properties, or is refused."""
         self.begin_anew()
         client = self.client()
         client.ask(spec.Queue.Declare(queue="q"))
@@ -147,7 +147,7 @@ class BrokerTests(RawClientTestCase):
         place=st.sampled_from(("argument", "consume", "header", "x-death")),
     )
     def test_deep(self, levels: int, kind: bytes, place: str) -> None:
-        """A value that is nested as deeply as can just be read, or not any more, is no error of ours."""
+        """A value nested about as deeply as the decoder can read causes no internal error."""
         self.begin_anew()
         client = self.client()
         client.ask(spec.Queue.Declare(queue="q", arguments={"x-dead-letter-exchange": ""}))
@@ -162,7 +162,7 @@ class BrokerTests(RawClientTestCase):
 
     @fuzzed(100, table=deaths, times=st.integers(1, 3))
     def test_deaths(self, table: bytes, times: int) -> None:
-        """A client may write what it likes into ``x-death``: a message with it dies like any other."""
+        """A message with any ``x-death`` of a client is dead-lettered like others."""
         self.begin_anew()
         client = self.client()
         client.ask(spec.Queue.Declare(queue="q", arguments={"x-dead-letter-exchange": ""}))

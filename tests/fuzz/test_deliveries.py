@@ -1,4 +1,4 @@
-"""Messages with any properties, from the broker to their end: each is settled, and the next one is served."""
+"""Messages with any properties are settled, and the next one is served."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.provider_on_broker import ProviderOnBrokerTestCase
 
 
 class Exact(spec.BasicProperties):
-    """Properties that are sent as they are."""
+    """Properties that pika sends as these bytes."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Exact(spec.BasicProperties):
 
 
 class DeliveryTests(ProviderOnBrokerTestCase):
-    """A provider on the embedded broker, new for each example."""
+    """A new provider on the embedded broker for each example."""
 
     def setUp(self) -> None:
         pass
@@ -38,7 +38,7 @@ class DeliveryTests(ProviderOnBrokerTestCase):
         self.pump()
 
     def assert_serves(self) -> None:
-        """The consumer is alive, holds nothing back, and nothing was logged as an error."""
+        """Check that the consumer is registered and holds no delivery, and that no error was logged."""
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.unacked("work"), 0)
         before = len(self.model.calls)
@@ -53,7 +53,7 @@ class DeliveryTests(ProviderOnBrokerTestCase):
         way=st.sampled_from(("ML.MQ", "ML.MQ", "work.return")),
     )
     def test_answered(self, encoded: Encoded, way: str) -> None:
-        """A message is answered, dropped or parked whatever its properties are, and the consumer lives on."""
+        """A message with any properties is answered, dropped or parked, and the consumer goes on."""
         self.begin_anew()
         self.put_exactly(encoded.data, way)
         if self.model.calls:
@@ -68,7 +68,7 @@ class DeliveryTests(ProviderOnBrokerTestCase):
         way=st.sampled_from(("ML.MQ", "work.return")),
     )
     def test_deep(self, name: str, levels: int, kind: bytes, way: str) -> None:
-        """A header that is nested as deeply as can just be read, or not read any more, ends nothing but its message."""
+        """A header nested about as deeply as the decoder can read affects its own message only."""
         self.begin_anew()
         table = short(name.encode()) + nested(levels, kind)
         with room(400):
@@ -79,7 +79,7 @@ class DeliveryTests(ProviderOnBrokerTestCase):
 
     @fuzzed(50, encoded=properties(without=("expiration", "user_id")))
     def test_failed(self, encoded: Encoded) -> None:
-        """A message that the model fails on is tried three times, then parked with the headers that it came with."""
+        """A message that the model fails on is tried three times, then parked with its original headers."""
         self.begin_anew()
         self.put_exactly(encoded.data)
         calls = 0

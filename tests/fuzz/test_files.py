@@ -1,4 +1,4 @@
-"""The user's files: whatever stands in one, it is read, or refused in one line that names the file."""
+"""The user's files: any content is read, or refused with one line that names the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.fuzz.yaml_texts import REPEATED, RULES, access_files, queue_files
 
 
 def _repeated_key(text: str) -> str | None:
-    """A key of the text that stands twice in one mapping, by PyYAML's parser."""
+    """A key that is repeated in one mapping of the text, found with PyYAML's parser."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
@@ -44,7 +44,7 @@ def _repeated_key(text: str) -> str | None:
 
 
 class FileTestCase(SynchronousTestCase):
-    """Files of any content."""
+    """Files with any content."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -55,11 +55,11 @@ class FileTestCase(SynchronousTestCase):
         self.assertTrue(str(error).startswith(f"{name}:"), error)
         self.assertEqual(str(error).splitlines(), [str(error)])
         self.assertNotIn("Traceback", str(error))
-        str(error).encode()  # it is printed
+        str(error).encode()  # the line is printed
         self.assertLess(len(str(error)), 2000)
 
     def read_queues(self, text: str) -> tuple[QueueEntry, ...] | None:
-        """The entries, or None if the text is refused as it should be."""
+        """The entries; None if the text is refused, with one line that names the file."""
         try:
             return parse_queues(text, "file.yaml")
         except SettingsError as error:
@@ -67,7 +67,7 @@ class FileTestCase(SynchronousTestCase):
         return None
 
     def rules(self, text: str) -> AccessRules | None:
-        """The rules, or None if the text is refused as it should be."""
+        """The rules; None if the text is refused, with one line that names the file."""
         self.path.write_text(text, encoding="utf-8")
         try:
             return AccessRules(self.path, Clock())
@@ -81,7 +81,7 @@ class QueueFileTests(FileTestCase):
 
     @fuzzed(200, text=queue_files)
     def test_any_text(self, text: str) -> None:
-        """A queue file becomes entries that can be used, or one line; never another exception."""
+        """A queue file gives usable entries, or an error of one line; never another exception."""
         entries = self.read_queues(text)
         if entries is None:
             return
@@ -97,14 +97,14 @@ class QueueFileTests(FileTestCase):
 
     @fuzzed(150, text=st.one_of(queue_files, queue_files, st.sampled_from(REPEATED)))
     def test_repeated_key(self, text: str) -> None:
-        """A key that stands twice in one mapping is refused, wherever that stands: both values cannot be meant."""
+        """A repeated key is refused in any mapping: only one of its values could be meant."""
         key = _repeated_key(text)
         if key is not None:
             self.assertIsNone(self.read_queues(text), f"{key!r} stands twice")
 
     @fuzzed(50, data=st.one_of(st.binary(max_size=30), queue_files.map(lambda text: text.encode("utf-16"))))
     def test_any_bytes(self, data: bytes) -> None:
-        """A file that is not even text is refused in one line, too."""
+        """A file that is not text is refused with one line."""
         self.path.write_bytes(data)
         try:
             load_queues(self.path)
@@ -113,7 +113,7 @@ class QueueFileTests(FileTestCase):
 
     @fuzzed(10, depth=st.sampled_from((1, 20, 200, 3000)), kind=st.sampled_from(("[", "{a: ", "- ", "? ", "&a [")))
     def test_deep(self, depth: int, kind: str) -> None:
-        """Nesting without end is refused in one line."""
+        """Very deep nesting is refused with one line."""
         self.assertIsNone(self.read_queues(kind * depth))
         self.assertIsNone(
             self.read_queues("- {argQueue: {a: " + "[" * depth + "]" * depth + "}, topic: '', queueName: q}")
@@ -125,7 +125,7 @@ class AccessFileTests(FileTestCase):
 
     @fuzzed(200, text=access_files, key=st.text(max_size=6), name=st.text(max_size=6))
     def test_any_text(self, text: str, key: str, name: str) -> None:
-        """An access file becomes rules that can be asked, or one line; never another exception."""
+        """An access file gives usable rules, or an error of one line; never another exception."""
         access_rules = self.rules(text)
         if access_rules is None:
             return
@@ -143,7 +143,7 @@ class AccessFileTests(FileTestCase):
 
     @fuzzed(60, text=access_files)
     def test_reload(self, text: str) -> None:
-        """A file that is wrong changes nothing of the rules that were read before."""
+        """A wrong file leaves the current rules in force."""
         access_rules = self.rules(RULES[0])
         assert access_rules is not None
         before = access_rules._rules

@@ -1,4 +1,4 @@
-"""Headers that travel between HTTP and AMQP: what goes through comes out the same, and nothing else goes through."""
+"""Headers between HTTP and AMQP: those that travel are unchanged, and the others never travel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fuzz.profiles import fuzzed
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 
 
-#: What a parser lets through: names that are tokens, values without CR, LF and NUL.
+#: Headers as the HTTP parser accepts them: names are tokens, values have no CR, LF and NUL.
 _parsed_values = st.binary(max_size=12).map(lambda value: value.translate(None, b"\r\n\0").strip(b" \t"))
 _raw = st.dictionaries(
     st.one_of(reserved, tokens, st.sampled_from(("X-Hop", "x-a"))).map(str.encode),
@@ -28,7 +28,7 @@ _raw = st.dictionaries(
 
 
 def _text(value: bytes) -> str:
-    """What a value says: UTF-8, or any bytes."""
+    """The text of a value: UTF-8, or else Latin-1."""
     text = value.decode("utf-8", "surrogateescape")
     return text if text.isprintable() or value.decode("utf-8", "ignore").encode() == value else value.decode("latin-1")
 
@@ -38,7 +38,7 @@ class HeaderTests(SynchronousTestCase):
 
     @fuzzed(300, raw=_raw)
     def test_from_http(self, raw: dict[bytes, list[bytes]]) -> None:
-        """No header of ours, the broker's, one hop's or a secret gets into a message, nor one that Connection lists."""
+        """No header of the gateway, the broker or one hop, no secret, and none named by Connection is in a message."""
         headers = headers_from_http(raw.items())
         listed = {
             token.strip().lower()
@@ -58,7 +58,7 @@ class HeaderTests(SynchronousTestCase):
 
     @fuzzed(300, raw=_raw)
     def test_round_trip(self, raw: dict[bytes, list[bytes]]) -> None:
-        """What a message carries of a request comes back from it the same: each name, and its values in order."""
+        """Headers of a request are unchanged after a way through a message: each name, and its values in order."""
         headers = headers_from_http(raw.items())
         plain = {name: value for name, value in headers.items() if not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value)}
         unsafe: list[str] = []
@@ -70,9 +70,9 @@ class HeaderTests(SynchronousTestCase):
 
     @fuzzed(400, headers=table)
     def test_to_http(self, headers: dict[str | bytes, object]) -> None:
-        """Whatever a message carries, an answer gets well-formed headers only: tokens, and values on one line.
+        """Whatever headers a message has, a response gets only well-formed ones: tokens, and values on one line.
 
-        None of them is one of ours, the broker's, one hop's, or one that frames the answer.
+        None of them is a header of the gateway, the broker or one hop, or one that frames the response.
         """
         for name, value in headers_to_http(headers).items():
             self.assertRegex(name, _TOKEN)
@@ -88,7 +88,7 @@ class HeaderTests(SynchronousTestCase):
         ),
     )
     def test_size(self, lengths: list[tuple[int, int, str]]) -> None:
-        """What is taken into a message fits into a frame; all else is refused as too large, and with no other error."""
+        """Headers in a message fit into a frame; larger ones are rejected as too large, with no other error."""
         raw = [
             (b"%d-" % at + b"x" * length, [(size * letter).encode()])
             for at, (length, size, letter) in enumerate(lengths)
@@ -106,7 +106,7 @@ class HeaderTests(SynchronousTestCase):
 
 
 class SingleValueTests(SynchronousTestCase):
-    """Values with a meaning of their own."""
+    """Values with their own grammar."""
 
     @fuzzed(
         300,
@@ -118,7 +118,7 @@ class SingleValueTests(SynchronousTestCase):
         ),
     )
     def test_content_type(self, value: str | bytes | None) -> None:
-        """A content type is passed on if it fits on a line of ASCII; else, and without one, it is JSON's."""
+        """A content type is passed on if it is one line of ASCII; else it becomes application/json."""
         safe = safe_content_type(value)
         self.assertTrue(safe.isascii() and 0 < len(safe.encode()) <= 255 and not set(safe) & set("\r\n\0"))
         self.assertIn(safe, (value, JSON))
@@ -132,7 +132,7 @@ class SingleValueTests(SynchronousTestCase):
         ),
     )
     def test_rquid(self, value: str) -> None:
-        """A request id is 1 to 128 visible ASCII characters, or refused; a message with another gets a fresh one."""
+        """A request id is 1 to 128 visible ASCII characters; others are rejected, and replaced in a message."""
         is_valid = 1 <= len(value) <= 128 and all("!" <= each <= "~" for each in value)
         try:
             self.assertEqual(checked_rquid(value), value)
@@ -146,6 +146,6 @@ class SingleValueTests(SynchronousTestCase):
 
     @fuzzed(200, headers=table)
     def test_rquid_of(self, headers: dict[str | bytes, object]) -> None:
-        """Whatever headers a message has, its request id is a valid one."""
+        """A message with any headers gets a valid request id."""
         found = rquid_of(headers)
         self.assertEqual(checked_rquid(found), found)

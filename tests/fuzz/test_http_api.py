@@ -1,4 +1,4 @@
-"""The whole API over HTTP: requests that are right in parts, and replies of any kind, end in answers that are right."""
+"""The API over HTTP: partly valid requests, and replies of any kind, lead to well-formed responses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_BODY = 500
 
 
 class AnsweringRPC:
-    """Answers every call with the same reply, and keeps the calls."""
+    """Gives every call the same reply, and keeps the calls."""
 
     reply_queue = "response.host-1"
 
@@ -41,7 +41,7 @@ class AnsweringRPC:
 
 
 class APITests(SynchronousTestCase):
-    """The API behind its site, new for each example."""
+    """A new API with its site for each example."""
 
     def begin_anew(self, reply: Message, cors: tuple[str, ...] = ()) -> None:
         self.clock, self.metrics = Clock(), Metrics()
@@ -73,9 +73,9 @@ class APITests(SynchronousTestCase):
 
     @fuzzed(300, data=st.data(), call=calls, cors=st.sampled_from(((), ("*",), ("https://a",))))
     def test_request(self, data: Any, call: Call, cors: tuple[str, ...]) -> None:
-        """A request has one well-formed answer; it is called if all of it is right, with its own body and key.
+        """A request gets one well-formed response; a valid one is published with its own body and key.
 
-        All that is wrong about it is a 4xx, and none of it an error of ours.
+        A request with an error is a 4xx, never an internal error.
         """
         self.begin_anew(Message(b"42"), cors)
         connection = Connection(self.site, tls=True)
@@ -104,7 +104,7 @@ class APITests(SynchronousTestCase):
 
     @fuzzed(250, reply=replies)
     def test_reply(self, reply: Message) -> None:
-        """Whatever a reply says, the answer is well-formed, its body is the reply's, and the next request is served."""
+        """For any reply the response is well-formed and has the reply's body, and the next request is served."""
         self.begin_anew(reply)
         connection = Connection(self.site, tls=False)
         connection.send(RIGHT.data)
@@ -124,7 +124,7 @@ class APITests(SynchronousTestCase):
 
     @fuzzed(100, segments=split_streams(), reply=replies)
     def test_stream(self, segments: list[bytes], reply: Message) -> None:
-        """Streams that are nearly HTTP are no error of ours either, and call nothing: none has a routing key."""
+        """Streams that are nearly HTTP cause no internal error, and publish nothing: none has a routing key."""
         self.begin_anew(reply)
         connection = Connection(self.site, tls=False)
         for segment in segments:

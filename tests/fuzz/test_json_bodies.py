@@ -1,4 +1,4 @@
-"""JSON bodies: what is let through is what the standard library reads, to the depth that is allowed."""
+"""JSON bodies: accepted if the standard library reads them, up to the allowed depth."""
 
 from __future__ import annotations
 
@@ -101,16 +101,16 @@ def _refuse(constant: str) -> None:
 
 
 def _read(body: bytes) -> object:
-    """What the standard library reads; numbers stay texts, which may have any number of digits.
+    """Read a body with the standard library; numbers stay text, as they may have any number of digits.
 
     Raises:
-        ValueError: the body is no JSON.
+        ValueError: the body is not JSON.
     """
     return json.loads(body.decode("utf-8"), parse_constant=_refuse, parse_int=str, parse_float=str)
 
 
 def _depth(value: object) -> int:
-    """Arrays and objects within each other."""
+    """The depth of nested arrays and objects."""
     if isinstance(value, dict):
         return 1 + max(map(_depth, value.values()), default=0)
     if isinstance(value, list):
@@ -119,7 +119,7 @@ def _depth(value: object) -> int:
 
 
 class JSONTests(SynchronousTestCase):
-    """What is JSON, and how deep it is."""
+    """Validity and depth of bodies."""
 
     def assert_checked(self, body: bytes, max_depth: int) -> None:
         try:
@@ -136,12 +136,12 @@ class JSONTests(SynchronousTestCase):
 
     @fuzzed(400, text=_bodies, max_depth=st.integers(0, 6))
     def test_valid(self, text: str, max_depth: int) -> None:
-        """Every JSON text is let through, unless it is too deep: brackets within text count for nothing."""
+        """Every JSON text is accepted unless it is too deep; brackets within strings do not count."""
         self.assert_checked(text.encode(), max_depth)
 
     @fuzzed(500, text=_texts, max_depth=st.integers(0, 4))
     def test_nearly_valid(self, text: str, max_depth: int) -> None:
-        """Pieces of JSON in any order are let through if the standard library reads them, and only then."""
+        """Pieces of JSON in any order are accepted exactly if the standard library reads them."""
         self.assert_checked(text.encode(), max_depth)
 
     @fuzzed(
@@ -152,7 +152,7 @@ class JSONTests(SynchronousTestCase):
         put=st.one_of(st.binary(max_size=2), _pieces.map(str.encode)),
     )
     def test_changed(self, text: str, at: int, size: int, put: bytes) -> None:
-        """A JSON text with some bytes changed, perhaps no UTF-8 any more, is judged as the standard library does."""
+        """A JSON text with changed bytes, maybe not UTF-8, is accepted exactly if the standard library reads it."""
         body = bytearray(text.encode())
         body[at % (len(body) + 1) :][:size] = b""
         start = at % (len(body) + 1)
@@ -167,7 +167,7 @@ class JSONTests(SynchronousTestCase):
         max_depth=st.integers(1, 200),
     )
     def test_deep(self, depth: int, closed: bool, key: bool, max_depth: int) -> None:
-        """A body of any depth is refused or let through, and ends nothing but itself."""
+        """A body of any depth is accepted or rejected, without another error."""
         start, end = (b'{"a":', b"}") if key else (b"[", b"]")
         body = start * depth + b"1" + (end * depth if closed else b"")
         try:

@@ -1,4 +1,4 @@
-"""Patterns of routing keys and of identities mean what plain definitions of them say."""
+"""Patterns of routing keys and identities match what simple definitions of them match."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _names = st.one_of(
 
 
 def _words_match(pattern: list[str], words: list[str]) -> bool:
-    """A topic exchange, by its definition: ``*`` is one word, ``#`` any number, all else is itself."""
+    """The definition of a topic pattern: ``*`` matches one word, ``#`` any number, others themselves."""
     if not pattern:
         return not words
     if pattern[0] == "#":
@@ -42,12 +42,12 @@ class TopicTests(SynchronousTestCase):
 
     @fuzzed(600, pattern=_topics, key=_topics)
     def test_topic(self, pattern: str, key: str) -> None:
-        """A binding takes exactly the keys that the definition of a topic exchange says."""
+        """A binding matches exactly the keys of the definition."""
         self.assertEqual(topic_matches(pattern, key), _topic_matches(pattern, key))
 
     @fuzzed(200, pattern=_topics.filter(bool), kind=st.sampled_from(("topic", "direct", "fanout")))
     def test_matching_key(self, pattern: str, kind: str) -> None:
-        """The key that is made up for a binding is one that the binding takes."""
+        """The key made for a binding matches that binding."""
         made = entry(bindingKey=pattern, exchangeType=kind)
         self.assertTrue(matches(made, matching_key(made)))
 
@@ -61,7 +61,7 @@ class TopicTests(SynchronousTestCase):
         ),
     )
     def test_routing_key(self, key: str) -> None:
-        """A routing key of a client is 1 to 255 bytes without wildcards and controls, or refused."""
+        """A client's routing key is 1 to 255 bytes without wildcards and control characters; others are rejected."""
         is_valid = 1 <= len(key.encode()) <= 255 and not any(c in "*#\x7f" or c < " " for c in key)
         try:
             self.assertEqual(checked_routing_key(key), key)
@@ -72,11 +72,11 @@ class TopicTests(SynchronousTestCase):
 
 
 class IdentityTests(SynchronousTestCase):
-    """Who an access rule is about."""
+    """The identities of an access rule."""
 
     @fuzzed(500, pattern=_names, name=_names)
     def test_identity(self, pattern: str, name: str) -> None:
-        """``*`` means everybody, ``*.x`` a name that has a label and a dot before x, and all else only itself."""
+        """``*`` matches every name, ``*.x`` a name with a label and a dot before x, others only themselves."""
         if pattern == "*":
             expected = True
         elif pattern.startswith("*."):
@@ -88,7 +88,7 @@ class IdentityTests(SynchronousTestCase):
 
     @fuzzed(300, end=_names.filter(bool), name=_names.filter(bool))
     def test_dot(self, end: str, name: str) -> None:
-        """``*.example.org`` means neither ``example.org`` nor ``evilexample.org``."""
+        """``*.example.org`` matches neither ``example.org`` nor ``evilexample.org``."""
         self.assertFalse(identity_matches(f"*.{end}", end))
         if not name.endswith("."):
             self.assertEqual(identity_matches(f"*.{end}", name + end), (name + end).endswith(f".{end}"))
@@ -101,7 +101,7 @@ class IdentityTests(SynchronousTestCase):
         key=_topics,
     )
     def test_rule(self, identities: list[str], keys: list[str], names: list[str], key: str) -> None:
-        """A rule allows what one of its identities and one of its routing keys mean, or is refused; it never breaks."""
+        """A rule allows what one of its identities and one of its keys match, or is refused; no other error."""
         try:
             rule = AccessRule.model_validate({"identities": identities, "routingKeys": keys})
         except ValidationError:
@@ -123,7 +123,7 @@ class IdentityTests(SynchronousTestCase):
         ),
     )
     def test_reply_address(self, allowed: list[str], address: str | bytes | None) -> None:
-        """No message is answered into a queue of ours, or where no pattern of ``replyToAllowed`` leads."""
+        """No reply goes to a queue of the queue file, or to an address that ``replyToAllowed`` does not match."""
         work = entry(replyTo="response", replyToAllowed=allowed)
         is_allowed = ReplyAddresses(work, [work]).allow(address)
         if isinstance(address, str) and address.split(".")[0] != "response":

@@ -1,4 +1,4 @@
-"""Properties of messages: whatever another program wrote into them is read, and copies carry the same bytes."""
+"""Properties of messages: any properties of another program are read, and copies have the same bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ texts = st.text(max_size=60)
 
 
 def _text(data: bytes) -> str | bytes:
-    """What pika makes of a text."""
+    """A text as pika decodes it."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -33,11 +33,11 @@ def _text(data: bytes) -> str | bytes:
 
 
 class PropertiesTests(SynchronousTestCase):
-    """Properties as they arrive."""
+    """Properties as received."""
 
     @fuzzed(150, encoded=properties())
     def test_read(self, encoded: Encoded) -> None:
-        """Properties of every type, nested however deeply, are read: no header makes the others unreadable."""
+        """Properties of every type and depth are read: no header makes the others unreadable."""
         received = ReceivedProperties().decode(encoded.data)
         self.assertEqual(received.headers_that(lambda _: True), encoded.values.get("headers", b""))
         for name in ("content_type", "correlation_id", "reply_to", "message_id", "type", "cluster_id"):
@@ -50,7 +50,7 @@ class PropertiesTests(SynchronousTestCase):
 
     @fuzzed(250, encoded=st.one_of(properties(), properties(without=_NOT_PLAIN)), cut=st.integers(0, 60))
     def test_plain(self, encoded: Encoded, cut: int) -> None:
-        """What is read quickly is what pika reads, in properties of every kind, and in what is left of them."""
+        """The fast decoder reads what pika reads, in complete and in truncated properties."""
         for data in (encoded.data, encoded.data[: -cut or None]):
             try:
                 slow = ReceivedProperties().decode(data)
@@ -69,7 +69,7 @@ class PropertiesTests(SynchronousTestCase):
         ids=st.tuples(*(st.none() | texts for _ in range(3))),
     )
     def test_write(self, kind: str | None, headers: dict[str, object], ids: tuple[str | None, ...]) -> None:
-        """What is written quickly is what pika writes."""
+        """The fast encoder writes what pika writes."""
         correlation_id, reply_to, message_id = ids
         slow = spec.BasicProperties(
             content_type=kind,
@@ -88,9 +88,9 @@ class PropertiesTests(SynchronousTestCase):
         body=st.binary(max_size=5),
     )
     def test_copy(self, encoded: Encoded, history: History, body: bytes) -> None:
-        """A copy has the original's properties, and its headers with their bytes, but those of the broker and ours.
+        """A copy has the original's properties and the bytes of its headers, without those of broker and gateway.
 
-        Its own headers come first, and say what is to be said; it is persistent, and never expires.
+        Its own headers come first and have their values; the copy is persistent, and has no expiration.
         """
         message = Message.received(encoded.data, body)
         copy = Copy.of(message, "work", history, "timeout")
@@ -110,7 +110,7 @@ class PropertiesTests(SynchronousTestCase):
 
     @fuzzed(80, encoded=properties())
     def test_copy_of_a_copy(self, encoded: Encoded) -> None:
-        """However often a message is copied, what is carried along neither grows nor changes."""
+        """However often a message is copied, its kept headers neither grow nor change."""
         sent, sizes = encoded.data, []
         for attempt in (2, 3, 4):
             message = Message.received(sent, b"")
@@ -120,7 +120,7 @@ class PropertiesTests(SynchronousTestCase):
 
     @fuzzed(250, headers=st.lists(st.one_of(ours, entries), max_size=4))
     def test_meaning(self, headers: list[Entry]) -> None:
-        """What we read in headers of our own is what it must be, or the default; their type may be any."""
+        """The gateway's own headers give valid values or defaults, whatever their types."""
         message = Message.received(_with_table(b"".join(each.data for each in headers)), b"")
         self.assertIn(type(message.deadline), (float, type(None)))
         self.assertTrue(200 <= message.status <= 599)
@@ -132,5 +132,5 @@ class PropertiesTests(SynchronousTestCase):
 
 
 def _with_table(table: bytes) -> bytes:
-    """Encoded properties that are a header table."""
+    """Encoded properties with this header table only."""
     return b"\x20\x00" + struct.pack(">I", len(table)) + table

@@ -1,4 +1,4 @@
-"""Texts of queue files and access files: right ones that were changed, and any YAML in which something is odd."""
+"""Texts of queue files and access files: valid ones with changes, and any YAML with something unusual."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RULES = (
 """,
 )
 
-#: Queue files in which a key stands twice, in a place that is easily overlooked.
+#: Queue files with a repeated key, in places that are easily overlooked.
 REPEATED = (
     "- {topic: A, topic: B, queueName: q, bindingKey: k}\n",
     "- {topic: A, queueName: q, bindingKey: k, argQueue: {x: 1, 'x': 2}}\n",
@@ -57,7 +57,7 @@ _QUEUE_KEYS = (
 )
 _RULE_KEYS = ("identities", "routingKeys", "rate", "burst")
 
-#: Scalars as they are written, many with a tag or a form that PyYAML reads in its own way.
+#: Scalars as text, many with a tag or a form that PyYAML treats specially.
 _SCALARS = (
     *(
         "a",
@@ -175,7 +175,7 @@ _SCALARS = (
     ),
 )
 
-#: Keys that no entry has, as they are written.
+#: Unknown keys of entries, as text.
 _ODD_KEYS = (
     *('"a\\nb"', '"\\u2028"', '"\\x85"', "''", "1", "1.5", "true", "null", "2020-01-01", '"\\uD800"', "a b", "a-b"),
     *("!!binary YQ==", "[a]", "? [a] ", "<<", "=", "\xe4", "x" * 300),
@@ -184,7 +184,7 @@ _VALUE = re.compile(r": ([^,}\n]*)")
 
 
 def _written(keys: tuple[str, ...]) -> st.SearchStrategy[str]:
-    """Values as text, some of them collections with these keys."""
+    """Values as text, among them collections with these keys."""
     scalars = st.one_of(st.sampled_from(_SCALARS), st.text(max_size=6))
     return st.recursive(
         scalars,
@@ -199,7 +199,7 @@ def _written(keys: tuple[str, ...]) -> st.SearchStrategy[str]:
 
 
 def _built(keys: tuple[str, ...]) -> st.SearchStrategy[str]:
-    """Values of any structure, as PyYAML writes them."""
+    """Values of any structure, written by PyYAML."""
     scalars = st.one_of(
         st.none(),
         st.booleans(),
@@ -225,7 +225,7 @@ def _built(keys: tuple[str, ...]) -> st.SearchStrategy[str]:
 
 @st.composite
 def _changed(draw: st.DrawFn, valid: tuple[str, ...], keys: tuple[str, ...]) -> str:
-    """A right text, with one or two places changed: a value replaced, or characters put in or left out."""
+    """A valid text changed in one or two places: a value replaced, or characters inserted or removed."""
     text = draw(st.sampled_from(valid))
     for _ in range(draw(st.integers(1, 2))):
         start = draw(st.integers(0, len(text)))
@@ -248,7 +248,7 @@ def _changed(draw: st.DrawFn, valid: tuple[str, ...], keys: tuple[str, ...]) -> 
 
 @st.composite
 def _listed(draw: st.DrawFn, keys: tuple[str, ...]) -> str:
-    """A list of entries whose values are anything."""
+    """A list of entries with any values."""
     entries = []
     for _ in range(draw(st.integers(1, 2))):
         pairs = draw(st.lists(st.tuples(st.sampled_from(keys), _written(keys)), max_size=5))
@@ -257,7 +257,7 @@ def _listed(draw: st.DrawFn, keys: tuple[str, ...]) -> str:
 
 
 def _texts(valid: tuple[str, ...], keys: tuple[str, ...]) -> st.SearchStrategy[str]:
-    # A file is UTF-8, which has no surrogates.
+    # UTF-8 has no surrogates.
     any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
     return st.one_of(
         _changed(valid, keys), _listed(keys), _built(keys), _written(keys).map(lambda value: f"- {value}\n"), any_text
