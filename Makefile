@@ -11,19 +11,19 @@ TOOLS := $(VENV)/.tools
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
-	@echo "             (with a broker of yours: make demo RMQ_URL=amqp://…)"
+	@echo "             (with your own broker: make demo RMQ_URL=amqp://…)"
 	@echo "make test    all tests, several at a time, against private RabbitMQ nodes"
 	@echo "make unit    the unit tests: seconds, without network and RabbitMQ"
 	@echo "make test-versions  the unit tests with the lowest and the newest versions that setup.py allows"
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
-	@echo "make outages a minute without a model, half a minute without a broker, with their figures"
-	@echo "make latency how long one request at rest takes, with a model that answers at once"
-	@echo "make bench   throughput, CPU and memory beside a peer of the same job (BENCH_OPTIONS=--quick)"
-	@echo "make slow    a good client's latency among 200 slow ones of each kind (SECONDS, 60 for each)"
-	@echo "make fuzz    hypothesis, for longer than in make test (FUZZ_SECONDS)"
+	@echo "make outages a minute without the model and half a minute without the broker, with figures"
+	@echo "make latency time of one request on an idle gateway, with a model that answers at once"
+	@echo "make bench   throughput, CPU and memory, compared with another program for the same job (BENCH_OPTIONS=--quick)"
+	@echo "make slow    latency of a normal client among 200 slow ones of each kind (SECONDS for each kind, default 60)"
+	@echo "make fuzz    the property tests for longer than in make test (FUZZ_SECONDS, default 600)"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the code in ruff's format"
-	@echo "make clean   remove what these commands made here"
+	@echo "make clean   remove all files that these commands have made here"
 
 demo: $(INSTALLED)
 	@$(BIN)/twistd -n --pidfile= provider-gateway --demo
