@@ -1,9 +1,9 @@
 """Run all tests, several trial processes at a time: ``python -m devtools.run_tests [--jobs N] [TRIAL OPTION ...]``.
 
 Most tests wait for real processes more than they compute, so that several can run at the same time. trial's own ``-j``
-deals out single tests: each of its workers would start each RabbitMQ node and gateway that the tests of a class share,
-and no test could run alone. Here the unit is a group of modules that runs in one trial process, with a temporary folder
-of its own. Options are passed on to trial; with ``--until-failure`` all units are repeated until one fails.
+distributes single tests: each of its workers would start all RabbitMQ nodes and gateways that the tests of a class
+share, and no test could run alone. Here a unit is a group of modules that runs in one trial process, with its own
+temporary folder. Options are passed on to trial; with ``--until-failure`` all units are repeated until one fails.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 #: Temporary folders and outputs of the units.
 FOLDER = ROOT / "_trial_temp_units"
-#: Which modules and suites share a process; those that take longest come first, and are started first. A module runs in
-#: the unit that names it, else in the unit of its suite. A suite that is not named here is a unit of its own.
+#: The modules and suites that share a process, in the order in which they are started: the longest first. A module that
+#: is not named runs in the unit of its suite. A suite that is not named is a unit.
 UNITS = (
     "tests.security",
     "tests.faults.test_broker_faults",
@@ -53,15 +53,16 @@ UNITS = (
     "tests.faults",
     "tests.faults.test_soak",
 )
-#: Units that keep a core busy: half of the cores, at most, run such units at the same time.
+#: Units that keep a core busy. At most half of the cores run such units at the same time, with a lower priority: other
+#: units measure how soon a process responds.
 COMPUTING = frozenset({"tests.fuzz", "tests.unit", "tests.deployment.test_image"})
-#: Units that run alone, after all others: they load the machine, and others would disturb what they measure.
+#: Units that run alone, after all others: they load the whole machine.
 ALONE = frozenset({"tests.faults.test_soak"})
 #: The figures of trial's last line, in trial's order.
 FIGURES = ("skips", "expectedFailures", "failures", "errors", "unexpectedSuccesses", "successes")
-#: Those that make a run a failed one.
+#: Figures that mean a failure.
 BAD = ("failures", "errors", "unexpectedSuccesses")
-#: Seconds that interrupted units get to stop what they have started.
+#: Seconds that interrupted units get to stop their nodes and gateways.
 STOP_TIMEOUT = 60
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
 
@@ -71,7 +72,7 @@ class Unit:
     """Test modules that run one after the other in one trial process.
 
     Attributes:
-        name: the modules and suites that :data:`UNITS` names for it, or its suite.
+        name: its entry in :data:`UNITS`; or else its suite.
         modules: full names of its test modules, sorted.
     """
 
@@ -86,7 +87,7 @@ class Unit:
 
 @dataclass
 class Result:
-    """What became of one unit.
+    """The outcome of one unit.
 
     Attributes:
         output: all that trial wrote.
@@ -113,13 +114,13 @@ class Result:
 
 
 def find_modules() -> list[str]:
-    """The modules that ``trial tests`` loads, found in its way."""
+    """The names of the modules that ``trial tests`` loads, found as trial finds them."""
     found = (each.name for each in getModule("tests").walkModules())
     return sorted(name for name in found if name.rpartition(".")[2].startswith("test_"))
 
 
 def plan(modules: Sequence[str]) -> list[Unit]:
-    """Deal out modules to units, in the order in which these are started; every module goes to one unit."""
+    """Assign each module to one unit; returns the units in the order in which they are started."""
     names = {part: unit for unit in UNITS for part in unit.split()}
     dealt: dict[str, list[str]] = {unit: [] for unit in UNITS}
     for module in modules:
@@ -131,24 +132,24 @@ def plan(modules: Sequence[str]) -> list[Unit]:
 
 
 def figures_of(output: str) -> Counter[str]:
-    """The figures of the last summary line in an output of trial, such as ``PASSED (skips=1, successes=42)``."""
+    """The figures of trial's last summary line, such as ``PASSED (skips=1, successes=42)``, in its output."""
     summaries = _SUMMARY.findall(output)
     pairs = (each.partition("=") for each in summaries[-1].split(", ") if each) if summaries else ()
     return Counter({name: int(count) for name, _, count in pairs})
 
 
 def summary(figures: Counter[str]) -> str:
-    """Figures as trial's last line."""
+    """Figures in the form of trial's last line."""
     verdict = "FAILED" if any(figures[bad] for bad in BAD) else "PASSED"
     told = ", ".join(f"{name}={figures[name]}" for name in FIGURES if figures[name])
     return f"{verdict} ({told})" if told else verdict
 
 
 def next_unit(waiting: Sequence[Unit], running: Sequence[Unit], jobs: int, cores: int) -> Unit | None:
-    """The unit to start now; None if that has to wait for the end of one that runs.
+    """The unit to start now; None if a running unit has to end first.
 
     Args:
-        waiting: units that have not been started, in order.
+        waiting: the units not yet started, in order.
         jobs: how many may run at the same time.
     """
     if len(running) >= jobs or any(unit.name in ALONE for unit in running):
@@ -168,7 +169,7 @@ class Run:
     Args:
         options: of trial.
         jobs: how many processes may run at the same time.
-        tell: is called with each result.
+        tell: called with each result.
     """
 
     def __init__(self, options: Sequence[str], jobs: int, tell: Callable[[Result], None]) -> None:
@@ -178,7 +179,7 @@ class Run:
         self._running: dict[int, tuple[Unit, subprocess.Popen[bytes], float]] = {}
 
     def run(self, units: Sequence[Unit]) -> list[Result]:
-        """Run units to their end; whatever ends this early ends their processes."""
+        """Run all units; an exception, such as KeyboardInterrupt, ends their processes."""
         results: list[Result] = []
         waiting = list(units)
         try:
@@ -196,7 +197,8 @@ class Run:
         return results
 
     def _start(self, unit: Unit) -> None:
-        trial = [sys.executable, "-m", "devtools.trial"]
+        priority = ["nice", "-n", "10"] if unit.name in COMPUTING else []
+        trial = [*priority, sys.executable, "-m", "devtools.trial"]
         command = [*trial, *self._options, f"--temp-directory={FOLDER / unit.slug}", *unit.modules]
         with (FOLDER / f"{unit.slug}.log").open("wb") as output:
             process = subprocess.Popen(
@@ -205,12 +207,12 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for this program, which then interrupts each unit once
+                start_new_session=True,  # Ctrl-C reaches this program only, which interrupts each unit once
             )
         self._running[process.pid] = (unit, process, time.monotonic())
 
     def _wait(self) -> Result:
-        """Wait for the end of the first unit that ends."""
+        """Wait until one of the units ends."""
         while True:
             pid, status = os.wait()
             if pid in self._running:
@@ -220,7 +222,7 @@ class Run:
                 return Result(unit, time.monotonic() - started, output, process.returncode)
 
     def stop(self) -> None:
-        """Interrupt the units that still run, so that they stop what they have started, and wait for their ends."""
+        """Interrupt the running units, so that they stop their nodes and gateways, and wait until they have ended."""
         processes = [process for _, process, _ in self._running.values()]
         self._running.clear()
         for process in processes:
@@ -230,7 +232,7 @@ class Run:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0, deadline - time.monotonic()))
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # gateways that a test would have ended, and a unit that hangs
+                os.killpg(process.pid, signal.SIGKILL)  # kills gateways of an interrupted test, and a unit that hangs
             process.wait()
 
 
@@ -247,11 +249,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="processes at the same time")
     parser.add_argument("-u", "--until-failure", action="store_true", help="repeat all tests until one fails")
     known, options = parser.parse_known_args()
-    for each in (signal.SIGINT, signal.SIGTERM):  # SIGINT, too: a shell has its background jobs ignore it
+    for each in (signal.SIGINT, signal.SIGTERM):  # shells make background jobs ignore SIGINT
         signal.signal(each, signal.default_int_handler)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
-    # Twisted caches what plugins there are: made once here, so that processes do not all write it at the same time.
+    # Writes Twisted's plugin cache, so that the processes do not all write it at the same time.
     list(getPlugins(IServiceMaker))
     units = plan(find_modules())
     while True:

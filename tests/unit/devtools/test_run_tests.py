@@ -1,4 +1,4 @@
-"""The runner of ``make test``: no module is left out, no unit is disturbed, and its last line tells the truth."""
+"""The runner of ``make test``: every module runs once, some units run alone, and the last line has all figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(sorted(planned), sorted(expected))
 
     def test_names(self) -> None:
-        """Every module and suite that the runner names exists, and has a test to run."""
+        """Every module and suite that the runner names exists."""
         units = {unit.name: unit for unit in plan(find_modules())}
         self.assertLessEqual(set(UNITS), set(units))
         self.assertLessEqual(ALONE | COMPUTING, set(units))
@@ -60,7 +60,7 @@ class OrderTests(SynchronousTestCase):
         self.assertIsNone(next_unit([self.second], [self.first], 1, 2))
 
     def test_computing(self) -> None:
-        """Units that compute leave half of the cores to others; those that wait go before them."""
+        """Units that compute use at most half of the cores; meanwhile a waiting unit overtakes the next of them."""
         waiting = [self.unit, self.first]
         self.assertEqual(next_unit(waiting, [self.fuzz], 3, 2), self.first)
         self.assertEqual(next_unit(waiting, [self.fuzz], 3, 4), self.unit)
@@ -74,7 +74,7 @@ class OrderTests(SynchronousTestCase):
 
 
 class ResultTests(SynchronousTestCase):
-    """What is told of the processes."""
+    """Results of trial processes."""
 
     def result(self, output: str, status: int) -> Result:
         return Result(Unit("tests.a", ()), 1.0, output, status)
@@ -93,17 +93,17 @@ class ResultTests(SynchronousTestCase):
             self.assertEqual(summary(Counter(expected)), line)
 
     def test_passed(self) -> None:
-        """A unit is good if trial says so, by its words and by its exit status."""
+        """A unit is good if both trial's last line and its exit status say so."""
         self.assertTrue(self.result("PASSED (successes=3)\n", 0).is_good)
         self.assertFalse(self.result("FAILED (failures=1)\n", 1).is_good)
 
     def test_crashed(self) -> None:
-        """A process that ends early counts as an error, whatever it has said before."""
+        """A process that crashes counts as an error, whatever its output says."""
         for output, status in (("", 1), ("", -9), ("PASSED (successes=3)\n", -11)):
             result = self.result(output, status)
             self.assertFalse(result.is_good)
             self.assertEqual(result.figures["errors"], 1)
 
     def test_no_summary(self) -> None:
-        """A process that ends well and has run nothing is not taken for a success."""
+        """A process without a summary line is no success, even with exit status 0."""
         self.assertFalse(self.result("", 0).is_good)
