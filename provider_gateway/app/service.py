@@ -221,10 +221,12 @@ class GatewayService(ProcessService):
         deadline = self._reactor.seconds() + whole - for_responses
         self._credentials.reloader.stop()
         self._log.info("draining for up to {seconds:g} s", seconds=whole)
-        # The admin listener is the first. It stays open to the end, so that "not ready" can be seen.
-        admin, *others = self._ports.values()
-        for port in others:
-            await maybeDeferred(port.stopListening)
+        # The admin listener stays open to the end, so that "not ready" can be seen. There is none if it could not be
+        # opened, which ends the process.
+        admin = self._ports.get("admin")
+        for port in self._ports.values():
+            if port is not admin:
+                await maybeDeferred(port.stopListening)
         if self._gateway is not None:
             self._gateway.drain()
             # Our own provider may be the one that answers these requests, so it goes on. It needs time to finish, too.
@@ -237,7 +239,8 @@ class GatewayService(ProcessService):
             self._gateway.abandon()
             await self._until(self._gateway.idle(), for_responses)
         await gatherResults([connection.stop() for connection in self._connections])
-        await maybeDeferred(admin.stopListening)
+        if admin is not None:
+            await maybeDeferred(admin.stopListening)
         self._log.info("stopped")
 
     @staticmethod

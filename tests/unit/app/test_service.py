@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,7 +15,7 @@ from provider_gateway.app.service import GatewayService
 from provider_gateway.config.settings import ROLES, Settings
 from provider_gateway.message.properties import decoded
 from provider_gateway.observability.metrics import Metrics
-from provider_gateway.security.credentials import Credentials
+from provider_gateway.security.credentials import Credentials, load_credentials
 from provider_gateway.security.folder_watch import FolderWatch
 from provider_gateway.security.reloader import Reloader
 from tests.support.observability import counted
@@ -116,6 +117,35 @@ class ConstructionTests(SynchronousTestCase):
             fatal=self.fail,
         )
         self.assertEqual((clock.tcpClients, clock.tcpServers, log.getvalue()), ([], [], ""))
+
+
+class FailedStartTests(SynchronousTestCase):
+    """A start that fails before anything is open."""
+
+    def test_admin_port_in_use(self) -> None:
+        """The reason is one line. The service stops like any other."""
+
+        def refuse(_self: object, port: int, *_: Any, **_more: Any) -> Any:
+            raise CannotListenError("0.0.0.0", port, OSError(98, "Address already in use"))
+
+        self.patch(MemoryReactorClock, "listenTCP", refuse)
+        clock, metrics = MemoryReactorClock(), Metrics()
+        settings = Settings(_env_file=None, rmq_url="amqp://rabbitmq/", http_tls=False, admin_port=9)
+        lines: list[str] = []
+        service = GatewayService(
+            clock,
+            settings,
+            [entry("work")],
+            ROLES,
+            metrics=metrics,
+            credentials=load_credentials(clock, settings, ROLES, metrics),
+            access_log=None,
+            observer=None,
+            fatal=lines.append,
+        )
+        service.startService()
+        self.assertEqual(lines, ["cannot listen: Couldn't listen on 0.0.0.0:9: [Errno 98] Address already in use."])
+        self.successResultOf(service.stopService())
 
 
 class ParkingTests(ServiceTestCase):
