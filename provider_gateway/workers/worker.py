@@ -152,9 +152,14 @@ class Worker:
         return self._process is not None and self._process.running_since is not None
 
     def start(self) -> None:
-        """Start a process."""
-        self._process = _Process(self)
-        self._spawn(self._process, self.number)
+        """Start a process.
+
+        Raises:
+            OSError: the system has no process or descriptor left.
+        """
+        process = _Process(self)
+        self._spawn(process, self.number)
+        self._process = process
 
     def stop(self, seconds: float) -> Deferred[None]:
         """Have the worker drain and end; it is not restarted.
@@ -227,20 +232,23 @@ class Worker:
             return
         if process.running_since is not None and self.clock.seconds() - process.running_since >= _HEALTHY_AFTER:
             self._recent_ends = 0
+        self._restart_later("ended {how}", how=_how(status, process.refusal))
+
+    def _restart_later(self, why: str, **values: object) -> None:
         seconds = self._pause(self._recent_ends)
         self._recent_ends += 1
-        self._log.error(
-            "worker {worker} ended {how}; it is started again in {seconds:.1f} s",
-            worker=self.number,
-            how=_how(status, process.refusal),
-            seconds=seconds,
-        )
+        text = f"worker {{worker}} {why}; it is started again in {{seconds:.1f}} s"
+        self._log.error(text, worker=self.number, seconds=seconds, **values)
         self._restart_call = self.clock.callLater(seconds, self._restart)
 
     def _restart(self) -> None:
         self._restart_call = None
-        self.restarts += 1
-        self.start()
+        try:
+            self.start()
+        except OSError as error:
+            self._restart_later("cannot be started: {reason}", reason=str(error))
+        else:
+            self.restarts += 1
 
     def _kill(self, seconds: float) -> None:
         assert self._process is not None

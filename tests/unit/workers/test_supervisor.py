@@ -64,6 +64,7 @@ class StartTests(SupervisorTestCase):
         self.begin()
         self.assertEqual(self.fatal, ["the start failed for an unforeseen reason, see the log"])
         self.assertEqual(len(self.flushLoggedErrors(BlockingIOError)), 1)
+        self.successResultOf(self.supervisor.stopService())
 
     def test_ready(self) -> None:
         """The supervisor is ready when every worker is; reasons name the worker by its number."""
@@ -167,6 +168,27 @@ class DeathTests(SupervisorTestCase):
         self.processes[2].end(1)
         self.reactor.advance(2)
         self.assertEqual((self.fatal, len(self.processes)), ([], 4))
+
+    def test_no_process_later(self) -> None:
+        """A restart for which the system has no process left is logged, and tried again after a longer pause."""
+        logged: list[Any] = []
+        self.patch(supervisor_module.Worker, "_log", _Recorder(logged))
+        self.start_all()
+
+        def refuse(*_: Any, **_more: Any) -> Any:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        patch = self.patch(Reactor, "spawnProcess", refuse)
+        self.processes[0].end(number=signal.SIGKILL)
+        self.reactor.advance(0.7)
+        self.assertEqual(self.waiting_for(), ["worker 0 is down, restarts in 1.1 s"])
+        patch.restore()
+        self.assertEqual(logged[-1]["reason"], "[Errno 11] Resource temporarily unavailable")
+        self.reactor.advance(1.1)
+        self.assertEqual(len(self.processes), 3)
+        self.processes[-1].start()
+        self.assertEqual(self.waiting_for(), [])
+        self.assertEqual(self.samples()["provider_gateway_worker_restarts_total"], {"0": 1, "1": 0})
 
     def test_metrics(self) -> None:
         """/metrics has the metrics of all workers; one that is down has only ``ready`` and ``up``, both 0."""
