@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -17,8 +18,8 @@ _MOST_LINKS = 40
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest existing one above it, resolved."""
-    while not folder.is_dir() and folder != folder.parent:
+    """The folder, or the nearest existing one above it, resolved. One that we may not look at does not exist for us."""
+    while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     return folder.resolve()
 
@@ -32,11 +33,15 @@ def folders_of(path: Path) -> set[Path]:
     path = path.absolute()
     for _ in range(_MOST_LINKS):
         folders.add(_nearest(path.parent))
-        link = next((part for part in (path, *path.parents) if part.is_symlink()), None)
+        link = next((part for part in (path, *path.parents) if os.path.islink(part)), None)
         if link is None:
             break
         folders.add(_nearest(link.parent))
-        path = link.parent / link.readlink() / path.relative_to(link)
+        try:
+            target = link.readlink()
+        except OSError:
+            break  # the link has just gone; a notice of its folder follows
+        path = link.parent / target / path.relative_to(link)
     return folders
 
 

@@ -77,6 +77,21 @@ class FoldersOfTests(SynchronousTestCase):
         (self.folder / "link").symlink_to("link")
         self.assert_folders(self.folder / "link", "")
 
+    def test_folder_that_cannot_be_looked_at(self) -> None:
+        """For a folder that the system refuses to look at (its name is too long, say), the one above it counts."""
+        (self.folder / "link").symlink_to("x" * 300)
+        self.assert_folders(self.folder / "link" / "file", "")
+
+    def test_link_that_goes(self) -> None:
+        """A link that is removed while it is looked at is no error; its folder counts."""
+
+        def gone(_self: Path) -> Path:
+            raise FileNotFoundError
+
+        (self.folder / "link").symlink_to("file")
+        self.patch(Path, "readlink", gone)
+        self.assert_folders(self.folder / "link", "")
+
 
 class FolderWatchTests(TestCase):
     """Real notices of the kernel."""
