@@ -245,7 +245,7 @@ def tell(result: Result) -> None:
 
 def main() -> int:
     """Run all tests; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m devtools.run_tests", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m devtools.run_tests", allow_abbrev=False)
     parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="processes at the same time")
     parser.add_argument("-u", "--until-failure", action="store_true", help="repeat all tests until one fails")
     known, options = parser.parse_known_args()
