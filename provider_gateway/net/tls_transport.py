@@ -49,6 +49,8 @@ class CountingTransport(TLSMemoryBIOProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt what arrived, and deliver it (twisted.internet.interfaces.IProtocol)."""
+        if self._is_half_closed:
+            return  # RFC 8446, 6.1: what follows close_notify is ignored. OpenSSL would keep it.
         records = self._count(data)
         if not records or not self._has_shaken_hands or self.disconnecting:
             super().dataReceived(data)

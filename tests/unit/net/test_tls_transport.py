@@ -8,9 +8,11 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from zope.interface import implementer
 
 from provider_gateway.net.tls_transport import CountingTransport, ServerFactory, TLSClientEndpoint
 from tests.support.tls_peers import Link, Peer, PKITestCase
@@ -21,6 +23,19 @@ HEADER = b"\x17\x03\x03"
 def record(size: int) -> bytes:
     """A record with a valid header and some bytes."""
     return HEADER + size.to_bytes(2, "big") + bytes(size)
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseable(Peer):
+    """A peer that keeps its side of the connection open when the other side has ended."""
+
+    has_ended = False
+
+    def readConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+        self.has_ended = True
+
+    def writeConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+        pass
 
 
 class CountTests(PKITestCase):
@@ -164,6 +179,23 @@ class TransportTests(PKITestCase):
         self.link.client.transport.loseConnection()
         self.link.turn()
         self.assertEqual((b"bye", True, True), (self.peer.received, self.peer.is_lost, self.link.client.is_lost))
+
+    def test_after_the_end(self) -> None:
+        """Nothing that a client sends behind close_notify is kept, though a half-closed connection stays open."""
+        link = Link(self.server(), self.client(self.client_ca.issue("client")), Factory.forProtocol(HalfCloseable))
+        connection = link.client.transport.getHandle()
+        connection.shutdown()
+        link.transport.dataReceived(connection.bio_read(2**16))
+        self.assertEqual((True, False), (link.server.has_ended, link.server.is_lost))
+        kept: list[int] = []
+        self.patch(SSL.Connection, "bio_write", lambda _, data: kept.append(len(data)))
+        for _ in range(3):
+            link.transport.dataReceived(record(16_000))
+        self.assertEqual(([], b"hello"), (kept, link.server.received))
+        link.server.transport.write(b"answer")
+        link.server.transport.loseConnection()
+        link.turn()
+        self.assertEqual((True, []), (link.server.is_lost, self.flushLoggedErrors()))
 
     def test_no_tls(self) -> None:
         """Bytes that are no record of this connection end it; records before them arrive."""
