@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import succeed
 from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 from twisted.web.resource import getChildForRequest
 from zope.interface import implementer
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.limits import Limits
     from provider_gateway.http_server.request import BoundedRequest
+
+_log = Logger()
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -167,6 +170,9 @@ class GatewaySite(ServerFactory):
         return self._waiting_for_end.wait() if self.channels else succeed(None)
 
     def log(self, request: Any) -> None:
-        """Record a finished request (twisted.web.http.Request)."""
+        """Record a finished request (twisted.web.http.Request). Its connection goes on even if that fails."""
         if self._on_finished is not None:
-            self._on_finished(request)
+            try:
+                self._on_finished(request)
+            except Exception:  # noqa: BLE001 - such as a full disk
+                _log.failure("A request could not be recorded")

@@ -7,10 +7,12 @@ from io import StringIO
 
 from provider_gateway.config.limits import Limits
 from provider_gateway.http_server.access_log import AccessRecord
+from provider_gateway.http_server.channel import LINGER
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.message.message import Message
 from tests.support.api import KEY, APITestCase
 from tests.support.http_client import Client
+from tests.unit.http_server.base import LimitsTestCase
 
 
 class RecordTests(APITestCase):
@@ -81,3 +83,28 @@ class RecordTests(APITestCase):
         client.request("GET", "/health")
         self.assertEqual(self.requests(), {("/health", "GET", "200")})
         self.assertEqual(self.log.getvalue(), "")
+
+
+class FailureTests(LimitsTestCase):
+    """The access log cannot be written."""
+
+    def test_connection_goes_on(self) -> None:
+        """Responses, rejections and cancelling work as ever; the failures are logged."""
+        self.patch(self.site, "_on_finished", self.fail_to_record)
+        client, rejected, leaving = self.clients(3)
+        for _ in range(2):
+            client.post("/", b"1")
+        rejected.send(b"nonsense\r\n")
+        leaving.post("/slow", b"1")
+        leaving.leave()
+        self.assertEqual(([200, 200], [400]), (self.statuses(client), self.statuses(rejected)))
+        self.assertEqual(4, len(self.flushLoggedErrors(OSError)))
+        self.assertTrue(self.waiting[0].called)
+        self.clock.advance(LINGER)
+        self.assertTrue(rejected.aborted)
+        self.site.close_connections()
+        self.assertTrue(client.disconnecting)
+
+    def fail_to_record(self, _: object) -> None:
+        msg = "No space left on device"
+        raise OSError(msg)
