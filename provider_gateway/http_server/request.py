@@ -150,6 +150,8 @@ class BoundedRequest(Request):
         """
         rquid = self.rquid = self._rquid_sent()
         body = problem_body(error, rquid)
+        site = self.channel.site
+        self.received_at = site.reactor.seconds()
         lines = [
             b"HTTP/1.1 %d %s" % (error.status, error.title.encode()),
             b"Content-Type: " + PROBLEM_JSON.encode(),
@@ -157,12 +159,13 @@ class BoundedRequest(Request):
             b"%s: %s" % (RQUID_BYTES, rquid.encode()),
             *([] if error.retry_after is None else [b"Retry-After: %d" % error.retry_after]),
             b"Connection: close",
+            b"Server: " + version,
+            b"Date: " + site.date(self.received_at),
         ]
         # RFC 9110, 9.3.2: the response to HEAD has no body.
         is_head = self.method == b"HEAD"
         self.method = self.path = b"-"
         self.code = error.status
-        self.received_at = self.channel.site.reactor.seconds()
         return b"\r\n".join((*lines, b"", b"" if is_head else body))
 
     def _rquid_sent(self) -> str:

@@ -35,6 +35,7 @@ class RejectionTests(HostileTestCase):
                 self.assertEqual([status], [each.status for each in self.client.responses()], data)
                 response = self.assert_problem(status)
                 self.assertEqual((response.problem["detail"], response.headers["connection"]), (detail, "close"))
+                self.assertEqual(response.headers["date"], "Thu, 01 Jan 1970 00:00:00 GMT")  # RFC 9110, 6.6.1
                 self.assertEqual((self.bodies, self.client.disconnecting), ([], False))
                 self.client.leave()
         self.assertEqual(([], []), (self.clock.getDelayedCalls(), self.flushLoggedErrors()))
