@@ -176,11 +176,10 @@ class Channel(RequestTransport):
 
     def reject(self, error: GatewayError) -> None:
         """Answer the request that is being received with an error. What the client still sends is ignored."""
-        head, request = self._head, self.request
+        head = self._head
         assert head is not None
         self.state = "rejected"
-        if request is None:
-            request = BoundedRequest(self, head)
+        request = self.request or BoundedRequest(self, head)
         self.transport.write(request.rejection(error))
         if head.has_request_line:
             self.site.log(request)
@@ -242,10 +241,7 @@ class Channel(RequestTransport):
 
         While a request is served, some bytes are read ahead: without reading, it is not noticed that the client leaves.
         """
-        if self.state == "serving":
-            is_enough = len(self._unread) > _READ_AHEAD
-        else:
-            is_enough = self._time.is_writing
+        is_enough = len(self._unread) > _READ_AHEAD if self.state == "serving" else self._time.is_writing
         if is_enough != self._is_paused and (self.isSecure() or not self._has_ended):
             self._is_paused = is_enough
             if is_enough:
@@ -283,6 +279,8 @@ class Channel(RequestTransport):
             self._unread = b""
             self._time.abort_after(self.site.limits.write_timeout)
             self.transport.unregisterProducer()
+            if self._is_paused:
+                self.transport.resumeProducing()  # TLS waits for the client's close_notify
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

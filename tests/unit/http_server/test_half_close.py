@@ -281,11 +281,11 @@ class TLSTests(SocketsTestCase):
         self.context.load_cert_chain(client_ca.issue("client").write(mine))
         return ServerFactory(server, self.site, reactor)
 
-    async def begin(self) -> tuple[socket.socket, TLSClient]:
+    async def begin(self, request: bytes = GET) -> tuple[socket.socket, TLSClient]:
         """A client whose request is being served."""
         connection = self.connect()
         client = TLSClient(self.context, connection)
-        await deferToThread(client.send, GET)
+        await deferToThread(client.send, request)
         await self.slow.asked
         return connection, client
 
@@ -299,6 +299,13 @@ class TLSTests(SocketsTestCase):
         """So does a client with TLS 1.2, whose record layer is another one."""
         self.context.maximum_version = ssl.TLSVersion.TLSv1_2
         await self.test_half_close()
+
+    async def test_closed_while_not_reading(self) -> None:
+        """A connection that is closed, and was not read from, ends when the client has sent close_notify."""
+        connection, client = await self.begin(GET[:-2] + b"Connection: close\r\n\r\n" + 20_000 * b"x")
+        await self.assert_answered(client.read)
+        client.end()
+        self.assertEqual(b"", await deferToThread(connection.recv, 1))
 
     async def test_gone(self) -> None:
         """A client that closes its socket is gone, whether or not it has sent close_notify."""
