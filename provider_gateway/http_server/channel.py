@@ -217,10 +217,9 @@ class Channel(RequestTransport):
             self.reject(RequestTimeout(f"The request's {state} did not arrive within {seconds:g} s."))
 
     def idle_time_is_over(self) -> None:
-        """Close the connection if it is idle. Other states have other time limits."""
-        if self.state == "idle":
-            self._time.abort_after(LINGER)
-            self.loseConnection()
+        """Close the connection if it is idle. Other states, and reading a response, have other time limits."""
+        if self.state == "idle" and not self._time.is_writing:
+            self.close_when_answered()
 
     def pauseProducing(self) -> None:
         """Begin the time limit for reading: the buffer is full (twisted.internet.interfaces.IPushProducer)."""
@@ -230,6 +229,8 @@ class Channel(RequestTransport):
     def resumeProducing(self) -> None:
         """Continue: the buffer is empty (twisted.internet.interfaces.IPushProducer)."""
         self._time.end_writing()
+        if self.state == "idle":
+            self.site.idle.start(self)
         self._pause_or_resume()
         self._read()
 
@@ -268,8 +269,9 @@ class Channel(RequestTransport):
             if self.request is not None and not self.request.startedWriting:
                 self.request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         elif self.state in ("handshake", "idle"):
-            # An idle client may not read, and then never answers close_notify.
-            self._time.abort_after(LINGER)
+            if not self._time.is_writing:
+                # An idle client may not read, and then never answers close_notify.
+                self._time.abort_after(LINGER)
             self.loseConnection()
 
     def loseConnection(self) -> None:

@@ -222,6 +222,36 @@ class WriteTests(LimitsTestCase):
         client.protocol.pauseProducing()
         self.assert_ends(client, 11, None, ["timeout"])
 
+    def reading(self) -> Client:
+        """A client that has not read its response to the end, and none of whose requests is being served."""
+        (client,) = self.clients(1)
+        client.send(SLOW)
+        client.protocol.pauseProducing()
+        self.waiting[-1].callback(b"slow")
+        return client
+
+    def test_longer_than_the_idle_limit(self) -> None:
+        """While a client reads, the time limit between requests does not run. It begins when all is read."""
+        self.site.limits = replace(LIMITS, write_timeout=100)
+        client = self.reading()
+        self.pass_seconds(99)
+        self.assertEqual((False, False), (client.disconnecting, client.aborted))
+        client.protocol.resumeProducing()
+        self.pass_seconds(12)
+        self.assertFalse(client.disconnecting)
+        self.pass_seconds(1)
+        self.assertTrue(client.disconnecting)
+
+    def test_drain(self) -> None:
+        """When the site closes its connections, a client that reads has its whole time limit."""
+        client = self.reading()
+        self.site.close_connections()
+        self.assertTrue(client.disconnecting)
+        self.pass_seconds(10)
+        self.assertFalse(client.aborted)
+        self.pass_seconds(1)
+        self.assertTrue(client.aborted)
+
     def test_closed_by_us(self) -> None:
         """A connection that is closed is aborted if the client does not read the response in time."""
         (client,) = self.clients(1)
