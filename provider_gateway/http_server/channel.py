@@ -134,7 +134,7 @@ class Channel(RequestTransport):
             while self._unread and self.state in _RECEIVING and not self._time.is_writing:
                 if self.state == "idle":
                     self.state = "headers"
-                    self._head = HeadParser(self.site.limits)
+                    self._head = self._head or HeadParser(self.site.limits)
                 data, self._unread = self._unread, b""
                 if self.state == "headers":
                     self._read_head(data)
@@ -155,6 +155,7 @@ class Channel(RequestTransport):
         assert head is not None
         rest = head.feed(data)
         if rest is None:
+            self.state = "headers" if head.has_begun else "idle"
             return
         self.state = "body"
         request = self.request = BoundedRequest(self, head)
@@ -199,8 +200,7 @@ class Channel(RequestTransport):
             self.site.leave(self)  # another connection may take its place before the reactor has closed it
         self._read()
         if self.state == "serving" and not self.isSecure():
-            for seconds in _ASK_AFTER:
-                self._time.call_after(seconds, self._ask)
+            self._time.call_after(_ASK_AFTER, self._ask)
 
     def writeConnectionLost(self) -> None:
         """Do nothing: we never half-close (twisted.internet.interfaces.IHalfCloseableProtocol)."""

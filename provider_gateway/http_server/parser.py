@@ -84,6 +84,11 @@ class HeadParser:
         self.headers = ReceivedHeaders({})
         self.length: int | None = 0
 
+    @property
+    def has_begun(self) -> bool:
+        """True once something else than an empty line has arrived."""
+        return self.has_request_line or bool(self._rest)
+
     def feed(self, data: bytes) -> bytes | None:
         """Parse more bytes.
 

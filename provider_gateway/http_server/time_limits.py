@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from twisted.internet.interfaces import IDelayedCall
 
@@ -96,9 +96,9 @@ class TimeLimits:
         if self._linger is None:
             self._linger = self._clock.callLater(seconds, self._abort)
 
-    def call_after(self, seconds: float, function: Callable[[], object]) -> None:
-        """Call a function after some seconds, unless the connection ends before."""
-        self._others.append(self._clock.callLater(seconds, function))
+    def call_after(self, times: Iterable[float], function: Callable[[], object]) -> None:
+        """Call a function at some times, in seconds from now, unless the connection ends before."""
+        self._others += [self._clock.callLater(seconds, function) for seconds in times]
 
     def close(self) -> None:
         """Stop all timers."""

@@ -184,6 +184,28 @@ class IdleTests(LimitsTestCase):
         self.assertTrue(slow.disconnecting)
         self.assertEqual([[], [200], [200]], [self.statuses(each) for each in (fresh, served, slow)])
 
+    def test_empty_line(self) -> None:
+        """An empty line, which some clients send behind a body, is no beginning of a request (RFC 9112, 2.2)."""
+        for pieces in ((POST + b"\r\n",), (POST, b"\r\n"), (POST + b"\r", b"\n")):
+            (client,) = self.clients(1)
+            for piece in pieces:
+                client.send(piece)
+            self.pass_seconds(12)
+            client.send(POST)
+            self.assertEqual([200, 200], self.statuses(client))
+            client.send(b"\r\n")
+            self.pass_seconds(13)
+            self.assertEqual(([200, 200], True), (self.statuses(client), client.disconnecting))
+            client.leave()
+
+    def test_second_empty_line(self) -> None:
+        """Only one empty line is ignored, whenever the second one arrives."""
+        (client,) = self.clients(1)
+        client.send(b"\r\n")
+        self.pass_seconds(1)
+        client.send(b"\r\n")
+        self.assertEqual([400], self.statuses(client))
+
     def test_one_timer(self) -> None:
         """One timer serves the idle times of all connections; requests leave it alone, the last connection stops it."""
         clients = self.clients(3)
