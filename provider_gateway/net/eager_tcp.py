@@ -40,6 +40,11 @@ class _SendsAtOnce:
         super().stopWriting()  # type: ignore[misc] # of Twisted's transport
         self._is_drained = True
 
+    def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
+        """Drop what is not sent, and what is still written (twisted.internet.interfaces.ITCPTransport)."""
+        super().abortConnection()  # type: ignore[misc] # of Twisted's transport
+        self._is_drained = False
+
 
 class _EagerServer(_SendsAtOnce, tcp.Server):
     """A connection that was accepted."""

@@ -164,6 +164,18 @@ class EagerTests(SynchronousTestCase):
         self.transport.write(b"late")
         self.assertEqual(self.received(), b"")
 
+    def test_aborted(self) -> None:
+        """What is written after the connection was aborted is dropped: it would overtake what the socket did not take."""
+        data = 500_000 * b"x"
+        self.transport.write(data)
+        arrived = self.received()
+        self.transport.abortConnection()
+        self.transport.write(b"late")
+        self.reactor.turn()
+        arrived += self.received()
+        self.assertLess(len(arrived), len(data))
+        self.assertEqual(data[: len(arrived)], arrived)
+
     def test_lost(self) -> None:
         """A write that finds the connection lost leaves it to the reactor, which finds the same."""
         self.other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
