@@ -45,6 +45,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER = 2.0
 #: Bytes that are read ahead while a request is served. Reading pauses beyond that.
 _READ_AHEAD = 16_384
+#: Requests of a connection that are read in one turn of the reactor. Others have their turn before the next ones.
+_AT_ONCE = 64
 #: Seconds after FIN at which ``100 Continue`` is sent: the first one provokes a reset, the second one finds it.
 _ASK_AFTER = (1.0, 2.0)
 
@@ -125,14 +127,15 @@ class Channel(RequestTransport):
             self._unread += data
             self._read()
 
-    def _read(self) -> None:
+    def _read(self, *, goes_on: bool = False) -> None:
         """Parse and serve requests, until one must be waited for or the client must read a response first."""
-        if self._is_reading:
-            return  # called from within the loop below, by a request that was served at once
-        self._is_reading = True
+        if self._is_reading and not goes_on:
+            return  # called by a request that was served at once, in the loop below; or it is not our turn
+        self._is_reading, more = True, _AT_ONCE
         try:
-            while self._unread and self.state in _RECEIVING and not self._time.is_writing:
+            while self._unread and self.state in _RECEIVING and not self._time.is_writing and more:
                 if self.state == "idle":
+                    more -= 1
                     self.state = "headers"
                     self._head = self._head or HeadParser(self.site.limits)
                 data, self._unread = self._unread, b""
@@ -144,7 +147,10 @@ class Channel(RequestTransport):
             self.reject(error)
         finally:
             self._is_reading = False
-        if self._has_ended and self.state != "serving" and not self._time.is_writing:
+        if not more and self._unread and self.state == "idle":
+            self._is_reading = True
+            self._time.call_after((0,), partial(self._read, goes_on=True))
+        elif self._has_ended and self.state != "serving" and not self._time.is_writing:
             self.loseConnection()
         if self._unread or self._is_paused:
             self._pause_or_resume()
@@ -202,9 +208,6 @@ class Channel(RequestTransport):
         if self.state == "serving" and not self.isSecure():
             self._time.call_after(_ASK_AFTER, self._ask)
 
-    def writeConnectionLost(self) -> None:
-        """Do nothing: we never half-close (twisted.internet.interfaces.IHalfCloseableProtocol)."""
-
     def _ask(self) -> None:
         """Provoke a reset from the TCP stack of a client that is gone."""
         if self.request is not None and self.request.clientproto == b"HTTP/1.1":
@@ -234,15 +237,13 @@ class Channel(RequestTransport):
         self._pause_or_resume()
         self._read()
 
-    def stopProducing(self) -> None:
-        """Do nothing: ``connectionLost`` follows (twisted.internet.interfaces.IPushProducer)."""
-
     def _pause_or_resume(self) -> None:
         """Stop reading from the client while nothing can be done with what it sends, and resume reading later.
 
         While a request is served, some bytes are read ahead: without reading, it is not noticed that the client leaves.
         """
-        is_enough = len(self._unread) > _READ_AHEAD if self.state == "serving" else self._time.is_writing
+        must_wait = self._time.is_writing or self._is_reading
+        is_enough = len(self._unread) > _READ_AHEAD if self.state == "serving" else must_wait
         if is_enough != self._is_paused and (self.isSecure() or not self._has_ended):
             self._is_paused = is_enough
             if is_enough:
@@ -270,18 +271,17 @@ class Channel(RequestTransport):
                 self.request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         elif self.state in ("handshake", "idle"):
             if not self._time.is_writing:
-                # An idle client may not read, and then never answers close_notify.
-                self._time.abort_after(LINGER)
+                self._time.abort_after(LINGER)  # it may not read, and then never answers close_notify
             self.loseConnection()
 
     def loseConnection(self) -> None:
         """Close when everything is sent, or when the client's time to read it is over (twisted.web.http.Request)."""
         if self.state != "closing":
-            self.state = "closing"
-            self._unread = b""
+            self.state, self._unread = "closing", b""
             self._time.abort_after(self.site.limits.write_timeout)
             self.transport.unregisterProducer()
             if self._is_paused:
+                self._is_paused = False
                 self.transport.resumeProducing()  # TLS waits for the client's close_notify
             self.transport.loseConnection()
 

@@ -1,6 +1,7 @@
 """The methods that Twisted's ``Request`` calls on its channel to write and to ask for addresses.
 
 Twisted does not document this interface. Its own second implementation are the streams of HTTP/2.
+Methods that Twisted calls on every connection, and that have nothing to do, are here, too.
 """
 
 from __future__ import annotations
@@ -52,3 +53,9 @@ class RequestTransport(Protocol):
     def isSecure(self) -> bool:
         """True with TLS."""
         return ISSLTransport.providedBy(self.transport)
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: we never half-close (twisted.internet.interfaces.IHalfCloseableProtocol)."""
+
+    def stopProducing(self) -> None:
+        """Do nothing: ``connectionLost`` follows (twisted.internet.interfaces.IPushProducer)."""

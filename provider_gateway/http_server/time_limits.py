@@ -98,6 +98,7 @@ class TimeLimits:
 
     def call_after(self, times: Iterable[float], function: Callable[[], object]) -> None:
         """Call a function at some times, in seconds from now, unless the connection ends before."""
+        self._others = [each for each in self._others if each.active()]
         self._others += [self._clock.callLater(seconds, function) for seconds in times]
 
     def close(self) -> None:

@@ -172,3 +172,49 @@ class TargetTests(HostileTestCase):
         """A Host with empty or overlong labels is answered with 400, with a request id, and nothing is logged."""
         for host in ("a..b", "..", "x" * 300):
             self.assert_bad_request("/", host)
+
+
+class ManyRequestsTests(HostileTestCase):
+    """Many small requests in one segment."""
+
+    def test_others_have_their_turn(self) -> None:
+        """They are served over several turns of the reactor, in order, and nothing more is read meanwhile."""
+        counts: list[int] = []
+
+        def have_a_turn() -> None:
+            counts.append(len(self.bodies))
+            if counts[-1] < 200:
+                self.assertEqual("paused", self.client.producerState)
+                self.client.send(GOOD)  # had been read before
+                self.assertEqual(counts[-1], len(self.bodies))
+                self.clock.callLater(0, have_a_turn)
+
+        self.client.send(198 * GOOD)
+        have_a_turn()
+        self.clock.advance(0)
+        self.assertEqual([64, 128, 192, 201], counts)
+        self.assertEqual(([200] * 201, "producing"), (self.statuses(), self.client.producerState))
+        self.client.send(GOOD)
+        self.assertEqual(202, len(self.bodies))
+
+    def statuses(self) -> list[int]:
+        return [each.status for each in self.client.responses()]
+
+    def test_half_close(self) -> None:
+        """A client that sends no more gets all its responses, and then the end."""
+        self.client.send(100 * GOOD + GOOD[:5])
+        self.client.protocol.readConnectionLost()
+        self.assertEqual((64, False), (len(self.bodies), self.client.disconnecting))
+        self.clock.advance(0)
+        self.assertEqual(([200] * 100, True), (self.statuses(), self.client.disconnecting))
+
+    def test_end(self) -> None:
+        """The rest is not served if the client leaves, or if the site closes its connections."""
+        self.client.send(100 * GOOD)
+        self.client.leave()
+        self.assertEqual((64, []), (len(self.bodies), self.clock.getDelayedCalls()))
+        self.client = Client(self.site)
+        self.client.send(100 * GOOD)
+        self.site.close_connections()
+        self.clock.advance(0)
+        self.assertEqual((128, True), (len(self.bodies), self.client.disconnecting))

@@ -165,7 +165,7 @@ class EagerTests(SynchronousTestCase):
         self.assertEqual(self.received(), b"")
 
     def test_aborted(self) -> None:
-        """What is written after the connection was aborted is dropped: it would overtake what the socket did not take."""
+        """What is written to an aborted connection is dropped: it would overtake what the socket did not take."""
         data = 500_000 * b"x"
         self.transport.write(data)
         arrived = self.received()

@@ -31,10 +31,10 @@ class HalfCloseable(Peer):
 
     has_ended = False
 
-    def readConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+    def readConnectionLost(self) -> None:
         self.has_ended = True
 
-    def writeConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+    def writeConnectionLost(self) -> None:
         pass
 
 
