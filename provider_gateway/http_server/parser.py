@@ -25,6 +25,8 @@ _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?].*)?)")
 #: Longer numbers are over every limit. Python raises an error for thousands of digits.
 _MAX_LENGTH_DIGITS = 18
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:;[\t\x20-\x5b\x5d-\x7e\x80-\xff]*)?")
+#: Most bytes of a header's name, as in AMQP. We and Twisted remember names, Twisted 10,000 of them.
+_MAX_NAME = 255
 #: Most bytes of a line with the size of a chunk and its extensions, and of a trailer.
 _MAX_CHUNK_LINE, _MAX_TRAILER = 1023, 65_536
 
@@ -148,8 +150,12 @@ class HeadParser:
             if is_odd:
                 self._check_line(line)
             sent, colon, value = line.partition(b":")
+            if not colon:
+                raise malformed()
+            if len(sent) > _MAX_NAME:
+                raise HeadersTooLarge(f"The name of a header is longer than {_MAX_NAME} bytes.")
             name = canonical_name(sent)
-            if not (name and colon):
+            if not name:
                 raise malformed()
             if name in headers:
                 headers[name].append(value.strip(b" \t"))

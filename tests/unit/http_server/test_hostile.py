@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provider_gateway.config.limits import Limits
+from provider_gateway.http_server.received_headers import canonical_name
 from tests.support.http_client import Client
 from tests.unit.http_server.base import GOOD, HostileTestCase
 
@@ -96,6 +97,17 @@ class LargeHeadersTests(HostileTestCase):
         """A header line over 16,384 bytes is rejected with 431, as a problem document."""
         self.post_headers(b"X: " + b"x" * MAX_HEADER_BYTES)
         self.assert_rejected()
+
+    def test_long_name(self) -> None:
+        """A header whose name has more than 255 bytes is rejected with 431, and the name is not remembered."""
+        self.client.send(GOOD.replace(b"Host", 255 * b"x" + b": 1\r\nHost"))
+        self.assertEqual(200, self.client.response().status)
+        known = canonical_name.cache_info().currsize
+        for colon, status in ((b":", 431), (b"", 400)):
+            self.client = Client(self.site)
+            self.client.send(GOOD.replace(b"Host", 256 * b"x" + colon + b"1\r\nHost"))
+            self.assert_problem(status)
+        self.assertEqual(known, canonical_name.cache_info().currsize)
 
     def test_line_without_end(self) -> None:
         """A header line without an end is rejected once, as soon as it is too long."""
