@@ -157,9 +157,12 @@ class Worker:
         Raises:
             OSError: the system has no process or descriptor left.
         """
-        process = _Process(self)
-        self._spawn(process, self.number)
-        self._process = process
+        self._process = _Process(self)
+        try:
+            self._spawn(self._process, self.number)
+        except OSError:
+            self._process = None
+            raise
 
     def stop(self, seconds: float) -> Deferred[None]:
         """Have the worker drain and end; it is not restarted.
