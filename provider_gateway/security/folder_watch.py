@@ -18,8 +18,8 @@ _MOST_LINKS = 40
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest existing one above it, resolved. One that we may not look at does not exist for us."""
-    while not os.path.isdir(folder) and folder != folder.parent:
+    """The folder, or the nearest one above it that exists and that we may read, resolved: no other can be watched."""
+    while not (os.path.isdir(folder) and os.access(folder, os.R_OK)) and folder != folder.parent:
         folder = folder.parent
     return folder.resolve()
 

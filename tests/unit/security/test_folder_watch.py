@@ -82,6 +82,12 @@ class FoldersOfTests(SynchronousTestCase):
         (self.folder / "link").symlink_to("x" * 300)
         self.assert_folders(self.folder / "link" / "file", "")
 
+    def test_folder_without_permission(self) -> None:
+        """For a folder that may not be read, the one above it counts: a change of permissions is noticed there."""
+        (self.folder / "a").mkdir()
+        self.patch(os, "access", lambda folder, _mode: folder != self.folder / "a")
+        self.assert_folders(self.folder / "a" / "file", "")
+
     def test_link_that_goes(self) -> None:
         """A link that is removed while it is looked at is no error; its folder counts."""
 
