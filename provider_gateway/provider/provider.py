@@ -170,8 +170,8 @@ class Provider:
                 work = self._settlement.park(task, "redelivered", self._error_reply(task, error, "redelivered"))
             else:
                 work = self._settlement.renew(task)
-        elif self._returns(task) >= _SUSPECT:
-            work = self._run_alone(task)
+        elif self._returns(task):
+            work = self._run_returned(task)
         else:
             work = self._run(task)
         return work
@@ -200,6 +200,11 @@ class Provider:
             return task.history.redeliveries
         counted = task.message.headers.get("x-delivery-count")
         return counted if isinstance(counted, int) else 0
+
+    async def _run_returned(self, task: Task) -> None:
+        """Serve a message that came back unacknowledged."""
+        await self._settlement.when_renewed(task)
+        await (self._run_alone(task) if self._returns(task) >= _SUSPECT else self._run(task))
 
     async def _run_alone(self, task: Task) -> None:
         """Serve suspects one at a time: else one that kills the process would take the others to parking with it."""

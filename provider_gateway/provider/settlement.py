@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from provider_gateway.deferreds import Waiters
 from provider_gateway.errors import ModelFailure, NoRoute, PublishRefused
 from provider_gateway.message.copies import Copy, History
+from provider_gateway.message.message import PG_COPY
 from provider_gateway.recent import Recent
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Settlement:
         self._retried = metrics.retried
         self._parked = metrics.parked
         self._settled = Recent(_REMEMBERED)
+        #: By the ids of copies that :meth:`renew` publishes and the broker has not confirmed.
+        self._renewing: dict[str, Waiters[None]] = {}
 
     def is_settled(self, task: Task) -> bool:
         """True if the message was settled, so that only its acknowledgement was lost."""
@@ -101,8 +105,24 @@ class Settlement:
         """
         history = History(task.history.attempt, task.history.redeliveries + 1)
         copy = Copy.of(task.message, self._entry.queue_name, history, "redelivered", may_expire=True)
-        await self._publisher.publish_copy(task, copy, self._entry.return_exchange, task.delivery.routing_key)
-        self.done(task)
+        renewed = self._renewing[copy.publish_id] = Waiters()
+        try:
+            await self._publisher.publish_copy(task, copy, self._entry.return_exchange, task.delivery.routing_key)
+            self.done(task)
+        finally:
+            del self._renewing[copy.publish_id]
+            renewed.fire(None)
+
+    async def when_renewed(self, task: Task) -> None:
+        """Return when the delivery that this message is a copy of is acknowledged, if that is still to be done here.
+
+        The broker may deliver a copy before it confirms it. If the copy killed the process then, its original would
+        come back, too, and there would be two of the message.
+        """
+        copy_id = task.message.headers.get(PG_COPY)
+        renewed = self._renewing.get(copy_id) if isinstance(copy_id, str) else None
+        if renewed is not None:
+            await renewed.wait()
 
     async def park(self, task: Task, reason: str, reply: Message | None = None) -> None:
         """Publish a copy to the parking queue, then the reply, if the message has a reply address.

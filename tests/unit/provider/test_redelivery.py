@@ -38,14 +38,30 @@ class CountedTests(RedeliveryTestCase):
         self.assert_left(unacked=2)
 
     def test_until_it_is_confirmed(self) -> None:
-        """The redelivery is acknowledged when the copy is confirmed, not before."""
+        """The redelivery is acknowledged when the copy is confirmed, not before; only then is the copy served."""
         self.ask()
         self.broker.faults.hold_confirms()
         self.die()
         self.assert_left(unacked=2)
+        self.assertEqual(
+            len(self.model.calls), 1, "the copy could kill the process while its original is unacknowledged"
+        )
         self.broker.faults.release_confirms()
         self.pump()
         self.assert_left(unacked=1)
+        self.assertEqual(self.histories()[1:], [(1, 1)])
+
+    def test_original_is_lost(self) -> None:
+        """If its connection is lost before the confirm, original and copy are recognised: one call, one reply."""
+        self.ask()
+        self.broker.faults.hold_confirms()
+        self.die()
+        self.reconnect()
+        self.broker.faults.release_confirms()
+        self.pump()
+        self.assertEqual(self.histories()[1:], [(1, 1)])
+        self.answer(number=1)
+        self.assert_left(back=1)
 
     def test_attempts_go_on(self) -> None:
         """Redeliveries and attempts are counted apart, and both counts survive each copy."""
