@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pika import frame, spec
+from pika import spec
 from pika.adapters.twisted_connection import TwistedChannel, TwistedProtocolConnection
 from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, succeed
@@ -23,7 +23,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from provider_gateway.amqp.frames import END_MARK, FrameBuffer
+from provider_gateway.amqp.handshake import Handshake
 from provider_gateway.amqp.message_channel import MessageChannel
+from provider_gateway.amqp.silence import Silence
 from provider_gateway.amqp.turn_writes import TurnWrites
 from provider_gateway.deferreds import Waiters, shield
 from provider_gateway.net.eager_tcp import send_at_once
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pika
+    from pika import frame
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Seconds from the begin of a close until the transport is aborted.
@@ -80,14 +83,13 @@ class Session(Protocol):
         self._connection: Any = None  # pika's, once it is open
         self._frames: FrameBuffer | None = FrameBuffer()
         self._message_channels: dict[int, MessageChannel] = {}
-        #: What the broker has sent in the handshake; None after it.
-        self._handshake: bytes | None = b""
+        #: None once the handshake is over.
+        self._handshake: Handshake | None = Handshake()
         self._cause: str | None = None
         self._closing = False
         self._dropped = False
         self._abort_call: IDelayedCall | None = None
-        self._silence: IDelayedCall | None = None
-        self._heard = clock.seconds()
+        self._silence = Silence(clock, self._is_silent)
         self.blocked = False
         self.unsent = 0
         self._paused = False
@@ -136,7 +138,7 @@ class Session(Protocol):
         connection.add_on_connection_unblocked_callback(self._unblock)
         heartbeat: Any = connection.params.heartbeat  # as agreed on with the broker
         if heartbeat:
-            self._watch_silence(2.0 * heartbeat)
+            self._silence.watch(2.0 * heartbeat)
 
     async def channel(self) -> TwistedChannel:
         """Open a channel."""
@@ -188,9 +190,9 @@ class Session(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take the broker's bytes; an error in them ends the connection (twisted.internet.interfaces.IProtocol)."""
-        self._heard = self._clock.seconds()
+        self._silence.heard = self._clock.seconds()
         if self._handshake is not None:
-            self._watch_handshake(data)
+            self._handshake.add(data)
         try:
             self._dispatch(data)
         except Exception as error:  # noqa: BLE001 - pika's decoder may raise anything
@@ -215,10 +217,12 @@ class Session(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell pika and those who wait (:meth:`when_lost`) the cause (twisted.internet.interfaces.IProtocol)."""
-        for call in (self._abort_call, self._silence):
-            if call is not None and call.active():
-                call.cancel()
+        self._silence.stop()
+        if self._abort_call is not None and self._abort_call.active():
+            self._abort_call.cancel()
         cause = self._cause
+        if cause is None and self._handshake is not None:
+            cause = self._handshake.refusal
         if cause is None and self._closing:
             cause = "closed by us"
         elif cause is None and self._dropped and self._handshake is not None:
@@ -229,33 +233,9 @@ class Session(Protocol):
         self._amqp.connectionLost(Failure(error))
         self._waiting_for_loss.fire(error)
 
-    def _watch_handshake(self, data: bytes) -> None:
-        """Find the broker's reason in a Close during the handshake: pika drops it. Later, _closed_by_broker gets it."""
-        assert self._handshake is not None
-        self._handshake += data
-        while self._handshake:
-            try:
-                consumed, value = frame.decode_frame(self._handshake)
-            except Exception:  # noqa: BLE001 - pika gets the same bytes, and raises the same error
-                return
-            if value is None or not consumed:
-                return
-            self._handshake = self._handshake[consumed:]
-            if isinstance(value, frame.Method) and isinstance(value.method, spec.Connection.Close):
-                self._cause = f"refused by the broker: {value.method.reply_code} {value.method.reply_text}"
-
-    def _watch_silence(self, limit: float) -> None:
-        """Drop the connection after so many seconds without a byte (AMQP 0-9-1, 4.2.7). pika waits longer.
-
-        Args:
-            limit: seconds.
-        """
-        left = self._heard + limit - self._clock.seconds()
-        if left > 0:
-            self._silence = self._clock.callLater(left, self._watch_silence, limit)
-        else:
-            self._cause = f"no heartbeat from the broker for {limit:g} s"
-            self.abort()
+    def _is_silent(self, seconds: float) -> None:
+        self._cause = f"no heartbeat from the broker for {seconds:g} s"
+        self.abort()
 
     def _closed_by_broker(self, method: frame.Method[Any]) -> None:
         self._cause = f"closed by the broker: {method.method.reply_code} {method.method.reply_text}"
