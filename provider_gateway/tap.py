@@ -1,4 +1,4 @@
-"""What ``twistd provider-gateway`` runs: options, settings, service. Only this module uses the global reactor."""
+"""What ``twistd provider-gateway`` runs: settings, service, signals. Only this module uses the global reactor."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor as global_reactor, task
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
-from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-from provider_gateway import __version__
 from provider_gateway.app.check import check_connections, effective_settings
+from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
 from provider_gateway.app.service import GatewayService
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
-from provider_gateway.config.settings import ROLES, Role, find_queues, load_settings
+from provider_gateway.config.settings import ROLES, find_queues, load_settings
 from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_server.access_log import open_access_log
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.app.listeners import Listeners
     from provider_gateway.config.queue_file import QueueEntry
-    from provider_gateway.config.settings import Settings
+    from provider_gateway.config.settings import Role, Settings
 
 _log = Logger(namespace="provider_gateway")
 #: Any: for mypy it is a module.
@@ -50,59 +49,6 @@ _TWISTD = (
     *(sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"),
     *("--nodaemon", "--pidfile=", "provider-gateway"),
 )
-
-
-class Options(usage.Options):
-    """Command line of ``twistd provider-gateway``. All other settings are in the environment."""
-
-    synopsis = "[options]"
-    longdesc = "HTTPS and AMQP in, machine-learning model out. Settings: environment and .env, see docs/settings.md."
-    optFlags = [  # noqa: RUF012 - twisted.python.usage reads the list
-        ["check", None, "Validate the settings, print the effective ones with secrets masked, and exit"],
-        ["demo", None, "Try it out: embedded broker, sample model and certificates, in this process, on this machine"],
-        ["connect", None, "With --check: also try broker, topology and model, and say what differs"],
-    ]
-    optParameters = [  # noqa: RUF012 - likewise
-        ["role", None, ",".join(ROLES), "Roles of this process, separated by commas"],
-        [
-            "queues",
-            None,
-            None,
-            "Queue file (default: QUEUES_CONF, conf/queue_config.yaml, configs/queue_config.yaml)",
-        ],
-        ["demo-folder", None, ".demo", "With --demo: where its certificates and its log go"],
-        ["env-file", None, None, "File with environment variables (default: .env, if there is one)"],
-        [
-            "worker",
-            None,
-            None,
-            "Number of this worker: given by the process that WORKERS starts it from, not by hand",
-            int,
-        ],
-    ]
-
-    def opt_version(self) -> NoReturn:
-        """Print the version and exit."""
-        sys.stdout.write(f"provider-gateway {__version__}\n")
-        raise SystemExit(0)
-
-    def for_worker(self) -> list[str]:
-        """The command line of a worker, without its number."""
-        given = (("--role", self["role"]), ("--queues", self["queues"]), ("--env-file", self["env-file"]))
-        return [part for name, value in given if value is not None for part in (name, value)]
-
-    def roles(self) -> list[Role]:
-        """The roles that ``--role`` names.
-
-        Raises:
-            SettingsError: there is none, or one is unknown.
-        """
-        names = [name.strip() for name in self["role"].split(",") if name.strip()]
-        roles = [role for role in ROLES if role in names]
-        if not roles or len(roles) != len(set(names)):
-            msg = f"--role: expected {' or '.join(ROLES)} or both, separated by a comma; found {self['role']!r}"
-            raise SettingsError(msg)
-        return roles
 
 
 def _path(value: str | None) -> Path | None:
