@@ -19,6 +19,7 @@ from twisted.python.logfile import LogFile
 from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
 from provider_gateway.app.service import GatewayService
+from provider_gateway.clocks import WALL_CLOCK, make_monotonic
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
 from provider_gateway.config.settings import ROLES, find_queues, load_settings
 from provider_gateway.demo.service import Demo, open_folder
@@ -68,6 +69,7 @@ def makeService(options: Options) -> IService:
 
 
 def _make_service(options: Options) -> IService:
+    make_monotonic(reactor)
     roles = options.roles()
     if options["demo"]:
         return _make_demo(options)
@@ -112,10 +114,11 @@ def _load_gateway(
         entries,
         roles,
         metrics=metrics,
-        credentials=load_credentials(reactor, settings, roles, metrics),
+        credentials=load_credentials(reactor, settings, roles, metrics, WALL_CLOCK),
         access_log=open_access_log(settings.access_log) if "gateway" in roles else None,
         observer=observer,
         fatal=_fatal,
+        wall_clock=WALL_CLOCK,
         listeners=listeners,
     )
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.session import Session
     from provider_gateway.app.listeners import Listeners, Port
+    from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Role, Settings
     from provider_gateway.observability.metrics import Metrics
@@ -52,12 +53,13 @@ class GatewayService(ProcessService):
     """The service of one process, with one or both roles. It reads no files.
 
     Args:
-        reactor: provides TCP, host names, time.
+        reactor: provides TCP, host names, and monotonic time.
         roles: ``gateway``, ``provider`` or both.
         credentials: loaded for these settings and roles.
         access_log: gets a line for each finished HTTP request; None for no access log.
         observer: log observer for twistd to use; None leaves twistd's own.
         fatal: called with a line that says why the process cannot go on; must stop the process.
+        wall_clock: has the date.
         listeners: opens the listeners; None for TCP ports of its own.
 
     Raises:
@@ -79,6 +81,7 @@ class GatewayService(ProcessService):
         access_log: TextIO | None,
         observer: ILogObserver | None,
         fatal: Callable[[str], object],
+        wall_clock: WallClock,
         listeners: Listeners | None = None,
     ) -> None:
         super().__init__(observer)
@@ -104,8 +107,9 @@ class GatewayService(ProcessService):
                 entries,
                 publisher=self._publisher,
                 metrics=metrics,
-                on_finished=AccessRecord(metrics, reactor, access_log),
+                on_finished=AccessRecord(metrics, reactor, access_log, wall_clock),
                 credentials=credentials,
+                wall_clock=wall_clock,
             )
         if credentials.model is not None:
             self._provider = ProviderRole(
@@ -115,7 +119,8 @@ class GatewayService(ProcessService):
                 publisher=self._publisher,
                 metrics=metrics,
                 tls=credentials.model,
-                has_given_up=self._gateway.has_given_up if self._gateway is not None else lambda _: False,
+                is_awaited=self._gateway.is_awaited if self._gateway is not None else lambda _: None,
+                wall_clock=wall_clock,
             )
         to_broker = credentials.broker
         self._connections = [

@@ -18,6 +18,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
+from provider_gateway.clocks import make_monotonic
 from provider_gateway.config.limits import Limits
 from provider_gateway.deferreds import sleep
 from provider_gateway.http_server.problems import with_length
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080, help="0 for a free one")
     parser.add_argument("--address", default="127.0.0.1", help="0.0.0.0 in a container")
     given = parser.parse_args()
+    make_monotonic(clock)
     site = GatewaySite(SampleModel(clock).app.resource(), clock, Limits())
     listening = TCP4ServerEndpoint(clock, given.port, interface=given.address).listen(site)
 

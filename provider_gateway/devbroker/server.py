@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
+from provider_gateway.clocks import WALL_CLOCK, WallClock
 from provider_gateway.devbroker.connection import Connection
 from provider_gateway.devbroker.faults import Faults
 from provider_gateway.devbroker.login import Login
@@ -33,6 +34,7 @@ class Broker(ServerFactory):
         clock: times expirations, heartbeats and faults.
         external_name: for the mechanism EXTERNAL, see :class:`Login`;
             :func:`provider_gateway.devbroker.login.common_name` takes it from the client's certificate.
+        wall_clock: has the times of ``x-death``.
 
     Attributes:
         faults: faults on demand.
@@ -47,11 +49,13 @@ class Broker(ServerFactory):
         users: Mapping[str, str | None],
         clock: IReactorTime,
         external_name: Callable[[Any], str | None] | None = None,
+        *,
+        wall_clock: WallClock = WALL_CLOCK,
     ) -> None:
         self._clock = clock
         self._login = Login(users, external_name)
         self.faults = Faults()
-        self.vhost = VirtualHost(clock)
+        self.vhost = VirtualHost(clock, wall_clock)
 
     def buildProtocol(self, addr: Any) -> Connection | None:
         """A new connection; None for a client on another machine (twisted.internet.interfaces.IProtocolFactory)."""

@@ -13,6 +13,7 @@ from provider_gateway.devbroker.refusals import Refused, place
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from provider_gateway.clocks import WallClock
     from provider_gateway.devbroker.message import Message
     from provider_gateway.devbroker.queue import Queue
 
@@ -22,6 +23,7 @@ class VirtualHost:
 
     Args:
         clock: times what expires.
+        wall_clock: has the times of ``x-death``.
 
     Attributes:
         exchanges: by name, without the default exchange.
@@ -30,8 +32,9 @@ class VirtualHost:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, wall_clock: WallClock) -> None:
         self.clock = clock
+        self._wall_clock = wall_clock
         self.exchanges = {
             f"amq.{kind}": Exchange(f"amq.{kind}", kind, durable=True) for kind in ("direct", "fanout", "topic")
         }
@@ -114,7 +117,7 @@ class VirtualHost:
             self._log.warn("{queue}: no dead-letter exchange {exchange}", queue=queue.name, exchange=exchange)
             return
         key = message.routing_key if key is None else key
-        dead = message.dead_lettered(queue.name, reason, exchange, key, self.clock.seconds())
+        dead = message.dead_lettered(queue.name, reason, exchange, key, self._wall_clock())
         for target in self._route(dead):
             if reason != "rejected" and dead.cycles_to(target.name):
                 self._log.warn("{queue}: a message is dropped, it went round in a cycle", queue=queue.name)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
 
     from provider_gateway.amqp.publisher import Publisher
+    from provider_gateway.clocks import WallClock
     from provider_gateway.gateway.rpc import RPCClient
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.access_rules import AccessRules
@@ -54,6 +55,7 @@ class API:
         max_json_depth: depth of nested arrays and objects in bodies.
         access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
         cors_origins: origins that a browser may call from; ``*`` is any origin.
+        wall_clock: deadlines of messages are times of it.
         logs_responses: log each response, at the level "debug".
     """
 
@@ -72,6 +74,7 @@ class API:
         cors_origins: Sequence[str],
         access_rules: AccessRules | None,
         clock: IReactorTime,
+        wall_clock: WallClock,
         metrics: Metrics,
         logs_responses: bool = False,
     ) -> None:
@@ -84,6 +87,7 @@ class API:
         self._access_rules = access_rules
         self._cors_origins = frozenset(cors_origins)
         self._clock = clock
+        self._wall_clock = wall_clock
         self._metrics = metrics
         self._logs_responses = logs_responses
         self._in_flight = 0
@@ -248,7 +252,7 @@ class API:
         headers: dict[str, Any] = headers_from_http(request.requestHeaders.getAllRawHeaders())
         headers[RQUID] = request.rquid
         if reply_to is not None:
-            headers[PG_DEADLINE] = int(1000 * (self._clock.seconds() + self._reply_timeout))
+            headers[PG_DEADLINE] = int(1000 * (self._wall_clock() + self._reply_timeout))
         message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
         request.correlation_id = message.correlation_id
         request.forget_content()

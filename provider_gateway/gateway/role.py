@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.amqp.session import Session
+    from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
     from provider_gateway.http_server.request import BoundedRequest
@@ -36,6 +37,7 @@ class GatewayRole:
         reactor: provides time.
         on_finished: called with each finished HTTP request.
         credentials: have the listener's TLS and the access rules.
+        wall_clock: has the time for deadlines, dates and the expiry of certificates.
 
     Attributes:
         site: the factory that the HTTPS listener serves.
@@ -51,6 +53,7 @@ class GatewayRole:
         metrics: Metrics,
         on_finished: Callable[[BoundedRequest], object],
         credentials: Credentials,
+        wall_clock: WallClock,
     ) -> None:
         tls = credentials.server
         self._rpc = RPCClient(
@@ -77,6 +80,7 @@ class GatewayRole:
             cors_origins=settings.cors_origins,
             access_rules=credentials.access_rules,
             clock=reactor,
+            wall_clock=wall_clock,
             metrics=metrics,
             logs_responses=settings.log_level == "debug",
         )
@@ -87,6 +91,7 @@ class GatewayRole:
             on_finished,
             on_dropped=lambda reason: metrics.http_dropped.labels(reason).inc(),
             still_trusts=tls.still_trusts if tls is not None else lambda _: True,
+            wall_clock=wall_clock,
         )
         metrics.http_connections.set_function(lambda: len(self.site.channels))
 
@@ -94,9 +99,9 @@ class GatewayRole:
         """Consume the reply queue on a new session."""
         await self._consumer.open(session)
 
-    def has_given_up(self, correlation_id: str) -> bool:
-        """True if the caller of this request no longer waits: it has left, or the reply timeout is over."""
-        return self._rpc.has_given_up(correlation_id)
+    def is_awaited(self, correlation_id: str) -> bool | None:
+        """True while the caller of this request waits, False once it has given up, None for a request of others."""
+        return self._rpc.is_awaited(correlation_id)
 
     def waiting_for(self) -> list[str]:
         """What is missing for this role to be ready."""

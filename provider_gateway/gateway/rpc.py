@@ -78,9 +78,14 @@ class RPCClient:
         self._publisher.publish(message, exchange, routing_key).addErrback(self._not_published, correlation_id)
         return call
 
-    def has_given_up(self, correlation_id: str) -> bool:
-        """True if the caller of this request no longer waits: it has left, or the reply timeout is over."""
-        return correlation_id in self._given_up
+    def is_awaited(self, correlation_id: str) -> bool | None:
+        """True while the caller of this request waits, False once it has given up, None for a request of others.
+
+        A caller gives up when it leaves, or when the reply timeout is over.
+        """
+        if correlation_id in self._pending:
+            return True
+        return False if correlation_id in self._given_up else None
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand a delivery of the reply queue to its call, or count it as late or unknown; acknowledge it."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
     from twisted.internet.interfaces import IReactorTime
 
+    from provider_gateway.clocks import WallClock
     from provider_gateway.http_server.request import BoundedRequest
     from provider_gateway.observability.metrics import Metrics
 
@@ -49,12 +50,14 @@ class AccessRecord:
     Args:
         clock: the clock that ``received_at`` was read from.
         access_log: one JSON line per request is written to it; None for no access log.
+        wall_clock: has the time of the lines.
     """
 
-    def __init__(self, metrics: Metrics, clock: IReactorTime, access_log: TextIO | None) -> None:
+    def __init__(self, metrics: Metrics, clock: IReactorTime, access_log: TextIO | None, wall_clock: WallClock) -> None:
         self._metrics = metrics
         self._clock = clock
         self._access_log = access_log
+        self._wall_clock = wall_clock
         #: Series by route, method and status. Looking one up by its labels costs 3 µs, and a request counts in two.
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -71,7 +74,7 @@ class AccessRecord:
         if self._access_log is None:
             return
         line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "time": datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="milliseconds"),
             "method": text_of(request.method),
             "path": text_of(request.path),
             "status": request.code,

@@ -41,7 +41,7 @@ class BoundedRequest(Request):
 
     Attributes:
         correlation_id: set by the API, for the access log.
-        received_at: time of the site's clock at which the request was complete, in seconds; None before.
+        received_at: time of the site's monotonic clock at which the request was complete, in seconds; None before.
         rquid: the request id, once it is known.
         served_by: the Deferred that is cancelled if the client leaves.
         is_lost: True once the client has left.
@@ -160,7 +160,7 @@ class BoundedRequest(Request):
             *([] if error.retry_after is None else [b"Retry-After: %d" % error.retry_after]),
             b"Connection: close",
             b"Server: " + version,
-            b"Date: " + site.date(self.received_at),
+            b"Date: " + site.date(),
         ]
         # RFC 9110, 9.3.2: the response to HEAD has no body.
         is_head = self.method == b"HEAD"
@@ -237,7 +237,7 @@ class BoundedRequest(Request):
             super().write(data)
             return
         # Set now, not before: in a waiting request these headers would take 500 bytes.
-        usual = [(b"Server", version), (b"Date", self.site.date(self.received_at))]
+        usual = [(b"Server", version), (b"Date", self.site.date())]
         if self.rquid is not None:
             usual.append((RQUID_BYTES, self.rquid.encode()))
         headers = self.responseHeaders

@@ -17,6 +17,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import getChildForRequest
 from zope.interface import implementer
 
+from provider_gateway.clocks import WALL_CLOCK, WallClock
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.deferreds import Waiters
 from provider_gateway.http_server.channel import Channel
@@ -41,12 +42,13 @@ class GatewaySite(ServerFactory):
 
     Args:
         resource: serves the requests.
-        clock: the reactor, for time limits and dates.
+        clock: the reactor, for time limits.
         limits: of time, connections and bytes.
         on_finished: called with each finished request, for the access log.
         on_dropped: called with the reason when a connection is ended without a response; see :meth:`Channel.drop`.
         still_trusts: called with the transport of a TLS connection; True if the client's certificate would be accepted
             in a handshake now.
+        wall_clock: has the time for ``Date``, and for the expiry of clients' certificates.
 
     Attributes:
         channels: open connections.
@@ -66,9 +68,11 @@ class GatewaySite(ServerFactory):
         *,
         on_dropped: Callable[[str], object] = lambda _: None,
         still_trusts: Callable[[Any], bool] = lambda _: True,
+        wall_clock: WallClock = WALL_CLOCK,
     ) -> None:
         self.resource = resource
         self.reactor: Any = clock
+        self._wall_clock = wall_clock
         self.channels: set[Channel] = set()
         self.idle: Deadlines[Channel] = Deadlines(clock, limits.idle_timeout, Channel.idle_time_is_over)
         self._in_handshake: dict[Channel, None] = {}
@@ -141,10 +145,11 @@ class GatewaySite(ServerFactory):
         if not self.channels:
             self._waiting_for_end.fire(None)
 
-    def date(self, seconds: float) -> bytes:
-        """A time of the clock as HTTP writes it (RFC 9110, 5.6.7). Kept for a second: making it costs 2 µs."""
-        if self._date[0] != int(seconds):
-            self._date = int(seconds), datetimeToString(seconds)
+    def date(self) -> bytes:
+        """The time as HTTP writes it (RFC 9110, 5.6.7). Kept for a second: making it costs 2 µs."""
+        seconds = int(self._wall_clock())
+        if self._date[0] != seconds:
+            self._date = seconds, datetimeToString(seconds)
         return self._date[1]
 
     def count_dropped(self, reason: str) -> None:
@@ -156,7 +161,7 @@ class GatewaySite(ServerFactory):
         identity = channel.identity
         if identity is None:
             return True
-        return self.reactor.seconds() < identity.expires and self._still_trusts(channel.transport)
+        return self._wall_clock() < identity.expires and self._still_trusts(channel.transport)
 
     def close_connections(self) -> Deferred[None]:
         """Close every connection. A request that has begun to arrive is served first.

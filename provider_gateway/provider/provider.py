@@ -23,7 +23,7 @@ from provider_gateway.provider.task import DeliveryLost, Task
 from provider_gateway.topology.declarations import DELIVERY_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Hashable
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.model.model import Model, ModelResponse
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.provider.expiry import Expiry
     from provider_gateway.provider.retry_route import RetryRoute
     from provider_gateway.provider.settlement import Settlement
     from provider_gateway.topology.reply_addresses import ReplyAddresses
@@ -52,7 +53,7 @@ class Provider:
         retry: where copies go, and the history of messages that came back.
         settlement: publishes replies and copies, and acknowledges.
         replies: which reply addresses are served.
-        has_given_up: True if the caller with this correlation id waited in this process and does so no more.
+        expiry: whether anybody still waits for a reply.
     """
 
     _log = Logger()
@@ -67,7 +68,7 @@ class Provider:
         retry: RetryRoute,
         settlement: Settlement,
         replies: ReplyAddresses,
-        has_given_up: Callable[[str], bool],
+        expiry: Expiry,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
@@ -78,7 +79,7 @@ class Provider:
         self._retry = retry
         self._settlement = settlement
         self._replies = replies
-        self._has_given_up = has_given_up
+        self._expiry = expiry
         self._clock = clock
         queue = entry.queue_name
         metrics.begin(queue)
@@ -178,12 +179,7 @@ class Provider:
 
     def _is_expired(self, task: Task) -> bool:
         """True if nobody waits for the reply any more, unless an attempt was made already."""
-        message = task.message
-        if task.history.attempt > 1:
-            return False
-        if message.correlation_id is not None and self._has_given_up(message.correlation_id):
-            return True
-        return message.deadline is not None and message.deadline <= self._clock.seconds()
+        return task.history.attempt <= 1 and self._expiry.has_passed(task.message)
 
     def _drop(self, task: Task) -> None:
         self._expired.inc()

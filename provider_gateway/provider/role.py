@@ -12,6 +12,7 @@ from provider_gateway.amqp.consumer import Consumer
 from provider_gateway.amqp.declare import declare
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model
+from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.amqp.session import Session
+    from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
     from provider_gateway.observability.metrics import Metrics
@@ -36,7 +38,8 @@ class ProviderRole:
     Args:
         publisher: publishes replies and copies; another connection than the one that consumes.
         tls: TLS towards the model.
-        has_given_up: True if the caller with this correlation id waited in this process and does so no more.
+        is_awaited: see :class:`.Expiry`.
+        wall_clock: deadlines are compared with it.
     """
 
     def __init__(
@@ -48,7 +51,8 @@ class ProviderRole:
         publisher: Publisher,
         metrics: Metrics,
         tls: IPolicyForHTTPS,
-        has_given_up: Callable[[str], bool],
+        is_awaited: Callable[[str], bool | None],
+        wall_clock: WallClock,
     ) -> None:
         client = model_client(reactor, tls, connections=sum(entry.prefetch for entry in entries))
         url = settings.effective_model_url.reveal()
@@ -59,6 +63,7 @@ class ProviderRole:
             max_body_bytes=settings.max_body_bytes,
             on_unsafe_header=metrics.headers_dropped.inc,
         )
+        expiry = Expiry(is_awaited, reply_timeout=settings.reply_timeout, wall_clock=wall_clock, clock=reactor)
         self._publisher = ReliablePublisher(publisher=publisher, clock=reactor)
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
@@ -71,7 +76,7 @@ class ProviderRole:
                 retry=RetryRoute(entry, entries),
                 settlement=Settlement(entry, self._publisher, metrics),
                 replies=ReplyAddresses(entry, entries),
-                has_given_up=has_given_up,
+                expiry=expiry,
                 clock=reactor,
                 metrics=metrics,
             )

@@ -13,6 +13,7 @@ from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, mode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provider_gateway.clocks import WallClock
     from provider_gateway.config.settings import Role, Settings
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.reloader import Reloadable
@@ -37,19 +38,22 @@ class Credentials:
     reloader: Reloader
 
 
-def load_credentials(reactor: Any, settings: Settings, roles: Sequence[Role], metrics: Metrics) -> Credentials:
+def load_credentials(
+    reactor: Any, settings: Settings, roles: Sequence[Role], metrics: Metrics, wall_clock: WallClock
+) -> Credentials:
     """Read the certificates, revocation lists and access file that the settings name and the roles need.
 
     Args:
-        reactor: provides time, and reads the kernel's notices of changed files.
+        reactor: provides monotonic time, and reads the kernel's notices of changed files.
         metrics: show when certificates expire, and count reloads.
+        wall_clock: certificates expire by it.
 
     Raises:
         SettingsError: a file is missing, unreadable or wrong.
     """
 
     def expires(side: str, when: float) -> None:
-        metrics.certificate_expiry.labels(side).set_function(lambda: when - reactor.seconds())
+        metrics.certificate_expiry.labels(side).set_function(lambda: when - wall_clock())
 
     def count(what: str, outcome: str) -> None:
         metrics.reloads.labels(what, outcome).inc()

@@ -10,6 +10,7 @@ from pydantic import AliasChoices
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.queue_file import load_queues
 from provider_gateway.config.settings import Settings, load_settings
 from provider_gateway.demo.certificates import certificates
@@ -117,7 +118,7 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(str(settings.rmq_url[0]), "amqps://rabbitmq:5671/")
             assert settings.queues_conf is not None
             self.assertEqual([each.queue_name for each in load_queues(settings.queues_conf)], ["fib"])
-            credentials = load_credentials(Clock(), settings, ROLES[component], Metrics())
+            credentials = load_credentials(Clock(), settings, ROLES[component], Metrics(), WALL_CLOCK)
             self.assertEqual(credentials.server is not None, "gateway" in ROLES[component])
             self.assertEqual(credentials.model is not None, "provider" in ROLES[component])
             self.assertIsNotNone(credentials.broker)
@@ -149,7 +150,7 @@ class EnvironmentTests(SynchronousTestCase):
                 "MODEL_KEY": "/certs/model/tls.key",
             }
             settings = self.settings(given, root)
-            self.assertIsNotNone(load_credentials(Clock(), settings, ROLES[component], Metrics()).model)
+            self.assertIsNotNone(load_credentials(Clock(), settings, ROLES[component], Metrics(), WALL_CLOCK).model)
             self.assertEqual(str(settings.effective_model_url), "https://model.example.org/predict")
 
     def mount(self, root: Path, world: World, spec: dict[str, Any]) -> Path:

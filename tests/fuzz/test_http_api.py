@@ -57,6 +57,7 @@ class APITests(SynchronousTestCase):
             access_rules=None,
             cors_origins=cors,
             clock=self.clock,
+            wall_clock=self.clock.seconds,
             metrics=self.metrics,
         )
         self.site = GatewaySite(api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY))

@@ -65,9 +65,12 @@ class APITestCase(SynchronousTestCase):
             access_rules=None,
             cors_origins=self.cors_origins,
             clock=self.clock,
+            wall_clock=self.clock.seconds,
             metrics=self.metrics,
         )
-        self.site = GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY))
+        self.site = GatewaySite(
+            self.api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY), wall_clock=self.clock.seconds
+        )
 
     def post(self, *headers: str, body: bytes = b"{}", path: str = "/v1/predict") -> Client:
         client = Client(self.site)

@@ -10,6 +10,7 @@ from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
@@ -46,6 +47,10 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
         self.publishing = self.connect()
         self.run_(self.publisher.open(self.publishing))
 
+    def is_awaited(self, correlation_id: str) -> bool | None:
+        """What the gateway role in this process says."""
+        return False if correlation_id in self.given_up else None
+
     def begin(self) -> None:
         """Start a provider without memory, as after a restart of the process."""
         self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
@@ -57,7 +62,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
             retry=RetryRoute(self.entry, [self.entry]),
             settlement=Settlement(self.entry, self.reliable, self.metrics),
             replies=ReplyAddresses(self.entry, [self.entry]),
-            has_given_up=self.given_up.__contains__,
+            expiry=Expiry(self.is_awaited, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock),
             clock=self.clock,
             metrics=self.metrics,
         )

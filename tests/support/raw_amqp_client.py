@@ -80,9 +80,13 @@ class RawClient(Protocol):
 class RawClientTestCase(SynchronousTestCase):
     """A broker, and raw clients of it."""
 
+    def wall_clock(self) -> float:
+        """Is not the clock that counts durations."""
+        return self.clock.seconds() + 1_000_000
+
     def setUp(self) -> None:
         self.clock = Clock()
-        self.broker = Broker(USERS, self.clock, external_name=lambda _: "provider-gateway")
+        self.broker = Broker(USERS, self.clock, external_name=lambda _: "provider-gateway", wall_clock=self.wall_clock)
 
     def connect(self) -> RawClient:
         """A client that has sent nothing yet."""

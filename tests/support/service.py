@@ -26,6 +26,7 @@ class ServiceTestCase(BrokerTestCase):
     Attributes:
         calls: the model's connections, one for each call.
         is_up: True while the broker accepts connections.
+        ahead: seconds by which the wall clock is ahead of the monotonic clock.
     """
 
     clock: MemoryReactorClock
@@ -35,6 +36,7 @@ class ServiceTestCase(BrokerTestCase):
         self.calls: list[ModelTransport] = []
         self.is_up = True
         self.fatal: list[str] = []
+        self.ahead = 1_800_000_000.0
         self._accepted = 0
         self.make_queue("back")
         self.begin()
@@ -43,6 +45,9 @@ class ServiceTestCase(BrokerTestCase):
         clock = MemoryReactorClock()
         clock.running = True
         return clock
+
+    def wall_clock(self) -> float:
+        return float(self.clock.seconds()) + self.ahead
 
     def begin(self, **settings: Any) -> None:
         """Start a process."""
@@ -63,10 +68,11 @@ class ServiceTestCase(BrokerTestCase):
             [QueueEntry.model_validate({**keys, "prefetch": 2})],
             ROLES,
             metrics=self.metrics,
-            credentials=load_credentials(self.clock, effective, ROLES, self.metrics),
+            credentials=load_credentials(self.clock, effective, ROLES, self.metrics, self.wall_clock),
             access_log=None,
             observer=None,
             fatal=self.fatal.append,
+            wall_clock=self.wall_clock,
         )
         self.service.startService()
         self.advance(1)

@@ -90,6 +90,35 @@ class AnswerTests(ServiceTestCase):
         self.answer(number=1)
         self.assert_settled()
 
+    def test_wall_clock_is_set(self) -> None:
+        """A caller and its message follow no step of the wall clock: served although late, 504 in time although early.
+
+        The message that waits in the queue is past its deadline by the new time.
+        """
+        for step in (3600, -3600):
+            clients = [self.post(body) for body in (b"1", b"2", b"3")]
+            self.ahead += step
+            for _ in clients:
+                self.answer(number=-2)
+                self.answer(number=-1)
+            self.assertEqual([self.answered(client).status for client in clients], 3 * [200])
+            client = self.post()
+            self.advance(89)
+            self.assertEqual(client.responses(), [])
+            self.advance(1)
+            self.assertEqual(self.answered(client).status, 504)
+            self.answer()
+        self.assertEqual(counted(self.metrics.expired, "work"), 0)
+        self.assert_settled()
+
+    def test_wall_times(self) -> None:
+        """What leaves the process as a date is wall time: ``pg-deadline`` and ``Date``."""
+        clients = [self.post() for _ in range(3)]
+        (waits,) = self.take("work")
+        self.assertTrue(0 <= self.wall_clock() + 90 - waits.headers["pg-deadline"] / 1000 < 1)
+        self.answer()
+        self.assertEqual(self.answered(clients[1]).headers["date"][:16], "Fri, 15 Jan 2027")
+
     def stop_and_begin(self, **settings: Any) -> None:
         self.service.stopService()
         self.pump()
@@ -115,6 +144,7 @@ class ConstructionTests(SynchronousTestCase):
             access_log=log,
             observer=None,
             fatal=self.fail,
+            wall_clock=clock.seconds,
         )
         self.assertEqual((clock.tcpClients, clock.tcpServers, log.getvalue()), ([], [], ""))
 
@@ -138,10 +168,11 @@ class FailedStartTests(SynchronousTestCase):
             [entry("work")],
             ROLES,
             metrics=metrics,
-            credentials=load_credentials(clock, settings, ROLES, metrics),
+            credentials=load_credentials(clock, settings, ROLES, metrics, clock.seconds),
             access_log=None,
             observer=None,
             fatal=lines.append,
+            wall_clock=clock.seconds,
         )
         service.startService()
         self.assertEqual(lines, ["cannot listen: Couldn't listen on 0.0.0.0:9: [Errno 98] Address already in use."])

@@ -16,7 +16,6 @@ class DeathTestCase(RawClientTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.clock.advance(1_000_000)
         self.one = self.client()
         self.declare("dead")
 

@@ -106,6 +106,21 @@ class RPCTests(RPCTestCase):
         self.reply()
         self.assertEqual(self.kinds(), {"late": 1})
 
+    def test_awaited(self) -> None:
+        """A caller is known while it waits, and after it has given up. Others are not, nor one that was answered."""
+        self.assertIsNone(self.rpc.is_awaited("c1"))
+        calls = [self.call(name) for name in ("c1", "c2", "c3", "c4")]
+        self.assertEqual([True] * 4, [self.rpc.is_awaited(name) for name in ("c1", "c2", "c3", "c4")])
+        self.reply("c1")
+        self.successResultOf(calls[0])
+        calls[1].cancel()
+        self.failureResultOf(calls[1])
+        self.publisher.fail(NoRoute("nowhere"), 2)
+        self.failureResultOf(calls[2])
+        self.clock.advance(90)
+        self.failureResultOf(calls[3])
+        self.assertEqual([None, False, None, False], [self.rpc.is_awaited(name) for name in ("c1", "c2", "c3", "c4")])
+
     def test_publish_fails_after_the_deadline(self) -> None:
         """A publish that fails after the deadline is handled."""
         calling = self.call()

@@ -92,6 +92,7 @@ class LimitsTestCase(SynchronousTestCase):
             self.finish,
             on_dropped=self.dropped.append,
             still_trusts=self.still_trusts,
+            wall_clock=self.clock.seconds,
         )
 
     def finish(self, request: BoundedRequest) -> None:
@@ -149,7 +150,13 @@ class HostileTestCase(SynchronousTestCase):
             request.setHeader("Content-Length", str(len(self.bodies[-1])))
             return self.bodies[-1]
 
-        self.site = GatewaySite(app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY), self.finished.append)
+        self.site = GatewaySite(
+            app.resource(),
+            self.clock,
+            Limits(max_body_bytes=MAX_BODY),
+            self.finished.append,
+            wall_clock=self.clock.seconds,
+        )
         self.client = Client(self.site)
 
     def assert_problem(self, status: int) -> Response:

@@ -21,7 +21,7 @@ class RecordTests(APITestCase):
     def setUp(self) -> None:
         super().setUp()
         self.log = StringIO()
-        record = AccessRecord(self.metrics, self.clock, self.log)
+        record = AccessRecord(self.metrics, self.clock, self.log, self.clock.seconds)
         self.site = GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=1000), record)
 
     def requests(self) -> set[tuple[str, ...]]:
@@ -78,7 +78,7 @@ class RecordTests(APITestCase):
 
     def test_without_a_log(self) -> None:
         """Requests are counted without an access log, too."""
-        record = AccessRecord(self.metrics, self.clock, None)
+        record = AccessRecord(self.metrics, self.clock, None, self.clock.seconds)
         client = Client(GatewaySite(self.api.app.resource(), self.clock, Limits(max_body_bytes=1000), record))
         client.request("GET", "/health")
         self.assertEqual(self.requests(), {("/health", "GET", "200")})

@@ -29,7 +29,11 @@ class SiteTests(SynchronousTestCase):
         self.finished: list[BoundedRequest] = []
         self.waiting: list[Deferred[bytes]] = []
         self.site = GatewaySite(
-            self.application().resource(), self.clock, Limits(max_body_bytes=MAX_BODY), self.finished.append
+            self.application().resource(),
+            self.clock,
+            Limits(max_body_bytes=MAX_BODY),
+            self.finished.append,
+            wall_clock=self.clock.seconds,
         )
         self.client = Client(self.site)
 
@@ -71,7 +75,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual([1], [each.sentLength for each in self.finished])
 
     def test_date(self) -> None:
-        """The Date of a response is the time at which its request was complete."""
+        """The Date of a response is the time at which the response is written (RFC 9110, 6.6.1)."""
         dates = []
         for seconds in (0, 0.9, 0.1, 59):
             self.clock.advance(seconds)
@@ -79,6 +83,11 @@ class SiteTests(SynchronousTestCase):
             self.client.post("/", b"1")
             dates.append(self.client.response().headers["date"][-12:])
         self.assertEqual(["00:00:00 GMT", "00:00:00 GMT", "00:00:01 GMT", "00:01:00 GMT"], dates)
+        self.client.clear()
+        self.client.post("/slow")
+        self.clock.advance(60)
+        self.waiting[0].callback(b"late")
+        self.assertEqual("00:02:00 GMT", self.client.response().headers["date"][-12:])
 
     def test_cookies(self) -> None:
         """Cookies are ignored, even malformed ones."""

@@ -47,6 +47,7 @@ class TLSSiteTests(PKITestCase):
             Limits(max_connections_per_identity=2),
             on_dropped=self.dropped.append,
             still_trusts=server.still_trusts,
+            wall_clock=clock.seconds,
         )
 
     def connect(self, server: ServerTLS, site: GatewaySite, holder: Holder, greeting: bytes = GET) -> Link:

@@ -12,6 +12,7 @@ from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.message.copies import History
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
@@ -52,7 +53,7 @@ class ProviderTestCase(SynchronousTestCase):
             retry=RetryRoute(work, [work]),
             settlement=Settlement(work, ReliablePublisher(publisher=self.publisher, clock=self.clock), self.metrics),
             replies=ReplyAddresses(work, [work]),
-            has_given_up=lambda _: False,
+            expiry=Expiry(lambda _: None, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock),
             clock=self.clock,
             metrics=self.metrics,
         )

@@ -40,16 +40,17 @@ class ProviderRoleTests(BrokerTestCase):
             publisher=publisher,
             metrics=self.metrics,
             tls=None,
-            has_given_up=self.has_given_up,
+            is_awaited=self.is_awaited,
+            wall_clock=self.clock.seconds,
         )
         self.run_(self.role.open(session))
 
     def new_clock(self) -> MemoryReactorClock:
         return MemoryReactorClock()
 
-    def has_given_up(self, correlation_id: str) -> bool:
+    def is_awaited(self, correlation_id: str) -> bool | None:
         self.asked.append(correlation_id)
-        return True
+        return False
 
     def test_not_ready(self) -> None:
         """The role is ready when all queues are consumed, and not while a queue does not take copies."""
@@ -88,10 +89,11 @@ class WarningTests(SynchronousTestCase):
             [seed("work"), entry("other")],
             ["provider"],
             metrics=metrics,
-            credentials=load_credentials(reactor, settings, ["provider"], metrics),
+            credentials=load_credentials(reactor, settings, ["provider"], metrics, reactor.seconds),
             access_log=None,
             observer=None,
             fatal=stopped.append,
+            wall_clock=reactor.seconds,
         )
         logged = collect_log(self)
         service.startService()

@@ -24,7 +24,7 @@ class CredentialsTests(TLSTestCase):
         self.model_pair = {"model_cert": self.certs / "client_cert.pem", "model_key": self.certs / "client_key.pem"}
 
     def made(self, *roles: Any, **values: Any) -> Credentials:
-        return load_credentials(self.reactor, self.settings(**values), roles, self.metrics)
+        return load_credentials(self.reactor, self.settings(**values), roles, self.metrics, self.reactor.seconds)
 
     def sample(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"provider_gateway_{name}", labels)
