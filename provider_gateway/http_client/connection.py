@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -145,14 +146,21 @@ class Connection:
         response.end(_DONE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End the response, or fail it (twisted.internet.interfaces.IProtocol)."""
+        """End the response, or fail it (twisted.internet.interfaces.IProtocol).
+
+        A response that ends with its connection is complete only if the connection ended in order: with a FIN, or with
+        TLS's ``close_notify`` (RFC 9112, 8 and 9.8). After a reset, or a FIN without ``close_notify``, the rest of it
+        may be missing.
+        """
         self._is_dropped = True
         self._on_lost(self)
-        if self._response is not None and self._reader is not None and self._reader.ends_with_connection:
-            self._response.end(_ENDED)
+        response, reader = self._response, self._reader
+        if response is not None and reader is not None and reader.ends_with_connection and reason.check(ConnectionDone):
+            response.end(_ENDED)
             self._response = None
         else:
-            self._fail(Failure(ResponseCutOff(reason)))
+            missing = "" if reader is None or reader.status is None else reader.missing
+            self._fail(Failure(ResponseCutOff(reason, missing)))
 
     def _fail(self, reason: Failure) -> None:
         """Fail the request, or the body of its response if the headers have arrived.

@@ -55,8 +55,10 @@ class ResponseCutOff(ResponseError, ResponseFailed):
         reason: why the connection ended.
 
     Attributes:
+        missing: what is missing of the response, in words; empty if its headers had not arrived.
         reasons: a list with that reason, as ResponseFailed has it.
     """
 
-    def __init__(self, reason: Failure) -> None:
+    def __init__(self, reason: Failure, missing: str = "") -> None:
         super().__init__([reason])  # type: ignore[no-untyped-call] # Twisted does not annotate it
+        self.missing = missing

@@ -63,6 +63,15 @@ class ResponseReader:
         has = self.headers.hasHeader
         return self.status is not None and not has(b"content-length") and not has(b"transfer-encoding")
 
+    @property
+    def missing(self) -> str:
+        """What is missing of a response whose connection ended before it, in words for its caller."""
+        if self.headers.hasHeader(b"transfer-encoding"):
+            return "its last chunk did not arrive"
+        if self.headers.hasHeader(b"content-length"):
+            return "fewer bytes than its Content-Length arrived"
+        return "it has no length, and its connection was reset, or ended without TLS's close_notify"
+
     def feed(self, data: bytes) -> list[bytes]:
         """Read bytes that arrived.
 

@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLo
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import HeadersTooLarge, ModelFailure
 from provider_gateway.http_client.body import CappedBody
-from provider_gateway.http_client.errors import BodyOverLimit, ResponseError, UnrequestedCoding
+from provider_gateway.http_client.errors import BodyOverLimit, ResponseCutOff, ResponseError, UnrequestedCoding
 from provider_gateway.http_client.treq_post import TreqPost
 from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID
@@ -63,7 +63,8 @@ def _failure(error: ResponseError, *, has_headers: bool) -> ModelFailure:
     if isinstance(error, BodyOverLimit):
         return ModelFailure(f"The model's answer is larger than {error.max_bytes} bytes (MAX_BODY_BYTES).", "body")
     if has_headers:
-        return ModelFailure("The model's answer broke off before its end.", "body")
+        what = error.missing if isinstance(error, ResponseCutOff) else "its chunks are malformed"
+        return ModelFailure(f"The model's answer broke off before its end: {what}.", "body", reason_of(error))
     msg = "The model closed the connection without a valid HTTP answer."
     return ModelFailure(msg, "connection", reason_of(error))
 

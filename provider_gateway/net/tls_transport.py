@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -45,7 +47,7 @@ class CountingTransport(TLSMemoryBIOProtocol):
         self._header = b""
         #: How many bytes are missing of the record whose header has arrived.
         self._missing = 0
-        self._is_half_closed = False
+        self._is_half_closed = self._has_ended_in_order = False
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt what arrived, and deliver it (twisted.internet.interfaces.IProtocol)."""
@@ -105,6 +107,23 @@ class CountingTransport(TLSMemoryBIOProtocol):
                 return
             self.wrappedProtocol.dataReceived(content)
         super()._flushReceiveBIO()  # which sends what OpenSSL has to say
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802 - Twisted's name
+        """Note an end by ``close_notify`` (twisted.protocols.tls.TLSMemoryBIOProtocol).
+
+        Args:
+            reason: why TLS failed; None if it ended with ``close_notify``.
+        """
+        self._has_ended_in_order = reason is None
+        super()._tlsShutdownFinished(reason)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the protocol how the connection ended (twisted.internet.interfaces.IProtocol).
+
+        After ``close_notify`` it ended in order, whatever happened to TCP: a peer that has closed its socket answers
+        our own ``close_notify`` with a reset. Without it Twisted reports ConnectionLost, even if TCP ended in order.
+        """
+        super().connectionLost(Failure(ConnectionDone()) if self._has_ended_in_order else reason)
 
     def _count(self, data: bytes) -> int:
         """Count the records that end in the bytes that arrived.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import ModelFailure
@@ -34,9 +35,10 @@ class Asked:
 
     Args:
         is_closed: True if the model then closes the connection.
+        is_reset: True if the model then resets it.
     """
 
-    def __init__(self, segments: Iterable[bytes], *, is_closed: bool = False) -> None:
+    def __init__(self, segments: Iterable[bytes], *, is_closed: bool = False, is_reset: bool = False) -> None:
         self.case = ModelTestCase("run")
         self.case.setUp()
         self.results: list[Any] = []
@@ -44,8 +46,8 @@ class Asked:
         self.transport = self.case.accept()
         for segment in segments:
             self.transport.respond(segment)
-        if is_closed:
-            self.transport.close()
+        if is_closed or is_reset:
+            self.transport.close(ConnectionLost() if is_reset else None)
 
     def call(self) -> Deferred[ModelResponse]:
         calling = self.case.call(timeout=_TIMEOUT)
@@ -98,6 +100,16 @@ class AnswerTests(SynchronousTestCase):
         """A response that ended before its connection is the one that the reference reader finds, and complete."""
         asked = Asked([stream])
         outcome, found = asked.outcome(), framed(stream)
+        if isinstance(outcome, ModelResponse):
+            assert found is not None
+            self.assertEqual((outcome.status, outcome.body), (found.status, found.body))
+
+    @fuzzed(150, segments=_split_streams)
+    def test_reset(self, segments: list[bytes]) -> None:
+        """A response on a connection that is reset counts only if its end does not depend on the connection's."""
+        asked = Asked(segments, is_reset=True)
+        outcome, found = asked.outcome(), framed(b"".join(segments))
+        self.assert_known(outcome)
         if isinstance(outcome, ModelResponse):
             assert found is not None
             self.assertEqual((outcome.status, outcome.body), (found.status, found.body))

@@ -91,7 +91,11 @@ def _property(name: str, kind: type) -> Name:
 
 PRIVATE = (
     _tls("_flushReceiveBIO", "overridden: a peer that has sent close_notify may go on reading", signature="(self)"),
-    _tls("_tlsShutdownFinished", "Twisted's way to end on an error of OpenSSL", signature="(self, reason)"),
+    _tls(
+        "_tlsShutdownFinished",
+        "overridden: Twisted's way to end on an error of OpenSSL, or on close_notify",
+        signature="(self, reason)",
+    ),
     Name(
         "twisted.internet.tcp.Server",
         "__class__",

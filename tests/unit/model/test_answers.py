@@ -112,10 +112,31 @@ class ReadingTests(ConnectionTestCase):
         self.assertEqual(answer.headers, {"X-Model": "m1, m2", "X-Empty": ""})
 
     def test_until_a_reset(self) -> None:
-        """A body without a length ends with its connection, even by a reset, as with Twisted's client."""
+        """A body without a length ends with its connection. After a reset it may be incomplete, and is a failure."""
         self.transport.respond(b"HTTP/1.1 200 OK\r\n\r\n42")
         self.transport.close(ConnectionLost())
-        self.assertEqual(self.successResultOf(self.calling).body, b"42")
+        self.assert_failure(self.calling, "body")
+
+    def test_nothing_until_the_end(self) -> None:
+        """A body without a length may be empty: the connection then ends, in order, behind the headers."""
+        self.transport.respond(b"HTTP/1.0 200 OK\r\nX-A: 1\r\n\r\n")
+        self.assertNoResult(self.calling)
+        self.transport.close()
+        answer = self.successResultOf(self.calling)
+        self.assertEqual((answer.status, answer.body, answer.headers), (200, b"", {"X-A": "1"}))
+
+    def test_end_does_not_matter(self) -> None:
+        """A reset behind a complete response does not change it: its length, or its kind, says that it is complete."""
+        for data, body in (
+            (response(200, b"1"), b"1"),
+            (CHUNKED + b"1\r\n1\r\n0\r\n\r\n", b"1"),
+            (b"HTTP/1.1 100 Continue\r\n\r\n" + response(200, b"1", "Connection: close"), b"1"),
+            (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        ):
+            calling, transport = self.begin()
+            transport.respond(data)
+            transport.close(ConnectionLost())
+            self.assertEqual(self.successResultOf(calling).body, body)
 
     def test_same_names_in_the_message(self) -> None:
         """Of a message's headers whose names differ in their case only, the last one is sent."""

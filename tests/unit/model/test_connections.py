@@ -109,6 +109,15 @@ class AgainTests(ConnectionTestCase):
         self.assertTrue(self.transport.disconnecting)
         self.assertFalse(self.goes_on())
 
+    def test_end_before_the_request_is_sent(self) -> None:
+        """A response without a length that ends before the request was sent completely is the model's word, too."""
+        self.transport.producer.pauseProducing()
+        self.transport.respond(b"HTTP/1.1 413 Too Large\r\n\r\nno")
+        self.transport.close()
+        answer = self.successResultOf(self.calling)
+        self.assertEqual((answer.status, answer.body), (413, b"no"))
+        self.assertFalse(self.goes_on())
+
     def test_after_the_request_is_sent(self) -> None:
         """It is used again if the request was sent late, but before the response."""
         self.transport.producer.pauseProducing()

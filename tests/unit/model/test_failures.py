@@ -10,7 +10,12 @@ from tests.support.model_peer import MAX_BODY, response
 from tests.unit.model.base import CHUNKED, ConnectionTestCase
 
 NO_RESPONSE = "The model closed the connection without a valid HTTP answer."
-CUT_OFF = "The model's answer broke off before its end."
+CUT_OFF = "The model's answer broke off before its end: "
+SHORT = CUT_OFF + "fewer bytes than its Content-Length arrived."
+NO_LAST_CHUNK = CUT_OFF + "its last chunk did not arrive."
+NOT_IN_ORDER = CUT_OFF + "it has no length, and its connection was reset, or ended without TLS's close_notify."
+MALFORMED = CUT_OFF + "its chunks are malformed."
+INVALID = "no valid HTTP (InvalidResponse)"
 HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf"
 
 
@@ -50,17 +55,24 @@ class FailureTests(ConnectionTestCase):
         self.assert_says(b"", "connection", NO_RESPONSE, "TLS: certificate verify failed", ends=alert)
 
     def test_body_cut_off(self) -> None:
-        """A body that ends early is a failure of the body without a cause, however it ends."""
-        self.assert_says(HALF, "body", CUT_OFF, ends=ConnectionDone())
-        self.assert_says(HALF, "body", CUT_OFF, ends=ConnectionLost("reset"))
+        """A body that ends early is a failure of the body. It says what is missing; the cause is how it ended."""
+        done, lost = ConnectionDone(), ConnectionLost("reset")
+        for end in (done, lost):
+            self.assert_says(HALF, "body", SHORT, str(end), ends=end)
+            for chunks in (b"", b"3\r\n", b"3\r\nab", b"3\r\nabc\r\n", b"1\r\n1\r\n0\r\n", b"1\r\n1\r\n0\r\nX: 1\r\n"):
+                self.assert_says(CHUNKED + chunks, "body", NO_LAST_CHUNK, str(end), ends=end)
+        for head in (b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n"):
+            for body in (b"", b'{"ha', b'{"whole": 1}'):
+                self.assert_says(head + b"\r\n" + body, "body", NOT_IN_ORDER, str(lost), ends=lost)
 
     def test_malformed_body(self) -> None:
         """A malformed chunk is a failure of the body, whether it comes with the headers or after them."""
-        self.assert_says(CHUNKED + b"x\r\n", "body", CUT_OFF)
+        self.assert_says(CHUNKED + b"x\r\n", "body", MALFORMED, INVALID)
         calling, transport = self.begin()
         transport.respond(CHUNKED)
         transport.respond(b"x\r\n")
-        self.assertEqual(self.assert_failure(calling, "body").detail, CUT_OFF)
+        failure = self.assert_failure(calling, "body")
+        self.assertEqual((failure.detail, failure.cause), (MALFORMED, INVALID))
 
     def test_large_body(self) -> None:
         """A body over the limit is a failure of the body that names the limit and its setting."""
