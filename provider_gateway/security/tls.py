@@ -34,6 +34,18 @@ def _paths(*files: PEMFile | None) -> list[Path]:
     return [file.path for file in files if file is not None]
 
 
+class _CheckedConnection(SSL.Connection):
+    """A connection that knows when its client was checked last. Twisted uses ``app_data`` itself.
+
+    Attributes:
+        generation: of the files that the client was checked against.
+        is_trusted: the result.
+    """
+
+    generation = 0
+    is_trusted = True
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
     """TLS of the HTTPS listener: presents our certificate, and demands a client certificate from every caller.
@@ -91,28 +103,30 @@ class ServerTLS:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002 - Twisted's
         """A new connection (twisted.internet.interfaces.IOpenSSLServerConnectionCreator)."""
-        connection = SSL.Connection(self._context, None)
-        connection.set_app_data(self._generation)
+        connection = _CheckedConnection(self._context, None)
+        connection.generation = self._generation  # the handshake checks the client, or there is no connection
         return connection
 
     def still_trusts(self, transport: TLSMemoryBIOProtocol) -> bool:
-        """True if the certificate of a connection's client would be accepted now.
+        """True if the certificate of a connection's client would be accepted now. It is verified once for each load.
 
         Args:
             transport: an open connection, whose client was accepted before or after the last :meth:`load`.
         """
-        connection = transport.getHandle()
-        if connection.get_app_data() == self._generation:
-            return True
+        connection: _CheckedConnection = transport.getHandle()
+        if connection.generation == self._generation:
+            return connection.is_trusted
         leaf = connection.get_peer_certificate()
         assert leaf is not None, "the server demands a certificate"
         chain = connection.get_peer_cert_chain() or []  # on the server's side it lacks the client's own certificate
         try:
             crypto.X509StoreContext(self._store, leaf, chain).verify_certificate()
         except crypto.X509StoreContextError:
-            return False
-        connection.set_app_data(self._generation)
-        return True
+            connection.is_trusted = False
+        else:
+            connection.is_trusted = True
+        connection.generation = self._generation
+        return connection.is_trusted
 
 
 @implementer(IPolicyForHTTPS)
