@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help demo test unit test-versions soak outages fuzz lint format latency bench slow system clean
+.PHONY: help demo test unit test-versions test-debian13 soak outages fuzz lint format latency bench slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -15,6 +15,7 @@ help:
 	@echo "make test    all tests, several at a time, against private RabbitMQ nodes"
 	@echo "make unit    the unit tests: seconds, without network and RabbitMQ"
 	@echo "make test-versions  the unit tests with the lowest and the newest versions that setup.py allows"
+	@echo "make test-debian13  the tests in Debian 13, with its Python and RabbitMQ; needs root (TESTS=\"tests.contract …\": some)"
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
 	@echo "make outages a minute without the model and half a minute without the broker, with figures"
 	@echo "make latency time of one request on an idle gateway, with a model that answers at once"
@@ -39,6 +40,9 @@ VERSION_TESTS = $(filter-out tests.unit.test_cost,$(subst /,.,$(patsubst %/__ini
 test-versions: .venv-lowest/.installed .venv-newest/.installed
 	@status=0; for each in lowest newest; do echo "Unit tests with the $$each versions:"; \
 	    .venv-$$each/bin/trial $(TRIAL_OPTIONS) $(VERSION_TESTS) || status=1; done; exit $$status
+
+test-debian13: $(TOOLS)
+	@$(BIN)/python -m devtools.debian13 $(if $(TESTS),--tests "$(TESTS)") $(TRIAL_OPTIONS)
 
 soak: export SOAK_MESSAGES ?= 100000
 soak: export SOAK_SECONDS ?= 1800

@@ -1,9 +1,9 @@
-"""Run all tests, several trial processes at a time: ``python -m devtools.run_tests [--jobs N] [TRIAL OPTION ...]``.
+"""Run the tests, several trial processes at a time: ``python -m devtools.run_tests [--tests NAMES] [OPTION ...]``.
 
 Most tests wait for real processes more than they compute, so that several can run at the same time. trial's own ``-j``
 distributes single tests: each of its workers would start all RabbitMQ nodes and gateways that the tests of a class
 share, and no test could run alone. Here a unit is a group of modules that runs in one trial process, with its own
-temporary folder. Options are passed on to trial; with ``--until-failure`` all units are repeated until one fails.
+temporary folder. Other options are passed on to trial; with ``--until-failure`` all units are repeated until one fails.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,8 @@ from typing import TYPE_CHECKING
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.python.modules import getModule
+
+from devtools.figures import BAD, FIGURES, SUMMARY, counts, figures_of, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,13 +59,8 @@ UNITS = (
 COMPUTING = frozenset({"tests.fuzz", "tests.unit", "tests.deployment.test_image"})
 #: Units that run alone, after all others: they load the whole machine.
 ALONE = frozenset({"tests.faults.test_soak"})
-#: The figures of trial's last line, in trial's order.
-FIGURES = ("skips", "expectedFailures", "failures", "errors", "unexpectedSuccesses", "successes")
-#: Figures that mean a failure.
-BAD = ("failures", "errors", "unexpectedSuccesses")
 #: Seconds that interrupted units get to stop their nodes and gateways.
 STOP_TIMEOUT = 60
-_SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ class Result:
     def __post_init__(self) -> None:
         self.figures = figures_of(self.output)
         is_told = any(self.figures[bad] for bad in BAD)
-        if not is_told and (self.status or not _SUMMARY.search(self.output)):
+        if not is_told and (self.status or not SUMMARY.search(self.output)):
             # trial crashed, was killed, or refused its options: no test says so.
             self.figures["errors"] += 1
 
@@ -131,18 +127,17 @@ def plan(modules: Sequence[str]) -> list[Unit]:
     return sorted(units, key=lambda unit: unit.name in ALONE)
 
 
-def figures_of(output: str) -> Counter[str]:
-    """The figures of trial's last summary line, such as ``PASSED (skips=1, successes=42)``, in its output."""
-    summaries = _SUMMARY.findall(output)
-    pairs = (each.partition("=") for each in summaries[-1].split(", ") if each) if summaries else ()
-    return Counter({name: int(count) for name, _, count in pairs})
+def chosen(modules: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The modules with these names and below them; all if there are no names.
 
-
-def summary(figures: Counter[str]) -> str:
-    """Figures in the form of trial's last line."""
-    verdict = "FAILED" if any(figures[bad] for bad in BAD) else "PASSED"
-    told = ", ".join(f"{name}={figures[name]}" for name in FIGURES if figures[name])
-    return f"{verdict} ({told})" if told else verdict
+    Raises:
+        ValueError: a name is that of no module and no suite.
+    """
+    for name in names:
+        if not any(f"{module}.".startswith(f"{name}.") for module in modules):
+            msg = f"there is no test module or suite {name!r}"
+            raise ValueError(msg)
+    return [module for module in modules if not names or any(f"{module}.".startswith(f"{name}.") for name in names)]
 
 
 def next_unit(waiting: Sequence[Unit], running: Sequence[Unit], jobs: int, cores: int) -> Unit | None:
@@ -247,15 +242,19 @@ def main() -> int:
     """Run all tests; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m devtools.run_tests", allow_abbrev=False)
     parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="processes at the same time")
+    parser.add_argument("--tests", default="", help="modules and suites to run, separated by spaces; all if not given")
     parser.add_argument("-u", "--until-failure", action="store_true", help="repeat all tests until one fails")
     known, options = parser.parse_known_args()
+    try:
+        units = plan(chosen(find_modules(), known.tests.split()))
+    except ValueError as error:
+        parser.error(str(error))
     for each in (signal.SIGINT, signal.SIGTERM):  # shells make background jobs ignore SIGINT
         signal.signal(each, signal.default_int_handler)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     # Writes Twisted's plugin cache, so that the processes do not all write it at the same time.
     list(getPlugins(IServiceMaker))
-    units = plan(find_modules())
     while True:
         started = time.monotonic()
         try:
@@ -268,7 +267,10 @@ def main() -> int:
         if failed:
             print("\nFailed (the output is above):\n  " + "\n  ".join(failed))
         figures = sum(total[name] for name in FIGURES)
-        print(f"\nRan {figures} tests in {time.monotonic() - started:.1f}s\n\n{summary(total)}", flush=True)
+        print(
+            f"\nRan {figures} tests in {time.monotonic() - started:.1f}s\n\n{summary(total)}\n{counts(total)}",
+            flush=True,
+        )
         if failed or not known.until_failure:
             return 1 if failed else 0
 

@@ -39,7 +39,7 @@ class Mount:
         if self.source is None:
             # A mount may lie within another one, where its folder does not exist yet.
             return f"mkdir -p {target} && mount -t tmpfs -o mode=2770 tmpfs {target}"
-        return f"mount --bind {'-o ro ' if self.read_only else ''}{shlex.quote(str(self.source))} {target}"
+        return f"mount --rbind {'-o ro ' if self.read_only else ''}{shlex.quote(str(self.source))} {target}"
 
 
 def namespace_options() -> list[str]:

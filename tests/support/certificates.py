@@ -114,6 +114,7 @@ def _issue(
     key: Key | None,
 ) -> Holder:
     key = key or ec.generate_private_key(ec.SECP256R1())
+    signer = key if issuer is None else issuer.key
     subject = x509.Name([] if common_name is None else [x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = datetime.now(UTC)
     builder = (
@@ -125,6 +126,9 @@ def _issue(
         .not_valid_before(now + validity[0])
         .not_valid_after(now + validity[1])
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        # Python 3.13 checks strictly: both identifiers have to be there (RFC 5280, 4.2.1.1 and 4.2.1.2).
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
     if is_ca:
         builder = builder.add_extension(_CA_USAGE, critical=True)
@@ -132,7 +136,7 @@ def _issue(
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=common_name is None)
-    signed = builder.sign(key if issuer is None else issuer.key, hashes.SHA256())
+    signed = builder.sign(signer, hashes.SHA256())
     return Holder(key, (signed, *chain))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from devtools.run_tests import ALONE, COMPUTING, UNITS, Result, Unit, figures_of, find_modules, next_unit, plan, summary
+from devtools.figures import counts, figures_of, summary
+from devtools.run_tests import ALONE, COMPUTING, UNITS, Result, Unit, chosen, find_modules, next_unit, plan
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,6 +38,19 @@ class PlanTests(SynchronousTestCase):
         (faults, new) = plan(["tests.new.test_b", "tests.faults.test_new", "tests.new.test_a"])
         self.assertEqual(faults, Unit("tests.faults", ("tests.faults.test_new",)))
         self.assertEqual(new, Unit("tests.new", ("tests.new.test_a", "tests.new.test_b")))
+
+    def test_some(self) -> None:
+        """Suites and modules can be chosen by their names; a name that is none of them is an error."""
+        modules = ["tests.a.test_one", "tests.a.test_one_more", "tests.b.c.test_two", "tests.b.test_three"]
+        for names, expected in (
+            ([], modules),
+            (["tests"], modules),
+            (["tests.b"], modules[2:]),
+            (["tests.b.c", "tests.a.test_one"], [modules[0], modules[2]]),
+        ):
+            self.assertEqual(chosen(modules, names), expected, names)
+        for name in ("tests.c", "tests.a.test", "tests.a.test_one.Case"):
+            self.assertRaises(ValueError, chosen, modules, ["tests.b", name])
 
     def test_alone_comes_last(self) -> None:
         """Units that run alone are started after all others."""
@@ -91,6 +105,12 @@ class ResultTests(SynchronousTestCase):
         ):
             self.assertEqual(figures_of(f"PASSED (successes=7)\nwords\n{line}\n"), Counter(expected), line)
             self.assertEqual(summary(Counter(expected)), line)
+
+    def test_counts(self) -> None:
+        """The last line counts each test once: passed, failed or skipped."""
+        figures = Counter({"skips": 1, "failures": 2, "errors": 3, "successes": 4, "unexpectedSuccesses": 5})
+        self.assertEqual(counts(figures), "4 passed, 10 failed, 1 skipped")
+        self.assertEqual(counts(Counter()), "0 passed, 0 failed, 0 skipped")
 
     def test_passed(self) -> None:
         """A unit is good if both trial's last line and its exit status say so."""
