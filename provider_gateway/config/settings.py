@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from provider_gateway.config.broker_url import BrokerURL, parse_broker_urls
+from provider_gateway.config.host import parse_host
 from provider_gateway.config.limits import Limits
-from provider_gateway.config.masked_url import MaskedURL, parse_model_path, parse_model_url
+from provider_gateway.config.masked_url import MaskedURL
+from provider_gateway.config.model_url import NamedHost, model_url, parse_model_path, parse_model_url
 from provider_gateway.config.queue_file import BUILT_IN, MAX_SECONDS, QueueEntry, load_queues
 from provider_gateway.config.yaml_file import describe
 from provider_gateway.errors import SettingsError
@@ -48,6 +56,15 @@ def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
     return lambda value: parse(value) if isinstance(value, str) else value
 
 
+def _host(text: str) -> str:
+    return parse_host(text.strip())
+
+
+def _address(text: str) -> str:
+    """The address of a listener. An address that is valid on one link only needs a zone."""
+    return parse_host(text.strip(), zone=True)
+
+
 def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -62,12 +79,13 @@ def _lower(value: object) -> object:
 
 
 #: Variables whose values errors never quote.
-_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_PATH")
+_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_HOST", "MODEL_PATH")
 
 _DEFAULTS = Limits()
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+Address = Annotated[str, BeforeValidator(_parsed(_address))]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
@@ -85,7 +103,7 @@ class Settings(BaseSettings):
     mq_cert: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_cert_mq.pem"))
     mq_key: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_key_mq.pem"))
 
-    http_addr: str = Field("0.0.0.0", validation_alias=AliasChoices("HTTP_ADDR", "GIN_ADDR"))  # noqa: S104 - a server
+    http_addr: Address = Field("0.0.0.0", validation_alias=AliasChoices("HTTP_ADDR", "GIN_ADDR"))  # noqa: S104 - a server
     http_port: Port = Field(5050, validation_alias=AliasChoices("HTTP_PORT", "GIN_PORT"))
     http_tls: bool = Field(default=True, validation_alias=AliasChoices("HTTP_TLS", "GIN_HTTPS"))
     http_cert: Path = Field(
@@ -109,11 +127,11 @@ class Settings(BaseSettings):
     http_max_headers: Count = _DEFAULTS.max_headers
     http_max_header_bytes: Annotated[int, Field(ge=1024, le=65_536)] = _DEFAULTS.max_header_bytes
 
-    admin_addr: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from outside
+    admin_addr: Address = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from outside
     admin_port: Port = 5080
 
     model_url: Annotated[MaskedURL | None, NoDecode, BeforeValidator(_parsed(parse_model_url))] = None
-    model_host: str | None = None
+    model_host: Annotated[str | None, BeforeValidator(_parsed(_host))] = None
     model_host_env: str | None = None
     model_port: Annotated[int, Field(ge=1, le=65535)] = 8080
     model_path: Annotated[MaskedURL, NoDecode, BeforeValidator(_parsed(parse_model_path))] = MaskedURL("/predict")
@@ -137,6 +155,20 @@ class Settings(BaseSettings):
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$"), AfterValidator(_unique)] = Field(
         default_factory=lambda: socket.gethostname()[:60], validate_default=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources, the strongest first (pydantic_settings.BaseSettings)."""
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)
+        named = NamedHost(settings_cls, dotenv_settings.env_vars)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings, named
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
@@ -182,11 +214,7 @@ class Settings(BaseSettings):
         """``MODEL_URL``; without it, the URL made of the seed's host, port and path."""
         if self.model_url is not None:
             return self.model_url
-        host = self.model_host
-        if host is None and self.model_host_env is not None:
-            # MODEL_HOST_ENV names a variable such as Kubernetes' <NAME>_SERVICE_HOST. The seed upper-cases that name.
-            host = os.environ.get(self.model_host_env.upper())
-        return MaskedURL(f"http://{host or 'webapp'}:{self.model_port}{self.model_path.reveal()}")
+        return model_url(self.model_host, self.model_port, self.model_path)
 
 
 def _name_used(name: str) -> str:

@@ -38,8 +38,14 @@ class FixedURL(EncodedURL):
 
     @classmethod
     def of(cls, text: str) -> FixedURL:
-        """The URL for a text, with a host name in any script."""
-        url: Any = cls.from_text(EncodedURL.from_text(text).to_uri().to_text())
+        """The URL for a text, with a host in any script, with underscores, or an IPv6 address in brackets."""
+        given = EncodedURL.from_text(text)
+        if given.host.isascii():
+            # hyperlink would refuse underscores and IPv6 addresses: idna has no place for them.
+            encoded = given.replace(host="host").to_uri().replace(host=given.host)
+        else:
+            encoded = given.to_uri()
+        url: Any = cls.from_text(encoded.to_text())
         url._text = EncodedURL.to_text(url)
         return url  # type: ignore[no-any-return] # hyperlink makes it of our class
 

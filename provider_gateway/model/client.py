@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from provider_gateway.http_client.agent import PersistentAgent
 from provider_gateway.http_client.treq_post import treq_client
+from provider_gateway.net.host_endpoint import host_endpoint
 from provider_gateway.net.tls_transport import TLSClientEndpoint
 
 if TYPE_CHECKING:
@@ -44,14 +43,7 @@ class ModelEndpoints:
         """The endpoint for a URL (twisted.web.iweb.IAgentEndpointFactory)."""
         endpoint = self._endpoints.get((uri.host, uri.port))
         if endpoint is None:
-            # Endpoints for addresses need no resolver, which leaves 5 KB for the garbage collector at each connect.
-            host = uri.host.decode("ascii")
-            by: Any = HostnameEndpoint
-            if isIPAddress(host):
-                by = TCP4ClientEndpoint
-            elif isIPv6Address(host):
-                by = TCP6ClientEndpoint
-            endpoint = by(self._reactor, host, uri.port, timeout=_CONNECT_TIMEOUT)
+            endpoint = host_endpoint(self._reactor, uri.host.decode("ascii"), uri.port, _CONNECT_TIMEOUT)
             self._endpoints[uri.host, uri.port] = endpoint
         if uri.scheme == b"https":
             endpoint = TLSClientEndpoint(self._tls.creatorForNetloc(uri.host, uri.port), endpoint, self._reactor)

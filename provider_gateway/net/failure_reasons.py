@@ -6,7 +6,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from pika.exceptions import AMQPError
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
 
 #: Errors whose text comes from Twisted, pika or the operating system, and never from the peer.
@@ -25,6 +25,8 @@ def reason_of(error: BaseException | None) -> str:
         return reason_of(inner[0].value)  # twisted.web.client.ResponseFailed and its like wrap a Failure
     if isinstance(error, VerificationError):
         return f"the server's certificate is for another host, not for {', '.join(map(_host, error.errors))}"
+    if isinstance(error, CertificateError):
+        return "the server's certificate names no host, or its names are malformed"
     if isinstance(error, SSL.Error):
         parts = [part[-1] for part in error.args[0]] if error.args and isinstance(error.args[0], list) else []
         return f"TLS: {', '.join(parts) or 'the connection was closed'}"

@@ -16,6 +16,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from provider_gateway.security.pem import PEMFile, expiry, read_key_pair, read_revocation_lists, read_trust_root
+from provider_gateway.security.server_identity import HostTLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,7 +182,7 @@ class ClientTLS:
 
     def to(self, host: str) -> IOpenSSLClientConnectionCreator:
         """TLS for one host."""
-        return ssl.optionsForClientTLS(host, trustRoot=self._trust_root, extraCertificateOptions=dict(self._key_pair))
+        return HostTLS(ssl.CertificateOptions(trustRoot=self._trust_root, **self._key_pair), host)
 
     def creatorForNetloc(self, hostname: bytes, _port: int) -> IOpenSSLClientConnectionCreator:
         """TLS for the host of a URL (twisted.web.iweb.IPolicyForHTTPS)."""

@@ -20,6 +20,10 @@ class ParseTests(SynchronousTestCase):
             ("amqps://10.0.0.7:5671/", ("10.0.0.7", 5671, True)),
             ("amqp://[::1]:5673/", ("::1", 5673, False)),
             ("AMQPS://Rabbit/", ("rabbit", 5671, True)),
+            ("amqp://rabbit_mq/", ("rabbit_mq", 5672, False)),
+            ("amqp://rabbit:/", ("rabbit", 5672, False)),
+            ("amqp://m\u00fcnchen.example", ("xn--mnchen-3ya.example", 5672, False)),
+            ("amqp://127.1", ("127.0.0.1", 5672, False)),
         ):
             url = parse_broker_url(text)
             self.assertEqual(expected, (url.host, url.port, url.tls), text)
@@ -34,6 +38,7 @@ class ParseTests(SynchronousTestCase):
             ("/ml", "ml"),
             ("/ml%2Fprod", "ml/prod"),
             ("/%C3%A4", "ä"),
+            ("/" + "%41" * 255, "A" * 255),
         ):
             self.assertEqual(expected, parse_broker_url(f"amqp://rabbit{path}").virtual_host, path)
 
@@ -47,6 +52,10 @@ class ParseTests(SynchronousTestCase):
             ("user:p@ss@", "user", "p@ss"),
             ("user:p+w@", "user", "p+w"),
             ("user:p%C3%A4@", "user", "pä"),
+            ("user:50%off@", "user", "50%off"),
+            ("user:a:b@", "user", "a:b"),
+            ("user:p w@", "user", "p w"),
+            (":pw@", "", "pw"),
         ):
             url = parse_broker_url(f"amqps://{login}rabbit:5671/")
             self.assertEqual((user, password), (url.user, url.password.get_secret_value()), login)
@@ -63,6 +72,7 @@ class ParseTests(SynchronousTestCase):
             ("amqp://a", ["a"]),
             ("amqp://b:1/,amqps://a", ["b", "a"]),
             (" amqp://a , amqp://b,\n,", ["a", "b"]),
+            ("amqp://a/\r\n", ["a"]),
         ):
             self.assertEqual(expected, [url.host for url in parse_broker_urls(text)], text)
 
@@ -82,6 +92,19 @@ class RefusalTests(SynchronousTestCase):
             ("amqp://user:hunter2@rabbit:abc", "a port from 1 to 65535"),
             ("amqp://user:hunter2@rabbit:65536", "a port from 1 to 65535"),
             ("amqp://user:hunter2@rabbit:-1", "a port from 1 to 65535"),
+            ("amqp://user:hunter2@rabbit:0", "a port from 1 to 65535"),
+            ("amqp://user:hunter2@a..b", "parts of 1 to 63"),
+            ("amqp://user:hunter2@a b", "parts of 1 to 63"),
+            ("amqp://user:hunter2@" + "a" * 64, "parts of 1 to 63"),
+            ("amqp://user:hunter2@[fe80::1%25eth0]/", "without a zone"),
+            ("amqp://user:hunter2@::1/", "in brackets"),
+            ("amqp://user:hunter2@rabbit\n.example/", "no line ends"),
+            ("amqp://user:hunter2\n@rabbit/", "no line ends"),
+            ("amqp://user:hunter2%FF@rabbit/", "as UTF-8"),
+            ("amqp://user:hunter2%00@rabbit/", "without %00"),
+            ("amqp://user:hunter2@rabbit/%FF", "as UTF-8"),
+            ("amqp://user:hunter2@rabbit/" + "a" * 256, "at most 255 bytes"),
+            ("amqp+ssl://user:hunter2@rabbit/", "amqp://… or amqps://…"),
             ("amqp://user:hunter2/x@rabbit", "percent-encode"),
             ("amqp://user:hunter2@[::1", "a host and a port"),
             ("amqp://user:hunter2@rabbit/?heartbeat=0", "heartbeat as seconds from 1 to 65535"),

@@ -1,0 +1,87 @@
+"""TCP connections to a host: a name that the system's resolver knows, whatever its characters, or an address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver, IStreamClientEndpoint
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IProtocol, IProtocolFactory, IResolutionReceiver
+    from twisted.python.failure import Failure
+
+#: Stands for the host in Twisted's endpoint.
+_PLACEHOLDER = "host.invalid"
+
+
+def host_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    """The endpoint for a host.
+
+    Args:
+        reactor: provides TCP, host names and time.
+        host: a name in ASCII, or an address without brackets.
+        timeout: seconds for each address to connect.
+    """
+    # Endpoints for addresses need no resolver, which leaves 5 KB for the garbage collector at each connect.
+    by: Any = _NameEndpoint
+    if isIPAddress(host):
+        by = TCP4ClientEndpoint
+    elif isIPv6Address(host):
+        by = TCP6ClientEndpoint
+    endpoint: IStreamClientEndpoint = by(reactor, host, port, timeout=timeout)
+    return endpoint
+
+
+@implementer(IHostnameResolver)
+class _Resolver:
+    """Looks up one host, whatever it is asked for."""
+
+    def __init__(self, reactor: Any, host: str) -> None:
+        self._reactor = reactor
+        self._host = host
+
+    def resolveHostName(self, receiver: IResolutionReceiver, _placeholder: str, *args: Any, **named: Any) -> Any:
+        return self._reactor.nameResolver.resolveHostName(receiver, self._host, *args, **named)
+
+
+@implementer(IReactorPluggableNameResolver)
+class _Reactor:
+    """The reactor with another resolver."""
+
+    def __init__(self, reactor: Any, host: str) -> None:
+        self._reactor = reactor
+        self.nameResolver = _Resolver(reactor, host)
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
+@implementer(IStreamClientEndpoint)
+class _NameEndpoint:
+    """Twisted's endpoint for names, which tries all addresses of a name (RFC 8305), for any name.
+
+    Twisted encodes the name for IDNA, and so refuses underscores, which names in Compose and elsewhere have. Here it
+    is given a placeholder, and a resolver that looks up the name itself.
+    """
+
+    def __init__(self, reactor: Any, host: str, port: int, timeout: float) -> None:
+        self._host = host
+        self._endpoint = HostnameEndpoint(_Reactor(reactor, host), _PLACEHOLDER, port, timeout=timeout)
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect (twisted.internet.interfaces.IStreamClientEndpoint)."""
+        return self._endpoint.connect(protocolFactory).addErrback(self._with_host)
+
+    def _with_host(self, failure: Failure) -> Failure:
+        """Name the host in the error of a name without addresses."""
+        failure.trap(DNSLookupError)
+        msg = f"there is no address for the host name {self._host!r}"
+        raise DNSLookupError(msg) from None
