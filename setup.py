@@ -49,6 +49,7 @@ setup(
         "httptools>=0.9,<0.10",
         "pyopenssl>=25.2,<26.5",
         "service-identity>=24.2",
+        "idna>=3.7",
         "prometheus-client>=0.21",
         "msgspec>=0.19",
         "PyYAML>=6,<6.0.4",  # 6.0.4 takes the wrong value of merged mappings (yaml/pyyaml#953)

@@ -9,10 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pika
-from pika.credentials import ExternalCredentials, PlainCredentials
 from pika.exceptions import AMQPError
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -21,9 +19,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from provider_gateway import __version__
+from provider_gateway.amqp.login import Login
 from provider_gateway.amqp.session import ConnectionLost, Session
 from provider_gateway.errors import TopologyError
+from provider_gateway.net.host_endpoint import host_endpoint
 from provider_gateway.net.tls_transport import TLSClientEndpoint
+from provider_gateway.observability.repeats import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -37,14 +38,19 @@ HANDSHAKE_TIMEOUT = 10.0
 #: Seconds to prepare a session: for declarations, channels and consumers.
 PREPARE_TIMEOUT = 30.0
 
-#: The errors after which the next broker is tried.
-ConnectFailure = (
-    ConnectError,
-    DNSLookupError,
-    ConnectionLost,
-    AMQPError,
-    TopologyError,
-)
+#: Errors whose text says what happened, in words for the log.
+_IN_WORDS = (ConnectError, DNSLookupError, ConnectionLost, AMQPError, TopologyError)
+
+
+def why_failed(error: Exception) -> str:
+    """Why an attempt to connect failed, in one line for the log.
+
+    Args:
+        error: of any kind.
+    """
+    if isinstance(error, _IN_WORDS):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}"
 
 
 class _SessionTransport:
@@ -91,6 +97,8 @@ class BrokerEndpoint:
         self._name = name
         self._instance = instance
         self._prepare = prepare
+        self._is_cancelled = False
+        self._repeats = Repeats(reactor)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect (twisted.internet.interfaces.IStreamClientEndpoint).
@@ -98,31 +106,60 @@ class BrokerEndpoint:
         Returns:
             A Deferred of the factory's protocol. It fails with the last broker's error if no broker gave a session.
         """
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
+        self._is_cancelled = False
+        attempt = Deferred.fromCoroutine(self._connect(protocolFactory))
+
+        def cancel(_: object) -> None:
+            # An attempt that is cancelled ends with one of several errors, and must not go on with the next broker.
+            self._is_cancelled = True
+            attempt.cancel()
+
+        connected: Deferred[IProtocol] = Deferred(cancel)
+        attempt.addCallbacks(connected.callback, connected.errback)
+        return connected
 
     async def _connect(self, protocol_factory: IProtocolFactory) -> IProtocol:
         failed: Exception = ConnectionLost("no broker address")
         for _ in range(len(self._urls)):
             try:
                 session = await self.open_session()
-            except ConnectFailure as error:
+                protocol = self._hand_over(session, protocol_factory)
+            except Exception as error:  # noqa: BLE001 - whatever an attempt raises, it has failed
+                if self._is_cancelled:
+                    raise CancelledError from None
                 failed = error
-                self._log.warn(
-                    "AMQP connection {connection}: {address}: {reason}",
-                    connection=self._name,
-                    address=str(self._urls[0]),
-                    reason=str(error) or type(error).__name__,
-                )
+                self._say_why(error)
                 self._urls.append(self._urls.pop(0))
                 continue
-            return self._hand_over(session, protocol_factory)
+            self._repeats.forget()
+            return protocol
         raise failed
 
+    def _say_why(self, error: Exception) -> None:
+        address, reason = str(self._urls[0]), why_failed(error)
+        left_out = self._repeats.left_out(address, reason)
+        if left_out is None:
+            return
+        self._log.warn(
+            "AMQP connection {connection}: {address}: {reason}{times}",
+            connection=self._name,
+            address=address,
+            reason=reason,
+            times=f" ({left_out} more times since the last such line)" if left_out else "",
+        )
+        if not isinstance(error, _IN_WORDS):
+            trace = Failure(error).getTraceback()
+            self._log.debug("AMQP connection {connection}: {trace}", connection=self._name, trace=trace)
+
     def _hand_over(self, session: Session, protocol_factory: IProtocolFactory) -> IProtocol:
-        assert session.transport is not None
-        protocol = protocol_factory.buildProtocol(session.transport.getPeer())
-        assert protocol is not None
-        protocol.makeConnection(_SessionTransport(session))  # type: ignore[arg-type] # of ITransport, ClientService closes only
+        try:
+            assert session.transport is not None
+            protocol = protocol_factory.buildProtocol(session.transport.getPeer())
+            assert protocol is not None
+            protocol.makeConnection(_SessionTransport(session))  # type: ignore[arg-type] # ClientService only closes it
+        except BaseException:
+            session.abort()
+            raise
         session.when_lost().addCallback(lambda error: protocol.connectionLost(Failure(error)))
         return protocol
 
@@ -130,12 +167,13 @@ class BrokerEndpoint:
         """Open and prepare a session with the first broker of the list.
 
         Raises:
-            ConnectFailure: one of these errors; nothing is left open.
+            Exception: of any kind; nothing is left open. :func:`why_failed` says in words what it is.
         """
         url = self._urls[0]
-        session = Session(self._parameters(url), self._reactor)
+        login = Login.of(url, has_client_certificate=self._has_client_certificate)
+        session = Session(self._parameters(url, login), self._reactor)
         try:
-            await self._within(HANDSHAKE_TIMEOUT, self._handshake(url, session))
+            await self._within(HANDSHAKE_TIMEOUT, self._handshake(url, session, login))
             await self._within(PREPARE_TIMEOUT, self._prepare(session))
             if not session.is_open:
                 raise await session.when_lost()
@@ -145,13 +183,16 @@ class BrokerEndpoint:
             raise
         return session
 
-    async def _handshake(self, url: BrokerURL, session: Session) -> None:
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, url.host, url.port)
+    async def _handshake(self, url: BrokerURL, session: Session, login: Login) -> None:
+        endpoint = host_endpoint(self._reactor, url.host, url.port, HANDSHAKE_TIMEOUT)
         if url.tls:
             assert self._tls is not None
             endpoint = TLSClientEndpoint(self._tls(url.host), endpoint, self._reactor)
         await endpoint.connect(_OneProtocol(session))
-        await session.open()
+        try:
+            await session.open()
+        except ConnectionLost as error:
+            raise ConnectionLost(login.objection(session.offered) or str(error)) from None
 
     def _within(self, seconds: float, coroutine: Awaitable[None]) -> Deferred[None]:
         attempt: Deferred[None] = Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type] # async defs all
@@ -160,19 +201,12 @@ class BrokerEndpoint:
             seconds, self._reactor, lambda _, limit: Failure(ConnectionLost(f"no answer within {limit:g} s"))
         )
 
-    def _parameters(self, url: BrokerURL) -> pika.ConnectionParameters:
-        credentials: ExternalCredentials | PlainCredentials
-        if url.user is None and url.tls and self._has_client_certificate:
-            credentials = ExternalCredentials()
-        else:
-            # RabbitMQ URI specification: without a user, it is guest's.
-            password = url.password.get_secret_value() if url.user is not None else "guest"
-            credentials = PlainCredentials("guest" if url.user is None else url.user, password)
+    def _parameters(self, url: BrokerURL, login: Login) -> pika.ConnectionParameters:
         return pika.ConnectionParameters(
             host=url.host,
             port=url.port,
             virtual_host=url.virtual_host,
-            credentials=credentials,
+            credentials=login.credentials,
             heartbeat=lambda _connection, offered: int(min(offered, url.heartbeat)) or url.heartbeat,
             client_properties={
                 "connection_name": f"{self._instance} {self._name}",

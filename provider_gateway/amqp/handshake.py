@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from pika import frame, spec
+
+#: A SASL mechanism (RFC 4422, 3.1).
+_MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
+#: Most mechanisms to remember, for a log line.
+_MAX_MECHANISMS = 10
 
 
 class Handshake:
@@ -10,11 +17,13 @@ class Handshake:
 
     Attributes:
         refusal: the words of the broker that ended it; None as long as there are none.
+        mechanisms: the SASL mechanisms that the broker offers; empty before it has said so.
     """
 
     def __init__(self) -> None:
         self._unread = b""
         self.refusal: str | None = None
+        self.mechanisms: tuple[str, ...] = ()
 
     def add(self, data: bytes) -> None:
         """Read bytes of the broker. Once the connection is open, the session learns of a Close from pika."""
@@ -27,5 +36,14 @@ class Handshake:
             if value is None or not consumed:
                 return
             self._unread = self._unread[consumed:]
-            if isinstance(value, frame.Method) and isinstance(value.method, spec.Connection.Close):
+            if not isinstance(value, frame.Method):
+                continue
+            if isinstance(value.method, spec.Connection.Start):
+                self.mechanisms = _mechanisms(value.method.mechanisms)
+            elif isinstance(value.method, spec.Connection.Close):
                 self.refusal = f"refused by the broker: {value.method.reply_code} {value.method.reply_text}"
+
+
+def _mechanisms(sent: str | bytes) -> tuple[str, ...]:
+    text = sent.decode("latin-1") if isinstance(sent, bytes) else sent
+    return tuple(each for each in text.split() if _MECHANISM.fullmatch(each))[:_MAX_MECHANISMS]

@@ -159,6 +159,11 @@ class Session(Protocol):
         return channel
 
     @property
+    def offered(self) -> tuple[str, ...]:
+        """The SASL mechanisms that the broker offers; empty before it has said so, and once the connection is open."""
+        return () if self._handshake is None else self._handshake.mechanisms
+
+    @property
     def is_open(self) -> bool:
         """True until the transport is lost or :meth:`close` is called."""
         return self._lost is None and not self._closing
@@ -226,7 +231,7 @@ class Session(Protocol):
         if cause is None and self._closing:
             cause = "closed by us"
         elif cause is None and self._dropped and self._handshake is not None:
-            cause = "no agreement in the AMQP handshake; does the broker offer our SASL mechanism?"
+            cause = "no agreement in the AMQP handshake"
         error = self._lost = ConnectionLost(cause or reason_of(reason.value))
         self.transport = None
         self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more

@@ -10,10 +10,11 @@ from pika.exceptions import ChannelClosedByBroker
 from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.declare import declare_entry
-from provider_gateway.amqp.endpoint import BrokerEndpoint, ConnectFailure
+from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
 from provider_gateway.config.broker_url import BrokerURL
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.errors import TopologyError
+from provider_gateway.http_client.treq_post import FixedURL
 from provider_gateway.model.client import model_client
 from provider_gateway.net.failure_reasons import reason_of
 from provider_gateway.security.tls import broker_tls, model_tls
@@ -87,7 +88,11 @@ def _ignore_expiry(_side: str, _when: float) -> None:
 
 
 async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]) -> int:
-    wrong = 0
+    """Try the addresses in order until one gives a connection, as the process does.
+
+    Returns:
+        How much is wrong: 1 if no address works, else what is wrong with the topology.
+    """
     for url in settings.rmq_url:
         tls = broker_tls(settings, _ignore_expiry).to if url.tls else None
         found: list[str] = []
@@ -107,16 +112,15 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
         )
         try:
             session = await endpoint.open_session()
-        except ConnectFailure as error:
-            _say(f"broker {url}", f"FAILED: {error or type(error).__name__}")
-            wrong += 1
+        except Exception as error:  # noqa: BLE001 - whatever an attempt raises, it has failed
+            _say(f"broker {url}", f"FAILED: {why_failed(error)}")
             continue
         _say(f"broker {url}", "connected")
         for line in found:
             _say("topology", line)
-        wrong += sum("FAILED" in line for line in found)
         await session.close()
-    return wrong
+        return sum("FAILED" in line for line in found)
+    return 1
 
 
 async def _exists(session: Session, what: Exchange | Queue) -> bool:
@@ -152,7 +156,7 @@ async def _check_model(reactor: Any, settings: Settings) -> int:
     client = model_client(reactor, model_tls(settings, _ignore_expiry), connections=1)
     try:
         response = await client.get(
-            url.reveal(), allow_redirects=False, unbuffered=True, timeout=_MODEL_TIMEOUT, reactor=reactor
+            FixedURL.of(url.reveal()), allow_redirects=False, unbuffered=True, timeout=_MODEL_TIMEOUT, reactor=reactor
         )
     except Exception as error:  # noqa: BLE001 - whatever keeps the model from responding is the finding
         _say(f"model {url}", f"FAILED: {reason_of(error)}")

@@ -6,9 +6,12 @@ import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from provider_gateway.app.admin import Admin
+from provider_gateway.config.host import bracketed
 from provider_gateway.http_server.site import GatewaySite
 
 if TYPE_CHECKING:
@@ -67,12 +70,32 @@ class TCPListeners:
         return self._listen(self._settings.scheme, self._settings.http_addr, self._settings.http_port, factory)
 
     def _listen(self, what: str, address: str, port: int, factory: Any) -> IListeningPort:
-        bound: IListeningPort = self._reactor.listenTCP(port, factory, interface=address, backlog=socket.SOMAXCONN)
+        number = numeric(address, port)
+        try:
+            bound: IListeningPort = self._reactor.listenTCP(port, factory, interface=number, backlog=socket.SOMAXCONN)
+        except CannotListenError as error:
+            raise CannotListenError(bracketed(address), port, error.socketError) from None
         host: Any = bound.getHost()
         say_where(what, host.host, host.port)
         return bound
 
 
+def numeric(address: str, port: int) -> str:
+    """The address to listen on, as a number. A name is looked up, while the process waits: this is for its start.
+
+    Raises:
+        CannotListenError: the name has no address.
+    """
+    if isIPAddress(address) or isIPv6Address(address):
+        return address
+    try:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise CannotListenError(address, port, error) from None
+    # IPv4 first: localhost is 127.0.0.1 on every machine.
+    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
+
+
 def say_where(what: str, host: str, port: int) -> None:
     """Log the address of a listener. With port 0 the log is the only place that says which port it is."""
-    _log.info("{what} listener on {host}:{port}", what=what, host=host, port=port)
+    _log.info("{what} listener on {host}:{port}", what=what, host=bracketed(host), port=port)

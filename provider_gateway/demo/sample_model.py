@@ -3,7 +3,7 @@
 ``POST /predict`` takes ``{"data": [n, …]}``, or the list as text, as the seed writes it. The response is
 ``{"result": d}``: d is the number of decimal digits of 2^s, and s is the sum, over all n, of the first n Fibonacci
 numbers. Members of the body make the model misbehave: ``"delay": seconds``, ``"status": code``, ``"hang": true``.
-Run it with ``python -m provider_gateway.demo.sample_model [--port 8080]``.
+Run it with ``python -m provider_gateway.demo.sample_model [--port 8080] [--address ::1]``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from klein import Klein
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import CannotListenError
 
 from provider_gateway.clocks import make_monotonic
+from provider_gateway.config.host import bracketed, parse_host
 from provider_gateway.config.limits import Limits
 from provider_gateway.deferreds import sleep
 from provider_gateway.http_server.problems import with_length
@@ -123,14 +124,16 @@ def main() -> None:
     given = parser.parse_args()
     make_monotonic(clock)
     site = GatewaySite(SampleModel(clock).app.resource(), clock, Limits())
-    listening = TCP4ServerEndpoint(clock, given.port, interface=given.address).listen(site)
-
-    def say(bound: Any) -> None:
-        sys.stdout.write(f"http://{given.address}:{bound.getHost().port}/predict\n")
-        sys.stdout.flush()
-
-    listening.addCallback(say)
-    listening.addErrback(lambda failure: (sys.stderr.write(f"{failure.getErrorMessage()}\n"), clock.stop()))
+    try:
+        address = parse_host(given.address, zone=True)
+    except ValueError as error:
+        parser.error(f"--address: expected {error}")
+    try:
+        bound = clock.listenTCP(given.port, site, interface=address)
+    except CannotListenError as error:
+        raise SystemExit(str(error)) from None
+    sys.stdout.write(f"http://{bracketed(address)}:{bound.getHost().port}/predict\n")
+    sys.stdout.flush()
     clock.run()
 
 

@@ -11,8 +11,16 @@ from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableName
 from zope.interface import implementer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IProtocol, IProtocolFactory, IResolutionReceiver
+    from twisted.internet.interfaces import (
+        IAddress,
+        IHostResolution,
+        IProtocol,
+        IProtocolFactory,
+        IResolutionReceiver,
+    )
     from twisted.python.failure import Failure
 
 #: Stands for the host in Twisted's endpoint.
@@ -45,8 +53,18 @@ class _Resolver:
         self._reactor = reactor
         self._host = host
 
-    def resolveHostName(self, receiver: IResolutionReceiver, _placeholder: str, *args: Any, **named: Any) -> Any:
-        return self._reactor.nameResolver.resolveHostName(receiver, self._host, *args, **named)
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,  # noqa: ARG002 - the placeholder
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        resolution: IHostResolution = self._reactor.nameResolver.resolveHostName(
+            resolutionReceiver, self._host, portNumber, addressTypes, transportSemantics
+        )
+        return resolution
 
 
 @implementer(IReactorPluggableNameResolver)

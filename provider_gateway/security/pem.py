@@ -26,10 +26,12 @@ class PEMFile:
 
     Attributes:
         variable: name of the variable, for errors.
+        hint: what to do if the file cannot be read.
     """
 
     variable: str
     path: Path
+    hint: str = ""
 
     @classmethod
     def if_set(cls, variable: str, path: Path | None) -> PEMFile | None:
@@ -49,7 +51,7 @@ class PEMFile:
         try:
             return self.path.read_bytes()
         except OSError as error:
-            msg = f"{self}: expected a readable PEM file, got: {error.strerror}"
+            msg = f"{self}: expected a readable PEM file, got: {error.strerror}{self.hint and '. '}{self.hint}"
             raise SettingsError(msg) from None
 
 

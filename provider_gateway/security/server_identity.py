@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
-from twisted.internet import ssl
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python.failure import Failure
@@ -18,6 +17,7 @@ from zope.interface import implementer
 
 if TYPE_CHECKING:
     from OpenSSL import crypto
+    from twisted.internet import ssl
     from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 

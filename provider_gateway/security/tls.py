@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 #: Ciphers of TLS 1.2 with forward secrecy and authenticated encryption. Those of TLS 1.3 always have both.
 _SERVER_CIPHERS = ssl.AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
 
+#: For users of the seed's two services, which let every caller in.
+_CACERT_IS_NEW = (
+    "The old services had no such setting: callers now need a client certificate. Set HTTP_CACERT to the CA of these "
+    "certificates, or HTTP_TLS=false behind a sidecar that does TLS"
+)
+
 
 def _paths(*files: PEMFile | None) -> list[Path]:
     return [file.path for file in files if file is not None]
@@ -68,7 +74,8 @@ class ServerTLS:
     def __init__(self, settings: Settings, on_expiry: Callable[[str, float], object]) -> None:
         self._cert = PEMFile("HTTP_CERT", settings.http_cert)
         self._key = PEMFile("HTTP_KEY", settings.http_key)
-        self._cacert = PEMFile("HTTP_CACERT", settings.http_cacert)
+        is_set = "http_cacert" in settings.model_fields_set
+        self._cacert = PEMFile("HTTP_CACERT", settings.http_cacert, "" if is_set else _CACERT_IS_NEW)
         self._crl = PEMFile.if_set("HTTP_CRL", settings.http_crl)
         self._on_expiry = on_expiry
         self.files = _paths(self._cert, self._key, self._cacert, self._crl)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.error import CannotListenError
 from twisted.internet.stdio import StandardIO
 
+from provider_gateway.config.host import bracketed
 from provider_gateway.errors import SettingsError
 from provider_gateway.workers.connection_counts import ConnectionCounts
 from provider_gateway.workers.control import Answers
@@ -75,7 +76,7 @@ class InheritedListeners:
                 self._reactor, listener, factory, connections=connections, counts=counts, number=self._number
             )
         except OSError as error:
-            raise CannotListenError(host, port, error) from None
+            raise CannotListenError(bracketed(host), port, error) from None
 
     def say_running(self) -> None:
         """Tell the supervisor that the start is complete."""

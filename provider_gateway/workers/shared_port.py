@@ -10,6 +10,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
+from provider_gateway.app.listeners import numeric
+from provider_gateway.config.host import bracketed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,19 +30,20 @@ def bind(address: str, port: int) -> socket.socket:
     """Bind a socket without listening: the system refuses connections until a worker is ready.
 
     Args:
-        address: IPv4 or IPv6, as a number.
+        address: IPv4 or IPv6 address, or a name, which is looked up.
 
     Raises:
         CannotListenError: the address is in use, or is not one of this machine.
     """
-    bound = socket.socket(socket.AF_INET6 if isIPv6Address(address) else socket.AF_INET, socket.SOCK_STREAM)
+    number = numeric(address, port)
+    bound = socket.socket(socket.AF_INET6 if isIPv6Address(number) else socket.AF_INET, socket.SOCK_STREAM)
     bound.setblocking(False)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind(socket.getaddrinfo(address, port, bound.family, bound.type, flags=socket.AI_NUMERICHOST)[0][4])
+        bound.bind(socket.getaddrinfo(number, port, bound.family, bound.type, flags=socket.AI_NUMERICHOST)[0][4])
     except OSError as error:
         bound.close()
-        raise CannotListenError(address, port, error) from None
+        raise CannotListenError(bracketed(address), port, error) from None
     return bound
 
 

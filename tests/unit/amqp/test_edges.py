@@ -255,11 +255,17 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_no_common_mechanism(self) -> None:
-        """The broker does not offer our SASL mechanism: the text says so as a question."""
-        self.peer.mechanisms = b"AMQPLAIN"
-        reason = self.reason(self.open())
-        self.assertIn("SASL mechanism", reason)
-        self.assert_over(reason)
+        """The broker does not offer our SASL mechanism: the session knows what it offers, if these are names at all."""
+        for sent, offered in (
+            (b"AMQPLAIN  RABBIT-CR-DEMO", ("AMQPLAIN", "RABBIT-CR-DEMO")),
+            (b"x\ny \xff\0 " + b"A" * 21 + b" B", ("B",)),
+            (b" ".join(b"A%d" % number for number in range(100)), tuple(f"A{number}" for number in range(10))),
+        ):
+            self.peer = new_peer(self.clock)
+            self.peer.mechanisms = sent
+            reason = self.reason(self.open())
+            self.assertEqual(("no agreement in the AMQP handshake", offered), (reason, self.peer.protocol.offered))
+            self.assert_over(reason)
 
     def test_reset(self) -> None:
         """The TCP connection is lost during the handshake: the text is the transport's reason."""

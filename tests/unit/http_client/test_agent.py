@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import URI, ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -129,12 +129,19 @@ class ClientTests(ModelTestCase):
         self.assertRaises(ValueError, agent.request, b"GET", b"http://127.0.0.1/a b")
 
     def test_addresses(self) -> None:
-        """Addresses are connected to without the resolver; names are looked up."""
+        """Addresses are connected to without the resolver; names, with underscores too, are looked up."""
         endpoints = ModelEndpoints(self.reactor, None)
-        kinds = {
-            url: type(endpoints.endpointForURI(URI.fromBytes(url)))
-            for url in (b"http://127.0.0.1:80/", b"http://[::1]/", b"http://model:80/", b"http://1.2.3.example/")
-        }
-        self.assertEqual(
-            [TCP4ClientEndpoint, TCP6ClientEndpoint, HostnameEndpoint, HostnameEndpoint], list(kinds.values())
-        )
+        for url, kind in ((b"http://127.0.0.1:80/", TCP4ClientEndpoint), (b"http://[::1]/", TCP6ClientEndpoint)):
+            self.assertIsInstance(endpoints.endpointForURI(URI.fromBytes(url)), kind)
+        looked_up: list[str] = []
+
+        def resolve(receiver: Any, name: str, *_: Any) -> None:
+            looked_up.append(name)
+            receiver.resolutionBegan(None)
+            receiver.resolutionComplete()
+
+        self.patch(self.reactor.nameResolver, "resolveHostName", resolve)
+        for url in (b"http://model:80/", b"http://1.2.3.example/", b"http://ml_model/"):
+            connecting = endpoints.endpointForURI(URI.fromBytes(url)).connect(Factory())
+            self.assertIn(looked_up[-1], str(self.failureResultOf(connecting, DNSLookupError).value))
+        self.assertEqual(["model", "1.2.3.example", "ml_model"], looked_up)

@@ -67,6 +67,11 @@ class TreqPostTests(SynchronousTestCase):
         _, url, _, _ = self.send("http://modell\u00fc.example:81/f\u00fcr")
         self.assertEqual(url, b"http://xn--modell-8ya.example:81/f%C3%BCr")
 
+    def test_odd_hosts(self) -> None:
+        """A host with underscores, an odd hyphen or a dot at its end stays as it is; so does an IPv6 address."""
+        for host in ("ml_model", "ab--c", "-m-", "model.", "[::1]", "127.0.0.1"):
+            self.assertEqual(self.send(f"http://{host}:81/p%zz?q")[1], f"http://{host}:81/p%zz?q".encode())
+
     def test_no_cookies(self) -> None:
         """A cookie of a response is not sent with a later request, not even one made through treq alone."""
         self.send()

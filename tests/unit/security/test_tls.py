@@ -15,7 +15,10 @@ from twisted.test.iosim import connectedServerAndClient
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface.verify import verifyObject
 
+from provider_gateway.config import settings as settings_module
+from provider_gateway.config.settings import Settings
 from provider_gateway.demo.certificates import Authority
+from provider_gateway.errors import SettingsError
 from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
 from tests.support.tls_files import TLSTestCase
 
@@ -71,6 +74,19 @@ class ServerTests(TLSTestCase):
                 "http_crl": "one or more PEM certificate revocation lists",
             },
         )
+
+    def test_client_authority_is_new(self) -> None:
+        """Without HTTP_CACERT and its file, the error says that it is new, and what to do."""
+        line = self.refusal(ServerTLS, http_cacert=self.certs / "missing.pem")
+        self.assertNotIn("old services", line)
+        self.patch(settings_module, "_SEED_CERTIFICATES", (self.certs / "none",))
+        settings = self.settings()
+        given = {name: getattr(settings, name) for name in settings.model_fields_set - {"http_cacert"}}
+        line = str(self.assertRaises(SettingsError, ServerTLS, Settings(_env_file=None, **given), self.on_expiry))
+        self.assertTrue(line.startswith(f"HTTP_CACERT: {self.certs}/none/trusted_crt.pem: expected"), line)
+        for part in ("No such file", "old services", "client certificate", "Set HTTP_CACERT", "HTTP_TLS=false"):
+            self.assertIn(part, line)
+        self.assertNotIn("\n", line)
 
     def test_key_of_another_certificate(self) -> None:
         """A key that does not belong to the certificate is an error that names both variables."""

@@ -98,7 +98,7 @@ class TLSKindsTests(PKITestCase):
         class Creator:
             """Makes connections of the context."""
 
-            def clientConnectionForTLS(self, _protocol: object) -> SSL.Connection:  # noqa: N802 - Twisted's name
+            def clientConnectionForTLS(self, _protocol: object) -> SSL.Connection:
                 connection = SSL.Connection(context, None)
                 if offered:
                     connection.set_alpn_protos(list(offered))
