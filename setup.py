@@ -52,6 +52,7 @@ setup(
         "idna>=3.7",
         "prometheus-client>=0.21",
         "msgspec>=0.19",
+        "google-re2>=1.1.20240702",
         "PyYAML>=6,<6.0.4",  # 6.0.4 takes the wrong value of merged mappings (yaml/pyyaml#953)
         "pydantic-settings>=2.7",
     ],

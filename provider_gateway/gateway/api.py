@@ -15,7 +15,7 @@ from provider_gateway.errors import (
     OutcomeUnknown,
     Overloaded,
 )
-from provider_gateway.gateway.json_body import check_json, check_media_type
+from provider_gateway.gateway.json_body import LARGE, InTurns, check_json, check_media_type
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, render, with_length
 from provider_gateway.message.http_headers import JSON, headers_from_http, headers_to_http, safe_content_type, text_of
@@ -84,6 +84,7 @@ class API:
         self._reply_timeout = reply_timeout
         self._max_in_flight = max_in_flight
         self._max_json_depth = max_json_depth
+        self._in_turns = InTurns(clock, max_json_depth)
         self._access_rules = access_rules
         self._cors_origins = frozenset(cors_origins)
         self._clock = clock
@@ -104,13 +105,15 @@ class API:
         return with_length(request, JSON, b'{"status": "OK"}')
 
     @app.route("/v1/predict", methods=["POST"])
-    async def predict(self, request: IRequest) -> bytes:
+    async def predict(self, request: Any) -> bytes:
         """Publish the body, wait for the reply, respond with it."""
         # All in one coroutine: a second one would take 300 bytes more for each waiting request.
         self._admit(request)
         try:
             routing_key = self._routing_key(request)
             self._authorise(request, routing_key)
+            if request.body_size > LARGE:
+                await self._check_in_turns(request)
             # No variable refers to the message: it would hold headers and body while the request waits.
             reply = await self._rpc.call(
                 self._take_message(request, self._rpc.reply_queue),
@@ -201,6 +204,8 @@ class API:
     async def _publish(self, request: Any) -> bytes:
         routing_key = self._routing_key(request)
         self._authorise(request, routing_key)
+        if request.body_size > LARGE:
+            await self._check_in_turns(request)
         message = self._take_message(request, None)
         confirmed = self._publisher.publish(message, self._routes.exchange(routing_key), routing_key)
         try:
@@ -225,17 +230,15 @@ class API:
         assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
         self._access_rules.check(identity, routing_key)
 
-    def _checked_body(self, request: Any) -> bytes:
-        """The body of a request, checked to be JSON.
+    async def _check_in_turns(self, request: Any) -> None:
+        """Check a large body, for :meth:`_take_message`.
 
         Raises:
-            UnsupportedMediaType: the body is declared as something else.
-            InvalidJSON: the body is not JSON, or is nested too deeply.
+            UnsupportedMediaType: it is not declared as JSON.
+            InvalidJSON: it is not JSON, or is nested too deeply.
         """
         check_media_type(request)
-        body: bytes = request.content.read()
-        check_json(body, self._max_json_depth)
-        return body
+        await self._in_turns.check(request.content.getvalue())
 
     def _take_message(self, request: Any, reply_to: str | None) -> Message:
         """Make a message of a request's body and headers, and make the request forget them.
@@ -248,7 +251,10 @@ class API:
             InvalidJSON: the body is not JSON, or is nested too deeply.
             HeadersTooLarge: the headers do not fit a message.
         """
-        body = self._checked_body(request)
+        check_media_type(request)
+        body: bytes = request.content.getvalue()  # unlike read(), it copies nothing
+        if len(body) <= LARGE:
+            check_json(body, self._max_json_depth)
         headers: dict[str, Any] = headers_from_http(request.requestHeaders.getAllRawHeaders())
         headers[RQUID] = request.rquid
         if reply_to is not None:

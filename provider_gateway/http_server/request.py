@@ -78,6 +78,12 @@ class BoundedRequest(Request):
         return identity
 
     @property
+    def body_size(self) -> int:
+        """Bytes of the body that have arrived."""
+        size: int = self.channel.buffered
+        return size
+
+    @property
     def waits_for_continue(self) -> bool:
         """True if the client sends the body only after ``100 Continue`` (RFC 9110, 10.1.1)."""
         expectations = self.requestHeaders.values.get(b"Expect")

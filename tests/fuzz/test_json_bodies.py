@@ -1,4 +1,7 @@
-"""JSON bodies: accepted if the standard library reads them, up to the allowed depth."""
+"""JSON bodies: accepted if the standard library reads them, up to the allowed depth, with bounded work.
+
+A large body is checked in pieces. Here pieces have few bytes, so that small bodies have many.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import InvalidJSON
-from provider_gateway.gateway.json_body import check_json
+from provider_gateway.gateway import json_structure
+from provider_gateway.gateway.json_body import check_json, check_json_in_turns
 from tests.fuzz.profiles import fuzzed
+from tests.support.json_work import in_turns, whole
 
 _values = st.recursive(
     st.one_of(
@@ -133,6 +138,15 @@ class JSONTests(SynchronousTestCase):
             self.assertNotIn("\n", str(refusal))
         else:
             self.assertTrue(expected, body)
+        for size in (1, 3, 16):
+            self.patch(json_structure, "PIECE", size)
+            try:
+                list(check_json_in_turns(body, max_depth))
+            except InvalidJSON as refusal:
+                self.assertFalse(expected, f"{body!r} in pieces of {size}: {refusal}")
+                self.assertNotIn("\n", str(refusal))
+            else:
+                self.assertTrue(expected, f"{body!r} in pieces of {size}")
 
     @fuzzed(400, text=_bodies, max_depth=st.integers(0, 6))
     def test_valid(self, text: str, max_depth: int) -> None:
@@ -176,3 +190,37 @@ class JSONTests(SynchronousTestCase):
             self.assertTrue(not closed or depth > max_depth)
         else:
             self.assertTrue(closed and depth <= max_depth)
+
+
+_ELEMENTS = st.sampled_from(
+    (
+        *(b"1", b"[]", b"{}", b'""', b"1.5e-7", b"true", b"[[[[]]]]", b'{"a":{"b":{}}}', b'"["', b'"]}"', b'"a,b,"'),
+        *(rb'"\""', rb'"\\"', rb'"\",\""', rb'"\\\",["', b'{"a,":1}', b"[1,2]", b'{"a":1,"b":[]}', b" ", b"]", b"["),
+        *(b"[" * 14 + b"]" * 14, b"[" * 30 + b"]" * 30, b'{"":' * 14 + b"0" + b"}" * 14, b"\\", b'"a":1', b"}"),
+        *(b'"' + b"a" * 500 + b'"', b'"' + b"a," * 400 + b'"', b'"' + rb"\"" * 400 + b'"', b'"' + b"a," * 3000 + b'"'),
+        *(b'"', b'{"":'),
+    )
+)
+
+
+class WorkTests(SynchronousTestCase):
+    """The bytes that RE2 and msgspec read, for each byte of a body: at most as many for any text."""
+
+    @fuzzed(
+        300,
+        units=st.lists(st.tuples(_ELEMENTS, st.integers(1, 400)), min_size=1, max_size=6),
+        around=st.sampled_from((b"", b"[", b'[{"a":[', b"[" * 10, b'{"":' * 9 + b"[")),
+        repeats=st.integers(1, 20),
+    )
+    def test_bounded(self, units: list[tuple[bytes, int]], around: bytes, repeats: int) -> None:
+        """In one go, each byte is read at most twice. In turns, it is read six times, and a turn reads a few pieces."""
+        piece, max_depth = 2048, 16
+        self.patch(json_structure, "PIECE", piece)
+        elements = b"".join((unit + b",") * count for unit, count in units) * repeats
+        body = around + elements[:100_000] + b"1" + around[::-1].translate(bytes.maketrans(b"[{", b"]}"), b'":a')
+        self.assertLessEqual(whole(body, max_depth).turns[-1], 2 * len(body))
+        work = in_turns(body, max_depth)
+        self.assertLessEqual(sum(work.turns), 6 * len(body) + 20 * piece)
+        if work.refusal is None:
+            longest = max(map(len, re.findall(rb'"(?:[^"\\]|\\.)*"', body)), default=0)
+            self.assertLessEqual(max(work.turns), 4 * (2 * piece + longest))

@@ -16,6 +16,7 @@ from provider_gateway.errors import (
     NoRoute,
     OutcomeUnknown,
 )
+from provider_gateway.gateway import api, json_structure
 from provider_gateway.message.message import Message
 from tests.support.api import KEY, APITestCase
 from tests.support.http_client import Client
@@ -50,6 +51,69 @@ class LogTests(APITestCase):
         self.assertEqual((None, []), (request.content, list(request.requestHeaders.getAllRawHeaders())))
         self.rpc.replies[0].callback(Message(body=b"1"))
         self.assertEqual(client.response().body, b"1")
+
+
+class LargeBodyTests(APITestCase):
+    """Large bodies are checked in turns."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(api, "LARGE", 100)
+        self.patch(json_structure, "PIECE", 50)
+
+    def turn(self) -> None:
+        """One turn of the reactor. Clock.advance would also make the calls that are added meanwhile."""
+        for call in self.clock.getDelayedCalls():
+            if call.getTime() <= self.clock.seconds():
+                function, args, kw = call.func, call.args, call.kw
+                call.cancel()
+                function(*args, **kw)
+
+    def test_turns(self) -> None:
+        """Small requests are served while large ones are checked, one piece of one of them in a turn."""
+        body = b"[" + b"1," * 100 + b"1]"
+        large = [self.post(body=body), self.post(body=body, path="/v1/publish")]
+        self.patch(self.api, "_max_in_flight", 3)
+        turns = 0
+        while not (self.rpc.calls and self.publisher.published):
+            served = len(self.rpc.calls)
+            small = self.post(body=b"2")
+            self.assertEqual(b"2", self.rpc.calls[-1][0].body)
+            self.assertEqual(served + 1, len(self.rpc.calls))
+            small.leave()
+            del self.rpc.calls[-1]
+            self.turn()
+            turns += 1
+        self.assertIn(turns, range(8, 20))
+        self.assertEqual((body, body), (self.rpc.calls[0][0].body, self.publisher.published[0][0].body))
+        self.assertEqual(2, len(large))
+
+    def test_refused(self) -> None:
+        """A large body that is not JSON, too deep, or declared as something else is refused as a small one is."""
+        for body, detail in (
+            (b"[" + b"1," * 100 + b"]", "JSON is malformed: trailing comma in array (byte 201)."),
+            (b"[1," * 150 + b"1" + b"]" * 150, "The body is nested more than 128 levels deep (MAX_JSON_DEPTH)."),
+        ):
+            for path in ("/v1/predict", "/v1/publish"):
+                client = self.post(body=body, path=path)
+                while not client.value():
+                    self.turn()
+                self.assertEqual(detail, self.assert_problem(client, 422, "invalid-json").problem["detail"])
+        client = self.post(KEY, "Content-Type: text/plain", body=b" " * 200)
+        self.assert_problem(client, 415)
+
+    def test_caller_leaves(self) -> None:
+        """The check of a body whose caller leaves ends; others go on."""
+        body = b"[" + b"1," * 300 + b"1]"
+        first, _second = self.post(body=body), self.post(body=body)
+        self.turn()
+        first.leave()
+        turns = 0
+        while not self.rpc.calls:
+            self.turn()
+            turns += 1
+        self.assertIn(turns, range(10, 20))
+        self.assertEqual(1, len(self.rpc.calls))
 
 
 class RequestTests(APITestCase):

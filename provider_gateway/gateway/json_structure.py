@@ -1,0 +1,140 @@
+"""The structure of a JSON text: its nesting, and where to cut it into pieces that are checked one by one.
+
+Up to a limited depth, nesting is a regular language. RE2 reads a megabyte with an automaton in 1.6 ms, whatever it is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import re2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Bytes of a piece, unless it is one long string, number or white space. Takes about 2 ms to check at worst.
+PIECE = 262_144
+
+#: Bytes at the beginning of a text in which brackets are counted first.
+_SAMPLE = 4096
+
+_OPTIONS = re2.Options()
+_OPTIONS.encoding = re2.Options.Encoding.LATIN1  # bytes: UTF-8 is checked elsewhere
+_OPTIONS.dot_nl = True
+_OPTIONS.longest_match = True
+_OPTIONS.log_errors = False
+
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_PLAIN = rf"[^\"\\\[\]{{}}]|{_TEXT}"
+#: From a position outside of text values up to the last comma outside of them.
+_UP_TO_COMMA = re2.compile(rf'(?:[^"\\]|{_TEXT})*,'.encode(), _OPTIONS)
+
+#: What is put in place of what follows in an array or object behind a comma, and of what was before it.
+_REST = {b"[": b"0", b"{": b'"":0'}
+_END = {b"[": b"]", b"{": b"}"}
+#: What is put in place of the beginning of an array or object around others.
+_BEGIN = {b"[": b"[", b"{": b'{"":'}
+
+
+class TooDeep(Exception):
+    """The text is nested too deeply."""
+
+
+class Piece(NamedTuple):
+    """A piece of a JSON text, made a JSON text itself.
+
+    Attributes:
+        text: the beginnings of the arrays and objects around the piece, the piece, and their ends.
+        offset: what to add to a position in ``text`` to get the one in the whole.
+    """
+
+    text: bytes
+    offset: int
+
+
+class Nesting:
+    """The patterns for one allowed depth.
+
+    Args:
+        max_depth: of nested arrays and objects.
+    """
+
+    def __init__(self, max_depth: int) -> None:
+        self._max_depth = max_depth
+        balanced = rf"(?:{_PLAIN})*"
+        for _ in range(max_depth):
+            balanced = rf"(?:{_PLAIN}|[\[{{]{balanced}[\]}}])*"
+        self._balanced = re2.compile(balanced.encode(), _OPTIONS)
+        self._surplus = re2.compile(rf"{balanced}[\]}}]".encode(), _OPTIONS)
+        #: Is searched from the end backwards, and found at the first bracket that is not closed.
+        self._unclosed = re2.compile(rf"[\[{{]{balanced}$".encode(), _OPTIONS)
+
+    def is_too_deep(self, text: bytes) -> bool:
+        """True if a valid JSON text is nested too deeply."""
+        if _brackets(text[:_SAMPLE]) <= self._max_depth and _brackets(text) <= self._max_depth:
+            return False
+        return self._balanced.fullmatch(text) is None
+
+    def pieces(self, body: bytes) -> Iterator[Piece | None]:
+        """Cut a text behind commas. All pieces are valid and not too deep exactly if the whole is.
+
+        No cut is believed blindly. Behind a comma within a text value the value would not end, and with other brackets
+        open than were found the ends would not fit: such a piece is not valid.
+
+        Yields:
+            The pieces, in their order; None while the end of a long one is sought. In between, others may have a turn.
+
+        Raises:
+            TooDeep: a piece is nested too deeply.
+        """
+        begin, start, size = b"", 0, PIECE
+        while True:
+            end = start + size
+            if body.rfind(b",", start, end) < 0:
+                end = body.find(b",", end) + 1 or len(body)
+            if end >= len(body):
+                break
+            found = _UP_TO_COMMA.match(body, start, end)
+            if found is None:
+                size = 2 * (end - start)
+                yield None
+                continue
+            text = begin + body[start : found.end()]
+            opened = self._opened(text)
+            inner = opened[-1] if opened else b"["  # with none open, the text is not valid
+            rest = _REST[inner]
+            ends = b"".join(_END[each] for each in reversed(opened))
+            yield Piece(text + rest + ends, start - len(begin))
+            begin = b"".join(_BEGIN[each] for each in opened[:-1]) + inner + rest + b","
+            start, size = found.end(), PIECE
+        yield Piece(begin + body[start:], start - len(begin))
+
+    def _opened(self, text: bytes) -> list[bytes]:
+        """The brackets that are not closed in a text that ends outside of text values.
+
+        Raises:
+            TooDeep: there are too many, or it is nested too deeply before the first of them.
+        """
+        opened: list[bytes] = []
+        end = len(text)
+        while found := self._unclosed.search(memoryview(text)[:end]):
+            end = found.start()
+            opened.append(text[end : end + 1])
+            if len(opened) > self._max_depth:
+                raise TooDeep
+        head = memoryview(text)[:end]
+        if end and not self._balanced.fullmatch(head) and not self._surplus.match(head):
+            raise TooDeep
+        opened.reverse()
+        return opened
+
+
+@cache
+def nesting(max_depth: int) -> Nesting:
+    """The patterns for an allowed depth. Making them takes some milliseconds, and 1 MB."""
+    return Nesting(max_depth)
+
+
+def _brackets(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")

@@ -1,0 +1,91 @@
+"""The structure of JSON texts: pieces, and the work that it takes to find them."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from provider_gateway.errors import InvalidJSON
+from provider_gateway.gateway import json_structure
+from provider_gateway.gateway.json_body import check_json, check_json_in_turns
+from provider_gateway.gateway.json_structure import Nesting, Piece
+from tests.support.json_work import in_turns, whole
+
+
+class PieceTests(SynchronousTestCase):
+    """Nesting.pieces."""
+
+    def pieces(self, body: bytes, size: int, max_depth: int = 3) -> list[Piece]:
+        self.patch(json_structure, "PIECE", size)
+        return [piece for piece in Nesting(max_depth).pieces(body) if piece is not None]
+
+    def test_array(self) -> None:
+        """Each piece of an array is an array."""
+        expected = [Piece(b"[1,2,0]", 0), Piece(b"[0,3,4,0]", 2), Piece(b"[0,5]", 6)]
+        self.assertEqual(expected, self.pieces(b"[1,2,3,4,5]", 5))
+
+    def test_object(self) -> None:
+        """A piece within nested objects begins and ends with their brackets, and with a name."""
+        expected = [Piece(b'{"a":{"b":1,"":0}}', 0), Piece(b'{"":{"":0,"c":2}}', 2)]
+        self.assertEqual(expected, self.pieces(b'{"a":{"b":1,"c":2}}', 13))
+
+    def test_mixed(self) -> None:
+        """The brackets around a piece have their kind and order."""
+        first, *_, last = self.pieces(b'[{"a":[1,2,3]},4]', 10)
+        self.assertEqual((b'[{"a":[1,0]}]', b'[{"":[0,2,3]},4]'), (first.text, last.text))
+
+    def test_text_values(self) -> None:
+        """Nothing is cut within text values, whatever they contain."""
+        for text in (b'"a,b,c,d"', rb'"\",\\\",["', b'",,,,,,,,"', b'"a,\xc3\xbc"'):
+            body = b"[" + b",".join([text] * 4) + b"]"
+            pieces = self.pieces(body, len(text) + 5)
+            self.assertEqual(4, len(pieces), body)
+            for piece in pieces:
+                check_json(piece.text, 3)
+
+    def test_one_piece(self) -> None:
+        """A text without a comma outside of text values is one piece."""
+        for body in (b'"' + b"," * 100 + b'"', b"1" * 100, b" " * 100 + b"1", b'"' + b"a" * 100 + b'"'):
+            self.assertEqual([Piece(body, 0)], self.pieces(body, 5))
+
+    def test_depth(self) -> None:
+        """The allowed depth holds for the whole, not for each piece; closed brackets do not count."""
+        self.patch(json_structure, "PIECE", 6)
+        for body, depth in (
+            (b"[1,[2,[3,[4,5,6,7,8]]]]", 4),
+            (b"[" + b"[[[1]]]," * 20 + b"1]", 4),
+            (b'{"a":1,"b":{"c":1,"d":{"e":1,"f":[]}}}', 4),
+            (b'["[[[[,[[[,","[",[2,3,4,5,6,7]]', 2),
+        ):
+            list(check_json_in_turns(body, depth))
+            with self.assertRaises(InvalidJSON) as refused:
+                list(check_json_in_turns(body, depth - 1))
+            expected = f"The body is nested more than {depth - 1} levels deep (MAX_JSON_DEPTH)."
+            self.assertEqual(expected, refused.exception.detail)
+
+    def test_bottomless(self) -> None:
+        """Brackets without end are an error about nesting, and are not all looked at."""
+        self.patch(json_structure, "PIECE", 100_000)
+        for body in (b"[1," * 100_000, b'{"a":1,"b":' * 50_000, b"[" * 90_000 + b"1,2" + b"," * 20_000):
+            work = in_turns(body, 50)
+            self.assertIn("nested more than 50 levels", str(work.refusal))
+            self.assertLess(max(work.turns), 250_000)
+
+    def test_errors(self) -> None:
+        """An error is that of the whole text, at its position."""
+        self.patch(json_structure, "PIECE", 8)
+        for body in (
+            b"[1,2,3,4,5,6,,7,8,9,10]", b"[1,2,3,4,5,6,7,8,9,]", b'{"a":1,"b":2,"c":3,4}', b"[1,2,3,4,5}",
+            b"1,2,3,4,5,6",
+            b"[1,2],[3,4],[5,6]", b'{"a":1,2,"c":3,"d":4}', b'["a","b","c","d","e\x01"]', b"[1,2,3,4],5,6,7,8]",
+            b'["a","b","c",nul,"d","e"]', b"[1,2,3,4,5,6,7", b'{"a":[1,2,3,4},"b":1}', b'["a","b","c","d\\x,","e"]',
+            b"[1,2,\\,3,4,5,6,7,8,9]",
+        ):  # fmt: skip
+            expected = whole(body, 5).refusal
+            self.assertIsNotNone(expected, body)
+            self.assertEqual(str(expected), str(in_turns(body, 5).refusal), body)
+
+    def test_encoding(self) -> None:
+        """Bytes that are not UTF-8 are an error at their position in the whole."""
+        self.patch(json_structure, "PIECE", 8)
+        for body in (b'["a","b","c","\xff"]', b'["a","b","\xc3","c"]', b'["abcdefghijklm\xe2\x82","b","c"]'):
+            self.assertEqual(str(whole(body, 5).refusal), str(in_turns(body, 5).refusal), body)
