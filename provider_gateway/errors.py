@@ -92,7 +92,7 @@ class RequestTimeout(GatewayError):
 
 
 class BodyTooLarge(GatewayError):
-    """The request's body is over ``MAX_BODY_BYTES``."""
+    """The body is over ``MAX_BODY_BYTES``, or over the broker's ``max_message_size``."""
 
     status, problem, title = 413, "body-too-large", "Body too large"
 
@@ -125,9 +125,13 @@ class RateLimited(GatewayError):
 
 
 class HeadersTooLarge(GatewayError):
-    """The headers are too large for a message."""
+    """The headers are too large for a message: they travel in one frame, whose size the broker limits."""
 
     status, problem, title = 431, "headers-too-large", "Headers too large"
+
+
+#: A message is larger than we or the broker take. Nothing was accepted, and a retry does not help.
+TooLarge = (BodyTooLarge, HeadersTooLarge)
 
 
 class ModelFailure(GatewayError):
@@ -195,7 +199,7 @@ class OutcomeUnknown(GatewayError):
 
 
 class PublishRefused(OutcomeUnknown):
-    """The broker closed the channel over a message: this one, or another that was unconfirmed at the time.
+    """The broker closed channel or connection over a message: this one, or another that was unconfirmed at the time.
 
     Args:
         detail: text of the problem document.

@@ -16,7 +16,8 @@ class Handshake:
     """The broker's half of a handshake.
 
     Attributes:
-        refusal: the words of the broker that ended it; None as long as there are none.
+        refusal: the words of the broker that ended it, or why we cannot go on; None as long as there is no reason.
+        is_impossible: True if pika must not see what the broker has sent.
         mechanisms: the SASL mechanisms that the broker offers; empty before it has said so.
     """
 
@@ -24,6 +25,7 @@ class Handshake:
         self._unread = b""
         self.refusal: str | None = None
         self.mechanisms: tuple[str, ...] = ()
+        self.is_impossible = False
 
     def add(self, data: bytes) -> None:
         """Read bytes of the broker. Once the connection is open, the session learns of a Close from pika."""
@@ -38,10 +40,17 @@ class Handshake:
             self._unread = self._unread[consumed:]
             if not isinstance(value, frame.Method):
                 continue
-            if isinstance(value.method, spec.Connection.Start):
-                self.mechanisms = _mechanisms(value.method.mechanisms)
-            elif isinstance(value.method, spec.Connection.Close):
-                self.refusal = f"refused by the broker: {value.method.reply_code} {value.method.reply_text}"
+            method = value.method
+            if isinstance(method, spec.Connection.Start):
+                self.mechanisms = _mechanisms(method.mechanisms)
+            elif isinstance(method, spec.Connection.Tune) and 0 < method.frame_max < spec.FRAME_MIN_SIZE:
+                # pika would raise an error.
+                self.refusal = (
+                    f"the broker's frame_max is {method.frame_max}; AMQP's least is {spec.FRAME_MIN_SIZE}: raise it"
+                )
+                self.is_impossible = True
+            elif isinstance(method, spec.Connection.Close):
+                self.refusal = f"refused by the broker: {method.reply_code} {method.reply_text}"
 
 
 def _mechanisms(sent: str | bytes) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ class MessageChannel:
         write: writes bytes to the broker.
 
     Attributes:
+        max_properties: bytes of encoded properties that a frame has room for (AMQP 0-9-1, 4.2.3 and 4.2.6).
         on_delivery: called with each delivered message.
         on_return: called with each returned message.
         on_confirm: called with each confirm: the tag of a publish; True if it is for all earlier tags, too; True for an
@@ -89,6 +90,7 @@ class MessageChannel:
         self._write = write
         self._number: int = channel.channel_number
         self._max_piece: int = channel.connection.params.frame_max - START - END
+        self.max_properties = self._max_piece - _content_head.size
         self._published = 0
         self.on_delivery: Callable[[Content], object] = lambda _: None
         self.on_return: Callable[[Content], object] = lambda _: None
@@ -108,7 +110,7 @@ class MessageChannel:
         """Publish a message as mandatory: the broker returns it if it is unrouted. All its frames go out in one write.
 
         Args:
-            properties: the encoded properties.
+            properties: the encoded properties, of at most ``max_properties`` bytes.
 
         Returns:
             The tag of its confirm.

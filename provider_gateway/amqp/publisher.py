@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache, partial
 from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from provider_gateway.amqp.outcomes import Publish, Refusal, body_too_large, outcomes_at_end
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight, Waiters, shield, sleep
 from provider_gateway.errors import (
@@ -23,10 +24,11 @@ from provider_gateway.errors import (
     GatewayError,
     Nacked,
     NoRoute,
-    OutcomeUnknown,
     PublishRefused,
+    TooLarge,
     TopologyError,
 )
+from provider_gateway.message.copies import PG_DROPPED
 from provider_gateway.message.message import PG_COPY
 from provider_gateway.message.properties import decoded
 
@@ -43,15 +45,6 @@ if TYPE_CHECKING:
 
 #: Seconds before a closed channel is opened again; doubled up to the last, until a message is confirmed.
 _FIRST_DELAY, _LAST_DELAY = 0.1, 15.0
-
-
-class _Publish(NamedTuple):
-    """An unconfirmed message."""
-
-    confirm: Deferred[None]
-    publish_id: str
-    exchange: str
-    routing_key: str
 
 
 class Publisher:
@@ -84,7 +77,7 @@ class Publisher:
         self._session: Session | None = None
         self._channel: MessageChannel | None = None
         self._returned: Counter[str] = Counter()
-        self._unconfirmed: dict[int, _Publish] = {}
+        self._unconfirmed: dict[int, Publish] = {}
         self._restoring = False
         self._waiting_to_publish: Waiters[None] = Waiters()
 
@@ -146,7 +139,8 @@ class Publisher:
             :class:`BrokerUnavailable`, :class:`BrokerBlocked`: nothing was sent;
             :class:`NoRoute`: the message was returned as unrouted, or there is no such exchange;
             :class:`Nacked`: the broker nacked the message, for example because a queue is full;
-            :class:`PublishRefused`: the broker closed the channel over this or another unconfirmed message;
+            :class:`TooLarge`: the properties do not fit a frame, or the body is over the broker's ``max_message_size``;
+            :class:`PublishRefused`: the broker closed channel or connection over this or another unconfirmed message;
             :class:`OutcomeUnknown`: the connection was lost before the confirm.
         """
         channel, session = self._channel, self._session
@@ -157,22 +151,45 @@ class Publisher:
             return fail(BrokerBlocked("The broker is short of memory or disk space and accepts no messages."))
         if session.unsent > self._max_unsent:
             return fail(BrokerBlocked("The broker is too slow in taking messages."))
+        size = len(message.body)
         try:
-            tag = channel.publish(exchange, routing_key, message.properties(), message.body)
+            if size > session.max_body:
+                raise body_too_large(size, session.max_body)
+            properties = message.properties()
+            if len(properties) > channel.max_properties:
+                properties = self._fitted(message, channel.max_properties)
+            tag = channel.publish(exchange, routing_key, properties, message.body)
+        except TooLarge as error:
+            return fail(error)
         except AMQPError as error:
             return fail(PublishRefused(f"The message cannot be sent: {type(error).__name__}.", is_certain=True))
         confirm: Deferred[None] = Deferred()
-        self._unconfirmed[tag] = _Publish(confirm, message.publish_id, exchange, routing_key)
+        self._unconfirmed[tag] = Publish(confirm, message.publish_id, exchange, routing_key, size)
         return confirm
 
-    def _confirm(self, unconfirmed: dict[int, _Publish], tag: int, is_multiple: bool, is_positive: bool) -> None:
+    def _fitted(self, message: Message, limit: int) -> bytes:
+        """Properties that fit a frame.
+
+        Raises:
+            TooLarge: the message may not lose what makes them too large.
+        """
+        fitted = message.fitted(limit)
+        self._log.warn(
+            "A copy has lost headers: all of them do not fit the broker's frames (frame_max); {header} names them",
+            header=PG_DROPPED,
+            message_id=message.message_id,
+            correlation_id=message.correlation_id,
+        )
+        return fitted
+
+    def _confirm(self, unconfirmed: dict[int, Publish], tag: int, is_multiple: bool, is_positive: bool) -> None:
         # The tags are in ascending order.
         for each in list(takewhile(tag.__ge__, unconfirmed)) if is_multiple else [tag]:
             publish = unconfirmed.pop(each, None)
             if publish is not None:
                 self._end(publish, *self._outcome(publish, is_positive))
 
-    def _outcome(self, publish: _Publish, is_positive: bool) -> tuple[str, GatewayError | None]:
+    def _outcome(self, publish: Publish, is_positive: bool) -> tuple[str, GatewayError | None]:
         """The outcome that a confirm means: the metric's label, and the error if it is one."""
         exchange, key = publish.exchange, publish.routing_key
         if not is_positive:
@@ -184,7 +201,7 @@ class Publisher:
         self._reopen_delay = _FIRST_DELAY
         return "confirmed", None
 
-    def _end(self, publish: _Publish, outcome: str, error: GatewayError | None) -> None:
+    def _end(self, publish: Publish, outcome: str, error: GatewayError | None) -> None:
         self._published(publish.exchange, outcome).inc()
         if error is not None:
             self._forget_return(publish.publish_id)
@@ -205,28 +222,21 @@ class Publisher:
         if self._returned[publish_id] <= 0:
             del self._returned[publish_id]
 
-    def _closed(self, reason: Exception, session: Session, unconfirmed: dict[int, _Publish]) -> None:
+    def _closed(self, reason: Exception, session: Session, unconfirmed: dict[int, Publish]) -> None:
         if self._session is session:
             self._channel = self._session = None
             if session.is_open:
                 # For example: the exchange is missing, the user has no permission, a message is too large.
                 self._log.warn("The publishing channel was closed: {reason}", reason=str(reason))
                 self._reopening.start(self._reopen(session))
-        # With several unconfirmed messages, any may be the one that was refused, and others may have been accepted.
-        is_alone = len(unconfirmed) == 1
-        for publish in unconfirmed.values():
-            self._end(publish, *self._loss(reason, is_alone))
+        refusal = Refusal.of_channel(reason) or session.refusal
+        if refusal is not None and refusal.max_body is not None:
+            # Further bodies over it are not sent: each would end the channel for all messages on it.
+            session.max_body = refusal.max_body
+        publishes = list(unconfirmed.values())
         unconfirmed.clear()
-
-    @staticmethod
-    def _loss(reason: Exception, is_alone: bool) -> tuple[str, GatewayError]:
-        """The outcome that the end of the channel means for an unconfirmed message."""
-        if not isinstance(reason, ChannelClosedByBroker):
-            msg = "The connection to the broker was lost before it confirmed the message."
-            return "unknown", OutcomeUnknown(msg)
-        if reason.reply_code == 404 and is_alone:
-            return "returned", NoRoute(f"The broker refused the message: {reason.reply_text}.")
-        return "unknown", PublishRefused(f"The broker refused a message: {reason.reply_text}.", is_certain=is_alone)
+        for publish, outcome, error in outcomes_at_end(publishes, refusal):
+            self._end(publish, outcome, error)
 
     async def _reopen(self, session: Session) -> None:
         while session.is_open:

@@ -15,16 +15,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pika import spec
-from pika.adapters.twisted_connection import TwistedChannel, TwistedProtocolConnection
+from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from provider_gateway.amqp.channels import Channels
 from provider_gateway.amqp.frames import END_MARK, FrameBuffer
 from provider_gateway.amqp.handshake import Handshake
-from provider_gateway.amqp.message_channel import MessageChannel
+from provider_gateway.amqp.outcomes import Refusal
 from provider_gateway.amqp.silence import Silence
 from provider_gateway.amqp.turn_writes import TurnWrites
 from provider_gateway.deferreds import Waiters, shield
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 
     import pika
     from pika import frame
+    from pika.adapters.twisted_connection import TwistedChannel
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from provider_gateway.amqp.message_channel import MessageChannel
 
 #: Seconds from the begin of a close until the transport is aborted.
 CLOSE_GRACE = 2.0
@@ -67,8 +71,11 @@ class Session(Protocol):
         clock: times the broker's silence and the end of a close.
 
     Attributes:
+        channels: the channels of this connection.
         blocked: True while the broker blocks publishing (``connection.blocked``).
         unsent: bytes written since the transport's buffer became full; 0 while it is not full.
+        max_body: the broker's ``max_message_size``, once it has named it; more than any body before.
+        refusal: the broker's words if it closed the connection over a message, perhaps one of ours.
         on_unblocked: called when ``blocked`` becomes False, and when ``unsent`` becomes 0.
     """
 
@@ -82,7 +89,6 @@ class Session(Protocol):
         self._ready: Deferred[object] = self._amqp.ready
         self._connection: Any = None  # pika's, once it is open
         self._frames: FrameBuffer | None = FrameBuffer()
-        self._message_channels: dict[int, MessageChannel] = {}
         #: None once the handshake is over.
         self._handshake: Handshake | None = Handshake()
         self._cause: str | None = None
@@ -94,6 +100,10 @@ class Session(Protocol):
         self.unsent = 0
         self._paused = False
         self._writes = TurnWrites(clock, self._send)
+        self.channels = Channels(self._amqp, self._write)
+        self._message_channels = self.channels.with_messages
+        self.max_body = 2**63
+        self.refusal: Refusal | None = None
         self.on_unblocked: Callable[[], None] = lambda: None
         self._lost: ConnectionLost | None = None
         self._waiting_for_loss: Waiters[ConnectionLost] = Waiters()
@@ -128,7 +138,7 @@ class Session(Protocol):
         """
         try:
             await shield(self._ready)
-            connection = (await self.channel()).connection
+            connection = await self.channels.begin()
         except (AMQPError, ConnectionLost) as error:
             raise ConnectionLost(str(self._lost or error)) from None
         self._handshake = None
@@ -142,21 +152,11 @@ class Session(Protocol):
 
     async def channel(self) -> TwistedChannel:
         """Open a channel."""
-        channel: TwistedChannel = await shield(self._amqp.channel())
-        return channel
+        return await self.channels.open()
 
     async def message_channel(self) -> MessageChannel:
         """Open a channel for messages."""
-        channel = MessageChannel(await self.channel(), self._write)
-        number = channel.channel.channel_number
-        self._message_channels[number] = channel
-
-        def closed(reason: object) -> object:
-            del self._message_channels[number]
-            return reason
-
-        channel.channel.on_closed.addCallback(closed)
-        return channel
+        return await self.channels.open_with_messages()
 
     @property
     def offered(self) -> tuple[str, ...]:
@@ -198,6 +198,9 @@ class Session(Protocol):
         self._silence.heard = self._clock.seconds()
         if self._handshake is not None:
             self._handshake.add(data)
+            if self._handshake.is_impossible:
+                self.abort()
+                return
         try:
             self._dispatch(data)
         except Exception as error:  # noqa: BLE001 - pika's decoder may raise anything
@@ -244,6 +247,7 @@ class Session(Protocol):
 
     def _closed_by_broker(self, method: frame.Method[Any]) -> None:
         self._cause = f"closed by the broker: {method.method.reply_code} {method.method.reply_text}"
+        self.refusal = Refusal.of_connection(method.method)
 
     def _block(self, _connection: Any, method: frame.Method[Any]) -> None:
         self.blocked = True

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provider_gateway.devbroker.faults import Faults
+    from provider_gateway.devbroker.limits import Limits
     from provider_gateway.devbroker.vhost import VirtualHost
     from provider_gateway.devbroker.wire import Client
 
-#: RabbitMQ's default ``max_message_size``.
-_MAX_MESSAGE_BYTES = 134_217_728
 _NOT_IMPLEMENTED = (spec.Exchange.Bind, spec.Exchange.Unbind, spec.Tx.Select, spec.Tx.Commit, spec.Tx.Rollback)
 
 
@@ -34,11 +33,12 @@ class Channel:
         state: "new", "open", "closing" (after an error, until the client has sent Close-Ok) or "closed".
     """
 
-    def __init__(self, number: int, client: Client, vhost: VirtualHost, faults: Faults) -> None:
+    def __init__(self, number: int, client: Client, vhost: VirtualHost, faults: Faults, limits: Limits) -> None:
         self._number = number
         self._client = client
         self._vhost = vhost
         self._faults = faults
+        self._limits = limits
         self.state = "new"
         self._confirms: Confirms | None = None
         #: A publish whose message is not complete, and the parts of the message that have arrived.
@@ -133,8 +133,9 @@ class Channel:
             if not isinstance(value, frame.Header):
                 raise Refused(505, "expected content header for class 60, got non content header frame instead")
             self._header, self._body, self._missing = value, bytearray(), value.body_size
-            if self.state == "open" and self._missing > _MAX_MESSAGE_BYTES:
-                msg = f"message size {self._missing} is larger than configured max size {_MAX_MESSAGE_BYTES}"
+            most = self._limits.max_message_size
+            if self.state == "open" and self._missing > most:
+                msg = f"message size {self._missing} is larger than configured max size {most}"
                 raise Refused(406, msg)
         elif isinstance(value, frame.Body) and len(value.fragment) <= self._missing:
             self._missing -= len(value.fragment)
@@ -154,6 +155,9 @@ class Channel:
     def _route(self, method: spec.Basic.Publish, message: Message) -> None:
         if method.immediate:
             raise Refused(540, "immediate=true")
+        refusal = self._faults.refusal(message.body)
+        if refusal:
+            raise Refused(refusal, "as a test wants it")
         if message.exchange and self._vhost.find_exchange(message.exchange).internal:
             raise Refused(403, f"cannot publish to internal {place('exchange', message.exchange)}")
         message.check(self._client.user)

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from provider_gateway.devbroker.faults import Faults
+    from provider_gateway.devbroker.limits import Limits
     from provider_gateway.devbroker.login import Login
     from provider_gateway.devbroker.vhost import VirtualHost
 
-CHANNEL_MAX, FRAME_MAX, HEARTBEAT = 2047, 131_072, 60
+HEARTBEAT = 60
+#: Stands for a limit of 0, which is none.
+_NO_LIMIT = 2**63
 #: Seconds for the handshake (RabbitMQ's default), and for the client to finish a close.
 HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
 _HEARTBEAT_FRAME: bytes = frame.Heartbeat().marshal()
@@ -48,10 +51,12 @@ class Connection(Protocol):
     transport: Any  # TCP or TLS over it, which have what ITransport lacks
     _log = Logger()
 
-    def __init__(self, vhost: VirtualHost, login: Login, faults: Faults, clock: IReactorTime) -> None:
+    def __init__(self, vhost: VirtualHost, login: Login, faults: Faults, limits: Limits, clock: IReactorTime) -> None:
         self._vhost = vhost
         self._login = login
         self._faults = faults
+        self._limits = limits
+        self._frame_max, self._channel_max = limits.frame_max, limits.channel_max
         self._clock = clock
         self._reader = FrameReader()
         self._client: Client
@@ -59,7 +64,6 @@ class Connection(Protocol):
         #: before the protocol header.
         self._state = ""
         self._channels: dict[int, Channel] = {}
-        self._channel_max = CHANNEL_MAX
         #: Seconds without a byte after which a client is dropped; None for no limit.
         self._max_silence: float | None = None
         self._deadline: IDelayedCall | None = None
@@ -158,7 +162,7 @@ class Connection(Protocol):
             if count >= most:
                 msg = f"number of channels opened ({count}) has reached the negotiated channel_max ({most})"
                 raise Refused(530, msg)
-            self._channels[number] = Channel(number, self._client, self._vhost, self._faults)
+            self._channels[number] = Channel(number, self._client, self._vhost, self._faults, self._limits)
         channel = self._channels[number]
         if channel.take(value) and self._faults.blocked is not None and self._state == "running":
             # As RabbitMQ: the publish is accepted, then the connection is not read, and silence is not noticed.
@@ -178,7 +182,7 @@ class Connection(Protocol):
         if user is not None:
             self._client.user = user
             self._state = "tuning"
-            self._send(spec.Connection.Tune(CHANNEL_MAX, FRAME_MAX, HEARTBEAT))
+            self._send(spec.Connection.Tune(self._channel_max, self._frame_max, HEARTBEAT))
         elif self._client.capabilities.get("authentication_failure_close"):
             msg = f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
             raise Refused(403, msg)
@@ -186,15 +190,19 @@ class Connection(Protocol):
             self._end()
 
     def _tune(self, method: spec.Connection.TuneOk) -> None:
-        for name, least, most in (("frame_max", spec.FRAME_MIN_SIZE, FRAME_MAX), ("channel_max", 1, CHANNEL_MAX)):
+        for name, least, most in (
+            ("frame_max", spec.FRAME_MIN_SIZE, self._frame_max),
+            ("channel_max", 1, self._channel_max),
+        ):
             asked = getattr(method, name)
-            if not least <= asked <= most:
-                limit = f"lower than the minimum allowed value ({least})"
-                if not 0 < asked < least:
-                    limit = f"higher than the maximum allowed value ({most})"
-                raise Refused(530, f"negotiated {name} = {asked} is {limit}", method.INDEX)
-        self._channel_max = method.channel_max
-        self._reader.frame_max = self._client.frame_max = method.frame_max
+            if 0 < asked < least:
+                msg = f"negotiated {name} = {asked} is lower than the minimum allowed value ({least})"
+                raise Refused(530, msg, method.INDEX)
+            if most and not 0 < asked <= most:
+                msg = f"negotiated {name} = {asked} is higher than the maximum allowed value ({most})"
+                raise Refused(530, msg, method.INDEX)
+        self._channel_max = method.channel_max or _NO_LIMIT
+        self._reader.frame_max = self._client.frame_max = method.frame_max or _NO_LIMIT
         self._max_silence = 2 * method.heartbeat or None
         self._state = "opening"
 

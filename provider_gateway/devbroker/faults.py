@@ -14,6 +14,8 @@ class Faults:
     Attributes:
         held: confirms that are held back, in the order of their publishes. Each is a function that sends a confirm,
             given a tag and ``multiple``, and the tag. All confirms of a channel have the same function.
+        refusal: the code with which a message with a body is refused, which closes its channel or its connection; 0 to
+            accept it.
         delay: seconds by which everything that the broker sends is delayed.
         blocked: why publishers are blocked; None while they are not.
         listeners: called when ``blocked`` changes.
@@ -21,6 +23,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.held: list[tuple[Callable[[int, bool], None], int]] = []
+        self.refusal: Callable[[bytes], int] = lambda _: 0
         self.delay = 0.0
         self.blocked: str | None = None
         self.listeners: list[Callable[[], None]] = []

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from provider_gateway.clocks import WALL_CLOCK, WallClock
 from provider_gateway.devbroker.connection import Connection
 from provider_gateway.devbroker.faults import Faults
+from provider_gateway.devbroker.limits import Limits
 from provider_gateway.devbroker.login import Login
 from provider_gateway.devbroker.vhost import VirtualHost
 
@@ -38,6 +39,7 @@ class Broker(ServerFactory):
 
     Attributes:
         faults: faults on demand.
+        limits: of frames, channels and messages.
         vhost: has the exchanges and queues.
     """
 
@@ -55,13 +57,14 @@ class Broker(ServerFactory):
         self._clock = clock
         self._login = Login(users, external_name)
         self.faults = Faults()
+        self.limits = Limits()
         self.vhost = VirtualHost(clock, wall_clock)
 
     def buildProtocol(self, addr: Any) -> Connection | None:
         """A new connection; None for a client on another machine (twisted.internet.interfaces.IProtocolFactory)."""
         host = getattr(addr, "host", "localhost")
         if _LOOPBACK.fullmatch(host):
-            return Connection(self.vhost, self._login, self.faults, self._clock)
+            return Connection(self.vhost, self._login, self.faults, self.limits, self._clock)
         self._log.warn("A connection from {host} is refused", host=host)
         return None
 

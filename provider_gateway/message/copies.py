@@ -1,7 +1,8 @@
 """Copies of a message for retry, redelivery and parking: what they carry, and which of their headers to believe.
 
-A copy never changes the body. Our own headers count the attempts; they are believed only on messages that came back
-on our own route. Headers of the broker are removed: with them it would see a dead-letter cycle and drop the copy.
+A copy never changes the body. If its properties do not fit a frame of the broker, it loses headers, the largest first.
+Our own headers count the attempts; they are believed only on messages that came back on our own route. Headers of the
+broker are removed: with them it would see a dead-letter cycle and drop the copy.
 """
 
 from __future__ import annotations
@@ -10,22 +11,28 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.message.ids import fresh_id
-from provider_gateway.message.message import PG_COPY, PG_DEADLINE, PG_REASON, Message
+from provider_gateway.message.message import PG_COPY, PG_DEADLINE, PG_REASON, Message, headers_too_large
 from provider_gateway.message.properties import CopiedProperties, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from pika.spec import BasicProperties
 
 
 PG_ATTEMPT = "pg-attempt"
 PG_QUEUE = "pg-queue"
 PG_REDELIVERIES = "pg-redeliveries"
+#: Names of headers that a copy has lost, since they did not fit a frame of the broker.
+PG_DROPPED = "pg-dropped"
 
 #: Never copied (lower case): headers that the broker adds on dead-lettering and delivery, or routes by.
 _BROKERS = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc"})
 _NOT_COPIED_PREFIXES = ("pg-", "x-first-death-", "x-last-death-")
-#: Bytes of the original's headers that fit a frame of 131,072 bytes together with our own.
-_MAX_KEPT = 128_000
+#: Bytes of the value of pg-dropped, and of the whole header: name, type and two lengths.
+_MAX_DROPPED, _DROPPED_SIZE = 255, 255 + 1 + len(PG_DROPPED) + 1 + 4
+#: A request id is never lost: bytes of a header that may be one.
+_RQUID_SIZE = 1 + 5 + 1 + 4 + 128
 
 
 def _copied(name: str) -> bool:
@@ -39,24 +46,46 @@ class History:
     Attributes:
         attempt: number of this attempt, from 1.
         redeliveries: times that it was delivered and not acknowledged, for example because it killed the process.
+        dropped: names of headers that its copies have lost.
     """
 
     attempt: int = 1
     redeliveries: int = 0
+    dropped: str = ""
 
     @classmethod
     def told_by(cls, headers: Mapping[str, Any]) -> History:
         """Read the history from headers; only for messages that came back on our own route."""
-        return cls(_number(headers.get(PG_ATTEMPT), 1), _number(headers.get(PG_REDELIVERIES), 0))
+        dropped = headers.get(PG_DROPPED)
+        return cls(
+            _number(headers.get(PG_ATTEMPT), 1),
+            _number(headers.get(PG_REDELIVERIES), 0),
+            _listed([dropped]) if isinstance(dropped, str) else "",
+        )
 
-    def headers(self) -> dict[str, int]:
+    def headers(self) -> dict[str, Any]:
         """The headers that carry this history on a copy."""
-        return {PG_ATTEMPT: self.attempt, PG_REDELIVERIES: self.redeliveries}
+        headers: dict[str, Any] = {PG_ATTEMPT: self.attempt, PG_REDELIVERIES: self.redeliveries}
+        if self.dropped:
+            headers[PG_DROPPED] = self.dropped
+        return headers
 
 
 def _number(value: object, least: int) -> int:
     # A count near the largest AMQP integer is forged, and could not be counted on.
     return max(least, value) if isinstance(value, int) and value < 2**62 else least
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in one text, which is cut if it is too long for pg-dropped."""
+    text = ", ".join(names).encode()
+    if len(text) <= _MAX_DROPPED:
+        return text.decode()
+    return text[: _MAX_DROPPED - 3].decode(errors="ignore") + "…"
+
+
+def _is_rquid(entry: bytes) -> bool:
+    return len(entry) <= _RQUID_SIZE and entry[:6].lower() == b"\5rquid"
 
 
 @dataclass(slots=True)
@@ -98,8 +127,37 @@ class Copy(Message):
         """Encode the AMQP properties to publish it with: the original's, as far as they may be copied, and our own."""
         assert self.original is not None
         original = decoded(self.original)
-        kept = original.headers_that(_copied)
-        if len(kept) > _MAX_KEPT:
-            kept = b""  # they may not fit a frame together with ours: a copy without headers is better than none
+        return self._encoded(original, original.entries_that(_copied), self.added)
+
+    def fitted(self, limit: int) -> bytes:
+        """Encode the properties in at most so many bytes: without headers of the original, the largest first.
+
+        All else stays, and ``RqUID``. ``pg-dropped`` names what is lost. The next copy is without it, too.
+
+        Raises:
+            HeadersTooLarge: there is no room even then.
+        """
+        assert self.original is not None
+        original = decoded(self.original)
+        kept = original.entries_that(_copied)
+        excess = len(self._encoded(original, kept, self.added)) + _DROPPED_SIZE - limit
+        lost = []
+        for number in sorted(range(len(kept)), key=lambda number: -len(kept[number])):
+            if excess <= 0:
+                break
+            entry = kept[number]
+            if not _is_rquid(entry):
+                lost.append(number)
+                excess -= len(entry)
+        names = [kept[number][1 : 1 + kept[number][0]].decode(errors="replace") for number in lost]
+        earlier = self.added.get(PG_DROPPED)
+        added = {**self.added, PG_DROPPED: _listed([*([earlier] if earlier else []), *names])}
+        left = [entry for number, entry in enumerate(kept) if number not in frozenset(lost)]
+        fitted = self._encoded(original, left, added)
+        if len(fitted) > limit:
+            raise headers_too_large(len(fitted), limit)
+        return fitted
+
+    def _encoded(self, original: BasicProperties, kept: Sequence[bytes], added: Mapping[str, Any]) -> bytes:
         assert self.message_id is not None
-        return b"".join(CopiedProperties(original, self.message_id, self.added, kept).encode())
+        return b"".join(CopiedProperties(original, self.message_id, added, b"".join(kept)).encode())

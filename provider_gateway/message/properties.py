@@ -118,8 +118,12 @@ class ReceivedProperties(spec.BasicProperties):
         Args:
             wanted: called with a name in lower case; True takes the header.
         """
+        return b"".join(self.entries_that(wanted))
+
+    def entries_that(self, wanted: Callable[[str], bool]) -> list[bytes]:
+        """The same, each header apart: length and bytes of its name, then its value with its type."""
         start, end = _bounds(self.encoded)
-        return b"".join(entry for name, entry in _entries(self.encoded[start + 4 : end]) if wanted(name))
+        return [entry for name, entry in _entries(self.encoded[start + 4 : end]) if wanted(name)]
 
 
 class CopiedProperties(spec.BasicProperties):

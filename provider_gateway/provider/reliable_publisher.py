@@ -21,6 +21,7 @@ from provider_gateway.errors import (
     NoRoute,
     OutcomeUnknown,
     PublishRefused,
+    TooLarge,
 )
 from provider_gateway.provider.task import DeliveryLost
 
@@ -72,11 +73,12 @@ class ReliablePublisher:
     A message is published in AT_ONCE and IN_TURN, when the publisher is ready. A confirm is the end. If the message was
     not sent, its connection was lost, or no confirm came, it stays in its state and is published again.
 
-    Refused: the broker closed the channel. Each message that was unconfirmed on it may be the cause. They are published
-    again one at a time, so that a message that is refused each time does not take the others with it.
+    Refused: the broker closed channel or connection. Each message that was unconfirmed may be the cause. They are
+    published again one at a time, so that a message that is refused each time does not take the others with it.
 
-    Not taken: the broker nacked the message, or returned it as unrouted. A copy is published until it is confirmed. A
-    reply is given up if it is unrouted or refused too often, so it is in BACKING_OFF only after a nack.
+    Not taken: the broker nacked the message, or returned it as unrouted; or it is larger than the broker takes. A copy
+    is published until it is confirmed. A reply is given up if it is unrouted, too large or refused too often, so it is
+    in BACKING_OFF only after a nack.
 
     Args:
         publisher: publishes a message once.
@@ -104,7 +106,8 @@ class ReliablePublisher:
 
         Raises:
             NoRoute: there is no such queue.
-            PublishRefused: the broker closed several channels over it.
+            TooLarge: the broker takes no message so large.
+            PublishRefused: the broker closed several channels, or connections, over it.
             DeliveryLost: the broker delivers the message again, and it cannot be recognised, or did not come to us.
         """
         return _Publishing(self, task, reply, exchange="", routing_key=queue, is_copy=False).run()
@@ -173,7 +176,7 @@ class _Publishing:
                     self._patience *= 2
                 except PublishRefused as error:
                     self._refused(error)
-                except (NoRoute, Nacked) as error:
+                except (NoRoute, Nacked, *TooLarge) as error:
                     self._not_taken(error)
                 except (BrokerUnavailable, BrokerBlocked, OutcomeUnknown):
                     pass  # the state stays

@@ -6,13 +6,14 @@ acknowledgement is lost with its channel, the redelivery is acknowledged and not
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import Waiters
-from provider_gateway.errors import ModelFailure, NoRoute, PublishRefused
-from provider_gateway.message.copies import Copy, History
+from provider_gateway.errors import ModelFailure, NoRoute, PublishRefused, TooLarge
+from provider_gateway.message.copies import Copy
 from provider_gateway.message.message import PG_COPY
 from provider_gateway.recent import Recent
 
@@ -62,7 +63,7 @@ class Settlement:
         """Publish the reply. If it is unrouted or refused, park the message.
 
         Args:
-            refused: makes an error reply. It is published if the broker refuses the first reply, perhaps for its size.
+            refused: makes an error reply. It is published if the broker refuses the first reply, or that is too large.
 
         Raises:
             DeliveryLost: no reply is confirmed, and the broker delivers the message again.
@@ -72,11 +73,14 @@ class Settlement:
         try:
             try:
                 await self._publish_reply(task, reply, address)
-            except PublishRefused as error:
+            except (PublishRefused, *TooLarge) as error:
                 self._warn(task, "the reply is refused", error.detail)
-                stand_in = refused(ModelFailure("The broker does not take the model's answer.", "refused"))
+                detail = "The broker does not take the model's answer."
+                if isinstance(error, TooLarge):
+                    detail = f"{detail} {error.detail}"
+                stand_in = refused(ModelFailure(detail, "refused"))
                 await self._publish_reply(task, stand_in, address)
-        except PublishRefused as error:
+        except (PublishRefused, *TooLarge) as error:
             self._warn(task, "its stand-in is refused", error.detail)
             await self.park(task, "refused")
         except NoRoute as error:
@@ -91,7 +95,7 @@ class Settlement:
         Raises:
             DeliveryLost: as above.
         """
-        history = History(task.history.attempt + 1, task.history.redeliveries)
+        history = replace(task.history, attempt=task.history.attempt + 1)
         copy = Copy.of(task.message, self._entry.queue_name, history, reason)
         await self._publisher.publish_copy(task, copy, exchange, routing_key)
         self._retried.labels(self._entry.queue_name, reason).inc()
@@ -103,7 +107,7 @@ class Settlement:
         Raises:
             DeliveryLost: as above.
         """
-        history = History(task.history.attempt, task.history.redeliveries + 1)
+        history = replace(task.history, redeliveries=task.history.redeliveries + 1)
         copy = Copy.of(task.message, self._entry.queue_name, history, "redelivered", may_expire=True)
         renewed = self._renewing[copy.publish_id] = Waiters()
         try:
@@ -149,7 +153,7 @@ class Settlement:
         if reply is not None and address is not None:
             try:
                 await self._publish_reply(task, reply, address)
-            except (NoRoute, PublishRefused) as error:
+            except (NoRoute, PublishRefused, *TooLarge) as error:
                 self._warn(task, "nobody takes the error", error.detail)
         self.done(task)
 
@@ -167,7 +171,7 @@ class Settlement:
         """Publish a reply.
 
         Raises:
-            NoRoute, PublishRefused, DeliveryLost: see :meth:`.ReliablePublisher.publish_reply`.
+            NoRoute, TooLarge, PublishRefused, DeliveryLost: see :meth:`.ReliablePublisher.publish_reply`.
         """
         if not isinstance(address, str):
             msg = "The reply address is not UTF-8."

@@ -8,6 +8,7 @@ from twisted.internet.error import ConnectionLost as TCPConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.amqp.channels import TooFewChannels
 from provider_gateway.amqp.session import CLOSE_GRACE, ConnectionLost, Session
 from tests.support.amqp_peer import HEARTBEAT, Peer, content, new_peer, open_peer, run
 
@@ -180,11 +181,72 @@ class LossTests(SynchronousTestCase):
         self.assertFalse(self.session.is_open)
 
     def test_channel_after_the_loss(self) -> None:
-        """channel() fails if the connection is lost meanwhile."""
+        """channel() fails if the connection is lost meanwhile, or before."""
+        run(self.peer, self.session.channel())  # the first one is open already
         self.peer.frozen = True
         waiting = Deferred.fromCoroutine(self.session.channel())
         self.peer.lose()
-        self.failureResultOf(waiting)
+        for each in (waiting, Deferred.fromCoroutine(self.session.channel())):
+            self.failureResultOf(each)
+
+    def test_first_channel_after_the_loss(self) -> None:
+        """The channel that is open from the start is not given out after the loss."""
+        self.peer.lose()
+        self.failureResultOf(Deferred.fromCoroutine(self.session.channel()))
+
+
+class LimitsTests(SynchronousTestCase):
+    """What the broker allows on a connection (Connection.Tune)."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.peer = new_peer(self.clock)
+        self.session: Session = self.peer.protocol
+
+    def tune(self, channel_max: int = 2047, frame_max: int = 131_072) -> Deferred[None]:
+        """Open the session with these limits."""
+        self.peer.answers[spec.Connection.StartOk] = lambda _: spec.Connection.Tune(channel_max, frame_max, HEARTBEAT)
+        opening = Deferred.fromCoroutine(self.session.open())
+        self.peer.pump()
+        return opening
+
+    def test_channels(self) -> None:
+        """As many channels can be opened as the broker allows. The error about one more says what to do."""
+        self.successResultOf(self.tune(channel_max=2))
+        first, second = (run(self.peer, self.session.channel()) for _ in range(2))
+        self.assertEqual((first.channel_number, second.channel_number), (1, 2))
+        error = self.assertRaises(TooFewChannels, run, self.peer, self.session.channel())
+        text = "the broker allows 2 channels on a connection, and more are needed: raise its channel_max"
+        self.assertEqual(str(error), text)
+        first.close()
+        self.peer.pump()
+        run(self.peer, self.session.channel())
+
+    def test_required_channels(self) -> None:
+        """Whether the broker allows enough channels can be found out before any is opened."""
+        self.successResultOf(self.tune(channel_max=3))
+        self.session.channels.require(3)
+        error = self.assertRaises(TooFewChannels, self.session.channels.require, 4)
+        self.assertEqual(
+            str(error), "the broker allows 3 channels on a connection, and 4 are needed: raise its channel_max"
+        )
+        self.assertEqual(len(self.peer.sent(spec.Channel.Open)), 1)
+
+    def test_no_limit(self) -> None:
+        """0 means no limit."""
+        self.successResultOf(self.tune(channel_max=0, frame_max=0))
+        self.session.channels.require(2000)
+        self.assertEqual(self.peer.sent(spec.Connection.TuneOk)[0].frame_max, 131_072)
+
+    def test_frames_below_the_least(self) -> None:
+        """A frame_max below AMQP's least ends the attempt with a reason, and without a traceback."""
+        for frame_max in (1, 8, 4000, 4095):
+            self.setUp()
+            error = self.failureResultOf(self.tune(frame_max=frame_max), ConnectionLost).value
+            self.assertIn(f"the broker's frame_max is {frame_max}; AMQP's least is 4096", str(error))
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.setUp()
+        self.successResultOf(self.tune(frame_max=4096))
 
 
 class CloseTests(SynchronousTestCase):

@@ -7,7 +7,6 @@ from typing import Any
 
 from pika import frame, spec
 
-from provider_gateway.devbroker import channel
 from provider_gateway.devbroker.frames import ExactProperties
 from provider_gateway.devbroker.message import Message
 from tests.support.raw_amqp_client import RawClient, RawClientTestCase, to
@@ -138,7 +137,7 @@ class PublishTests(MessageTestCase):
 
     def test_rest_of_too_large(self) -> None:
         """The rest of a refused message, and what follows until Close-Ok, is read and dropped."""
-        self.patch(channel, "_MAX_MESSAGE_BYTES", 1000)
+        self.broker.limits.max_message_size = 1000
         large = spec.BasicProperties()
         self.one.send(to("q"))
         self.one.link.at_client.write(frame.Header(1, 2000, large).marshal() + frame.Body(1, bytes(1500)).marshal())

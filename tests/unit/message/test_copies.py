@@ -9,6 +9,7 @@ from typing import Any
 from pika.spec import BasicProperties
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.errors import HeadersTooLarge
 from provider_gateway.message.copies import Copy, History
 from provider_gateway.message.message import Message
 from provider_gateway.message.properties import ReceivedProperties
@@ -122,17 +123,92 @@ class KeptTests(SynchronousTestCase):
         self.assertEqual(second.headers_that(lambda name: name == "a"), table)
         self.assertEqual(second.reply_to, "back")
 
-    def test_oversized_headers(self) -> None:
-        """Headers that leave no room in a frame of 131,072 bytes are dropped; slightly smaller ones are kept."""
-        longest = dict.fromkeys(("correlation_id", "reply_to", "message_id", "type", "app_id"), "x" * 255)
-        longest |= {"content_type": "x" * 255, "content_encoding": "x" * 255}
-        overhead = len(header("a", b"S1234"))
-        for size, expected in ((128_000, 128_000), (128_001, 0)):
-            table = header("a", b"S" + struct.pack(">I", size - overhead)) + b"v" * (size - overhead)
-            original = decoded(table, **longest, priority=1, timestamp=1)
-            copy = Copy.of(Message.received(original.encoded, b""), "q" * 255, History(2**31, 2**31), "r" * 100)
-            self.assertLess(len(copy.properties()), 131_072 - 8 - 12)
-            self.assertEqual(len(sent(copy).headers_that(lambda name: name == "a")), expected)
+
+def text(name: str, size: int) -> bytes:
+    """A header with a value of this many bytes."""
+    return header(name, b"S" + struct.pack(">I", size) + b"v" * size)
+
+
+class FittedTests(SynchronousTestCase):
+    """Copies whose properties do not fit a frame."""
+
+    def fitted(self, copy: Copy, limit: int) -> ReceivedProperties:
+        encoded = copy.fitted(limit)
+        self.assertLessEqual(len(encoded), limit)
+        return ReceivedProperties().decode(encoded)
+
+    def test_largest_first(self) -> None:
+        """The largest headers go first, as few as need be, and no others; pg-dropped names them in that order."""
+        table = text("a", 100) + text("large", 3000) + text("b", 100) + text("larger", 4000) + text("c", 1)
+        for limit, lost in ((7000, ["larger"]), (4200, ["larger"]), (3000, ["larger", "large"])):
+            properties = self.fitted(copy_of(decoded(table)), limit)
+            self.assertEqual(properties.headers["pg-dropped"], ", ".join(lost))
+            kept = [name for name in ("a", "large", "b", "larger", "c") if name not in lost]
+            self.assertEqual(list(others(properties.headers)), kept)
+
+    def test_of_one_size(self) -> None:
+        """Of headers of one size, the first go first."""
+        table = b"".join(text(f"x{number}", 100) for number in range(9))
+        properties = self.fitted(copy_of(decoded(table)), 900)
+        lost = properties.headers["pg-dropped"].split(", ")
+        self.assertEqual([*lost, *others(properties.headers)], [f"x{number}" for number in range(9)])
+
+    def test_least_frame(self) -> None:
+        """In the smallest frame of AMQP there is room for the longest ids, our own headers and the request id."""
+        names = ("correlation_id", "reply_to", "message_id", "type", "app_id", "content_type", "content_encoding")
+        longest: dict[str, Any] = dict.fromkeys(names, "x" * 255)
+        table = header("RQuid", b"S" + struct.pack(">I", 128) + b"r" * 128) + text("a", 120_000) + text("b" * 255, 9)
+        original = decoded(table, **longest, priority=1, timestamp=1)
+        history = History(2**61, 2**61, "d" * 255)
+        copy = Copy.of(Message.received(original.encoded, b""), "q" * 255, history, "r" * 100)
+        properties = self.fitted(copy, 4096 - 8 - 12)
+        self.assertEqual({name: getattr(properties, name) for name in longest}, longest)
+        self.assertEqual((properties.priority, properties.headers["RQuid"]), (1, "r" * 128))
+        self.assertEqual(properties.headers["pg-queue"], "q" * 255)
+
+    def test_request_id(self) -> None:
+        """A request id stays, even if smaller headers go. What is too long to be one does not."""
+        table = text("RqUID", 128) + b"".join(text(f"x{number}", 20) for number in range(50))
+        self.assertEqual(list(others(self.fitted(copy_of(decoded(table)), 580).headers)), ["RqUID"])
+        table = text("RqUID", 129) + text("x", 20)
+        self.assertNotIn("RqUID", self.fitted(copy_of(decoded(table)), 500).headers)
+
+    def test_every_type(self) -> None:
+        """A header of any type can go, and the others keep their bytes."""
+        for kind, (data, _) in VALUES.items():
+            table = header("small", data) + header("large", b"A" + struct.pack(">I", 2000) + b"V" * 2000)
+            properties = self.fitted(copy_of(decoded(table)), 1000)
+            self.assertEqual(properties.headers_that(lambda name: not name.startswith("pg-")), table[:-2011], kind)
+
+    def test_names(self) -> None:
+        """Names that are not UTF-8, or too long together, are shortened. No more than 255 bytes are listed."""
+        table = header(b"\xff\xfe", b"S" + struct.pack(">I", 2000) + b"v" * 2000)
+        self.assertEqual(self.fitted(copy_of(decoded(table)), 1000).headers["pg-dropped"], "\ufffd\ufffd")
+        table = b"".join(text("ä" * 50 + str(number), 2000) for number in range(9))
+        listed = self.fitted(copy_of(decoded(table)), 1000).headers["pg-dropped"]
+        self.assertLessEqual(len(listed.encode()), 255)
+        self.assertTrue(listed.startswith("ä" * 50 + "0, ") and listed.endswith("…"), listed)
+
+    def test_history(self) -> None:
+        """The next copy still names what the first has lost, and what it loses itself."""
+        first = self.fitted(copy_of(decoded(text("a", 3000) + text("b", 2000))), 3000)
+        second = sent(copy_of(first, History.told_by(first.headers)))
+        self.assertEqual(second.headers["pg-dropped"], "a")
+        third = self.fitted(copy_of(second, History.told_by(second.headers)), 1000)
+        self.assertEqual(third.headers["pg-dropped"], "a, b")
+
+    def test_forged(self) -> None:
+        """A client's pg-dropped is not copied. One that is no text, or too long, is not believed."""
+        forged = decoded(text("pg-dropped", 3000))
+        self.assertNotIn("pg-dropped", sent(copy_of(forged)).headers)
+        self.assertEqual(History.told_by({"pg-dropped": 7}), History())
+        self.assertLessEqual(len(History.told_by({"pg-dropped": "x" * 3000}).dropped.encode()), 255)
+
+    def test_no_room(self) -> None:
+        """If even that does not fit, the error says so. Other messages lose nothing."""
+        for message in (copy_of(decoded(text("a", 1000))), Message(b"", {"a": "b" * 1000})):
+            error = self.assertRaises(HeadersTooLarge, message.fitted, 100)
+            self.assertIn("the broker allows 100", error.detail)
 
 
 class IdsTests(SynchronousTestCase):

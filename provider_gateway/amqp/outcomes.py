@@ -1,0 +1,118 @@
+"""The outcome of each message that was unconfirmed when its channel or connection ended."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from pika.exceptions import ChannelClosedByBroker
+
+from provider_gateway.errors import (
+    BodyTooLarge,
+    BrokerUnavailable,
+    GatewayError,
+    NoRoute,
+    OutcomeUnknown,
+    PublishRefused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pika import spec
+    from twisted.internet.defer import Deferred
+
+#: RabbitMQ's refusal of a body. It checks the messages of a channel in their order.
+_OVER_SIZE = re.compile(r"larger than (?:configured )?max size (\d+)")
+#: Not over a message: a login or a virtual host that is not allowed, too many channels (RabbitMQ's use of the code).
+_NOT_ALLOWED = 530
+_PRECONDITION_FAILED = 406
+_BASIC_CLASS = 60
+
+
+class Publish(NamedTuple):
+    """An unconfirmed message.
+
+    Attributes:
+        size: bytes of its body.
+    """
+
+    confirm: Deferred[None]
+    publish_id: str
+    exchange: str
+    routing_key: str
+    size: int
+
+
+class Refusal(NamedTuple):
+    """The broker's words about a message over which it closed a channel or a connection."""
+
+    code: int
+    text: str
+
+    @classmethod
+    def of_channel(cls, reason: Exception) -> Refusal | None:
+        """The refusal that closed a channel; None if the broker did not close it."""
+        return cls(reason.reply_code, reason.reply_text) if isinstance(reason, ChannelClosedByBroker) else None
+
+    @classmethod
+    def of_connection(cls, close: spec.Connection.Close) -> Refusal | None:
+        """The refusal in a Connection.Close; None if it is about something else, for example the end of the broker.
+
+        The codes from 500 on blame what we have sent (AMQP 0-9-1, 1.2, "hard errors"). The class is that of the
+        method which is to blame: none for a malformed frame.
+        """
+        if close.reply_code < 500 or close.reply_code == _NOT_ALLOWED or close.class_id not in (0, _BASIC_CLASS):
+            return None
+        return cls(close.reply_code, close.reply_text)
+
+    @property
+    def max_body(self) -> int | None:
+        """The broker's ``max_message_size`` in bytes, if the message was over it."""
+        found = _OVER_SIZE.search(self.text) if self.code == _PRECONDITION_FAILED else None
+        return int(found[1]) if found is not None else None
+
+
+def body_too_large(size: int, limit: int) -> BodyTooLarge:
+    """The error about a body over the broker's ``max_message_size``."""
+    return BodyTooLarge(f"The body has {size} bytes; the broker takes at most {limit} (its max_message_size).")
+
+
+def outcomes_at_end(
+    publishes: Sequence[Publish], refusal: Refusal | None
+) -> Iterator[tuple[Publish, str, GatewayError]]:
+    """The metric's label and the error for each message.
+
+    Args:
+        publishes: in the order in which they were sent.
+        refusal: the broker's; None if the connection was lost.
+    """
+    if refusal is None:
+        msg = "The connection to the broker was lost before it confirmed the message."
+        for each in publishes:
+            yield each, "unknown", OutcomeUnknown(msg)
+        return
+    limit = refusal.max_body
+    over = [each for each in publishes if limit is not None and each.size > limit]
+    if limit is None or not over:
+        # Any of several may be the one that was refused, and others may have been accepted.
+        is_alone = len(publishes) == 1
+        for each in publishes:
+            yield each, *_of_one(refusal, is_alone)
+        return
+    first = publishes.index(over[0])
+    for each in publishes[:first]:
+        yield each, *_of_one(refusal, False)
+    for each in publishes[first:]:
+        if each.size > limit:
+            yield each, "refused", body_too_large(each.size, limit)
+        else:
+            # The broker takes nothing from a channel that it has closed.
+            msg = "The broker refused another message just before this one, and has not read this one."
+            yield each, "refused", BrokerUnavailable(msg)
+
+
+def _of_one(refusal: Refusal, is_certain: bool) -> tuple[str, GatewayError]:
+    if refusal.code == 404 and is_certain:
+        return "returned", NoRoute(f"The broker refused the message: {refusal.text}.")
+    return "unknown", PublishRefused(f"The broker refused a message: {refusal.text}.", is_certain=is_certain)
