@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.session import Session
     from provider_gateway.config.queue_file import QueueEntry
 
-#: Milliseconds after which the broker deletes a reply queue that has no consumer.
-REPLY_QUEUE_EXPIRES = 600_000
-
 
 async def _declare(what: str, declaration: Deferred[Any]) -> None:
     try:
@@ -61,7 +58,9 @@ async def declare(session: Session, entries: Sequence[QueueEntry]) -> None:
     channel.close()
 
 
-def declare_reply_queue(name: str, entries: Sequence[QueueEntry]) -> Callable[[Session], Awaitable[None]]:
+def declare_reply_queue(
+    name: str, entries: Sequence[QueueEntry], *, expires: float
+) -> Callable[[Session], Awaitable[None]]:
     """A function that declares the reply queue of an instance on a session.
 
     The queue is durable, so that replies survive a reconnect, and expires, so that it does not stay for ever.
@@ -69,11 +68,12 @@ def declare_reply_queue(name: str, entries: Sequence[QueueEntry]) -> Callable[[S
     Args:
         name: ``<replyTo>.<instance>``.
         entries: the entries whose replies come to this queue.
+        expires: seconds after which the broker deletes the queue when it has no consumer.
     """
 
     async def declare_it(session: Session) -> None:
         channel = await session.channel()
-        arguments = {"x-expires": REPLY_QUEUE_EXPIRES, **reply_queue_arguments(entries)}
+        arguments = {"x-expires": int(1000 * expires), **reply_queue_arguments(entries)}
         await _declare(f"queue {name!r}", channel.queue_declare(name, durable=True, arguments=arguments))
         channel.close()
 

@@ -195,7 +195,8 @@ class GatewayService(ProcessService):
         self._fatal("the start failed for an unforeseen reason, see the log")
 
     async def _open_consuming(self, session: Session) -> None:
-        for role in (self._gateway, self._provider):
+        # The reply queue comes last: a start that fails over a queue of the provider leaves none behind.
+        for role in (self._provider, self._gateway):
             if role is not None:
                 await role.open(session)
 
@@ -243,6 +244,7 @@ class GatewayService(ProcessService):
         if self._gateway is not None:
             self._gateway.abandon()
             await self._until(self._gateway.idle(), for_responses)
+            await self._until(Deferred.fromCoroutine(self._gateway.close()), for_responses)
         await gatherResults([connection.stop() for connection in self._connections])
         if admin is not None:
             await maybeDeferred(admin.stopListening)

@@ -141,6 +141,7 @@ class Settings(BaseSettings):
 
     model_timeout: Seconds = 300
     reply_timeout: Seconds = 90
+    reply_queue_expires: Annotated[float, Field(ge=1, le=MAX_SECONDS, allow_inf_nan=False)] = 600
     max_in_flight: Count = 1000
     max_body_bytes: Count = _DEFAULTS.max_body_bytes
     max_buffered_bytes: Count = _DEFAULTS.max_buffered_bytes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.amqp.consumer import Consumer
-from provider_gateway.amqp.declare import declare_reply_queue
+from twisted.logger import Logger
+
 from provider_gateway.gateway.api import API
+from provider_gateway.gateway.reply_queue import ReplyQueue
 from provider_gateway.gateway.rpc import RPCClient
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.topology.reply_addresses import reply_prefix
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.credentials import Credentials
 
-#: Replies that may be unacknowledged at a time. Each is acknowledged as it arrives.
-_REPLY_PREFETCH = 1000
-
 
 class GatewayRole:
     """Takes HTTPS requests, publishes them as request messages, and responds with the replies.
@@ -42,6 +40,8 @@ class GatewayRole:
     Attributes:
         site: the factory that the HTTPS listener serves.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -63,12 +63,9 @@ class GatewayRole:
             clock=reactor,
             metrics=metrics,
         )
-        self._consumer = Consumer(
-            self._rpc.reply_queue,
-            prefetch=_REPLY_PREFETCH,
-            declare=declare_reply_queue(self._rpc.reply_queue, entries),
-            deliver=self._rpc.deliver,
-            clock=reactor,
+        self._expires = settings.reply_queue_expires
+        self._replies = ReplyQueue(
+            self._rpc.reply_queue, entries, expires=self._expires, deliver=self._rpc.deliver, clock=reactor
         )
         self._api = API(
             rpc=self._rpc,
@@ -97,7 +94,7 @@ class GatewayRole:
 
     async def open(self, session: Session) -> None:
         """Consume the reply queue on a new session."""
-        await self._consumer.open(session)
+        await self._replies.open(session)
 
     def is_awaited(self, correlation_id: str) -> bool | None:
         """True while the caller of this request waits, False once it has given up, None for a request of others."""
@@ -105,7 +102,7 @@ class GatewayRole:
 
     def waiting_for(self) -> list[str]:
         """What is missing for this role to be ready."""
-        return [] if self._consumer.is_registered else [f"consumer of {self._consumer.queue}"]
+        return [] if self._replies.is_consumed else [f"consumer of {self._replies.name}"]
 
     def drain(self) -> None:
         """Answer new requests with 503 from now on."""
@@ -118,3 +115,13 @@ class GatewayRole:
     def abandon(self) -> None:
         """End the requests that still wait."""
         self._rpc.abandon()
+
+    async def close(self) -> None:
+        """Delete the reply queue, unless a reply to a request that was given up may still come.
+
+        Without its queue such a reply would be unrouted, and its message parked.
+        """
+        if self._rpc.expects_replies(self._expires):
+            self._log.info("{queue} is left to expire: late replies may come", queue=self._replies.name)
+        else:
+            await self._replies.close()

@@ -48,6 +48,7 @@ class RPCClient:
         self.reply_queue = reply_queue
         self._publisher = publisher
         self._reply_timeout = reply_timeout
+        self._clock = clock
         self._deadlines: Deadlines[str] = Deadlines(clock, reply_timeout, self._expire)
         self._replies = metrics.replies
         self._matched = metrics.replies.labels("matched")
@@ -55,6 +56,8 @@ class RPCClient:
         #: Bound once for all calls: each bound method takes 64 bytes.
         self._on_cancel = self._leave
         self._given_up = Recent(_REMEMBERED)
+        #: Those of them whose reply has not come, with the time of the clock at which they were given up.
+        self._unanswered: dict[str, float] = {}
 
     def call(self, message: Message, exchange: str, routing_key: str) -> Deferred[Message]:
         """Publish a request message, and keep nothing of it but its correlation id.
@@ -96,6 +99,7 @@ class RPCClient:
             waiting.callback(delivery.message)
         else:
             kind = "late" if correlation_id in self._given_up else "unknown"
+            self._unanswered.pop(correlation_id, None)
             self._replies.labels(kind).inc()
             self._log.info(
                 "{kind} reply dropped",
@@ -111,6 +115,17 @@ class RPCClient:
             self._leave(waiting)
             waiting.errback(OutcomeUnknown("This instance is stopping; the request may still be executed."))
 
+    def expects_replies(self, seconds: float) -> bool:
+        """True if a call was given up in the last ``seconds``, and its reply has not come."""
+        last = next(reversed(self._unanswered.values()), None)
+        return last is not None and self._clock.seconds() - last < seconds
+
+    def _give_up(self, correlation_id: str) -> None:
+        self._given_up.add(correlation_id)
+        self._unanswered[correlation_id] = self._clock.seconds()
+        if len(self._unanswered) > _REMEMBERED:
+            del self._unanswered[next(iter(self._unanswered))]
+
     def _end(self, correlation_id: str) -> _Call | None:
         """Forget a call and return it; None if it has ended already."""
         waiting = self._pending.pop(correlation_id, None)
@@ -121,11 +136,11 @@ class RPCClient:
     def _leave(self, waiting: Any) -> None:
         """Forget a call, and remember that a reply which still comes is late."""
         self._end(waiting.correlation_id)
-        self._given_up.add(waiting.correlation_id)
+        self._give_up(waiting.correlation_id)
 
     def _expire(self, correlation_id: str) -> None:
         waiting = self._pending.pop(correlation_id)
-        self._given_up.add(correlation_id)
+        self._give_up(correlation_id)
         msg = (
             f"No reply within {self._reply_timeout:g} s. The request may have been executed or may still be: "
             "repeat it only if running it twice does no harm."
@@ -136,5 +151,5 @@ class RPCClient:
         waiting = self._end(correlation_id)
         if waiting is not None:
             if failure.check(OutcomeUnknown):
-                self._given_up.add(correlation_id)  # the broker may have accepted the message: a reply may come
+                self._give_up(correlation_id)  # the broker may have accepted the message: a reply may come
             waiting.errback(failure)

@@ -135,7 +135,7 @@ class Declaring(_Project):
         """An instance's reply queue is declared, and declared again."""
         session, name = await self.session(), self.name("out.instance")
         for _ in range(2):
-            await declare_reply_queue(name, [self.entry()])(session)
+            await declare_reply_queue(name, [self.entry()], expires=600)(session)
 
     async def test_login_refused(self) -> None:
         """Errors of a wrong password and an unknown virtual host have the broker's text."""

@@ -218,8 +218,8 @@ class RoutingTests(OnBrokerTestCase):
         self.assertEqual(len(self.take("work")), 2)
 
     def test_reply_queue_of_an_instance(self) -> None:
-        """An instance's own reply queue is durable, and deleted ten minutes after its last consumer is gone."""
-        declaring = declare_reply_queue("response.host-1", [])
+        """An instance's own reply queue is durable, and deleted some time after its last consumer is gone."""
+        declaring = declare_reply_queue("response.host-1", [], expires=600)
         self.run_(declaring(self.session))
         self.put("", "response.host-1")
         self.advance(599)
@@ -293,6 +293,6 @@ class RefusalTests(TopologyTestCase):
     def test_reply_queue_of_an_instance(self) -> None:
         """The error of a refused reply queue names it."""
         self.peer.answers[spec.Queue.Declare] = lambda _: spec.Channel.Close(403, "ACCESS_REFUSED", 50, 10)
-        declaring = declare_reply_queue("response.host-1", [])(self.session)
+        declaring = declare_reply_queue("response.host-1", [], expires=600)(self.session)
         error = self.assertRaises(TopologyError, run, self.peer, declaring)
         self.assertIn("'response.host-1'", str(error))

@@ -105,7 +105,7 @@ class TopologyTests(ClientTestCase):
     def test_reply_queue(self) -> None:
         """The reply queue of an instance can be declared again."""
         for _ in range(2):
-            self.run_(declare_reply_queue("replies.1", [self.entry])(self.session))
+            self.run_(declare_reply_queue("replies.1", [self.entry], expires=600)(self.session))
 
 
 class PublisherTests(ClientTestCase):

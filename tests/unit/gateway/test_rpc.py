@@ -121,6 +121,29 @@ class RPCTests(RPCTestCase):
         self.failureResultOf(calls[3])
         self.assertEqual([None, False, None, False], [self.rpc.is_awaited(name) for name in ("c1", "c2", "c3", "c4")])
 
+    def test_expects_replies(self) -> None:
+        """Replies are expected of calls that were given up lately and had none; not of others, nor after the time."""
+        self.assertFalse(self.rpc.expects_replies(600))
+        self.call("c1")
+        self.reply("c1")
+        self.call("c2").addErrback(lambda _: None).cancel()
+        self.clock.advance(300)
+        self.assertTrue(self.rpc.expects_replies(600))
+        self.reply("c2")
+        self.assertFalse(self.rpc.expects_replies(600))
+        self.call("c3").addErrback(lambda _: None)
+        self.clock.advance(90)
+        self.call("c4").addErrback(lambda _: None)
+        self.publisher.fail(OutcomeUnknown("lost"))
+        self.clock.advance(599)
+        self.reply("c3")
+        self.assertTrue(self.rpc.expects_replies(600))
+        self.clock.advance(1)
+        self.assertFalse(self.rpc.expects_replies(600))
+        self.call("c5").addErrback(lambda _: None)
+        self.publisher.fail(NoRoute("nowhere"))
+        self.assertFalse(self.rpc.expects_replies(600))
+
     def test_publish_fails_after_the_deadline(self) -> None:
         """A publish that fails after the deadline is handled."""
         calling = self.call()
