@@ -25,6 +25,11 @@ PG_QUEUE = "pg-queue"
 PG_REDELIVERIES = "pg-redeliveries"
 #: Names of headers that a copy has lost, since they did not fit a frame of the broker.
 PG_DROPPED = "pg-dropped"
+#: On copies for the next attempt: milliseconds since 1970 until which the caller waits. Not ``pg-deadline``: with that
+#: name, a copy that is not recognised as one would be dropped.
+PG_REPLY_BY = "pg-reply-by"
+#: 1 on copies of a message whose caller was told of a failure, and is to get no other reply.
+PG_ANSWERED = "pg-answered"
 
 #: Never copied (lower case): headers that the broker adds on dead-lettering and delivery, or routes by.
 _BROKERS = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc"})
@@ -47,11 +52,15 @@ class History:
         attempt: number of this attempt, from 1.
         redeliveries: times that it was delivered and not acknowledged, for example because it killed the process.
         dropped: names of headers that its copies have lost.
+        reply_by: milliseconds since 1970 until which the caller waits for the reply; None if that is not known.
+        is_answered: the caller was told of a failure, and is to get no other reply.
     """
 
     attempt: int = 1
     redeliveries: int = 0
     dropped: str = ""
+    reply_by: int | None = None
+    is_answered: bool = False
 
     @classmethod
     def told_by(cls, headers: Mapping[str, Any]) -> History:
@@ -61,6 +70,8 @@ class History:
             _number(headers.get(PG_ATTEMPT), 1),
             _number(headers.get(PG_REDELIVERIES), 0),
             _listed([dropped]) if isinstance(dropped, str) else "",
+            _number(headers.get(PG_REPLY_BY), 0) or None,
+            _number(headers.get(PG_ANSWERED), 0) > 0,
         )
 
     def headers(self) -> dict[str, Any]:
@@ -68,6 +79,10 @@ class History:
         headers: dict[str, Any] = {PG_ATTEMPT: self.attempt, PG_REDELIVERIES: self.redeliveries}
         if self.dropped:
             headers[PG_DROPPED] = self.dropped
+        if self.reply_by is not None:
+            headers[PG_REPLY_BY] = self.reply_by
+        if self.is_answered:
+            headers[PG_ANSWERED] = 1
         return headers
 
 

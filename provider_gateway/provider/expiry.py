@@ -55,9 +55,10 @@ class Expiry:
             is_awaited = self._is_awaited(message.correlation_id)
             if is_awaited is not None:
                 return not is_awaited
-        return message.deadline is not None and self._is_past(message.deadline)
+        return message.deadline is not None and self.is_past(message.deadline)
 
-    def _is_past(self, deadline: float) -> bool:
+    def is_past(self, deadline: float) -> bool:
+        """True if a wall time, in seconds since 1970, has passed."""
         now, seconds = self._wall_clock(), self._clock.seconds()
         ahead, last = now - seconds, self._ahead
         self._ahead = ahead

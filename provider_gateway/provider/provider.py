@@ -16,9 +16,8 @@ from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure
-from provider_gateway.message.ids import RQUID, rquid_of
-from provider_gateway.message.message import PG_REASON, PG_STATUS, Message
-from provider_gateway.message.problem import PROBLEM_JSON, problem_body
+from provider_gateway.message.ids import rquid_of
+from provider_gateway.provider.replies import error_reply, result_reply
 from provider_gateway.provider.task import DeliveryLost, Task
 from provider_gateway.topology.declarations import DELIVERY_LIMIT
 
@@ -140,7 +139,7 @@ class Provider:
             except Exception:  # noqa: BLE001 - a message that our code fails on must not come back for ever
                 self._log.failure("{queue}: unforeseen error", **task.log_fields)
                 error = GatewayError("An unexpected error; the log of the provider has the details.")
-                await self._settlement.park(task, "internal", self._error_reply(task, error, "internal"))
+                await self._settlement.park(task, "internal", error_reply(task, error, "internal"))
         except DeliveryLost:
             self._log.info(
                 "{queue}: the channel closed before the acknowledgement; the broker delivers the message again",
@@ -168,7 +167,7 @@ class Provider:
         elif self._is_to_be_counted(task):
             if task.history.redeliveries >= DELIVERY_LIMIT:
                 error = GatewayError(f"The message came back unacknowledged more than {DELIVERY_LIMIT} times.")
-                work = self._settlement.park(task, "redelivered", self._error_reply(task, error, "redelivered"))
+                work = self._settlement.park(task, "redelivered", error_reply(task, error, "redelivered"))
             else:
                 work = self._settlement.renew(task)
         elif self._returns(task):
@@ -233,9 +232,11 @@ class Provider:
     async def _succeed(self, task: Task, response: ModelResponse) -> None:
         """Reply with the model's response. Without a reply address, park the message if the status is 4xx."""
         if self._settlement.address(task) is not None:
-            reply = self._result(task, response)
-            await self._settlement.reply(task, reply, lambda error: self._error_reply(task, error, error.reason))
+            reply = result_reply(task, response)
+            await self._settlement.reply(task, reply, lambda error: error_reply(task, error, error.reason))
         elif response.status < 300:
+            if task.history.is_answered:
+                self._log.info("{queue}: answered after the caller was told of a failure", **task.log_fields)
             self._settlement.done(task)
         else:
             await self._settlement.park(task, "rejected")
@@ -252,30 +253,29 @@ class Provider:
         if not self._entry.dle:
             await self._end(task, failure, failure.reason)
         elif task.history.attempt < self._entry.max_attempts:
-            await self._settlement.retry(task, *self._retry.target(task.delivery), failure.reason)
+            is_answered = task.history.is_answered or (self._waits_in_vain(task) and await self._tell(task, failure))
+            target = self._retry.target(task.delivery)
+            await self._settlement.retry(task, *target, failure.reason, is_answered=is_answered)
         else:
-            await self._settlement.park(task, failure.reason, self._error_reply(task, failure, failure.reason))
+            await self._settlement.park(task, failure.reason, error_reply(task, failure, failure.reason))
+
+    def _waits_in_vain(self, task: Task) -> bool:
+        """True if a caller waits at a queue of its own, but not until the next attempt."""
+        reply_by = task.reply_by
+        if reply_by is None or task.message.reply_to is None:
+            return False
+        return self._expiry.is_past(reply_by / 1000 - self._retry.delay)
+
+    async def _tell(self, task: Task, failure: ModelFailure) -> bool:
+        """Reply with a failure before the next attempt; True if the reply is confirmed."""
+        detail = f"{failure.detail} It is tried again after the time for which you wait: the request may be executed."
+        early = ModelFailure(detail, failure.reason)
+        return await self._settlement.tell(task, error_reply(task, early, early.reason))
 
     async def _end(self, task: Task, error: GatewayError, reason: str) -> None:
         """Reply with an error. Without a reply address, park the message."""
         if self._settlement.address(task) is None:
             await self._settlement.park(task, reason)
             return
-        reply = self._error_reply(task, error, reason)
-        await self._settlement.reply(task, reply, lambda refused: self._error_reply(task, refused, refused.reason))
-
-    def _result(self, task: Task, response: ModelResponse) -> Message:
-        return Message(
-            body=response.body,
-            content_type=response.content_type,
-            correlation_id=task.message.correlation_id,
-            headers={**response.headers, RQUID: task.rquid, PG_STATUS: response.status},
-        )
-
-    def _error_reply(self, task: Task, error: GatewayError, reason: str) -> Message:
-        return Message(
-            body=problem_body(error, task.rquid),
-            content_type=PROBLEM_JSON,
-            correlation_id=task.message.correlation_id,
-            headers={RQUID: task.rquid, PG_STATUS: error.status, PG_REASON: reason},
-        )
+        reply = error_reply(task, error, reason)
+        await self._settlement.reply(task, reply, lambda refused: error_reply(task, refused, refused.reason))

@@ -62,6 +62,12 @@ class RetryRoute:
             key = matching_key(self._entry)
         return self._dle.dle_exchange, key
 
+    @property
+    def delay(self) -> float:
+        """Seconds that a copy waits at least."""
+        waits = self._entry.retry_delay if self._dle is None else self._dle.dle_args.get("x-message-ttl")
+        return waits / 1000 if isinstance(waits, (int, float)) else 0.0
+
     def history(self, delivery: Arrived) -> History:
         """The history of a message that came back on the retry route. For any other message, an empty one."""
         headers = delivery.message.headers

@@ -56,7 +56,9 @@ class Settlement:
         return task.fingerprint is not None and task.fingerprint in self._settled
 
     def address(self, task: Task) -> str | None:
-        """The queue that the reply goes to; None if no reply is wanted."""
+        """The queue that the reply goes to; None if no reply is wanted, or if the caller was told of a failure."""
+        if task.history.is_answered:
+            return None
         return task.message.reply_to or self._entry.reply_to
 
     async def reply(self, task: Task, reply: Message, refused: Callable[[ModelFailure], Message]) -> None:
@@ -89,13 +91,40 @@ class Settlement:
         else:
             self.done(task)
 
-    async def retry(self, task: Task, exchange: str, routing_key: str, reason: str) -> None:
-        """Publish the copy for the next attempt.
+    async def tell(self, task: Task, reply: Message) -> bool:
+        """Publish an error reply, if the message has a reply address. The delivery stays unsettled.
+
+        Returns:
+            True if the reply is confirmed; False also if it is unrouted or refused.
 
         Raises:
             DeliveryLost: as above.
         """
-        history = replace(task.history, attempt=task.history.attempt + 1)
+        address = self.address(task)
+        if address is None:
+            return False
+        try:
+            await self._publish_reply(task, reply, address)
+        except (NoRoute, PublishRefused, *TooLarge) as error:
+            self._warn(task, "nobody takes the error", error.detail)
+            return False
+        return True
+
+    async def retry(
+        self, task: Task, exchange: str, routing_key: str, reason: str, *, is_answered: bool = False
+    ) -> None:
+        """Publish the copy for the next attempt.
+
+        Args:
+            is_answered: the caller has its reply, and is to get no other one. That reply must be confirmed by now: a
+                copy that says so, of a message without a reply, would lose the reply.
+
+        Raises:
+            DeliveryLost: as above.
+        """
+        reply_by = None if is_answered else task.reply_by
+        attempt = task.history.attempt + 1
+        history = replace(task.history, attempt=attempt, reply_by=reply_by, is_answered=is_answered)
         copy = Copy.of(task.message, self._entry.queue_name, history, reason)
         await self._publisher.publish_copy(task, copy, exchange, routing_key)
         self._retried.labels(self._entry.queue_name, reason).inc()
@@ -149,12 +178,8 @@ class Settlement:
             reason=reason,
             **task.log_fields,
         )
-        address = self.address(task)
-        if reply is not None and address is not None:
-            try:
-                await self._publish_reply(task, reply, address)
-            except (NoRoute, PublishRefused, *TooLarge) as error:
-                self._warn(task, "nobody takes the error", error.detail)
+        if reply is not None:
+            await self.tell(task, reply)
         self.done(task)
 
     def done(self, task: Task) -> None:

@@ -61,6 +61,13 @@ class Task:
         return self.delivery.message
 
     @property
+    def reply_by(self) -> int | None:
+        """Milliseconds since 1970 until which the caller waits for the reply; None if that is not known."""
+        if self.history.attempt > 1:
+            return self.history.reply_by
+        return None if self.message.deadline is None else int(1000 * self.message.deadline)
+
+    @property
     def log_fields(self) -> dict[str, Any]:
         """The values that every log line about the message has: its queue and its ids."""
         message = self.message

@@ -137,6 +137,27 @@ class DerivedRouteTests(RetryTestCase):
         self.assertEqual((response.code, body), (200, {"a": 1}))
         self.assertEqual(len(self.model.requests), 2)
 
+    async def test_told_at_once(self) -> None:
+        """An HTTP caller that stops waiting before the next attempt gets 502 at once, and no second reply comes later.
+
+        The message is tried again all the same, and parked with the mark.
+        """
+        self.fail(100)
+        entry = self.entry(dle=True, retryDelay=1200, maxAttempts=2)
+        gateway = await self.start(entries=[entry], REPLY_TIMEOUT="1").ready()
+        began = reactor.seconds()
+        response, problem = await self.post(gateway, {"a": 1})
+        self.assertEqual((response.code, problem["type"].rpartition(":")[2]), (502, "model-failed"))
+        self.assertIn("HTTP status 500", problem["detail"])
+        self.assertLess(reactor.seconds() - began, 0.9)
+        [(properties, _)] = await self.taken(self.parking)
+        self.assertEqual((properties.headers["pg-attempt"], properties.headers["pg-answered"]), (2, 1))
+        self.assertEqual(len(self.model.requests), 2)
+        _, metrics = await self.admin(gateway, "/metrics")
+        self.assertIn('replies_total{kind="matched"} 1.0', metrics)
+        for kind in ("late", "unknown"):
+            self.assertNotIn(f'replies_total{{kind="{kind}"}} 1.0', metrics)
+
     async def test_expired(self) -> None:
         """Messages past the deadline of their HTTP caller are counted, and the model is not called."""
         answers: list[Deferred[Any]] = []
