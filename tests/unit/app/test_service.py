@@ -57,16 +57,29 @@ class AnswerTests(ServiceTestCase):
         self.assert_settled()
 
     def test_late_reply(self) -> None:
-        """A caller whose reply timeout is over gets 504; the attempts go on, and the late reply is dropped."""
+        """A caller whose reply timeout is over gets 504; the model's call goes on, and the late reply is dropped."""
+        self.stop_and_begin(model_timeout=300)
+        client = self.post()
+        self.advance(90)
+        self.assertEqual(self.answered(client).status, 504)
+        self.answer()
+        self.assertEqual(counted(self.metrics.replies, "late"), 1)
+        self.assert_settled()
+
+    def test_told_early(self) -> None:
+        """A caller that does not wait for the next attempt gets 502 at once; attempts go on, without another reply."""
         client = self.post()
         self.answer(500)
         self.advance(60)
+        self.assertEqual(client.responses(), [])
         self.answer(500)
-        self.advance(30)
-        self.assertEqual(self.answered(client).status, 504)
-        self.advance(30)
+        answer = self.answered(client)
+        self.assertEqual((answer.status, json.loads(answer.body)["type"].rpartition(":")[2]), (502, "model-failed"))
+        self.advance(60)
+        self.assertEqual(len(self.calls), 3)
         self.answer()
-        self.assertEqual(counted(self.metrics.replies, "late"), 1)
+        for kind in ("late", "unknown"):
+            self.assertEqual(counted(self.metrics.replies, kind), 0)
         self.assert_settled()
 
     def test_expired(self) -> None:
@@ -95,6 +108,7 @@ class AnswerTests(ServiceTestCase):
 
         The message that waits in the queue is past its deadline by the new time.
         """
+        self.stop_and_begin(model_timeout=300)
         for step in (3600, -3600):
             clients = [self.post(body) for body in (b"1", b"2", b"3")]
             self.ahead += step
