@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from pika.adapters.twisted_connection import TwistedChannel, TwistedProtocolConnection
 
 
+def channels_needed(uses: int) -> int:
+    """Channels that a connection needs: one for each use (to publish, or to consume a queue), and one to declare."""
+    return uses + 1
+
+
 class TooFewChannels(AMQPError):
     """The broker allows too few channels on a connection.
 

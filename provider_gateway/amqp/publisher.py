@@ -15,6 +15,7 @@ from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from provider_gateway.amqp.channels import channels_needed
 from provider_gateway.amqp.outcomes import Publish, Refusal, body_too_large, outcomes_at_end
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight, Waiters, shield, sleep
@@ -89,6 +90,7 @@ class Publisher:
             AMQPError: the broker closed the channel.
             ConnectionLost: the connection is gone.
         """
+        session.channels.require(channels_needed(1))
         await self._declare(session)
         channel = await session.message_channel()
         await shield(channel.channel.confirm_delivery())

@@ -9,6 +9,7 @@ import yaml
 from pika.exceptions import ChannelClosedByBroker
 from twisted.internet.defer import Deferred
 
+from provider_gateway.amqp.channels import channels_needed
 from provider_gateway.amqp.declare import declare_entry
 from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
 from provider_gateway.config.broker_url import BrokerURL
@@ -72,7 +73,8 @@ def check_connections(
 
 
 async def _check(reactor: Any, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]) -> None:
-    wrong = await _check_brokers(reactor, settings, entries)
+    consumers = (len(entries) if "provider" in roles else 0) + ("gateway" in roles)
+    wrong = await _check_brokers(reactor, settings, entries, consumers)
     if "provider" in roles:
         wrong += await _check_model(reactor, settings)
     if wrong:
@@ -87,8 +89,11 @@ def _ignore_expiry(_side: str, _when: float) -> None:
     """Do nothing: expiry is a metric of the running process only."""
 
 
-async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]) -> int:
+async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[QueueEntry], consumers: int) -> int:
     """Try the addresses in order until one gives a connection, as the process does.
+
+    Args:
+        consumers: queues that the process will consume.
 
     Returns:
         How much is wrong: 1 if no address works, else what is wrong with the topology.
@@ -98,6 +103,7 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
         found: list[str] = []
 
         async def look(session: Session, found: list[str] = found) -> None:
+            session.channels.require(channels_needed(consumers))
             for entry in entries:
                 found.extend(await _differences(session, entry))
 

@@ -21,6 +21,7 @@ from twisted.internet.defer import (
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from provider_gateway.amqp.channels import channels_needed
 from provider_gateway.amqp.connection import Connection
 from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
@@ -196,9 +197,10 @@ class GatewayService(ProcessService):
 
     async def _open_consuming(self, session: Session) -> None:
         # The reply queue comes last: a start that fails over a queue of the provider leaves none behind.
-        for role in (self._provider, self._gateway):
-            if role is not None:
-                await role.open(session)
+        roles = [role for role in (self._provider, self._gateway) if role is not None]
+        session.channels.require(channels_needed(sum(role.consumers for role in roles)))
+        for role in roles:
+            await role.open(session)
 
     def _refusals_are_fatal_at_start(
         self, prepare: Callable[[Session], Awaitable[None]]

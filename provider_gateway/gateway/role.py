@@ -39,9 +39,11 @@ class GatewayRole:
 
     Attributes:
         site: the factory that the HTTPS listener serves.
+        consumers: queues that are consumed.
     """
 
     _log = Logger()
+    consumers = 1
 
     def __init__(
         self,

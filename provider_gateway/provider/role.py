@@ -91,6 +91,11 @@ class ProviderRole:
                 )
             )
 
+    @property
+    def consumers(self) -> int:
+        """How many queues are consumed."""
+        return len(self._consumers)
+
     async def open(self, session: Session) -> None:
         """Consume every queue on a new session."""
         for consumer in self._consumers:

@@ -110,11 +110,11 @@ class ServiceTestCase(BrokerTestCase):
         call.close()
         self.pump()
 
-    def post(self, body: bytes = b"[1]", path: str = "/v1/predict") -> Client:
+    def post(self, body: bytes = b"[1]", path: str = "/v1/predict", *headers: str) -> Client:
         """Send an HTTP request."""
         (site,) = [factory for port, factory, *_ in self.clock.tcpServers[-1:] if port == HTTP]
         client = Client(site)
-        client.post(path, body, "routing-key: predict.now", "RqUID: r1")
+        client.post(path, body, "routing-key: predict.now", "RqUID: r1", *headers)
         self.pump()
         return client
 
