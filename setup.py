@@ -53,7 +53,7 @@ setup(
         "prometheus-client>=0.21",
         "msgspec>=0.19",
         "google-re2>=1.1.20240702",
-        "PyYAML>=6,<6.0.4",  # 6.0.4 takes the wrong value of merged mappings (yaml/pyyaml#953)
+        "PyYAML>=6,<6.1",
         "pydantic-settings>=2.7",
     ],
     extras_require={

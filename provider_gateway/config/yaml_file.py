@@ -26,20 +26,61 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Raises an error for a key that stands twice in a mapping; PyYAML would take the last one."""
+#: The tag of a plain ``<<`` (YAML 1.1, "Merge Key").
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(yaml.SafeLoader):
+    """Raises an error for a key that stands twice in a mapping, where PyYAML takes the last one, and merges mappings.
+
+    Merge keys are resolved here, because PyYAML's versions differ: 6.0.4 takes the wrong one of two values.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Check a mapping as it is written, before it is merged with others (yaml.composer.Composer)."""
+        """Check a mapping as it is written, then merge others into it (yaml.composer.Composer)."""
         node = super().compose_mapping_node(anchor)
         seen: set[Any] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    problem = f"the key {key.value!r} stands twice"
-                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                    raise _problem(f"the key {key.value!r} stands twice", key)
                 seen.add(key.value)
+        node.value = _merged(node)
         return node
+
+
+def _problem(text: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
+
+
+def _merged(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
+    """The keys and values of a mapping, with those of the mappings that its merge key names.
+
+    The mapping's own keys win; then those of the first mapping that has them.
+    """
+    own = [pair for pair in node.value if pair[0].tag != _MERGE]
+    taken = {(key.tag, key.value) for key, _ in own if isinstance(key, yaml.ScalarNode)}
+    merged = []
+    for source in (each for key, value in node.value if key.tag == _MERGE for each in _sources(value, node)):
+        for key, value in source.value:
+            # Other keys than scalars are refused later, as PyYAML cannot hash them.
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in taken:
+                    continue
+                taken.add((key.tag, key.value))
+            merged.append((key, value))
+    return merged + own
+
+
+def _sources(value: yaml.Node, into: yaml.MappingNode) -> list[yaml.MappingNode]:
+    """The mappings that a merge key names."""
+    sources: list[Any] = value.value if isinstance(value, yaml.SequenceNode) else [value]
+    for each in sources:
+        if not isinstance(each, yaml.MappingNode):
+            raise _problem("expected a mapping or a list of mappings to merge (<<)", each)
+        if each is into or each.end_mark is None:  # without end mark: the parser has not seen its end
+            raise _problem("a mapping cannot be merged into itself", value)
+    return sources
 
 
 _DESCRIPTIONS = {
@@ -105,7 +146,7 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
             error names the path of the key.
     """
     try:
-        data: Any = yaml.load(text, _UniqueKeys)  # noqa: S506 - a safe loader
+        data: Any = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""

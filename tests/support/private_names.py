@@ -181,7 +181,7 @@ UNDOCUMENTED = (
     Name(
         "yaml.composer.Composer",
         "compose_mapping_node",
-        "overridden: a key that stands twice is an error; later, merged keys are among a mapping's own",
+        "overridden: a key that stands twice is an error, and mappings are merged",
         signature="(self, anchor)",
     ),
 )

@@ -78,6 +78,36 @@ class MergeTests(YAMLTestCase):
         text = "- &x {a: 1}\n- {deep: {deeper: &y {<<: *x, a: 2}}}\n- {<<: *y, b: 3}"
         self.assertEqual([{"deep": {"deeper": {"a": 2}}}, {"a": 2, "b": 3}], self.parse(text)[1:])
 
+    def test_deep_chains(self) -> None:
+        """Own keys win, then those of the first mapping named, however long the chain, in each version of PyYAML.
+
+        Short keys are in this test because CPython keeps one object for each of them, which PyYAML 6.0.4 relies on.
+        """
+        for names in ("abc", ("first", "second", "third"), ("über", "1", "2")):
+            a, b, c = names
+            text = (
+                f"- &x {{{a}: 1, {b}: 1, {c}: 1}}\n- &y {{<<: *x, {a}: 2}}\n- &z {{{b}: 3, <<: *y}}\n"
+                f"- {{<<: [*z, *x]}}\n- {{<<: [*x, *z]}}\n- {{<<: [{{<<: *z, {c}: 4}}, *y], {a}: 5}}"
+            )
+            values = [list(each.values()) for each in self.parse(text)[3:]]
+            self.assertEqual([sorted(each) for each in values], [[1, 2, 3], [1, 1, 1], [3, 4, 5]], names)
+        self.assertEqual(self.parse("- &x {a: 1, b: 2}\n- {'<<': 5, a: 6}")[1], {"<<": 5, "a": 6})
+
+    def test_bounded(self) -> None:
+        """Mappings that merge each other twice at each level stay small: the keys do not multiply."""
+        levels = "".join(f"- &x{n + 1} {{<<: [*x{n}, *x{n}, *x{n}], b: {n}}}\n" for n in range(40))
+        self.assertEqual(self.parse(f"- &x0 {{a: 1}}\n{levels}")[-1], {"a": 1, "b": 39})
+
+    def test_into_itself(self) -> None:
+        """A mapping that is merged into itself, or into a part of itself, is an error with its place."""
+        for text in (
+            "- &x {a: 1, <<: *x}",
+            "- &x {a: {<<: *x}}",
+            "- &x {a: 1, <<: [*x]}",
+            "- &x {a: [{<<: [{}, *x]}]}",
+        ):
+            self.assertIn("a mapping cannot be merged into itself", self.refusal(text), text)
+
 
 class ErrorsTests(YAMLTestCase):
     """Errors for a wrong text."""
