@@ -14,15 +14,18 @@ class SettingsError(Exception):
 
 
 class TopologyError(Exception):
-    """The broker refused a declaration; the text names the object and the argument.
+    """The broker refused a declaration; the text names the object and the argument, and says what to do.
 
     Attributes:
-        mismatch: True if an object exists with other arguments (AMQP 406). A retry does not help.
+        code: the broker's reply code; None if the object was not sent.
+        is_final: True if no later attempt succeeds before somebody has changed the queue file, the object or the
+            broker's configuration.
     """
 
-    def __init__(self, text: str, *, mismatch: bool = False) -> None:
+    def __init__(self, text: str, *, code: int | None = None, is_final: bool = False) -> None:
         super().__init__(text)
-        self.mismatch = mismatch
+        self.code = code
+        self.is_final = is_final
 
 
 class GatewayError(Exception):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pika.exceptions import ChannelClosedByBroker
+from pika import spec
+from pika.exceptions import ChannelClosedByBroker, ProtocolSyntaxError, ShortStringTooLong
 
+from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import shield
 from provider_gateway.errors import TopologyError
 from provider_gateway.topology.declarations import Exchange, Queue, objects_of, reply_queue_arguments
+from provider_gateway.topology.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,32 +23,50 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.session import Session
     from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.topology.declarations import Declared
+    from provider_gateway.topology.refusals import Use
 
 
-async def _declare(what: str, declaration: Deferred[Any]) -> None:
-    try:
-        await shield(declaration)
-    except ChannelClosedByBroker as error:
-        msg = f"{what}: the broker refused it: {error.reply_text}"
-        if error.reply_code == 406:
-            msg += " (make the queue file agree with the object, or delete the object)"
-        raise TopologyError(msg, mismatch=error.reply_code == 406) from None
+#: The reply code of a broker that stops, or whose operator closes connections.
+_CONNECTION_FORCED = 320
+#: Errors of pika's encoder, some of which have its raw bytes as their text.
+_NOT_WRITTEN = (ProtocolSyntaxError, ShortStringTooLong, struct.error, TypeError, ValueError, AssertionError)
+#: The classes of the methods that declare, and "no method": not every broker says over which it closes a connection.
+_DECLARING = frozenset({0, spec.Exchange.INDEX, spec.Queue.INDEX})
 
 
-async def declare_entry(channel: TwistedChannel, entry: QueueEntry) -> None:
-    """Declare the objects of one entry.
+async def attempt(what: Declared | Use, method: Callable[[], Deferred[Any]]) -> Any:
+    """Run a method of a channel that concerns an object.
+
+    Returns:
+        The broker's answer.
 
     Raises:
-        TopologyError: the broker refused one, and closed the channel.
+        TopologyError: the object cannot be written as AMQP, or the broker refused it: it closed the channel or the
+            connection.
+        ConnectionLost: the connection is gone for another reason.
     """
-    for each in objects_of(entry):
-        if isinstance(each, Exchange):
-            declaration = channel.exchange_declare(each.name, each.type, durable=each.durable)
-        elif isinstance(each, Queue):
-            declaration = channel.queue_declare(each.name, durable=each.durable, arguments=dict(each.arguments))
-        else:
-            declaration = channel.queue_bind(each.queue, each.exchange, each.key)
-        await _declare(str(each), declaration)
+    try:
+        return await shield(method())
+    except _NOT_WRITTEN as error:
+        msg = f"{what}: its name, key or arguments cannot be written as AMQP ({type(error).__name__})"
+        raise TopologyError(msg, is_final=True) from None
+    except ChannelClosedByBroker as error:
+        raise refusal(what, error.reply_code, error.reply_text) from None
+    except ConnectionLost as error:
+        close = error.close
+        if close is None or close.reply_code == _CONNECTION_FORCED or close.class_id not in _DECLARING:
+            raise
+        raise refusal(what, close.reply_code, close.reply_text, of_connection=True) from None
+
+
+def declaring(channel: TwistedChannel, what: Declared) -> Callable[[], Deferred[Any]]:
+    """The method of a channel that declares an object."""
+    if isinstance(what, Exchange):
+        return partial(channel.exchange_declare, what.name, what.type, durable=what.durable)
+    if isinstance(what, Queue):
+        return partial(channel.queue_declare, what.name, durable=what.durable, arguments=dict(what.arguments))
+    return partial(channel.queue_bind, what.queue, what.exchange, what.key)
 
 
 async def declare(session: Session, entries: Sequence[QueueEntry]) -> None:
@@ -51,30 +74,37 @@ async def declare(session: Session, entries: Sequence[QueueEntry]) -> None:
 
     Raises:
         TopologyError: the broker refused one. The text names the object, and has the broker's own words.
+        ConnectionLost: the connection is gone.
     """
     channel = await session.channel()
     for entry in entries:
-        await declare_entry(channel, entry)
+        for each in objects_of(entry):
+            await attempt(each, declaring(channel, each))
     channel.close()
 
 
-def declare_reply_queue(
-    name: str, entries: Sequence[QueueEntry], *, expires: float
-) -> Callable[[Session], Awaitable[None]]:
-    """A function that declares the reply queue of an instance on a session.
+def reply_queue(name: str, entries: Sequence[QueueEntry], *, expires: float) -> Queue:
+    """The reply queue of an instance.
 
-    The queue is durable, so that replies survive a reconnect, and expires, so that it does not stay for ever.
+    It is durable, so that replies survive a reconnect, and expires, so that it does not stay for ever.
 
     Args:
         name: ``<replyTo>.<instance>``.
         entries: the entries whose replies come to this queue.
         expires: seconds after which the broker deletes the queue when it has no consumer.
     """
+    return Queue(name, {"x-expires": int(1000 * expires), **reply_queue_arguments(entries)})
+
+
+def declare_reply_queue(
+    name: str, entries: Sequence[QueueEntry], *, expires: float
+) -> Callable[[Session], Awaitable[None]]:
+    """A function that declares the reply queue of an instance on a session, see :func:`reply_queue`."""
+    queue = reply_queue(name, entries, expires=expires)
 
     async def declare_it(session: Session) -> None:
         channel = await session.channel()
-        arguments = {"x-expires": int(1000 * expires), **reply_queue_arguments(entries)}
-        await _declare(f"queue {name!r}", channel.queue_declare(name, durable=True, arguments=arguments))
+        await attempt(queue, declaring(channel, queue))
         channel.close()
 
     return declare_it

@@ -47,7 +47,15 @@ CLOSE_GRACE = 2.0
 
 
 class ConnectionLost(Exception):
-    """The AMQP connection is gone; the text says why."""
+    """The AMQP connection is gone; the text says why.
+
+    Attributes:
+        close: the method with which the broker closed it; None if it was lost in another way.
+    """
+
+    def __init__(self, text: str, close: spec.Connection.Close | None = None) -> None:
+        super().__init__(text)
+        self.close = close
 
 
 class _TransportForPika:
@@ -92,6 +100,8 @@ class Session(Protocol):
         #: None once the handshake is over.
         self._handshake: Handshake | None = Handshake()
         self._cause: str | None = None
+        #: The broker's Close, once the connection was open.
+        self._close: spec.Connection.Close | None = None
         self._closing = False
         self._dropped = False
         self._abort_call: IDelayedCall | None = None
@@ -235,7 +245,7 @@ class Session(Protocol):
             cause = "closed by us"
         elif cause is None and self._dropped and self._handshake is not None:
             cause = "no agreement in the AMQP handshake"
-        error = self._lost = ConnectionLost(cause or reason_of(reason.value))
+        error = self._lost = ConnectionLost(cause or reason_of(reason.value), self._close)
         self.transport = None
         self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more
         self._amqp.connectionLost(Failure(error))
@@ -246,6 +256,7 @@ class Session(Protocol):
         self.abort()
 
     def _closed_by_broker(self, method: frame.Method[Any]) -> None:
+        self._close = method.method
         self._cause = f"closed by the broker: {method.method.reply_code} {method.method.reply_text}"
         self.refusal = Refusal.of_connection(method.method)
 

@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.channels import channels_needed
-from provider_gateway.amqp.declare import declare_entry
 from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
+from provider_gateway.amqp.session import ConnectionLost
+from provider_gateway.amqp.topology_check import Finding, TopologyCheck
 from provider_gateway.config.broker_url import BrokerURL
 from provider_gateway.config.masked_url import MaskedURL
-from provider_gateway.errors import TopologyError
 from provider_gateway.http_client.treq_post import FixedURL
 from provider_gateway.model.client import model_client
 from provider_gateway.net.failure_reasons import reason_of
 from provider_gateway.security.tls import broker_tls, model_tls
 from provider_gateway.topology.checks import warnings
-from provider_gateway.topology.declarations import Binding, Exchange, objects_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.session import Session
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Role, Settings
-    from provider_gateway.topology.declarations import Queue
 
 #: Seconds for the model's response.
 _MODEL_TIMEOUT = 5.0
@@ -63,8 +61,7 @@ def check_connections(
 ) -> Deferred[None]:
     """Try broker, topology and model, and print the findings.
 
-    Nothing is created. Objects are looked up with passive declarations. Those of an entry are declared actively only if
-    all of them exist: the broker then compares their arguments.
+    Nothing is changed, see :mod:`provider_gateway.amqp.topology_check`.
 
     Returns:
         A Deferred that fails with SystemExit(1) if anything is wrong.
@@ -73,8 +70,7 @@ def check_connections(
 
 
 async def _check(reactor: Any, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]) -> None:
-    consumers = (len(entries) if "provider" in roles else 0) + ("gateway" in roles)
-    wrong = await _check_brokers(reactor, settings, entries, consumers)
+    wrong = await _check_brokers(reactor, settings, entries, roles)
     if "provider" in roles:
         wrong += await _check_model(reactor, settings)
     if wrong:
@@ -89,23 +85,18 @@ def _ignore_expiry(_side: str, _when: float) -> None:
     """Do nothing: expiry is a metric of the running process only."""
 
 
-async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[QueueEntry], consumers: int) -> int:
+async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]) -> int:
     """Try the addresses in order until one gives a connection, as the process does.
-
-    Args:
-        consumers: queues that the process will consume.
 
     Returns:
         How much is wrong: 1 if no address works, else what is wrong with the topology.
     """
+    consumers = (len(entries) if "provider" in roles else 0) + ("gateway" in roles)
     for url in settings.rmq_url:
         tls = broker_tls(settings, _ignore_expiry).to if url.tls else None
-        found: list[str] = []
 
-        async def look(session: Session, found: list[str] = found) -> None:
+        async def look(session: Session) -> None:
             session.channels.require(channels_needed(consumers))
-            for entry in entries:
-                found.extend(await _differences(session, entry))
 
         endpoint = BrokerEndpoint(
             reactor,
@@ -122,39 +113,32 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
             _say(f"broker {url}", f"FAILED: {why_failed(error)}")
             continue
         _say(f"broker {url}", "connected")
-        for line in found:
-            _say("topology", line)
+        wrong = await _check_topology(session, settings, entries, roles)
         await session.close()
-        return sum("FAILED" in line for line in found)
+        return wrong
     return 1
 
 
-async def _exists(session: Session, what: Exchange | Queue) -> bool:
-    channel = await session.channel()
-    passive = channel.exchange_declare if isinstance(what, Exchange) else channel.queue_declare
-    try:
-        await passive(what.name, passive=True)
-    except ChannelClosedByBroker as error:
-        if error.reply_code == 404:
-            return False
-        raise
-    channel.close()
-    return True
+async def _check_topology(
+    session: Session, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]
+) -> int:
+    """Look at the objects of the queue file.
 
+    Returns:
+        How many things are wrong.
+    """
+    wrong = 0
 
-async def _differences(session: Session, entry: QueueEntry) -> list[str]:
-    """What the broker says about the objects of one entry, as lines to print."""
-    named = [each for each in objects_of(entry) if not isinstance(each, Binding)]
-    missing = [str(each) for each in named if not await _exists(session, each)]
-    if missing:
-        return [f"{what} is not there yet and will be declared at start" for what in missing]
-    channel = await session.channel()
+    def report(finding: Finding) -> None:
+        nonlocal wrong
+        wrong += finding.is_wrong
+        _say("topology", finding.text)
+
     try:
-        await declare_entry(channel, entry)
-    except TopologyError as error:
-        return [f"FAILED: {error}"]
-    channel.close()
-    return [f"queue {entry.queue_name!r} and its bindings are as the queue file says"]
+        await TopologyCheck(session, report).run(entries, roles, settings)
+    except (AMQPError, ConnectionLost) as error:
+        report(Finding(f"FAILED: the connection was lost: {error}", is_wrong=True))
+    return wrong
 
 
 async def _check_model(reactor: Any, settings: Settings) -> int:

@@ -32,7 +32,7 @@ from provider_gateway.gateway.role import GatewayRole
 from provider_gateway.http_server.access_log import AccessRecord
 from provider_gateway.net.tls_transport import ServerFactory
 from provider_gateway.provider.role import ProviderRole
-from provider_gateway.topology.checks import check_ways_back, warnings
+from provider_gateway.topology.checks import check_conflicts, check_ways_back, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -64,7 +64,8 @@ class GatewayService(ProcessService):
         listeners: opens the listeners; None for TCP ports of its own.
 
     Raises:
-        SettingsError: with this queue file, messages that wait for another attempt would not come back.
+        SettingsError: with this queue file, messages that wait for another attempt would not come back, or an object
+            is declared in two ways.
     """
 
     name = "provider-gateway"
@@ -90,6 +91,7 @@ class GatewayService(ProcessService):
         self._settings = settings
         self._fatal = fatal
         self._state = State.STARTING
+        check_conflicts(entries)
         check_ways_back(entries)
         self._warnings = list(warnings(entries))
         self._listeners = listeners if listeners is not None else TCPListeners(reactor, settings)
@@ -205,7 +207,7 @@ class GatewayService(ProcessService):
     def _refusals_are_fatal_at_start(
         self, prepare: Callable[[Session], Awaitable[None]]
     ) -> Callable[[Session], Awaitable[None]]:
-        """Make a preparation stop the process if, at the start, an object exists with other arguments.
+        """Make a preparation stop the process if, at the start, an object cannot be declared however often it is tried.
 
         After the start such a refusal is a failed attempt to connect, which is repeated.
         """
@@ -214,8 +216,8 @@ class GatewayService(ProcessService):
             try:
                 await prepare(session)
             except TopologyError as error:
-                if error.mismatch and self._state is State.STARTING:
-                    self._state = State.STOPPING  # the other connection finds the same mismatch, which is reported once
+                if error.is_final and self._state is State.STARTING:
+                    self._state = State.STOPPING  # the other connection finds the same refusal, which is reported once
                     self._fatal(str(error))
                 raise
 

@@ -7,10 +7,12 @@ plus optional ones of our own. Nothing here touches the broker; :mod:`provider_g
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
+from provider_gateway.config.queue_arguments import Arguments, wrong_together
+from provider_gateway.config.short_strings import SHORT_STRING_BYTES, check_short_string
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
 from provider_gateway.errors import SettingsError
 
@@ -23,15 +25,21 @@ ExchangeType = Literal["topic", "direct", "fanout"]
 #: A week. A longer time is a mistake, or stands for "no limit", which is not supported.
 MAX_SECONDS = 604_800
 
-#: Names and routing keys are AMQP short strings (AMQP 0-9-1, 4.2.5.3): at most 255 bytes of UTF-8.
-SHORT_STRING_BYTES = 255
+#: Names with this prefix are RabbitMQ's own.
+_RESERVED = "amq."
+#: The exchanges of RabbitMQ that an entry may use, with their types.
+_RABBITMQ_EXCHANGES = {f"{_RESERVED}{kind}": kind for kind in ("topic", "direct", "fanout")}
 
 
-def _short_string(value: object) -> object:
-    if isinstance(value, str) and len(value.encode()) > SHORT_STRING_BYTES:
-        msg = f"at most {SHORT_STRING_BYTES} bytes are allowed"
+def _check_short_string(value: object) -> object:
+    return check_short_string(value) if isinstance(value, str) else value
+
+
+def _check_not_reserved(name: str) -> str:
+    if name.startswith(_RESERVED):
+        msg = f"RabbitMQ reserves names that begin with {_RESERVED!r}; use another name"
         raise ValueError(msg)
-    return value
+    return name
 
 
 def _as_list(value: object) -> object:
@@ -42,19 +50,18 @@ def _empty_as_none(value: object) -> object:
     return None if value == "" else value
 
 
-def _argument(value: object) -> object:
-    """Check an argument of a declaration: a type that both AMQP's field tables and YAML have."""
-    if isinstance(value, str | bool | float):
-        return value
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return value
-    msg = "expected text, a number of at most 64 bits, true or false"
-    raise ValueError(msg)
+def _quorum_by_argument(entry: object) -> object:
+    """Take ``x-queue-type`` of ``argQueue`` for ``queueType``: then the entry's other queues fit it."""
+    if not isinstance(entry, dict) or "queueType" in entry or not isinstance(entry.get("argQueue"), dict):
+        return entry
+    given = entry["argQueue"].get("x-queue-type")
+    return {**entry, "queueType": given} if given in ("classic", "quorum") else entry
 
 
-ShortString = Annotated[str, BeforeValidator(_short_string)]
+# Before the type is checked: the error is then about the text.
+ShortString = Annotated[str, BeforeValidator(_check_short_string)]
 Name = Annotated[ShortString, Field(min_length=1)]
-Arguments = dict[str, Annotated[Any, BeforeValidator(_argument)]]
+QueueName = Annotated[Name, AfterValidator(_check_not_reserved)]
 
 
 class DleParams(StrictModel):
@@ -62,7 +69,7 @@ class DleParams(StrictModel):
 
     dle_exchange: Name
     dle_exchange_type: ExchangeType = "fanout"
-    dle_queue: Name
+    dle_queue: QueueName
     dle_args: Arguments = Field(default_factory=dict)
 
     @property
@@ -81,6 +88,9 @@ class QueueEntry(StrictModel):
         reply_to_allowed: patterns, as of a topic exchange, of other ``reply_to`` addresses that messages may bring;
             empty for any address that is no queue of the queue file.
         routing_key: routing key of HTTP requests without one.
+        durable: False to declare the queues that the seed has, too, as the seed does: transient. These are the work
+            queue, ``replyTo`` and ``dleQueue``.
+        exchange_durable: False for a transient exchange; the seed's is durable.
         prefetch: messages that may be unacknowledged at a time, and thus model calls at a time.
         timeout: seconds for one model call; None means ``MODEL_TIMEOUT``.
         dle: True if a message whose model call failed is tried again.
@@ -92,12 +102,13 @@ class QueueEntry(StrictModel):
 
     exchange: ShortString = Field(alias="topic")
     exchange_type: ExchangeType = "topic"
-    queue_name: Name
+    queue_name: QueueName
     binding_key: Annotated[tuple[ShortString, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
-    reply_to: Annotated[Name | None, BeforeValidator(_empty_as_none)] = None
+    reply_to: Annotated[QueueName | None, BeforeValidator(_empty_as_none)] = None
     reply_to_allowed: Annotated[tuple[Name, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
     routing_key: Name | None = None
     durable: bool = True
+    exchange_durable: bool = True
     queue_type: Literal["classic", "quorum"] = "classic"
     prefetch: int = Field(default=100, ge=1, le=65535)
     timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] | None = None
@@ -106,7 +117,9 @@ class QueueEntry(StrictModel):
     arg_queue: Arguments = Field(default_factory=dict)
     max_attempts: int = Field(default=5, ge=1)
     retry_delay: int = Field(default=60_000, ge=1, le=2**32 - 1)
-    parking_queue: Name | None = None
+    parking_queue: QueueName | None = None
+
+    _quorum_by_argument = model_validator(mode="before")(_quorum_by_argument)
 
     @model_validator(mode="after")
     def _consistent(self) -> QueueEntry:
@@ -122,9 +135,31 @@ class QueueEntry(StrictModel):
         if len(f"{self.queue_name}.parking".encode()) > SHORT_STRING_BYTES:
             msg = f"queueName is too long: with '.parking' it has more than {SHORT_STRING_BYTES} bytes"
             raise ValueError(msg)
-        if self.dle and self.dle_params is not None:
-            self._check_way_back(self.dle_params)
+        self._check_arguments()
+        _check_exchange("topic", self.exchange, self.exchange_type, durable=self.exchange_durable)
+        if self.dle_params is not None:
+            _check_exchange("dleParams.dleExchange", self.dle_params.dle_exchange, self.dle_params.dle_exchange_type)
+            if self.dle:
+                self._check_way_back(self.dle_params)
         return self
+
+    def _check_arguments(self) -> None:
+        """Check arguments that depend on the queue's type."""
+        given = self.arg_queue.get("x-queue-type", self.queue_type)
+        if given != self.queue_type:
+            msg = f"argQueue.x-queue-type is {given!r} and queueType is {self.queue_type!r}; remove one of them"
+            raise ValueError(msg)
+        for problem in wrong_together(self.arg_queue, self.queue_type, is_completed=self.queue_type == "quorum"):
+            msg = f"argQueue.{problem}"
+            raise ValueError(msg)
+        if self.dle_params is not None:
+            kind = self.dle_params.dle_args.get("x-queue-type", "classic")
+            for problem in wrong_together(self.dle_params.dle_args, kind, is_completed=False):
+                msg = f"dleParams.dleArgs.{problem}"
+                raise ValueError(msg)
+            if kind == "quorum" and not self.durable:
+                msg = "dleParams.dleArgs.x-queue-type: quorum queues are always durable; remove 'durable: false'"
+                raise ValueError(msg)
 
     def _check_way_back(self, dle: DleParams) -> None:
         for argument, otherwise in (
@@ -157,6 +192,18 @@ class QueueEntry(StrictModel):
     def parking(self) -> str:
         """The parking queue: messages that could not be answered stay there."""
         return self.parking_queue if self.parking_queue is not None else f"{self.queue_name}.parking"
+
+
+def _check_exchange(key: str, name: str, kind: str, *, durable: bool = True) -> None:
+    """Check that an exchange of RabbitMQ's own is used as it is."""
+    if not name.startswith(_RESERVED):
+        return
+    if name not in _RABBITMQ_EXCHANGES:
+        msg = f"{key}: RabbitMQ reserves names that begin with {_RESERVED!r}; use another name"
+        raise ValueError(msg)
+    if kind != _RABBITMQ_EXCHANGES[name] or not durable:
+        msg = f"{key}: {name!r} is RabbitMQ's own: a durable exchange of type {_RABBITMQ_EXCHANGES[name]!r}"
+        raise ValueError(msg)
 
 
 _ENTRIES = TypeAdapter(Annotated[tuple[QueueEntry, ...], Field(min_length=1, strict=False)])

@@ -6,12 +6,14 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from provider_gateway.errors import SettingsError
+from provider_gateway.topology.declarations import Binding, Exchange, objects_of
 from provider_gateway.topology.routing import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from provider_gateway.config.queue_file import DleParams, QueueEntry
+    from provider_gateway.topology.declarations import Queue
 
 _ADVICE = "Without dleParams each queue has a retry route of its own"
 
@@ -31,6 +33,34 @@ def check_ways_back(entries: Sequence[QueueEntry]) -> None:
                 f"exchange {back!r} to the queue: its messages would be dropped after their wait"
             )
             raise SettingsError(msg)
+
+
+def check_conflicts(entries: Sequence[QueueEntry]) -> None:
+    """Check that no exchange or queue is declared twice in different ways: the broker would refuse the second.
+
+    Raises:
+        SettingsError: the text names the object, the two entries, and what differs.
+    """
+    seen: dict[tuple[type, str], tuple[Exchange | Queue, str]] = {}
+    for entry in entries:
+        for each in objects_of(entry):
+            if isinstance(each, Binding):
+                continue
+            first, owner = seen.setdefault((type(each), each.name), (each, entry.queue_name))
+            if first != each:
+                others = f"{owner!r} and {entry.queue_name!r}" if owner != entry.queue_name else repr(owner)
+                msg = (
+                    f"{each} stands for two different things in the entries of {others}: {_described(first)}, and "
+                    f"{_described(each)}; use another name, or the same settings"
+                )
+                raise SettingsError(msg)
+
+
+def _described(what: Exchange | Queue) -> str:
+    durable = "durable" if what.durable else "transient"
+    if isinstance(what, Exchange):
+        return f"{durable}, {what.type}"
+    return ", ".join([durable, *(f"{name}: {value}" for name, value in what.arguments.items())])
 
 
 def _gaps(entry: QueueEntry) -> Iterator[str]:

@@ -16,16 +16,22 @@ if TYPE_CHECKING:
 #: Redeliveries of one message before it is parked: a message that kills the process comes back each time.
 DELIVERY_LIMIT = 20
 #: RabbitMQ 4 drops a message that was requeued to a quorum queue 20 times, unless its limit is raised.
+#: Before 4.0, -1 is no way to say "none": it would drop each message that is requeued.
 _NO_DELIVERY_LIMIT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An exchange."""
+    """An exchange.
+
+    Attributes:
+        keys: which key of the queue file sets which property: ``durable``, ``type``. A property without one is ours.
+    """
 
     name: str
     type: str
     durable: bool = True
+    keys: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return f"exchange {self.name!r}"
@@ -33,11 +39,17 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue with the arguments of its declaration."""
+    """A queue with the arguments of its declaration.
+
+    Attributes:
+        keys: which key of the queue file sets which property: ``durable``, or an argument; ``*`` is any other argument.
+            A property without one is ours.
+    """
 
     name: str
     arguments: Mapping[str, object] = field(default_factory=dict)
     durable: bool = True
+    keys: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return f"queue {self.name!r}"
@@ -55,43 +67,56 @@ class Binding:
         return f"binding of {self.queue!r}"
 
 
-def objects_of(entry: QueueEntry) -> Iterator[Exchange | Queue | Binding]:
+Declared = Exchange | Queue | Binding
+
+#: Without it, a virtual host's ``default_queue_type`` would decide, and a quorum queue needs other arguments than ours.
+_CLASSIC: dict[str, object] = {"x-queue-type": "classic"}
+#: A queue whose messages are never dropped because of their number of redeliveries.
+_QUORUM: dict[str, object] = {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
+
+
+def objects_of(entry: QueueEntry) -> Iterator[Declared]:
     """The objects of one entry."""
     if entry.exchange:
-        yield Exchange(entry.exchange, entry.exchange_type, entry.durable)
+        keys = {"durable": "exchangeDurable", "type": "exchangeType"}
+        yield Exchange(entry.exchange, entry.exchange_type, entry.exchange_durable, keys)
     # Targets of dead-lettering first: the broker drops a message whose dead-letter target is missing.
-    yield Queue(entry.parking, _parking_arguments(entry))
-    yield Queue(entry.queue_name, queue_arguments(entry), entry.durable)
+    yield Queue(entry.parking, _parking_arguments(entry), keys={"x-queue-type": "queueType"})
+    keys = {"durable": "durable", "x-queue-type": "queueType", "*": "argQueue"}
+    yield Queue(entry.queue_name, queue_arguments(entry), entry.durable, keys)
     yield Exchange(entry.return_exchange, "fanout")
     yield Binding(entry.queue_name, entry.return_exchange)
     if entry.dle_params is not None:
         yield from _seed_route(entry, entry.dle_params)
     elif entry.dle:
-        yield Queue(entry.retry_queue, _retry_arguments(entry))
+        keys = {"x-queue-type": "queueType", "x-message-ttl": "retryDelay"}
+        yield Queue(entry.retry_queue, _retry_arguments(entry), keys=keys)
     if entry.exchange:
         for key in entry.binding_key or ("",):
             yield Binding(entry.queue_name, entry.exchange, key)
     if entry.reply_to is not None:
-        yield Queue(entry.reply_to, reply_queue_arguments([entry]))
+        keys = {"durable": "durable", "x-queue-type": "queueType"}
+        yield Queue(entry.reply_to, reply_queue_arguments([entry]), entry.durable, keys)
 
 
 def reply_queue_arguments(entries: Sequence[QueueEntry]) -> dict[str, object]:
     """The arguments of a queue for replies to messages of these entries.
 
     A classic queue is unavailable while its node is down. If a request queue survives the loss of a node (quorum), so
-    must the reply queue.
+    must the reply queue. A reply must not be dropped because its reader has lost its connection 20 times.
     """
-    return {"x-queue-type": "quorum"} if any(entry.queue_type == "quorum" for entry in entries) else {}
+    return dict(_QUORUM if any(entry.queue_type == "quorum" for entry in entries) else _CLASSIC)
 
 
 def queue_arguments(entry: QueueEntry) -> dict[str, object]:
     """The arguments of an entry's work queue; ``argQueue`` overrides ours.
 
-    A classic queue gets ``argQueue`` alone: with any more, an existing queue of the seed would not match (AMQP 406).
+    A classic queue gets ``argQueue`` and its type alone: with any more, an existing queue of the seed would not match
+    (AMQP 406). RabbitMQ takes a queue that was declared without a type for a classic one.
     """
     given = dict(entry.arg_queue)
     if entry.queue_type != "quorum":
-        return given
+        return _CLASSIC | given
     ours: dict[str, object] = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
     if "x-dead-letter-exchange" not in given:
         ours |= {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": entry.parking}
@@ -111,22 +136,21 @@ def _retry_arguments(entry: QueueEntry) -> dict[str, object]:
         "x-dead-letter-exchange": entry.return_exchange,
     }
     if entry.queue_type == "quorum":
-        arguments |= {"x-queue-type": "quorum", **_QUORUM_SAFETY}
-    return arguments
+        return {"x-queue-type": "quorum", **arguments, **_QUORUM_SAFETY}
+    return _CLASSIC | arguments
 
 
 def _parking_arguments(entry: QueueEntry) -> dict[str, object]:
-    if entry.queue_type == "quorum":
-        return {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
-    return {}
+    return dict(_QUORUM if entry.queue_type == "quorum" else _CLASSIC)
 
 
-def _seed_route(entry: QueueEntry, dle: DleParams) -> Iterator[Exchange | Queue | Binding]:
-    """The objects of ``dleParams``, exactly as written."""
-    yield Exchange(dle.dle_exchange, dle.dle_exchange_type)
-    yield Queue(dle.dle_queue, dict(dle.dle_args))
+def _seed_route(entry: QueueEntry, dle: DleParams) -> Iterator[Declared]:
+    """The objects of ``dleParams``, as written."""
+    yield Exchange(dle.dle_exchange, dle.dle_exchange_type, keys={"type": "dleParams.dleExchangeType"})
+    keys = {"durable": "durable", "*": "dleParams.dleArgs"}
+    yield Queue(dle.dle_queue, _CLASSIC | dle.dle_args, entry.durable, keys)
     # A copy is published with the routing key that it comes back with, so the waiting queue must take them all.
     direct = (*entry.binding_key, entry.queue_name)
-    keys = {"fanout": ("",), "topic": ("#",), "direct": direct}[dle.dle_exchange_type]
-    for key in keys:
+    patterns = {"fanout": ("",), "topic": ("#",), "direct": direct}[dle.dle_exchange_type]
+    for key in patterns:
         yield Binding(dle.dle_queue, dle.dle_exchange, key)

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from provider_gateway.config.queue_file import SHORT_STRING_BYTES
+from provider_gateway.config.short_strings import SHORT_STRING_BYTES
 from provider_gateway.errors import BadRequest
 
 if TYPE_CHECKING:

@@ -126,7 +126,7 @@ class Declaring(_Project):
         await declare(session, [self.entry()])
         changed = self.entry(argQueue={"x-message-ttl": 5})
         error = await self.assert_fails(TopologyError, Deferred.fromCoroutine(declare(session, [changed])))
-        self.assertTrue(error.mismatch)
+        self.assertTrue(error.is_final)
         self.assertIn(f"queue '{changed.queue_name}'", str(error))
         self.assertIn("inequivalent arg 'x-message-ttl'", str(error))
         await declare(session, [self.entry()])

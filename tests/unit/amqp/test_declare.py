@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from pika import spec
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.declare import declare, declare_reply_queue
+from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.errors import TopologyError
 from tests.support.amqp_peer import open_peer, run
 from tests.support.embedded_broker import BrokerTestCase
 from tests.support.queue_entries import entry
 
 DECLARATIONS = (spec.Exchange.Declare, spec.Queue.Declare, spec.Queue.Bind)
+CLASSIC = {"x-queue-type": "classic"}
 DLE = {
     "dleExchange": "retry",
     "dleQueue": "waiting",
@@ -55,8 +58,8 @@ class EntryTests(TopologyTestCase):
             self.declare(),
             [
                 ("exchange", "ML.MQ", "topic"),
-                ("queue", "work.parking", {}),
-                ("queue", "work", {}),
+                ("queue", "work.parking", CLASSIC),
+                ("queue", "work", CLASSIC),
                 ("exchange", "work.return", "fanout"),
                 ("bind", "work", "work.return", ""),
                 ("bind", "work", "ML.MQ", "predict.*"),
@@ -73,25 +76,35 @@ class EntryTests(TopologyTestCase):
         for method in self.peer.sent(spec.Queue.Declare):
             self.assertFalse(method.exclusive)
 
+    def durability(self, **keys: Any) -> dict[str, bool]:
+        """Which exchanges and queues are declared as durable."""
+        self.declare(dle=True, replyTo="response", **keys)
+        declared = [*self.peer.sent(spec.Exchange.Declare), *self.peer.sent(spec.Queue.Declare)]
+        return {getattr(method, "queue", None) or method.exchange: method.durable for method in declared}
+
     def test_not_durable(self) -> None:
-        """``durable: false`` makes the exchange and the work queue transient, and no other object."""
-        self.declare(durable=False, dle=True, replyTo="response")
-        self.assertEqual(
-            {method.exchange: method.durable for method in self.peer.sent(spec.Exchange.Declare)},
-            {"ML.MQ": False, "work.return": True},
-        )
-        self.assertEqual(
-            {method.queue: method.durable for method in self.peer.sent(spec.Queue.Declare)},
-            {"work.parking": True, "work.retry": True, "work": False, "response": True},
-        )
+        """``durable: false`` makes the seed's queues transient, and neither the exchange nor objects of our own."""
+        found = self.durability(durable=False)
+        self.assertEqual({name for name, durable in found.items() if not durable}, {"work", "response"})
+        self.assertEqual(set(found), {"ML.MQ", "work", "response", "work.return", "work.parking", "work.retry"})
+
+    def test_waiting_queue_not_durable(self) -> None:
+        """``durable: false`` makes ``dleQueue`` transient, as the seed does; ``dleExchange`` stays durable."""
+        found = self.durability(durable=False, dleParams=DLE)
+        self.assertEqual({name for name, durable in found.items() if not durable}, {"work", "response", "waiting"})
+
+    def test_exchange_not_durable(self) -> None:
+        """``exchangeDurable: false`` makes the exchange transient, and nothing else."""
+        found = self.durability(exchangeDurable=False)
+        self.assertEqual({name for name, durable in found.items() if not durable}, {"ML.MQ"})
 
     def test_default_exchange(self) -> None:
         """On the default exchange, only the queue and the objects of its own retry route are declared and bound."""
         self.assertEqual(
             self.declare(topic="", bindingKey=[]),
             [
-                ("queue", "work.parking", {}),
-                ("queue", "work", {}),
+                ("queue", "work.parking", CLASSIC),
+                ("queue", "work", CLASSIC),
                 ("exchange", "work.return", "fanout"),
                 ("bind", "work", "work.return", ""),
             ],
@@ -104,15 +117,15 @@ class EntryTests(TopologyTestCase):
         self.assertEqual((arguments["x-delivery-limit"], arguments["x-queue-type"]), (3, "quorum"))
 
     def test_arguments(self) -> None:
-        """A classic queue has the arguments of the file only: else an existing queue of the seed would not match."""
+        """A classic queue has the file's arguments and its type only: else an existing queue of the seed differs."""
         sent = self.declare(argQueue={"x-max-length": 10, "x-overflow": "reject-publish"})
-        self.assertIn(("queue", "work", {"x-max-length": 10, "x-overflow": "reject-publish"}), sent)
+        self.assertIn(("queue", "work", {**CLASSIC, "x-max-length": 10, "x-overflow": "reject-publish"}), sent)
 
     def test_reply_queue(self) -> None:
         """``replyTo`` is declared, without a binding: replies go through the default exchange."""
         self.assertEqual(
             self.declare(replyTo="response")[-2:],
-            [("bind", "work", "ML.MQ", "predict.*"), ("queue", "response", {})],
+            [("bind", "work", "ML.MQ", "predict.*"), ("queue", "response", CLASSIC)],
         )
 
     def test_waiting_queue(self) -> None:
@@ -122,12 +135,12 @@ class EntryTests(TopologyTestCase):
             sent,
             [
                 ("exchange", "ML.MQ", "topic"),
-                ("queue", "work.parking", {}),
-                ("queue", "work", {"x-dead-letter-exchange": "retry"}),
+                ("queue", "work.parking", CLASSIC),
+                ("queue", "work", {**CLASSIC, "x-dead-letter-exchange": "retry"}),
                 ("exchange", "work.return", "fanout"),
                 ("bind", "work", "work.return", ""),
                 ("exchange", "retry", "fanout"),
-                ("queue", "waiting", DLE["dleArgs"]),
+                ("queue", "waiting", CLASSIC | DLE["dleArgs"]),
                 ("bind", "waiting", "retry", ""),
                 ("bind", "work", "ML.MQ", "predict.*"),
             ],
@@ -238,8 +251,8 @@ class MismatchTests(OnBrokerTestCase):
 
     def assert_mismatch(self, what: str, argument: str, *name: str, **keys: Any) -> None:
         error = self.assertRaises(TopologyError, self.declare, *name, **keys)
-        self.assertTrue(error.mismatch)
-        for part in (f"{what}: ", f"inequivalent arg '{argument}' for {what} in vhost '/'", "delete the object"):
+        self.assertTrue(error.is_final)
+        for part in (f"{what}: ", f"inequivalent arg '{argument}' for {what} in vhost '/'", f"delete the {what}"):
             self.assertIn(part, str(error))
 
     def test_arguments(self) -> None:
@@ -257,7 +270,7 @@ class MismatchTests(OnBrokerTestCase):
     def test_durable(self) -> None:
         """An exchange or a queue whose durability differs."""
         self.declare()
-        self.assert_mismatch("exchange 'ML.MQ'", "durable", durable=False)
+        self.assert_mismatch("exchange 'ML.MQ'", "durable", exchangeDurable=False)
         self.declare("other", topic="", durable=False)
         self.assert_mismatch("queue 'other'", "durable", "other", topic="")
 
@@ -281,7 +294,7 @@ class RefusalTests(TopologyTestCase):
         """A missing permission is no mismatch: it may be granted, and then a later attempt succeeds."""
         text = "ACCESS_REFUSED - configure access to queue 'work' in vhost '/' refused for user 'guest'"
         error = self.refusal(spec.Queue.Declare, 403, text)
-        self.assertFalse(error.mismatch)
+        self.assertFalse(error.is_final)
         self.assertIn("queue 'work': ", str(error))
         self.assertIn(text, str(error))
 
@@ -296,3 +309,70 @@ class RefusalTests(TopologyTestCase):
         declaring = declare_reply_queue("response.host-1", [], expires=600)(self.session)
         error = self.assertRaises(TopologyError, run, self.peer, declaring)
         self.assertIn("'response.host-1'", str(error))
+
+    def test_reason_with_advice(self) -> None:
+        """Refusals have advice: the queue file's key, the command that grants a permission, or the limit."""
+        for code, text, advice in (
+            (406, "invalid arg 'x-max-length' for queue 'work' in vhost '/'", "correct argQueue.x-max-length"),
+            (406, "cannot declare queue 'work': queue limit in vhost '/' (1) is reached", "set_vhost_limits"),
+            (403, "ACCESS_REFUSED - access to queue 'work' in vhost '/' refused for user 'u'", "grant configure"),
+        ):
+            self.assertIn(advice, str(self.refusal(spec.Queue.Declare, code, text)))
+            self.setUp()
+
+    def test_not_written(self) -> None:
+        """An object that pika cannot write is an error without its raw bytes, and final; nothing was sent for it."""
+        for keys in ({"x": 1.5}, {"x": object()}, {"x": "\ud800"}, {"x": 2**70}, {"é" * 200: 1}):
+            made = entry().model_copy(update={"arg_queue": keys})
+            error = self.assertRaises(TopologyError, run, self.peer, declare(self.session, [made]))
+            self.assertEqual(error.is_final, True)
+            self.assertIn("queue 'work': its name, key or arguments cannot be written as AMQP", str(error))
+            self.assertNotIn("\\x", str(error))
+            self.setUp()
+
+
+class ClosedConnectionTests(TopologyTestCase):
+    """The connection ends while something is declared."""
+
+    def ended(self, close: spec.Connection.Close | None, kind: type = spec.Queue.Declare) -> Exception:
+        """The error of a declaration when the broker closes the connection over it, or drops it."""
+
+        def answer(_: Any) -> Any:
+            if close is None:
+                self.peer.transport.end(ConnectionDone())
+            return close
+
+        self.peer.answers[kind] = answer
+        return self.assertRaises((TopologyError, ConnectionLost), self.declare, durable=False)
+
+    def test_over_the_declaration(self) -> None:
+        """A Close over the declaration is a TopologyError that names object and setting, whatever its code."""
+        denied = "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nIts use is not permitted"
+        for kind, close, what, advice, is_final in (
+            # The first queue is the parking queue; RabbitMQ would refuse the second.
+            (spec.Queue.Declare, (541, denied, 50, 10), "queue 'work.parking'", "permits no transient queues", True),
+            (spec.Queue.Declare, (541, "INTERNAL_ERROR", 0, 0), "queue 'work.parking'", "broker's log", False),
+            (spec.Exchange.Declare, (503, "invalid exchange type 'topic'", 40, 10), "exchange 'ML.MQ'", "type", True),
+            (spec.Queue.Bind, (530, "NOT_ALLOWED - no", 50, 20), "binding of 'work'", "NOT_ALLOWED - no", False),
+            (spec.Queue.Declare, (506, "RESOURCE_ERROR - no", 50, 10), "queue 'work.parking'", "RESOURCE_ERROR", False),
+            (spec.Queue.Declare, (501, "FRAME_ERROR - big", 0, 0), "queue 'work.parking'", "FRAME_ERROR", False),
+            (spec.Queue.Declare, (403, "ACCESS_REFUSED - no", 50, 10), "queue 'work.parking'", "ACCESS_REFUSED", False),
+        ):
+            error: Any = self.ended(spec.Connection.Close(*close), kind)
+            self.assertIsInstance(error, TopologyError)
+            self.assertIn(f"{what}: the broker closed the connection over it: ", str(error))
+            self.assertIn(advice, str(error))
+            self.assertEqual(error.is_final, is_final, str(error))
+            self.assertNotIn("\n", str(error))
+            self.setUp()
+
+    def test_for_another_reason(self) -> None:
+        """A broker that stops, a Close over a message, and a lost TCP connection are no refusals."""
+        for close in (
+            spec.Connection.Close(320, "CONNECTION_FORCED - broker forced connection closure", 0, 0),
+            spec.Connection.Close(320, "CONNECTION_FORCED", 50, 10),
+            spec.Connection.Close(501, "FRAME_ERROR", 60, 40),
+            None,
+        ):
+            self.assertIsInstance(self.ended(close), ConnectionLost)
+            self.setUp()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import SettingsError
-from provider_gateway.topology.checks import check_ways_back, warnings
+from provider_gateway.topology.checks import check_conflicts, check_ways_back, warnings
 from tests.support.queue_entries import dle, entry, seed
 
 if TYPE_CHECKING:
@@ -102,3 +102,40 @@ class WayBackTests(SynchronousTestCase):
     def test_not_used(self) -> None:
         """Without ``dle`` the route is not used and not checked."""
         check_ways_back([self.seed("", "other", dle=False)])
+
+
+class ConflictTests(SynchronousTestCase):
+    """Objects that the file declares twice, in different ways: the broker would refuse the second declaration."""
+
+    def test_differ(self) -> None:
+        """The error names object and entries, and shows what differs."""
+        for entries, parts in (
+            ([entry("a"), entry("b", exchangeType="direct")], ("exchange 'ML.MQ'", "'a' and 'b'", "topic", "direct")),
+            (
+                [entry("a"), entry("b", exchangeDurable=False)],
+                ("exchange 'ML.MQ'", "durable, topic", "transient, topic"),
+            ),
+            ([entry("a", replyTo="r"), entry("b", replyTo="r", durable=False)], ("queue 'r'", "durable", "transient")),
+            ([entry("a", dle=True), entry("a.retry", topic="T")], ("queue 'a.retry'", "x-message-ttl: 60000")),
+            ([seed("a"), seed("b", durable=False)], ("queue 'waiting'", "transient")),
+            ([seed("a", dleParams=dle(exchange="ML.MQ"))], ("exchange 'ML.MQ'", "of 'a'", "topic", "fanout")),
+            ([seed("a", dleParams=dle(queue="a"))], ("queue 'a'", "x-message-ttl")),
+            ([seed("a", dleParams=dle(queue="a.parking"))], ("queue 'a.parking'",)),
+            ([entry("a"), entry("b", topic="a.return")], ("exchange 'a.return'", "fanout", "topic")),
+            ([entry("a", argQueue={"x-max-length": 5}), entry("b", replyTo="a")], ("queue 'a'", "x-max-length: 5")),
+        ):
+            error = self.assertRaises(SettingsError, check_conflicts, entries)
+            for part in parts:
+                self.assertIn(part, str(error))
+
+    def test_agree(self) -> None:
+        """Objects that entries share in the same way are no conflict; nor are a queue and an exchange of one name."""
+        for entries in (
+            [entry("a", replyTo="r"), entry("b", replyTo="r")],
+            [entry("a", replyTo="r", durable=False), entry("b", replyTo="r", durable=False)],
+            [entry("a", parkingQueue="p"), entry("b", parkingQueue="p")],
+            [seed("a"), seed("b")],
+            [entry("ML.MQ")],
+            [entry("a", replyTo="b"), entry("b")],
+        ):
+            check_conflicts(entries)

@@ -17,6 +17,8 @@ from provider_gateway.topology.declarations import (
 )
 
 SAFE = {"x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+CLASSIC = {"x-queue-type": "classic"}
+UNLIMITED = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
 DLE = {
     "dleExchange": "dlx",
     "dleQueue": "waiting",
@@ -44,14 +46,16 @@ class ClassicTests(SynchronousTestCase):
 
     def test_without_retry(self) -> None:
         """Without ``dle`` there is no retry queue; redeliveries still need parking queue and return exchange."""
-        self.assertEqual(queues(entry()), {"work.parking": {}, "work": {}})
+        self.assertEqual(queues(entry()), {"work.parking": CLASSIC, "work": CLASSIC})
         self.assertEqual(bindings(entry()), [("work", "work.return", ""), ("work", "ML.MQ", "predict.*")])
 
     def test_retry_queue(self) -> None:
         """``dle`` alone makes a retry queue that leads back to this work queue only."""
         found = queues(entry(dle=True, retryDelay=1500))
-        self.assertEqual(found["work.retry"], {"x-message-ttl": 1500, "x-dead-letter-exchange": "work.return"})
-        self.assertEqual((found["work"], found["work.parking"]), ({}, {}))
+        self.assertEqual(
+            found["work.retry"], {**CLASSIC, "x-message-ttl": 1500, "x-dead-letter-exchange": "work.return"}
+        )
+        self.assertEqual((found["work"], found["work.parking"]), (CLASSIC, CLASSIC))
         self.assertEqual([each for each in bindings(entry(dle=True)) if each[1] == "work.return"],
                          [("work", "work.return", "")])  # fmt: skip
 
@@ -62,12 +66,12 @@ class ClassicTests(SynchronousTestCase):
 
     def test_arguments(self) -> None:
         """A classic work queue has the arguments of the file and no others, so that it matches an existing queue."""
-        self.assertEqual(queue_arguments(entry()), {})
-        self.assertEqual(queue_arguments(entry(argQueue={"x-max-length": 3})), {"x-max-length": 3})
+        self.assertEqual(queue_arguments(entry()), CLASSIC)
+        self.assertEqual(queue_arguments(entry(argQueue={"x-max-length": 3})), {**CLASSIC, "x-max-length": 3})
 
     def test_parking_queue(self) -> None:
         """``parkingQueue`` replaces the derived name; the queue has no limits."""
-        self.assertEqual(queues(entry(parkingQueue="lost+found")), {"lost+found": {}, "work": {}})
+        self.assertEqual(queues(entry(parkingQueue="lost+found")), {"lost+found": CLASSIC, "work": CLASSIC})
 
     def test_targets_are_there_first(self) -> None:
         """Each queue is declared after its dead-letter target."""
@@ -95,7 +99,7 @@ class QuorumTests(SynchronousTestCase):
         self.assertEqual(
             queues(entry(queueType="quorum", dle=True)),
             {
-                "work.parking": {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1},
+                "work.parking": UNLIMITED,
                 "work": {
                     "x-queue-type": "quorum",
                     "x-delivery-limit": 20,
@@ -114,9 +118,9 @@ class QuorumTests(SynchronousTestCase):
 
     def test_replies(self) -> None:
         """The reply queue is a quorum queue, too: a classic one would be lost with its node."""
-        self.assertEqual(queues(entry(queueType="quorum", replyTo="out"))["out"], {"x-queue-type": "quorum"})
-        self.assertEqual(reply_queue_arguments([entry(), entry(queueType="quorum")]), {"x-queue-type": "quorum"})
-        self.assertEqual(reply_queue_arguments([entry()]), {})
+        self.assertEqual(queues(entry(queueType="quorum", replyTo="out"))["out"], UNLIMITED)
+        self.assertEqual(reply_queue_arguments([entry(), entry(queueType="quorum")]), UNLIMITED)
+        self.assertEqual(reply_queue_arguments([entry()]), CLASSIC)
 
     def test_own_parking_queue(self) -> None:
         """Messages over the delivery limit go to the ``parkingQueue`` of the file."""
@@ -155,10 +159,10 @@ class SeedRouteTests(SynchronousTestCase):
     """``dleParams``."""
 
     def test_as_written(self) -> None:
-        """The waiting queue has exactly the arguments of the file, for any type of work queue; there is no other."""
+        """The waiting queue has the arguments of the file and its type, for any type of work queue."""
         for keys in ({}, {"queueType": "quorum"}):
             found = queues(entry(dle=True, dleParams=DLE, **keys))
-            self.assertEqual(found["waiting"], DLE["dleArgs"])
+            self.assertEqual(found["waiting"], CLASSIC | DLE["dleArgs"])
             self.assertNotIn("work.retry", found)
 
     def test_durable(self) -> None:

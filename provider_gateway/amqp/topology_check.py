@@ -1,0 +1,250 @@
+"""Compares the broker's objects with the queue file and tries the user's permissions, for ``--check --connect``.
+
+Nothing that exists is changed, and nothing stays. What exists is declared again, which changes nothing or is refused.
+The other attempts have a wrong argument. RabbitMQ looks at permissions and limits first, and at arguments then: its
+refusal of the argument means that the rest was right. Whether a broker takes the true arguments of a queue that is not
+there yet is tried with a queue of another name, which is deleted at once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pika
+
+from provider_gateway.amqp.declare import attempt, declaring, reply_queue
+from provider_gateway.errors import TopologyError
+from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
+from provider_gateway.topology.refusals import Use
+from provider_gateway.topology.reply_addresses import reply_prefix
+from provider_gateway.topology.routing import matching_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pika.adapters.twisted_connection import TwistedChannel
+    from twisted.internet.defer import Deferred
+
+    from provider_gateway.amqp.session import Session
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.config.settings import Role, Settings
+    from provider_gateway.topology.declarations import Declared
+
+    #: Calls a method of a channel.
+    _Method = Callable[[TwistedChannel], Deferred[Any]]
+
+#: Milliseconds after which the broker deletes a queue that was made to try its arguments, should we be cut off.
+_TRIAL_EXPIRES = 60_000
+#: The most bytes of a name that a name of ours is made of.
+_NAME_BYTES = 200
+#: Nobody has a binding with this argument, so to remove it changes nothing.
+_NO_BINDING = {"x-provider-gateway-check": True}
+#: RabbitMQ refuses such a message after the permissions, whichever of the two it looks at first.
+_REFUSED_MESSAGE = {"expiration": "none", "user_id": "provider-gateway-check"}
+
+
+class Finding(NamedTuple):
+    """One line of the result."""
+
+    text: str
+    is_wrong: bool = False
+
+
+class TopologyCheck:
+    """Looks at the objects of a queue file on one session.
+
+    Args:
+        session: is used for this alone: a broker may close it.
+        report: called with each finding.
+    """
+
+    def __init__(self, session: Session, report: Callable[[Finding], None]) -> None:
+        self._session = session
+        self._report = report
+        self._reply_queue = ""
+        #: By text of an object or use: whether it is right.
+        self._seen: dict[str, bool] = {}
+
+    async def run(self, entries: Sequence[QueueEntry], roles: Sequence[Role], settings: Settings) -> None:
+        """Look at everything that a process with these roles declares and uses.
+
+        Args:
+            settings: of the process; they name its reply queue.
+
+        Raises:
+            ConnectionLost: the connection was lost, but not over a declaration.
+        """
+        self._reply_queue = f"{reply_prefix(entries)}.{settings.instance}"
+        for entry in entries:
+            is_right = True
+            for each in objects_of(entry):
+                is_right = await self._found_right(each) and is_right
+            if is_right:
+                self._report(Finding(f"queue {entry.queue_name!r} and its bindings are as the queue file says"))
+        if "gateway" in roles:
+            await self._found_right(reply_queue(self._reply_queue, entries, expires=settings.reply_queue_expires))
+        for what, method in _uses(entries, roles, self._reply_queue):
+            await self._found_right(what, method)
+
+    async def _found_right(self, what: Declared | Use, method: _Method | None = None) -> bool:
+        """Look at an object, or try a use of one; report what is wrong, once.
+
+        Args:
+            method: tries the use.
+
+        Returns:
+            True if the object is there and right.
+        """
+        if str(what) in self._seen and not isinstance(what, Binding):
+            return self._seen[str(what)]
+        if not self._session.is_open:
+            return False
+        is_right = False
+        try:
+            if method is not None:
+                is_right = await self._expect_refusal(what, method)
+            elif not isinstance(what, Use):
+                is_right = await self._compare(what)
+        except TopologyError as error:
+            self._report(Finding(f"FAILED: {error}", is_wrong=True))
+            if not self._session.is_open:
+                self._report(Finding("the broker closed the connection: nothing else was looked at", is_wrong=True))
+        self._seen[str(what)] = is_right
+        return is_right
+
+    async def _compare(self, what: Declared) -> bool:
+        """Compare an object with the broker's.
+
+        Returns:
+            False if it is not there yet.
+
+        Raises:
+            TopologyError: it is there and differs, or could not be declared.
+        """
+        if isinstance(what, Binding):
+            return await self._expect_refusal(what, lambda channel: _unbind(channel, what))
+        if await self._exists(what):
+            channel = await self._session.channel()
+            await attempt(what, declaring(channel, what))
+            channel.close()
+            return True
+        await self._try(what)
+        if what.name != self._reply_queue:  # each process has one of its own
+            self._report(Finding(f"{what} is not there yet and will be declared at start"))
+        return False
+
+    async def _exists(self, what: Exchange | Queue) -> bool:
+        channel = await self._session.channel()
+        passive = channel.exchange_declare if isinstance(what, Exchange) else channel.queue_declare
+        try:
+            await attempt(what, partial(passive, what.name, passive=True))
+        except TopologyError as error:
+            if _is_missing(error):
+                return False
+            raise
+        channel.close()
+        return True
+
+    async def _try(self, what: Exchange | Queue) -> None:
+        """Find out if an object could be declared that is not there.
+
+        Raises:
+            TopologyError: it could not.
+        """
+        if isinstance(what, Exchange):
+            wrong = {"alternate-exchange": 0}
+            await self._expect_refusal(
+                what, lambda channel: channel.exchange_declare(what.name, what.type, arguments=wrong)
+            )
+            return
+        arguments = {**what.arguments, "x-expires": 0}
+        await self._expect_refusal(
+            what, lambda channel: channel.queue_declare(what.name, durable=what.durable, arguments=arguments)
+        )
+        await self._try_arguments(what)
+
+    async def _try_arguments(self, what: Queue) -> None:
+        name = f"{what.name.encode()[:_NAME_BYTES].decode(errors='ignore')}.check-{secrets.token_hex(8)}"
+        trial = replace(what, name=name, arguments={"x-expires": _TRIAL_EXPIRES, **what.arguments})
+        channel = await self._session.channel()
+        try:
+            await attempt(trial, declaring(channel, trial))
+        except TopologyError as error:
+            if error.code != 403:
+                raise TopologyError(str(error).replace(name, what.name), code=error.code, is_final=True) from None
+            text = f"its arguments were not tried: the user may declare it, but no queue {name!r}"
+            self._report(Finding(f"{what}: {text}"))
+            return
+        await attempt(trial, partial(channel.queue_delete, name))
+        channel.close()
+
+    async def _expect_refusal(self, what: Declared | Use, method: _Method) -> bool:
+        """Try a method with a wrong argument; returns True.
+
+        Raises:
+            TopologyError: it was refused for another reason.
+        """
+        channel = await self._session.channel()
+        try:
+            await attempt(what, partial(method, channel))
+        except TopologyError as error:
+            if not _is_expected(error):
+                raise
+        else:
+            # Nothing was unbound; or this is no RabbitMQ, and what has been made must not stay.
+            if isinstance(what, Queue):
+                await attempt(what, partial(channel.queue_delete, what.name, if_unused=True, if_empty=True))
+            elif isinstance(what, Exchange):
+                await attempt(what, partial(channel.exchange_delete, what.name, if_unused=True))
+            channel.close()
+        return True
+
+
+def _is_missing(error: TopologyError) -> bool:
+    """True if there is no such object; 404 is a queue's code, too, whose node is down."""
+    return error.code == 404 and "NOT_FOUND - no " in str(error)
+
+
+def _is_expected(error: TopologyError) -> bool:
+    """True for the refusal of a wrong argument, and of an object that is not there."""
+    if _is_missing(error):
+        return True
+    wrong = ("invalid arg 'x-expires'", "'alternate-exchange'", "invalid arg 'x-priority'", "user_id", "invalid expir")
+    return error.code == 406 and any(each in str(error) for each in wrong)
+
+
+def _unbind(channel: TwistedChannel, binding: Binding) -> Deferred[Any]:
+    return channel.queue_unbind(binding.queue, binding.exchange, binding.key, arguments=_NO_BINDING)
+
+
+def _consume(queue: str) -> tuple[Use, _Method]:
+    return Use(f"consuming queue {queue!r}", "read"), lambda channel: channel.basic_consume(
+        queue, arguments={"x-priority": "none"}
+    )
+
+
+def _publish(exchange: str, key: str) -> tuple[Use, _Method]:
+    def publish(channel: TwistedChannel) -> Deferred[Any]:
+        sent = channel.basic_publish(exchange, key, b"", pika.BasicProperties(**_REFUSED_MESSAGE))
+        sent.addErrback(lambda _: None)  # the next method fails likewise
+        return channel.basic_qos(prefetch_count=0)
+
+    where = f"exchange {exchange!r}" if exchange else "the default exchange"
+    return Use(f"publishing to {where} with routing key {key!r}", "write"), publish
+
+
+def _uses(entries: Sequence[QueueEntry], roles: Sequence[Role], replies: str) -> Iterator[tuple[Use, _Method]]:
+    """What the roles do with the objects."""
+    if "gateway" in roles:
+        yield _consume(replies)
+        for entry in entries:
+            yield _publish(entry.exchange, matching_key(entry))
+    if "provider" in roles:
+        for entry in entries:
+            yield _consume(entry.queue_name)
+            if (dle := entry.seed_route) is not None:
+                yield _publish(dle.dle_exchange, matching_key(entry))
+        yield _publish("", replies)
