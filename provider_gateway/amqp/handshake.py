@@ -8,6 +8,14 @@ from pika import frame, spec
 
 #: A SASL mechanism (RFC 4422, 3.1).
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
+#: The first byte of a broker: the type of a method's frame (AMQP 0-9-1, 4.2.3).
+_METHOD = 1
+#: Other first bytes: "AMQP" in another version (AMQP 0-9-1, 4.2.2); an alert and a handshake of TLS (RFC 8446, 5.1).
+_OTHERS = {
+    0x41: "the server speaks another version of AMQP than 0-9-1",
+    0x15: "the server does not speak AMQP on this port, but TLS: use amqps://",
+    0x16: "the server does not speak AMQP on this port, but TLS: use amqps://",
+}
 #: Most mechanisms to remember, for a log line.
 _MAX_MECHANISMS = 10
 
@@ -23,12 +31,16 @@ class Handshake:
 
     def __init__(self) -> None:
         self._unread = b""
+        self._has_begun = False
         self.refusal: str | None = None
         self.mechanisms: tuple[str, ...] = ()
         self.is_impossible = False
 
     def add(self, data: bytes) -> None:
         """Read bytes of the broker. Once the connection is open, the session learns of a Close from pika."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._look_at_first(data[0])
         self._unread += data
         while self._unread:
             try:
@@ -51,6 +63,18 @@ class Handshake:
                 self.is_impossible = True
             elif isinstance(method, spec.Connection.Close):
                 self.refusal = f"refused by the broker: {method.reply_code} {method.reply_text}"
+
+    def explained(self, reason: str) -> str:
+        """The reason why TCP was closed during the handshake, with what it may mean."""
+        if self._has_begun:
+            return reason
+        return f"{reason} It had sent nothing: is this a broker's port, with TLS for amqps:// and without for amqp://?"
+
+    def _look_at_first(self, byte: int) -> None:
+        """Recognise other protocols by their first byte: pika would wait for more until the time limit."""
+        if byte != _METHOD:
+            self.is_impossible = True
+            self.refusal = _OTHERS.get(byte, "the server does not speak AMQP on this port")
 
 
 def _mechanisms(sent: str | bytes) -> tuple[str, ...]:

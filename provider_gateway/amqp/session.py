@@ -18,6 +18,7 @@ from pika import spec
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost as TCPLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -245,7 +246,11 @@ class Session(Protocol):
             cause = "closed by us"
         elif cause is None and self._dropped and self._handshake is not None:
             cause = "no agreement in the AMQP handshake"
-        error = self._lost = ConnectionLost(cause or reason_of(reason.value), self._close)
+        if cause is None:
+            cause = reason_of(reason.value)
+            if self._handshake is not None and isinstance(reason.value, (ConnectionDone, TCPLost)):
+                cause = self._handshake.explained(cause)
+        error = self._lost = ConnectionLost(cause, self._close)
         self.transport = None
         self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more
         self._amqp.connectionLost(Failure(error))

@@ -98,4 +98,5 @@ def numeric(address: str, port: int) -> str:
 
 def say_where(what: str, host: str, port: int) -> None:
     """Log the address of a listener. With port 0 the log is the only place that says which port it is."""
-    _log.info("{what} listener on {host}:{port}", what=what, host=bracketed(host), port=port)
+    where = f"{bracketed(host)}:{port}"
+    _log.info("{what} listener on {where}", what=what, where=where, host=host, port=port)

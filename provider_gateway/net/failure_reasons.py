@@ -11,6 +11,8 @@ from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDo
 
 #: Errors whose text comes from Twisted, pika or the operating system, and never from the peer.
 _PLAIN_TEXT = (OSError, ConnectError, DNSLookupError, ConnectionDone, ConnectionLost, ConnectionAborted, AMQPError)
+#: What OpenSSL says about an answer that is no TLS.
+_NOT_TLS = frozenset({"wrong version number", "packet length too long", "http request", "unknown protocol"})
 
 
 def reason_of(error: BaseException | None) -> str:
@@ -29,7 +31,8 @@ def reason_of(error: BaseException | None) -> str:
         return "the server's certificate names no host, or its names are malformed"
     if isinstance(error, SSL.Error):
         parts = [part[-1] for part in error.args[0]] if error.args and isinstance(error.args[0], list) else []
-        return f"TLS: {', '.join(parts) or 'the connection was closed'}"
+        hint = " (the server does not speak TLS on this port)" if _NOT_TLS.intersection(parts) else ""
+        return f"TLS: {', '.join(parts) or 'the connection was closed'}{hint}"
     if isinstance(error, _PLAIN_TEXT):
         return str(error) or type(error).__name__
     return f"no valid HTTP ({type(error).__name__})"  # its text may repeat what the peer has sent

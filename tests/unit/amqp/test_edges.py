@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pika import spec
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost as TCPConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost as TCPConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -266,6 +266,30 @@ class HandshakeTests(SynchronousTestCase):
             reason = self.reason(self.open())
             self.assertEqual(("no agreement in the AMQP handshake", offered), (reason, self.peer.protocol.offered))
             self.assert_over(reason)
+
+    def test_another_protocol(self) -> None:
+        """The first byte tells another protocol, above all TLS; the connection is aborted without waiting for more."""
+        for sent, expected in (
+            (b"SSH-2.0-x", "the server does not speak AMQP on this port"),
+            (b"\x15\x03\x03", "the server does not speak AMQP on this port, but TLS: use amqps://"),
+            (b"AMQP\x00\x01\x00\x00", "the server speaks another version of AMQP than 0-9-1"),
+            (b"H", "the server does not speak AMQP on this port"),
+            (b"\x00", "the server does not speak AMQP on this port"),
+        ):
+            self.peer = new_peer(self.clock)
+            self.peer.frozen = True
+            opening = self.open()
+            self.peer.receive(sent)
+            self.assertTrue(self.peer.transport.aborted)
+            self.assertEqual(self.reason(opening), expected)
+            self.assert_over(expected)
+
+    def test_closed_without_a_word(self) -> None:
+        """A server that closes the connection before it has sent anything: the reason says what to look at."""
+        self.peer.frozen = True
+        opening = self.open()
+        self.peer.lose(ConnectionDone())
+        self.assertIn("It had sent nothing: is this a broker's port", self.reason(opening))
 
     def test_reset(self) -> None:
         """The TCP connection is lost during the handshake: the text is the transport's reason."""

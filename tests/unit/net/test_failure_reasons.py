@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from OpenSSL import SSL
 from pika.exceptions import ProbableAuthenticationError
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from service_identity.exceptions import DNSMismatch, IPAddressMismatch
 from service_identity.hazmat import DNS_ID, IPAddress_ID
 from twisted.internet.error import ConnectionRefusedError as TCPRefused, DNSLookupError
@@ -26,6 +26,11 @@ class ReasonTests(SynchronousTestCase):
             (OSError(13, "Permission denied"), "[Errno 13] Permission denied"),
             (ProbableAuthenticationError("refused"), "refused"),
             (SSL.Error([("SSL routines", "", "certificate verify failed")]), "TLS: certificate verify failed"),
+            (
+                SSL.Error([("SSL routines", "", "wrong version number")]),
+                "TLS: wrong version number (the server does not speak TLS on this port)",
+            ),
+            (CertificateError("*.*"), "the server's certificate names no host, or its names are malformed"),
             (SSL.Error(-1, "Unexpected EOF"), "TLS: the connection was closed"),
             (
                 VerificationError([DNSMismatch(DNS_ID("a.example"))]),
