@@ -29,6 +29,7 @@ def impostors() -> dict[str, Holder]:
         "another host": trusted.issue("localhost", purpose=SERVER, names=ELSEWHERE),
         "an unknown CA": authority("security tests CA").issue("localhost", purpose=SERVER, names=local_names()),
         "expired": trusted.issue("localhost", purpose=SERVER, names=local_names(), ends=-HOUR / 60),
+        "no host at all": trusted.issue("localhost", purpose=SERVER),
         "for clients only": trusted.issue("localhost", purpose=CLIENT, names=local_names()),
     }
 
