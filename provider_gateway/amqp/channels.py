@@ -10,9 +10,9 @@ from provider_gateway.amqp.message_channel import MessageChannel
 from provider_gateway.deferreds import shield
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pika.adapters.twisted_connection import TwistedChannel, TwistedProtocolConnection
+
+    from provider_gateway.amqp.outbox import Outbox
 
 
 def channels_needed(uses: int) -> int:
@@ -41,15 +41,15 @@ class Channels:
 
     Args:
         protocol: pika's.
-        write: writes bytes to the broker.
+        outbox: takes what is to be sent.
 
     Attributes:
         with_messages: the open channels for messages, by number.
     """
 
-    def __init__(self, protocol: TwistedProtocolConnection, write: Callable[[bytes], None]) -> None:
+    def __init__(self, protocol: TwistedProtocolConnection, outbox: Outbox) -> None:
         self._protocol = protocol
-        self._write = write
+        self._outbox = outbox
         #: The channel by which pika's connection was got at, until somebody wants a channel.
         self._first: TwistedChannel | None = None
         self._allowed = 0
@@ -89,7 +89,7 @@ class Channels:
 
     async def open_with_messages(self) -> MessageChannel:
         """Open a channel for messages."""
-        channel = MessageChannel(await self.open(), self._write)
+        channel = MessageChannel(await self.open(), self._outbox)
         number = channel.channel.channel_number
         self.with_messages[number] = channel
 

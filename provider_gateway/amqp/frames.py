@@ -31,9 +31,9 @@ class Frame(NamedTuple):
     data: bytes
 
 
-def frame(kind: int, channel: int, payload: bytes) -> bytes:
+def frame(kind: int, channel: int, payload: bytes | memoryview) -> bytes:
     """The bytes of a frame."""
-    return b"%b%b%b" % (_head.pack(kind, channel, len(payload)), payload, END_MARK)
+    return b"".join((_head.pack(kind, channel, len(payload)), payload, END_MARK))
 
 
 class FrameBuffer:

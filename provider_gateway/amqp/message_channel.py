@@ -17,11 +17,12 @@ from provider_gateway.amqp.frames import BODY, END, END_MARK, HEADER, METHOD, ST
 from provider_gateway.message.properties import short_string
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pika.adapters.twisted_connection import TwistedChannel
 
     from provider_gateway.amqp.frames import Frame
+    from provider_gateway.amqp.outbox import Outbox
 
 #: Class and method numbers (AMQP 0-9-1, 1.8). Nack is RabbitMQ's extension.
 _PUBLISH, _RETURN, _DELIVER, _ACK, _NACK = (struct.pack(">HH", 60, number) for number in (40, 50, 60, 80, 120))
@@ -75,7 +76,7 @@ class MessageChannel:
 
     Args:
         channel: pika's channel.
-        write: writes bytes to the broker.
+        outbox: takes what is to be sent.
 
     Attributes:
         max_properties: bytes of encoded properties that a frame has room for (AMQP 0-9-1, 4.2.3 and 4.2.6).
@@ -85,9 +86,10 @@ class MessageChannel:
             ack, False for a nack.
     """
 
-    def __init__(self, channel: TwistedChannel, write: Callable[[bytes], None]) -> None:
+    def __init__(self, channel: TwistedChannel, outbox: Outbox) -> None:
         self.channel = channel
-        self._write = write
+        self._outbox = outbox
+        self._write = outbox.write
         self._number: int = channel.channel_number
         self._max_piece: int = channel.connection.params.frame_max - START - END
         self.max_properties = self._max_piece - _content_head.size
@@ -107,7 +109,9 @@ class MessageChannel:
         return bool(self.channel.is_open)
 
     def publish(self, exchange: str, routing_key: str, properties: bytes, body: bytes) -> int:
-        """Publish a message as mandatory: the broker returns it if it is unrouted. All its frames go out in one write.
+        """Publish a message as mandatory: the broker returns it if it is unrouted.
+
+        The frames of a message go out in one write, unless its body needs several: these are made when they are sent.
 
         Args:
             properties: the encoded properties, of at most ``max_properties`` bytes.
@@ -119,19 +123,22 @@ class MessageChannel:
             pika.exceptions.ShortStringTooLong: the exchange or the key is longer than 255 bytes.
         """
         number, size = self._number, len(body)
-        frames = [
-            frame(METHOD, number, _publish_method(exchange, routing_key)),
-            frame(HEADER, number, _content_head.pack(_BASIC, 0, size) + properties),
-        ]
+        head = frame(METHOD, number, _publish_method(exchange, routing_key)) + frame(
+            HEADER, number, _content_head.pack(_BASIC, 0, size) + properties
+        )
         if size <= self._max_piece:
-            if body:
-                frames.append(frame(BODY, number, body))
+            self._write(head + frame(BODY, number, body) if body else head)
         else:
-            pieces = (body[start : start + self._max_piece] for start in range(0, size, self._max_piece))
-            frames += (frame(BODY, number, piece) for piece in pieces)
-        self._write(b"".join(frames))
+            count = -(-size // self._max_piece)
+            self._outbox.write_pieces(self._pieces_of(head, body), len(head) + size + count * (START + END))
         self._published += 1
         return self._published
+
+    def _pieces_of(self, head: bytes, body: bytes) -> Iterator[bytes]:
+        yield head
+        view = memoryview(body)
+        for start in range(0, len(body), self._max_piece):
+            yield frame(BODY, self._number, view[start : start + self._max_piece])
 
     def ack(self, tag: int) -> None:
         """Acknowledge a delivery."""

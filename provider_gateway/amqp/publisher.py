@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.amqp.message_channel import Content, MessageChannel
+    from provider_gateway.amqp.outbox import Outbox
     from provider_gateway.amqp.session import Session
     from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
@@ -53,7 +54,8 @@ class Publisher:
 
     Args:
         declare: declares what is published to; called each time before a channel is opened.
-        max_unsent: bytes that may wait for a broker that reads slowly. With more, publishes fail.
+        max_unsent: bytes that may wait to be sent. With more, publishes fail.
+        max_stalled: likewise while the broker takes nothing; None for the same number.
         clock: times the attempts to open a channel again.
         metrics: counts ``published_total`` by outcome.
     """
@@ -65,11 +67,13 @@ class Publisher:
         declare: Callable[[Session], Awaitable[None]],
         *,
         max_unsent: int,
+        max_stalled: int | None = None,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
         self._declare = declare
         self._max_unsent = max_unsent
+        self._max_stalled = max_unsent if max_stalled is None else max_stalled
         self._clock = clock
         # A look-up of labels costs 2 µs. There are as many as exchanges and outcomes.
         self._published = cache(metrics.published.labels)
@@ -109,7 +113,11 @@ class Publisher:
         channel, session = self._channel, self._session
         if channel is None or not channel.is_open or session is None:
             return False
-        return not session.blocked and session.unsent <= self._max_unsent
+        return not session.blocked and not self._is_slow(session.outbox)
+
+    def _is_slow(self, outbox: Outbox) -> bool:
+        """True if too much waits for the broker. A burst of ours, which it is taking, may be larger."""
+        return outbox.unsent > self._max_stalled and (outbox.is_stalled or outbox.unsent > self._max_unsent)
 
     async def restore(self) -> None:
         """Declare once more what is published to, since an exchange or queue is missing. Failures are logged."""
@@ -151,7 +159,8 @@ class Publisher:
             return fail(BrokerUnavailable("The connection to the broker is down; it is being opened again."))
         if session.blocked:
             return fail(BrokerBlocked("The broker is short of memory or disk space and accepts no messages."))
-        if session.unsent > self._max_unsent:
+        outbox = session.outbox
+        if outbox.unsent > self._max_stalled and self._is_slow(outbox):
             return fail(BrokerBlocked("The broker is too slow in taking messages."))
         size = len(message.body)
         try:

@@ -5,7 +5,7 @@ pika keeps the protocol's state. The session adds what pika leaves out:
 - Nagle's algorithm is off.
 - The cause of a loss is known: the broker's words, or the error of TCP or TLS.
 - A close that the broker does not answer is aborted. So is the connection of a silent broker.
-- ``connection.blocked``, and a count of unsent bytes.
+- ``connection.blocked``, and a count of unsent bytes (:class:`.Outbox`).
 - An error in pika's decoder ends this connection only.
 - Messages bypass pika: :class:`.MessageChannel` writes and reads their frames.
 """
@@ -26,9 +26,9 @@ from twisted.python.failure import Failure
 from provider_gateway.amqp.channels import Channels
 from provider_gateway.amqp.frames import END_MARK, FrameBuffer
 from provider_gateway.amqp.handshake import Handshake
+from provider_gateway.amqp.outbox import Outbox
 from provider_gateway.amqp.outcomes import Refusal
 from provider_gateway.amqp.silence import Silence
-from provider_gateway.amqp.turn_writes import TurnWrites
 from provider_gateway.deferreds import Waiters, shield
 from provider_gateway.net.eager_tcp import send_at_once
 from provider_gateway.net.failure_reasons import reason_of
@@ -82,10 +82,10 @@ class Session(Protocol):
     Attributes:
         channels: the channels of this connection.
         blocked: True while the broker blocks publishing (``connection.blocked``).
-        unsent: bytes written since the transport's buffer became full; 0 while it is not full.
+        outbox: what is to be sent.
         max_body: the broker's ``max_message_size``, once it has named it; more than any body before.
         refusal: the broker's words if it closed the connection over a message, perhaps one of ours.
-        on_unblocked: called when ``blocked`` becomes False, and when ``unsent`` becomes 0.
+        on_unblocked: called when ``blocked`` becomes False, and when the transport's buffer is empty again.
     """
 
     transport: Any  # TCP, or TLS over TCP, with methods that ITransport lacks; None once lost
@@ -108,10 +108,8 @@ class Session(Protocol):
         self._abort_call: IDelayedCall | None = None
         self._silence = Silence(clock, self._is_silent)
         self.blocked = False
-        self.unsent = 0
-        self._paused = False
-        self._writes = TurnWrites(clock, self._send)
-        self.channels = Channels(self._amqp, self._write)
+        self.outbox = Outbox(clock, self._send)
+        self.channels = Channels(self._amqp, self.outbox)
         self._message_channels = self.channels.with_messages
         self.max_body = 2**63
         self.refusal: Refusal | None = None
@@ -125,17 +123,16 @@ class Session(Protocol):
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
-        wire: Any = _TransportForPika(self._write, self._drop)
+        wire: Any = _TransportForPika(self.outbox.write, self._drop)
         self._amqp.makeConnection(wire)
 
     def pauseProducing(self) -> None:
         """The transport's buffer is full: the broker is slow or frozen (twisted.internet.interfaces.IPushProducer)."""
-        self._paused = True
+        self.outbox.pause()
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty again (twisted.internet.interfaces.IPushProducer)."""
-        self._paused = False
-        self.unsent = 0
+        self.outbox.resume()
         self.on_unblocked()
 
     def stopProducing(self) -> None:
@@ -252,6 +249,7 @@ class Session(Protocol):
                 cause = self._handshake.explained(cause)
         error = self._lost = ConnectionLost(cause, self._close)
         self.transport = None
+        self.outbox.clear()
         self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more
         self._amqp.connectionLost(Failure(error))
         self._waiting_for_loss.fire(error)
@@ -274,11 +272,6 @@ class Session(Protocol):
         self._log.info("The broker accepts messages again")
         self.on_unblocked()
 
-    def _write(self, data: bytes) -> None:
-        if self._paused:
-            self.unsent += len(data)
-        self._writes.write(data)
-
     def _send(self, data: bytes) -> None:
         if self.transport is not None:
             self.transport.write(data)
@@ -291,7 +284,7 @@ class Session(Protocol):
         self._dropped = True
         if self.transport is None:
             return
-        self._writes.flush()
+        self.outbox.flush()
         self.transport.unregisterProducer()  # else TLS would wait for the producer to finish
         self.transport.loseConnection()
         if self._abort_call is None:

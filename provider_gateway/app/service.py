@@ -98,7 +98,11 @@ class GatewayService(ProcessService):
         self._ports: dict[str, Port] = {}
         self._running: Deferred[None] = Deferred()
         self._publisher = Publisher(
-            partial(declare, entries=entries), max_unsent=2 * settings.max_body_bytes, clock=reactor, metrics=metrics
+            partial(declare, entries=entries),
+            max_unsent=settings.max_buffered_bytes,
+            max_stalled=2 * settings.max_body_bytes,
+            clock=reactor,
+            metrics=metrics,
         )
         self._gateway: GatewayRole | None = None
         self._provider: ProviderRole | None = None

@@ -80,41 +80,41 @@ class SessionTests(SynchronousTestCase):
         peer = open_peer(self.clock)
         session = peer.protocol
         told: list[int] = []
-        session.on_unblocked = lambda: told.append(session.unsent)
+        session.on_unblocked = lambda: told.append(session.outbox.unsent)
         peer.frozen = True
-        session._write(b"12345")
-        self.assertEqual(session.unsent, 0)
+        session.outbox.write(b"12345")
+        self.assertEqual(session.outbox.unsent, 0)
         session.pauseProducing()
-        session._write(b"12345")
-        session._write(b"678")
-        self.assertEqual((session.unsent, told), (8, []))
+        session.outbox.write(b"12345")
+        session.outbox.write(b"678")
+        self.assertEqual((session.outbox.unsent, told), (8, []))
         self.clock.advance(0)
         self.assertTrue(peer.transport.value().endswith(b"1234512345678"))
         session.resumeProducing()
-        self.assertEqual((session.unsent, told), (0, [0]))
-        session._write(b"1")
-        self.assertEqual(session.unsent, 0)
+        self.assertEqual((session.outbox.unsent, told), (0, [0]))
+        session.outbox.write(b"1")
+        self.assertEqual(session.outbox.unsent, 0)
         session.pauseProducing()
-        session._write(b"1")
-        self.assertEqual(session.unsent, 1)
+        session.outbox.write(b"1")
+        self.assertEqual(session.outbox.unsent, 1)
 
     def test_tcp(self) -> None:
         """Over TCP, bytes are counted while more than 64 KiB wait, until all are sent."""
         session, transport = self.session(), Descriptor()
         session.makeConnection(transport)
-        session._write(bytes(transport.bufferSize))
-        session._write(bytes(1000))
-        self.assertEqual(session.unsent, 1000)
+        session.outbox.write(bytes(transport.bufferSize))
+        session.outbox.write(bytes(1000))
+        self.assertEqual(session.outbox.unsent, 1000)
         transport.room = 1000
         transport.doWrite()
-        self.assertEqual(session.unsent, 1000)
+        self.assertEqual(session.outbox.unsent, 1000)
         transport.room = 10**6
         while transport.dataBuffer or transport._tempDataBuffer:
             transport.doWrite()
         transport.doWrite()
-        self.assertEqual(session.unsent, 0)
-        session._write(bytes(1000))
-        self.assertEqual(session.unsent, 0)
+        self.assertEqual(session.outbox.unsent, 0)
+        session.outbox.write(bytes(1000))
+        self.assertEqual(session.outbox.unsent, 0)
 
     def test_end_of_the_connection(self) -> None:
         """At the end of the connection the producer is stopped, which changes nothing."""
@@ -132,21 +132,33 @@ class GateTests(PublisherTestCase):
 
     def fill(self, size: int) -> None:
         """Let this number of bytes be unsent."""
-        if not self.session._paused:
-            self.session.pauseProducing()
-        self.session.unsent = size
+        self.session.pauseProducing()
+        self.session.outbox.unsent = self.session.outbox._written_in_pause = size
 
     def test_limit(self) -> None:
         """At the limit a message is sent. Above it, the publish fails: the broker is slow."""
         self.fill(1000)
         self.assertTrue(self.publisher.is_ready)
         self.successResultOf(self.publish())
-        self.assertGreater(self.session.unsent, 1000)
+        self.assertGreater(self.session.outbox.unsent, 1000)
         self.assertFalse(self.publisher.is_ready)
         refused = self.failureResultOf(self.publish(), BrokerBlocked).value
         self.assertIn("slow", refused.detail)
         self.assertEqual((refused.status, self.waiting("work")), (503, 1))
         self.assertEqual(self.outcomes(), {"confirmed": 1})
+
+    def test_burst(self) -> None:
+        """With a lower limit for a broker that takes nothing, a burst may be larger, but not once it is stalled."""
+        self.patch(self.publisher, "_max_stalled", 500)
+        self.fill(900)
+        self.assertTrue(self.publisher.is_ready)
+        self.publish()
+        self.fill(900)
+        self.clock.advance(3)
+        self.assertFalse(self.publisher.is_ready)
+        self.failureResultOf(self.publish(), BrokerBlocked)
+        self.fill(500)
+        self.assertTrue(self.publisher.is_ready)
 
     def test_memory_is_bounded(self) -> None:
         """However many publishes are tried, no more is unsent than the limit and one message."""
@@ -155,7 +167,7 @@ class GateTests(PublisherTestCase):
             self.publisher.publish(Message(bytes(600)), "ML.MQ", "predict.now").addErrback(lambda _: None)
         self.pump()
         self.assertEqual(self.waiting("work"), 2)
-        self.assertLess(self.session.unsent, 1000 + 800)
+        self.assertLess(self.session.outbox.unsent, 1000 + 800)
 
     def test_ready_again(self) -> None:
         """when_ready() fires when everything is sent."""
@@ -206,10 +218,10 @@ class TLSTests(TLSTestCase):
     def test_unsent(self) -> None:
         """A session over TLS is told when the buffer below TLS is full, and when it is empty again."""
         self.tcp.producer.pauseProducing()
-        self.session._write(bytes(1000))
-        self.assertEqual(self.session.unsent, 1000)
+        self.session.outbox.write(bytes(1000))
+        self.assertEqual(self.session.outbox.unsent, 1000)
         self.tcp.producer.resumeProducing()
-        self.assertEqual(self.session.unsent, 0)
+        self.assertEqual(self.session.outbox.unsent, 0)
 
     def test_dropped(self) -> None:
         """When pika ends a session, its TLS connection is closed, even if its buffer is full."""

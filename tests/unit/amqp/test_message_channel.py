@@ -15,6 +15,8 @@ from provider_gateway.message.message import Message
 from tests.support.amqp_peer import Peer, content, open_peer, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from provider_gateway.amqp.message_channel import Content, MessageChannel
 
 STREAM = frame(METHOD, 1, b"abc") + frame(HEARTBEAT, 0, b"") + frame(BODY, 65535, b"x" * 300)
@@ -69,9 +71,15 @@ class MessageChannelTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     def test_published(self) -> None:
-        """A message is sent in one write: method, properties, and a body in pieces that fit into frames."""
+        """A message is sent as one: method, properties, and a body in pieces that fit into frames."""
         writes: list[bytes] = []
-        self.channel._write = writes.append
+
+        def write_pieces(pieces: Iterator[bytes], size: int) -> None:
+            writes.append(b"".join(pieces))
+            self.assertEqual(size, len(writes[-1]))
+
+        self.patch(self.channel, "_write", writes.append)
+        self.patch(self.channel._outbox, "write_pieces", write_pieces)
         for size in (0, 1, 131_064, 131_065, 300_000):
             body = b"x" * size
             message = Message(body, {"a": "b"}, correlation_id="c", reply_to="r", message_id="m")
