@@ -37,8 +37,11 @@ _CAPABILITIES = (
     "publisher_confirms", "basic.nack", "consumer_cancel_notify", "connection.blocked", "authentication_failure_close",
     "per_consumer_qos",
 )  # fmt: skip
+#: The version of RabbitMQ whose behaviour this broker has: a client may choose by it.
+_IMITATED = "3.10.8"
 _PROPERTIES = {
     "product": "provider-gateway development broker",
+    "version": _IMITATED,
     "information": "In memory, for development and tests only",
     "capabilities": dict.fromkeys(_CAPABILITIES, True),
 }

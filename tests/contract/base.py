@@ -98,6 +98,7 @@ class BrokerContract(_Base):
     """
 
     url: str
+    _version: tuple[int, ...] | None = None
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -143,6 +144,18 @@ class BrokerContract(_Base):
         connection = pika.BlockingConnection(wanted)
         self._connections.append(connection)
         return connection
+
+    @property
+    def since_4(self) -> bool:
+        """True if the broker is, or imitates, RabbitMQ 4.0 or later, which does some things otherwise than 3.10."""
+        if self._version is None:
+            told = WireClient(self.url)
+            try:
+                version = told.start("demo", "demo").server_properties["version"]
+            finally:
+                told.close()
+            self._version = tuple(int(each) for each in version.split(".")[:2])
+        return self._version >= (4, 0)
 
     def wire(self, *, login: bool = True) -> WireClient:
         """Open a frame-by-frame connection, with channel 1 if it is to log in; the test closes it in the end."""

@@ -71,11 +71,12 @@ class Handshake(BrokerContract):
 
     @on_channel
     def test_other_protocol(self, channel: BlockingChannel) -> None:
-        """After another protocol header, the broker sends its own and disconnects."""
+        """After another protocol header, the broker sends its own and disconnects; since 4.0, that is of AMQP 1.0."""
+        own = b"AMQP\x03\x01\x00\x00" if self.since_4 else frame.ProtocolHeader().marshal()
         for header in (b"AMQP\x00\x00\x08\x00", b"GET / HT"):
             client = self.wire(login=False)
             client.send_bytes(header)
-            self.assertEqual(client.receive_bytes(), frame.ProtocolHeader().marshal())
+            self.assertEqual(client.receive_bytes(), own)
 
     @on_channel
     def test_frame_max(self, channel: BlockingChannel) -> None:

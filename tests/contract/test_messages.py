@@ -32,10 +32,11 @@ HEADERS: dict[str, Any] = {
     "ключ": "key",
 }
 #: Types that pika does not encode: signed and unsigned integers of each size, and fractions.
-ENCODED = (
-    b"\x01bb\xfe\x01BB\xfe\x01ss\xff\xfe\x01uu\xff\xfe\x01ii\xff\xff\xff\xfe"
-    b"\x01ff\x3f\x00\x00\x00\x01dd\x3f\xe0\x00\x00\x00\x00\x00\x00"
+FIELDS = (
+    *(b"\x01bb\xfe", b"\x01BB\xfe", b"\x01ss\xff\xfe", b"\x01uu\xff\xfe", b"\x01ii\xff\xff\xff\xfe"),
+    *(b"\x01ff\x3f\x00\x00\x00", b"\x01dd\x3f\xe0\x00\x00\x00\x00\x00\x00"),
 )
+ENCODED = b"".join(FIELDS)
 
 
 @on_both
@@ -136,11 +137,11 @@ class Properties(BrokerContract):
 
     @on_channel
     def test_other_headers(self, channel: BlockingChannel) -> None:
-        """Headers of types that pika only decodes are kept byte for byte."""
+        """Headers of types that pika only decodes are kept byte for byte; since 4.0, sorted by their names."""
         queue, client = self.queue(channel), self.wire()
         client.publish_encoded(1, queue, ENCODED)
         self.wait_for_count(channel, queue, 1)
-        self.assertEqual(client.get_encoded(1, queue), ENCODED)
+        self.assertEqual(client.get_encoded(1, queue), b"".join(sorted(FIELDS)) if self.since_4 else ENCODED)
 
     @on_channel
     def test_dead_letter(self, channel: BlockingChannel) -> None:
@@ -155,8 +156,8 @@ class Properties(BrokerContract):
         client.publish_encoded(1, work, ENCODED)
         self.wait_for_count(channel, dead, 1)
         received = client.get_encoded(1, dead)
-        for start, end in ((0, 4), (4, 8), (8, 13), (13, 18), (18, 25), (25, 32), (32, 43)):
-            self.assertIn(ENCODED[start:end], received)
+        for each in FIELDS:
+            self.assertIn(each, received)
 
     @on_channel
     def test_foreign_user(self, channel: BlockingChannel) -> None:

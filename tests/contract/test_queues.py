@@ -96,10 +96,9 @@ class Queues(BrokerContract):
         plain, named = self.queue(channel, "plain", durable=True), self.queue(channel, "named", classic, durable=True)
         channel.queue_declare(plain, durable=True, arguments=classic)
         channel.queue_declare(named, durable=True)
-        for queue, difference in (
-            (plain, "received the value 'quorum' of type 'longstr' but current is none"),
-            (named, "received 'quorum' but current is 'classic'"),
-        ):
+        of_named = "received 'quorum' but current is 'classic'"
+        of_plain = of_named if self.since_4 else "received the value 'quorum' of type 'longstr' but current is none"
+        for queue, difference in ((plain, of_plain), (named, of_named)):
             text = (
                 f"PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{queue}' in vhost '/': {difference}"
             )

@@ -75,9 +75,13 @@ class Exchanges(BrokerContract):
 
     @on_channel
     def test_unknown_type(self, channel: BlockingChannel) -> None:
-        """A type that does not exist ends the connection."""
-        text = "COMMAND_INVALID - unknown exchange type 'odd'"
-        self.assert_disconnected(503, text, channel.exchange_declare, self.name("exchange"), "odd")
+        """A type that does not exist ends the connection; since 4.0, the channel only."""
+        if self.since_4:
+            text = "PRECONDITION_FAILED - unknown exchange type 'odd'"
+            self.assert_refused(406, text, channel.exchange_declare, self.name("exchange"), "odd")
+        else:
+            text = "COMMAND_INVALID - unknown exchange type 'odd'"
+            self.assert_disconnected(503, text, channel.exchange_declare, self.name("exchange"), "odd")
 
     @on_channel
     def test_delete(self, channel: BlockingChannel) -> None:
