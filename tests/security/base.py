@@ -98,8 +98,9 @@ class Deployment:
         return GatewayProcess(["--queues", str(queues), *arguments], {**self._environment, **variables}, self.folder)
 
     def accesses(self) -> list[dict[str, Any]]:
-        """The lines of the access log."""
-        return [json.loads(line) for line in self.access_log.read_text(encoding="utf-8").splitlines()]
+        """The lines of the access log that are whole."""
+        whole = self.access_log.read_text(encoding="utf-8").rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def end(self) -> None:
         """End the gateway, and remove its queues."""
@@ -237,6 +238,19 @@ class SecurityTestCase(SynchronousTestCase):
                 return
             found = self.metric(name)
         self.assertEqual(found, value, name)
+
+    def recorded(self, **wanted: object) -> dict[str, Any]:
+        """The first line of the access log with these fields: the client may have its response before it is written.
+
+        Each request on the admin listener is served after what the gateway had begun before.
+        """
+        for _ in range(300):
+            for line in self.deployment.accesses():
+                if wanted.items() <= line.items():
+                    return line
+            self.admin("/health")
+        msg = f"the access log has no line with {wanted}"
+        raise AssertionError(msg)
 
     def logged_since(self) -> list[dict[str, Any]]:
         """The log lines since this test began."""

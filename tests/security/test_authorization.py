@@ -118,10 +118,7 @@ class RoutingKeyTests(AccessTestCase):
             f"line of {rquid}", lambda: next((each for each in self.gateway.log if each.get("rquid") == rquid), None)
         )
         self.assertEqual((line["identity"], line["status"]), ("told by name", 403))
-        recorded = self.gateway.until(
-            f"record of {rquid}",
-            lambda: next((each for each in self.deployment.accesses() if each["rquid"] == rquid), None),
-        )
+        recorded = self.recorded(rquid=rquid)
         self.assertEqual((recorded["identity"], recorded["status"]), ("told by name", 403))
         self.assertNotIn("told by name", self.admin("/metrics")[1])
 

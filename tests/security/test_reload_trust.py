@@ -47,10 +47,7 @@ class TrustTests(ReloadTestCase):
             self.assert_turned_away(each)
         with self.assertRaisesRegex(ssl.SSLError, "REVOKED"), self.connect(self.tls_of(revoked)) as connection:
             connection.response()
-        line = next(
-            each for each in self.deployment.accesses() if each["status"] == 403 and each["identity"] == "revoked"
-        )
-        self.assertEqual(line["path"], "/v1/predict")
+        self.assertEqual(self.recorded(status=403, identity="revoked")["path"], "/v1/predict")
 
     def test_revoked_by_an_intermediate_authority(self) -> None:
         """The same with certificates of an intermediate CA, whose certificate the clients send."""
