@@ -1,8 +1,9 @@
 """The retry route: where the copy of a failed message waits, and how a copy that came back is recognised.
 
 Headers prove nothing, since an initiator can write any. On our own route, a copy is recognised by the return exchange
-that it came through, which is bound to one queue only. On the seed's route, it is recognised by the broker's record of
-the queue that it waited in.
+that it came through, which is bound to one queue only. On the seed's route, copies come back through an exchange that
+clients publish to. There they are recognised by the broker's record of the queue that they waited in, which is weaker:
+:mod:`provider_gateway.provider.waiting_record`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from provider_gateway.message.copies import PG_QUEUE, History
+from provider_gateway.provider.waiting_record import WaitingRecord
 from provider_gateway.topology.routing import matches, matching_key
 
 if TYPE_CHECKING:
@@ -48,7 +50,9 @@ class RetryRoute:
     def __init__(self, entry: QueueEntry, entries: Sequence[QueueEntry]) -> None:
         self._entry = entry
         self._dle = entry.seed_route
-        self._gets_copies = any(each.seed_route is not None for each in entries)
+        routes = [each.seed_route for each in entries if each.seed_route is not None]
+        #: None if no entry has the seed's route: then no copy comes on it.
+        self._record = WaitingRecord(routes) if routes else None
 
     def target(self, delivery: Arrived) -> tuple[str, str]:
         """Exchange and routing key to publish a copy with, so that it comes back after the retry delay."""
@@ -73,25 +77,21 @@ class RetryRoute:
         headers = delivery.message.headers
         if delivery.exchange == self._entry.return_exchange:
             return History.told_by(headers)
-        if self._dle is not None and _waited_in(delivery.message) == self._dle.dle_queue:
+        if self._dle is not None and self._waited_in(delivery) == self._dle.dle_queue:
             return History.told_by(headers)
         return _NO_HISTORY
 
     def is_foreign(self, delivery: Arrived) -> bool:
         """True for a copy of another queue's message: on the seed's route, copies come to every bound queue."""
-        waited_in = _waited_in(delivery.message)
-        if not self._gets_copies or waited_in is None or delivery.exchange == self._entry.return_exchange:
-            return False
         queue = delivery.message.headers.get(PG_QUEUE)
-        if queue is None:
-            return False  # not a copy that we made
+        if self._record is None or queue is None or delivery.exchange == self._entry.return_exchange:
+            return False  # without PG_QUEUE it is no copy that we made
+        waited_in = self._waited_in(delivery)
+        if waited_in is None:
+            return False
         return bool(queue != self._entry.queue_name or self._dle is None or waited_in != self._dle.dle_queue)
 
-
-def _waited_in(message: Message) -> str | None:
-    """The queue that the message expired in just before, from ``x-death`` (RabbitMQ guide, "Dead Letter Exchanges")."""
-    deaths = message.headers.get("x-death")
-    if not isinstance(deaths, list) or not deaths or not isinstance(deaths[0], dict):
-        return None
-    newest = deaths[0]
-    return str(newest.get("queue")) if newest.get("reason") == "expired" else None
+    def _waited_in(self, delivery: Arrived) -> str | None:
+        """The queue of the seed's route in which a copy has just waited."""
+        assert self._record is not None
+        return self._record.queue(delivery.message.headers, delivery.exchange, delivery.routing_key)

@@ -34,7 +34,7 @@ class RetryTestCase(IntegrationTestCase):
         entry = self.entry(**{"dle": True, "retryDelay": 300, "maxAttempts": 3, **self.keys, **keys})
         return self.start("--role", "provider", entries=[entry])
 
-    def fail(self, times: int) -> None:
+    def let_fail(self, times: int) -> None:
         """Make the model fail this many times, and then succeed."""
         self.model.answer = lambda body: (500, b"no") if len(self.model.requests) <= times else (200, body)
 
@@ -64,7 +64,7 @@ class DerivedRouteTests(RetryTestCase):
 
     async def test_answered_at_last(self) -> None:
         """A message that fails twice comes back twice, unchanged, and gets one reply."""
-        self.fail(2)
+        self.let_fail(2)
         gateway = await self.provider().ready()
         await self.ask(headers={"Text": "t"})
         [(properties, body)] = await self.taken(self.output)
@@ -77,7 +77,7 @@ class DerivedRouteTests(RetryTestCase):
 
     async def test_parked(self) -> None:
         """A message that fails each time is parked unchanged, and the reply is the error."""
-        self.fail(100)
+        self.let_fail(100)
         gateway = await self.provider().ready()
         await self.ask(headers={"Text": "t"}, priority=3, app_id="a", expiration="60000")
         [(properties, _)] = await self.taken(self.output)
@@ -95,7 +95,7 @@ class DerivedRouteTests(RetryTestCase):
 
     async def test_spoofed(self) -> None:
         """A client's own pg-attempt and x-death do not change the number of attempts."""
-        self.fail(100)
+        self.let_fail(100)
         await self.provider().ready()
         death = {"count": 9, "reason": "expired", "queue": f"{self.queue}.retry", "exchange": ""}
         await self.ask(headers={"pg-attempt": 3, "pg-queue": "other", "pg-redeliveries": 20, "x-death": [death]})
@@ -108,7 +108,7 @@ class DerivedRouteTests(RetryTestCase):
         """Headers that Python cannot represent do not break the connection, and are kept in the parked copy."""
         # pika itself cannot decode these headers, and does not keep their bytes.
         self.patch(spec, "props", {**spec.props, spec.BasicProperties.INDEX: ReceivedProperties})
-        self.fail(100)
+        self.let_fail(100)
         gateway = await self.provider(maxAttempts=2).ready()
         odd = b"\x04Halfd" + struct.pack(">d", 0.5) + b"\x04HugeT" + struct.pack(">Q", 2**62)
         properties = CopiedProperties(pika.BasicProperties(correlation_id="c1"), "m1", {"Text": "t"}, odd)
@@ -122,7 +122,7 @@ class DerivedRouteTests(RetryTestCase):
 
     async def test_worker(self) -> None:
         """A failed message of an entry without replyTo is parked, and no error is published."""
-        self.fail(100)
+        self.let_fail(100)
         await self.provider(replyTo=None).ready()
         await self.ask()
         [(properties, _)] = await self.taken(self.parking)
@@ -130,7 +130,7 @@ class DerivedRouteTests(RetryTestCase):
 
     async def test_http(self) -> None:
         """An HTTP caller gets the response of the attempt that succeeds."""
-        self.fail(1)
+        self.let_fail(1)
         entry = self.entry(dle=True, retryDelay=300)
         gateway = await self.start(entries=[entry]).ready()
         response, body = await self.post(gateway, {"a": 1})
@@ -233,7 +233,7 @@ class SeedRouteTests(RetryTestCase):
 
     async def test_answered_at_last(self) -> None:
         """A failed message comes back through the seed's objects, and its attempts are counted."""
-        self.fail(2)
+        self.let_fail(2)
         await self.provider().ready()
         await self.ask()
         [(_, body)] = await self.taken(self.output)
@@ -241,16 +241,58 @@ class SeedRouteTests(RetryTestCase):
 
     async def test_parked(self) -> None:
         """After maxAttempts the message is parked."""
-        self.fail(100)
+        self.let_fail(100)
         await self.provider().ready()
         await self.ask()
         [(properties, _)] = await self.taken(self.parking)
         self.assertEqual(properties.headers["pg-attempt"], 3)
         self.assertEqual(len(self.model.requests), 3)
 
+    def record(self, **death: Any) -> dict[str, Any]:
+        """The headers that the broker adds to a copy that comes back, with changes to its x-death."""
+        queue, exchange = self.dle["dleQueue"], self.dle["dleExchange"]
+        first = {"queue": queue, "reason": "expired", "exchange": exchange}
+        written = {**first, "count": 1, "routing-keys": ["predict.now"], **death}
+        return {"x-death": [written], **{f"x-first-death-{name}": value for name, value in first.items()}}
+
+    async def assert_attempts(self, *forged: dict[str, Any]) -> None:
+        """Check that messages with these headers and forged ones of ours get all attempts, and are parked."""
+        self.let_fail(1000)
+        await self.provider().ready()
+        ours = {"pg-attempt": 3, "pg-redeliveries": 20}
+        both = [{**ours, **headers, **more} for headers in forged for more in ({}, {"pg-queue": "other"})]
+        for number, headers in enumerate(both):
+            await self.ask(str(number).encode(), headers=headers, message_id=f"m{number}")
+        parked = await self.taken(self.parking, len(both))
+        self.assertEqual(sorted(int(body) for _, body in parked), list(range(len(both))))
+        for properties, _ in parked:
+            self.assertEqual((properties.headers["pg-attempt"], properties.headers["pg-reason"]), (3, "status"))
+        self.assertEqual(len(self.model.requests), 3 * len(both))
+
+    async def test_spoofed(self) -> None:
+        """What a client writes of a wait does not change the attempts unless it is all that the broker writes."""
+        whole = self.record()
+        others = ("text", 7, {"queue": self.dle["dleQueue"]}, [], [1, "two"], [whole["x-death"], 1], [None], None)
+        await self.assert_attempts(
+            {"x-death": whole["x-death"]},
+            *({**whole, "x-death": other} for other in others),
+            *(self.record(count=count) for count in (9, 2**62, 2**63 - 1, 0, -1, -(2**63), "1", None)),
+            *(self.record(queue=queue) for queue in (self.queue, "", 1)),
+            *(self.record(exchange=exchange) for exchange in (self.exchange, "", None)),
+            self.record(reason="rejected"),
+            {**whole, "x-first-death-queue": self.queue},
+            {**whole, "x-last-death-queue": self.dle["dleQueue"]},
+        )
+
+    async def test_spoofed_past_the_way_back(self) -> None:
+        """Not even the whole record changes the attempts if copies come back through another exchange."""
+        arguments = {**self.dle["dleArgs"], "x-dead-letter-exchange": ""}
+        self.dle["dleArgs"] = arguments
+        await self.assert_attempts(self.record())
+
     async def test_past_the_exchange(self) -> None:
         """A message published straight to the queue comes back as well, although its routing key is not bound."""
-        self.fail(1)
+        self.let_fail(1)
         await self.provider().ready()
         await self.ask(exchange="", key=self.queue)
         [(_, body)] = await self.taken(self.output)
@@ -264,7 +306,7 @@ class SeedRouteTests(RetryTestCase):
         one = self.entry(dle=True, maxAttempts=3, **self.keys)
         other_dle = {**self.dle, "dleQueue": f"{self.dle['dleQueue']}.other"}
         other = {**one, "queueName": other_name, "bindingKey": "predict.#", "dleParams": other_dle}
-        self.fail(4)
+        self.let_fail(4)
         gateway = await self.start("--role", "provider", entries=[one, other]).ready()
         warned = [line["message"] for line in gateway.log if line["level"] == "warn"]
         self.assertTrue(any("share the exchange" in line for line in warned), warned)

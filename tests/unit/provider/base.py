@@ -36,6 +36,18 @@ def death(queue: str = "waiting", reason: str = "expired") -> dict[str, Any]:
     return {"queue": queue, "reason": reason, "count": 1, "exchange": "dlx", "routing-keys": ["predict.now"]}
 
 
+def waited(*deaths: Any, since_4: bool = False) -> dict[str, Any]:
+    """What the broker adds to a message with these deaths, the newest first; without any, those of a first wait."""
+    records = deaths or (death(),)
+    told = {"first": records[-1], **({"last": records[0]} if since_4 else {})}
+    named = {
+        f"x-{which}-death-{name}": record[name]
+        for which, record in told.items()
+        for name in ("queue", "reason", "exchange")
+    }
+    return {"x-death": list(records), **named}
+
+
 class ProviderTestCase(SynchronousTestCase):
     """A provider of the queue ``work``."""
 
