@@ -191,8 +191,11 @@ class BrokerEndpoint:
         await endpoint.connect(_OneProtocol(session))
         try:
             await session.open()
-        except ConnectionLost as error:
-            raise ConnectionLost(login.objection(session.offered) or str(error)) from None
+        except ConnectionLost:
+            objection = login.objection(session.offered)
+            if objection is None:
+                raise
+            raise ConnectionLost(objection) from None
 
     def _within(self, seconds: float, coroutine: Awaitable[None]) -> Deferred[None]:
         attempt: Deferred[None] = Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type] # async defs all

@@ -95,7 +95,7 @@ class UnderscoreTests(HostsTestCase):
     """Names that Compose gives."""
 
     async def test_served(self) -> None:
-        """Broker and model (HTTPS, with its name in the certificate) are reached by names with underscores."""
+        """Broker and model (HTTPS, with its name in the certificate) have names with underscores, and so may we."""
         port = self.model_over_tls(x509.DNSName("ml_model"), interface="127.0.0.1")
         gateway = self.start_with_names(
             RMQ_URL=self.broker.plain_url.replace("127.0.0.1", "rabbit_mq"),
@@ -103,9 +103,10 @@ class UnderscoreTests(HostsTestCase):
             MODEL_CACERT=str((self.folder / "model_ca.pem").resolve()),
         )
         await gateway.logged("ready")
-        response, body = await self.post(gateway, [1])
-        self.assertEqual((response.code, body), (200, [1]))
-        self.assertEqual(self.model.requests[0][1]["host"], f"ml_model:{port}")
+        for host in ("gateway_1", "gateway_1:5050", "-a-", "[::1]:5050", "xn--mnchen-3ya.example"):
+            response, body = await self.post(gateway, [1], host=host)
+            self.assertEqual((response.code, body), (200, [1]), host)
+            self.assertEqual(self.model.requests[-1][1]["host"], f"ml_model:{port}")
         await self.stop(gateway)
 
     async def test_model_parts(self) -> None:
