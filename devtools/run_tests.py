@@ -42,6 +42,7 @@ UNITS = (
     "tests.integration.test_retry tests.integration.test_workers",
     "tests.faults.test_reply_faults tests.faults.test_process_faults",
     "tests.faults.test_network_faults",
+    "tests.faults.test_clock_steps",
     "tests.faults.test_frame_faults tests.faults.test_poison",
     "tests.integration",
     "tests.fuzz",

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tests.faults.proxy import FaultProxy
     from tests.faults.resources import FragileRabbitMQ
     from tests.support.model_server import ModelServer
+    from tests.support.stepped_clock import SteppedClock
+
+#: Seconds by which the wall clock is set.
+HOUR = 3600
 
 
 def pause(seconds: float) -> Deferred[None]:
@@ -34,6 +38,7 @@ class Disturbances:
         to_model: the proxy between gateways and model.
         model: is made to answer with errors.
         end_gateway: ends one of the gateways with a signal, and starts another.
+        wall: the wall clock of the gateways. It stays ahead of the certificates, which were made just now.
 
     Attributes:
         all: coroutine function of each fault, by name.
@@ -48,6 +53,7 @@ class Disturbances:
         to_model: FaultProxy,
         model: ModelServer,
         end_gateway: Callable[[str], Awaitable[None]],
+        wall: SteppedClock,
     ) -> None:
         self._chance = chance
         self._broker = broker
@@ -55,6 +61,7 @@ class Disturbances:
         self._to_model = to_model
         self._model = model
         self._end_gateway = end_gateway
+        self._wall = wall
         self.all: dict[str, Callable[[], Awaitable[Any]]] = {
             "gateway killed": lambda: end_gateway("KILL"),
             "gateway stopped in order": lambda: end_gateway("TERM"),
@@ -69,6 +76,8 @@ class Disturbances:
             "network to the broker silent": self.silent,
             "network to the broker slow": self.slow,
             "broker does not read": self.not_read,
+            "wall clock set back": lambda: self.clock_set(-HOUR),
+            "wall clock set forward": lambda: self.clock_set(HOUR),
             "model answers 500": self.model_fails,
             "model hangs": self.model_hangs,
             "model refuses connections": self.model_refuses,
@@ -137,6 +146,9 @@ class Disturbances:
 
     async def model_resets(self) -> None:
         self._to_model.reset()
+
+    async def clock_set(self, seconds: float) -> None:
+        self._wall.step(seconds)
 
     async def _model_does(self, answer: Callable[[bytes], Any]) -> None:
         before, self._model.answer = self._model.answer, answer

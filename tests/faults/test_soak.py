@@ -19,6 +19,7 @@ from tests.faults.base import FaultTestCase, echo_after
 from tests.faults.disturbances import Disturbances, pause
 from tests.faults.ledger import Outcome
 from tests.faults.proxy import FaultProxy
+from tests.support.stepped_clock import SteppedClock
 
 if TYPE_CHECKING:
     from tests.support.processes import Gateway
@@ -35,6 +36,8 @@ PREFETCH = 30
 #: Requests per second: of each AMQP initiator, of HTTP callers of /v1/predict, and of those of /v1/publish.
 AMQP_RATES, PREDICT_RATE, PUBLISH_RATE = (100, 100), 50, 30
 _DRAIN = 120
+#: Seconds by which the gateways' wall clock begins ahead, so that it can be set back and certificates stay valid.
+DAYS = 7 * 86_400
 
 
 class SoakTests(FaultTestCase):
@@ -47,6 +50,8 @@ class SoakTests(FaultTestCase):
         self.model.answer = echo_after(0.05)
         self.to_broker = await self.proxy(self.node.tls_port)
         self.to_model = await self.proxy(int(self.model_url.split(":")[2].split("/")[0]))
+        self.wall = SteppedClock(self.folder)
+        self.wall.step(DAYS)
         self.slots: list[Gateway] = []
         self.ports = free_ports(GATEWAYS)
         for port in self.ports:
@@ -70,6 +75,7 @@ class SoakTests(FaultTestCase):
                 MODEL_URL=f"http://127.0.0.1:{self.to_model.port}/predict",
                 REPLY_TIMEOUT="10",
                 DRAIN_TIMEOUT="10",
+                **self.wall.environment,
             )
             .logged("admin listener")
             .addCallback(lambda _: self.gateways[-1])
@@ -125,6 +131,7 @@ class SoakTests(FaultTestCase):
             to_model=self.to_model,
             model=self.model,
             end_gateway=self.end_gateway,
+            wall=self.wall,
         ).all
         waiting: list[str] = []
         while not self.enough:
