@@ -30,7 +30,8 @@ _NOT_IMPLEMENTED = (
 _QUORUM_ONLY = frozenset({"x-dead-letter-strategy", "x-delivery-limit", "x-quorum-initial-group-size"})
 
 
-def _type(value: object) -> str:
+def type_name(value: object) -> str:
+    """RabbitMQ's name of a value's type."""
     return next((name for kind, name in _TYPES if isinstance(value, kind)), "timestamp")
 
 
@@ -45,7 +46,7 @@ def out_of_range(value: int, least: float, most: float) -> str | None:
 def _integer(least: float, most: float = inf) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
         is_integer = isinstance(value, int) and not isinstance(value, bool)
-        return out_of_range(value, least, most) if is_integer else f'"expected integer, got {_type(value)}"'
+        return out_of_range(value, least, most) if is_integer else f'"expected integer, got {type_name(value)}"'
 
     return check
 
@@ -53,7 +54,7 @@ def _integer(least: float, most: float = inf) -> Callable[[Any], str | None]:
 def _is(kind: type, wrong: str = "", *allowed: str) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
         if not isinstance(value, kind):
-            return f"{{unacceptable_type,{_type(value)}}}"
+            return f"{{unacceptable_type,{type_name(value)}}}"
         return None if value in allowed or not allowed else wrong.format(value)
 
     return check
@@ -128,7 +129,7 @@ class Arguments:
 
     def _check(self, name: str, value: object) -> None:
         if name == "x-dead-letter-exchange" and not isinstance(value, str):
-            raise Refused(406, f"invalid type '{_type(value)}' for arg '{name}' in {self._where}")
+            raise Refused(406, f"invalid type '{type_name(value)}' for arg '{name}' in {self._where}")
         why = _CHECKS[name](value)
         if why is not None:
             raise self._invalid(name, f": {why}")
@@ -151,4 +152,4 @@ class Arguments:
 
 def _described(value: object) -> str:
     shown = str(value).lower() if isinstance(value, bool) else value
-    return "none" if value is None else f"the value '{shown}' of type '{_type(value)}'"
+    return "none" if value is None else f"the value '{shown}' of type '{type_name(value)}'"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pika import spec
 from pika.compat import long
 
+from provider_gateway.devbroker.arguments import type_name
 from provider_gateway.devbroker.message import wire
 from provider_gateway.devbroker.queue import Consumer
 from provider_gateway.devbroker.refusals import Refused, place
@@ -87,6 +88,10 @@ class Deliveries:
         tag = method.consumer_tag or f"amq.ctag-{secrets.token_urlsafe(16)}"
         if tag in self._consumers:
             raise Refused(530, f"attempt to reuse consumer tag '{tag}'")
+        priority = method.arguments.get("x-priority", 0)
+        if not isinstance(priority, int):
+            where = place("queue", self._find_queue(method.queue).name)
+            raise Refused(406, f"invalid arg 'x-priority' for {where}: \"expected integer, got {type_name(priority)}\"")
         wanted = {"x-priority", "x-stream-offset"} & set(method.arguments)
         if method.queue == "amq.rabbitmq.reply-to" or wanted:
             raise Refused(540, ", ".join(sorted(wanted)) or "direct reply-to")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
-from provider_gateway.devbroker.arguments import Arguments
+from provider_gateway.devbroker.arguments import Arguments, type_name
 from provider_gateway.devbroker.exchange import Exchange, check_type
 from provider_gateway.devbroker.queue import Queue
 from provider_gateway.devbroker.refusals import Refused, check_equal, place
@@ -77,7 +77,8 @@ class Topology:
         if not method.passive:
             check_type(method.type)
         name, exchanges = _exchange_name(method.exchange), self._vhost.exchanges
-        if "alternate-exchange" in method.arguments:
+        other = method.arguments.get("alternate-exchange")
+        if isinstance(other, str):
             raise Refused(540, "alternate-exchange")
         if method.passive:
             self._vhost.find_exchange(name)
@@ -86,6 +87,9 @@ class Topology:
             check_equal(where, exchanges[name], method, "type", "durable", "auto_delete", "internal")
         else:
             _check_not_reserved("exchange", name)
+            if other is not None:
+                where = place("exchange", name)
+                raise Refused(406, f"invalid type '{type_name(other)}' for arg 'alternate-exchange' in {where}")
             exchanges[name] = Exchange(
                 name,
                 method.type,

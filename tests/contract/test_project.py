@@ -12,8 +12,10 @@ from provider_gateway.amqp.declare import declare, declare_reply_queue
 from provider_gateway.amqp.endpoint import BrokerEndpoint
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost
+from provider_gateway.amqp.topology_check import Finding, TopologyCheck
 from provider_gateway.config.broker_url import parse_broker_url
 from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.config.settings import Settings
 from provider_gateway.errors import Nacked, NoRoute, TopologyError
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
@@ -22,6 +24,8 @@ from tests.contract.brokers import on_both
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from pika.adapters.blocking_connection import BlockingChannel
 
     from provider_gateway.amqp.session import Session
 
@@ -145,6 +149,43 @@ class Declaring(_Project):
         ):
             error = await self.assert_fails(ConnectionLost, Deferred.fromCoroutine(self.session(url)))
             self.assertIn(words, str(error))
+
+    async def test_untyped_queues(self) -> None:
+        """A queue that was declared without a type, as by the two Go services, and a classic one are the same."""
+        session, entry = await self.session(), self.entry(durable=False, argQueue={"x-dead-letter-exchange": "dlx"})
+        arguments = {"x-dead-letter-exchange": "dlx"}
+
+        def declare_them(channel: BlockingChannel) -> None:
+            channel.queue_declare(entry.queue_name, arguments=arguments)
+            channel.queue_declare(entry.reply_to)
+
+        await self.run_on_channel(declare_them)
+        await declare(session, [entry])
+        await self.run_on_channel(declare_them)
+
+    async def test_check(self) -> None:
+        """The check finds what is missing, right and different, and changes nothing."""
+        session, entry = await self.session(), self.entry(dle=True, queueType="quorum")
+
+        async def check(entry: QueueEntry) -> list[str]:
+            found: list[Finding] = []
+            settings = Settings(rmq_url=self.url, instance="one")
+            await TopologyCheck(session, found.append).run([entry], ["gateway", "provider"], settings)
+            return [text for text, _ in found]
+
+        for _ in range(2):
+            missing = await check(entry)
+            self.assertEqual(len(missing), 6, missing)
+            for text in missing:
+                self.assertIn("is not there yet and will be declared at start", text)
+        await declare(session, [entry])
+        for _ in range(2):
+            self.assertEqual(
+                await check(entry), [f"queue {entry.queue_name!r} and its bindings are as the queue file says"]
+            )
+        [wrong] = await check(entry.model_copy(update={"retry_delay": 5}))
+        self.assertIn(f"FAILED: queue {entry.retry_queue!r}", wrong)
+        self.assertIn("set retryDelay to 60000", wrong)
 
 
 @on_both
