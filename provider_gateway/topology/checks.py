@@ -67,7 +67,13 @@ def _gaps(entry: QueueEntry) -> Iterator[str]:
     """Settings of an entry with which the broker drops confirmed messages, one line each."""
     arguments = entry.arg_queue
     if not entry.durable:
-        yield f"durable: false: the messages of {entry.queue_name!r} are lost when the broker stops"
+        lost = f"the messages of {entry.queue_name!r}, replyTo and dleQueue"
+        yield f"durable: false: {lost} are lost when the broker stops"
+    if not entry.exchange_durable:
+        yield (
+            f"exchangeDurable: false: after a restart of the broker, {entry.queue_name!r} gets no messages through "
+            f"{entry.exchange!r} until this process is connected again"
+        )
     lengths = {"x-max-length", "x-max-length-bytes"} & arguments.keys()
     if lengths and arguments.get("x-overflow", "drop-head") == "drop-head" and entry.queue_type == "classic":
         yield f"argQueue of {entry.queue_name!r}: a full queue drops its oldest message; add x-overflow: reject-publish"

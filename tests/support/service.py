@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.error import ConnectionRefusedError as TCPRefused
 from twisted.internet.testing import MemoryReactorClock
@@ -30,6 +30,8 @@ class ServiceTestCase(BrokerTestCase):
     """
 
     clock: MemoryReactorClock
+    #: More keys of the entry.
+    keys: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
         super().setUp()
@@ -70,7 +72,7 @@ class ServiceTestCase(BrokerTestCase):
         self.service = GatewayService(
             self.clock,
             effective,
-            [QueueEntry.model_validate({**keys, "prefetch": 2})],
+            [QueueEntry.model_validate({**keys, "prefetch": 2, **self.keys})],
             ROLES,
             metrics=self.metrics,
             credentials=load_credentials(self.clock, effective, ROLES, self.metrics, self.wall_clock),

@@ -55,6 +55,18 @@ class BrokerTroubleTests(ServiceTestCase):
         self.assertEqual((self.answered(client).status, self.service.waiting_for()), (200, []))
 
 
+class RefusedTests(ServiceTestCase):
+    """A broker that refuses a declaration."""
+
+    def test_connection_closed(self) -> None:
+        """A connection that the broker closes over a declaration, for good, ends the start with one line."""
+        self.patch(type(self), "keys", {"argQueue": {"x-max-priority": 3}, "queueName": "other"})
+        self.begin_to_start()
+        [line] = self.fatal
+        self.assertIn("queue 'other': the broker closed the connection over it: NOT_IMPLEMENTED", line)
+        self.assertIn("does not implement", line)
+
+
 class EndTests(ServiceTestCase):
     """The process is stopped, or dies."""
 

@@ -61,6 +61,7 @@ class GapTests(SynchronousTestCase):
         """Transient queues, queues that drop their oldest message, and queues that drop what waits too long."""
         for keys, part in (
             ({"durable": False}, "durable"),
+            ({"exchangeDurable": False}, "exchangeDurable"),
             ({"argQueue": {"x-max-length": 5}}, "reject-publish"),
             ({"argQueue": {"x-max-length-bytes": 5, "x-overflow": "drop-head"}}, "reject-publish"),
             ({"argQueue": {"x-message-ttl": 5}}, "x-message-ttl"),
