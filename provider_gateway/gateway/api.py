@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger, LogLevel
 
+from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import (
     BadRequest,
     Draining,
     OutcomeUnknown,
     Overloaded,
 )
-from provider_gateway.gateway.json_body import LARGE, InTurns, check_json, check_media_type
+from provider_gateway.gateway.json_body import LARGE, InTurns, check_json
+from provider_gateway.gateway.media_type import check_media_type
+from provider_gateway.gateway.response import write_reply
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, render, with_length
-from provider_gateway.message.http_headers import JSON, headers_from_http, headers_to_http, safe_content_type, text_of
+from provider_gateway.message.http_headers import JSON, headers_from_http, text_of
 from provider_gateway.message.ids import RQUID, RQUID_BYTES, checked_rquid, fresh_id, fresh_rquid
 from provider_gateway.message.message import PG_DEADLINE, Message
 from provider_gateway.security.identity import text_of_identity
@@ -114,13 +117,14 @@ class API:
             self._authorise(request, routing_key)
             if request.body_size > LARGE:
                 await self._check_in_turns(request)
+            accepted = accepted_codings(request.requestHeaders.getRawHeaders(b"Accept-Encoding"))
             # No variable refers to the message: it would hold headers and body while the request waits.
             reply = await self._rpc.call(
                 self._take_message(request, self._rpc.reply_queue),
                 self._routes.exchange(routing_key),
                 routing_key,
             )
-            return self._respond(request, reply, routing_key)
+            return self._respond(request, reply, routing_key, accepted)
         finally:
             self._in_flight -= 1
 
@@ -183,10 +187,8 @@ class API:
             raise Overloaded(msg)
         self._in_flight += 1
 
-    def _respond(self, request: Any, reply: Message, routing_key: str) -> bytes:
-        request.setResponseCode(reply.status)
-        for name, value in headers_to_http(reply.headers, self._metrics.headers_dropped.inc).items():
-            request.setHeader(name, value.encode())
+    def _respond(self, request: Any, reply: Message, routing_key: str, accepted: frozenset[str] | None) -> bytes:
+        body = write_reply(request, reply, accepted, self._metrics.headers_dropped.inc)
         if self._logs_responses:  # an event costs 10 µs even if no observer wants it
             self._log.debug(
                 "answered",
@@ -195,11 +197,7 @@ class API:
                 routing_key=routing_key,
                 identity=text_of_identity(request.identity),
             )
-        if reply.status in (204, 304):
-            return b""  # RFC 9110, 8.6: no content, and no Content-Length
-        if reply.status == 205:
-            return with_length(request, JSON, b"")  # RFC 9110, 15.3.6: no content, but a Content-Length
-        return with_length(request, safe_content_type(reply.content_type), reply.body)
+        return body
 
     async def _publish(self, request: Any) -> bytes:
         routing_key = self._routing_key(request)
@@ -257,6 +255,7 @@ class API:
             check_json(body, self._max_json_depth)
         headers: dict[str, Any] = headers_from_http(request.requestHeaders.getAllRawHeaders())
         headers[RQUID] = request.rquid
+        headers["Content-Type"] = JSON  # beside the property: the seed's provider hands on headers only
         if reply_to is not None:
             headers[PG_DEADLINE] = int(1000 * (self._wall_clock() + self._reply_timeout))
         message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
@@ -270,7 +269,11 @@ class API:
             msg = "There are several routing-key headers; send one."
             raise BadRequest(msg)
         if sent:
-            return checked_routing_key(text_of(sent[0]))
+            try:
+                return checked_routing_key(sent[0].decode())
+            except UnicodeDecodeError:
+                msg = "The routing-key header is not UTF-8."
+                raise BadRequest(msg) from None
         if self._routes.default_routing_key is None:
             msg = "The routing-key header is missing, and the queue file names no routingKey to use without it."
             raise BadRequest(msg)

@@ -1,4 +1,4 @@
-"""Checks of a request's body: declared as JSON, valid JSON, not nested too deeply."""
+"""Checks of a request's body: valid JSON, not nested too deeply."""
 
 from __future__ import annotations
 
@@ -10,48 +10,20 @@ import msgspec
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Cooperator
 
-from provider_gateway.errors import InvalidJSON, UnsupportedMediaType
+from provider_gateway.errors import InvalidJSON
 from provider_gateway.gateway.json_structure import PIECE, TooDeep, nesting
-from provider_gateway.message.http_headers import JSON, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from twisted.internet.interfaces import IReactorTime
-    from twisted.web.iweb import IRequest
 
 #: A body of more bytes is checked in turns. A smaller one takes 5 ms at worst.
 LARGE = 1_048_576
 
-_JSON = JSON.encode()
 #: Checks the syntax without building objects.
 _json = msgspec.json.Decoder(msgspec.Raw)
 _AT_BYTE = re.compile(r"byte (\d+)")
-
-
-def check_media_type(request: IRequest) -> None:
-    """Check that the body is declared as plain JSON.
-
-    Raises:
-        UnsupportedMediaType: the body has another type or charset, or a content coding.
-    """
-    sent = request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0]
-    if sent != _JSON:  # nearly every caller writes it this way
-        _check_content_type(text_of(sent))
-    coding = text_of(request.requestHeaders.getRawHeaders(b"Content-Encoding", [b"identity"])[0])
-    if coding.lower() != "identity":
-        msg = f"Content-Encoding {coding!r} is not supported; send the body as it is."
-        raise UnsupportedMediaType(msg)
-
-
-def _check_content_type(content_type: str) -> None:
-    media_type, *parameters = [part.strip().lower() for part in content_type.split(";")]
-    if media_type != JSON:
-        msg = f"Expected Content-Type: {JSON}, found {content_type or 'none'!r}."
-        raise UnsupportedMediaType(msg)
-    if any(p.startswith("charset=") and p[8:].strip('"') != "utf-8" for p in parameters):
-        msg = "JSON is UTF-8 (RFC 8259): no other charset is supported."
-        raise UnsupportedMediaType(msg)
 
 
 def check_json(body: bytes, max_depth: int) -> None:

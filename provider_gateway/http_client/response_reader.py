@@ -5,6 +5,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.web.http_headers import Headers
 
+from provider_gateway.content_codings import codings_of
 from provider_gateway.http_client.errors import HeadTooLarge, InvalidResponse, UnrequestedCoding
 
 #: Limit in bytes of everything between pieces of bodies: responses with a status of 1xx, status line and headers
@@ -21,7 +22,7 @@ def check_not_coded(headers: Headers) -> None:
         UnrequestedCoding: it has one.
     """
     codings = headers.getRawHeaders(b"content-encoding")
-    if codings is not None and any(coding.lower() != b"identity" for coding in codings):
+    if codings is not None and codings_of(b",".join(codings).decode("latin-1")):
         raise UnrequestedCoding(codings)
 
 

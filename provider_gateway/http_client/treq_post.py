@@ -83,7 +83,8 @@ class RequestHeaders(Headers):
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__()
         lines = {name.lower(): f"{name}: {value}\r\n" for name, value in headers.items()}
-        self.lines = "".join(lines.values()).encode()
+        # Lone surrogates stand for bytes that are not UTF-8 (PEP 383).
+        self.lines = "".join(lines.values()).encode("utf-8", "surrogateescape")
         if b"\0" in self.lines or not self.lines.count(b"\r") == self.lines.count(b"\n") == len(lines):
             msg = "A header has a line end or NUL in it."
             raise ValueError(msg)

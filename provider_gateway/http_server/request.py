@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from provider_gateway.security.identity import Identity
 
 #: Host and port (RFC 9110, 7.2). Klein's routing fails with other values.
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
 _NO_HEADERS = ReceivedHeaders({})
 _NO_PATH: Any = ()
 
@@ -218,8 +218,9 @@ class BoundedRequest(Request):
         if not _HOST.fullmatch(host) or not _HOST.fullmatch(self.authority or b"-"):
             self.answer(BadRequest("The Host header is not a host name."))
             return
-        if self.authority is not None:
-            self.requestHeaders.setRawHeaders(b"Host", [self.authority])
+        host = self.authority or host
+        if self.authority is not None or host.endswith(b":"):  # RFC 3986, 3.2.3: the port may be empty
+            self.requestHeaders.setRawHeaders(b"Host", [host.rstrip(b":")])
         parts = self.path[1:].split(b"/")
         if b"%" in self.path:
             try:

@@ -93,7 +93,7 @@ def _number(value: object, least: int) -> int:
 
 def _listed(names: Sequence[str]) -> str:
     """Names in one text, which is cut if it is too long for pg-dropped."""
-    text = ", ".join(names).encode()
+    text = ", ".join(names).encode(errors="replace")
     if len(text) <= _MAX_DROPPED:
         return text.decode()
     return text[: _MAX_DROPPED - 3].decode(errors="ignore") + "…"

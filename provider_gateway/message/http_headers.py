@@ -58,8 +58,18 @@ def text_of(value: bytes) -> str:
         return value.decode("latin-1")
 
 
+def bytes_of(value: str) -> bytes:
+    """The bytes of a header value of a message, which need not be UTF-8."""
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _exactly(value: bytes) -> str:
+    """A header value as text, from which :func:`bytes_of` makes the same bytes, whatever they are."""
+    return value.decode("utf-8", "surrogateescape")
+
+
 def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str, str]:
-    """The message headers for the HTTP headers of a request or response.
+    """The message headers for the HTTP headers of a request or response. Their bytes are not changed.
 
     Args:
         raw: names with all their values; several values are joined with ", " (RFC 9110, 5.3).
@@ -72,7 +82,7 @@ def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str,
     for raw_name, values in raw:
         name = _travelling(raw_name)
         if name is not None:
-            headers[name] = text_of(values[0]) if len(values) == 1 else ", ".join(map(text_of, values))
+            headers[name] = _exactly(values[0] if len(values) == 1 else b", ".join(values))
         elif raw_name.lower() == b"connection":
             # RFC 9110, 7.6.1: Connection lists more headers that are for this connection only.
             listed |= {token.strip().lower() for value in values for token in text_of(value).split(",")}
@@ -112,7 +122,7 @@ def headers_to_http(headers: Mapping[str, Any], on_unsafe: Callable[[], object] 
     """
     sent = {}
     for name, value in headers.items():
-        # Names and values that are not UTF-8 are bytes.
+        # Names that are not UTF-8 are bytes, and so are the values of byte arrays.
         if isinstance(name, str) and isinstance(value, str) and end_to_end(name):
             if _is_token(name) and not _UNSAFE_VALUE.search(value):
                 sent[name] = value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from provider_gateway.content_codings import coding_in_message
 from provider_gateway.errors import HeadersTooLarge
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.message.ids import fresh_id
@@ -33,6 +34,19 @@ def headers_too_large(size: int, limit: int) -> HeadersTooLarge:
     return HeadersTooLarge(msg)
 
 
+def _read_status(value: object) -> int:
+    """A status that is not a plain whole number, such as a text."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if isinstance(text, str):
+        digits = text.strip(" \t")
+        text = int(digits) if digits.isascii() and digits.isdigit() and len(digits) == 3 else None
+    for status in range(200, 600):
+        if text == status and not isinstance(text, bool):  # whatever the type of the number
+            return status
+    msg = f"The reply's pg-status {ascii(value)[:60]} is no HTTP status from 200 to 599."
+    raise ValueError(msg)
+
+
 # Not frozen: a frozen dataclass costs 1 µs more to create, three times a request. No code changes one.
 @dataclass(slots=True)
 class Message:
@@ -43,6 +57,7 @@ class Message:
         headers: the AMQP header table; values of any AMQP type on consumed messages.
         message_id: fresh for each message that we publish: the publisher matches returns by it.
         original: the properties of a consumed message as they arrived, for copies of it.
+        content_encoding: content codings of the body, as received; see :meth:`content_coding`.
     """
 
     body: bytes
@@ -52,10 +67,12 @@ class Message:
     reply_to: str | None = None
     message_id: str | None = field(default_factory=fresh_id)
     original: bytes | None = field(default=None, repr=False)
+    content_encoding: str | None = None
 
     def properties(self) -> bytes:
         """Encode the AMQP properties to publish it with; the message is always persistent."""
-        return encode_properties(self.content_type, self.headers, self.correlation_id, self.reply_to, self.message_id)
+        ids = (self.correlation_id, self.reply_to, self.message_id)
+        return encode_properties(self.content_type, self.headers, *ids, self.content_encoding)
 
     def fitted(self, limit: int) -> bytes:
         """Encode the properties in at most so many bytes, after :meth:`properties` gave more.
@@ -68,8 +85,8 @@ class Message:
     @classmethod
     def received(cls, properties: bytes, body: bytes) -> Message:
         """The message with these encoded properties, none of which is required."""
-        content_type, headers, correlation_id, reply_to, message_id = decode_properties(properties)
-        return cls(body, headers, content_type, correlation_id, reply_to, message_id, properties)
+        content_type, headers, correlation_id, reply_to, message_id, coding = decode_properties(properties)
+        return cls(body, headers, content_type, correlation_id, reply_to, message_id, properties, coding)
 
     @property
     def publish_id(self) -> str:
@@ -87,8 +104,23 @@ class Message:
 
     @property
     def status(self) -> int:
-        """The HTTP status of a reply: ``pg-status``; 200 if it is missing or out of range."""
-        status = self.headers.get(PG_STATUS, 200)
-        if isinstance(status, int) and 200 <= status <= 599:
+        """The HTTP status of a reply: ``pg-status``, also as a text, or in capitals; 200 if it is missing.
+
+        Raises:
+            ValueError: it is no status of a response (RFC 9110, 15). Taken as 200, a failure would be a success.
+        """
+        status = self.headers.get(PG_STATUS)
+        if status is None:
+            named = (name for name in self.headers if len(name) == 9 and name.lower() == PG_STATUS)
+            status = self.headers.get(next(named, PG_STATUS))
+        if type(status) is int and 200 <= status <= 599:
             return status
-        return 200
+        return 200 if status is None else _read_status(status)
+
+    def content_coding(self) -> str | None:
+        """The content codings of the body, in the form of HTTP's Content-Encoding; None if it has none.
+
+        Raises:
+            ValueError: ``content_encoding`` is malformed.
+        """
+        return coding_in_message(self.content_encoding, self.headers)

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 
 class Known(NamedTuple):
-    """The properties that we use. A text that is not UTF-8 stays bytes, as in pika."""
+    """The properties that we use.
+
+    A text that is not UTF-8 stays bytes. In a header's value, bytes that are not UTF-8 are lone surrogates (PEP 383).
+    """
 
     content_type: Any
     headers: dict[Any, Any]
     correlation_id: Any
     reply_to: Any
     message_id: Any
+    content_encoding: Any = None
 
 
 _FLAGS, _LENGTH = struct.Struct(">H"), struct.Struct(">I")
@@ -33,9 +37,10 @@ _INT, _LONG = struct.Struct(">i"), struct.Struct(">q")
 _TEXT_KIND, _INT_KIND, _LONG_KIND = b"SIl"
 _PERSISTENT = b"\x02"
 _CONTENT_TYPE, _HEADERS = spec.BasicProperties.FLAG_CONTENT_TYPE, spec.BasicProperties.FLAG_HEADERS
+_CONTENT_ENCODING = spec.BasicProperties.FLAG_CONTENT_ENCODING
 _DELIVERY_MODE, _CORRELATION_ID = spec.BasicProperties.FLAG_DELIVERY_MODE, spec.BasicProperties.FLAG_CORRELATION_ID
 _REPLY_TO, _MESSAGE_ID = spec.BasicProperties.FLAG_REPLY_TO, spec.BasicProperties.FLAG_MESSAGE_ID
-_PLAIN = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _CORRELATION_ID | _REPLY_TO | _MESSAGE_ID
+_PLAIN = _CONTENT_TYPE | _CONTENT_ENCODING | _HEADERS | _DELIVERY_MODE | _CORRELATION_ID | _REPLY_TO | _MESSAGE_ID
 
 #: For names of headers and content types: few, and repeated.
 _known_short_string = lru_cache(1024)(short_string)
@@ -49,6 +54,7 @@ def encode_properties(
     correlation_id: str | None,
     reply_to: str | None,
     message_id: str | None,
+    content_encoding: str | None = None,
 ) -> bytes:
     """Encode the properties of a persistent message.
 
@@ -60,7 +66,7 @@ def encode_properties(
     for name, value in headers.items():
         entries.append(_known_short_string(name))
         if type(value) is str:
-            text = value.encode()
+            text = value.encode("utf-8", "surrogateescape")  # it may have come from HTTP in another charset
             entries.append(b"S%b%b" % (_LENGTH.pack(len(text)), text))
         else:
             data.encode_value(entries, value)
@@ -70,6 +76,9 @@ def encode_properties(
     if content_type is not None:
         flags |= _CONTENT_TYPE
         before = _known_short_string(content_type)
+    if content_encoding is not None:
+        flags |= _CONTENT_ENCODING
+        before += _known_short_string(content_encoding)
     if correlation_id is not None:
         flags |= _CORRELATION_ID
         after = short_string(correlation_id)
@@ -92,7 +101,8 @@ def decode_properties(encoded: bytes) -> Known:
         return _decode_plain(encoded)
     except (_OddError, IndexError, UnicodeDecodeError, struct.error):
         odd = decoded(encoded)
-        return Known(odd.content_type, odd.headers or {}, odd.correlation_id, odd.reply_to, odd.message_id)
+        ids = (odd.correlation_id, odd.reply_to, odd.message_id)
+        return Known(odd.content_type, odd.headers or {}, *ids, odd.content_encoding)
 
 
 class _OddError(Exception):
@@ -103,11 +113,14 @@ def _decode_plain(encoded: bytes) -> Known:
     flags, at = encoded[0] << 8 | encoded[1], 2
     if flags & ~_PLAIN:
         raise _OddError
-    content_type = correlation_id = reply_to = message_id = None
+    content_type = content_encoding = correlation_id = reply_to = message_id = None
     headers: dict[Any, Any] = {}
     if flags & _CONTENT_TYPE:
         start, at = at + 1, at + 1 + encoded[at]
         content_type = _known_text(encoded[start:at])
+    if flags & _CONTENT_ENCODING:
+        start, at = at + 1, at + 1 + encoded[at]
+        content_encoding = _known_text(encoded[start:at])
     if flags & _HEADERS:
         start, at = at + 4, at + 4 + _LENGTH.unpack_from(encoded, at)[0]
         headers = _decode_plain_table(encoded, start, at)
@@ -124,7 +137,7 @@ def _decode_plain(encoded: bytes) -> Known:
         message_id = encoded[start:at].decode()
     if at != len(encoded):
         raise _OddError
-    return Known(content_type, headers, correlation_id, reply_to, message_id)
+    return Known(content_type, headers, correlation_id, reply_to, message_id, content_encoding)
 
 
 def _decode_plain_table(encoded: bytes, at: int, end: int) -> dict[Any, Any]:
@@ -136,7 +149,7 @@ def _decode_plain_table(encoded: bytes, at: int, end: int) -> dict[Any, Any]:
         if kind == _TEXT_KIND:
             start = at + 5
             at = start + _LENGTH.unpack_from(encoded, at + 1)[0]
-            headers[name] = encoded[start:at].decode()
+            headers[name] = encoded[start:at].decode("utf-8", "surrogateescape")
         elif kind == _INT_KIND:
             headers[name] = _INT.unpack_from(encoded, at + 1)[0]
             at += 5

@@ -22,6 +22,7 @@ _SIZES = {
     b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"U": 2, b"u": 2, b"I": 4, b"i": 4, b"f": 4,
     b"l": 8, b"L": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
 }  # fmt: skip
+_LONG_STRING = ord("S")
 #: What pika's decoder raises on values that it cannot represent.
 _UNDECODABLE = (ValueError, OverflowError, OSError, RecursionError)
 
@@ -91,6 +92,9 @@ def _decoded(table: bytes) -> dict[Any, Any]:
 class ReceivedProperties(spec.BasicProperties):
     """Properties as they came from the broker. ``headers`` lacks those that have no Python value.
 
+    Headers of the type "long string" are texts. Bytes in them that are not UTF-8 are lone surrogates (PEP 383). pika
+    makes bytes of such a text, as of a byte array; but only a text becomes an HTTP header.
+
     Attributes:
         encoded: their bytes.
     """
@@ -110,7 +114,19 @@ class ReceivedProperties(spec.BasicProperties):
             flags &= ~spec.BasicProperties.FLAG_HEADERS
             super().decode(struct.pack(">H", flags) + encoded[2:start] + encoded[end:])
             self.headers = _decoded(encoded[start + 4 : end])
+        if self.headers and any(isinstance(value, bytes) for value in self.headers.values()):
+            self._read_texts()
         return self
+
+    def _read_texts(self) -> None:
+        """Make texts of the long strings that are not UTF-8."""
+        start, end = _bounds(self.encoded)
+        # Of names that stand twice, pika takes the last one.
+        last = {entry[1 : 1 + entry[0]]: entry for _, entry in _entries(self.encoded[start + 4 : end])}
+        for name, entry in last.items():
+            key = name.decode("utf-8", "replace")
+            if entry[1 + len(name)] == _LONG_STRING and isinstance(self.headers.get(key), bytes):
+                self.headers[key] = entry[6 + len(name) :].decode("utf-8", "surrogateescape")
 
     def headers_that(self, wanted: Callable[[str], bool]) -> bytes:
         """The bytes of the wanted headers, as they were received.

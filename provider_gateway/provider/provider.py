@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight, sleep
-from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure
+from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure, UnsupportedMediaType
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.provider.replies import error_reply, result_reply
 from provider_gateway.provider.task import DeliveryLost, Task
@@ -218,6 +218,8 @@ class Provider:
         except ModelFailure as failure:
             self._count_call(failure.reason, started)
             await self._fail(task, failure)
+        except UnsupportedMediaType as error:
+            await self._end(task, error, "content-encoding")
         except BaseException:
             self._count_call("unfinished", started)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import strategies as st
@@ -105,7 +106,10 @@ class APITests(SynchronousTestCase):
 
     @fuzzed(250, reply=replies)
     def test_reply(self, reply: Message) -> None:
-        """For any reply the response is well-formed and has the reply's body, and the next request is served."""
+        """For any reply the response is well-formed and has the reply's body, and the next request is served.
+
+        A reply whose status or content coding cannot be read is answered with 502.
+        """
         self.begin_anew(reply)
         connection = Connection(self.site, tls=False)
         connection.send(RIGHT.data)
@@ -114,8 +118,15 @@ class APITests(SynchronousTestCase):
         self.assertEqual((len(self.rpc.calls), len(connection.answers(all_ours=False))), (2, 2))
         head, _, body = first.partition(b"\r\n\r\n")
         status = int(head.split(b" ")[1])
-        self.assertEqual(status, reply.status)
-        self.assertEqual(body, b"" if status in (204, 205, 304) else reply.body)
+        try:
+            expected, coding = reply.status, reply.content_coding()
+        except ValueError:
+            self.assertEqual((status, json.loads(body)["title"]), (502, "The model failed"))
+        else:
+            self.assertEqual(status, expected)
+            self.assertEqual(body, b"" if status in (204, 205, 304) else reply.body)
+            if coding is not None and body:
+                self.assertIn(b"\r\nContent-Encoding: %s\r\n" % coding.encode(), head)
         names = [line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]]
         self.assertEqual(len(names), len(set(names)))
         self.assertEqual(b"content-length" in names, status not in (204, 304))

@@ -12,10 +12,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.errors import ModelFailure
+from provider_gateway.errors import ModelFailure, UnsupportedMediaType
 from provider_gateway.http_client.treq_post import RequestHeaders
-from provider_gateway.message.http_headers import headers_to_http, safe_content_type
+from provider_gateway.message.http_headers import bytes_of, headers_to_http, safe_content_type
 from provider_gateway.message.ids import RQUID
+from provider_gateway.message.message import Message
 from provider_gateway.model.model import ModelResponse
 from tests.fuzz.headers import table
 from tests.fuzz.http_streams import splits
@@ -183,18 +184,30 @@ class RequestTests(SynchronousTestCase):
         """The request has the message's headers that travel, ours and no others, each on one line, and its body."""
         case = ModelTestCase("run")
         case.setUp()
-        case.call(headers=headers, body=body, content_type=content_type)
+        calling = case.call(headers=headers, body=body, content_type=content_type)
+        try:
+            coding = Message(body, headers).content_coding()
+        except ValueError:
+            self.failureResultOf(calling, UnsupportedMediaType)
+            self.assertEqual(case.reactor.tcpClients, [])
+            return
         transport: ModelTransport = case.accept()
         first, sent, sent_body = transport.request()
         self.assertEqual((first, sent_body), (b"POST /predict?v=1 HTTP/1.1", body))
-        expected = {name.lower().encode(): [value.encode()] for name, value in headers_to_http(headers).items()}
+        in_headers = [
+            value for name, value in headers.items() if isinstance(name, str) and name.lower() == "content-type"
+        ]
+        declared: Any = content_type if content_type is not None or not in_headers else in_headers[0]
+        expected = {name.lower().encode(): [bytes_of(value)] for name, value in headers_to_http(headers).items()}
         expected |= {
-            b"content-type": [safe_content_type(content_type).encode()],
+            b"content-type": [safe_content_type(declared).encode()],
             RQUID.lower().encode(): [b"r1"],
             b"host": [b"127.0.0.1:8080"],
             b"accept-encoding": [b"identity"],
             b"content-length": [b"%d" % len(body)],
         }
+        if coding is not None:
+            expected[b"content-encoding"] = [coding.encode()]
         self.assertEqual(sent, expected)
 
     @fuzzed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pika
 from twisted.internet.defer import Deferred
 
+from provider_gateway.message.properties import CopiedProperties
 from tests.support.folders import ROOT
 from tests.support.integration import IntegrationTestCase
 from tests.support.processes import Process
@@ -99,6 +101,19 @@ class InitiatorTests(IntegrationTestCase):
         self.assertEqual(headers["fine"], "yes")
         self.assertFalse({"table", "number", "broken", "bad name", "injected"} & set(headers))
 
+    async def test_content_encoding(self) -> None:
+        """The model gets the content coding of a message, and the body byte for byte; what is none gets 415."""
+        await self.start("--role", "provider").ready()
+        body = gzip.compress(b"[1]")
+        await self.ask(body, content_encoding="gzip")
+        await self.answers()
+        [(sent, headers)] = self.model.requests
+        self.assertEqual((sent, headers["content-encoding"]), (body, "gzip"))
+        await self.ask(body, content_encoding="gz ip")
+        [(properties, _)] = await self.answers()
+        told = (properties.headers["pg-status"], properties.headers["pg-reason"])
+        self.assertEqual((told, len(self.model.requests)), ((415, "content-encoding"), 1))
+
     async def test_model_failure(self) -> None:
         """A failed model call gives a problem document as the reply, and the message is acknowledged."""
         await self.start("--role", "provider").ready()
@@ -175,6 +190,38 @@ class DeploymentTests(IntegrationTestCase):
         response, body = await self.post(gateway, {"n": 1})
         self.assertEqual((response.code, body), (200, {"worker": {"n": 1}}))
         self.assertEqual(self.model.requests, [])
+
+    async def test_worker_of_http(self) -> None:
+        """A worker that replies with a status as text, a coding and bytes in Latin-1 is understood, byte for byte.
+
+        It reads the content type in the headers, as the seed's provider does.
+        """
+        gateway = await self.start("--role", "gateway").ready()
+        body, latin_1 = gzip.compress(b'{"detail": "no"}'), "gr\u00fcn".encode("latin-1")
+
+        def work(channel: Any) -> Any:
+            [(asked, _)] = take(channel, self.queue)
+            headers = {"pg-status": "422", "X-Echo": "@@@@"}
+            answer = pika.BasicProperties(
+                correlation_id=asked.correlation_id, content_encoding="gzip", content_type="application/json"
+            )
+            # pika writes no text that is not UTF-8.
+            answer = CopiedProperties(answer, "m", headers, b"\x07X-GreenS\x00\x00\x00\x04" + latin_1)
+            channel.basic_publish("", asked.reply_to, body, answer)
+            return asked.headers
+
+        told = self.on_channel(work)
+        url = f"https://localhost:{await gateway.port('https')}/v1/predict"
+        head = ["-H", "Content-Type: application/json; charset=utf8", "-H", "routing-key: predict.now"]
+        file = (self.folder / "response-head").resolve()
+        more = ("--compressed", "-D", str(file), "-H", "Host: localhost:")
+        status, response, _ = await self.curl(url, *more, *head, "-d", "{}")
+        self.assertEqual((status, (await told)["Content-Type"]), (0, "application/json"))
+        self.assertEqual(response, '{"detail": "no"}')
+        lines = file.read_bytes().split(b"\r\n")
+        self.assertIn(b" 422 ", lines[0])
+        self.assertIn(b"Content-Encoding: gzip", lines)
+        self.assertIn(b"X-Green: " + latin_1, lines)
 
     async def test_roles_apart(self) -> None:
         """A gateway process and a provider process serve a request; the provider has no HTTPS listener."""

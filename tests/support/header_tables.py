@@ -26,7 +26,7 @@ VALUES = {
     "double": (b"d" + struct.pack(">d", -2.75), -2),
     "decimal": (b"D\x02" + struct.pack(">i", 314), Decimal("3.14")),
     "text": (b"S\x00\x00\x00\x03\xc3\xa4b", "äb"),
-    "text that is not UTF-8": (b"S\x00\x00\x00\x02\xff\xfe", b"\xff\xfe"),
+    "text that is not UTF-8": (b"S\x00\x00\x00\x02\xff\xfe", "\udcff\udcfe"),
     "bytes": (b"x\x00\x00\x00\x02\x00\x01", b"\x00\x01"),
     "array": (b"A\x00\x00\x00\x03t\x00V", [False, None]),
     "time": (b"T" + struct.pack(">Q", 86400), datetime(1970, 1, 2, tzinfo=UTC)),

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = tuple(
     line.split()
     for line in """
-        errors clocks deferreds deadlines recent net observability
+        content_codings errors clocks deferreds deadlines recent net observability
         config message http_client
         topology
         security amqp model devbroker

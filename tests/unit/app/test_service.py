@@ -193,6 +193,34 @@ class FailedStartTests(SynchronousTestCase):
         self.successResultOf(service.stopService())
 
 
+class CodingTests(ServiceTestCase):
+    """Messages whose body has a content coding."""
+
+    def test_handed_on(self) -> None:
+        """The model gets the coding of an initiator's message, at the second attempt as well."""
+        self.ask(b"\x1f\x8b", content_encoding="GZIP")
+        self.answer(500)
+        self.advance(60)
+        for call in self.calls:
+            _, headers, body = call.request()
+            self.assertEqual((headers[b"content-encoding"], body), ([b"GZIP"], b"\x1f\x8b"))
+        self.answer()
+        self.assertEqual([reply.status for reply in self.take("back")], [200])
+        self.assert_settled()
+
+    def test_malformed(self) -> None:
+        """A message whose coding is malformed gets 415 as its reply, or is parked if none is wanted. No attempt."""
+        self.ask(content_encoding="gzip\r\nX-Injected: 1")
+        (reply,) = self.take("back")
+        self.assertEqual((reply.status, reply.headers["pg-reason"]), (415, "content-encoding"))
+        self.assertIn("content_encoding", json.loads(reply.body)["detail"])
+        self.ask(content_encoding="a b", reply_to=None)
+        (parked,) = self.take("work.parking")
+        self.assertEqual(parked.headers["pg-reason"], "content-encoding")
+        self.assertEqual((self.calls, self.waiting("work.retry")), ([], 0))
+        self.assert_settled()
+
+
 class ParkingTests(ServiceTestCase):
     """Messages that cannot be answered by the model."""
 

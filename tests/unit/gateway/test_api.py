@@ -152,7 +152,8 @@ class RequestTests(APITestCase):
         )  # fmt: skip
         headers = {name.lower(): value for name, value in self.rpc.calls[0][0].headers.items()}
         del headers["pg-deadline"]
-        self.assertEqual(headers, {"x-tenant": "a, b", "rquid": "r1", "routing-key": "predict.now"})
+        expected = {"x-tenant": "a, b", "rquid": "r1", "routing-key": "predict.now"}
+        self.assertEqual(headers, {**expected, "content-type": "application/json"})
 
     def test_rquid(self) -> None:
         """The caller's RqUID is in the message and in the response."""
@@ -246,9 +247,30 @@ class AnswerTests(APITestCase):
         self.assertEqual({"pg-status", "pg-reason", "depth", "set-cookie"} & set(response.headers), set())
 
     def test_status(self) -> None:
-        """The status is that of ``pg-status``; without a valid one it is 200."""
-        for value, status in ((404, 404), (502, 502), (None, 200), (99, 200), (600, 200), ("404", 200), (True, 200)):
+        """The status is that of ``pg-status``, as a number or as a text; without one it is 200."""
+        for value, status in ((404, 404), (502, 502), (None, 200), ("500", 500), ("204", 204)):
             self.assertEqual(self.answered(Message(b"1", {"pg-status": value})).status, status)
+
+    def test_no_status(self) -> None:
+        """A reply whose status is none is answered with 502, and the problem says why: it may be a failure."""
+        for value in (99, 199, 600, 1000, "1e3", "failed", True):
+            response = self.answered(Message(b"1", {"pg-status": value}))
+            self.assertEqual((response.status, response.problem["type"].rpartition(":")[2]), (502, "model-failed"))
+            self.assertIn("pg-status", response.problem["detail"])
+
+    def test_latin_1(self) -> None:
+        """Header values travel byte for byte: UTF-8 as UTF-8, and bytes in another charset as they came."""
+        value, text = b"gr\xf6\xdfe \xa0!", "gr\u00f6\u00dfe".encode()
+        client = Client(self.site)
+        lines = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+        client.send(lines + b"routing-key: predict.now\r\nX-Old: %s\r\nX-New: %s\r\n\r\n{}" % (value, text))
+        sent = Message.received(self.rpc.calls[-1][0].properties(), b"{}")
+        assert sent.original is not None
+        self.assertIn(b"\x05X-OldS\x00\x00\x00\x08" + value, sent.original)
+        self.assertIn(b"\x05X-NewS\x00\x00\x00\x07" + text, sent.original)
+        self.rpc.replies[-1].callback(Message(b"1", sent.headers))
+        self.assertIn(b"X-Old: %s\r\n" % value, client.value())
+        self.assertIn(b"X-New: %s\r\n" % text, client.value())
 
     def test_no_content_type(self) -> None:
         """For a reply without a content type, the response is declared as JSON."""

@@ -20,6 +20,13 @@ class UndecodableHeadersTests(APITestCase):
             self.assert_problem(self.post(KEY, f"Content-Type: {value}"), 415, "unsupported-media-type")
         self.assertEqual((self.rpc.calls, self.flushLoggedErrors()), ([], []))
 
+    def test_routing_key(self) -> None:
+        """Such a routing key is answered with 400: in UTF-8 it would be another one."""
+        client = Client(self.site)
+        client.send(b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nrouting-key: predict.\xff\r\n\r\n")
+        self.assert_problem(client, 400, "bad-request")
+        self.assertEqual((self.rpc.calls, self.flushLoggedErrors()), ([], []))
+
     def test_content_encoding(self) -> None:
         """Such a Content-Encoding is answered with 415, not with 500."""
         self.assert_problem(self.post(KEY, "Content-Encoding: \xff"), 415, "unsupported-media-type")

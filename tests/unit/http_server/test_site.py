@@ -173,10 +173,24 @@ class SiteTests(SynchronousTestCase):
             client.post("/", b"1", f"Host: {host}")
             self.assertEqual(client.response().problem["status"], 400, host)
         self.assertEqual(self.bodies, [])
-        for host in ("a", "a.b-c.d_e:8443", "127.0.0.1", "[::1]:5050"):
+        for host in ("a", "a.b-c.d_e:8443", "127.0.0.1", "[::1]:5050", "localhost:", "127.0.0.1:", "[::1]:"):
             client = Client(self.site)
             client.post("/", b"1", f"Host: {host}")
             self.assertEqual(client.response().status, 200, host)
+
+    def test_empty_port(self) -> None:
+        """An empty port (RFC 3986, 3.2.3) is no port: Klein never sees it. A colon too many is a mistake."""
+        hosts: list[bytes] = []
+        self.patch(self.site, "getResourceFor", lambda request: hosts.append(request.getHeader(b"Host")))
+        for host in ("a:", "[::1]:", "a:80"):
+            Client(self.site).post("/", b"1", f"Host: {host}")
+        Client(self.site).post("http://b:/", b"1", "Host: gateway")
+        self.assertEqual([b"a", b"[::1]", b"a:80", b"b"], hosts)
+        self.flushLoggedErrors()
+        for host in ("a::", ":", ":80", "[::1]::"):
+            client = Client(self.site)
+            client.post("/", b"1", f"Host: {host}")
+            self.assertEqual(client.response().problem["status"], 400, host)
 
     def test_absolute_form(self) -> None:
         """An absolute-form target is served (RFC 9112, 3.2.2): its path is routed, its authority replaces Host."""

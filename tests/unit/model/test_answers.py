@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionLost
 
 from provider_gateway.http_client.response_reader import MAX_HEAD_BYTES
+from provider_gateway.message.http_headers import bytes_of
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model, ModelResponse
 from tests.support.model_peer import response
@@ -32,6 +33,13 @@ class NoAnswerTests(ConnectionTestCase):
             b"Content-Length: 3\r\nContent-Length: 2",
             b"Content-Length: +3",
             b"Content-Length: 3 3",
+            b"Content-Length: 3, 3",
+            b"Content-Length: 3\r\nContent-Length: 3",
+            b"Content-Length:",
+            b"Content-Length: 0x3",
+            b"Transfer-Encoding:",
+            b"Transfer-Encoding: identity",
+            b"Transfer-Encoding: chunked, chunked",
         ):
             self.assert_refused(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n3\r\nabc\r\n0\r\n\r\n" % header)
 
@@ -137,6 +145,35 @@ class ReadingTests(ConnectionTestCase):
             transport.respond(data)
             transport.close(ConnectionLost())
             self.assertEqual(self.successResultOf(calling).body, body)
+
+    def test_spellings(self) -> None:
+        """What RFC 9112 allows is read: no reason phrase, codings in capitals, empty values, spaces around values."""
+        for data in (
+            b"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\n1",
+            b"HTTP/1.1 200 \r\nContent-Length:\t1 \t\r\n\r\n1",
+            b"HTTP/1.1 200 Gr\xfcn\r\ncontent-length:1\r\n\r\n1",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding:CHUNKED \r\n\r\n1\r\n1\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-Empty:\r\nContent-Type:\r\nKeep-Alive:\r\nContent-Length: 1\r\n\r\n1",
+            b"HTTP/1.1 200 OK\r\nConnection:\r\nConnection: , x ,Keep-Alive\r\nContent-Length: 01\r\n\r\n1",
+        ):
+            calling, transport = self.begin()
+            transport.respond(data)
+            answer = self.successResultOf(calling)
+            self.assertEqual((answer.body, answer.content_type), (b"1", "application/json"), data)
+            self.transport = transport
+            self.assertTrue(self.goes_on(), data)
+            transport.close()
+
+    def test_listed_headers(self) -> None:
+        """Headers that the model's Connection lists stay on its connection."""
+        answer = self.answer(response(200, b"1", "Connection: x-hop, close", "X-Hop: 1", "X-Stays: 2"))
+        self.assertEqual(answer.headers, {"X-Stays": "2"})
+
+    def test_bytes(self) -> None:
+        """Values that are not UTF-8 are kept byte for byte."""
+        data = response(200, b"1", "X-Old: @", "X-Old: b").replace(b"@", b"gr\xf6\xdfe")
+        self.assertEqual(bytes_of(self.answer(data).headers["X-Old"]), b"gr\xf6\xdfe, b")
 
     def test_same_names_in_the_message(self) -> None:
         """Of a message's headers whose names differ in their case only, the last one is sent."""

@@ -104,9 +104,10 @@ class ContentCodingTests(ModelTestCase):
         self.assert_failure(self.answered(data), "body")
 
     def test_identity(self) -> None:
-        """A response that declares ``identity`` is accepted."""
-        calling = self.answered(response(200, b"1", "Content-Encoding: Identity"))
-        self.assertEqual(self.successResultOf(calling).body, b"1")
+        """A response whose Content-Encoding names no coding is accepted: ``identity``, nothing, or empty members."""
+        for value in ("Identity", "", "identity, identity", " , ,", "identity,", "\r\nContent-Encoding: identity"):
+            calling = self.answered(response(200, b"1", f"Content-Encoding: {value}"))
+            self.assertEqual(self.successResultOf(calling).body, b"1", value)
 
 
 class BytesToTheModelTests(ModelTestCase):

@@ -8,6 +8,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError as TCPRefused
 from twisted.python.failure import Failure
 
+from provider_gateway.errors import UnsupportedMediaType
+from provider_gateway.message.http_headers import headers_from_http
 from tests.support.model_peer import MAX_BODY, ModelTestCase, response
 
 
@@ -56,6 +58,53 @@ class RequestTests(ModelTestCase):
         headers = self.headers_for(**{"X-Bad": "a\r\nX-Injected: 1", "X Space": "b", "X-Good": "c"})
         self.assertEqual(headers[b"x-good"], [b"c"])
         self.assertEqual({b"x-bad", b"x-injected", b"x space"} & set(headers), set())
+
+    def test_content_encoding(self) -> None:
+        """The message's content codings are the request's, as they are spelled, and the body is not changed."""
+        body = b"\x1f\x8b\x08"
+        for given, sent in (
+            ("gzip", [b"gzip"]), ("GZIP", [b"GZIP"]), ("x-gzip", [b"x-gzip"]), ("deflate,br", [b"deflate, br"]),
+            ("identity", None), ("", None), (" , ", None), ("identity, gzip", [b"gzip"]), ("UTF-8", None), (None, None),
+        ):  # fmt: skip
+            self.call(body=body, content_encoding=given, headers={"X-A": "1"})
+            _, headers, received = self.accept().request()
+            self.assertEqual((headers.get(b"content-encoding"), received), (sent, body), given)
+
+    def test_content_encoding_in_headers(self) -> None:
+        """A header Content-Encoding of the message counts without the property, and is sent once, never beside it."""
+        headers = {"content-encoding": "br", "X-A": "1"}
+        for given, sent in ((None, [b"br"]), ("gzip", [b"gzip"]), ("identity", None)):
+            self.call(content_encoding=given, headers=headers)
+            self.assertEqual(self.accept().request()[1].get(b"content-encoding"), sent, given)
+
+    def test_malformed_content_encoding(self) -> None:
+        """A message whose content coding is malformed is not sent: the error says what is wrong."""
+        malformed: tuple[Any, ...] = ("gzip\r\nX-Injected: 1", "gz ip", "gr\u00fcn", "gzip;q=1", b"\xff", "\0")
+        for given in malformed:
+            calling = self.call(content_encoding=given)
+            self.assertIn("content_encoding", self.failureResultOf(calling, UnsupportedMediaType).value.detail)
+        self.failureResultOf(self.call(headers={"Content-Encoding": 7}), UnsupportedMediaType)
+        self.assertEqual(self.reactor.tcpClients, [])
+
+    def test_content_type_in_headers(self) -> None:
+        """The property is the content type. A header counts only without it; whatever it says, there is one line."""
+        for given, named, sent in (
+            ("text/csv", "a/b", b"text/csv"), (None, "a/b", b"a/b"), ("", "a/b", b"application/json"),
+            (None, "a\r\nX: 1", b"application/json"), (None, 7, b"application/json"), (None, None, b"application/json"),
+        ):  # fmt: skip
+            for name in ("Content-Type", "content-type"):
+                self.call(content_type=given, headers={"": "x/y", name: named})
+                self.assertEqual(self.accept().request()[1][b"content-type"], [sent], (given, named))
+
+    def test_bytes(self) -> None:
+        """Values are sent byte for byte: a text of a message as UTF-8, and bytes that are not UTF-8 as they came."""
+        received = headers_from_http([(b"X-Old", [b"gr\xf6\xdfe"]), (b"X-New", ["gr\u00f6\u00dfe".encode()])])
+        self.call(headers={**received, "X-Text": "\u20ac", "X-Array": b"gr\xf6"})
+        headers = self.accept().request()[1]
+        self.assertEqual(headers[b"x-old"], [b"gr\xf6\xdfe"])
+        self.assertEqual(headers[b"x-new"], ["gr\u00f6\u00dfe".encode()])
+        self.assertEqual(headers[b"x-text"], ["\u20ac".encode()])
+        self.assertNotIn(b"x-array", headers)  # a byte array is no text
 
     def test_rquid(self) -> None:
         """The request id is sent once, whatever the message's own header says."""

@@ -1,0 +1,85 @@
+"""Content codings (RFC 9110, 8.4.1), such as gzip: which of them a body has, and which ones a caller accepts."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_NO_WEIGHT = re.compile(r"\s*q\s*=\s*0(\.0{0,3})?\s*", re.IGNORECASE)
+#: Names that stand for a coding (RFC 9110, 8.4.1).
+_SAME = {"x-gzip": "gzip", "x-compress": "compress"}
+#: What ``content_encoding`` of AMQP says of a body that has no coding: names of charsets, and MIME's transfer encodings
+#: without a transformation (RFC 2045, 6.2). Spring AMQP and kombu write them into every message.
+_PLAIN_IN_AMQP = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "7bit", "8bit", "binary"})
+#: Codings that a caller may accept are remembered while it waits, if they are among these (IANA's registry).
+_REGISTERED = frozenset({"*", "aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "zstd"})
+
+
+def codings_of(value: str) -> list[str]:
+    """The codings that Content-Encoding names, as they are spelled. ``identity`` and empty members name none.
+
+    Args:
+        value: the value of the header; several values joined with commas.
+    """
+    members = (member.strip(" \t") for member in value.split(","))
+    return [member for member in members if member and member.lower() != "identity"]
+
+
+def coding_in_message(content_encoding: object, headers: Mapping[str, object]) -> str | None:
+    """The codings of a message's body, in the form of Content-Encoding; None if it has none.
+
+    Args:
+        content_encoding: the AMQP property; None if there is none.
+        headers: of the message. A header Content-Encoding counts without the property: the two Go services, and
+            programs written for them, have it there.
+
+    Raises:
+        ValueError: it is not a list of tokens.
+    """
+    value = content_encoding
+    if value is None:
+        for name in headers:
+            if len(name) == 16 and name.lower() == "content-encoding":
+                value = headers[name]
+                break
+        if value is None:
+            return None
+    if isinstance(value, str):
+        codings = [coding for coding in codings_of(value) if coding.lower() not in _PLAIN_IN_AMQP]
+        if all(map(_TOKEN.fullmatch, codings)):
+            return ", ".join(codings) or None
+    msg = f"The message's content_encoding is no list of content codings: {ascii(value)[:60]}."
+    raise ValueError(msg)
+
+
+def accepted_codings(values: Sequence[bytes] | None) -> frozenset[str] | None:
+    """The registered codings that a caller accepts, by its Accept-Encoding; None if it accepts any.
+
+    Args:
+        values: of the header; None if it was not sent (RFC 9110, 12.5.3).
+    """
+    if values is None:
+        return None
+    accepted: set[str] = set()
+    refused: set[str] = set()
+    for member in b",".join(values).decode("latin-1").lower().split(","):
+        name, _, weight = member.partition(";")
+        coding = _SAME.get(name.strip(), name.strip())
+        (refused if _NO_WEIGHT.fullmatch(weight) else accepted).add(coding)
+    if "*" in accepted:
+        accepted |= _REGISTERED
+    return frozenset((accepted & _REGISTERED) - refused)
+
+
+def are_accepted(coding: str, accepted: frozenset[str] | None) -> bool:
+    """True if a caller accepts a body with these codings.
+
+    Args:
+        coding: from :func:`coding_in_message`.
+        accepted: from :func:`accepted_codings`.
+    """
+    return accepted is None or all(_SAME.get(each.lower(), each.lower()) in accepted for each in codings_of(coding))
