@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import ExitStack
 
     from devtools.rabbitmq import RabbitMQ
@@ -73,12 +73,18 @@ def lines(process: subprocess.Popen[str], copy: Path | None = None) -> Iterator[
 
 
 def start_gateway(
-    stack: ExitStack, broker: RabbitMQ, model_url: str, name: str = "gateway", **settings: str
+    stack: ExitStack,
+    broker: RabbitMQ,
+    model_url: str,
+    name: str = "gateway",
+    options: Sequence[str] = (),
+    **settings: str,
 ) -> subprocess.Popen[str]:
     """Start provider-gateway and wait until it is ready.
 
     Args:
         name: of its log files.
+        options: of its command line.
         settings: variables that replace those set here.
     """
     environment = {
@@ -99,7 +105,9 @@ def start_gateway(
         **settings,
     }
     twistd = Path(sys.executable).with_name("twistd")
-    process = start(stack, [str(twistd), "-n", "--pidfile=", "provider-gateway"], FOLDER / f"{name}.err", environment)
+    process = start(
+        stack, [str(twistd), "-n", "--pidfile=", "provider-gateway", *options], FOLDER / f"{name}.err", environment
+    )
     output = lines(process, FOLDER / f"{name}.log")
     for line in output:
         said = json.loads(line) if line.startswith("{") else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from pika.exceptions import UnexpectedFrameError
@@ -101,7 +102,9 @@ class MessageChannel:
         self._method: bytes | None = None
         self._properties: bytes | None = None
         self._missing = 0
-        self._pieces: list[bytes] = []
+        #: The body, or the beginning of one that needs several frames.
+        self._body = b""
+        self._begun: BytesIO | None = None
 
     @property
     def is_open(self) -> bool:
@@ -171,8 +174,13 @@ class MessageChannel:
             if not self._missing:
                 self._complete()
         elif self._properties is not None and kind == BODY:
-            self._pieces.append(data[START:-END])
-            self._missing -= len(data) - START - END
+            size = len(data) - START - END
+            self._missing -= size
+            if self._missing <= 0 and self._begun is None:
+                self._body = data[START:-END]
+            else:
+                self._begun = self._begun or BytesIO()  # hands its bytes over without a copy
+                self._begun.write(memoryview(data)[START:-END])
             if self._missing <= 0:
                 self._complete()
         else:
@@ -180,14 +188,15 @@ class MessageChannel:
         return True
 
     def _complete(self) -> None:
-        method, properties, pieces = self._method, self._properties, self._pieces
+        method, properties, body, begun = self._method, self._properties, self._body, self._begun
         assert method is not None
         assert properties is not None
         if self._missing:
             raise UnexpectedFrameError("the body is longer than its header says")
         self._method = self._properties = None
-        self._pieces = []
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._body, self._begun = b"", None
+        if begun is not None:
+            body = begun.getvalue()
         at = START + 4
         if method[START:at] == _RETURN:
             on_content, tag, redelivered = self.on_return, 0, False

@@ -15,7 +15,7 @@ from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from provider_gateway.deadlines import Deadlines
-from provider_gateway.http_client.connection import Connection
+from provider_gateway.http_client.connection import PIECE, Connection
 from provider_gateway.http_client.response_reader import Readers
 from provider_gateway.http_client.treq_post import RequestHeaders
 
@@ -54,11 +54,12 @@ class ConnectionPool(Factory):
         #: Idle connections, the one that was idle longest first.
         self._idle: dict[Connection, None] = {}
 
-    def send(self, request: bytes) -> Deferred[IResponse]:
+    def send(self, request: bytes, body: bytes = b"") -> Deferred[IResponse]:
         """Send a request on an idle connection, or on a new one.
 
         Args:
-            request: the whole request, head and body.
+            request: the whole request, or its head.
+            body: see :meth:`Connection.send`.
 
         Returns:
             A Deferred as of :meth:`Connection.send`. It may also fail with an error of the endpoint.
@@ -66,10 +67,10 @@ class ConnectionPool(Factory):
         if self._idle:
             connection, _ = self._idle.popitem()
             self._deadlines.stop(connection)
-            return connection.send(request)
+            return connection.send(request, body)
         # The endpoint is asked for each time: the certificates that it trusts may have changed.
         connecting: Any = self._endpoints.endpointForURI(self._uri).connect(self)
-        return connecting.addCallback(Connection.send, request)  # type: ignore[no-any-return] # a Deferred is one
+        return connecting.addCallback(Connection.send, request, body)  # type: ignore[no-any-return] # a Deferred is one
 
     def buildProtocol(self, _: IAddress | None) -> Connection:  # type: ignore[override] # a Connection is an IProtocol
         """A new connection (twisted.internet.interfaces.IProtocolFactory)."""
@@ -149,6 +150,9 @@ class PersistentAgent:
                 if name not in _WRITTEN_BY_AGENT:
                     for value in values:
                         lines += (name, b": ", value, b"\r\n")
+        if bodyProducer is not None and len(bodyProducer) > PIECE:
+            lines.append(b"Content-Length: %d\r\n\r\n" % len(bodyProducer))
+            return destination.pool.send(b"".join(lines), bodyProducer)
         if bodyProducer is not None:
             lines += (b"Content-Length: %d\r\n\r\n" % len(bodyProducer), bodyProducer)
         elif method in (b"POST", b"PUT"):

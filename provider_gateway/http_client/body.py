@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -27,7 +28,7 @@ class CappedBody(Protocol):
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._chunks: list[bytes] = []
+        self._collected: BytesIO | bytes = b""
         self._size = 0
         self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
 
@@ -35,12 +36,18 @@ class CappedBody(Protocol):
         """Take a piece (twisted.internet.interfaces.IProtocol)."""
         self._size += len(data)
         if self._size > self._max_bytes:
-            self._chunks.clear()
+            self._collected = b""
             if not self.done.called:
                 self.done.errback(BodyOverLimit(self._max_bytes))
                 self._abort()
             return
-        self._chunks.append(data)
+        if not self._collected:
+            self._collected = data
+            return
+        if isinstance(self._collected, bytes):
+            first, self._collected = self._collected, BytesIO()  # hands its bytes over without a copy
+            self._collected.write(first)
+        self._collected.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fire :attr:`done` (twisted.internet.interfaces.IProtocol)."""
@@ -48,7 +55,8 @@ class CappedBody(Protocol):
             return
         # A body without a declared length ends with its connection, which Twisted calls PotentialDataLoss.
         if isinstance(reason.value, (ResponseDone, PotentialDataLoss)):
-            self.done.callback(b"".join(self._chunks))
+            collected, self._collected = self._collected, b""
+            self.done.callback(collected if isinstance(collected, bytes) else collected.getvalue())
         else:
             self.done.errback(reason)
 

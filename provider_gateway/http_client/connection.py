@@ -1,6 +1,7 @@
 """One connection of the HTTP client.
 
-A request is written in one call. A connection that may have bytes of another response left on it is never used again.
+A request is written in one call, a large body in pieces as the transport takes them. A connection that may have bytes
+of another response left on it is never used again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from provider_gateway.http_client.response_reader import Readers, ResponseReader
 
+#: Bytes that are written in one call of a body that is larger.
+PIECE = 131_072
+
 _DONE = Failure(ResponseDone("The body is complete."))
 _ENDED = Failure(PotentialDataLoss())
 
@@ -37,7 +41,7 @@ class Connection:
     """A connection to a server, for one request at a time.
 
     Registers with its transport as a push producer, to learn when the transport still holds unsent bytes of a request.
-    It never pauses: each request is written in one call.
+    A small request is written in one call, whatever the transport holds.
 
     Args:
         readers: lends a reader for each response.
@@ -47,7 +51,7 @@ class Connection:
 
     __slots__ = (
         "_expected", "_is_dropped", "_is_paused", "_is_unsent", "_on_idle", "_on_lost", "_reader", "_readers",
-        "_response", "transport",
+        "_response", "_rest", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +70,8 @@ class Connection:
         self._is_dropped = False
         self._is_paused = False
         self._is_unsent = False
+        #: What is not written yet of a large body.
+        self._rest: memoryview | None = None
 
     def makeConnection(self, transport: Any) -> None:
         """Prepare the transport (twisted.internet.interfaces.IProtocol)."""
@@ -77,11 +83,12 @@ class Connection:
     def connectionMade(self) -> None:
         """Do nothing: makeConnection did it (twisted.internet.interfaces.IProtocol)."""
 
-    def send(self, request: bytes) -> Deferred[IResponse]:
+    def send(self, request: bytes, body: bytes = b"") -> Deferred[IResponse]:
         """Send a request.
 
         Args:
-            request: the whole request, head and body.
+            request: the whole request, or its head.
+            body: a large body, which is written piece by piece: as one, it would be copied several times.
 
         Returns:
             A Deferred that fires with the response when its headers have arrived, or fails with ResponseError.
@@ -90,7 +97,16 @@ class Connection:
         expected: Deferred[IResponse] = Deferred(self._cancel)
         self._expected = expected
         self.transport.write(request)
+        if body:
+            self._rest = memoryview(body)
+            self._write_rest()
         return expected
+
+    def _write_rest(self) -> None:
+        """Write as much of the body as the transport takes now."""
+        while self._rest and not self._is_unsent and not self._is_dropped:
+            piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
+            self.transport.write(bytes(piece))
 
     def dataReceived(self, data: bytes) -> None:
         """Read bytes of the response (twisted.internet.interfaces.IProtocol)."""
@@ -137,7 +153,7 @@ class Connection:
         if self._is_dropped or not reader.is_complete:
             return
         self._response = None
-        if reader.is_persistent and not self._is_unsent:
+        if reader.is_persistent and not self._is_unsent and not self._rest:
             self._reader = None
             self._readers.give_back(reader)
             self._on_idle(self)
@@ -153,6 +169,7 @@ class Connection:
         may be missing.
         """
         self._is_dropped = True
+        self._rest = None
         self._on_lost(self)
         response, reader = self._response, self._reader
         if response is not None and reader is not None and reader.ends_with_connection and reason.check(ConnectionDone):
@@ -186,7 +203,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection. No request may be under way."""
-        if self._is_unsent:
+        if self._is_unsent or self._rest:
             self.abort()
         elif not self._is_dropped:
             self._is_dropped = True
@@ -198,6 +215,7 @@ class Connection:
         """Drop the connection. Nothing more of the response is read."""
         if not self._is_dropped:
             self._is_dropped = True
+            self._rest = None
             self._on_lost(self)
             self.transport.abortConnection()
 
@@ -218,8 +236,9 @@ class Connection:
         self._is_unsent = True
 
     def resumeProducing(self) -> None:
-        """Note that the request is sent (twisted.internet.interfaces.IPushProducer)."""
+        """Write on, or note that the request is sent (twisted.internet.interfaces.IPushProducer)."""
         self._is_unsent = False
+        self._write_rest()
 
     def stopProducing(self) -> None:
         """Do nothing: connectionLost follows (twisted.internet.interfaces.IPushProducer)."""

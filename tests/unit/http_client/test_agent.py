@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import URI, ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from provider_gateway.http_client.agent import PersistentAgent
+from provider_gateway.http_client.connection import PIECE
 from provider_gateway.http_client.errors import ResponseCutOff
 from provider_gateway.model.client import ModelEndpoints, model_client
 from tests.support.model_peer import ModelTestCase, ModelTransport, response
@@ -69,6 +71,48 @@ class ClientTests(ModelTestCase):
         self.client.post("http://127.0.0.1:8080/", reactor=self.reactor)
         self.reactor.advance(0)
         self.assertEqual(self.accept().request()[1][b"content-length"], [b"0"])
+
+    def large_post(self, body: bytes) -> tuple[Deferred[Any], ModelTransport]:
+        """A POST whose connection takes one write at a time."""
+        posting = self.client.post("http://127.0.0.1:8080/", data=body, reactor=self.reactor, unbuffered=True)
+        self.reactor.advance(0)
+        transport = self.accept()
+        return posting, transport
+
+    def test_large_body(self) -> None:
+        """A large body is written in pieces, each when the transport has room for it, and is sent whole."""
+        body = bytes(range(256)) * 2000
+        writes: list[int] = []
+
+        def write(transport: ModelTransport, data: bytes) -> None:
+            writes.append(len(data))
+            StringTransport.write(transport, data)
+            transport.producer.pauseProducing()
+
+        self.patch(ModelTransport, "write", write)
+        posting, transport = self.large_post(body)
+        while len(transport.request()[2]) < len(body):
+            count = len(writes)
+            transport.producer.resumeProducing()
+            self.assertEqual(count + 1, len(writes))
+        self.assertEqual(
+            (body, [b"%d" % len(body)]), (transport.request()[2], transport.request()[1][b"content-length"])
+        )
+        self.assertLessEqual(max(writes), PIECE)
+        transport.producer.resumeProducing()
+        transport.respond(response(200, b"1"))
+        self.assertEqual(200, self.successResultOf(posting).code)
+        self.assertFalse(transport.disconnecting or transport.disconnected)
+
+    def test_answered_early(self) -> None:
+        """If the response is complete before the body is sent, the connection is dropped, and no more is written."""
+        self.patch(ModelTransport, "write", lambda transport, _: transport.producer.pauseProducing())
+        posting, transport = self.large_post(bytes(3 * PIECE))
+        transport.respond(response(413, b"1"))
+        self.assertEqual(413, self.successResultOf(posting).code)
+        self.assertTrue(transport.disconnected)
+        self.patch(ModelTransport, "write", lambda *_: self.fail("written after the end"))
+        transport.producer.resumeProducing()
 
     def test_unread(self) -> None:
         """A body that nobody reads pauses the connection; reading resumes it without a gap."""

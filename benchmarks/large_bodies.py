@@ -1,0 +1,196 @@
+"""Large bodies: memory and answers with many of them at a time, and what a small request beside a large one waits.
+
+    python -m benchmarks.large_bodies [--callers N] [--megabytes N] [--prefetch N]
+
+Gateway and provider are processes of their own, with a private RabbitMQ and default limits. The model answers each
+request with as many bytes as it was sent.
+
+1. All callers send at once. A caller that is told to come back later does so after a second, until it is answered.
+   The peak of resident memory is that of each process, beside the figure that docs/openshift.md gives.
+2. One caller sends one body of each kind that is slow to check, while another sends small requests all the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import ssl
+import statistics
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from benchmarks import usage
+from benchmarks.json_bodies import texts
+from benchmarks.slow_clients import tls
+from benchmarks.testbed import start_model, start_testbed
+from devtools.ports import free_ports
+from devtools.processes import FOLDER, start_gateway
+from provider_gateway.config.limits import Limits
+
+if TYPE_CHECKING:
+    from benchmarks.testbed import Testbed
+
+_HEADERS = {"Content-Type": "application/json", "routing-key": "predict.now"}
+_TIMEOUT = 200
+_MEGABYTE = 1_000_000
+#: MB of a process that holds no bodies, and of what a body takes beside itself while it passes through.
+_BASE = 130
+#: Seconds that the small requests are measured for.
+_SECONDS = 4.0
+
+
+def post(port: int, context: ssl.SSLContext, body: bytes) -> tuple[str, int]:
+    """Send one request on a connection of its own.
+
+    Returns:
+        The status, with the problem's name if there is one, and the size of the answer.
+    """
+    connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=_TIMEOUT)
+    try:
+        with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):  # rejected early: the response is there
+            connection.request("POST", "/v1/predict", body, _HEADERS)
+        response = connection.getresponse()
+        answer = response.read()
+    finally:
+        connection.close()
+    if response.status < 400:
+        return str(response.status), len(answer)
+    return f"{response.status} {json.loads(answer)['type'].rpartition(':')[2]}", len(answer)
+
+
+class Crowd:
+    """Callers that all send at once."""
+
+    def __init__(self, port: int, body: bytes) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.sizes: set[int] = set()
+        self._port = port
+        self._body = body
+        self._context = tls()
+
+    def _call(self) -> None:
+        while True:
+            try:
+                status, size = post(self._port, self._context, self._body)
+            except (OSError, http.client.HTTPException) as error:
+                status, size = f"no answer: {type(error).__name__}", 0
+            self.statuses[status] += 1
+            if status == "200":
+                self.sizes.add(size)
+            if not status.startswith(("503 too-many", "no answer")):
+                return
+            time.sleep(1)
+
+    def call(self, callers: int) -> float:
+        """Send; returns the seconds until the last one is answered."""
+        threads = [threading.Thread(target=self._call) for _ in range(callers)]
+        started = time.monotonic()
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        return time.monotonic() - started
+
+
+def small_requests(port: int, ended: threading.Event) -> list[float]:
+    """Send small requests one after another; returns the milliseconds that each took."""
+    connection = http.client.HTTPSConnection("localhost", port, context=tls(), timeout=_TIMEOUT)
+    taken = []
+    while not ended.is_set():
+        started = time.perf_counter()
+        connection.request("POST", "/v1/predict", b'{"data": [29, 29]}', _HEADERS)
+        connection.getresponse().read()
+        taken.append((time.perf_counter() - started) * 1000)
+        time.sleep(0.002)
+    connection.close()
+    return taken
+
+
+def beside(port: int, body: bytes | None) -> tuple[list[float], str]:
+    """Small requests while large ones are sent, one after another.
+
+    Returns:
+        Milliseconds of the small ones, and the last status of the large ones.
+    """
+    ended, status, taken = threading.Event(), "", list[float]()
+    thread = threading.Thread(target=lambda: taken.extend(small_requests(port, ended)))
+    thread.start()
+    context, until = tls(), time.monotonic() + _SECONDS
+    while time.monotonic() < until:
+        if body is None:
+            time.sleep(0.1)
+        else:
+            status, _ = post(port, context, body)
+    ended.set()
+    thread.join()
+    return taken, status
+
+
+def start_pair(stack: ExitStack, bed: Testbed, model: str, prefetch: int) -> tuple[int, int, int]:
+    """Start gateway and provider; returns the HTTPS port and both process ids."""
+    queues = FOLDER / "bench/large.yaml"
+    queues.write_text(
+        f'- {{topic: ML.MQ, queueName: large, bindingKey: "predict.*", replyTo: large.out, prefetch: {prefetch}}}\n'
+    )
+    pids = []
+    port = 0
+    for role in ("gateway", "provider"):
+        port_, admin = free_ports(2)
+        settings = {"HTTP_PORT": str(port_), "ADMIN_PORT": str(admin), "QUEUES_CONF": str(queues)}
+        process = start_gateway(stack, bed.broker, model, f"bench/large-{role}", ["--role", role], **settings)
+        pids.append(process.pid)
+        port = port or port_
+    return port, pids[0], pids[1]
+
+
+def print_crowd(port: int, pids: dict[str, int], body: bytes, callers: int) -> None:
+    """Part 1."""
+    crowd = Crowd(port, body)
+    seconds = crowd.call(callers)
+    print(f"  answered after {seconds:.1f} s: {dict(crowd.statuses)}, sizes {crowd.sizes}")
+    allowed = _BASE + Limits().max_buffered_bytes / _MEGABYTE
+    for name, pid in pids.items():
+        peak = usage.memory(pid).peak * 1024 / _MEGABYTE
+        print(f"  {name}: peak of {peak:.0f} MB; the sizing page says at most {allowed:.0f} MB", flush=True)
+
+
+def print_beside(port: int) -> None:
+    """Part 2."""
+    for name, large in {"nothing": None, **texts(Limits().max_body_bytes - 1000)}.items():
+        taken, status = beside(port, large)
+        taken.sort()
+        p99 = taken[int(0.99 * len(taken))]
+        print(f"  {name}: {statistics.median(taken):.1f}, {p99:.1f}, {taken[-1]:.1f} ({status or '-'})", flush=True)
+
+
+def main() -> None:
+    """Measure, and print the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.large_bodies")
+    parser.add_argument("--callers", type=int, default=100)
+    parser.add_argument("--megabytes", type=float, default=10.0)
+    parser.add_argument("--prefetch", type=int, default=20)
+    parser.add_argument("--only", choices=("crowd", "beside"))
+    arguments = parser.parse_args()
+    size = int(arguments.megabytes * _MEGABYTE)
+    body = b'{"size": %d, "data": "' % size
+    body += b"x" * (size - len(body) - 2) + b'"}'
+    with ExitStack() as stack:
+        bed = start_testbed(stack)
+        model = start_model(stack, "instant_model").url
+        port, *pids = start_pair(stack, bed, model, arguments.prefetch)
+        with suppress(OSError):
+            post(port, tls(), b"1")
+        if arguments.only != "beside":
+            print(f"{arguments.callers} callers, {size:,} bytes, prefetch {arguments.prefetch}")
+            print_crowd(port, dict(zip(("gateway", "provider"), pids, strict=True)), body, arguments.callers)
+        if arguments.only != "crowd":
+            print("Milliseconds that a small request takes, beside large ones: median, 99 %, longest")
+            print_beside(port)
+
+
+if __name__ == "__main__":
+    main()
