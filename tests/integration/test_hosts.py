@@ -17,7 +17,7 @@ from provider_gateway.devbroker.login import common_name
 from provider_gateway.devbroker.server import Broker
 from tests.support.certificates import SERVER, authority, certificates, pem
 from tests.support.integration import IntegrationTestCase
-from tests.support.processes import Gateway
+from tests.support.processes import Gateway, Process
 
 #: twistd on a system whose resolver knows some more names. Python encodes names as it does for the real resolver.
 _TWISTD_WITH_NAMES = """\
@@ -25,6 +25,8 @@ import socket
 real = socket.getaddrinfo
 def getaddrinfo(host, *arguments, **named):
     host.encode("idna")
+    if host.endswith(".invalid"):  # a name server that cannot be reached would take its time
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return real("127.0.0.1" if host.endswith("_mq") or host.endswith("_model") else host, *arguments, **named)
 socket.getaddrinfo = getaddrinfo
 from twisted.scripts.twistd import run
@@ -264,3 +266,14 @@ class IPv6Tests(HostsTestCase):
             self.assertEqual(await gateway.when_ended(), 1)
             self.assertIn(f"[::1]:{port}", gateway.errors)
             self.assertEqual(gateway.errors.count("\n"), 1, gateway.errors)
+
+    async def test_sample_model(self) -> None:
+        """The sample model on ``::1`` prints its URL with brackets, and answers there."""
+        command = [sys.executable, "-m", "provider_gateway.demo.sample_model", "--port", "0", "--address", "[::1]"]
+        model = Process.start(self, command, {"PATH": "/usr/bin:/bin"})
+        await model.when(lambda: model.lines)
+        self.assertRegex(model.lines[0], r"^http://\[::1\]:\d+/predict$")
+        status, out, err = await self.curl(
+            "-g", "-H", "Content-Type: application/json", "-d", '{"data": [5]}', model.lines[0]
+        )
+        self.assertEqual((status, out), (0, '{"result": 3}'), err)

@@ -31,6 +31,11 @@ class NumericTests(SynchronousTestCase):
 
     def test_unknown_name(self) -> None:
         """A name without an address cannot be listened on; the error has the name."""
+
+        def unknown(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        self.patch(socket, "getaddrinfo", unknown)
         self.assertIn("no.invalid:5050", str(self.assertRaises(CannotListenError, numeric, "no.invalid", 5050)))
 
 
