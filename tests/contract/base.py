@@ -98,6 +98,7 @@ class BrokerContract(_Base):
     """
 
     url: str
+    limit: Callable[..., None]
     _version: tuple[int, ...] | None = None
 
     async def setUp(self) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from provider_gateway.devbroker.server import Broker
-from tests.support.rabbitmq import shared_broker
+from tests.support.rabbitmq import limit, shared_broker
 
 if TYPE_CHECKING:
     from tests.contract.base import BrokerContract
@@ -23,8 +23,13 @@ class _RabbitMQ(TestCase):
     timeout = 60
 
     async def setUp(self) -> None:
-        node = await deferToThread(shared_broker)
-        self.url = node.plain_url
+        self.node = await deferToThread(shared_broker)
+        self.url = self.node.plain_url
+
+    def limit(self, **limits: int) -> None:
+        """Set limits of the broker until the end of the test."""
+        self.addCleanup(deferToThread, limit, self.node)
+        limit(self.node, **limits)
 
 
 class _Watched(Broker):
@@ -64,6 +69,12 @@ class _Embedded(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(broker.drop()))
         self.addCleanup(port.stopListening)
         self.url = f"amqp://demo:demo@127.0.0.1:{port.getHost().port}/"
+        self.limits = broker.limits
+
+    def limit(self, **limits: int) -> None:
+        """Set limits of the broker until the end of the test."""
+        for name, value in limits.items():
+            setattr(self.limits, name, value)
 
 
 def on_both(contract: type[BrokerContract]) -> type[BrokerContract]:

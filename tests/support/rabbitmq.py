@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
 
+#: RabbitMQ's own values of the limits that tests lower.
+LIMITS = {"frame_max": 131_072, "channel_max": 2047, "max_message_size": 134_217_728}
+
+
+def limit(node: RabbitMQ, **limits: int) -> None:
+    """Set limits of a running node, for new connections and channels; those that are not given are RabbitMQ's own."""
+    wanted = LIMITS | limits
+    calls = [f"application:set_env(rabbit, {name}, {value})" for name, value in wanted.items()]
+    # RabbitMQ 4 keeps this one apart.
+    calls.append(f"persistent_term:put(max_message_size, {wanted['max_message_size']})")
+    node.control("eval", ", ".join(calls) + ".")
+
+
 @cache
 def shared_broker() -> RabbitMQ:
     """The running node that most tests share; each test uses queue and exchange names of its own."""
