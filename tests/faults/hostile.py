@@ -88,6 +88,17 @@ def answers(status: int) -> Callable[[HostileModel, Any], None]:
     return answers_with
 
 
+def answers_at_length(headers: int = 0, body: int = 0) -> Callable[[HostileModel, Any], None]:
+    """Answer with a header, and with a body, of so many bytes."""
+
+    def answers_so(_model: HostileModel, request: Any) -> None:
+        request.setHeader("X-Large", "x" * headers)
+        request.write(b'"%b"' % (b"x" * body))
+        request.finish()
+
+    return answers_so
+
+
 def floods(size: int) -> Callable[[HostileModel, Any], None]:
     """Answer with this many bytes as fast as the caller reads, without a Content-Length."""
 

@@ -161,12 +161,16 @@ class LoadedTestCase(ServingTestCase):
         await self.drained()
         self.ledger.check(self, duplicates_at_most=faults * PREFETCH)
 
-    def publish_odd(self, channel: Any, count: int = SOME, **values: Any) -> list[str]:
+    def publish_odd(
+        self, channel: Any, count: int = SOME, headers: dict[str, Any] | None = None, **values: Any
+    ) -> list[str]:
         """Publish messages that meet a fault; returns their ids."""
         requests = [fresh_id("odd") for _ in range(count)]
         for request in requests:
             self.publish_one(
-                channel, request, pika.BasicProperties(message_id=request, headers={"RqUID": request}, **values)
+                channel,
+                request,
+                pika.BasicProperties(message_id=request, headers={"RqUID": request, **(headers or {})}, **values),
             )
         return requests
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = 30
+ROWS = 31
 
 
 class MatrixTests(SynchronousTestCase):
