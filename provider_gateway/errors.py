@@ -207,10 +207,12 @@ class PublishRefused(OutcomeUnknown):
     Args:
         detail: text of the problem document.
         is_certain: True if no other message was unconfirmed, so it was this one.
+        is_final: True if the broker would refuse the message each time.
     """
 
     problem = "publish-refused"
 
-    def __init__(self, detail: str, *, is_certain: bool = False) -> None:
+    def __init__(self, detail: str, *, is_certain: bool = False, is_final: bool = False) -> None:
         super().__init__(detail)
         self.is_certain = is_certain
+        self.is_final = is_final

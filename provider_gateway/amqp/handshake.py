@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 
 from pika import frame, spec
+from twisted.internet.error import ConnectionDone, ConnectionLost
+
+from provider_gateway.net.failure_reasons import reason_of
 
 #: A SASL mechanism (RFC 4422, 3.1).
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
@@ -64,11 +67,19 @@ class Handshake:
             elif isinstance(method, spec.Connection.Close):
                 self.refusal = f"refused by the broker: {method.reply_code} {method.reply_text}"
 
-    def explained(self, reason: str) -> str:
-        """The reason why TCP was closed during the handshake, with what it may mean."""
-        if self._has_begun:
-            return reason
-        return f"{reason} It had sent nothing: is this a broker's port, with TLS for amqps:// and without for amqp://?"
+    def why_ended(self, reason: BaseException | None, *, was_dropped: bool) -> str:
+        """Why the connection was lost during the handshake, and what that may mean.
+
+        Args:
+            reason: the error of TCP or TLS.
+            was_dropped: pika gave the connection up.
+        """
+        if was_dropped:
+            return "no agreement in the AMQP handshake"
+        text = reason_of(reason)
+        if self._has_begun or not isinstance(reason, (ConnectionDone, ConnectionLost)):
+            return text
+        return f"{text} It had sent nothing: is this a broker's port, with TLS for amqps:// and without for amqp://?"
 
     def _look_at_first(self, byte: int) -> None:
         """Recognise other protocols by their first byte: pika would wait for more until the time limit."""

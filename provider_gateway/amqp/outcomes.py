@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pika.exceptions import ChannelClosedByBroker
 
+from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.errors import (
     BodyTooLarge,
     BrokerUnavailable,
@@ -19,7 +20,6 @@ from provider_gateway.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pika import spec
     from twisted.internet.defer import Deferred
 
 #: RabbitMQ's refusal of a body. It checks the messages of a channel in their order.
@@ -27,6 +27,8 @@ _OVER_SIZE = re.compile(r"larger than (?:configured )?max size (\d+)")
 #: Not over a message: a login or a virtual host that is not allowed, too many channels (RabbitMQ's use of the code).
 _NOT_ALLOWED = 530
 _PRECONDITION_FAILED = 406
+#: The broker cannot read what was sent, and will not the next time (AMQP 0-9-1, 1.2).
+_MALFORMED = frozenset({501, 502, 503, 504, 505, 540})
 _BASIC_CLASS = 60
 
 
@@ -51,20 +53,18 @@ class Refusal(NamedTuple):
     text: str
 
     @classmethod
-    def of_channel(cls, reason: Exception) -> Refusal | None:
-        """The refusal that closed a channel; None if the broker did not close it."""
-        return cls(reason.reply_code, reason.reply_text) if isinstance(reason, ChannelClosedByBroker) else None
+    def told_by(cls, reason: Exception) -> Refusal | None:
+        """The refusal in the reason why a channel ended; None if the broker did not end it over a message.
 
-    @classmethod
-    def of_connection(cls, close: spec.Connection.Close) -> Refusal | None:
-        """The refusal in a Connection.Close; None if it is about something else, for example the end of the broker.
-
-        The codes from 500 on blame what we have sent (AMQP 0-9-1, 1.2, "hard errors"). The class is that of the
-        method which is to blame: none for a malformed frame.
+        If the whole connection was closed: the codes from 500 on blame what we have sent (AMQP 0-9-1, 1.2, "hard
+        errors"). The class is that of the method which is to blame: none for a malformed frame.
         """
-        if close.reply_code < 500 or close.reply_code == _NOT_ALLOWED or close.class_id not in (0, _BASIC_CLASS):
+        if isinstance(reason, ChannelClosedByBroker):
+            return cls(reason.reply_code, reason.reply_text)
+        close = reason.close if isinstance(reason, ConnectionLost) else None
+        if close is None or close.reply_code < 500 or close.reply_code == _NOT_ALLOWED:
             return None
-        return cls(close.reply_code, close.reply_text)
+        return cls(close.reply_code, close.reply_text) if close.class_id in (0, _BASIC_CLASS) else None
 
     @property
     def max_body(self) -> int | None:
@@ -115,4 +115,5 @@ def outcomes_at_end(
 def _of_one(refusal: Refusal, is_certain: bool) -> tuple[str, GatewayError]:
     if refusal.code == 404 and is_certain:
         return "returned", NoRoute(f"The broker refused the message: {refusal.text}.")
-    return "unknown", PublishRefused(f"The broker refused a message: {refusal.text}.", is_certain=is_certain)
+    msg = f"The broker refused a message: {refusal.text}."
+    return "unknown", PublishRefused(msg, is_certain=is_certain, is_final=refusal.code in _MALFORMED)

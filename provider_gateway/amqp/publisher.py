@@ -15,6 +15,7 @@ from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from provider_gateway.amqp.alone import Alone
 from provider_gateway.amqp.channels import channels_needed
 from provider_gateway.amqp.outcomes import Publish, Refusal, body_too_large, outcomes_at_end
 from provider_gateway.amqp.session import ConnectionLost
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 
 #: Seconds before a closed channel is opened again; doubled up to the last, until a message is confirmed.
 _FIRST_DELAY, _LAST_DELAY = 0.1, 15.0
+
+
+def _unsendable(error: AMQPError) -> PublishRefused:
+    return PublishRefused(f"The message cannot be sent: {type(error).__name__}.", is_certain=True)
 
 
 class Publisher:
@@ -85,6 +90,7 @@ class Publisher:
         self._unconfirmed: dict[int, Publish] = {}
         self._restoring = False
         self._waiting_to_publish: Waiters[None] = Waiters()
+        self._alone = Alone(lambda: not self._unconfirmed, clock)
 
     async def open(self, session: Session) -> None:
         """Open a channel with confirms on a session, and publish on it from now on.
@@ -162,6 +168,8 @@ class Publisher:
         outbox = session.outbox
         if outbox.unsent > self._max_stalled and self._is_slow(outbox):
             return fail(BrokerBlocked("The broker is too slow in taking messages."))
+        if self._alone.holds:
+            return self._alone.hold(partial(self.publish, message, exchange, routing_key))
         size = len(message.body)
         try:
             if size > session.max_body:
@@ -170,13 +178,18 @@ class Publisher:
             if len(properties) > channel.max_properties:
                 properties = self._fitted(message, channel.max_properties)
             tag = channel.publish(exchange, routing_key, properties, message.body)
-        except TooLarge as error:
-            return fail(error)
-        except AMQPError as error:
-            return fail(PublishRefused(f"The message cannot be sent: {type(error).__name__}.", is_certain=True))
+        except (*TooLarge, AMQPError) as error:
+            return fail(error if isinstance(error, GatewayError) else _unsendable(error))
         confirm: Deferred[None] = Deferred()
         self._unconfirmed[tag] = Publish(confirm, message.publish_id, exchange, routing_key, size)
         return confirm
+
+    def publish_alone(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
+        """Publish one message while no other is unconfirmed. If it is refused, then certainly for its own sake.
+
+        Args, Returns: as above. To be called for one message at a time.
+        """
+        return Deferred.fromCoroutine(self._alone.publish(partial(self.publish, message, exchange, routing_key)))
 
     def _fitted(self, message: Message, limit: int) -> bytes:
         """Properties that fit a frame.
@@ -199,6 +212,8 @@ class Publisher:
             publish = unconfirmed.pop(each, None)
             if publish is not None:
                 self._end(publish, *self._outcome(publish, is_positive))
+        if self._alone.holds and not unconfirmed:
+            self._alone.quiet()
 
     def _outcome(self, publish: Publish, is_positive: bool) -> tuple[str, GatewayError | None]:
         """The outcome that a confirm means: the metric's label, and the error if it is one."""
@@ -240,7 +255,7 @@ class Publisher:
                 # For example: the exchange is missing, the user has no permission, a message is too large.
                 self._log.warn("The publishing channel was closed: {reason}", reason=str(reason))
                 self._reopening.start(self._reopen(session))
-        refusal = Refusal.of_channel(reason) or session.refusal
+        refusal = Refusal.told_by(reason)
         if refusal is not None and refusal.max_body is not None:
             # Further bodies over it are not sent: each would end the channel for all messages on it.
             session.max_body = refusal.max_body
@@ -248,6 +263,7 @@ class Publisher:
         unconfirmed.clear()
         for publish, outcome, error in outcomes_at_end(publishes, refusal):
             self._end(publish, outcome, error)
+        self._alone.quiet()
 
     async def _reopen(self, session: Session) -> None:
         while session.is_open:

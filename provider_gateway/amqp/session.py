@@ -18,7 +18,7 @@ from pika import spec
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost as TCPLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,7 +27,6 @@ from provider_gateway.amqp.channels import Channels
 from provider_gateway.amqp.frames import END_MARK, FrameBuffer
 from provider_gateway.amqp.handshake import Handshake
 from provider_gateway.amqp.outbox import Outbox
-from provider_gateway.amqp.outcomes import Refusal
 from provider_gateway.amqp.silence import Silence
 from provider_gateway.deferreds import Waiters, shield
 from provider_gateway.net.eager_tcp import send_at_once
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pika
-    from pika import frame
     from pika.adapters.twisted_connection import TwistedChannel
+    from pika.frame import Method
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from provider_gateway.amqp.message_channel import MessageChannel
@@ -84,7 +83,6 @@ class Session(Protocol):
         blocked: True while the broker blocks publishing (``connection.blocked``).
         outbox: what is to be sent.
         max_body: the broker's ``max_message_size``, once it has named it; more than any body before.
-        refusal: the broker's words if it closed the connection over a message, perhaps one of ours.
         on_unblocked: called when ``blocked`` becomes False, and when the transport's buffer is empty again.
     """
 
@@ -112,7 +110,6 @@ class Session(Protocol):
         self.channels = Channels(self._amqp, self.outbox)
         self._message_channels = self.channels.with_messages
         self.max_body = 2**63
-        self.refusal: Refusal | None = None
         self.on_unblocked: Callable[[], None] = lambda: None
         self._lost: ConnectionLost | None = None
         self._waiting_for_loss: Waiters[ConnectionLost] = Waiters()
@@ -204,6 +201,8 @@ class Session(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take the broker's bytes; an error in them ends the connection (twisted.internet.interfaces.IProtocol)."""
         self._silence.heard = self._clock.seconds()
+        if self._lost is not None:
+            return  # closed by the broker
         if self._handshake is not None:
             self._handshake.add(data)
             if self._handshake.is_impossible:
@@ -232,23 +231,25 @@ class Session(Protocol):
                 self._amqp.dataReceived(each.data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell pika and those who wait (:meth:`when_lost`) the cause (twisted.internet.interfaces.IProtocol)."""
-        self._silence.stop()
+        """The transport is gone, and with it the session, if not before (twisted.internet.interfaces.IProtocol)."""
         if self._abort_call is not None and self._abort_call.active():
             self._abort_call.cancel()
+        self.transport = None
+        self._end(reason.value)
+
+    def _end(self, reason: BaseException | None) -> None:
+        """Tell pika and those who wait (:meth:`when_lost`) the cause, once."""
+        if self._lost is not None:
+            return
+        self._silence.stop()
         cause = self._cause
         if cause is None and self._handshake is not None:
             cause = self._handshake.refusal
         if cause is None and self._closing:
             cause = "closed by us"
-        elif cause is None and self._dropped and self._handshake is not None:
-            cause = "no agreement in the AMQP handshake"
-        if cause is None:
-            cause = reason_of(reason.value)
-            if self._handshake is not None and isinstance(reason.value, (ConnectionDone, TCPLost)):
-                cause = self._handshake.explained(cause)
-        error = self._lost = ConnectionLost(cause, self._close)
-        self.transport = None
+        if cause is None and self._handshake is not None:
+            cause = self._handshake.why_ended(reason, was_dropped=self._dropped)
+        error = self._lost = ConnectionLost(cause or reason_of(reason), self._close)
         self.outbox.clear()
         self._ready.addErrback(lambda _: None)  # nobody waits for the handshake any more
         self._amqp.connectionLost(Failure(error))
@@ -258,16 +259,17 @@ class Session(Protocol):
         self._cause = f"no heartbeat from the broker for {seconds:g} s"
         self.abort()
 
-    def _closed_by_broker(self, method: frame.Method[Any]) -> None:
+    def _closed_by_broker(self, method: Method[Any]) -> None:
         self._close = method.method
         self._cause = f"closed by the broker: {method.method.reply_code} {method.method.reply_text}"
-        self.refusal = Refusal.of_connection(method.method)
+        # Not when the transport is lost: with TLS that takes seconds, and nothing can be sent or received any more.
+        self._clock.callLater(0, self._end, ConnectionDone())
 
-    def _block(self, _connection: Any, method: frame.Method[Any]) -> None:
+    def _block(self, _connection: Any, method: Method[Any]) -> None:
         self.blocked = True
         self._log.warn("The broker blocks publishers: {reason}", reason=str(method.method.reason))
 
-    def _unblock(self, _connection: Any, _method: frame.Method[Any]) -> None:
+    def _unblock(self, _connection: Any, _method: Method[Any]) -> None:
         self.blocked = False
         self._log.info("The broker accepts messages again")
         self.on_unblocked()

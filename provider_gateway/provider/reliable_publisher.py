@@ -74,7 +74,9 @@ class ReliablePublisher:
     not sent, its connection was lost, or no confirm came, it stays in its state and is published again.
 
     Refused: the broker closed channel or connection. Each message that was unconfirmed may be the cause. They are
-    published again one at a time, so that a message that is refused each time does not take the others with it.
+    published again one at a time, while no other is unconfirmed, so that a message that is refused each time does not
+    take the others with it. It is refused too often after three refusals that it certainly caused, or after ten in its
+    turn; after one that it certainly caused, if the broker cannot read it.
 
     Not taken: the broker nacked the message, or returned it as unrouted; or it is larger than the broker takes. A copy
     is published until it is confirmed. A reply is given up if it is unrouted, too large or refused too often, so it is
@@ -167,7 +169,9 @@ class _Publishing:
         shared = self._shared
         try:
             while True:
-                publishing = shared.publisher.publish(self._message, self._exchange, self._routing_key)
+                publisher = shared.publisher
+                publish = publisher.publish_alone if self._state is State.IN_TURN else publisher.publish
+                publishing = publish(self._message, self._exchange, self._routing_key)
                 try:
                     if self._patience == _CONFIRM_TIMEOUT:
                         return await shared.first_confirm.on(publishing)
@@ -190,6 +194,9 @@ class _Publishing:
     def _refused(self, error: PublishRefused) -> None:
         self._patience = _CONFIRM_TIMEOUT
         self._certain += error.is_certain
+        if error.is_certain and error.is_final:
+            self._not_taken(error)
+            return
         if self._state is State.AT_ONCE:
             self._state = State.AWAITING_TURN
             return

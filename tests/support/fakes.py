@@ -36,6 +36,8 @@ class FakePublisher:
         self.published.append((message, exchange, routing_key, confirm))
         return confirm
 
+    publish_alone = publish
+
     def when_ready(self) -> Deferred[None]:
         self.waiting.append(Deferred())
         return self.waiting[-1]

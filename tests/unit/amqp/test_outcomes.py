@@ -9,6 +9,7 @@ from pika import spec
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.outcomes import Refusal
+from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.errors import (
     BodyTooLarge,
     BrokerUnavailable,
@@ -155,7 +156,7 @@ class ClosedConnectionTests(PublisherTestCase):
     def test_another_class(self) -> None:
         """A declaration that closes the connection says nothing about messages (the class in Connection.Close)."""
         for class_id, expected in ((0, 541), (60, 541), (50, None), (20, None)):
-            refusal = Refusal.of_connection(spec.Connection.Close(541, "no", class_id, 10))
+            refusal = Refusal.told_by(ConnectionLost("lost", spec.Connection.Close(541, "no", class_id, 10)))
             self.assertEqual(refusal and refusal.code, expected)
 
 

@@ -132,6 +132,20 @@ class LossTests(SynchronousTestCase):
         self.peer.send(spec.Connection.Close(320, "CONNECTION_FORCED - node is going down", 0, 0))
         self.assertEqual(self.reason(), "closed by the broker: 320 CONNECTION_FORCED - node is going down")
 
+    def test_closed_over_a_slow_transport(self) -> None:
+        """After the broker's Close the session ends at once, though the transport takes its time, as TLS does."""
+        self.peer.transport.stuck = True
+        self.peer.send(spec.Connection.Close(501, "FRAME_ERROR", 0, 0))
+        self.assertFalse(self.peer.transport.ended)
+        self.assertEqual((self.reason(), self.session.is_open), ("closed by the broker: 501 FRAME_ERROR", False))
+        close = self.successResultOf(self.session.when_lost()).close
+        self.assertEqual((close.reply_code, close.reply_text), (501, "FRAME_ERROR"))
+        self.peer.receive(b"what comes later")
+        self.clock.advance(CLOSE_GRACE)
+        self.peer.pump()
+        self.assertTrue(self.peer.transport.aborted)
+        self.assertEqual((self.flushLoggedErrors(), self.clock.getDelayedCalls()), ([], []))
+
     def test_closed_by_a_broker_that_freezes(self) -> None:
         """If the broker sends Close and then nothing, the connection is aborted after the grace."""
         self.peer.transport.stuck = True
