@@ -19,7 +19,7 @@ from provider_gateway.amqp.declare import attempt, declaring, reply_queue
 from provider_gateway.errors import TopologyError
 from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from provider_gateway.topology.refusals import Use
-from provider_gateway.topology.reply_addresses import reply_prefix
+from provider_gateway.topology.reply_addresses import reply_queue_name
 from provider_gateway.topology.routing import matching_key
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class TopologyCheck:
         Raises:
             ConnectionLost: the connection was lost, but not over a declaration.
         """
-        self._reply_queue = f"{reply_prefix(entries)}.{settings.instance}"
+        self._reply_queue = reply_queue_name(entries, settings.instance)
         for entry in entries:
             is_right = True
             for each in objects_of(entry):

@@ -10,7 +10,7 @@ from provider_gateway.gateway.api import API
 from provider_gateway.gateway.reply_queue import ReplyQueue
 from provider_gateway.gateway.rpc import RPCClient
 from provider_gateway.http_server.site import GatewaySite
-from provider_gateway.topology.reply_addresses import reply_prefix
+from provider_gateway.topology.reply_addresses import reply_queue_name
 from provider_gateway.topology.routing import Routes
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class GatewayRole:
         tls = credentials.server
         self._rpc = RPCClient(
             publisher,
-            f"{reply_prefix(entries)}.{settings.instance}",
+            reply_queue_name(entries, settings.instance),
             reply_timeout=settings.reply_timeout,
             clock=reactor,
             metrics=metrics,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provider_gateway.config.short_strings import SHORT_STRING_BYTES
+from provider_gateway.errors import SettingsError
 from provider_gateway.topology.routing import topic_matches
 
 if TYPE_CHECKING:
@@ -18,6 +20,22 @@ DEFAULT_PREFIX = "replies"
 def reply_prefix(entries: Sequence[QueueEntry]) -> str:
     """The prefix of the gateways' reply queues: the first ``replyTo`` of the queue file."""
     return next((entry.reply_to for entry in entries if entry.reply_to is not None), DEFAULT_PREFIX)
+
+
+def reply_queue_name(entries: Sequence[QueueEntry], instance: str) -> str:
+    """The name of an instance's reply queue.
+
+    Raises:
+        SettingsError: it is too long for AMQP.
+    """
+    name = f"{reply_prefix(entries)}.{instance}"
+    if len(name.encode()) > SHORT_STRING_BYTES:
+        msg = (
+            f"replyTo {reply_prefix(entries)!r} is too long: with the instance's name, {instance!r}, its reply queue's "
+            f"name has more than {SHORT_STRING_BYTES} bytes; shorten replyTo, or INSTANCE"
+        )
+        raise SettingsError(msg)
+    return name
 
 
 class ReplyAddresses:

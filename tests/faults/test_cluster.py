@@ -40,7 +40,8 @@ class ClusterTests(LoadedTestCase):
 
     def initiator(self, **options: Any) -> AMQPInitiator:
         """An initiator that takes replies from a quorum queue."""
-        return super().initiator(reply_arguments={"x-queue-type": "quorum"}, **options)
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
+        return super().initiator(reply_arguments=arguments, **options)
 
     async def test_29_leader_killed(self) -> None:
         """The node of the work queue's leader is killed under load: the others serve; restarted, nothing is lost."""

@@ -142,7 +142,7 @@ class DerivedRouteTests(RetryTestCase):
 
         The message is tried again all the same, and parked with the mark.
         """
-        self.fail(100)
+        self.let_fail(100)
         entry = self.entry(dle=True, retryDelay=1200, maxAttempts=2)
         gateway = await self.start(entries=[entry], REPLY_TIMEOUT="1").ready()
         began = reactor.seconds()

@@ -7,7 +7,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.queue_file import QueueEntry
-from provider_gateway.topology.reply_addresses import ReplyAddresses, reply_prefix
+from provider_gateway.errors import SettingsError
+from provider_gateway.topology.reply_addresses import ReplyAddresses, reply_prefix, reply_queue_name
 
 
 def entry(name: str, **more: Any) -> QueueEntry:
@@ -23,6 +24,15 @@ FIRST_QUEUES = ("first", "first.retry", "parked", "waiting")
 
 class ReplyPrefixTests(SynchronousTestCase):
     """The prefix of the gateways' reply queues."""
+
+    def test_name(self) -> None:
+        """An instance's queue has the prefix and its own name; together they have 255 bytes at most."""
+        self.assertEqual(reply_queue_name([WORKER, FIRST], "one"), "response.one")
+        longest = entry("q", replyTo="é" * 125)
+        self.assertEqual(len(reply_queue_name([longest], "1234").encode()), 255)
+        error = self.assertRaises(SettingsError, reply_queue_name, [longest], "12345")
+        for part in ("replyTo", "INSTANCE", "'12345'", "255 bytes"):
+            self.assertIn(part, str(error))
 
     def test_prefix(self) -> None:
         """It is the first ``replyTo`` of the queue file, whichever entry has it, or a default."""
