@@ -15,7 +15,7 @@ _SAME = {"x-gzip": "gzip", "x-compress": "compress"}
 #: What ``content_encoding`` of AMQP says of a body that has no coding: names of charsets, and MIME's transfer encodings
 #: without a transformation (RFC 2045, 6.2). Spring AMQP and kombu write them into every message.
 _PLAIN_IN_AMQP = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "7bit", "8bit", "binary"})
-#: Codings that a caller may accept are remembered while it waits, if they are among these (IANA's registry).
+#: IANA's registry. Of the codings that a caller accepts, these are remembered while it waits.
 _REGISTERED = frozenset({"*", "aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "zstd"})
 
 
@@ -34,26 +34,30 @@ def coding_in_message(content_encoding: object, headers: Mapping[str, object]) -
 
     Args:
         content_encoding: the AMQP property; None if there is none.
-        headers: of the message. A header Content-Encoding counts without the property: the two Go services, and
-            programs written for them, have it there.
+        headers: of the message. A header Content-Encoding counts without the property if it names registered codings:
+            the two Go services, and programs written for them, have it there. Other values are no codings.
 
     Raises:
-        ValueError: it is not a list of tokens.
+        ValueError: the property is not a list of tokens.
     """
-    value = content_encoding
-    if value is None:
+    if content_encoding is None:
         for name in headers:
             if len(name) == 16 and name.lower() == "content-encoding":
-                value = headers[name]
-                break
-        if value is None:
-            return None
-    if isinstance(value, str):
-        codings = [coding for coding in codings_of(value) if coding.lower() not in _PLAIN_IN_AMQP]
+                return _coding_in_header(headers[name])
+        return None
+    if isinstance(content_encoding, str):
+        codings = [coding for coding in codings_of(content_encoding) if coding.lower() not in _PLAIN_IN_AMQP]
         if all(map(_TOKEN.fullmatch, codings)):
             return ", ".join(codings) or None
-    msg = f"The message's content_encoding is no list of content codings: {ascii(value)[:60]}."
+    msg = f"The message's content_encoding is no list of content codings: {ascii(content_encoding)[:60]}."
     raise ValueError(msg)
+
+
+def _coding_in_header(value: object) -> str | None:
+    codings = codings_of(value) if isinstance(value, str) else []
+    if all(_SAME.get(coding.lower(), coding.lower()) in _REGISTERED - {"*"} for coding in codings):
+        return ", ".join(codings) or None
+    return None
 
 
 def accepted_codings(values: Sequence[bytes] | None) -> frozenset[str] | None:

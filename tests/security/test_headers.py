@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -107,9 +108,16 @@ class FromRepliesTests(WorkerTestCase):
             self.assertEqual(response.headers["content-type"], "application/json")
 
     def test_status_that_is_none(self) -> None:
-        """A pg-status that is no number, or no HTTP status, counts as 200."""
-        for status in (0, 99, 199, 600, 2**40, -1, "500", True, None, [500], {"status": 500}):
-            self.assertEqual(self.answer(headers={"pg-status": status}).status, 200)
+        """A pg-status that is no HTTP status of a response is answered with 502, and never as a success."""
+        for status in (0, 99, 199, 600, 2**40, -1, "ok", "101", "500\r\ninjected: 1", True, [500], {"status": 500}):
+            response = self.answer(headers={"pg-status": status})
+            self.assertEqual(response.status, 502, status)
+            self.assertNotIn(b"injected", response.head.lower())
+
+    def test_status_as_text(self) -> None:
+        """A pg-status that is written as a text counts; without a value, the status is 200."""
+        for status, expected in (("500", 500), (" 422", 422), (Decimal(404), 404), (None, 200)):
+            self.assertEqual(self.answer(headers={"pg-status": status}).status, expected)
 
     def test_headers_of_ours(self) -> None:
         """A reply's headers for framing, CORS or other things that the gateway decides are left out."""
