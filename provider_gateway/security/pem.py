@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.utils import CryptographyDeprecationWarning
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
 
 from provider_gateway.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
+_CERTIFICATE = re.compile(_BEGIN + rb".+?-----END CERTIFICATE-----", re.DOTALL)
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -55,27 +62,46 @@ class PEMFile:
             raise SettingsError(msg) from None
 
 
-def _certificates(file: PEMFile) -> list[crypto.X509]:
+def _certificates(file: PEMFile) -> list[x509.Certificate]:
     data = file.read()
     try:
-        found = x509.load_pem_x509_certificates(data)
+        with warnings.catch_warnings():
+            # Such as a serial number that is not positive, which TLS does not mind.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            found = x509.load_pem_x509_certificates(data)
     except ValueError:
         found = []
-    # The library skips a certificate that is cut off, as in a file that is being written.
-    if not found or len(found) != data.count(b"-----BEGIN CERTIFICATE-----"):
+    _check_whole(file, data, found)
+    return found
+
+
+def _authorities(file: PEMFile) -> list[crypto.X509]:
+    """CAs as OpenSSL reads them: a system's bundle has some of forms that cryptography disapproves of."""
+    data = file.read()
+    try:
+        found = [crypto.load_certificate(crypto.FILETYPE_PEM, each) for each in _CERTIFICATE.findall(data)]
+    except crypto.Error:
+        found = []
+    _check_whole(file, data, found)
+    return found
+
+
+def _check_whole(file: PEMFile, data: bytes, found: Sized) -> None:
+    """Raise an error if not all certificates were found: one may be cut off, as in a file that is being written."""
+    if not found or len(found) != data.count(_BEGIN):
         msg = f"{file}: expected one or more PEM certificates"
         raise SettingsError(msg)
-    return [crypto.X509.from_cryptography(each) for each in found]
 
 
-def _private_key(file: PEMFile) -> crypto.PKey:
+def _private_key(file: PEMFile) -> PrivateKeyTypes:
     try:
-        key = load_pem_private_key(file.read(), password=None)
-        # For key types that TLS does not use, pyOpenSSL raises TypeError.
-        return crypto.PKey.from_cryptography_key(key)  # type: ignore[arg-type]
+        return load_pem_private_key(file.read(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        msg = f"{file}: expected a PEM private key without a pass phrase"
-        raise SettingsError(msg) from None
+        raise _not_a_key(file) from None
+
+
+def _not_a_key(file: PEMFile) -> SettingsError:
+    return SettingsError(f"{file}: expected a PEM private key without a pass phrase")
 
 
 def read_trust_root(file: PEMFile) -> Any:  # Twisted has no public interface for it
@@ -84,7 +110,7 @@ def read_trust_root(file: PEMFile) -> Any:  # Twisted has no public interface fo
     Raises:
         SettingsError: the file is missing, unreadable or wrong.
     """
-    return ssl.trustRootFromCertificates([ssl.Certificate(each) for each in _certificates(file)])
+    return ssl.trustRootFromCertificates([ssl.Certificate(each) for each in _authorities(file)])
 
 
 def read_revocation_lists(file: PEMFile) -> list[x509.CertificateRevocationList]:
@@ -118,7 +144,9 @@ def read_key_pair(cert: PEMFile, key: PEMFile) -> dict[str, Any]:
         msg = f"{cert}: expected a certificate that TLS accepts (is its key too short?)"
         raise SettingsError(msg) from None
     try:
-        context.use_privatekey(private)
+        context.use_privatekey(private)  # type: ignore[arg-type]
+    except TypeError:  # a key of a kind that TLS does not use
+        raise _not_a_key(key) from None
     except SSL.Error:
         msg = f"{key}: expected the private key of the certificate in {cert.variable} ({cert.path})"
         raise SettingsError(msg) from None
@@ -127,5 +155,5 @@ def read_key_pair(cert: PEMFile, key: PEMFile) -> dict[str, Any]:
 
 def expiry(key_pair: dict[str, Any]) -> float:
     """The Unix time at which the certificate of a key pair expires."""
-    certificate: crypto.X509 = key_pair["certificate"]
-    return certificate.to_cryptography().not_valid_after_utc.timestamp()
+    certificate: x509.Certificate = key_pair["certificate"]
+    return certificate.not_valid_after_utc.timestamp()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryptography.x509.oid import NameOID
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -19,6 +20,8 @@ from provider_gateway.security.tls import ClientTLS, ServerTLS
 from tests.support.certificates import SERVER, authority, local_names, pem
 
 if TYPE_CHECKING:
+    from OpenSSL import crypto
+
     from tests.support.certificates import Holder
 
 
@@ -85,7 +88,13 @@ class Link:
     @property
     def shown(self) -> str:
         """The common name of the certificate that the server showed."""
-        return str(self.client.transport.getPeerCertificate().get_subject().CN)
+        return common_name(self.client.transport.getPeerCertificate())
+
+
+def common_name(certificate: crypto.X509) -> str:
+    """The common name in a certificate of a peer."""
+    [attribute] = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attribute.value)
 
 
 class PKITestCase(SynchronousTestCase):

@@ -12,6 +12,7 @@ from twisted.test.iosim import connectedServerAndClient
 
 from provider_gateway.demo.certificates import Authority
 from provider_gateway.net.failure_reasons import reason_of
+from provider_gateway.security.pem import PEMFile, read_key_pair
 from tests.support.tls_files import TLSTestCase
 
 ANOTHER_HOST = "the server's certificate is for another host, not for "
@@ -51,8 +52,8 @@ class HostTLSTests(TLSTestCase):
         """
         authority = self.authority if folder is None else Authority(folder)
         authority.issue("cert.pem", "key.pem", "any", server=True, names=names)
-        pem = (authority.folder / "cert.pem").read_bytes() + (authority.folder / "key.pem").read_bytes()
-        options = ssl.PrivateCertificate.loadPEM(pem).options()
+        cert, key = (PEMFile(name, authority.folder / f"{name}.pem") for name in ("cert", "key"))
+        options = ssl.CertificateOptions(**read_key_pair(cert, key))
         options.getContext().set_tlsext_servername_callback(self._note_name)
         server_protocol, client_protocol = Seen(), Seen()
         clock = Clock()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provider_gateway.errors import SettingsError
 from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
 from tests.support.certificates import HOUR, SERVER, authority, local_names, pem
-from tests.support.tls_peers import Link, PKITestCase
+from tests.support.tls_peers import Link, PKITestCase, common_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,7 +200,7 @@ class ClientTests(PKITestCase):
     def presented(self, server: ServerTLS, side: ClientTLS) -> str | None:
         """The common name of the certificate that a new connection presents; None if there is none."""
         link = Link(server, side.to("localhost"))
-        return link.transport.getPeerCertificate().get_subject().CN if link.is_open else None
+        return common_name(link.transport.getPeerCertificate()) if link.is_open else None
 
     def test_replacement(self) -> None:
         """New connections trust the new CA and present the new certificate, and its expiry is told."""
