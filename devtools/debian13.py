@@ -29,8 +29,6 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "provider-gateway/debian13"
 #: Where the root file system has the sources, and the virtual environment.
 SOURCES, VENV = "/src", "/venv"
-#: Seconds that interrupted tests get to end in order.
-STOP_TIMEOUT = 60
 #: Files whose content makes the virtual environment.
 _INGREDIENTS = ("setup.py", "constraints.txt", "devtools/virtualenv.sh")
 #: In the root file system: the ingredients of the virtual environment that is there.
@@ -98,23 +96,12 @@ class Inside:
         enter = ["sh", "-c", _ENTER, "sh", str(self.root), "rw" if writes else "ro"]
         pairs = [path for pair in mounts.items() for path in pair]
         inner = ["env", "-i", "-C", SOURCES, *variables, *command]
-        # The program within is interrupted by the terminal, together with this one, which waits for its last words.
-        with _stopping(subprocess.Popen([*NAMESPACE, *enter, *pairs, "--", *inner])) as process:
+        process = subprocess.Popen([*NAMESPACE, *enter, *pairs, "--", *inner])
+        try:
             return process.wait()
-
-
-@contextlib.contextmanager
-def _stopping(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """End the process, and so its namespaces with all that runs in them, when the block is left."""
-    try:
-        yield process
-    except KeyboardInterrupt:
-        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.wait(STOP_TIMEOUT)
-        raise
-    finally:
-        process.kill()
-        process.wait()
+        finally:
+            process.kill()  # its namespaces end with it, and all that runs in them
+            process.wait()
 
 
 def copy_sources(target: Path) -> None:
@@ -140,12 +127,22 @@ def copy_sources(target: Path) -> None:
 @contextlib.contextmanager
 def _inside(root: Path) -> Iterator[Inside]:
     """A root file system with a copy of the sources and an empty ``/tmp``, both for this block only."""
-    with tempfile.TemporaryDirectory(dir=CACHE / "runs", ignore_cleanup_errors=True) as folder:
+    _remove_left_over()
+    with tempfile.TemporaryDirectory(
+        prefix=f"{os.getpid()}-", dir=CACHE / "runs", ignore_cleanup_errors=True
+    ) as folder:
         inside = Inside(root, Path(folder, "src"), Path(folder, "tmp"))
         inside.sources.mkdir()
         inside.temporary.mkdir()
         copy_sources(inside.sources)
         yield inside
+
+
+def _remove_left_over() -> None:
+    """Remove the folders of runs that were killed."""
+    for each in (CACHE / "runs").iterdir():
+        if not Path("/proc", each.name.partition("-")[0]).exists():
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def _ingredients() -> str:
@@ -166,8 +163,6 @@ def _make(root: Path) -> None:
     Raises:
         MissingError: this machine cannot.
     """
-    for each in (CACHE / "runs").iterdir():  # of runs that were killed
-        shutil.rmtree(each, ignore_errors=True)
     if not root.exists():
         for old in [each for each in CACHE.iterdir() if each.is_dir() and each.name not in _KEPT]:
             shutil.rmtree(old)
