@@ -52,6 +52,7 @@ class RabbitMQ:
         tls_port: None for a free one.
         plain_port: port without TLS, for tools; None for a free one.
         peer: a node whose cluster this one joins at its first start.
+        settings: further lines of its ``rabbitmq.conf``.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class RabbitMQ:
         tls_port: int | None = None,
         plain_port: int | None = None,
         peer: RabbitMQ | None = None,
+        settings: str = "",
     ) -> None:
         free = free_ports(4)
         self.folder = folder.resolve()
@@ -69,6 +71,7 @@ class RabbitMQ:
         self.port = plain_port or free[1]
         self._distribution_port = free[2]
         self._peer = peer
+        self._settings = settings
         # Nodes of a cluster share the port mapper and the cookie.
         self._epmd_port: int = peer._epmd_port if peer else free[3]
         self._cookie: str = peer._cookie if peer else secrets.token_hex()
@@ -138,6 +141,7 @@ disk_free_limit.absolute = 50MB
 log.console = true
 log.console.level = warning
 log.file = false
+{self._settings}
 """
         )
         if self._peer:

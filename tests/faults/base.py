@@ -68,7 +68,7 @@ class FaultTestCase(IntegrationTestCase):
     _log = Logger()
 
     async def setUp(self) -> None:
-        self.node: FragileRabbitMQ = fault_broker()
+        self.node: FragileRabbitMQ = self.node_of_the_suite()
         await deferToThread(self.node.restore)
         await super().setUp()
         self.addCleanup(deferToThread, self.node.restore)

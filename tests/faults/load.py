@@ -54,6 +54,7 @@ class AMQPInitiator:
         rate: publishes per second.
         names_reply_queue: send the reply queue as ``reply_to``; else it has to be the entry's ``replyTo``.
         properties: further properties of each message; ``headers`` are sent beside RqUID.
+        padding: bytes by which each body is larger.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class AMQPInitiator:
         names_reply_queue: bool = True,
         reply_arguments: dict[str, Any] | None = None,
         properties: dict[str, Any] | None = None,
+        padding: int = 0,
     ) -> None:
         self._ledger = ledger
         self._parameters = pika.URLParameters(url)
@@ -80,6 +82,7 @@ class AMQPInitiator:
         self._interval = 1 / rate
         self._reply_to = reply_queue if names_reply_queue else None
         self._properties = properties or {}
+        self._padding = {"padding": "x" * padding} if padding else {}
         self._stopping = threading.Event()
         self._closing = threading.Event()
         self._seen: set[tuple[str, str | None]] = set()
@@ -147,7 +150,7 @@ class AMQPInitiator:
             channel.basic_publish(
                 self._exchange,
                 self._routing_key,
-                json.dumps({"id": request}).encode(),
+                json.dumps({"id": request, **self._padding}).encode(),
                 pika.BasicProperties(**properties),
                 mandatory=True,
             )

@@ -17,6 +17,8 @@ ALARMS = {
     "memory": ("set_vm_memory_high_watermark", "0.00001", "0.4"),
     "disk": ("set_disk_free_limit", "100000GB", "50MB"),
 }
+#: ``frame_max`` of the soak's node, in bytes.
+SOAK_FRAME_MAX = 8192
 
 
 class FragileRabbitMQ(RabbitMQ):
@@ -24,10 +26,11 @@ class FragileRabbitMQ(RabbitMQ):
 
     Args:
         name: the name of its folder.
+        settings: further lines of its ``rabbitmq.conf``.
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(folder() / name, certificates())
+    def __init__(self, name: str, settings: str = "") -> None:
+        super().__init__(folder() / name, certificates(), settings=settings)
         self._alarms: set[str] = set()
         self._app_stopped = False
 
@@ -74,6 +77,12 @@ class FragileRabbitMQ(RabbitMQ):
 def fault_broker() -> FragileRabbitMQ:
     """The node that fault tests break; it need not be running."""
     return FragileRabbitMQ("fault-node")
+
+
+@cache
+def soak_broker() -> FragileRabbitMQ:
+    """The node of the soak: messages with large headers do not fit its frames."""
+    return FragileRabbitMQ("soak-node", f"frame_max = {SOAK_FRAME_MAX}")
 
 
 def ready_counts(channel: Any, queues: list[str]) -> dict[str, int]:

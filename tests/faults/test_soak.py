@@ -9,16 +9,19 @@ import os
 import random
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from devtools.ports import free_ports
-from tests.faults.base import FaultTestCase, echo_after
+from tests.faults.base import FaultTestCase
 from tests.faults.disturbances import Disturbances, pause
 from tests.faults.ledger import Outcome
 from tests.faults.proxy import FaultProxy
+from tests.faults.resources import SOAK_FRAME_MAX, soak_broker
 from tests.support.stepped_clock import SteppedClock
 
 if TYPE_CHECKING:
@@ -34,20 +37,31 @@ SEED = os.environ.get("SOAK_SEED", "provider-gateway")
 GATEWAYS = 2
 PREFETCH = 30
 #: Requests per second: of each AMQP initiator, of HTTP callers of /v1/predict, and of those of /v1/publish.
-AMQP_RATES, PREDICT_RATE, PUBLISH_RATE = (100, 100), 50, 30
+AMQP_RATES, PREDICT_RATE, PUBLISH_RATE = (100, 90), 50, 30
+#: Requests per second with large headers: over AMQP, such that copies do not fit a frame; over HTTP, that fit none.
+AMQP_LARGE_RATE, HTTP_LARGE_RATE = 10, 3
+#: One of so many responses of the model has headers that fit no frame.
+LARGE_RESPONSES = 50
 _DRAIN = 120
 #: Seconds by which the gateways' wall clock begins ahead, so that it can be set back and certificates stay valid.
 DAYS = 7 * 86_400
+
+
+def answer(body: bytes) -> Deferred[Any]:
+    """The model's answer: an echo after some time, and sometimes large headers."""
+    headers = {} if crc32(body) % LARGE_RESPONSES else {"X-Large": "x" * 2 * SOAK_FRAME_MAX}
+    return deferLater(reactor, 0.05, lambda: (200, body, headers))
 
 
 class SoakTests(FaultTestCase):
     """Two gateways with both roles, under every fault of the disturbances."""
 
     timeout = SECONDS + _DRAIN + 120
+    node_of_the_suite = staticmethod(soak_broker)
 
     async def setUp(self) -> None:
         await super().setUp()
-        self.model.answer = echo_after(0.05)
+        self.model.answer = answer
         self.to_broker = await self.proxy(self.node.tls_port)
         self.to_model = await self.proxy(int(self.model_url.split(":")[2].split("/")[0]))
         self.wall = SteppedClock(self.folder)
@@ -105,14 +119,25 @@ class SoakTests(FaultTestCase):
         sys.stdout.write(f"\n\n{faults}\n\n{self.ledger.summary()}\n")
         in_flight = GATEWAYS * PREFETCH
         self.ledger.check(self, duplicates_at_most=sum(self.faults.values()) * in_flight)
+        self.check_sizes()
+
+    def check_sizes(self) -> None:
+        """Check that messages did not fit, and that no connection was lost over one."""
+        said = [str(line["message"]) for each in self.gateways for line in each.log]
+        for text in ("A copy has lost headers", "the reply is refused: The headers take", "431 headers-too-large"):
+            self.assertTrue(any(text in message for message in said), text)
+        self.assertEqual([message for message in said if "FRAME_ERROR" in message], [])
 
     async def load(self) -> None:
         """Send requests until enough are confirmed, or the time is over."""
         ends = reactor.seconds() + SECONDS
+        large = {"headers": {"x-large": "x" * (SOAK_FRAME_MAX - 200)}}
         initiators = [self.initiator(rate=rate) for rate in AMQP_RATES]
+        initiators.append(self.initiator(rate=AMQP_LARGE_RATE, properties=large, padding=3 * SOAK_FRAME_MAX))
         callers = [
             await self.callers(*self.slots, rate=PREDICT_RATE),
             await self.callers(*self.slots, rate=PUBLISH_RATE, path="/v1/publish"),
+            await self.callers(*self.slots, rate=HTTP_LARGE_RATE, headers={"X-Large": "x" * SOAK_FRAME_MAX}),
         ]
         running = [each.publish() for each in initiators] + [each.call() for each in callers]
         while self.ledger.count(Outcome.CONFIRMED) < MESSAGES and reactor.seconds() < ends:

@@ -17,7 +17,8 @@ class ModelServer(Resource):
 
     Attributes:
         requests: body and headers (lower case) of each request.
-        answer: makes status and body of the response from the request's body, or a Deferred of both.
+        answer: makes status and body of the response from the request's body, or a Deferred of both; a table of
+            headers may follow them.
     """
 
     isLeaf = True
@@ -51,9 +52,11 @@ class ModelServer(Resource):
 
     async def _answer(self, request: Any, body: bytes) -> None:
         answer = self.answer(body)
-        status, content = await answer if isinstance(answer, Deferred) else answer
+        status, content, *more = await answer if isinstance(answer, Deferred) else answer
         request.setResponseCode(status)
         request.setHeader("Content-Type", "application/json")
         request.setHeader("X-Model", "test")
+        for name, value in (more[0] if more else {}).items():
+            request.setHeader(name, value)
         request.write(content)
         request.finish()
