@@ -24,15 +24,50 @@ _hosts = st.one_of(
         (
             "",
             "x" * 64,
-            *["a.b:443", "[::1]", "[::1]:80", "-", "a..b", ".", "_", "xn--", "xn--a", "1", "[:", "a:b", "a:99999", "%"],
+            *[
+                "a.b:443",
+                "[::1]",
+                "[::1]:80",
+                "-",
+                "a:",
+                "[::1]:",
+                "a::",
+                "a..b",
+                ".",
+                "_",
+                "xn--",
+                "xn--a",
+                "1",
+                "[:",
+                "a:b",
+                "a:99999",
+                "%",
+            ],
         )
     ),
     st.text(st.sampled_from("aA0-._[]:"), max_size=8),
     _latin,
 )
 _keys = st.one_of(st.sampled_from(("", "a.*", "#", "x" * 256, "\xc3\xa4")), _latin)
+_parameters = st.lists(
+    st.sampled_from(
+        (
+            *(
+                "charset=utf8",
+                'charset="UTF-8"',
+                "Charset = us-ascii",
+                "charset=",
+                "charset=latin1",
+                'charset="utf-16"',
+            ),
+            *('a=";charset=latin1"', 'a="\\";', 'a="', "x", "", " "),
+        )
+    ),
+    max_size=3,
+)
 _types = st.one_of(
     st.sampled_from(("application/json; charset=utf-8", 'APPLICATION/JSON ;charset="UTF-8";x', "text/plain", ";", "")),
+    _parameters.map(lambda each: ";".join(["application/json", *each])),
     _latin,
 )
 _others = st.one_of(
@@ -45,6 +80,7 @@ _others = st.one_of(
         st.sampled_from(["Connection", "Range", "If-None-Match", "Upgrade"]), st.one_of(_latin, st.just("close"))
     ),
     st.tuples(st.sampled_from(("Content-Encoding", "routing-key")), st.sampled_from(("gzip", "identity", "predict.x"))),
+    st.tuples(st.just("Content-Encoding"), st.sampled_from(("", ",", "identity, identity", "br", "\xff"))),
 )
 _bodies = st.one_of(
     st.sampled_from((b"[1, 2]", b"null", b"", b"{", b"NaN", b'"\xff"', b"[" * 200, b"1" * 499)), st.binary(max_size=9)
@@ -111,9 +147,14 @@ _statuses = st.one_of(
     st.booleans(),
 )
 replies = st.builds(
-    lambda body, headers, status, kind: Message(body, {**headers, "pg-status": status}, content_type=kind),
+    lambda body, headers, status, kind, coding: Message(
+        body, {**headers, "pg-status": status}, content_type=kind, content_encoding=coding
+    ),
     st.binary(max_size=8),
     st.dictionaries(_header_names, _header_values, max_size=4),
     _statuses,
     st.one_of(st.none(), st.text(max_size=8), st.binary(max_size=3), st.sampled_from(("text/plain", "a\r\nb: c"))),
+    st.one_of(
+        st.none(), st.none(), st.text(max_size=8), st.sampled_from(("gzip", "identity", "a\r\nb: c", "br, GZIP"))
+    ),
 )

@@ -94,6 +94,11 @@ class APITests(SynchronousTestCase):
         self.assertFalse(is_called and any(name == "routing-key" for name, _ in call.others), "which key is meant?")
         for message, routing_key in made:
             self.assertEqual(message.body, call.body)
+            self.assertTrue(call.content_type.strip().lower().startswith("application/json"), call.content_type)
+            self.assertEqual((message.content_type, message.headers["Content-Type"]), 2 * ("application/json",))
+            self.assertFalse(
+                {"gzip", "br", "\xff"} & {value for name, value in call.others if name == "Content-Encoding"}
+            )
             key = call.routing_key.strip(" \t")
             self.assertIn(routing_key.encode(), (key.encode("latin-1"), key.encode()))
             check_json(call.body, 128)
