@@ -88,8 +88,10 @@ def _invalid(what: Declared | Use, found: re.Match[str]) -> str:
 
 def _limit(_what: Declared | Use, found: re.Match[str]) -> str:
     vhost = re.search(r"in vhost '([^']*)'", found.string)
-    where = f"rabbitmqctl set_vhost_limits -p {vhost[1]}" if vhost else "its setting in rabbitmq.conf"
-    return f"delete what nobody uses, or raise the limit ({where})"
+    command = (
+        f"rabbitmqctl set_vhost_limits -p {vhost[1]} '{{\"max-queues\": NUMBER}}'" if vhost else "in rabbitmq.conf"
+    )
+    return f"delete queues that nobody uses, or raise the limit: {command}"
 
 
 def _permission(what: Declared | Use, found: re.Match[str]) -> str:

@@ -88,7 +88,7 @@ class OtherTests(RefusalTestCase):
              "does not take it: correct argQueue.x-max-priority", True),
             (406, "invalid property 'non-durable' for queue 'work' in vhost '/'", "does not take it", True),
             (406, "cannot declare queue 'work': queue limit in vhost 'ml' (1) is reached",
-             "rabbitmqctl set_vhost_limits -p ml", False),
+             "rabbitmqctl set_vhost_limits -p ml '{\"max-queues\": NUMBER}'", False),
             (406, "cannot declare queue 'work': queue limit in cluster (1) is reached", "raise the limit", False),
             (406, "invalid exchange type 'x-odd'", "no such exchange type", True),
             (503, "COMMAND_INVALID - unknown exchange type 'x-odd'", "no such exchange type", True),
