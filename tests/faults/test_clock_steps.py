@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Gateway
 
-HALF_AN_HOUR, HOUR = 1800, 3600
+HALF_AN_HOUR, HOUR, YEAR = 1800, 3600, 365 * 86_400
 #: Seconds of the limits under test, and how much later they may come about on a busy machine.
 LIMIT, SLACK = 2, 4
 HEARTBEAT = 2
@@ -96,13 +96,8 @@ class ClockStepTestCase(ServingTestCase):
         self.assertEqual([], [line for line in gateway.log if "is lost" in line["message"]])
         self.assertEqual(await self.metric(gateway, "amqp_reconnects_total"), 0)
 
-    async def held(self, gateway: Gateway, count: int = 1) -> None:
-        """Wait until the provider has this many deliveries."""
-
-        async def are_held() -> bool:
-            return await self.metric(gateway, "deliveries_in_flight") >= count
-
-        await self.look_until("deliveries in flight", are_held)
+    async def is_ready(self, gateway: Gateway) -> bool:
+        return (await self.ready(gateway))[0] == 200
 
 
 class BackTests(ClockStepTestCase):
@@ -136,7 +131,7 @@ class BackTests(ClockStepTestCase):
         self.assertGreater(time.monotonic() - began, HEARTBEAT - 0.5)
         self.node.resume()
         self.wall.step(-HALF_AN_HOUR / 2)
-        await self.reconnected(gateway)
+        await self.look_until("ready again", lambda: self.is_ready(gateway))
         stays = self.ask(gateway)
         await self.model.asked(len(self.model.requests) + 1)
         began = time.monotonic()
@@ -181,6 +176,17 @@ class ForwardTests(ClockStepTestCase):
         self.keys["prefetch"] = 1
         gateway = await self.serve(REPLY_TIMEOUT="30", HTTP_HEADERS_TIMEOUT="30").ready()
         await self.survive(gateway, gateway)
+
+    async def test_30_certificates(self) -> None:
+        """Certificates do follow the wall clock: past its end a client gets 403, and after a step back 200 again."""
+        gateway = await self.serve().ready()
+        self.assertEqual((await self.ask(gateway))[0], 200)
+        self.wall.step(YEAR)
+        self.assertEqual((await self.ask(gateway))[0], 403)
+        self.assertLess(await self.metric(gateway, 'certificate_expiry_seconds{side="server"}'), 0)
+        self.wall.step(-YEAR)
+        self.assertEqual((await self.ask(gateway))[0], 200)
+        await self.assert_connected(gateway)
 
     async def test_30_set_forward_two_processes(self) -> None:
         """So do those whose messages wait for a provider in another process, whose clock is set, too."""
