@@ -70,6 +70,12 @@ def resets_within(_model: HostileModel, request: Any) -> None:
     reactor.callLater(TRICKLE, request.transport.abortConnection)
 
 
+def resets_without_length(_model: HostileModel, request: Any) -> None:
+    """Reset the connection in the middle of a response that would end with it."""
+    request.transport.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"half": ')
+    reactor.callLater(TRICKLE, request.transport.abortConnection)
+
+
 def babbles(_model: HostileModel, request: Any) -> None:
     """Answer with bytes that are not HTTP."""
     request.transport.write(b"\x00\xff\r\n\r\n: \r\n{}")

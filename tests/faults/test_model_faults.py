@@ -21,6 +21,7 @@ from tests.faults.hostile import (
     hangs,
     resets,
     resets_within,
+    resets_without_length,
     trickles,
     trickles_headers,
 )
@@ -97,6 +98,7 @@ class MisdeedTests(ServingTestCase):
             trickles_headers: "timeout",
             resets: "connection",
             resets_within: "body",
+            resets_without_length: "body",
             answers(500): "status",
             answers(429): "status",
         }
