@@ -196,9 +196,18 @@ class DeadlinePassed(GatewayError):
 
 
 class OutcomeUnknown(GatewayError):
-    """The broker's confirm did not arrive. The broker may or may not have accepted the message."""
+    """The broker's confirm did not arrive. The broker may or may not have accepted the message.
+
+    Args:
+        detail: text of the problem document.
+        was_read: True if the broker has read the message and went on to the next one: a reply is to be expected.
+    """
 
     status, problem, title = 504, "outcome-unknown", "It is not known whether the broker accepted the message"
+
+    def __init__(self, detail: str, *, was_read: bool = False) -> None:
+        super().__init__(detail)
+        self.was_read = was_read
 
 
 class PublishRefused(OutcomeUnknown):

@@ -29,8 +29,9 @@ class TooFewChannels(AMQPError):
     """
 
     def __init__(self, allowed: int, needed: int | None = None) -> None:
+        there = "1 channel" if allowed == 1 else f"{allowed} channels"
         wanted = f"{needed} are needed" if needed is not None else "more are needed"
-        super().__init__(f"the broker allows {allowed} channels on a connection, and {wanted}: raise its channel_max")
+        super().__init__(f"the broker allows {there} on a connection, and {wanted}: raise its channel_max")
 
     def __str__(self) -> str:
         return str(self.args[0])

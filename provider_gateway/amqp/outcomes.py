@@ -102,7 +102,8 @@ def outcomes_at_end(
         return
     first = publishes.index(over[0])
     for each in publishes[:first]:
-        yield each, *_of_one(refusal, False)
+        msg = "The broker refused another message just after this one, before it confirmed this one."
+        yield each, "unknown", OutcomeUnknown(msg, was_read=True)
     for each in publishes[first:]:
         if each.size > limit:
             yield each, "refused", body_too_large(each.size, limit)

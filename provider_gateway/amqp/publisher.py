@@ -262,7 +262,9 @@ class Publisher:
         publishes = list(unconfirmed.values())
         unconfirmed.clear()
         for publish, outcome, error in outcomes_at_end(publishes, refusal):
-            self._end(publish, outcome, error)
+            # A return comes before its confirm, and says enough.
+            returned = self._returned[publish.publish_id]
+            self._end(publish, *(self._outcome(publish, True) if returned else (outcome, error)))
         self._alone.quiet()
 
     async def _reopen(self, session: Session) -> None:

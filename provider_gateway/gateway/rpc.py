@@ -148,6 +148,8 @@ class RPCClient:
         waiting.errback(DeadlinePassed(msg))
 
     def _not_published(self, failure: Failure, correlation_id: str) -> None:
+        if isinstance(failure.value, OutcomeUnknown) and failure.value.was_read:
+            return  # only the confirm is missing, which is not waited for
         waiting = self._end(correlation_id)
         if waiting is not None:
             if failure.check(OutcomeUnknown):

@@ -14,6 +14,7 @@ from provider_gateway.errors import (
     BodyTooLarge,
     BrokerUnavailable,
     HeadersTooLarge,
+    NoRoute,
     OutcomeUnknown,
     PublishRefused,
 )
@@ -87,16 +88,17 @@ class BodyTests(PublisherTestCase):
         self.assertEqual(self.outcomes(), {"refused": 1})
 
     def test_others(self) -> None:
-        """Of messages beside it, those before may have been accepted. Those after it were not read: 503, not 504."""
+        """Of messages beside it, those before it were read, and may be confirmed. Those after it were not: 503."""
         self.faults.hold_confirms()
+        returned = self.publish(routing_key="nowhere")
         before = self.publish()
         between = [self.publisher.publish(Message(b"x" * size), "ML.MQ", "predict.now") for size in (101, 1, 500, 2)]
         self.pump()
-        error = self.failureResultOf(before, PublishRefused).value
-        self.assertFalse(error.is_certain)
+        self.failureResultOf(returned, NoRoute)
+        self.assertTrue(self.failureResultOf(before, OutcomeUnknown).value.was_read)
         for published, kind in zip(between, 2 * [BodyTooLarge, BrokerUnavailable], strict=True):
             self.failureResultOf(published, kind)
-        self.assertEqual((self.outcomes(), self.waiting("work")), ({"unknown": 1, "refused": 4}, 1))
+        self.assertEqual((self.outcomes(), self.waiting("work")), ({"returned": 1, "unknown": 1, "refused": 4}, 1))
 
     def test_learned(self) -> None:
         """From then on, larger bodies are not sent, and harm nobody. Others are."""

@@ -113,6 +113,18 @@ class MaxMessageSizeTests(LimitsTestCase):
         self.assertEqual((self.answered(other).status, len(self.calls)), (200, 1))
         self.assertEqual(len(self.lines("The publishing channel was closed")), 1)
 
+    def test_beside_the_first(self) -> None:
+        """A request whose confirm is lost with the channel, since the next one is refused, gets its response."""
+        self.broker.faults.hold_confirms()
+        before = self.post()
+        self.assertEqual(self.answered(self.post(b"[" + b"1" * 600 + b"]")).status, 413)
+        self.broker.faults.release_confirms()
+        self.assertEqual(before.responses(), [])
+        self.advance(1)
+        self.answer()
+        self.assertEqual(self.answered(before).status, 200)
+        self.assert_settled()
+
     def test_reply(self) -> None:
         """A model's response over the limit is 502."""
         client = self.post()
@@ -158,7 +170,8 @@ class ChannelMaxTests(LimitsTestCase):
             self.limit("channel_max", allowed)
             for each in lost:
                 self.assertIn(f"AMQP connection {each}", self.service.waiting_for())
-            needed = f"the broker allows {allowed} channels on a connection, and 3 are needed: raise its channel_max"
+            there = "1 channel" if allowed == 1 else "2 channels"
+            needed = f"the broker allows {there} on a connection, and 3 are needed: raise its channel_max"
             self.assertGreaterEqual(len(self.lines(needed)), 1)
             self.assertEqual(self.flushLoggedErrors(), [])
         before = len(self.lines("are needed"))
