@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.demo.certificates import certificates, make_certificates
@@ -51,6 +52,15 @@ class MakeCertificatesTests(SynchronousTestCase):
         for path in self.folder.iterdir():
             mode = 0o600 if "_key" in path.name else 0o644
             self.assertEqual(oct(mode), oct(path.stat().st_mode & 0o777), path.name)
+
+    def test_strict(self) -> None:
+        """Certificates pass OpenSSL's strict check, which Python's contexts make since 3.13."""
+        store = crypto.X509Store()
+        store.set_flags(crypto.X509StoreFlags.X509_STRICT)
+        store.add_cert(crypto.X509.from_cryptography(self.authority))
+        for cert, *_ in PAIRS:
+            certificate = crypto.X509.from_cryptography(self.certificate(cert))
+            crypto.X509StoreContext(store, certificate).verify_certificate()
 
     def test_keys_belong_to_their_certificates(self) -> None:
         """Each key belongs to its certificate and needs no pass phrase; all keys differ."""
