@@ -69,7 +69,7 @@ class SizeTests(LoadedTestCase):
         gateway = await self.gateway(frame_max=FRAME_MAX, max_message_size=MAX_MESSAGE_SIZE)
         response, problem = await self.post(gateway, b'"%b"' % (b"x" * MAX_MESSAGE_SIZE))
         self.assertEqual((response.code, problem["type"].rpartition(":")[2]), (413, "body-too-large"))
-        self.http.answers.clear()  # of those that were unconfirmed just then, some are 504
+        self.http.answers.clear()  # of those that were sent just then, some are 503
         await self.until("others answered", lambda: self.http.statuses[200] > 10)
         self.http.answers.clear()
         for _ in range(SOME):

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError
 
-from provider_gateway.errors import BrokerUnavailable, GatewayError, Nacked, NoRoute, OutcomeUnknown, PublishRefused
+from provider_gateway.errors import (
+    BodyTooLarge,
+    BrokerUnavailable,
+    GatewayError,
+    HeadersTooLarge,
+    Nacked,
+    NoRoute,
+    OutcomeUnknown,
+    PublishRefused,
+)
 from provider_gateway.message.copies import Copy
 from provider_gateway.message.message import Message
 from provider_gateway.provider.task import DeliveryLost
@@ -165,6 +174,38 @@ class TurnTests(ReliablePublisherTestCase):
         self.assertEqual(self.bodies(), "abacc")
         self.publisher.confirm()
         self.successResultOf(c)
+
+
+class NotTakenTests(ReliablePublisherTestCase):
+    """Messages that the broker will not take the next time either."""
+
+    def test_unreadable(self) -> None:
+        """A message that the broker cannot read is given up after one refusal, if it was certainly the cause."""
+        a = self.start_reply("a")
+        self.fail_next(PublishRefused("no", is_final=True))
+        self.assertNoResult(a)
+        self.fail_next(PublishRefused("no", is_certain=True, is_final=True))
+        self.failureResultOf(a, PublishRefused)
+        b = self.start_reply("b")
+        self.publisher.fail(PublishRefused("no", is_certain=True, is_final=True))
+        self.failureResultOf(b, PublishRefused)
+        self.assertEqual(self.bodies(), "aab")
+
+    def test_too_large(self) -> None:
+        """A reply that is too large is given up at once. A copy is kept, and published again after 1, 2, 4 s."""
+        for error in (BodyTooLarge("large"), HeadersTooLarge("large")):
+            reply = self.start_reply("a")
+            self.publisher.fail(error)
+            self.failureResultOf(reply, type(error))
+        copy = self.start_copy("b")
+        for delay in (1, 2, 4):
+            self.publisher.fail(BodyTooLarge("large"))
+            self.assertEqual(self.reliable.waiting_for(), ["work.retry"])
+            self.clock.advance(delay)
+        self.assertEqual(self.bodies(), "aabbbb")
+        self.publisher.confirm()
+        self.successResultOf(copy)
+        self.assertEqual(self.reliable.waiting_for(), [])
 
 
 class DeliveryTests(ReliablePublisherTestCase):
