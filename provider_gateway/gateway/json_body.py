@@ -64,8 +64,9 @@ def check_json_in_turns(body: bytes, max_depth: int) -> Iterator[None]:
     try:
         for piece in nesting(max_depth).pieces(body):
             if piece is not None:
-                text, offset = piece
-                check_json(text, max_depth)
+                offset = piece.offset
+                check_json(piece.text, max_depth)
+            del piece  # it is a copy, and may be as large as the body
             yield
     except TooDeep:
         raise _too_deep(max_depth) from None

@@ -100,15 +100,16 @@ class Nesting:
                 size = 2 * (end - start)
                 yield None
                 continue
-            text = begin + body[start : found.end()]
-            opened = self._opened(text)
+            # No variable refers to a piece: it may be as large as the body, and would be kept while others have a turn.
+            taken = memoryview(body)[start : found.end()]
+            opened = self._opened(b"".join((begin, taken)))
             inner = opened[-1] if opened else b"["  # with none open, the text is not valid
             rest = _REST[inner]
             ends = b"".join(_END[each] for each in reversed(opened))
-            yield Piece(text + rest + ends, start - len(begin))
+            yield Piece(b"".join((begin, taken, rest, ends)), start - len(begin))
             begin = b"".join(_BEGIN[each] for each in opened[:-1]) + inner + rest + b","
             start, size = found.end(), PIECE
-        yield Piece(begin + body[start:], start - len(begin))
+        yield Piece(b"".join((begin, memoryview(body)[start:])) if start else body, start - len(begin))
 
     def _opened(self, text: bytes) -> list[bytes]:
         """The brackets that are not closed in a text that ends outside of text values.

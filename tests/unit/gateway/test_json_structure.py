@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import InvalidJSON
@@ -83,6 +85,22 @@ class PieceTests(SynchronousTestCase):
             expected = whole(body, 5).refusal
             self.assertIsNotNone(expected, body)
             self.assertEqual(str(expected), str(in_turns(body, 5).refusal), body)
+
+    def test_memory(self) -> None:
+        """While others have a turn, no copy of a piece is kept: it may be as large as the body."""
+        size = 2_000_000
+        for body in (
+            b'[1,"%b",2,3]' % (b"a" * size), b'["%b"]' % (b"a" * size), b'["%b","%b"]' % ((b"a," * (size // 4),) * 2),
+            b'{"a":[1,"%b"],"b":{"c":"%b","d":1}}' % ((b"a" * (size // 2),) * 2),
+        ):  # fmt: skip
+            self.patch(json_structure, "PIECE", 4096)
+            checks = check_json_in_turns(body, 3)
+            tracemalloc.start()
+            self.addCleanup(tracemalloc.stop)
+            for _ in checks:
+                self.assertLess(tracemalloc.get_traced_memory()[0], size // 10, body[:20])
+            self.assertLess(tracemalloc.get_traced_memory()[1], size * 3 // 2, body[:20])
+            tracemalloc.stop()
 
     def test_encoding(self) -> None:
         """Bytes that are not UTF-8 are an error at their position in the whole."""
