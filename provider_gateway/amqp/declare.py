@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pika import spec
 from pika.exceptions import ChannelClosedByBroker, ProtocolSyntaxError, ShortStringTooLong
+from twisted.logger import Logger
 
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import shield
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from provider_gateway.topology.declarations import Declared
     from provider_gateway.topology.refusals import Use
 
+_log = Logger()
 
 #: The reply code of a broker that stops, or whose operator closes connections.
 _CONNECTION_FORCED = 320
@@ -79,8 +82,37 @@ async def declare(session: Session, entries: Sequence[QueueEntry]) -> None:
     channel = await session.channel()
     for entry in entries:
         for each in objects_of(entry):
-            await attempt(each, declaring(channel, each))
+            try:
+                await attempt(each, declaring(channel, each))
+            except TopologyError as error:
+                if (text := await found_without(session, each, error)) is None:
+                    raise
+                _log.warn("{text}", text=text)
+                channel = await session.channel()
     channel.close()
+
+
+async def found_without(session: Session, what: Declared, error: TopologyError) -> str | None:
+    """Find out if a refused queue is right but for an argument that an existing queue may lack.
+
+    Returns:
+        What this means, for the log. None if it is not so.
+    """
+    if not (isinstance(what, Queue) and what.may_lack is not None and session.is_open):
+        return None
+    if f"inequivalent arg '{what.may_lack}'" not in str(error):
+        return None
+    arguments = {name: value for name, value in what.arguments.items() if name != what.may_lack}
+    channel = await session.channel()
+    try:
+        await attempt(what, declaring(channel, replace(what, arguments=arguments)))
+    except TopologyError:
+        return None
+    channel.close()
+    return (
+        f"{what} is used as it is, without {what.may_lack}: RabbitMQ 4 drops a message that has come back to it 20 "
+        "times; see docs/delivery.md"
+    )
 
 
 def reply_queue(name: str, entries: Sequence[QueueEntry], *, expires: float) -> Queue:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pika
 
-from provider_gateway.amqp.declare import attempt, declaring, reply_queue
+from provider_gateway.amqp.declare import attempt, declaring, found_without, reply_queue
 from provider_gateway.errors import TopologyError
 from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from provider_gateway.topology.refusals import Use
@@ -133,7 +133,13 @@ class TopologyCheck:
             return True
         if await self._exists(what):
             channel = await self._session.channel()
-            await attempt(what, declaring(channel, what))
+            try:
+                await attempt(what, declaring(channel, what))
+            except TopologyError as error:
+                if (text := await found_without(self._session, what, error)) is None:
+                    raise
+                self._report(Finding(text))
+                return True
             channel.close()
             return True
         await self._try(what)

@@ -44,12 +44,14 @@ class Queue:
     Attributes:
         keys: which key of the queue file sets which property: ``durable``, or an argument; ``*`` is any other argument.
             A property without one is ours.
+        may_lack: an argument that a queue that exists need not have.
     """
 
     name: str
     arguments: Mapping[str, object] = field(default_factory=dict)
     durable: bool = True
     keys: Mapping[str, str] = field(default_factory=dict, compare=False)
+    may_lack: str | None = None
 
     def __str__(self) -> str:
         return f"queue {self.name!r}"
@@ -96,7 +98,9 @@ def objects_of(entry: QueueEntry) -> Iterator[Declared]:
             yield Binding(entry.queue_name, entry.exchange, key)
     if entry.reply_to is not None:
         keys = {"durable": "durable", "x-queue-type": "queueType"}
-        yield Queue(entry.reply_to, reply_queue_arguments([entry]), entry.durable, keys)
+        # Other programs declare this queue, too, and earlier versions of ours did so without the limit.
+        may_lack = "x-delivery-limit" if entry.queue_type == "quorum" else None
+        yield Queue(entry.reply_to, reply_queue_arguments([entry]), entry.durable, keys, may_lack)
 
 
 def reply_queue_arguments(entries: Sequence[QueueEntry]) -> dict[str, object]:

@@ -112,6 +112,60 @@ class MovingTests(IntegrationTestCase):
             gateway = await self.start("--role", "gateway", entries=self.shared).ready()
 
 
+class UpgradeTests(IntegrationTestCase):
+    """What the version before declared is used as it is: no queue has to be deleted for an upgrade."""
+
+    def declare_as_before(self, channel: Any) -> None:
+        """Declare as the version before queues were declared with their type, and ``replyTo`` with a delivery limit."""
+        quorum = {"x-queue-type": "quorum"}
+        safe = {**quorum, "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+        way_back = {"x-message-ttl": 60_000, "x-dead-letter-exchange": f"{self.queue}.return"}
+        declared: dict[str, dict[str, Any]] = {
+            f"{self.queue}.parking": {**quorum, "x-delivery-limit": 2_147_483_647},
+            self.queue: {
+                **safe,
+                "x-delivery-limit": 20,
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": f"{self.queue}.parking",
+            },
+            f"{self.queue}.retry": {**safe, **way_back},
+            self.output: quorum,
+            f"{self.queue}-2.parking": {},
+            f"{self.queue}-2": {},
+            f"{self.queue}-2.retry": {**way_back, "x-dead-letter-exchange": f"{self.queue}-2.return"},
+            f"{self.output}-2": {},
+        }
+        channel.exchange_declare(self.exchange, "topic", durable=True)
+        for name, arguments in declared.items():
+            channel.queue_declare(name, durable=True, arguments=arguments)
+        for name in (self.queue, f"{self.queue}-2"):
+            channel.exchange_declare(f"{name}.return", "fanout", durable=True)
+
+    def delete_second(self, channel: Any) -> None:
+        """Delete the queues of the second entry."""
+        for name in (f"{self.queue}-2", f"{self.queue}-2.parking", f"{self.queue}-2.retry", f"{self.output}-2"):
+            channel.queue_delete(name)
+        channel.exchange_delete(f"{self.queue}-2.return")
+
+    async def test_upgrade(self) -> None:
+        """The entry of our templates, and a classic one: a request is answered, and the check has one remark."""
+        await self.on_channel(self.declare_as_before)
+        self.addCleanup(self.on_channel, self.delete_second)
+        second = {"queueName": f"{self.queue}-2", "replyTo": f"{self.output}-2", "bindingKey": "second"}
+        entries = [self.entry(queueType="quorum", dle=True), self.entry(dle=True, **second)]
+        gateway = await self.start(entries=entries).ready()
+        await gateway.logged(f"queue '{self.output}' is used as it is, without x-delivery-limit")
+        response, _ = await self.post(gateway, {"n": 1})
+        self.assertEqual(response.code, 200)
+        check = self.start("--check", "--connect", entries=entries)
+        self.assertEqual(await check.when_ended(), 0, check.lines)
+        remarks = [
+            line for line in check.lines if line.startswith("topology: ") and "as the queue file says" not in line
+        ]
+        self.assertEqual(len(remarks), 1, remarks)
+        self.assertIn("without x-delivery-limit", remarks[0])
+
+
 class DefaultTypeTests(IntegrationTestCase):
     """A virtual host whose ``default_queue_type`` is quorum (RabbitMQ 3.11 and later)."""
 

@@ -9,9 +9,10 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.amqp.declare import declare, declare_reply_queue
+from provider_gateway.amqp.declare import declare, declare_reply_queue, declaring
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.errors import TopologyError
+from provider_gateway.topology.declarations import Queue
 from tests.support.amqp_peer import open_peer, run
 from tests.support.embedded_broker import BrokerTestCase
 from tests.support.queue_entries import entry
@@ -273,6 +274,27 @@ class MismatchTests(OnBrokerTestCase):
         self.assert_mismatch("exchange 'ML.MQ'", "durable", exchangeDurable=False)
         self.declare("other", topic="", durable=False)
         self.assert_mismatch("queue 'other'", "durable", "other", topic="")
+
+    async def declare_theirs(self, queue: Queue) -> None:
+        """Declare a queue as another program does."""
+        await declaring(await self.session.channel(), queue)()
+
+    def test_reply_queue_without_limit(self) -> None:
+        """A quorum ``replyTo`` need not have our delivery limit. Another limit, argument or type is a mismatch."""
+        keys: dict[str, Any] = {"queueType": "quorum", "replyTo": "response"}
+        for arguments in ({}, {"x-delivery-limit": 50}, {"x-max-length": 7}):
+            self.setUp()
+            given = Queue("response", {"x-queue-type": "quorum", **arguments})
+            self.run_(self.declare_theirs(given))
+            if arguments:
+                self.assert_mismatch("queue 'response'", *arguments, **keys)
+            else:
+                self.declare(**keys)
+                self.declare("other", **keys)
+                self.assertTrue(self.session.is_open)
+        self.setUp()
+        self.declare("classic", replyTo="response")
+        self.assert_mismatch("queue 'response'", "x-queue-type", **keys)
 
 
 class RefusalTests(TopologyTestCase):
