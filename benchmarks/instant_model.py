@@ -1,6 +1,6 @@
 """A model that costs almost nothing: it answers every HTTP request at once. Prints its URL.
 
-``"size": N`` in the body asks for a response body of N bytes.
+At the beginning of a body, ``"size": N`` asks for a response body of N bytes, ``"delay": N`` for a delay of N seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ def answer(body: bytes) -> bytes:
 
 ANSWER = answer(b'{"result": 42}')
 _SIZE = re.compile(rb'"size": *(\d+)')
+_DELAY = re.compile(rb'"delay": *(\d+)')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -45,7 +46,12 @@ class InstantModel(Protocol):
             if len(rest) >= length:
                 self._received = rest[length:]
                 size = _SIZE.search(rest, 0, 100) if b"size" in rest else None
-                self.transport.write(ANSWER if size is None else answer(b"7" * int(size[1])))
+                delay = _DELAY.search(rest, 0, 100) if b"delay" in rest else None
+                response = ANSWER if size is None else answer(b"7" * int(size[1]))
+                if delay is None:
+                    self.transport.write(response)
+                else:
+                    reactor.callLater(int(delay[1]), self.transport.write, response)
             else:
                 self._missing = length - len(rest)
 

@@ -1,13 +1,14 @@
 """Large bodies: memory and answers with many of them at a time, and what a small request beside a large one waits.
 
-    python -m benchmarks.large_bodies [--callers N] [--megabytes N] [--prefetch N]
+    python -m benchmarks.large_bodies [--callers N] [--megabytes N] [--prefetch N] [--only PART]
 
 Gateway and provider are processes of their own, with a private RabbitMQ and default limits. The model answers each
 request with as many bytes as it was sent.
 
 1. All callers send at once. A caller that is told to come back later does so after a second, until it is answered.
    The peak of resident memory is that of each process, beside the figure that docs/openshift.md gives.
-2. One caller sends one body of each kind that is slow to check, while another sends small requests all the time.
+2. As many messages wait in the queue, and the model takes 3 s for each.
+3. One caller sends one body of each kind that is slow to check, while another sends small requests all the time.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+import pika
+
 from benchmarks import usage
 from benchmarks.json_bodies import texts
 from benchmarks.slow_clients import tls
 from benchmarks.testbed import start_model, start_testbed
 from devtools.ports import free_ports
-from devtools.processes import FOLDER, start_gateway
+from devtools.processes import CERTS, FOLDER, start_gateway
+from devtools.rabbitmq import PASSWORD, USER, RabbitMQ
 from provider_gateway.config.limits import Limits
 
 if TYPE_CHECKING:
@@ -37,8 +41,11 @@ if TYPE_CHECKING:
 _HEADERS = {"Content-Type": "application/json", "routing-key": "predict.now"}
 _TIMEOUT = 200
 _MEGABYTE = 1_000_000
-#: MB of a process that holds no bodies, and of what a body takes beside itself while it passes through.
-_BASE = 130
+_REPLIES = "large.out"
+#: MB by the sizing page.
+_SIZING = {"gateway": 650, "provider": 550}
+#: Messages that wait in the queue.
+_WAITING = 60
 #: Seconds that the small requests are measured for.
 _SECONDS = 4.0
 
@@ -134,7 +141,7 @@ def start_pair(stack: ExitStack, bed: Testbed, model: str, prefetch: int) -> tup
     """Start gateway and provider; returns the HTTPS port and both process ids."""
     queues = FOLDER / "bench/large.yaml"
     queues.write_text(
-        f'- {{topic: ML.MQ, queueName: large, bindingKey: "predict.*", replyTo: large.out, prefetch: {prefetch}}}\n'
+        f'- {{topic: ML.MQ, queueName: large, bindingKey: "predict.*", replyTo: {_REPLIES}, prefetch: {prefetch}}}\n'
     )
     pids = []
     port = 0
@@ -152,14 +159,45 @@ def print_crowd(port: int, pids: dict[str, int], body: bytes, callers: int) -> N
     crowd = Crowd(port, body)
     seconds = crowd.call(callers)
     print(f"  answered after {seconds:.1f} s: {dict(crowd.statuses)}, sizes {crowd.sizes}")
-    allowed = _BASE + Limits().max_buffered_bytes / _MEGABYTE
     for name, pid in pids.items():
-        peak = usage.memory(pid).peak * 1024 / _MEGABYTE
-        print(f"  {name}: peak of {peak:.0f} MB; the sizing page says at most {allowed:.0f} MB", flush=True)
+        print_peak(name, pid)
+
+
+def print_peak(name: str, pid: int) -> None:
+    """The most memory that a process had."""
+    peak = usage.memory(pid).peak * 1024 / _MEGABYTE
+    print(f"  {name}: peak of {peak:.0f} MB; the sizing page says at most {_SIZING[name]} MB", flush=True)
+
+
+def print_queue(broker: RabbitMQ, pid: int, size: int) -> None:
+    """Part 2."""
+    body = b'{"size": %d, "delay": 3, "data": "' % size
+    body += b"x" * (size - len(body) - 2) + b'"}'
+    context = ssl.create_default_context(cafile=CERTS / "cacert.pem")
+    context.load_cert_chain(CERTS / "client_cert_mq.pem", CERTS / "client_key_mq.pem")
+    parameters = pika.URLParameters(broker.url.replace("://", f"://{USER}:{PASSWORD}@"))
+    parameters.ssl_options = pika.SSLOptions(context, "localhost")
+    parameters.heartbeat = 0
+    connection = pika.BlockingConnection(parameters)
+    channel = connection.channel()
+    channel.queue_declare(_REPLIES, durable=True)
+    started = time.monotonic()
+    for number in range(_WAITING):
+        properties = pika.BasicProperties(message_id=f"m{number}", correlation_id=f"c{number}")
+        channel.basic_publish("ML.MQ", "predict.now", body, properties)
+    answered: Counter[int] = Counter()
+    for _, _, answer in channel.consume(_REPLIES, auto_ack=True, inactivity_timeout=60):
+        answered[len(answer or b"")] += 1
+        if answer is None or answered.total() == _WAITING:
+            break
+    connection.close()
+    seconds = time.monotonic() - started
+    print(f"{_WAITING} messages of {size:,} bytes in the queue: replies by size {dict(answered)} after {seconds:.1f} s")
+    print_peak("provider", pid)
 
 
 def print_beside(port: int) -> None:
-    """Part 2."""
+    """Part 3."""
     for name, large in {"nothing": None, **texts(Limits().max_body_bytes - 1000)}.items():
         taken, status = beside(port, large)
         taken.sort()
@@ -173,7 +211,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=100)
     parser.add_argument("--megabytes", type=float, default=10.0)
     parser.add_argument("--prefetch", type=int, default=20)
-    parser.add_argument("--only", choices=("crowd", "beside"))
+    parser.add_argument("--only", choices=("crowd", "queue", "beside"))
     arguments = parser.parse_args()
     size = int(arguments.megabytes * _MEGABYTE)
     body = b'{"size": %d, "data": "' % size
@@ -184,10 +222,12 @@ def main() -> None:
         port, *pids = start_pair(stack, bed, model, arguments.prefetch)
         with suppress(OSError):
             post(port, tls(), b"1")
-        if arguments.only != "beside":
+        if arguments.only in (None, "crowd"):
             print(f"{arguments.callers} callers, {size:,} bytes, prefetch {arguments.prefetch}")
             print_crowd(port, dict(zip(("gateway", "provider"), pids, strict=True)), body, arguments.callers)
-        if arguments.only != "crowd":
+        if arguments.only in (None, "queue"):
+            print_queue(bed.broker, pids[1], size)
+        if arguments.only in (None, "beside"):
             print("Milliseconds that a small request takes, beside large ones: median, 99 %, longest")
             print_beside(port)
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pika.exceptions import AMQPError
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from provider_gateway.amqp.session import ConnectionLost
@@ -63,6 +64,11 @@ class Delivery:
         self._channel.ack(self._tag)
         return True
 
+    def give_back(self) -> None:
+        """Let the broker deliver it again, here or elsewhere."""
+        if not self.is_lost:
+            self._channel.channel.basic_reject(self._tag)
+
 
 class Consumer:
     """Consumes one queue.
@@ -71,7 +77,8 @@ class Consumer:
         queue: its name.
         prefetch: most deliveries that may be unacknowledged.
         declare: declares the queue; called before the consumer is opened, each time.
-        deliver: called with each delivery, which it has acknowledged at some time; must not raise.
+        deliver: called with each delivery, which it has acknowledged at some time; must not raise. If it returns
+            False, it has no room: the delivery is given back, and the consumer pauses until :meth:`consume_with`.
         clock: times the attempts to open the consumer again.
     """
 
@@ -94,6 +101,8 @@ class Consumer:
         self._channel: MessageChannel | None = None
         self._tag: str | None = None
         self._stopping = False
+        self._session: Session | None = None
+        self._changing = DeferredLock()
         self._watching = InFlight(lambda f: self._log.failure("The consumer of {queue} broke", f, queue=queue))
 
     @property
@@ -114,7 +123,12 @@ class Consumer:
         await self._declare(session)
         messages = await session.message_channel()
         messages.on_delivery = partial(self._receive, messages)
-        channel = messages.channel
+        self._session = session
+        await self._consume(messages)
+
+    async def _consume(self, messages: MessageChannel) -> None:
+        channel, session = messages.channel, self._session
+        assert session is not None
         await shield(channel.basic_qos(prefetch_count=self._prefetch))
         if self._stopping:
             channel.close()
@@ -124,7 +138,36 @@ class Consumer:
             await shield(channel.basic_cancel(tag))
             return
         self._channel, self._tag = messages, tag
-        self._watching.start(self._watch(session, channel, queue))
+        self._watching.start(self._watch(session, channel, queue, tag))
+
+    def consume_with(self, prefetch: int) -> None:
+        """Consume with another prefetch: go on after a pause, or replace the running consumer.
+
+        The channel stays the same, so that deliveries in flight can be acknowledged. The prefetch of a consumer cannot
+        be changed, and that of a channel is not supported by quorum queues.
+        """
+        self._prefetch = prefetch
+        self._watching.start(self._change(is_pause=False))
+
+    async def _change(self, *, is_pause: bool) -> None:
+        """Cancel the consumer, and begin a new one unless it is a pause."""
+        tag, self._tag = self._tag, None  # at once: further deliveries need not ask for a pause
+        await self._changing.acquire()
+        try:
+            messages, session = self._channel, self._session
+            if messages is None or session is None or self._stopping:
+                return  # it is opened again with its session, or not at all
+            if tag is not None:
+                await shield(messages.channel.basic_cancel(tag))
+            if not is_pause:
+                await self._consume(messages)
+        except (AMQPError, ConnectionLost) as error:
+            if session is not None and session.is_open and self._channel is messages:
+                self._log.warn("{queue} cannot be consumed: {reason}", queue=self.queue, reason=str(error))
+                self._channel = None
+                await self._restore(session)
+        finally:
+            self._changing.release()
 
     async def cancel(self) -> None:
         """Stop deliveries for good. Deliveries in flight can still be acknowledged."""
@@ -133,7 +176,7 @@ class Consumer:
         if channel is not None and tag is not None and channel.is_open:
             await shield(channel.channel.basic_cancel(tag))
 
-    async def _watch(self, session: Session, channel: TwistedChannel, queue: ClosableDeferredQueue) -> None:
+    async def _watch(self, session: Session, channel: TwistedChannel, queue: ClosableDeferredQueue, tag: str) -> None:
         """Open the consumer again when it ends. Then pika's queue, which gets no messages, fails with the reason."""
         reason: Exception
         try:
@@ -142,8 +185,8 @@ class Consumer:
             reason = error
         else:
             return
-        if self._stopping:
-            return
+        if self._stopping or (tag != self._tag and channel.is_open):
+            return  # it was cancelled by us
         self._channel = None
         if not session.is_open:
             return
@@ -163,17 +206,19 @@ class Consumer:
             if channel.is_open:
                 channel.channel.basic_reject(content.tag)
             return
-        self._deliver(
-            Delivery(
-                message=Message.received(content.properties, content.body),
-                queue=self.queue,
-                exchange=content.exchange,
-                routing_key=content.routing_key,
-                redelivered=content.redelivered,
-                _tag=content.tag,
-                _channel=channel,
-            )
+        delivery = Delivery(
+            message=Message.received(content.properties, content.body),
+            queue=self.queue,
+            exchange=content.exchange,
+            routing_key=content.routing_key,
+            redelivered=content.redelivered,
+            _tag=content.tag,
+            _channel=channel,
         )
+        if self._deliver(delivery) is False:
+            delivery.give_back()
+            if self._tag is not None:
+                self._watching.start(self._change(is_pause=True))
 
     async def _restore(self, session: Session) -> None:
         while not self._stopping and session.is_open:

@@ -39,7 +39,7 @@ class Response:
         headers: the headers, without trailers.
     """
 
-    __slots__ = ("_end", "_pieces", "_protocol", "_source", "code", "headers", "previousResponse")
+    __slots__ = ("_end", "_is_paused", "_pieces", "_protocol", "_source", "code", "headers", "previousResponse")
 
     version = (b"HTTP", 1, 1)
     phrase = b""
@@ -53,6 +53,7 @@ class Response:
         self._protocol: IProtocol | None = None
         self._pieces: list[bytes] = []
         self._end: Failure | None = None
+        self._is_paused = False
 
     @property
     def length(self) -> Any:
@@ -73,7 +74,7 @@ class Response:
             protocol.dataReceived(piece)
         if self._end is not None:
             protocol.connectionLost(self._end)
-        else:
+        elif not self._is_paused:
             self._source.read_on()
 
     @property
@@ -106,10 +107,12 @@ class Response:
 
     def pauseProducing(self) -> None:
         """Stop reading from the connection (twisted.internet.interfaces.IPushProducer)."""
+        self._is_paused = True
         if self._end is None:
             self._source.pause()
 
     def resumeProducing(self) -> None:
         """Read from the connection again (twisted.internet.interfaces.IPushProducer)."""
+        self._is_paused = False
         if self._end is None:
             self._source.read_on()

@@ -6,6 +6,7 @@ The URL is fixed: nothing in a message selects the host. Redirects are not follo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError
@@ -80,12 +81,14 @@ class _Call:
 
     Attributes:
         awaited: the Deferred of the response's headers, then the one of its body. Cancelling it ends the call.
+        waits_for_room: True while the response waits, and the time limit with it.
     """
 
-    __slots__ = ("awaited",)
+    __slots__ = ("awaited", "waits_for_room")
 
     def __init__(self, answered: Deferred[Any]) -> None:
         self.awaited = answered
+        self.waits_for_room = False
 
     def cancel(self) -> None:
         self.awaited.cancel()
@@ -118,13 +121,21 @@ class Model:
         #: By time limit in seconds. Each queue has one.
         self._deadlines: dict[float, Deadlines[_Call]] = {}
 
-    async def call(self, message: Message, rquid: str, timeout: float) -> ModelResponse:
+    async def call(
+        self,
+        message: Message,
+        rquid: str,
+        timeout: float,
+        room: Callable[[int], Deferred[None] | None] = lambda _: None,
+    ) -> ModelResponse:
         """Send a message's body to the model.
 
         Args:
             message: the body, its content type, and the headers to send.
             rquid: the request id to send.
             timeout: time limit in seconds for connecting, headers and body together.
+            room: see :class:`.CappedBody`. While a large response waits, no time passes for the limit; then it begins
+                anew.
 
         Returns:
             A result (2xx), or a 4xx that says what is wrong with the request.
@@ -143,22 +154,44 @@ class Model:
         response: IResponse | None = None
         try:
             response = await call.awaited
-            body = CappedBody(self._max_body_bytes)
+            body = CappedBody(self._max_body_bytes, partial(self._room, room, deadlines, call))
             call.awaited = body.done
             response.deliverBody(body)
             return self._judge(response, await body.done)
-        except (CancelledError, ConnectingCancelledError):
-            if deadlines.stop(call):
+        except (CancelledError, ConnectingCancelledError) as error:
+            # Its traceback holds this frame, and with it the message's body, until the garbage collector comes.
+            error.__traceback__ = None
+            if deadlines.stop(call) or call.waits_for_room:
                 raise CancelledError from None  # the time limit had not passed: the caller cancelled
             msg = f"The model did not answer within {timeout:g} s."
             raise ModelFailure(msg, "timeout") from None
         except (ConnectError, DNSLookupError) as error:
+            error.__traceback__ = None
             msg = "The model cannot be reached."
             raise ModelFailure(msg, "connection", reason_of(error)) from None
         except ResponseError as error:
+            error.__traceback__ = None
             raise _failure(error, has_headers=response is not None) from None
         finally:
             deadlines.stop(call)
+
+    @staticmethod
+    def _room(
+        room: Callable[[int], Deferred[None] | None], deadlines: Deadlines[_Call], call: _Call, size: int
+    ) -> Deferred[None] | None:
+        """Ask for room, and stop the time limit until there is some."""
+        waiting = room(size)
+        if waiting is not None:
+
+            def go_on(result: None) -> None:
+                call.waits_for_room = False
+                deadlines.start(call)
+                return result
+
+            deadlines.stop(call)
+            call.waits_for_room = True
+            waiting.addCallback(go_on)
+        return waiting
 
     def _request(self, message: Message, rquid: str) -> Deferred[Any]:
         try:

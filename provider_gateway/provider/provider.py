@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provider_gateway.model.model import Model, ModelResponse
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.provider.expiry import Expiry
+    from provider_gateway.provider.intake import Intake
     from provider_gateway.provider.retry_route import RetryRoute
     from provider_gateway.provider.settlement import Settlement
     from provider_gateway.topology.reply_addresses import ReplyAddresses
@@ -53,6 +54,7 @@ class Provider:
         settlement: publishes replies and copies, and acknowledges.
         replies: which reply addresses are served.
         expiry: whether anybody still waits for a reply.
+        intake: decides whether there is room for a delivery.
     """
 
     _log = Logger()
@@ -68,6 +70,7 @@ class Provider:
         settlement: Settlement,
         replies: ReplyAddresses,
         expiry: Expiry,
+        intake: Intake,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
@@ -79,6 +82,7 @@ class Provider:
         self._settlement = settlement
         self._replies = replies
         self._expiry = expiry
+        self._intake = intake
         self._clock = clock
         queue = entry.queue_name
         metrics.begin(queue)
@@ -94,13 +98,17 @@ class Provider:
         self._serving: dict[Hashable, Task] = {}
         self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
 
-    def serve(self, delivery: Delivery) -> None:
-        """Begin to serve a delivery; returns at once."""
-        self._consumed.inc()
+    def serve(self, delivery: Delivery) -> bool:
+        """Begin to serve a delivery, and return True at once; False if there is no room for it."""
         task = Task(delivery, self._retry.history(delivery), rquid_of(delivery.message.headers))
         if delivery.redelivered and self._is_known(task):
-            return
+            self._consumed.inc()
+            return True
+        if not self._intake.take(task):
+            return False
+        self._consumed.inc()
         self._in_flight.start(self._serve(task))
+        return True
 
     def idle(self) -> Deferred[None]:
         """A Deferred that fires when no delivery is being served."""
@@ -147,6 +155,7 @@ class Provider:
             )
         finally:
             self._in_flight_gauge.dec()
+            self._intake.give(task)
             if self._serving.get(task.fingerprint) is task:
                 del self._serving[task.fingerprint]
 
@@ -187,13 +196,17 @@ class Provider:
 
     def _is_to_be_counted(self, task: Task) -> bool:
         """True if the message came back, perhaps from a process that it killed. Quorum queues count that themselves."""
-        return task.delivery.redelivered and self._entry.queue_type != "quorum"
+        return (
+            task.delivery.redelivered and self._entry.queue_type != "quorum" and not self._intake.was_given_back(task)
+        )
 
     def _returns(self, task: Task) -> int:
         """How often a message came back unacknowledged, as counted by us or by the quorum queue."""
         if self._entry.queue_type != "quorum":
             return task.history.redeliveries
         counted = task.message.headers.get("x-delivery-count")
+        if counted and self._intake.was_given_back(task):
+            return 0
         return counted if isinstance(counted, int) else 0
 
     async def _run_returned(self, task: Task) -> None:
@@ -214,7 +227,9 @@ class Provider:
     async def _run(self, task: Task) -> None:
         started = self._clock.seconds()
         try:
-            response = await self._model.call(task.message, task.rquid, self._timeout)
+            response = await self._model.call(
+                task.message, task.rquid, self._timeout, partial(self._intake.for_response, task)
+            )
         except ModelFailure as failure:
             self._count_call(failure.reason, started)
             await self._fail(task, failure)

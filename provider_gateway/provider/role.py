@@ -13,9 +13,11 @@ from provider_gateway.amqp.declare import declare
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model
 from provider_gateway.provider.expiry import Expiry
+from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.provider.room import Room
 from provider_gateway.provider.settlement import Settlement
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 
@@ -64,10 +66,12 @@ class ProviderRole:
             on_unsafe_header=metrics.headers_dropped.inc,
         )
         expiry = Expiry(is_awaited, reply_timeout=settings.reply_timeout, wall_clock=wall_clock, clock=reactor)
+        room = Room(settings.max_buffered_bytes)
         self._publisher = ReliablePublisher(publisher=publisher, clock=reactor)
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
         for entry in entries:
+            intake = Intake(entry, room)
             provider = Provider(
                 entry,
                 model=model,
@@ -77,19 +81,20 @@ class ProviderRole:
                 settlement=Settlement(entry, self._publisher, metrics),
                 replies=ReplyAddresses(entry, entries),
                 expiry=expiry,
+                intake=intake,
                 clock=reactor,
                 metrics=metrics,
             )
             self._providers.append(provider)
-            self._consumers.append(
-                Consumer(
-                    entry.queue_name,
-                    prefetch=entry.prefetch,
-                    declare=partial(declare, entries=[entry]),
-                    deliver=provider.serve,
-                    clock=reactor,
-                )
+            consumer = Consumer(
+                entry.queue_name,
+                prefetch=entry.prefetch,
+                declare=partial(declare, entries=[entry]),
+                deliver=provider.serve,
+                clock=reactor,
             )
+            intake.consume = consumer.consume_with
+            self._consumers.append(consumer)
 
     @property
     def consumers(self) -> int:

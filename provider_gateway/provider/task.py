@@ -34,14 +34,17 @@ class Task:
         history: earlier attempts and redeliveries.
         rquid: the request id.
         fingerprint: equal for all deliveries of the message; None without a message id: it cannot be recognised then.
+        held: bytes of room that its body takes (:mod:`.room`).
+        held_by_response: bytes of room that the model's response takes.
     """
 
-    __slots__ = ("delivery", "fingerprint", "history", "rquid")
+    __slots__ = ("delivery", "fingerprint", "held", "held_by_response", "history", "rquid")
 
     def __init__(self, delivery: Delivery, history: History, rquid: str) -> None:
         self.delivery = delivery
         self.history = history
         self.rquid = rquid
+        self.held = self.held_by_response = 0
         message = delivery.message
         self.fingerprint: Hashable = None
         if message.message_id is not None:

@@ -167,11 +167,14 @@ class PodTests(SynchronousTestCase):
                     self.assertGreaterEqual(quantity(container["resources"]["limits"][what]), asked)
 
     def test_memory_holds_the_bodies(self) -> None:
-        """The memory limit of a gateway allows for the process and twice the bodies that it may buffer."""
+        """The memory limit allows for the process, twice the bodies that a gateway may buffer, and a provider's."""
+        shares = {"gateway": 2, "provider": 1}
         for _, workload in self.each_workload():
-            if "gateway" in ROLES.get(component_of(workload), ()):
+            roles = ROLES.get(component_of(workload), ())
+            if roles:
                 limit = quantity(containers(workload)[0]["resources"]["limits"]["memory"])
-                self.assertGreaterEqual(limit, 2 * Limits().max_buffered_bytes + 128 * 2**20)
+                bodies = sum(shares[role] for role in roles) * Limits().max_buffered_bytes
+                self.assertGreaterEqual(limit, bodies + 192 * 2**20)
 
     def test_one_core(self) -> None:
         """The CPU limit is one core: one process cannot use more, and needs no less."""

@@ -79,7 +79,7 @@ class FakeModel:
     def __init__(self) -> None:
         self.calls: list[tuple[Message, float, Deferred[ModelResponse]]] = []
 
-    async def call(self, message: Message, rquid: str, timeout: float) -> ModelResponse:
+    async def call(self, message: Message, rquid: str, timeout: float, _room: object = None) -> ModelResponse:
         answer: Deferred[ModelResponse] = Deferred()
         self.calls.append((message, timeout, answer))
         return await answer

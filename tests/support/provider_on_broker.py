@@ -11,9 +11,11 @@ from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.provider.expiry import Expiry
+from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.provider.room import Room
 from provider_gateway.provider.settlement import Settlement
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 from tests.support.embedded_broker import BrokerTestCase
@@ -28,6 +30,8 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
     """A provider of the queue ``work`` on two connections, with three attempts a minute apart."""
 
     keys: ClassVar[dict[str, Any]] = {"dle": True, "maxAttempts": 3}
+    #: Bytes of the bodies in work.
+    room = 1_000_000
 
     def setUp(self) -> None:
         super().setUp()
@@ -54,6 +58,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
     def begin(self) -> None:
         """Start a provider without memory, as after a restart of the process."""
         self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
+        intake = Intake(self.entry, Room(self.room))
         self.provider = Provider(
             self.entry,
             model=self.model,
@@ -63,6 +68,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
             settlement=Settlement(self.entry, self.reliable, self.metrics),
             replies=ReplyAddresses(self.entry, [self.entry]),
             expiry=Expiry(self.is_awaited, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock),
+            intake=intake,
             clock=self.clock,
             metrics=self.metrics,
         )
@@ -73,6 +79,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
             deliver=self.provider.serve,
             clock=self.clock,
         )
+        intake.consume = self.consumer.consume_with
         self.consume()
 
     def consume(self) -> None:

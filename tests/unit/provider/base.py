@@ -13,9 +13,11 @@ from provider_gateway.message.copies import History
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.provider.expiry import Expiry
+from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
+from provider_gateway.provider.room import Room
 from provider_gateway.provider.settlement import Settlement
 from provider_gateway.provider.task import Task
 from provider_gateway.topology.reply_addresses import ReplyAddresses
@@ -66,6 +68,7 @@ class ProviderTestCase(SynchronousTestCase):
             settlement=Settlement(work, ReliablePublisher(publisher=self.publisher, clock=self.clock), self.metrics),
             replies=ReplyAddresses(work, [work]),
             expiry=Expiry(lambda _: None, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock),
+            intake=Intake(work, Room(1_000_000)),
             clock=self.clock,
             metrics=self.metrics,
         )
