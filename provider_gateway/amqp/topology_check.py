@@ -3,7 +3,8 @@
 Nothing that exists is changed, and nothing stays. What exists is declared again, which changes nothing or is refused.
 The other attempts have a wrong argument. RabbitMQ looks at permissions and limits first, and at arguments then: its
 refusal of the argument means that the rest was right. Whether a broker takes the true arguments of a queue that is not
-there yet is tried with a queue of another name, which is deleted at once.
+there yet is tried with a queue of another name, which is deleted at once. Whether a limit leaves room for all that are
+missing is tried with exclusive queues.
 """
 
 from __future__ import annotations
@@ -13,37 +14,32 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pika
-
+from provider_gateway.amqp.attempted_uses import TryPublish, uses
 from provider_gateway.amqp.declare import attempt, declaring, found_without, reply_queue
 from provider_gateway.errors import TopologyError
 from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from provider_gateway.topology.refusals import Use
 from provider_gateway.topology.reply_addresses import reply_queue_name
-from provider_gateway.topology.routing import matching_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pika.adapters.twisted_connection import TwistedChannel
     from twisted.internet.defer import Deferred
 
+    from provider_gateway.amqp.attempted_uses import Method
     from provider_gateway.amqp.session import Session
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Role, Settings
     from provider_gateway.topology.declarations import Declared
 
-    #: Calls a method of a channel.
-    _Method = Callable[[TwistedChannel], Deferred[Any]]
-
 #: Milliseconds after which the broker deletes a queue that was made to try its arguments, should we be cut off.
 _TRIAL_EXPIRES = 60_000
 #: The most bytes of a name that a name of ours is made of.
 _NAME_BYTES = 200
+_CLASSIC = {"x-queue-type": "classic"}
 #: Nobody has a binding with this argument, so to remove it changes nothing.
 _NO_BINDING = {"x-provider-gateway-check": True}
-#: A user's name that is not ours: RabbitMQ refuses messages of somebody else.
-_NOBODY = "provider-gateway-check"
 
 
 class Finding(NamedTuple):
@@ -65,6 +61,8 @@ class TopologyCheck:
         self._session = session
         self._report = report
         self._reply_queue = ""
+        #: Queues that could be declared.
+        self._missing: list[Queue] = []
         #: By text of an object or use: whether it is right.
         self._seen: dict[str, bool] = {}
 
@@ -86,10 +84,12 @@ class TopologyCheck:
                 self._report(Finding(f"queue {entry.queue_name!r} and its bindings are as the queue file says"))
         if "gateway" in roles:
             await self._found_right(reply_queue(self._reply_queue, entries, expires=settings.reply_queue_expires))
-        for what, method in _uses(entries, roles, self._reply_queue):
+        for what, method in uses(entries, roles, self._reply_queue):
             await self._found_right(what, method)
+        if self._session.is_open:
+            await self._try_room()
 
-    async def _found_right(self, what: Declared | Use, method: _Method | None = None) -> bool:
+    async def _found_right(self, what: Declared | Use, method: Method | None = None) -> bool:
         """Look at an object, or try a use of one; report what is wrong, once.
 
         Args:
@@ -106,7 +106,7 @@ class TopologyCheck:
         try:
             if method is not None:
                 refused = await self._expect_refusal(what, method)
-                if isinstance(method, _Publish) and refused is not None and "expiration" in str(refused):
+                if isinstance(method, TryPublish) and refused is not None and "expiration" in str(refused):
                     # RabbitMQ 4 looks at topic permissions only after the expiration.
                     await self._expect_refusal(what, method.in_transaction)
                 is_right = True
@@ -176,9 +176,24 @@ class TopologyCheck:
             what, lambda channel: channel.queue_declare(what.name, durable=what.durable, arguments=arguments)
         )
         await self._try_arguments(what)
+        self._missing.append(what)
+
+    async def _try_room(self) -> None:
+        """Find out if a limit leaves room for all missing queues. Exclusive queues end with the connection."""
+        for what in self._missing:
+            name, channel = _trial_name(what), await self._session.channel()
+            try:
+                await attempt(what, partial(channel.queue_declare, name, exclusive=True, arguments=_CLASSIC))
+            except TopologyError as error:
+                if error.code == 403:
+                    continue
+                text = f"not every queue can be declared: {str(error).replace(name, what.name)}"
+                self._report(Finding(f"FAILED: {text}", is_wrong=True))
+                return
+            channel.close()
 
     async def _try_arguments(self, what: Queue) -> None:
-        name = f"{what.name.encode()[:_NAME_BYTES].decode(errors='ignore')}.check-{secrets.token_hex(8)}"
+        name = _trial_name(what)
         trial = replace(what, name=name, arguments={"x-expires": _TRIAL_EXPIRES, **what.arguments})
         channel = await self._session.channel()
         try:
@@ -192,7 +207,7 @@ class TopologyCheck:
         await attempt(trial, partial(channel.queue_delete, name))
         channel.close()
 
-    async def _expect_refusal(self, what: Declared | Use, method: _Method) -> TopologyError | None:
+    async def _expect_refusal(self, what: Declared | Use, method: Method) -> TopologyError | None:
         """Try a method with a wrong argument.
 
         Returns:
@@ -217,6 +232,10 @@ class TopologyCheck:
         return None
 
 
+def _trial_name(what: Queue) -> str:
+    return f"{what.name.encode()[:_NAME_BYTES].decode(errors='ignore')}.check-{secrets.token_hex(8)}"
+
+
 def _is_missing(error: TopologyError) -> bool:
     """True if there is no such object; 404 is a queue's code, too, whose node is down."""
     return error.code == 404 and "NOT_FOUND - no " in str(error)
@@ -232,51 +251,3 @@ def _is_expected(error: TopologyError) -> bool:
 
 def _unbind(channel: TwistedChannel, binding: Binding) -> Deferred[Any]:
     return channel.queue_unbind(binding.queue, binding.exchange, binding.key, arguments=_NO_BINDING)
-
-
-def _consume(queue: str) -> tuple[Use, _Method]:
-    return Use(f"consuming queue {queue!r}", "read"), lambda channel: channel.basic_consume(
-        queue, arguments={"x-priority": "none"}
-    )
-
-
-class _Publish:
-    """Publishes a message that the broker refuses after it has looked at permissions."""
-
-    def __init__(self, exchange: str, key: str) -> None:
-        self._exchange = exchange
-        self._key = key
-
-    def __call__(self, channel: TwistedChannel) -> Deferred[Any]:
-        """Publish a message that is wrong in two ways, of which each version looks at another one first."""
-        return self._publish(channel, {"expiration": "none", "user_id": _NOBODY})
-
-    def in_transaction(self, channel: TwistedChannel) -> Deferred[Any]:
-        """Publish a message that is only from somebody else: in a transaction, which the channel's close rolls back."""
-        # A user with the tag "impersonator" may publish it.
-        channel.tx_select().addErrback(lambda _: None)  # whatever goes wrong, the next method fails likewise
-        return self._publish(channel, {"user_id": _NOBODY})
-
-    def _publish(self, channel: TwistedChannel, wrong: dict[str, str]) -> Deferred[Any]:
-        sent = channel.basic_publish(self._exchange, self._key, b"", pika.BasicProperties(**wrong))
-        sent.addErrback(lambda _: None)  # the next method fails likewise
-        return channel.basic_qos(prefetch_count=0)
-
-
-def _publish(exchange: str, key: str) -> tuple[Use, _Method]:
-    where = f"exchange {exchange!r}" if exchange else "the default exchange"
-    return Use(f"publishing to {where} with routing key {key!r}", "write"), _Publish(exchange, key)
-
-
-def _uses(entries: Sequence[QueueEntry], roles: Sequence[Role], replies: str) -> Iterator[tuple[Use, _Method]]:
-    """What the roles do with the objects."""
-    if "gateway" in roles:
-        yield _consume(replies)
-        for entry in entries:
-            yield _publish(entry.exchange, matching_key(entry))
-    if "provider" in roles:
-        for entry in entries:
-            yield _consume(entry.queue_name)
-            if (dle := entry.seed_route) is not None:
-                yield _publish(dle.dle_exchange, matching_key(entry))
-        yield _publish("", replies)

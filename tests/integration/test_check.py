@@ -207,6 +207,16 @@ class PermissionTests(CheckTestCase):
             found = await self.failures(self.url(number), both[1 - number])
             self.assertEqual(len(found), 1, found)
 
+    async def test_room_for_all(self) -> None:
+        """A limit of the virtual host that leaves room for some of the queues is found."""
+        await self.import_((".*", ".*", ".*"))
+        for limit, expected in ((4, 0), (3, 1)):  # parking and work queue, replyTo, and the instance's reply queue
+            limits = f'{{"max-queues": {limit}}}'
+            await deferToThread(self.broker.control, "set_vhost_limits", "-p", self.vhost, limits)
+            found = await self.failures(self.url(0))
+            self.assertEqual(len(found), expected, found)
+        self.assertIn(f"FAILED: not every queue can be declared: queue '{self.output}.one", found[0])
+
     async def test_topic_permissions(self) -> None:
         """Topic permissions of an exchange that exists are tried with the routing keys of the queue file."""
         await self.import_((".*", ".*", ".*"), topic=("^other", "^predict"))

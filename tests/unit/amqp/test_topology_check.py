@@ -58,7 +58,7 @@ class CheckTests(SynchronousTestCase):
     def test_nothing_stays(self) -> None:
         """Queues are declared under trial names only, with their true arguments and an expiry, and deleted at once."""
         self.assertEqual(self.check(argQueue={"x-max-length": 5}, durable=False, replyTo="r"), [])
-        made = [each for each in self.peer.sent(spec.Queue.Declare) if not each.passive and each.arguments["x-expires"]]
+        made = [each for each in self.peer.sent(spec.Queue.Declare) if (each.arguments or {}).get("x-expires")]
         self.assertEqual([each.queue for each in self.peer.sent(spec.Queue.Delete)], [each.queue for each in made])
         by_name = {each.queue.partition(".check-")[0]: each for each in made}
         self.assertEqual(set(by_name), {"work", "work.parking", "r", "r.one-" + self.peer_suffix(by_name)})
@@ -69,6 +69,9 @@ class CheckTests(SynchronousTestCase):
         for method in self.peer.sent(spec.Exchange.Declare):
             self.assertTrue(method.passive or "alternate-exchange" in method.arguments)
         self.assertEqual(self.peer.sent(spec.Queue.Bind), [])
+        others = [each for each in self.peer.sent(spec.Queue.Declare) if not each.passive and each not in made]
+        for method in others:
+            self.assertTrue(method.exclusive or method.arguments["x-expires"] == 0)
 
     @staticmethod
     def peer_suffix(names: dict[str, Any]) -> str:
@@ -98,6 +101,22 @@ class CheckTests(SynchronousTestCase):
         [wrong] = self.check(argQueue={"x-max-length": 5})
         self.assertIn("FAILED: queue 'work': ", wrong)
         self.assertIn("correct argQueue.x-max-length", wrong)
+
+    def test_room_for_all(self) -> None:
+        """A limit that each missing queue fits alone, but not all of them, is found, at the first that does not fit."""
+        count, accept = 0, self.peer.answers[spec.Queue.Declare]
+        full = "PRECONDITION_FAILED - cannot declare queue '{}': queue limit in vhost '/' (2) is reached"
+
+        def answer(method: Any) -> Any:
+            nonlocal count
+            count += method.exclusive
+            return spec.Channel.Close(406, full.format(method.queue), 50, 10) if count > 2 else accept(method)
+
+        self.peer.answers[spec.Queue.Declare] = answer
+        [wrong] = self.check(replyTo="r")
+        self.assertIn("FAILED: not every queue can be declared: queue 'r': ", wrong)
+        self.assertIn("raise the limit", wrong)
+        self.assertNotIn(".check-", wrong)
 
     def test_connection_closed(self) -> None:
         """If the broker closes the connection, the object is named, and nothing else is asked."""

@@ -1,0 +1,73 @@
+"""Tries what the roles do with queues and exchanges, with arguments that the broker refuses after permissions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pika
+
+from provider_gateway.topology.refusals import Use
+from provider_gateway.topology.routing import matching_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pika.adapters.twisted_connection import TwistedChannel
+    from twisted.internet.defer import Deferred
+
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.config.settings import Role
+
+    #: Calls a method of a channel.
+    Method = Callable[[TwistedChannel], Deferred[Any]]
+
+#: A user's name that is not ours: RabbitMQ refuses messages of somebody else.
+_NOBODY = "provider-gateway-check"
+
+
+def _consume(queue: str) -> tuple[Use, Method]:
+    return Use(f"consuming queue {queue!r}", "read"), lambda channel: channel.basic_consume(
+        queue, arguments={"x-priority": "none"}
+    )
+
+
+class TryPublish:
+    """Publishes a message that the broker refuses after it has looked at permissions."""
+
+    def __init__(self, exchange: str, key: str) -> None:
+        self._exchange = exchange
+        self._key = key
+
+    def __call__(self, channel: TwistedChannel) -> Deferred[Any]:
+        """Publish a message that is wrong in two ways, of which each version looks at another one first."""
+        return self._publish(channel, {"expiration": "none", "user_id": _NOBODY})
+
+    def in_transaction(self, channel: TwistedChannel) -> Deferred[Any]:
+        """Publish a message that is only from somebody else: in a transaction, which the channel's close rolls back."""
+        # A user with the tag "impersonator" may publish it.
+        channel.tx_select().addErrback(lambda _: None)  # whatever goes wrong, the next method fails likewise
+        return self._publish(channel, {"user_id": _NOBODY})
+
+    def _publish(self, channel: TwistedChannel, wrong: dict[str, str]) -> Deferred[Any]:
+        sent = channel.basic_publish(self._exchange, self._key, b"", pika.BasicProperties(**wrong))
+        sent.addErrback(lambda _: None)  # the next method fails likewise
+        return channel.basic_qos(prefetch_count=0)
+
+
+def _publish(exchange: str, key: str) -> tuple[Use, Method]:
+    where = f"exchange {exchange!r}" if exchange else "the default exchange"
+    return Use(f"publishing to {where} with routing key {key!r}", "write"), TryPublish(exchange, key)
+
+
+def uses(entries: Sequence[QueueEntry], roles: Sequence[Role], replies: str) -> Iterator[tuple[Use, Method]]:
+    """What the roles do with the objects."""
+    if "gateway" in roles:
+        yield _consume(replies)
+        for entry in entries:
+            yield _publish(entry.exchange, matching_key(entry))
+    if "provider" in roles:
+        for entry in entries:
+            yield _consume(entry.queue_name)
+            if (dle := entry.seed_route) is not None:
+                yield _publish(dle.dle_exchange, matching_key(entry))
+        yield _publish("", replies)
