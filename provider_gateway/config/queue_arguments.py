@@ -17,8 +17,8 @@ from provider_gateway.config.short_strings import check_short_string, text_probl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: The most milliseconds that RabbitMQ's timers take: a hundred years of 365 days.
-_MAX_MILLISECONDS = 100 * 365 * 86_400_000
+#: The most milliseconds that RabbitMQ's timers take: ten years of 365 days.
+_MAX_MILLISECONDS = 10 * 365 * 86_400_000
 _FOUND: dict[type, str] = {
     type(None): "nothing; remove the key or give it a value",
     list: "a list",

@@ -20,8 +20,8 @@ _TYPES: tuple[tuple[type, str], ...] = (
     (bool, "bool"), (long, "long"), (int, "signedint"), (str, "longstr"), (bytes, "longstr"), (Decimal, "decimal"),
     (dict, "table"), (list, "array"), (type(None), "void"),
 )  # fmt: skip
-#: The most milliseconds that RabbitMQ's timers take: a hundred years of 365 days.
-MAX_MILLISECONDS = 100 * 365 * 86_400_000
+#: The most milliseconds that RabbitMQ's timers take: ten years of 365 days.
+MAX_MILLISECONDS = 10 * 365 * 86_400_000
 #: Arguments that are not implemented: names, or a name with one value.
 _NOT_IMPLEMENTED = (
     "x-max-priority", "x-max-length-bytes", "x-max-age", ("x-single-active-consumer", True),

@@ -13,7 +13,7 @@ from provider_gateway.errors import SettingsError
 ENTRY = (
     "- {topic: t, queueName: q, bindingKey: b, dleParams: {dleExchange: e, dleQueue: w, dleArgs: {%s}}, argQueue: {%s}}"
 )
-YEARS = 100 * 365 * 86_400_000
+YEARS = 10 * 365 * 86_400_000
 
 
 class QueueFileTestCase(SynchronousTestCase):
