@@ -15,8 +15,10 @@ _SAME = {"x-gzip": "gzip", "x-compress": "compress"}
 #: What ``content_encoding`` of AMQP says of a body that has no coding: names of charsets, and MIME's transfer encodings
 #: without a transformation (RFC 2045, 6.2). Spring AMQP and kombu write them into every message.
 _PLAIN_IN_AMQP = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "7bit", "8bit", "binary"})
-#: IANA's registry. Of the codings that a caller accepts, these are remembered while it waits.
+#: IANA's registry.
 _REGISTERED = frozenset({"*", "aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "zstd"})
+#: Of an Accept-Encoding with more characters, only registered codings are remembered while its caller waits.
+_LONG = 200
 
 
 def codings_of(value: str) -> list[str]:
@@ -61,7 +63,7 @@ def _coding_in_header(value: object) -> str | None:
 
 
 def accepted_codings(values: Sequence[bytes] | None) -> frozenset[str] | None:
-    """The registered codings that a caller accepts, by its Accept-Encoding; None if it accepts any.
+    """The codings that a caller accepts, by its Accept-Encoding; None if it accepts any.
 
     Args:
         values: of the header; None if it was not sent (RFC 9110, 12.5.3).
@@ -70,13 +72,18 @@ def accepted_codings(values: Sequence[bytes] | None) -> frozenset[str] | None:
         return None
     accepted: set[str] = set()
     refused: set[str] = set()
-    for member in b",".join(values).decode("latin-1").lower().split(","):
+    text = b",".join(values).decode("latin-1").lower()
+    for member in text.split(","):
         name, _, weight = member.partition(";")
         coding = _SAME.get(name.strip(), name.strip())
         (refused if _NO_WEIGHT.fullmatch(weight) else accepted).add(coding)
     if "*" in accepted:
         accepted |= _REGISTERED
-    return frozenset((accepted & _REGISTERED) - refused)
+        if not refused <= _REGISTERED:
+            refused.add("*")  # which codings it stands for besides is not remembered
+    if len(text) > _LONG:
+        accepted &= _REGISTERED
+    return frozenset(accepted - refused)
 
 
 def are_accepted(coding: str, accepted: frozenset[str] | None) -> bool:
@@ -86,4 +93,9 @@ def are_accepted(coding: str, accepted: frozenset[str] | None) -> bool:
         coding: from :func:`coding_in_message`.
         accepted: from :func:`accepted_codings`.
     """
-    return accepted is None or all(_SAME.get(each.lower(), each.lower()) in accepted for each in codings_of(coding))
+    return accepted is None or all(_is_accepted(each.lower(), accepted) for each in codings_of(coding))
+
+
+def _is_accepted(coding: str, accepted: frozenset[str]) -> bool:
+    coding = _SAME.get(coding, coding)
+    return coding in accepted or ("*" in accepted and coding not in _REGISTERED)

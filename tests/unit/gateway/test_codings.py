@@ -14,6 +14,8 @@ class CodingTests(APITestCase):
         for coding, *accepted in (
             ("gzip",), ("GZIP",), ("x-gzip", "gzip"), ("gzip", "br, x-gzip"), ("gzip", "br", "gzip;q=0.5"),
             ("gzip", "*"), ("gzip, br",), ("br, gzip", "GZIP, deflate, br"), ("deflate", "*;q=0.1, gzip;q=0"),
+            ("snappy",), ("snappy", "snappy"), ("Snappy, gzip", "gzip, SNAPPY;q=0.5"), ("snappy", "*"),
+            ("snappy", "gzip;q=0, *"), ("snappy", "lz4;q=0, snappy, *"),
         ):  # fmt: skip
             headers = [f"Accept-Encoding: {each}" for each in accepted]
             response = self.answered(Message(b"\x1f\x8b", content_encoding=coding), KEY, *headers)
@@ -25,11 +27,19 @@ class CodingTests(APITestCase):
         for coding, accepted in (
             ("gzip", ""), ("gzip", "br"), ("gzip", "identity"), ("gzip", "gzip;q=0"), ("gzip", "*;q=0"),
             ("gzip, br", "gzip"), ("gzip", "*, gzip;q=0.000"), ("gz ip", "*"), ("gzip\r\nX-Injected: 1", "*"),
-            ("a;b", "*"), ("gr\u00fcn", "*"),
+            ("a;b", "*"), ("gr\u00fcn", "*"), ("snappy", "gzip"), ("snappy", "snappy;q=0, *"), ("snappy", "snappy;q=0"),
+            ("snappy", "*;q=0, gzip"),
         ):  # fmt: skip
             response = self.answered(Message(b"1", content_encoding=coding), KEY, f"Accept-Encoding: {accepted}")
             self.assertEqual((response.status, response.problem["title"]), (502, "The model failed"), coding)
             self.assertEqual({"content-encoding", "x-injected"} & response.headers.keys(), set())
+
+    def test_long(self) -> None:
+        """Of a long Accept-Encoding only registered codings count: the rest is not kept for a waiting caller."""
+        for coding, status in (("gzip", 200), ("snappy", 502), ("br", 502)):
+            accept = f"Accept-Encoding: {'x' * 500}, snappy, gzip"
+            response = self.answered(Message(b"1", content_encoding=coding), KEY, accept)
+            self.assertEqual(response.status, status, coding)
 
     def test_none(self) -> None:
         """``identity``, an empty value, and what says of AMQP bodies that they have no coding, are none."""
