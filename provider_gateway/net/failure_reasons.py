@@ -28,7 +28,7 @@ def reason_of(error: BaseException | None) -> str:
     if isinstance(error, VerificationError):
         return f"the server's certificate is for another host, not for {', '.join(map(_host, error.errors))}"
     if isinstance(error, CertificateError):
-        return "the server's certificate names no host, or its names are malformed"
+        return "the server's certificate names no host (its common name does not count), or its names are malformed"
     if isinstance(error, SSL.Error):
         parts = [part[-1] for part in error.args[0]] if error.args and isinstance(error.args[0], list) else []
         hint = " (the server does not speak TLS on this port)" if _NOT_TLS.intersection(parts) else ""

@@ -30,7 +30,10 @@ class ReasonTests(SynchronousTestCase):
                 SSL.Error([("SSL routines", "", "wrong version number")]),
                 "TLS: wrong version number (the server does not speak TLS on this port)",
             ),
-            (CertificateError("*.*"), "the server's certificate names no host, or its names are malformed"),
+            (
+                CertificateError("*.*"),
+                "the server's certificate names no host (its common name does not count), or its names are malformed",
+            ),
             (SSL.Error(-1, "Unexpected EOF"), "TLS: the connection was closed"),
             (
                 VerificationError([DNSMismatch(DNS_ID("a.example"))]),
