@@ -8,7 +8,8 @@ request with as many bytes as it was sent.
 1. All callers send at once. A caller that is told to come back later does so after a second, until it is answered.
    The peak of resident memory is that of each process, beside the figure that docs/openshift.md gives.
 2. As many messages wait in the queue, and the model takes 3 s for each.
-3. One caller sends one body of each kind that is slow to check, while another sends small requests all the time.
+3. One caller sends one body of each kind that is slow to check. Another process sends small requests all the time: to
+   /health, which waits for the gateway's reactor alone, and to /v1/predict, which shares queue and connections with it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import select
 import ssl
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -103,38 +107,39 @@ class Crowd:
         return time.monotonic() - started
 
 
-def small_requests(port: int, ended: threading.Event) -> list[float]:
-    """Send small requests one after another; returns the milliseconds that each took."""
+def probe(port: int) -> None:
+    """Send small requests to both routes until standard input ends; print the milliseconds that each took, as JSON."""
     connection = http.client.HTTPSConnection("localhost", port, context=tls(), timeout=_TIMEOUT)
-    taken = []
-    while not ended.is_set():
-        started = time.perf_counter()
-        connection.request("POST", "/v1/predict", b'{"data": [29, 29]}', _HEADERS)
-        connection.getresponse().read()
-        taken.append((time.perf_counter() - started) * 1000)
-        time.sleep(0.002)
-    connection.close()
-    return taken
+    taken: dict[str, list[float]] = {"/health": [], "/v1/predict": []}
+    while not select.select([sys.stdin], [], [], 0.002)[0]:
+        for path, each in taken.items():
+            started = time.perf_counter()
+            if path == "/health":
+                connection.request("GET", path)
+            else:
+                connection.request("POST", path, b'{"data": [29, 29]}', _HEADERS)
+            connection.getresponse().read()
+            each.append((time.perf_counter() - started) * 1000)
+    print(json.dumps(taken))
 
 
-def beside(port: int, body: bytes | None) -> tuple[list[float], str]:
+def beside(port: int, body: bytes | None) -> tuple[dict[str, list[float]], str]:
     """Small requests while large ones are sent, one after another.
 
     Returns:
-        Milliseconds of the small ones, and the last status of the large ones.
+        Milliseconds of the small ones, sorted, by path; and the last status of the large ones.
     """
-    ended, status, taken = threading.Event(), "", list[float]()
-    thread = threading.Thread(target=lambda: taken.extend(small_requests(port, ended)))
-    thread.start()
-    context, until = tls(), time.monotonic() + _SECONDS
+    command = [sys.executable, "-m", "benchmarks.large_bodies", "--probe", str(port)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    context, status, until = tls(), "-", time.monotonic() + _SECONDS
     while time.monotonic() < until:
         if body is None:
             time.sleep(0.1)
         else:
             status, _ = post(port, context, body)
-    ended.set()
-    thread.join()
-    return taken, status
+            time.sleep(0.3)
+    said, _ = process.communicate("")
+    return {path: sorted(each) for path, each in json.loads(said).items()}, status
 
 
 def start_pair(stack: ExitStack, bed: Testbed, model: str, prefetch: int) -> tuple[int, int, int]:
@@ -198,11 +203,12 @@ def print_queue(broker: RabbitMQ, pid: int, size: int) -> None:
 
 def print_beside(port: int) -> None:
     """Part 3."""
-    for name, large in {"nothing": None, **texts(Limits().max_body_bytes - 1000)}.items():
+    size = Limits().max_body_bytes - 1000
+    invalid = {f"{name}, with an error at its end": text[:-1] for name, text in texts(size).items() if "nested" in name}
+    for name, large in {"nothing": None, **texts(size), **invalid}.items():
         taken, status = beside(port, large)
-        taken.sort()
-        p99 = taken[int(0.99 * len(taken))]
-        print(f"  {name}: {statistics.median(taken):.1f}, {p99:.1f}, {taken[-1]:.1f} ({status or '-'})", flush=True)
+        figures = [f"{path} {statistics.median(each):.1f} / {each[-1]:.1f}" for path, each in taken.items()]
+        print(f"  {name}: {'; '.join(figures)} ({status})", flush=True)
 
 
 def main() -> None:
@@ -212,7 +218,11 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=10.0)
     parser.add_argument("--prefetch", type=int, default=20)
     parser.add_argument("--only", choices=("crowd", "queue", "beside"))
+    parser.add_argument("--probe", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.probe:
+        probe(arguments.probe)
+        return
     size = int(arguments.megabytes * _MEGABYTE)
     body = b'{"size": %d, "data": "' % size
     body += b"x" * (size - len(body) - 2) + b'"}'
@@ -228,7 +238,7 @@ def main() -> None:
         if arguments.only in (None, "queue"):
             print_queue(bed.broker, pids[1], size)
         if arguments.only in (None, "beside"):
-            print("Milliseconds that a small request takes, beside large ones: median, 99 %, longest")
+            print("Milliseconds that small requests take, median / longest, beside bodies of 10 MiB")
             print_beside(port)
 
 
