@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.message.ids import fresh_id
+from provider_gateway.message.ids import RQUID, fresh_id, rquid_of
 from provider_gateway.message.message import PG_COPY, PG_DEADLINE, PG_REASON, Message, headers_too_large
 from provider_gateway.message.properties import CopiedProperties, decoded
 
@@ -36,8 +36,8 @@ _BROKERS = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "cc", "
 _NOT_COPIED_PREFIXES = ("pg-", "x-first-death-", "x-last-death-")
 #: Bytes of the value of pg-dropped, and of the whole header: name, type and two lengths.
 _MAX_DROPPED, _DROPPED_SIZE = 255, 255 + 1 + len(PG_DROPPED) + 1 + 4
-#: A request id is never lost: bytes of a header that may be one.
-_RQUID_SIZE = 1 + 5 + 1 + 4 + 128
+#: Bytes before a request id in its header: its name, and type and length of a text.
+_BEFORE_RQUID = 1 + len(RQUID) + 1 + 4
 
 
 def _copied(name: str) -> bool:
@@ -99,8 +99,11 @@ def _listed(names: Sequence[str]) -> str:
     return text[: _MAX_DROPPED - 3].decode(errors="ignore") + "…"
 
 
-def _is_rquid(entry: bytes) -> bool:
-    return len(entry) <= _RQUID_SIZE and entry[:6].lower() == b"\5rquid"
+def _request_id(kept: Sequence[bytes], headers: Mapping[str, Any]) -> int | None:
+    """The number of the header with the request id; None without one. Names may stand several times in a table."""
+    rquid = rquid_of(headers).encode()
+    found = (number for number, entry in enumerate(kept) if entry[_BEFORE_RQUID:] == rquid)
+    return next((number for number in found if kept[number][:6].lower() == b"\5rquid"), None)
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ class Copy(Message):
     def fitted(self, limit: int) -> bytes:
         """Encode the properties in at most so many bytes: without headers of the original, the largest first.
 
-        All else stays, and ``RqUID``. ``pg-dropped`` names what is lost. The next copy is without it, too.
+        All else stays, and the request id. ``pg-dropped`` names what is lost. The next copy is without it, too.
 
         Raises:
             HeadersTooLarge: there is no room even then.
@@ -155,15 +158,15 @@ class Copy(Message):
         assert self.original is not None
         original = decoded(self.original)
         kept = original.entries_that(_copied)
+        request_id = _request_id(kept, original.headers or {})
         excess = len(self._encoded(original, kept, self.added)) + _DROPPED_SIZE - limit
         lost = []
         for number in sorted(range(len(kept)), key=lambda number: -len(kept[number])):
             if excess <= 0:
                 break
-            entry = kept[number]
-            if not _is_rquid(entry):
+            if number != request_id:
                 lost.append(number)
-                excess -= len(entry)
+                excess -= len(kept[number])
         names = [kept[number][1 : 1 + kept[number][0]].decode(errors="replace") for number in lost]
         earlier = self.added.get(PG_DROPPED)
         added = {**self.added, PG_DROPPED: _listed([*([earlier] if earlier else []), *names])}

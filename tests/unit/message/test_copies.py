@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.errors import HeadersTooLarge
 from provider_gateway.message.copies import Copy, History
+from provider_gateway.message.ids import rquid_of
 from provider_gateway.message.message import Message
 from provider_gateway.message.properties import ReceivedProperties
 from tests.support.header_tables import VALUES, decoded, header
@@ -172,6 +173,17 @@ class FittedTests(SynchronousTestCase):
         self.assertEqual(list(others(self.fitted(copy_of(decoded(table)), 580).headers)), ["RqUID"])
         table = text("RqUID", 129) + text("x", 20)
         self.assertNotIn("RqUID", self.fitted(copy_of(decoded(table)), 500).headers)
+
+    def test_several_request_ids(self) -> None:
+        """Of headers that look like request ids, only the one that is read stays: a table may repeat a name."""
+        several = [text(name, 128) for name in 40 * ("RqUID", "rquid")]
+        table = b"".join([*several, text("RQUID", 127), header("RQUID", b"S\0\0\0\2id"), *several])
+        read = rquid_of(Message.received(decoded(table).encoded, b"").headers)
+        for limit in (4096 - 8 - 12, 600):
+            properties = self.fitted(copy_of(decoded(table)), limit)
+            self.assertIn(read, others(properties.headers).values())
+        unread = b"".join([header("RqUID", b"x\0\0\0\x80" + b"r" * 128)] * 40)
+        self.assertNotIn("RqUID", self.fitted(copy_of(decoded(unread)), 500).headers)
 
     def test_every_type(self) -> None:
         """A header of any type can go, and the others keep their bytes."""
