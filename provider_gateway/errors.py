@@ -201,13 +201,15 @@ class OutcomeUnknown(GatewayError):
     Args:
         detail: text of the problem document.
         was_read: True if the broker has read the message and went on to the next one: a reply is to be expected.
+        is_alone: True if no other message was unconfirmed when the connection was lost.
     """
 
     status, problem, title = 504, "outcome-unknown", "It is not known whether the broker accepted the message"
 
-    def __init__(self, detail: str, *, was_read: bool = False) -> None:
+    def __init__(self, detail: str, *, was_read: bool = False, is_alone: bool = False) -> None:
         super().__init__(detail)
         self.was_read = was_read
+        self.is_alone = is_alone
 
 
 class PublishRefused(OutcomeUnknown):

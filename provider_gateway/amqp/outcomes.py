@@ -87,16 +87,16 @@ def outcomes_at_end(
         publishes: in the order in which they were sent.
         refusal: the broker's; None if the connection was lost.
     """
+    is_alone = len(publishes) == 1
     if refusal is None:
         msg = "The connection to the broker was lost before it confirmed the message."
         for each in publishes:
-            yield each, "unknown", OutcomeUnknown(msg)
+            yield each, "unknown", OutcomeUnknown(msg, is_alone=is_alone)
         return
     limit = refusal.max_body
     over = [each for each in publishes if limit is not None and each.size > limit]
     if limit is None or not over:
         # Any of several may be the one that was refused, and others may have been accepted.
-        is_alone = len(publishes) == 1
         for each in publishes:
             yield each, *_of_one(refusal, is_alone)
         return

@@ -43,6 +43,8 @@ _CONFIRM_TIMEOUT = 60.0
 _FIRST_DELAY, _LAST_DELAY = 1.0, 15.0
 #: Refusals after which a message counts as refused too often: refusals that it certainly caused; refusals in its turn.
 _MAX_CERTAIN, _MAX_IN_TURN = 3, 10
+#: Losses of the connection after which a message has a turn; losses in its turn after which a reply is given up.
+_MAX_LOSSES, _MAX_LOSSES_IN_TURN = 3, 10
 
 
 class State(Enum):
@@ -59,19 +61,25 @@ class ReliablePublisher:
 
     The states of a message::
 
-           +-------------+  refused   +---------------+  its turn   +---------+ <--. refused,
+           +-------------+  refused,  +---------------+  its turn   +---------+ <--. refused,
         -> |   AT_ONCE   | ---------> | AWAITING_TURN | ----------> | IN_TURN | ---' below the limit
-           +-------------+            +---------------+             +---------+
-              |       ^                                                  |
-              | not   | after 1, 2, 4, 8,                                |
-              | taken | 15, 15 ... s                                     |
-              v       |                                                  |
-           +-------------+        not taken, or refused too often        |
+           +-------------+  or lost   +---------------+             +---------+
+              |       ^     3 times           ^                          |
+              | not   | after 1, 2, 4, 8,     | if lost                  |
+              | taken | 15, 15 ... s          | 3 times                  |
+              v       |                       |                          |
+           +-------------+--------------------'                          |
+           |             |  not taken, refused too often, or lost alone  |
            | BACKING_OFF | <---------------------------------------------'
            +-------------+
 
     A message is published in AT_ONCE and IN_TURN, when the publisher is ready. A confirm is the end. If the message was
-    not sent, its connection was lost, or no confirm came, it stays in its state and is published again.
+    not sent, or no confirm came, it stays in its state and is published again.
+
+    Lost: the connection ended before the confirm, and the broker has not said why. Mostly, this has nothing to do with
+    the message, which is published again. But a broker that fails over a message, or a network device that lets it not
+    pass, ends each connection. So a message that was lost three times has its turn, too. If it is lost when no other is
+    unconfirmed, it waits for longer and longer, so that others get through. A reply is given up after ten such losses.
 
     Refused: the broker closed channel or connection. Each message that was unconfirmed may be the cause. They are
     published again one at a time, while no other is unconfirmed, so that a message that is refused each time does not
@@ -135,6 +143,7 @@ class _Publishing:
         "_exchange",
         "_in_turn",
         "_is_copy",
+        "_losses",
         "_message",
         "_patience",
         "_routing_key",
@@ -164,6 +173,7 @@ class _Publishing:
         self._patience = _CONFIRM_TIMEOUT
         self._delay = _FIRST_DELAY
         self._certain = self._in_turn = 0  # refusals since it was published at once
+        self._losses = 0
 
     async def run(self) -> None:
         shared = self._shared
@@ -182,7 +192,9 @@ class _Publishing:
                     self._refused(error)
                 except (NoRoute, Nacked, *TooLarge) as error:
                     self._not_taken(error)
-                except (BrokerUnavailable, BrokerBlocked, OutcomeUnknown):
+                except OutcomeUnknown as error:
+                    self._lost(error)
+                except (BrokerUnavailable, BrokerBlocked):
                     pass  # the state stays
                 await self._until_next()
         finally:
@@ -204,9 +216,25 @@ class _Publishing:
         if self._certain == _MAX_CERTAIN or self._in_turn == _MAX_IN_TURN:
             self._not_taken(error)
 
+    def _lost(self, error: OutcomeUnknown) -> None:
+        if self._state is State.AT_ONCE:
+            self._losses += 1
+            if self._losses >= _MAX_LOSSES:
+                self._state = State.AWAITING_TURN
+        elif error.is_alone:
+            self._losses += 1
+            if not self._is_copy and self._losses == _MAX_LOSSES + _MAX_LOSSES_IN_TURN:
+                msg = "The connection to the broker was lost each time that the message was sent."
+                raise PublishRefused(msg)
+            if self._losses > _MAX_LOSSES:
+                self._wait(error)
+
     def _not_taken(self, error: GatewayError) -> None:
         if not self._is_copy and not isinstance(error, Nacked):
             raise error
+        self._wait(error)
+
+    def _wait(self, error: GatewayError) -> None:
         self._log.warn(
             "{queue}: {what}: {reason}",
             what="the message is kept" if self._is_copy else "the reply waits",
@@ -225,8 +253,10 @@ class _Publishing:
         """Return when the message may be published again: in state AT_ONCE or IN_TURN."""
         if self._state is State.BACKING_OFF:
             await self._back_off()
-            self._state = State.AT_ONCE
-            return
+            if self._losses < _MAX_LOSSES:
+                self._state = State.AT_ONCE
+                return
+            self._state = State.AWAITING_TURN
         if self._state is State.AWAITING_TURN:
             await self._shared.turn.acquire()
             self._state = State.IN_TURN

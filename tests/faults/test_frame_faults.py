@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+import pika
+from twisted.internet.defer import Deferred, succeed
 
 from tests.faults.base import echo_after
+from tests.faults.ledger import fresh_id
 from tests.faults.proxy import Action, Direction
 from tests.faults.wire import WireTestCase
 
@@ -42,6 +45,41 @@ class FrameTests(WireTestCase):
         self.proxy.on_frame = None
         await self.finish(faults=resets.count)
         self.assertGreater(resets.count, 2)
+
+    async def test_31_each_connection_ends(self) -> None:
+        """Each connection on which a certain reply is sent is reset: others get through, more and more of them."""
+        seen: list[Frame] = []
+
+        def reset(frame: Frame) -> Action:
+            if frame.direction is not Direction.TO_TARGET or b"poison" not in frame.raw:
+                return Action.PASS
+            seen.append(frame)
+            return Action.RESET
+
+        self.proxied(on_frame=reset)
+        gateway = await self.gateway()
+        await self.load(gateway)
+        echo = self.model.answer
+        self.model.answer = lambda body: succeed((200, b'"poison"')) if b'"odd-' in body else echo(body)
+        request = fresh_id("odd")
+        self.ledger.sent(request)
+        properties = pika.BasicProperties(message_id=request, headers={"RqUID": request})
+        body = json.dumps({"id": request}).encode()
+        await self.on_channel(lambda c: c.basic_publish(self.exchange, "predict.now", body, properties))
+        self.ledger.confirmed(request)
+
+        def is_kept_back() -> bool:
+            """True if the connection is open again after the reply was kept back the third time, for 4 s."""
+            lines = [line["message"] for line in gateway.log]
+            waits = [number for number, line in enumerate(lines) if "the reply waits" in line]
+            return len(waits) == 3 and any("publish is open" in line for line in lines[waits[-1] :])
+
+        await gateway.when(is_kept_back)
+        self.http.answers.clear()
+        await self.until("callers", lambda: len(self.http.answers) >= 20)
+        self.assertEqual(set(self.http.statuses), {200})
+        self.proxy.on_frame = None
+        await self.finish(faults=len(seen))
 
     async def test_07_confirm_swallowed(self) -> None:
         """A confirm never comes: 504 at the time limit; the next publish is confirmed."""

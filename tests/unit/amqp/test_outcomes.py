@@ -146,8 +146,12 @@ class ClosedConnectionTests(PublisherTestCase):
             self.assertTrue(error.is_certain)
             self.assertIn("as a test wants it", error.detail)
         for code in (320, 402, 530):
-            (published,) = self.closed(code, b"bad")
-            self.assertEqual(self.failureResultOf(published).type, OutcomeUnknown)
+            for bodies in ([b"bad"], [b"1", b"bad"]):
+                self.faults.hold_confirms()
+                for published in self.closed(code, *bodies):
+                    failure = self.failureResultOf(published)
+                    self.assertEqual((failure.type, failure.value.is_alone), (OutcomeUnknown, len(bodies) == 1))
+                self.faults.release_confirms()
 
     def test_several(self) -> None:
         """With several unconfirmed messages, any may be the cause."""

@@ -129,6 +129,18 @@ class ClosedConnectionTests(RefusedReplyTests):
             self.wait(5)
             self.assertEqual(self.taken("back").body, b"[0]", code)
 
+    def test_each_connection_ends(self) -> None:
+        """A reply over which each connection ends, for whatever reason, gets its stand-in after some minutes."""
+        self.code = 320
+        self.refuse(b"[0]")
+        self.ask()
+        self.answer(200, b"[0]")
+        self.wait(60)
+        self.assert_left(unacked=1)
+        self.wait(60)
+        self.assertEqual(self.taken("back").headers["pg-reason"], "refused")
+        self.assert_left()
+
 
 class TooLargeTests(ProviderOnBrokerTestCase):
     """Replies and copies that are larger than the broker takes."""

@@ -176,6 +176,56 @@ class TurnTests(ReliablePublisherTestCase):
         self.successResultOf(c)
 
 
+class LossTests(ReliablePublisherTestCase):
+    """The connection ends over a message each time, and nobody says why."""
+
+    def lose(self, *, is_alone: bool = True) -> None:
+        self.fail_next(OutcomeUnknown("lost", is_alone=is_alone))
+
+    def test_turn(self) -> None:
+        """A message that was lost three times has its turn. If it is lost alone there, it waits, longer each time."""
+        self.start_copy("a")
+        for count in range(1, 4):
+            self.assertEqual(self.bodies(), count * "a")
+            self.assertFalse(self.reliable.turn.locked)
+            self.lose(is_alone=False)
+        for delay in (1, 2, 4, 8, *12 * [15]):
+            self.assertTrue(self.reliable.turn.locked)
+            before = self.bodies()
+            self.lose()
+            self.assertFalse(self.reliable.turn.locked)
+            self.assertEqual(self.reliable.waiting_for(), ["work.retry"])
+            self.clock.advance(delay - 0.1)
+            self.assertEqual(self.bodies(), before)
+            self.clock.advance(0.1)
+            self.all_ready()
+            self.assertEqual(self.bodies(), before + "a")
+
+    def test_with_others(self) -> None:
+        """A message that is lost in its turn together with others may not be to blame: it is published again."""
+        a = self.start_reply("a")
+        for _ in range(30):
+            self.lose(is_alone=False)
+        self.assertEqual(self.bodies(), 31 * "a")
+        self.publisher.confirm()
+        self.successResultOf(a)
+
+    def test_given_up(self) -> None:
+        """A reply that was lost ten times in its turn, alone each time, is given up."""
+        for first in (OutcomeUnknown("lost"), refused()):
+            a = self.start_reply("a")
+            for _ in range(3):
+                self.fail_next(first)
+            for _ in range(12 if isinstance(first, PublishRefused) else 9):
+                self.lose()
+                self.assertNoResult(a)
+                self.clock.advance(15)
+                self.all_ready()
+            self.lose()
+            self.assertIn("each time", self.failureResultOf(a, PublishRefused).value.detail)
+            self.assertFalse(self.reliable.turn.locked)
+
+
 class NotTakenTests(ReliablePublisherTestCase):
     """Messages that the broker will not take the next time either."""
 
