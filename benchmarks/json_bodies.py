@@ -8,6 +8,7 @@ CPU time per megabyte in turns (larger bodies), and that of the longest turn. Th
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def texts(size: int) -> dict[str, bytes]:
         "nested arrays": array(b"[" * (DEPTH - 1) + b"]" * (DEPTH - 1)),
         "nested objects": array(b'{"":' * (DEPTH - 1) + b"1" + b"}" * (DEPTH - 1)),
         "all within 127 arrays": b"[" * (DEPTH - 2) + array(b"[]") + b"]" * (DEPTH - 2),
+        "nested at random": nested_at_random(size),
         "one text": text(b"a"),
         "one text of escapes": text(rb"\""),
         "one text of brackets": text(b"[]{}"),
@@ -50,6 +52,24 @@ def texts(size: int) -> dict[str, bytes]:
         "one integer": b"1" * size,
         "white space": b" " * size + b"1",
     }
+
+
+def nested_at_random(size: int) -> bytes:
+    """Arrays, objects and texts in an order that a processor cannot predict."""
+    choice = random.Random(1).choice
+    texts = (b'""', b'"a"', rb'"\""', rb'"\\"', rb'"[{\"]}"')
+    parts: list[bytes] = [b"["]
+    closing, length = [b"]"], 1
+    while length < size:
+        if len(closing) < DEPTH - 1 and choice((True, False)):
+            parts.append(choice((b"[", b'{"a":')))
+            closing.append(b"]" if parts[-1] == b"[" else b"}")
+        else:
+            end = closing.pop() if len(closing) > 1 and choice((True, False)) else b""
+            name = choice(texts) + b":" if closing[-1] == b"}" else b""
+            parts.append(choice((*texts, b"1", b"[]", b"{}")) + end + b"," + name)
+        length += len(parts[-1])
+    return b"".join((*parts, b"1", *reversed(closing)))
 
 
 def _taken(steps: Callable[[], Iterator[object]]) -> tuple[float, float]:

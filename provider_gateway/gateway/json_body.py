@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
-#: A body of more bytes is checked in turns. A smaller one takes 5 ms at worst.
+#: A body of more bytes is checked in turns. A smaller one takes 6 ms at worst.
 LARGE = 1_048_576
 
 #: Checks the syntax without building objects.
