@@ -91,12 +91,13 @@ class ReplyQueue:
             await self._delete(self._session)
 
     async def _delete(self, session: Session) -> None:
-        """Delete the queue, unless somebody consumes it. One that is gone already is no error."""
+        """Delete the queue. One that is gone already is no error."""
         try:
             if not session.is_open:
                 return
             channel = await session.channel()
-            await shield(channel.queue_delete(self.name, if_unused=True))
+            # Without if_unused: RabbitMQ ends the connection over it if this is a quorum queue.
+            await shield(channel.queue_delete(self.name))
             channel.close()
         except (AMQPError, ConnectionLost) as error:
             self._stays(error)

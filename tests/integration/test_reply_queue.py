@@ -40,6 +40,20 @@ class ReplyQueueTests(IntegrationTestCase):
             self.assertEqual(await each.when_ended(), 0, each.errors)
         self.assertEqual(await self.reply_queues(), [])
 
+    async def test_quorum(self) -> None:
+        """The same for an entry with quorum queues, whose reply queue is one, too; also after a failed start."""
+        entries = [self.entry(queueType="quorum")]
+        gateway = await self.start(entries=entries).ready()
+        response, _ = await self.post(gateway, [1])
+        self.assertEqual((response.code, len(await self.reply_queues())), (200, 1))
+        gateway.signal("TERM")
+        self.assertEqual(await gateway.when_ended(), 0, gateway.errors)
+        self.assertEqual(await self.reply_queues(), [])
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            gateway = self.start(entries=entries, HTTP_PORT=str(taken.getsockname()[1]))
+            self.assertEqual(await gateway.when_ended(), 1)
+        self.assertEqual(await self.reply_queues(), [])
+
     async def test_failed_starts(self) -> None:
         """A start that fails leaves none: a port in use, and a queue that exists with other arguments."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
