@@ -146,6 +146,10 @@ class Topology:
         if name not in self._vhost.queues:
             return spec.Queue.DeleteOk(0)
         queue = self._vhost.find_queue(name, self._client)
+        for flag, is_set in (("if-unused", method.if_unused), ("if-empty", method.if_empty)):
+            if is_set and queue.arguments.is_quorum:
+                text = f"queue.delete operations with {flag} flag set are not supported by quorum queues"
+                raise Refused(540, f"cannot delete {place('queue', name)}. {text}")
         if method.if_unused and queue.consumers:
             raise Refused(406, f"{place('queue', name)} in use")
         if method.if_empty and len(queue):

@@ -67,6 +67,19 @@ class Quorum(BrokerContract):
         self.assert_refused(406, text, channel.queue_declare, queue, durable=True, arguments=arguments)
 
     @on_channel
+    def test_delete_with_a_condition(self, channel: BlockingChannel) -> None:
+        """The connection is closed over a deletion with if-unused or if-empty."""
+        queue = self.queue(channel, "queue", QUORUM, durable=True)
+        for flag in ("if-unused", "if-empty"):
+            text = (
+                f"NOT_IMPLEMENTED - cannot delete queue '{queue}' in vhost '/'. queue.delete operations with {flag} "
+                "flag set are not supported by quorum queues"
+            )
+            other = self.connect().channel()
+            self.assert_disconnected(540, text, other.queue_delete, queue, **{flag.replace("-", "_"): True})
+        self.assertTrue(self.exists(channel.connection, queue))
+
+    @on_channel
     def test_count(self, channel: BlockingChannel) -> None:
         """A fetched message has the number of its requeues (x-delivery-count); since 4.0, only if there were any."""
         queue = self.queue(channel, "queue", LIMITED, durable=True)
