@@ -12,6 +12,7 @@ from provider_gateway.amqp.declare import declare_reply_queue
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import shield
 from provider_gateway.errors import TopologyError
+from provider_gateway.topology.declarations import reply_queue_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ class ReplyQueue:
             deliver=deliver,
             clock=clock,
         )
+        self._is_quorum = reply_queue_arguments(entries)["x-queue-type"] == "quorum"
         self._session: Session | None = None
         self._was_open = False
 
@@ -91,13 +93,13 @@ class ReplyQueue:
             await self._delete(self._session)
 
     async def _delete(self, session: Session) -> None:
-        """Delete the queue. One that is gone already is no error."""
+        """Delete the queue, unless it is a classic one that somebody consumes. One that is gone already is no error."""
         try:
             if not session.is_open:
                 return
             channel = await session.channel()
-            # Without if_unused: RabbitMQ ends the connection over it if this is a quorum queue.
-            await shield(channel.queue_delete(self.name))
+            # RabbitMQ ends the connection if a quorum queue is to be deleted under a condition.
+            await shield(channel.queue_delete(self.name, if_unused=not self._is_quorum))
             channel.close()
         except (AMQPError, ConnectionLost) as error:
             self._stays(error)
