@@ -131,8 +131,7 @@ class Consumer:
         assert session is not None
         await shield(channel.basic_qos(prefetch_count=self._prefetch))
         if self._stopping:
-            channel.close()
-            return
+            return  # the channel stays: deliveries of its former consumer may be in flight
         queue, tag = await shield(channel.basic_consume(self.queue))
         if self._stopping:
             await shield(channel.basic_cancel(tag))

@@ -83,3 +83,12 @@ class IntakeTests(ProviderOnBrokerTestCase):
         self.answer_all()
         self.successResultOf(self.provider.idle())
         self.assertEqual((5, 15), (len(self.model.calls), self.waiting("work")))
+
+    def test_drained_as_it_goes_on(self) -> None:
+        """A drain at the moment at which a pause ends: what is in work is still acknowledged."""
+        self.ask_many(20, 200)
+        self.consumer.consume_with(1)
+        self.run_(self.consumer.cancel())
+        self.answer_all()
+        self.successResultOf(self.provider.idle())
+        self.assert_left(back=5, ready=15)
