@@ -40,20 +40,23 @@ class Intake:
         #: The prefetch now; 0 in a pause.
         self._prefetch = entry.prefetch
         self._mean_body = 0.0
+        self._in_work = 0
         self._given_back = Recent(_REMEMBERED)
         self.consume: Callable[[int], object] = lambda _: None
 
     def take(self, task: Task) -> bool:
         """Make room for a message. If there is none, it has to be given back, and its consumer has to pause."""
-        self._mean_body += (len(task.message.body) - self._mean_body) / 8
-        if self._room.take(task):
+        size = len(task.message.body)
+        self._mean_body += (size - self._mean_body) / 8
+        if self._room.take(task, is_only_one=not self._in_work):
+            self._in_work += 1
             return True
         if task.fingerprint is not None:
             self._given_back.add(task.fingerprint)
         if self._prefetch:
             self._prefetch = 0
             self._log.info("{queue}: pauses, since the bodies in work take MAX_BUFFERED_BYTES", queue=self._queue)
-            self._room.when_half_free(self._consume)
+            self._room.pause(self._consume, size)
         return False
 
     def for_response(self, task: Task, size: int) -> Deferred[None] | None:
@@ -62,8 +65,13 @@ class Intake:
 
     def give(self, task: Task) -> None:
         """Take back the room of a message that has ended."""
+        self._in_work -= 1
         self._room.give(task)
-        if 0 < self._prefetch < self._wanted and self._is_too_narrow():
+        if not self._prefetch and not self._in_work:
+            # Other queues may keep the room full.
+            self._room.end_pause(self._consume)
+            self._consume()
+        elif 0 < self._prefetch < self._wanted and self._is_too_narrow():
             self._consume()
 
     def was_given_back(self, task: Task) -> bool:

@@ -1,7 +1,8 @@
 """Room in memory for the bodies that are in work: requests from their delivery to their end, and large responses.
 
 A delivery for whose body there is no room is given back to the broker. A response waits, unread: its message cannot be
-given back any more. One response is always let in, so that the messages in work come to their end.
+given back any more. One response is always let in, so that the messages in work come to their end. So is one message of
+each queue, so that no queue waits for ever while others keep the room full.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Room:
     """The room of one process.
 
     Args:
-        limit: bytes in all. A single body may be larger.
+        limit: bytes in all, beside what is always let in.
 
     Attributes:
         used: bytes that are in work.
@@ -32,12 +33,16 @@ class Room:
         self.used = 0
         self._responses = 0
         self._waiting: deque[tuple[Task, int, Deferred[None]]] = deque()
-        self._when_half_free: list[Callable[[], object]] = []
+        self._paused: dict[Callable[[], object], int] = {}
 
-    def take(self, task: Task) -> bool:
-        """Make room for the body of a request; False if there is none."""
+    def take(self, task: Task, *, is_only_one: bool = False) -> bool:
+        """Make room for the body of a request; False if there is none.
+
+        Args:
+            is_only_one: no other message of its queue is in work: it is let in.
+        """
         size = len(task.message.body)
-        if self.used + size > self.limit and self.used:
+        if self.used + size > self.limit and self.used and not is_only_one:
             return False
         self.used += size
         task.held = size
@@ -65,19 +70,27 @@ class Room:
             next_task, size, waiting = self._waiting.popleft()
             self._let_in(next_task, size)
             waiting.callback(None)
-        if self._when_half_free and self.is_half_free:
-            told, self._when_half_free = self._when_half_free, []
-            for each in told:
-                each()
+        if self._paused and self.is_half_free:
+            for go_on in [each for each, size in self._paused.items() if self.used + size <= self.limit]:
+                del self._paused[go_on]
+                go_on()
 
     @property
     def is_half_free(self) -> bool:
         """True if at least half of the room is free."""
         return 2 * self.used <= self.limit
 
-    def when_half_free(self, tell: Callable[[], object]) -> None:
-        """Call a function once, when a task ends and half of the room is free."""
-        self._when_half_free.append(tell)
+    def pause(self, go_on: Callable[[], object], size: int) -> None:
+        """Call a function once, when a task ends, half of the room is free, and a body fits.
+
+        Args:
+            size: bytes of the body. It comes back first: without room for it, it would be given back again.
+        """
+        self._paused[go_on] = size
+
+    def end_pause(self, go_on: Callable[[], object]) -> None:
+        """Do not call a function any more."""
+        self._paused.pop(go_on, None)
 
     def _fits(self, size: int) -> bool:
         return self.used + size <= self.limit or not self._responses

@@ -6,9 +6,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.message.copies import History
 from provider_gateway.message.message import Message
+from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.room import Room
 from provider_gateway.provider.task import Task
 from tests.support.fakes import FakeDelivery
+from tests.support.queue_entries import entry
 
 
 def task(size: int) -> Task:
@@ -82,14 +84,62 @@ class RoomTests(SynchronousTestCase):
         self.assertEqual(0, self.room.used)
 
     def test_half_free(self) -> None:
-        """Whoever waits for it is told once when half of the room is free."""
+        """Who pauses is called once, when half of the room is free."""
         told: list[int] = []
         first, second, third = task(40), task(30), task(30)
         for each in (first, second, third):
             self.room.take(each)
-        self.room.when_half_free(lambda: told.append(self.room.used))
+        self.room.pause(lambda: told.append(self.room.used), 10)
         self.room.give(second)
         self.assertEqual([], told)
         self.room.give(third)
         self.room.give(first)
         self.assertEqual([40], told)
+
+    def test_body_of_more_than_half(self) -> None:
+        """Who pauses for a large body is called when it fits, not before: it would be given back each time."""
+        told: list[int] = []
+        small = [task(10) for _ in range(6)]
+        for each in small:
+            self.room.take(each)
+        self.room.pause(lambda: told.append(self.room.used), 80)
+        for each in small[:3]:
+            self.room.give(each)
+        self.assertEqual([], told)
+        self.room.give(small[3])
+        self.assertEqual([20], told)
+
+
+class SharedRoomTests(SynchronousTestCase):
+    """Two queues share a room of 100 bytes."""
+
+    def setUp(self) -> None:
+        room = Room(100)
+        self.busy, self.other = (Intake(entry(name, prefetch=20), room) for name in ("busy", "other"))
+        self.consumed: list[int] = []
+        self.other.consume = self.consumed.append
+
+    def test_no_queue_waits_for_ever(self) -> None:
+        """A queue whose messages in work have all ended goes on, though another one keeps the room full."""
+        one, running = task(30), [task(30), task(30)]
+        for each in running:
+            self.assertTrue(self.busy.take(each))
+        self.assertTrue(self.other.take(one))
+        self.assertFalse(self.other.take(task(30)))
+        for _ in range(10):  # more than half of the room is always in use
+            self.busy.give(running.pop(0))
+            running.append(task(30))
+            self.assertTrue(self.busy.take(running[-1]))
+        self.assertEqual([], self.consumed)
+        self.other.give(one)
+        self.assertEqual(1, len(self.consumed))
+
+    def test_one_of_each_queue(self) -> None:
+        """One message of a queue is let in, though another one has filled the room; a second one is not."""
+        self.busy.take(task(100))
+        one = task(30)
+        self.assertTrue(self.other.take(one))
+        self.assertFalse(self.other.take(task(30)))
+        self.other.give(one)
+        self.assertTrue(self.other.take(task(30)))
+        self.assertEqual(1, len(self.consumed))
