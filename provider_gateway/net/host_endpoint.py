@@ -73,10 +73,11 @@ class _Reactor:
 
     def __init__(self, reactor: Any, host: str) -> None:
         self._reactor = reactor
-        self.nameResolver = _Resolver(reactor, host)
+        self.nameResolver: IHostnameResolver = _Resolver(reactor, host)
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
-        raise NotImplementedError
+        previous, self.nameResolver = self.nameResolver, resolver
+        return previous
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
