@@ -134,7 +134,7 @@ class HeadersTooLarge(GatewayError):
 
 
 #: A message is larger than we or the broker take. Nothing was accepted, and a retry does not help.
-TooLarge = (BodyTooLarge, HeadersTooLarge)
+TOO_LARGE = (BodyTooLarge, HeadersTooLarge)
 
 
 class ModelFailure(GatewayError):

@@ -21,13 +21,13 @@ from provider_gateway.amqp.outcomes import Publish, Refusal, body_too_large, out
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight, Waiters, shield, sleep
 from provider_gateway.errors import (
+    TOO_LARGE,
     BrokerBlocked,
     BrokerUnavailable,
     GatewayError,
     Nacked,
     NoRoute,
     PublishRefused,
-    TooLarge,
     TopologyError,
 )
 from provider_gateway.message.copies import PG_DROPPED
@@ -155,7 +155,8 @@ class Publisher:
             :class:`BrokerUnavailable`, :class:`BrokerBlocked`: nothing was sent;
             :class:`NoRoute`: the message was returned as unrouted, or there is no such exchange;
             :class:`Nacked`: the broker nacked the message, for example because a queue is full;
-            :class:`TooLarge`: the properties do not fit a frame, or the body is over the broker's ``max_message_size``;
+            :class:`BodyTooLarge`: the body is over the broker's ``max_message_size``;
+            :class:`HeadersTooLarge`: the properties do not fit a frame;
             :class:`PublishRefused`: the broker closed channel or connection over this or another unconfirmed message;
             :class:`OutcomeUnknown`: the connection was lost before the confirm.
         """
@@ -178,7 +179,7 @@ class Publisher:
             if len(properties) > channel.max_properties:
                 properties = self._fitted(message, channel.max_properties)
             tag = channel.publish(exchange, routing_key, properties, message.body)
-        except (*TooLarge, AMQPError) as error:
+        except (*TOO_LARGE, AMQPError) as error:
             return fail(error if isinstance(error, GatewayError) else _unsendable(error))
         confirm: Deferred[None] = Deferred()
         self._unconfirmed[tag] = Publish(confirm, message.publish_id, exchange, routing_key, size)
@@ -195,7 +196,7 @@ class Publisher:
         """Properties that fit a frame.
 
         Raises:
-            TooLarge: the message may not lose what makes them too large.
+            HeadersTooLarge: the message may not lose what makes them too large.
         """
         fitted = message.fitted(limit)
         self._log.warn(

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from provider_gateway.deadlines import TimeLimit
 from provider_gateway.deferreds import sleep
 from provider_gateway.errors import (
+    TOO_LARGE,
     BrokerBlocked,
     BrokerUnavailable,
     GatewayError,
@@ -21,7 +22,6 @@ from provider_gateway.errors import (
     NoRoute,
     OutcomeUnknown,
     PublishRefused,
-    TooLarge,
 )
 from provider_gateway.provider.task import DeliveryLost
 
@@ -116,7 +116,7 @@ class ReliablePublisher:
 
         Raises:
             NoRoute: there is no such queue.
-            TooLarge: the broker takes no message so large.
+            BodyTooLarge, HeadersTooLarge: the broker takes no message so large.
             PublishRefused: the broker closed several channels, or connections, over it.
             DeliveryLost: the broker delivers the message again, and it cannot be recognised, or did not come to us.
         """
@@ -190,7 +190,7 @@ class _Publishing:
                     self._patience *= 2
                 except PublishRefused as error:
                     self._refused(error)
-                except (NoRoute, Nacked, *TooLarge) as error:
+                except (NoRoute, Nacked, *TOO_LARGE) as error:
                     self._not_taken(error)
                 except OutcomeUnknown as error:
                     self._lost(error)

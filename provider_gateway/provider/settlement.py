@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import Waiters
-from provider_gateway.errors import ModelFailure, NoRoute, PublishRefused, TooLarge
+from provider_gateway.errors import TOO_LARGE, ModelFailure, NoRoute, PublishRefused
 from provider_gateway.message.copies import Copy
 from provider_gateway.message.message import PG_COPY
 from provider_gateway.recent import Recent
@@ -75,14 +75,14 @@ class Settlement:
         try:
             try:
                 await self._publish_reply(task, reply, address)
-            except (PublishRefused, *TooLarge) as error:
+            except (PublishRefused, *TOO_LARGE) as error:
                 self._warn(task, "the reply is refused", error.detail)
                 detail = "The broker does not take the model's answer."
-                if isinstance(error, TooLarge):
+                if isinstance(error, TOO_LARGE):
                     detail = f"{detail} {error.detail}"
                 stand_in = refused(ModelFailure(detail, "refused"))
                 await self._publish_reply(task, stand_in, address)
-        except (PublishRefused, *TooLarge) as error:
+        except (PublishRefused, *TOO_LARGE) as error:
             self._warn(task, "its stand-in is refused", error.detail)
             await self.park(task, "refused")
         except NoRoute as error:
@@ -105,7 +105,7 @@ class Settlement:
             return False
         try:
             await self._publish_reply(task, reply, address)
-        except (NoRoute, PublishRefused, *TooLarge) as error:
+        except (NoRoute, PublishRefused, *TOO_LARGE) as error:
             self._warn(task, "nobody takes the error", error.detail)
             return False
         return True
@@ -196,7 +196,8 @@ class Settlement:
         """Publish a reply.
 
         Raises:
-            NoRoute, TooLarge, PublishRefused, DeliveryLost: see :meth:`.ReliablePublisher.publish_reply`.
+            NoRoute, BodyTooLarge, HeadersTooLarge, PublishRefused, DeliveryLost: see
+                :meth:`.ReliablePublisher.publish_reply`.
         """
         if not isinstance(address, str):
             msg = "The reply address is not UTF-8."
