@@ -141,7 +141,7 @@ class ModelFailure(GatewayError):
     """The model sent no usable response.
 
     Attributes:
-        reason: ``timeout``, ``connection``, ``status`` or ``body``: the label of metrics, and ``pg-reason``.
+        reason: ``timeout``, ``connection``, ``status``, ``body`` or ``busy``: the label of metrics, and ``pg-reason``.
         cause: details for the operator's log, not for the caller, such as host names.
     """
 
@@ -151,6 +151,25 @@ class ModelFailure(GatewayError):
         super().__init__(detail)
         self.reason = reason
         self.cause = str(cause)
+
+
+class ModelBusy(ModelFailure):
+    """The model answered 429 or 503: it takes the call later.
+
+    Attributes:
+        wait: seconds after which it may be called again, by its ``Retry-After``; None without one.
+    """
+
+    def __init__(self, detail: str, wait: float | None = None) -> None:
+        super().__init__(detail, "busy")
+        self.wait = wait
+
+
+class ModelUnreachable(ModelFailure):
+    """No connection to the model could be made, so it has not seen the call."""
+
+    def __init__(self, detail: str, cause: object = "") -> None:
+        super().__init__(detail, "connection", cause)
 
 
 class Unavailable(GatewayError):
@@ -181,6 +200,21 @@ class Overloaded(Unavailable):
     """``MAX_IN_FLIGHT`` requests are being served already, or their bodies take ``MAX_BUFFERED_BYTES``."""
 
     problem, title = "too-many-requests-in-flight", "Too many requests in flight"
+
+
+class QueueTooLong(Unavailable):
+    """The wait that is to be expected in the queue is longer than the caller waits.
+
+    Args:
+        detail: text of the problem document.
+        retry_after: seconds after which a request may be served in time.
+    """
+
+    problem, title = "queue-too-long", "The queue is too long for a reply in time"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class Draining(Unavailable):

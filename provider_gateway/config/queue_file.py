@@ -93,6 +93,13 @@ class QueueEntry(StrictModel):
         exchange_durable: False for a transient exchange; the seed's is durable.
         prefetch: messages that may be unacknowledged at a time, and thus model calls at a time.
         timeout: seconds for one model call; None means ``MODEL_TIMEOUT``.
+        concurrency: ``fixed`` if only a busy or absent model changes the number of calls at a time; ``adaptive`` if its
+            latency does, too.
+        min_concurrency: model calls at a time, at least, while a busy model is asked.
+        max_pause: seconds for which a busy model may ask us to pause, at most.
+        busy_timeout: seconds that a message is held for a busy model before that counts as a failure.
+        ready_url: URL, or path on the model's host, that answers 2xx while the model is ready; None means
+            ``MODEL_READY_URL``.
         dle: True if a message whose model call failed is tried again.
         dle_params: the seed's retry route; None means the retry queue of this entry.
         max_attempts: failed model calls for one message before it is parked.
@@ -112,6 +119,11 @@ class QueueEntry(StrictModel):
     queue_type: Literal["classic", "quorum"] = "classic"
     prefetch: int = Field(default=100, ge=1, le=65535)
     timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] | None = None
+    concurrency: Literal["fixed", "adaptive"] = "fixed"
+    min_concurrency: int = Field(default=1, ge=1, le=65535)
+    max_pause: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] = 60
+    busy_timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] = 600
+    ready_url: Name | None = None
     dle: bool = False
     dle_params: DleParams | None = None
     arg_queue: Arguments = Field(default_factory=dict)

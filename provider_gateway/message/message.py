@@ -21,6 +21,10 @@ PG_REASON = "pg-reason"
 PG_COPY = "pg-copy"
 #: Milliseconds since 1970; after it nobody waits for the reply.
 PG_DEADLINE = "pg-deadline"
+#: On requests: milliseconds since 1970, when the gateway published the message.
+PG_PUBLISHED = "pg-published"
+#: On replies: milliseconds between that time and the start of the model call.
+PG_WAITED = "pg-waited"
 
 
 def headers_too_large(size: int, limit: int) -> HeadersTooLarge:

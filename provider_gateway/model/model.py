@@ -13,7 +13,13 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 
 from provider_gateway.deadlines import Deadlines
-from provider_gateway.errors import HeadersTooLarge, ModelFailure, UnsupportedMediaType
+from provider_gateway.errors import (
+    HeadersTooLarge,
+    ModelBusy,
+    ModelFailure,
+    ModelUnreachable,
+    UnsupportedMediaType,
+)
 from provider_gateway.http_client.body import CappedBody
 from provider_gateway.http_client.errors import BodyOverLimit, ResponseCutOff, ResponseError, UnrequestedCoding
 from provider_gateway.http_client.treq_post import TreqPost
@@ -30,8 +36,10 @@ if TYPE_CHECKING:
 
     from provider_gateway.message.message import Message
 
-#: Statuses below 500 that are failures, since a later attempt may succeed (RFC 9110, 15.5.9; RFC 6585, 4).
-_RETRIED_4XX = (408, 429)
+#: A status below 500 that is a failure, since a later attempt may succeed (RFC 9110, 15.5.9).
+_REQUEST_TIMEOUT = 408
+#: Statuses of a model that takes no calls for now (RFC 6585, 4; RFC 9110, 15.6.4).
+_BUSY = (429, 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +149,10 @@ class Model:
             A result (2xx), or a 4xx that says what is wrong with the request.
 
         Raises:
-            ModelFailure: the call timed out; the model could not be reached; its status was 408, 429, or neither 2xx
-                nor 4xx; its response was malformed, incomplete, coded or too large.
+            ModelBusy: its status was 429 or 503.
+            ModelUnreachable: no connection to it could be made.
+            ModelFailure: the call timed out; its status was 408, or neither 2xx nor 4xx; its response was malformed,
+                incomplete, coded or too large.
             UnsupportedMediaType: the message's ``content_encoding`` is malformed. The model was not called.
             CancelledError: the caller cancelled the call.
         """
@@ -168,7 +178,7 @@ class Model:
         except (ConnectError, DNSLookupError) as error:
             error.__traceback__ = None
             msg = "The model cannot be reached."
-            raise ModelFailure(msg, "connection", reason_of(error)) from None
+            raise ModelUnreachable(msg, reason_of(error)) from None
         except ResponseError as error:
             error.__traceback__ = None
             raise _failure(error, has_headers=response is not None) from None
@@ -211,8 +221,10 @@ class Model:
     @staticmethod
     def _judge(response: IResponse, body: bytes) -> ModelResponse:
         status: int = response.code
-        if not (200 <= status < 300 or (400 <= status < 500 and status not in _RETRIED_4XX)):
+        if not (200 <= status < 300 or (400 <= status < 500 and status != _REQUEST_TIMEOUT and status not in _BUSY)):
             msg = f"The model answered with HTTP status {status}."
+            if status in _BUSY:
+                raise ModelBusy(msg)
             raise ModelFailure(msg, "status")
         content_type = text_of(response.headers.getRawHeaders(b"content-type", [b""])[0])
         try:
