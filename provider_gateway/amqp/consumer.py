@@ -78,7 +78,7 @@ class Consumer:
         prefetch: most deliveries that may be unacknowledged.
         declare: declares the queue; called before the consumer is opened, each time.
         deliver: called with each delivery, which it has acknowledged at some time; must not raise. If it returns
-            False, it has no room: the delivery is given back, and the consumer pauses until :meth:`consume_with`.
+            False, the delivery is given back.
         clock: times the attempts to open the consumer again.
     """
 
@@ -94,7 +94,9 @@ class Consumer:
         clock: IReactorTime,
     ) -> None:
         self.queue = queue
+        #: The prefetch that is wanted, and the one of the running consumer; 0 in a pause.
         self._prefetch = prefetch
+        self._consumes_with = 0
         self._declare = declare
         self._deliver = deliver
         self._clock = clock
@@ -107,7 +109,7 @@ class Consumer:
 
     @property
     def is_registered(self) -> bool:
-        """True while the broker delivers to this consumer."""
+        """True while the broker delivers to this consumer, or would, were it not for a pause of ours."""
         return self._channel is not None
 
     async def open(self, session: Session) -> None:
@@ -123,50 +125,61 @@ class Consumer:
         await self._declare(session)
         messages = await session.message_channel()
         messages.on_delivery = partial(self._receive, messages)
-        self._session = session
-        await self._consume(messages)
+        await self._changing.acquire()
+        try:
+            self._session = session
+            await self._consume(messages)
+        finally:
+            self._changing.release()
 
     async def _consume(self, messages: MessageChannel) -> None:
-        channel, session = messages.channel, self._session
+        channel, session, prefetch = messages.channel, self._session, self._prefetch
         assert session is not None
-        await shield(channel.basic_qos(prefetch_count=self._prefetch))
+        if not prefetch:
+            self._channel, self._tag, self._consumes_with = messages, None, 0
+            return
+        await shield(channel.basic_qos(prefetch_count=prefetch))
         if self._stopping:
             return  # the channel stays: deliveries of its former consumer may be in flight
         queue, tag = await shield(channel.basic_consume(self.queue))
         if self._stopping:
             await shield(channel.basic_cancel(tag))
             return
-        self._channel, self._tag = messages, tag
+        self._channel, self._tag, self._consumes_with = messages, tag, prefetch
         self._watching.start(self._watch(session, channel, queue, tag))
 
     def consume_with(self, prefetch: int) -> None:
-        """Consume with another prefetch: go on after a pause, or replace the running consumer.
+        """Consume with another prefetch: replace the running consumer, pause, or go on after a pause.
 
         The channel stays the same, so that deliveries in flight can be acknowledged. The prefetch of a consumer cannot
         be changed, and that of a channel is not supported by quorum queues.
+
+        Args:
+            prefetch: 0 for a pause, which lasts over reconnections.
         """
         self._prefetch = prefetch
-        self._watching.start(self._change(is_pause=False))
+        self._watching.start(self._change())
 
-    async def _change(self, *, is_pause: bool) -> None:
-        """Cancel the consumer, and begin a new one unless it is a pause."""
-        tag, self._tag = self._tag, None  # at once: further deliveries need not ask for a pause
+    async def _change(self) -> None:
+        """Cancel the consumer, and begin a new one unless there is to be a pause."""
         await self._changing.acquire()
+        messages, session = self._channel, self._session
         try:
-            messages, session = self._channel, self._session
-            if messages is None or session is None or self._stopping:
-                return  # it is opened again with its session, or not at all
+            if messages is None or self._stopping or self._consumes_with == self._prefetch:
+                return  # it is opened again with its session, or not at all; or an earlier change did it
+            tag, self._tag, self._consumes_with = self._tag, None, 0
             if tag is not None:
                 await shield(messages.channel.basic_cancel(tag))
-            if not is_pause:
-                await self._consume(messages)
+            await self._consume(messages)
+            return
         except (AMQPError, ConnectionLost) as error:
-            if session is not None and session.is_open and self._channel is messages:
-                self._log.warn("{queue} cannot be consumed: {reason}", queue=self.queue, reason=str(error))
-                self._channel = None
-                await self._restore(session)
+            if session is None or not session.is_open or self._channel is not messages:
+                return
+            self._log.warn("{queue} cannot be consumed: {reason}", queue=self.queue, reason=str(error))
+            self._channel = None
         finally:
             self._changing.release()
+        await self._restore(session)
 
     async def cancel(self) -> None:
         """Stop deliveries for good. Deliveries in flight can still be acknowledged."""
@@ -216,8 +229,6 @@ class Consumer:
         )
         if self._deliver(delivery) is False:
             delivery.give_back()
-            if self._tag is not None:
-                self._watching.start(self._change(is_pause=True))
 
     async def _restore(self, session: Session) -> None:
         while not self._stopping and session.is_open:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PG_ATTEMPT = "pg-attempt"
 PG_QUEUE = "pg-queue"
 PG_REDELIVERIES = "pg-redeliveries"
+#: Milliseconds for which the message was held for a busy model, without an attempt.
+PG_HELD = "pg-held"
 #: Names of headers that a copy has lost, since they did not fit a frame of the broker.
 PG_DROPPED = "pg-dropped"
 #: On copies for the next attempt: milliseconds since 1970 until which the caller waits. Not ``pg-deadline``: with that
@@ -51,6 +53,7 @@ class History:
     Attributes:
         attempt: number of this attempt, from 1.
         redeliveries: times that it was delivered and not acknowledged, for example because it killed the process.
+        held: milliseconds for which it was held for a busy model since the last attempt.
         dropped: names of headers that its copies have lost.
         reply_by: milliseconds since 1970 until which the caller waits for the reply; None if that is not known.
         is_answered: the caller was told of a failure, and is to get no other reply.
@@ -58,6 +61,7 @@ class History:
 
     attempt: int = 1
     redeliveries: int = 0
+    held: int = 0
     dropped: str = ""
     reply_by: int | None = None
     is_answered: bool = False
@@ -69,6 +73,7 @@ class History:
         return cls(
             _number(headers.get(PG_ATTEMPT), 1),
             _number(headers.get(PG_REDELIVERIES), 0),
+            _number(headers.get(PG_HELD), 0),
             _listed([dropped]) if isinstance(dropped, str) else "",
             _number(headers.get(PG_REPLY_BY), 0) or None,
             _number(headers.get(PG_ANSWERED), 0) > 0,
@@ -77,6 +82,8 @@ class History:
     def headers(self) -> dict[str, Any]:
         """The headers that carry this history on a copy."""
         headers: dict[str, Any] = {PG_ATTEMPT: self.attempt, PG_REDELIVERIES: self.redeliveries}
+        if self.held:
+            headers[PG_HELD] = self.held
         if self.dropped:
             headers[PG_DROPPED] = self.dropped
         if self.reply_by is not None:

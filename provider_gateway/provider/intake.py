@@ -1,4 +1,4 @@
-"""Takes the deliveries of one queue while there is room for their bodies; without room its consumer pauses."""
+"""Takes the deliveries of one queue, as many as there is room for and the model takes; else its consumer pauses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.provider.model_gate import ModelGate
     from provider_gateway.provider.room import Room
     from provider_gateway.provider.task import Task
 
@@ -26,26 +27,30 @@ class Intake:
 
     Args:
         room: for the bodies that are in work, of all queues.
+        gate: says how many deliveries are to be in hand.
 
     Attributes:
-        consume: called with the prefetch to consume with, when there is room again, or for more messages at a time.
+        consume: called with the prefetch to consume with, when it changes; 0 for a pause.
     """
 
     _log = Logger()
 
-    def __init__(self, entry: QueueEntry, room: Room) -> None:
+    def __init__(self, entry: QueueEntry, room: Room, gate: ModelGate) -> None:
         self._queue = entry.queue_name
         self._room = room
-        self._wanted = entry.prefetch
+        self._gate = gate
+        gate.on_change = self._adjust
         #: The prefetch now; 0 in a pause.
         self._prefetch = entry.prefetch
+        #: True while the pause waits for room.
+        self._is_full = False
         self._mean_body = 0.0
         self._in_work = 0
         self._given_back = Recent(_REMEMBERED)
         self.consume: Callable[[int], object] = lambda _: None
 
     def take(self, task: Task) -> bool:
-        """Make room for a message. If there is none, it has to be given back, and its consumer has to pause."""
+        """Make room for a message. If there is none, it has to be given back."""
         size = len(task.message.body)
         self._mean_body += (size - self._mean_body) / 8
         if self._room.take(task, is_only_one=not self._in_work):
@@ -53,10 +58,11 @@ class Intake:
             return True
         if task.fingerprint is not None:
             self._given_back.add(task.fingerprint)
-        if self._prefetch:
-            self._prefetch = 0
+        if not self._is_full:
+            self._is_full = True
             self._log.info("{queue}: pauses, since the bodies in work take MAX_BUFFERED_BYTES", queue=self._queue)
-            self._room.pause(self._consume, size)
+            self._room.pause(self._go_on, size)
+            self._consume_with(0)
         return False
 
     def for_response(self, task: Task, size: int) -> Deferred[None] | None:
@@ -67,12 +73,14 @@ class Intake:
         """Take back the room of a message that has ended."""
         self._in_work -= 1
         self._room.give(task)
-        if not self._prefetch and not self._in_work:
-            # Other queues may keep the room full.
-            self._room.end_pause(self._consume)
-            self._consume()
-        elif 0 < self._prefetch < self._wanted and self._is_too_narrow():
-            self._consume()
+        if not self._prefetch:
+            if self._is_full and not self._in_work:
+                # Other queues may keep the room full.
+                self._room.end_pause(self._go_on)
+                self._is_full = False
+            self._adjust()
+        elif self._prefetch < self._gate.wanted and self._is_too_narrow():
+            self._adjust()
 
     def was_given_back(self, task: Task) -> bool:
         """True if a message comes back since there was no room for it."""
@@ -82,8 +90,25 @@ class Intake:
         """True if twice as many messages would fit, now that they are smaller."""
         return self._room.is_half_free and 8 * self._prefetch * self._mean_body < self._room.limit
 
-    def _consume(self) -> None:
-        """Consume with as many messages of the usual size as fit, each with a response of that size."""
-        fitting = int((self._room.limit - self._room.used) / (2 * self._mean_body + 1))
-        self._prefetch = max(1, min(fitting, self._wanted))
-        self.consume(self._prefetch)
+    def _go_on(self) -> None:
+        """There is room again."""
+        self._is_full = False
+        self._adjust()
+
+    def _adjust(self) -> None:
+        """Consume with as many messages as the gate wants, or as many as fit, each with a response of its size.
+
+        The deliveries of the consumer before do not count for a new one. So it begins when they are few enough.
+        """
+        if self._is_full:
+            return
+        prefetch = 0
+        if self._in_work <= self._gate.wanted:
+            fitting = int((self._room.limit - self._room.used) / (2 * self._mean_body + 1))
+            prefetch = min(max(1, fitting), self._gate.wanted)
+        self._consume_with(prefetch)
+
+    def _consume_with(self, prefetch: int) -> None:
+        if prefetch != self._prefetch:
+            self._prefetch = prefetch
+            self.consume(prefetch)

@@ -1,23 +1,30 @@
-"""Serves the deliveries of one queue: calls the model, and decides how each delivery is settled.
+"""Serves the deliveries of one queue: checks each message, and calls the model when the gate lets it.
 
-The model's response becomes the reply if its status is 2xx, or a 4xx that is the caller's error. After a failure of the
-model, the message takes the retry route (``dle``). After the last attempt it is parked, and the error is the reply. An
-expired message is dropped and counted.
+A model that is busy or away is no failure: the message is held for it, or given back to its queue. An expired message
+is dropped and counted. What follows a model call is decided in :mod:`provider_gateway.provider.after_call`.
 """
 
 from __future__ import annotations
 
-import random
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError, DeferredLock
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from provider_gateway.deferreds import InFlight, sleep
-from provider_gateway.errors import BodyTooLarge, GatewayError, ModelFailure, UnsupportedMediaType
+from provider_gateway.deferreds import InFlight
+from provider_gateway.errors import (
+    BodyTooLarge,
+    GatewayError,
+    ModelBusy,
+    ModelFailure,
+    ModelUnreachable,
+    UnsupportedMediaType,
+)
 from provider_gateway.message.ids import rquid_of
-from provider_gateway.provider.replies import error_reply, result_reply
+from provider_gateway.provider.after_call import AfterCall
+from provider_gateway.provider.replies import error_reply
+from provider_gateway.provider.suspects import Suspects
 from provider_gateway.provider.task import DeliveryLost, Task
 from provider_gateway.topology.declarations import DELIVERY_LIMIT
 
@@ -29,18 +36,14 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.consumer import Delivery
     from provider_gateway.config.queue_file import QueueEntry
-    from provider_gateway.model.model import Model, ModelResponse
+    from provider_gateway.model.model import Model
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.provider.expiry import Expiry
     from provider_gateway.provider.intake import Intake
+    from provider_gateway.provider.model_gate import ModelGate
     from provider_gateway.provider.retry_route import RetryRoute
     from provider_gateway.provider.settlement import Settlement
     from provider_gateway.topology.reply_addresses import ReplyAddresses
-
-#: A message that came back unacknowledged this often is a suspect: it may be the one that kills the process.
-_SUSPECT = 3
-#: A suspect first waits for a random time up to this number of seconds.
-_SUSPECT_DELAY = 1.0
 
 
 class Provider:
@@ -55,6 +58,7 @@ class Provider:
         replies: which reply addresses are served.
         expiry: whether anybody still waits for a reply.
         intake: decides whether there is room for a delivery.
+        gate: says when a call of the model may begin.
     """
 
     _log = Logger()
@@ -71,6 +75,7 @@ class Provider:
         replies: ReplyAddresses,
         expiry: Expiry,
         intake: Intake,
+        gate: ModelGate,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
@@ -80,9 +85,12 @@ class Provider:
         self._max_body_bytes = max_body_bytes
         self._retry = retry
         self._settlement = settlement
+        self._after_call = AfterCall(entry, retry, settlement, expiry)
         self._replies = replies
         self._expiry = expiry
         self._intake = intake
+        self._gate = gate
+        self._suspects = Suspects(entry, intake, clock)
         self._clock = clock
         queue = entry.queue_name
         metrics.begin(queue)
@@ -94,7 +102,6 @@ class Provider:
         self._model_seconds = metrics.model_request_seconds.labels(queue)
         # A look-up of labels costs 2 µs. There are few results.
         self._model_requests = cache(partial(metrics.model_requests.labels, queue))
-        self._one_suspect = DeferredLock()
         self._serving: dict[Hashable, Task] = {}
         self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
 
@@ -172,14 +179,14 @@ class Provider:
             work = self._settlement.park(task, "reply-to")
         elif len(message.body) > self._max_body_bytes:
             too_large = BodyTooLarge(f"The message is larger than {self._max_body_bytes} bytes (MAX_BODY_BYTES).")
-            work = self._end(task, too_large, "too-large")
-        elif self._is_to_be_counted(task):
+            work = self._after_call.ended(task, too_large, "too-large")
+        elif self._suspects.is_to_be_counted(task):
             if task.history.redeliveries >= DELIVERY_LIMIT:
                 error = GatewayError(f"The message came back unacknowledged more than {DELIVERY_LIMIT} times.")
                 work = self._settlement.park(task, "redelivered", error_reply(task, error, "redelivered"))
             else:
                 work = self._settlement.renew(task)
-        elif self._returns(task):
+        elif self._suspects.returns(task):
             work = self._run_returned(task)
         else:
             work = self._run(task)
@@ -194,105 +201,81 @@ class Provider:
         self._log.info("{queue}: expired: nobody waits for the reply any more", **task.log_fields)
         self._settlement.done(task)
 
-    def _is_to_be_counted(self, task: Task) -> bool:
-        """True if the message came back, perhaps from a process that it killed. Quorum queues count that themselves."""
-        return (
-            task.delivery.redelivered and self._entry.queue_type != "quorum" and not self._intake.was_given_back(task)
-        )
-
-    def _returns(self, task: Task) -> int:
-        """How often a message came back unacknowledged, as counted by us or by the quorum queue."""
-        if self._entry.queue_type != "quorum":
-            return task.history.redeliveries
-        counted = task.message.headers.get("x-delivery-count")
-        if counted and self._intake.was_given_back(task):
-            return 0
-        return counted if isinstance(counted, int) else 0
-
     async def _run_returned(self, task: Task) -> None:
         """Serve a message that came back unacknowledged."""
         await self._settlement.when_renewed(task)
-        await (self._run_alone(task) if self._returns(task) >= _SUSPECT else self._run(task))
-
-    async def _run_alone(self, task: Task) -> None:
-        """Serve suspects one at a time: else one that kills the process would take the others to parking with it."""
-        # In random order: if the message that kills were always the first, the others would never be served.
-        await sleep(self._clock, random.uniform(0, _SUSPECT_DELAY))  # noqa: S311 - no secret
-        await self._one_suspect.acquire()
-        try:
-            await self._run(task)
-        finally:
-            self._one_suspect.release()
+        await self._suspects.run(task, self._run)
 
     async def _run(self, task: Task) -> None:
-        started = self._clock.seconds()
-        try:
-            response = await self._model.call(
-                task.message, task.rquid, self._timeout, partial(self._intake.for_response, task)
-            )
-        except ModelFailure as failure:
-            self._count_call(failure.reason, started)
-            await self._fail(task, failure)
-        except UnsupportedMediaType as error:
-            await self._end(task, error, "content-encoding")
-        except BaseException:
-            self._count_call("unfinished", started)
-            raise
-        else:
-            self._count_call("ok" if response.status < 300 else "rejected", started)
-            await self._succeed(task, response)
+        """Call the model when the gate lets it, and settle the message."""
+        turn = self._gate.enter()
+        while turn is None or await turn:
+            if turn is not None and not self._is_still_ours(task):
+                return
+            started = self._clock.seconds()
+            try:
+                response = await self._model.call(
+                    task.message, task.rquid, self._timeout, partial(self._intake.for_response, task)
+                )
+            except ModelFailure as failure:
+                self._count_call(failure.reason, started)
+                if not self._holds(task, failure):
+                    await self._after_call.failed(task, failure)
+                    return
+            except UnsupportedMediaType as error:
+                self._gate.unused()
+                await self._after_call.ended(task, error, "content-encoding")
+                return
+            except BaseException:
+                self._gate.failed()
+                self._count_call("unfinished", started)
+                raise
+            else:
+                self._gate.succeeded(self._clock.seconds() - started)
+                self._count_call("ok" if response.status < 300 else "rejected", started)
+                await self._after_call.succeeded(task, response)
+                return
+            turn = self._gate.enter(is_first=True)
+        await self._give_back(task)
+
+    def _is_still_ours(self, task: Task) -> bool:
+        """True if a message that waited is still to be served; else its end is begun, and its turn is over.
+
+        Raises:
+            DeliveryLost: the broker delivers it again. Nothing was done for it.
+        """
+        if task.delivery.is_lost:
+            self._gate.unused()
+            raise DeliveryLost
+        if self._is_expired(task):
+            self._gate.unused()
+            self._drop(task)
+            return False
+        return True
+
+    def _holds(self, task: Task, failure: ModelFailure) -> bool:
+        """Tell the gate how a call failed. True if the message is held, without using up an attempt."""
+        if isinstance(failure, ModelUnreachable):
+            self._gate.unreachable()
+            return True
+        if not isinstance(failure, ModelBusy):
+            self._gate.failed()
+            return False
+        self._gate.busy(failure.wait)
+        if task.refused_at is None:
+            task.refused_at = self._clock.seconds()
+        return self._held(task) < 1000 * self._entry.busy_timeout
+
+    def _held(self, task: Task) -> int:
+        """Milliseconds for which a message was held for a busy model since its last attempt."""
+        here = 0.0 if task.refused_at is None else self._clock.seconds() - task.refused_at
+        return task.history.held + int(1000 * here)
+
+    async def _give_back(self, task: Task) -> None:
+        if task.delivery.is_lost:
+            raise DeliveryLost
+        await self._settlement.give_back(task, self._held(task))
 
     def _count_call(self, result: str, started: float) -> None:
         self._model_seconds.observe(self._clock.seconds() - started)
         self._model_requests(result).inc()
-
-    async def _succeed(self, task: Task, response: ModelResponse) -> None:
-        """Reply with the model's response. Without a reply address, park the message if the status is 4xx."""
-        if self._settlement.address(task) is not None:
-            reply = result_reply(task, response)
-            await self._settlement.reply(task, reply, lambda error: error_reply(task, error, error.reason))
-        elif response.status < 300:
-            if task.history.is_answered:
-                self._log.info("{queue}: answered after the caller was told of a failure", **task.log_fields)
-            self._settlement.done(task)
-        else:
-            await self._settlement.park(task, "rejected")
-
-    async def _fail(self, task: Task, failure: ModelFailure) -> None:
-        """Retry, park or answer a message that the model failed on."""
-        self._log.warn(
-            "{queue}: {reason}",
-            reason=failure.detail,
-            cause=failure.cause,
-            attempt=task.history.attempt,
-            **task.log_fields,
-        )
-        if not self._entry.dle:
-            await self._end(task, failure, failure.reason)
-        elif task.history.attempt < self._entry.max_attempts:
-            is_answered = task.history.is_answered or (self._waits_in_vain(task) and await self._tell(task, failure))
-            target = self._retry.target(task.delivery)
-            await self._settlement.retry(task, *target, failure.reason, is_answered=is_answered)
-        else:
-            await self._settlement.park(task, failure.reason, error_reply(task, failure, failure.reason))
-
-    def _waits_in_vain(self, task: Task) -> bool:
-        """True if a caller waits at a queue of its own, but not until the next attempt."""
-        reply_by = task.reply_by
-        if reply_by is None or task.message.reply_to is None:
-            return False
-        return self._expiry.is_past(reply_by / 1000 - self._retry.delay)
-
-    async def _tell(self, task: Task, failure: ModelFailure) -> bool:
-        """Reply with a failure before the next attempt; True if the reply is confirmed."""
-        detail = f"{failure.detail} It is tried again after the time for which you wait: the request may be executed."
-        early = ModelFailure(detail, failure.reason)
-        return await self._settlement.tell(task, error_reply(task, early, early.reason))
-
-    async def _end(self, task: Task, error: GatewayError, reason: str) -> None:
-        """Reply with an error. Without a reply address, park the message."""
-        if self._settlement.address(task) is None:
-            await self._settlement.park(task, reason)
-            return
-        reply = error_reply(task, error, reason)
-        await self._settlement.reply(task, reply, lambda refused: error_reply(task, refused, refused.reason))

@@ -5,6 +5,7 @@ A role prepares each new AMQP session, says what it waits for, and drains.
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model
 from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.intake import Intake
+from provider_gateway.provider.model_gate import ModelGate, State
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.retry_route import RetryRoute
@@ -32,6 +34,15 @@ if TYPE_CHECKING:
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
     from provider_gateway.observability.metrics import Metrics
+
+
+#: A delay is shortened by up to this part of it.
+_JITTER = 0.25
+
+
+def _jittered(seconds: float) -> float:
+    """A delay, shortened at random: replicas that began to wait at the same time do not end it together."""
+    return random.uniform(1 - _JITTER, 1) * seconds  # noqa: S311 - no secret
 
 
 class ProviderRole:
@@ -70,8 +81,18 @@ class ProviderRole:
         self._publisher = ReliablePublisher(publisher=publisher, clock=reactor)
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
+        self._gates: dict[str, ModelGate] = {}
         for entry in entries:
-            intake = Intake(entry, room)
+            gate = self._gates[entry.queue_name] = ModelGate(
+                prefetch=entry.prefetch,
+                min_concurrency=entry.min_concurrency,
+                max_pause=entry.max_pause,
+                is_adaptive=entry.concurrency == "adaptive",
+                clock=reactor,
+                jitter=_jittered,
+                is_ready=None,
+            )
+            intake = Intake(entry, room, gate)
             provider = Provider(
                 entry,
                 model=model,
@@ -82,6 +103,7 @@ class ProviderRole:
                 replies=ReplyAddresses(entry, entries),
                 expiry=expiry,
                 intake=intake,
+                gate=gate,
                 clock=reactor,
                 metrics=metrics,
             )
@@ -111,10 +133,17 @@ class ProviderRole:
         missing = [f"consumer of {c.queue}" for c in self._consumers if not c.is_registered]
         return missing + [f"queue {name}" for name in self._publisher.waiting_for()]
 
+    def degraded(self) -> list[str]:
+        """The models that take no calls, or few, for now. Another replica would not be better off."""
+        words = {State.BUSY: "is busy", State.AWAY: "is away", State.PROBING: "is away"}
+        return [f"model of {queue} {words[gate.state]}" for queue, gate in self._gates.items() if gate.state in words]
+
     async def cancel_consumers(self) -> None:
-        """Stop deliveries; those in flight go on."""
+        """Stop deliveries; those in flight go on, and those that wait for the model are given back."""
         for consumer in self._consumers:
             await consumer.cancel()
+        for gate in self._gates.values():
+            gate.stop()
 
     async def idle(self) -> None:
         """Return when no delivery is being served."""

@@ -45,7 +45,7 @@ class Room:
         if self.used + size > self.limit and self.used and not is_only_one:
             return False
         self.used += size
-        task.held = size
+        task.room_for_body = size
         return True
 
     def for_response(self, task: Task, size: int) -> Deferred[None] | None:
@@ -63,9 +63,9 @@ class Room:
 
     def give(self, task: Task) -> None:
         """Take back the room of a task that has ended."""
-        self.used -= task.held + task.held_by_response
-        self._responses -= task.held_by_response > 0
-        task.held = task.held_by_response = 0
+        self.used -= task.room_for_body + task.room_for_response
+        self._responses -= task.room_for_response > 0
+        task.room_for_body = task.room_for_response = 0
         while self._waiting and self._fits(self._waiting[0][1]):
             next_task, size, waiting = self._waiting.popleft()
             self._let_in(next_task, size)
@@ -96,8 +96,8 @@ class Room:
         return self.used + size <= self.limit or not self._responses
 
     def _let_in(self, task: Task, size: int) -> None:
-        self._responses += not task.held_by_response
-        task.held_by_response += size
+        self._responses += not task.room_for_response
+        task.room_for_response += size
         self.used += size
 
     def _forget(self, waiting: Deferred[None]) -> None:

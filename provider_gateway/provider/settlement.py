@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.message.copies import History
     from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.provider.reliable_publisher import ReliablePublisher
@@ -48,7 +49,7 @@ class Settlement:
         self._retried = metrics.retried
         self._parked = metrics.parked
         self._settled = Recent(_REMEMBERED)
-        #: By the ids of copies that :meth:`renew` publishes and the broker has not confirmed.
+        #: By the ids of copies to the work queue that the broker has not confirmed.
         self._renewing: dict[str, Waiters[None]] = {}
 
     def is_settled(self, task: Task) -> bool:
@@ -124,7 +125,7 @@ class Settlement:
         """
         reply_by = None if is_answered else task.reply_by
         attempt = task.history.attempt + 1
-        history = replace(task.history, attempt=attempt, reply_by=reply_by, is_answered=is_answered)
+        history = replace(task.history, attempt=attempt, held=0, reply_by=reply_by, is_answered=is_answered)
         copy = Copy.of(task.message, self._entry.queue_name, history, reason)
         await self._publisher.publish_copy(task, copy, exchange, routing_key)
         self._retried.labels(self._entry.queue_name, reason).inc()
@@ -136,8 +137,21 @@ class Settlement:
         Raises:
             DeliveryLost: as above.
         """
-        history = replace(task.history, redeliveries=task.history.redeliveries + 1)
-        copy = Copy.of(task.message, self._entry.queue_name, history, "redelivered", may_expire=True)
+        await self._replace(task, replace(task.history, redeliveries=task.history.redeliveries + 1), "redelivered")
+
+    async def give_back(self, task: Task, held: int) -> None:
+        """Publish a copy to the end of the work queue that counts nothing: a rejected message would be counted.
+
+        Args:
+            held: milliseconds for which the message was held for a busy model, in all.
+
+        Raises:
+            DeliveryLost: as above.
+        """
+        await self._replace(task, replace(task.history, held=held), "held")
+
+    async def _replace(self, task: Task, history: History, reason: str) -> None:
+        copy = Copy.of(task.message, self._entry.queue_name, history, reason, may_expire=True)
         renewed = self._renewing[copy.publish_id] = Waiters()
         try:
             await self._publisher.publish_copy(task, copy, self._entry.return_exchange, task.delivery.routing_key)

@@ -34,17 +34,20 @@ class Task:
         history: earlier attempts and redeliveries.
         rquid: the request id.
         fingerprint: equal for all deliveries of the message; None without a message id: it cannot be recognised then.
-        held: bytes of room that its body takes (:mod:`.room`).
-        held_by_response: bytes of room that the model's response takes.
+        room_for_body: bytes of room that its body takes (:mod:`.room`).
+        room_for_response: bytes of room that the model's response takes.
+        refused_at: time of the monotonic clock at which a busy model refused it first, since it was delivered; None if
+            none did.
     """
 
-    __slots__ = ("delivery", "fingerprint", "held", "held_by_response", "history", "rquid")
+    __slots__ = ("delivery", "fingerprint", "history", "refused_at", "room_for_body", "room_for_response", "rquid")
 
     def __init__(self, delivery: Delivery, history: History, rquid: str) -> None:
         self.delivery = delivery
         self.history = history
         self.rquid = rquid
-        self.held = self.held_by_response = 0
+        self.room_for_body = self.room_for_response = 0
+        self.refused_at: float | None = None
         message = delivery.message
         self.fingerprint: Hashable = None
         if message.message_id is not None:

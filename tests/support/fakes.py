@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from provider_gateway.errors import ModelFailure
+from provider_gateway.errors import ModelBusy, ModelFailure, ModelUnreachable
 from provider_gateway.model.model import ModelResponse
 
 if TYPE_CHECKING:
@@ -89,3 +89,11 @@ class FakeModel:
 
     def fail(self, reason: str = "timeout", number: int = -1) -> None:
         self.calls[number][2].errback(ModelFailure(f"The model failed: {reason}.", reason))
+
+    def refuse(self, wait: float | None = None, number: int = -1) -> None:
+        """Be busy."""
+        self.calls[number][2].errback(ModelBusy("The model answered with HTTP status 503.", wait))
+
+    def be_away(self, number: int = -1) -> None:
+        """Let no connection be made."""
+        self.calls[number][2].errback(ModelUnreachable("The model cannot be reached."))

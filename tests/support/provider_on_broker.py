@@ -20,6 +20,7 @@ from provider_gateway.provider.settlement import Settlement
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 from tests.support.embedded_broker import BrokerTestCase
 from tests.support.fakes import FakeModel
+from tests.support.gates import new_gate
 from tests.support.observability import counted
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
     def begin(self) -> None:
         """Start a provider without memory, as after a restart of the process."""
         self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
-        intake = Intake(self.entry, Room(self.room))
+        self.gate = new_gate(self.entry, self.clock)
+        intake = Intake(self.entry, Room(self.room), self.gate)
         self.provider = Provider(
             self.entry,
             model=self.model,
@@ -69,6 +71,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
             replies=ReplyAddresses(self.entry, [self.entry]),
             expiry=Expiry(self.is_awaited, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock),
             intake=intake,
+            gate=self.gate,
             clock=self.clock,
             metrics=self.metrics,
         )

@@ -22,6 +22,7 @@ from provider_gateway.provider.settlement import Settlement
 from provider_gateway.provider.task import Task
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 from tests.support.fakes import FakeDelivery, FakeModel, FakePublisher
+from tests.support.gates import new_gate
 from tests.support.observability import counted
 from tests.support.queue_entries import entry
 
@@ -59,6 +60,7 @@ class ProviderTestCase(SynchronousTestCase):
         self.publisher = FakePublisher()
         self.metrics = Metrics()
         work = entry(replyTo="response")
+        self.gate = new_gate(work, self.clock)
         self.provider = Provider(
             work,
             model=self.model,
@@ -68,7 +70,8 @@ class ProviderTestCase(SynchronousTestCase):
             settlement=Settlement(work, ReliablePublisher(publisher=self.publisher, clock=self.clock), self.metrics),
             replies=ReplyAddresses(work, [work]),
             expiry=Expiry(lambda _: None, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock),
-            intake=Intake(work, Room(1_000_000)),
+            intake=Intake(work, Room(1_000_000), self.gate),
+            gate=self.gate,
             clock=self.clock,
             metrics=self.metrics,
         )

@@ -1,0 +1,71 @@
+"""Messages that came back unacknowledged: how often, and one at a time if they may be what kills the process."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import DeferredLock
+
+from provider_gateway.deferreds import sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.provider.intake import Intake
+    from provider_gateway.provider.task import Task
+
+#: A message that came back unacknowledged this often is a suspect: it may be the one that kills the process.
+_SUSPECT = 3
+#: A suspect first waits for a random time up to this number of seconds.
+_DELAY = 1.0
+
+
+class Suspects:
+    """The messages of one queue that came back unacknowledged.
+
+    Args:
+        intake: knows which of them were given back for want of room.
+        clock: times the suspects' delay.
+    """
+
+    def __init__(self, entry: QueueEntry, intake: Intake, clock: IReactorTime) -> None:
+        self._is_quorum = entry.queue_type == "quorum"
+        self._intake = intake
+        self._clock = clock
+        self._one = DeferredLock()
+
+    def is_to_be_counted(self, task: Task) -> bool:
+        """True if the message came back, perhaps from a process that it killed. Quorum queues count that themselves."""
+        return task.delivery.redelivered and not self._is_quorum and not self._intake.was_given_back(task)
+
+    def returns(self, task: Task) -> int:
+        """How often a message came back unacknowledged, as counted by us or by the quorum queue."""
+        if not self._is_quorum:
+            return task.history.redeliveries
+        counted = task.message.headers.get("x-delivery-count")
+        if counted and self._intake.was_given_back(task):
+            return 0
+        return counted if isinstance(counted, int) else 0
+
+    async def run(self, task: Task, run: Callable[[Task], Awaitable[None]]) -> None:
+        """Serve a message that came back: suspects one at a time.
+
+        Else one that kills the process would take the others to parking with it.
+
+        Args:
+            run: serves it.
+        """
+        if self.returns(task) < _SUSPECT:
+            await run(task)
+            return
+        # In random order: if the message that kills were always the first, the others would never be served.
+        await sleep(self._clock, random.uniform(0, _DELAY))  # noqa: S311 - no secret
+        await self._one.acquire()
+        try:
+            await run(task)
+        finally:
+            self._one.release()
