@@ -225,14 +225,14 @@ class ParkingTests(ServiceTestCase):
     """Messages that cannot be answered by the model."""
 
     def test_parked(self) -> None:
-        """After a timeout, a lost connection and a 503, the message is parked unchanged, and a reply has the error."""
+        """After a timeout, a lost connection and a 500, the message is parked unchanged, and a reply has the error."""
         self.ask(b'{"n": 7}', headers={"RqUID": "r1", "x-tenant": "a"}, priority=3)
         self.advance(30)
         self.assertEqual(self.waiting("work.retry"), 1)
         self.advance(60)
         self.calls[-1].close()
         self.advance(60)
-        self.answer(503)
+        self.answer(500)
         self.assertEqual(self.bodies(), 3 * [b'{"n": 7}'])
         (parked,) = self.take("work.parking")
         self.assertEqual((parked.body, parked.message_id, parked.reply_to), (b'{"n": 7}', "m1", "back"))

@@ -162,7 +162,7 @@ class AnswerTests(ModelTestCase):
         self.assertEqual(self.successResultOf(self.answered(response(200, b"1"))).content_type, "application/json")
 
     def test_status(self) -> None:
-        """5xx, 408 and redirects are failures that name the status, 429 and 503 are busy. Redirects are not followed."""
+        """5xx, 408 and redirects are failures that name the status, 429 and 503 are busy. No redirect is followed."""
         for status, reason in ((500, "status"), (503, "busy"), (408, "status"), (429, "busy"), (302, "status")):
             failure = self.assert_failure(
                 self.answered(response(status, b"x", "Location: http://127.0.0.1:8080/x")), reason
