@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
+
 from provider_gateway.amqp.consumer import Consumer, Delivery
 from provider_gateway.errors import TopologyError
 from tests.support.embedded_broker import BrokerTestCase
@@ -189,6 +191,74 @@ class RestoreTests(ConsumerTestCase):
         self.advance(1)
         self.assertEqual(len(self.declared), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class PauseTests(ConsumerTestCase):
+    """consume_with()."""
+
+    def change(self, *prefetches: int) -> None:
+        for prefetch in prefetches:
+            self.consumer.consume_with(prefetch)
+        self.pump()
+
+    def put_many(self, count: int) -> None:
+        for number in range(count):
+            self.put("", "work", str(number).encode())
+
+    def test_pause(self) -> None:
+        """In a pause nothing is delivered; deliveries can be acknowledged, and the consumer counts as registered."""
+        self.put_many(1)
+        self.change(0)
+        self.put_many(1)
+        self.assertEqual((1, 1), (len(self.delivered), self.waiting("work")))
+        self.assertTrue(self.delivered[0].ack())
+        self.assertTrue(self.consumer.is_registered)
+        self.change(2)
+        self.put_many(2)
+        self.assertEqual((3, 1), (len(self.delivered), self.waiting("work")))
+
+    def test_pause_over_a_reconnection(self) -> None:
+        """A pause lasts over the loss of the connection."""
+        self.change(0)
+        self.lose(self.session)
+        self.opened()
+        self.put_many(3)
+        self.assertEqual(([], True), (self.delivered, self.consumer.is_registered))
+        self.change(2)
+        self.assertEqual(2, len(self.delivered))
+
+    def test_the_last_one_counts(self) -> None:
+        """Of several changes at once the last one counts, whatever was under way."""
+        for changes, delivered in (((3, 0), 0), ((0, 2), 2), ((0, 4, 0, 0, 3, 1), 1)):
+            self.change(*changes)
+            self.put_many(5)
+            self.assertEqual(delivered, len(self.delivered), changes)
+            self.change(0)
+            for each in self.delivered:
+                each.ack()
+            self.pump()
+            self.take("work")
+            self.delivered.clear()
+
+    def test_changed_while_it_is_opened(self) -> None:
+        """A pause that is asked for while the consumer is opened begins then."""
+        self.lose(self.session)
+        session = self.connect()
+        opening = Deferred.fromCoroutine(self.consumer.open(session))
+        self.links[-1].pump()
+        self.consumer.consume_with(0)
+        self.pump()
+        self.successResultOf(opening)
+        self.put_many(1)
+        self.assertEqual([], self.delivered)
+
+    def test_stopped_in_a_pause(self) -> None:
+        """After cancel() nothing is consumed any more."""
+        self.change(0)
+        self.run_(self.consumer.cancel())
+        self.change(5)
+        self.put_many(1)
+        self.assertEqual([], self.delivered)
 
 
 class CancelTests(ConsumerTestCase):

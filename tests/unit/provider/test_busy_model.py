@@ -48,7 +48,7 @@ class BusyTests(ProviderOnBrokerTestCase):
         self.assert_left(back=1)
 
     def test_busy_for_too_long(self) -> None:
-        """After busyTimeout, the refusal is a failure: the next attempt comes on the retry route, and has the whole time."""
+        """After busyTimeout, the refusal is a failure. The next attempt has the whole time again."""
         self.ask()
         for attempt in range(3):
             for _ in range(3):
@@ -66,7 +66,7 @@ class BusyTests(ProviderOnBrokerTestCase):
         self.assertEqual("busy", self.taken("back").headers["pg-reason"])
 
     def test_given_back_at_the_end(self) -> None:
-        """At the end of the process, a held message goes back to its queue, and the time for which it was held with it."""
+        """At the end of the process, a held message goes back to its queue, with the time for which it was held."""
         self.ask(headers={"RqUID": "r1", "pg-deadline": 50_000, "x-a": "b"})
         self.refuse(15)
         self.wait(3)
