@@ -103,7 +103,7 @@ class Intake:
         if self._is_full:
             return
         prefetch = 0
-        if self._in_work <= self._gate.wanted:
+        if self._in_work <= self._gate.wanted or self._gate.needs_probe:
             fitting = int((self._room.limit - self._room.used) / (2 * self._mean_body + 1))
             prefetch = min(max(1, fitting), self._gate.wanted)
         self._consume_with(prefetch)

@@ -227,7 +227,7 @@ class Provider:
                 await self._after_call.ended(task, error, "content-encoding")
                 return
             except BaseException:
-                self._gate.failed()
+                self._gate.unused()
                 self._count_call("unfinished", started)
                 raise
             else:
