@@ -1,0 +1,63 @@
+"""The line of messages that wait until a call of their model may begin; each waits for a limited time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from provider_gateway.deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+
+class WaitingLine:
+    """Deferreds in the order in which they are let go. Messages that the model has refused go before all others.
+
+    Args:
+        clock: times how long each waits.
+        patience: seconds after which a Deferred fires with False.
+    """
+
+    def __init__(self, clock: IReactorTime, patience: float) -> None:
+        #: In order; dicts, since a Deferred in the middle may be cancelled.
+        self._first: dict[Deferred[bool], None] = {}
+        self._others: dict[Deferred[bool], None] = {}
+        self._deadlines: Deadlines[Deferred[bool]] = Deadlines(clock, patience, self._give_back)
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._others)
+
+    def join(self, *, is_first: bool) -> Deferred[bool]:
+        """A Deferred that fires with True when it is let go, or else with False. It can be cancelled."""
+        waiting: Deferred[bool] = Deferred(self._forget)
+        (self._first if is_first else self._others)[waiting] = None
+        self._deadlines.start(waiting)
+        return waiting
+
+    def let_go(self) -> None:
+        """Fire the first one with True."""
+        waiting = next(iter(self._first or self._others))
+        self._forget(waiting)
+        waiting.callback(True)
+
+    def give_back(self, *, keep: int = 0) -> None:
+        """Fire with False all but the first ones.
+
+        Args:
+            keep: how many go on waiting.
+        """
+        for waiting in [*self._first, *self._others][keep:]:
+            if not waiting.called:  # by the callback of another
+                self._forget(waiting)
+                waiting.callback(False)
+
+    def _give_back(self, waiting: Deferred[bool]) -> None:
+        self._forget(waiting)
+        waiting.callback(False)
+
+    def _forget(self, waiting: Deferred[bool]) -> None:
+        self._deadlines.stop(waiting)
+        self._first.pop(waiting, None)
+        self._others.pop(waiting, None)
