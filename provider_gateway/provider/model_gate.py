@@ -116,6 +116,11 @@ class ModelGate:
         """Calls at a time, at most, for now."""
         return self._concurrency.limit
 
+    @property
+    def needs_probe(self) -> bool:
+        """True if one more delivery is wanted, however many are in hand."""
+        return self.state is State.PROBING and self._question is None and not self._line and not self._is_probed()
+
     def enter(self, *, is_first: bool = False) -> Deferred[bool] | None:
         """Ask to begin a call.
 
@@ -207,9 +212,8 @@ class ModelGate:
         return self.state is State.PROBING and self._running >= self._allowed
 
     def _may_begin(self) -> bool:
-        if self._stopped:
-            return False
-        return self._running < (self._concurrency.limit if self.state is State.READY else self._allowed)
+        limit = self._concurrency.limit if self.state is State.READY else self._allowed
+        return self._running < limit and not self._stopped
 
     def _go_on(self) -> None:
         """Let messages go that may begin now, and follow with what is wanted."""
@@ -224,7 +228,7 @@ class ModelGate:
         if self.state is State.AWAY:
             wanted = 0
         elif self.state is State.PROBING:
-            wanted = 0 if self._question is not None or self._line else 1
+            wanted = 1 if self.needs_probe else 0
         else:
             wanted = self._concurrency.in_hand(self.wanted)
         if wanted != self.wanted:
