@@ -94,7 +94,8 @@ class FaultTestCase(IntegrationTestCase):
 
     def initiator(self, **options: Any) -> AMQPInitiator:
         """An AMQP initiator that consumes replies from ``self.output``; options are those of AMQPInitiator."""
-        made = AMQPInitiator(self.ledger, self.node.plain_url, self.exchange, "predict.now", self.output, **options)
+        key = f"{options['kind']}.now" if "kind" in options else "predict.now"
+        made = AMQPInitiator(self.ledger, self.node.plain_url, self.exchange, key, self.output, **options)
         made.consume()
         self.addCleanup(made.close)
         return made

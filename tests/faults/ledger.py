@@ -127,6 +127,11 @@ class Ledger:
         with self._lock:
             return _surplus(self._replies) + _surplus(self._parked)
 
+    def repeated_calls(self) -> int:
+        """The number of model calls beyond the first one of each request."""
+        with self._lock:
+            return _surplus(self._calls)
+
     def read(self, headers: Mapping[str, Any], correlation_id: str | None, body: bytes) -> tuple[str, bool]:
         """The request that a message belongs to, and whether all its parts name that request.
 

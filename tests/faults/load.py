@@ -55,6 +55,7 @@ class AMQPInitiator:
         names_reply_queue: send the reply queue as ``reply_to``; else it has to be the entry's ``replyTo``.
         properties: further properties of each message; ``headers`` are sent beside RqUID.
         padding: bytes by which each body is larger.
+        kind: beginning of the ids.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class AMQPInitiator:
         reply_arguments: dict[str, Any] | None = None,
         properties: dict[str, Any] | None = None,
         padding: int = 0,
+        kind: str = "amqp",
     ) -> None:
         self._ledger = ledger
         self._parameters = pika.URLParameters(url)
@@ -83,6 +85,7 @@ class AMQPInitiator:
         self._reply_to = reply_queue if names_reply_queue else None
         self._properties = properties or {}
         self._padding = {"padding": "x" * padding} if padding else {}
+        self._kind = kind
         self._stopping = threading.Event()
         self._closing = threading.Event()
         self._seen: set[tuple[str, str | None]] = set()
@@ -134,7 +137,7 @@ class AMQPInitiator:
         return True
 
     def _publish_one(self, channel: Any) -> None:
-        request = fresh_id("amqp")
+        request = fresh_id(self._kind)
         properties = {
             "content_type": "application/json",
             "delivery_mode": 2,

@@ -1,11 +1,12 @@
-"""``make outages``: a minute without the model, and half a minute without the broker, with figures.
+"""``make outages``: a model that is away for ten minutes, and a broker that is frozen for half a minute, with figures.
 
-``make test`` has shorter tests of the same faults. This one prints CPU, memory and the ledger.
+``make test`` has shorter tests of the same faults. These print CPU, memory and the ledger. ``OUTAGE_SECONDS`` shortens
+the absence.
 """
 
 from __future__ import annotations
 
-import re
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,76 +17,98 @@ from twisted.internet.threads import deferToThread
 from tests.faults.base import FaultTestCase, cpu, echo_after, memory
 from tests.faults.disturbances import pause
 from tests.faults.ledger import Outcome
-from tests.faults.proxy import FaultProxy
+from tests.faults.models import AbsentModelTestCase
 
 if TYPE_CHECKING:
-    from tests.support.processes import Gateway
+    from tests.support.processes import Process
 
+#: Seconds for which the model is away.
+SECONDS = float(os.environ.get("OUTAGE_SECONDS", "600"))
+#: The model's calls at a time, and seconds for each: so many calls a second is its pace.
+SLOTS, CALL = 8, 0.05
+PACE = SLOTS / CALL
+#: Times of the ideal that all that waited may take to be answered after the model's return.
+BAR = 1.2
+#: Seconds between two looks at the ledger.
+LOOK = 0.5
 MEGABYTE = 1024 * 1024
 _PREFETCH = 100
 
 
-class OutageTests(FaultTestCase):
+def say(text: str) -> None:
+    """Print a figure."""
+    sys.stdout.write(f"\n{text}")
+    sys.stdout.flush()
+
+
+class ModelAwayTests(AbsentModelTestCase):
+    """A gateway and a provider under 50 messages a second, half by AMQP, half by ``POST /v1/publish``."""
+
+    timeout = 3 * SECONDS + 600
+
+    async def test_model_away(self) -> None:
+        """The model is killed, and comes back after ten minutes: nothing is parked, lost or answered twice.
+
+        All that waited is answered in little more time than the model needs. The load does not stop meanwhile. The
+        provider takes hardly any CPU time while the model is away.
+        """
+        model = await self.begin_model(slots=SLOTS, seconds=CALL)
+        entries = [self.entry(prefetch=_PREFETCH, dle=True, retryDelay=5000)]
+        gateway = await self.start("--role", "gateway", entries=entries).ready()
+        provider = await self.start("--role", "provider", entries=entries, MODEL_URL=model.url).ready()
+        # An initiator waits for each confirm beside its interval.
+        load = [self.initiator(rate=28), await self.callers(gateway, rate=25, path="/v1/publish")]
+        running = [load[0].publish(), load[1].call()]
+        await pause(5)
+        computed, began = cpu(provider), reactor.seconds()
+        await pause(10)
+        say(f"CPU, model there     {self.share(provider, computed, began)}")
+        await model.tell(up=False, at_once=True)
+        sent, computed, began = self.ledger.count(Outcome.CONFIRMED), cpu(provider), reactor.seconds()
+        await pause(SECONDS)
+        held = (cpu(provider) - computed) / (reactor.seconds() - began)
+        rate = (self.ledger.count(Outcome.CONFIRMED) - sent) / (reactor.seconds() - began)
+        say(f"CPU, model away      {self.share(provider, computed, began)}")
+        say(f"memory, model away   {memory(provider) / MEGABYTE:.1f} MB")
+        waiting = self.ledger.lost()
+        ideal = len(waiting) / PACE
+        say(f"messages             {rate:.1f} per second, {len(waiting)} waiting after {SECONDS:g} s")
+        await model.tell(up=True)
+        began = reactor.seconds()
+        while waiting & self.ledger.lost() and reactor.seconds() < began + 2 * ideal + 60:
+            await pause(LOOK)
+        seconds = reactor.seconds() - began
+        say(f"all answered after   {seconds:.1f} s, {seconds / ideal:.2f} times the ideal of {ideal:.1f} s")
+        for each in load:
+            each.stop()
+        await gatherResults(running, consumeErrors=True)
+        await self.drained(120)
+        say(self.ledger.summary())
+        self.ledger.check(self)
+        self.assertEqual(set(self.ledger.statuses), {200})
+        self.assertLessEqual(self.ledger.repeated_calls(), SLOTS)  # those that the model's end has cut off
+        self.assertGreater(rate, 45)
+        self.assertLess(seconds, BAR * ideal)
+        self.assertLess(held, 0.05)
+
+    def share(self, provider: Process, computed: float, began: float) -> str:
+        """The CPU time of a process since a moment, as text."""
+        return f"{(cpu(provider) - computed) / (reactor.seconds() - began) * 100:.1f} % of a core"
+
+
+class BrokerFrozenTests(FaultTestCase):
     """One gateway with both roles under 50 requests per second, half of them over AMQP."""
 
     timeout = 300
 
-    async def loaded(self, **variables: str) -> Gateway:
-        """Start a gateway that reaches the model through ``self.to_model``, and load on it."""
-        self.model.answer = echo_after(0.05)
-        self.to_model = FaultProxy(reactor, int(self.model_url.split(":")[2].split("/")[0]))
-        self.to_model.start()
-        self.addCleanup(self.to_model.stop)
-        entry = self.entry(prefetch=_PREFETCH, dle=True, retryDelay=5000, timeout=2)
-        url = f"http://127.0.0.1:{self.to_model.port}/predict"
-        gateway = await self.start(entries=[entry], **{"MODEL_URL": url, **variables}).ready()
-        self.load = [self.initiator(rate=25), await self.callers(gateway, rate=25)]
-        self.running = [self.load[0].publish(), self.load[1].call()]
-        await pause(5)
-        return gateway
-
-    async def finish(self, faults: int = 1) -> None:
-        """Stop the load, drain, check and print the ledger."""
-        for each in self.load:
-            each.stop()
-        await gatherResults(self.running, consumeErrors=True)
-        await self.drained(90)
-        self.say(self.ledger.summary())
-        self.ledger.check(self, duplicates_at_most=faults * _PREFETCH)
-
-    def say(self, text: str) -> None:
-        """Print a figure."""
-        sys.stdout.write(f"\n{text}")
-
-    async def test_model_down_for_a_minute(self) -> None:
-        """The model refuses connections for 60 s: each message is answered or parked, with little CPU time."""
-        gateway = await self.loaded()
-        before = cpu(gateway)
-        await pause(10)
-        self.say(f"CPU with the model up        {(cpu(gateway) - before) * 10:.1f} % of a core")
-        await self.to_model.stop()
-        before = cpu(gateway)
-        await pause(60)
-        self.say(f"CPU with the model down      {(cpu(gateway) - before) / 60 * 100:.1f} % of a core, load and retries")
-        for each in self.load:
-            each.stop()
-        await pause(1)
-        before = cpu(gateway)
-        retried = await self.retried(gateway)
-        await pause(10)
-        spent, attempts = cpu(gateway) - before, await self.retried(gateway) - retried
-        self.say(f"CPU with retries only        {spent * 10:.1f} % of a core, {attempts / 10:.0f} retries per second")
-        self.to_model.start()
-        await self.finish()
-
-    async def retried(self, gateway: Gateway) -> float:
-        """The number of copies published for another attempt so far."""
-        _, metrics = await self.admin(gateway, "/metrics")
-        return sum(float(value) for value in re.findall(r"^provider_gateway_retried_total{.*} (\S+)$", metrics, re.M))
-
     async def test_broker_frozen(self) -> None:
         """The broker is suspended for 30 s: memory stays flat, callers get responses, service resumes."""
-        gateway = await self.loaded(REPLY_TIMEOUT="5")
+        self.model.answer = echo_after(0.05)
+        entry = self.entry(prefetch=_PREFETCH, dle=True, retryDelay=5000, timeout=2)
+        gateway = await self.start(entries=[entry], REPLY_TIMEOUT="5").ready()
+        load = [self.initiator(rate=25), await self.callers(gateway, rate=25)]
+        running = [load[0].publish(), load[1].call()]
+        await pause(5)
         before = memory(gateway)
         peak = before
         await deferToThread(self.node.suspend)
@@ -95,12 +118,17 @@ class OutageTests(FaultTestCase):
         await deferToThread(self.node.resume)
         await pause(10)
         after = memory(gateway)
-        self.say(
+        say(
             f"memory in MB                 {before / MEGABYTE:.1f} before, {peak / MEGABYTE:.1f} at most, "
             f"{after / MEGABYTE:.1f} after"
         )
         self.assertLess(peak - before, 20 * MEGABYTE)
         self.assertLess(abs(after - before), 20 * MEGABYTE)
-        self.say(f"answers                      {dict(self.load[1].statuses)}")
+        say(f"answers                      {dict(load[1].statuses)}")
         self.assertGreater(self.ledger.count(Outcome.CONFIRMED), 100)
-        await self.finish()
+        for each in load:
+            each.stop()
+        await gatherResults(running, consumeErrors=True)
+        await self.drained(90)
+        say(self.ledger.summary())
+        self.ledger.check(self, duplicates_at_most=_PREFETCH)

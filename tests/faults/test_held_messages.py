@@ -1,0 +1,90 @@
+"""Processes and brokers end while messages are held for a busy or absent model; the numbers are rows of the matrix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+from tests.faults.models import AbsentModelTestCase
+from tests.faults.serving import PREFETCH
+
+if TYPE_CHECKING:
+    from tests.faults.models import ModelProcess
+    from tests.support.processes import Gateway
+
+#: Messages that wait in each queue.
+MANY = 60
+#: Seconds in which a process that only holds messages ends.
+SOON = 10
+KINDS: dict[str, dict[str, Any]] = {"classic": {}, "quorum": {"queueType": "quorum"}}
+
+
+class HeldTests(AbsentModelTestCase):
+    """A busy model asks for a long pause, so that messages are held."""
+
+    async def held(self) -> tuple[ModelProcess, Gateway]:
+        """A model that refuses all, and a provider that holds messages for it."""
+        model = await self.begin_model(slots=0, status=503, retry_after="60")
+        provider = await self.serve_kinds(model, KINDS)
+        self.initiator()
+        for kind in KINDS:
+            await self.backlog(kind, MANY)
+
+        async def holds_some() -> bool:
+            return all([(await model.figures(kind)).refusals for kind in KINDS]) and bool(
+                await self.metric(provider, "deliveries_in_flight")
+            )
+
+        await self.look_until("messages are held", holds_some)
+        return model, provider
+
+    async def goes_on(self, model: ModelProcess) -> Gateway:
+        """Let the model take calls, and start another provider; returns it when all is answered."""
+        for kind in KINDS:
+            await model.tell(kind=kind, slots=8)
+        provider = await self.serve_kinds(model, KINDS)
+        await self.answered(len(KINDS) * MANY)
+        return provider
+
+    async def test_34_terminated(self) -> None:
+        """SIGTERM: what is held goes back to its queue at once, and does not count as come back."""
+        model, provider = await self.held()
+        started = reactor.seconds()
+        provider.signal("TERM")
+        self.assertEqual(await provider.when_ended(), 0, provider.errors)
+        self.assertLess(reactor.seconds() - started, SOON)
+        for kind in KINDS:
+            self.assertEqual(await self.waiting(f"{self.queue}.{kind}"), MANY)
+        provider = await self.goes_on(model)
+        self.assertEqual(await self.metric(provider, "redelivered_total"), 0)
+        await self.none_failed()
+
+    async def test_34_killed(self) -> None:
+        """SIGKILL: what was held comes back to another process, and is answered there."""
+        model, provider = await self.held()
+        provider.signal("KILL")
+        await provider.when_ended()
+        provider = await self.goes_on(model)
+        self.assertGreater(await self.metric(provider, "redelivered_total"), 0)
+        await self.none_failed()
+
+    async def test_34_broker_killed(self) -> None:
+        """The broker is killed while messages are held, and again while the model is away: all is answered later."""
+        model, provider = await self.held()
+        await self.break_broker(provider)
+        await model.tell(up=False, at_once=True)
+        await self.break_broker(provider)
+        await model.tell(up=True)
+        await self.goes_on(model)
+        await self.drained()
+        self.ledger.check(self, duplicates_at_most=2 * len(KINDS) * PREFETCH)
+        self.assertEqual(set(self.ledger.statuses), {200})
+
+    async def break_broker(self, provider: Gateway) -> None:
+        """Kill the broker and start it again; returns when the provider is connected."""
+        reconnected = self.reconnected(provider)
+        await deferToThread(self.node.kill)
+        await deferToThread(self.node.start)
+        await reconnected
