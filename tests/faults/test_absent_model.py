@@ -41,7 +41,7 @@ class AbsentTests(AbsentModelTestCase):
     """Messages wait in the queues of models that are away."""
 
     async def holds(self, kind: str, count: int = MANY, processes: int = 1) -> None:
-        """Wait until no process consumes the queue of a kind, and it has its messages. Each process may keep a probe."""
+        """Wait until nobody consumes the queue of a kind, and it has its messages. Each process may keep a probe."""
         queue = f"{self.queue}.{kind}"
 
         async def is_so() -> bool:
@@ -123,7 +123,7 @@ class AbsentTests(AbsentModelTestCase):
         await self.answered(len(kinds) * MANY)
         await self.none_failed()
 
-    async def test_33_ready_url(self) -> None:
+    async def test_33_says_no(self) -> None:
         """A model's ready URL says no: no calls until it says yes; other entries' models are served meanwhile."""
         model = await self.begin_model(status=503)
         await model.tell(kind="loading", ready=False, slots=0)

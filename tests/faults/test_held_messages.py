@@ -72,9 +72,9 @@ class HeldTests(AbsentModelTestCase):
         await self.none_failed()
 
     async def test_34_connections_closed(self) -> None:
-        """The broker closes all connections, again and again: what is held does not count as a message that came back."""
+        """The broker closes all connections, again and again: what is held is no suspect, and is called for once."""
         model, provider = await self.held()
-        for _ in range(4):  # a message that came back three times is a suspect
+        for _ in range(4):
             reconnected = self.reconnected(provider)
             await deferToThread(self.node.control, "close_all_connections", "fault test")
             await reconnected
@@ -82,7 +82,8 @@ class HeldTests(AbsentModelTestCase):
         self.assertEqual(await provider.when_ended(), 0, provider.errors)
         provider = await self.serve_kinds(model, KINDS)
         await self.goes_on(model)
-        self.assertEqual(await self.metric(provider, "redelivered_total"), 0)
+        # Another process cannot know why a message comes back. It counts that once for each; suspects came three times.
+        self.assertLessEqual(await self.metric(provider, "redelivered_total"), len(KINDS) * PREFETCH)
         await self.none_failed()
 
     async def test_34_broker_killed(self) -> None:
