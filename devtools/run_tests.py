@@ -47,6 +47,8 @@ UNITS = (
     "tests.integration",
     "tests.fuzz",
     "tests.faults.test_model_faults",
+    "tests.faults.test_absent_model",
+    "tests.faults.test_busy_model tests.faults.test_held_messages",
     "tests.faults.test_cluster",
     "tests.contract",
     "tests.deployment.test_image",
