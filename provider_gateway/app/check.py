@@ -17,6 +17,7 @@ from provider_gateway.config.broker_url import BrokerURL
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.http_client.treq_post import FixedURL
 from provider_gateway.model.client import model_client
+from provider_gateway.model.readiness import Readiness
 from provider_gateway.net.failure_reasons import reason_of
 from provider_gateway.security.tls import broker_tls, model_tls
 from provider_gateway.topology.checks import warnings
@@ -50,7 +51,7 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
     variables["MODEL_URL"] = str(settings.effective_model_url)
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
     document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
-    if risks := list(warnings(entries)):
+    if risks := list(warnings(entries, settings.model_timeout)):
         document["warnings"] = risks
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     return text
@@ -72,7 +73,7 @@ def check_connections(
 async def _check(reactor: Any, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]) -> None:
     wrong = await _check_brokers(reactor, settings, entries, roles)
     if "provider" in roles:
-        wrong += await _check_model(reactor, settings)
+        wrong += await _check_model(reactor, settings, entries)
     if wrong:
         raise SystemExit(1)
 
@@ -141,9 +142,18 @@ async def _check_topology(
     return wrong
 
 
-async def _check_model(reactor: Any, settings: Settings) -> int:
+async def _check_model(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]) -> int:
+    """Ask the model, and its ready URLs. A model that is not ready for now is no mistake.
+
+    Returns:
+        How much is wrong.
+    """
     url = settings.effective_model_url
     client = model_client(reactor, model_tls(settings, _ignore_expiry), connections=1)
+    for ready_url in dict.fromkeys(map(settings.effective_ready_url, entries)):
+        if ready_url is not None:
+            reason = await Readiness(reactor, client, ready_url).why_not()
+            _say(f"ready URL {ready_url}", "ready" if reason is None else f"not ready: {reason}")
     try:
         response = await client.get(
             FixedURL.of(url.reveal()), allow_redirects=False, unbuffered=True, timeout=_MODEL_TIMEOUT, reactor=reactor

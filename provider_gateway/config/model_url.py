@@ -1,4 +1,4 @@
-"""The URL of the model: read as a whole, or put together from host, port and path."""
+"""The URL of the model, whole or put together from its parts, and the URL that says whether the model is ready."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _DEFAULT_HOST = "webapp"
 _TARGET = r"[^\s#\0-\x1f\x7f]*"
 _URL = re.compile(rf"(https?)://([^/?#\s]*)((?:[/?]{_TARGET})?)", re.IGNORECASE)
 _PATH = re.compile(rf"/{_TARGET}")
+_A_URL = "http://… or https://…"
 
 
 def parse_model_url(text: str) -> MaskedURL:
@@ -31,9 +32,13 @@ def parse_model_url(text: str) -> MaskedURL:
     Raises:
         ValueError: the text is no such URL. The error does not quote it.
     """
+    return _parse_url(text, _A_URL)
+
+
+def _parse_url(text: str, expected: str) -> MaskedURL:
     match = _URL.fullmatch(text.strip())
     if match is None or "@" in match[2] or match[2].lower() in ("http:", "https:"):
-        msg = "http://… or https://…, without user, password, fragment and spaces"
+        msg = f"{expected}, without user, password, fragment and spaces"
         raise ValueError(msg)
     scheme, authority, target = match.groups()
     _, host, port = parse_authority(authority)
@@ -52,6 +57,31 @@ def parse_model_path(text: str) -> MaskedURL:
         raise ValueError(msg)
     _encodable(text)
     return MaskedURL(text)
+
+
+def parse_ready_url(text: str) -> MaskedURL:
+    """Read a ready URL: a whole URL, or a path on the model's host.
+
+    Raises:
+        ValueError: the text is neither. The error does not quote it.
+    """
+    if text.strip().startswith("/"):
+        return parse_model_path(text)
+    return _parse_url(text, f"{_A_URL}, or a path on the model's host that begins with /")
+
+
+def ready_url(given: MaskedURL, model: MaskedURL) -> MaskedURL:
+    """The whole ready URL.
+
+    Args:
+        given: from :func:`parse_ready_url`.
+        model: the URL of the model. A path is one on its host.
+    """
+    target = given.reveal()
+    if not target.startswith("/"):
+        return given
+    scheme, _, rest = model.reveal().partition("://")
+    return MaskedURL(f"{scheme}://{re.split('[/?]', rest, maxsplit=1)[0]}{target}")
 
 
 def model_url(host: str | None, port: int, path: MaskedURL) -> MaskedURL:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, TypeAdapter, model_validator
 
+from provider_gateway.config.masked_url import MaskedURL
+from provider_gateway.config.model_url import parse_ready_url
 from provider_gateway.config.queue_arguments import Arguments, wrong_together
 from provider_gateway.config.short_strings import SHORT_STRING_BYTES, check_short_string
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
@@ -50,6 +52,17 @@ def _empty_as_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _ready_url(value: object) -> object:
+    """Read a ready URL. Errors do not show it: it may hold a key."""
+    if value is None or isinstance(value, MaskedURL):
+        return value
+    try:
+        return parse_ready_url(value if isinstance(value, str) else "")
+    except ValueError as error:
+        msg = f"expected {error}"
+        raise ValueError(msg) from None
+
+
 def _quorum_by_argument(entry: object) -> object:
     """Take ``x-queue-type`` of ``argQueue`` for ``queueType``: then the entry's other queues fit it."""
     if not isinstance(entry, dict) or "queueType" in entry or not isinstance(entry.get("argQueue"), dict):
@@ -61,6 +74,7 @@ def _quorum_by_argument(entry: object) -> object:
 # Before the type is checked: the error is then about the text.
 ShortString = Annotated[str, BeforeValidator(_check_short_string)]
 Name = Annotated[ShortString, Field(min_length=1)]
+ReadyURL = Annotated[MaskedURL | None, BeforeValidator(_ready_url), PlainSerializer(str, when_used="unless-none")]
 QueueName = Annotated[Name, AfterValidator(_check_not_reserved)]
 
 
@@ -123,7 +137,7 @@ class QueueEntry(StrictModel):
     min_concurrency: int = Field(default=1, ge=1, le=65535)
     max_pause: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] = 60
     busy_timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] = 600
-    ready_url: Name | None = None
+    ready_url: ReadyURL | None = None
     dle: bool = False
     dle_params: DleParams | None = None
     arg_queue: Arguments = Field(default_factory=dict)
@@ -140,6 +154,9 @@ class QueueEntry(StrictModel):
             raise ValueError(msg)
         if self.queue_type == "quorum" and not self.durable:
             msg = f"quorum queues are always durable; remove 'durable: false' from {self.queue_name!r}"
+            raise ValueError(msg)
+        if self.min_concurrency > self.prefetch:
+            msg = f"minConcurrency: expected at most prefetch ({self.prefetch}), found {self.min_concurrency}"
             raise ValueError(msg)
         if self.reply_to == self.queue_name:
             msg = f"replyTo is the queue {self.queue_name!r} itself: each reply would be served as a request"

@@ -24,7 +24,14 @@ from provider_gateway.config.broker_url import BrokerURL, parse_broker_urls
 from provider_gateway.config.host import parse_host
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.masked_url import MaskedURL
-from provider_gateway.config.model_url import NamedHost, model_url, parse_model_path, parse_model_url
+from provider_gateway.config.model_url import (
+    NamedHost,
+    model_url,
+    parse_model_path,
+    parse_model_url,
+    parse_ready_url,
+    ready_url,
+)
 from provider_gateway.config.queue_file import BUILT_IN, MAX_SECONDS, QueueEntry, load_queues
 from provider_gateway.config.yaml_file import describe
 from provider_gateway.errors import SettingsError
@@ -79,7 +86,7 @@ def _lower(value: object) -> object:
 
 
 #: Variables whose values errors never quote.
-_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_HOST", "MODEL_PATH")
+_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_HOST", "MODEL_PATH", "MODEL_READY_URL")
 
 _DEFAULTS = Limits()
 
@@ -135,6 +142,7 @@ class Settings(BaseSettings):
     model_host_env: str | None = None
     model_port: Annotated[int, Field(ge=1, le=65535)] = 8080
     model_path: Annotated[MaskedURL, NoDecode, BeforeValidator(_parsed(parse_model_path))] = MaskedURL("/predict")
+    model_ready_url: Annotated[MaskedURL | None, NoDecode, BeforeValidator(_parsed(parse_ready_url))] = None
     model_cacert: Path | None = None
     model_cert: Path | None = None
     model_key: Path | None = None
@@ -216,6 +224,11 @@ class Settings(BaseSettings):
         if self.model_url is not None:
             return self.model_url
         return model_url(self.model_host, self.model_port, self.model_path)
+
+    def effective_ready_url(self, entry: QueueEntry) -> MaskedURL | None:
+        """The whole URL that says whether an entry's model is ready: the entry's, else ``MODEL_READY_URL``."""
+        given = entry.ready_url or self.model_ready_url
+        return None if given is None else ready_url(given, self.effective_model_url)
 
 
 def _name_used(name: str) -> str:

@@ -25,6 +25,7 @@ from provider_gateway.http_client.errors import BodyOverLimit, ResponseCutOff, R
 from provider_gateway.http_client.treq_post import TreqPost
 from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID
+from provider_gateway.model.retry_after import retry_after
 from provider_gateway.net.failure_reasons import reason_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.web.iweb import IResponse
 
+    from provider_gateway.clocks import WallClock
     from provider_gateway.message.message import Message
 
 #: A status below 500 that is a failure, since a later attempt may succeed (RFC 9110, 15.5.9).
@@ -110,6 +112,7 @@ class Model:
         client: from :func:`~provider_gateway.model.client.model_client`.
         url: where to send every call.
         max_body_bytes: limit of a response's body. A larger body is a failure.
+        wall_clock: a date in ``Retry-After`` is compared with it, if the response has none of its own.
         on_unsafe_header: called for each header of a message that is malformed. It is not sent.
     """
 
@@ -120,11 +123,13 @@ class Model:
         *,
         url: str,
         max_body_bytes: int,
+        wall_clock: WallClock,
         on_unsafe_header: Callable[[], object] = lambda: None,
     ) -> None:
         self._clock = clock
         self._post = TreqPost(client, url, clock)
         self._max_body_bytes = max_body_bytes
+        self._wall_clock = wall_clock
         self._on_unsafe_header = on_unsafe_header
         #: By time limit in seconds. Each queue has one.
         self._deadlines: dict[float, Deadlines[_Call]] = {}
@@ -218,13 +223,12 @@ class Model:
         headers[RQUID] = rquid
         return self._post.send(headers, message.body)
 
-    @staticmethod
-    def _judge(response: IResponse, body: bytes) -> ModelResponse:
+    def _judge(self, response: IResponse, body: bytes) -> ModelResponse:
         status: int = response.code
         if not (200 <= status < 300 or (400 <= status < 500 and status != _REQUEST_TIMEOUT and status not in _BUSY)):
             msg = f"The model answered with HTTP status {status}."
             if status in _BUSY:
-                raise ModelBusy(msg)
+                raise ModelBusy(msg, retry_after(response.headers, self._wall_clock))
             raise ModelFailure(msg, "status")
         content_type = text_of(response.headers.getRawHeaders(b"content-type", [b""])[0])
         try:

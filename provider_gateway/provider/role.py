@@ -74,6 +74,7 @@ class ProviderRole:
             client,
             url=url,
             max_body_bytes=settings.max_body_bytes,
+            wall_clock=wall_clock,
             on_unsafe_header=metrics.headers_dropped.inc,
         )
         expiry = Expiry(is_awaited, reply_timeout=settings.reply_timeout, wall_clock=wall_clock, clock=reactor)

@@ -1,4 +1,4 @@
-"""Checks of the queue file as a whole: retry routes that lead nowhere, and arguments by which messages are lost."""
+"""Checks of the queue file as a whole: retry routes that lead nowhere, and settings by which messages are lost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from provider_gateway.config.queue_file import DleParams, QueueEntry
     from provider_gateway.topology.declarations import Queue
 
+#: Seconds for which a delivery may be unacknowledged by RabbitMQ's default; then it closes the channel.
+_CONSUMER_TIMEOUT = 1800.0
+#: Seconds that publishing a reply, or a pause of the model's gate that ends late, may add to the time of a message.
+_RESERVE = 60.0
 _ADVICE = "Without dleParams each queue has a retry route of its own"
 
 
@@ -85,10 +89,29 @@ def _seed_routes(entries: Sequence[QueueEntry]) -> list[tuple[QueueEntry, DlePar
     return [(entry, dle) for entry in entries if (dle := entry.seed_route) is not None]
 
 
-def warnings(entries: Sequence[QueueEntry]) -> Iterator[str]:
-    """Risks of the queue file, one line each: settings that lose messages, retry routes that double or lose them."""
+def _held_too_long(entry: QueueEntry, timeout: float) -> Iterator[str]:
+    """A message that a busy model refuses for as long as it may, and then serves for as long as it may, is too late."""
+    longest = entry.busy_timeout + entry.max_pause + timeout + _RESERVE
+    argument = entry.arg_queue.get("x-consumer-timeout")
+    limit = argument / 1000 if isinstance(argument, int) else _CONSUMER_TIMEOUT
+    if longest > limit:
+        whose = "x-consumer-timeout" if isinstance(argument, int) else "consumer_timeout, by default"
+        yield (
+            f"busyTimeout, maxPause and timeout of {entry.queue_name!r} allow a message to be unacknowledged for "
+            f"{longest:g} s; after {limit:g} s ({whose}) RabbitMQ closes the channel, and delivers all messages in "
+            "work again. Lower them, or raise RabbitMQ's limit"
+        )
+
+
+def warnings(entries: Sequence[QueueEntry], model_timeout: float) -> Iterator[str]:
+    """Risks of the queue file, one line each: settings that lose messages, retry routes that double or lose them.
+
+    Args:
+        model_timeout: ``MODEL_TIMEOUT`` in seconds, for entries without ``timeout``.
+    """
     for entry in entries:
         yield from _gaps(entry)
+        yield from _held_too_long(entry, model_timeout if entry.timeout is None else entry.timeout)
     routes = _seed_routes(entries)
     for (one, dle), (other, other_dle) in combinations(routes, 2):
         if dle.dle_exchange == other_dle.dle_exchange and dle.dle_queue != other_dle.dle_queue:

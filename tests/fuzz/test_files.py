@@ -88,7 +88,7 @@ class QueueFileTests(FileTestCase):
         self.assertTrue(all(isinstance(each, QueueEntry) for each in entries))
         self.assertEqual(len({each.queue_name for each in entries}), len(entries))
         Routes(entries).exchange("a.b")
-        for line in warnings(entries):
+        for line in warnings(entries, 300):
             self.assertEqual(line.splitlines(), [line])
         try:
             check_ways_back(entries)

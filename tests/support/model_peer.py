@@ -59,7 +59,13 @@ class ModelTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         client = model_client(self.reactor, tls=None, connections=10)
-        self.model = Model(self.reactor, client, url="http://127.0.0.1:8080/predict?v=1", max_body_bytes=MAX_BODY)
+        self.model = Model(
+            self.reactor,
+            client,
+            url="http://127.0.0.1:8080/predict?v=1",
+            max_body_bytes=MAX_BODY,
+            wall_clock=self.reactor.seconds,
+        )
 
     def call(self, timeout: float = 30, **message: Any) -> Deferred[ModelResponse]:
         calling = Deferred.fromCoroutine(self.model.call(Message(**{"body": b"[1, 2]", **message}), "r1", timeout))

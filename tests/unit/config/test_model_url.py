@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.config.model_url import model_url, parse_model_path, parse_model_url
+from provider_gateway.config.model_url import model_url, parse_model_path, parse_model_url, parse_ready_url, ready_url
+from provider_gateway.config.queue_file import parse_queues
 from tests.unit.config.base import SettingsTestCase
 
 #: Other files' line ends and blanks.
@@ -25,6 +26,13 @@ class ParseTests(SynchronousTestCase):
                  "x http://m", "http://m/a b", "http://m\n/hunter2", "http://m:0/", "http://m:65536", "http://::1/",
                  "http://a..b/", "http://m:80:81/", "http://[::1/", "http://[fe80::1%25eth0]/", "http://m hunter2/",
                  "http://m/\0", "http://m/\ud800", "http://http://m/", "http://010.0.0.1/"),
+            ),
+            (
+                parse_ready_url,
+                ("http://m", "https://m:1/ready?key=1", "http://[::1]:5/p", "/", "/v2/health/ready", "/p?key=1", "//p"),
+                ("", " ", "m", "m/ready", "ready", "?hunter2", "ftp://m", "http://", "http://u:hunter2@m/", "/a b",
+                 "/p#f", "http://m/#f", "http://m:0/", "http://a..b/", "/hunter2\n/", "http://m hunter2/", "/\ud800",
+                 "http://[fe80::1%25eth0]/", "/\x01", "://m", "x /p"),
             ),
             (
                 parse_model_path,
@@ -54,6 +62,56 @@ class ParseTests(SynchronousTestCase):
         path = parse_model_path("/p?q")
         self.assertEqual("http://[::1]:8080/p?q", model_url("::1", 8080, path).reveal())
         self.assertEqual("http://webapp:1/p?q", model_url(None, 1, path).reveal())
+
+    def test_ready_url(self) -> None:
+        """A path is one on the model's host, by the model's scheme; path and query of the model's URL do not matter."""
+        for given, model, expected in (
+            ("/ready?a=1", "https://m:1/predict?key=2", "https://m:1/ready?a=1"),
+            ("/v2/health/ready", "http://[::1]:8080/a/b", "http://[::1]:8080/v2/health/ready"),
+            ("/ready", "http://m?key=1/2", "http://m/ready"),
+            ("/ready", "http://m", "http://m/ready"),
+            ("//other/ready", "http://m/", "http://m//other/ready"),
+            ("https://other:2/ready", "http://m/predict", "https://other:2/ready"),
+        ):
+            found = ready_url(parse_ready_url(given), parse_model_url(model))
+            self.assertEqual(expected, found.reveal())
+
+
+class ReadyTests(SettingsTestCase):
+    """MODEL_READY_URL, and the key readyUrl of entries."""
+
+    def test_effective(self) -> None:
+        """The entry's readyUrl wins over MODEL_READY_URL; without both there is none."""
+        plain, own = parse_queues(
+            "[{topic: '', queueName: a}, {topic: '', queueName: b, readyUrl: 'https://other/b'}]", "queues.yaml"
+        )
+        for variables, expected in (
+            ({}, (None, "https://other/b")),
+            ({"MODEL_READY_URL": ""}, (None, "https://other/b")),
+            ({"MODEL_READY_URL": "/ready\n"}, ("http://webapp:8080/ready", "https://other/b")),
+            (
+                {"MODEL_READY_URL": "/r", "MODEL_HOST": "::1", "MODEL_PORT": "1"},
+                ("http://[::1]:1/r", "https://other/b"),
+            ),
+            ({"MODEL_READY_URL": "/r", "MODEL_URL": "https://m/p?k=1"}, ("https://m/r", "https://other/b")),
+            ({"MODEL_READY_URL": "HTTP://R:5"}, ("http://r:5", "https://other/b")),
+        ):
+            settings = self.load(**variables)
+            found = [settings.effective_ready_url(entry) for entry in (plain, own)]
+            self.assertEqual(expected, tuple(each.reveal() if each else None for each in found), variables)
+
+    def test_refused(self) -> None:
+        """A mistake is one line that names the variable and does not quote what may be a password."""
+        for value, part in (
+            ("ready", "http://… or https://…, or a path on the model's host that begins with /"),
+            ("http://u:hunter2@m/", "without user, password"),
+            ("/hunter2 x", "without fragment and spaces"),
+            ("http://m:99999/hunter2", "a port from 1 to 65535"),
+        ):
+            line = self.refusal(MODEL_READY_URL=value)
+            self.assertTrue(line.startswith("MODEL_READY_URL: expected "), line)
+            self.assertIn(part, line, value)
+            self.assertNotIn("hunter2", line)
 
 
 class PartsTests(SettingsTestCase):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.config.model_url import parse_ready_url
 from provider_gateway.config.queue_file import BUILT_IN, QueueEntry, load_queues, parse_queues
 from provider_gateway.errors import SettingsError
 
@@ -134,6 +135,20 @@ class SeedFilesTests(SynchronousTestCase):
             ),
         )
 
+    def test_busy_model(self) -> None:
+        """The keys about a model that is busy or away have defaults, and are read under camelCase names."""
+        names = ("concurrency", "min_concurrency", "max_pause", "busy_timeout", "ready_url")
+        entry = only_entry("- {topic: '', queueName: q}")
+        self.assertEqual(["fixed", 1, 60, 600, None], [getattr(entry, name) for name in names])
+        entry = only_entry(
+            "- {topic: '', queueName: q, concurrency: adaptive, minConcurrency: 3, prefetch: 3, maxPause: 0.5, "
+            "busyTimeout: 86400, readyUrl: '/ready?key=hunter2'}"
+        )
+        expected = ["adaptive", 3, 0.5, 86400, parse_ready_url("/ready?key=hunter2")]
+        self.assertEqual(expected, [getattr(entry, name) for name in names])
+        self.assertNotIn("hunter2", repr(entry))
+        self.assertEqual("/ready?***", entry.model_dump(by_alias=True, mode="json")["readyUrl"])
+
     def test_built_in_entry(self) -> None:
         """Without a file, the seed's built-in entry is used."""
         text = "- {topic: ML.MQ, queueName: fib, bindingKey: predict.*, replyTo: response}"
@@ -191,6 +206,23 @@ MISTAKES = (
     ("- {topic: t, queueName: q, bindingKey: b, timeout: 0}", ("[0].timeout", "greater than 0", "found 0")),
     ("- {topic: t, queueName: q, bindingKey: b, maxAttempts: 0}", ("[0].maxAttempts", "1", "found 0")),
     ("- {topic: t, queueName: q, bindingKey: b, retryDelay: 0}", ("[0].retryDelay", "1", "found 0")),
+    ("- {topic: '', queueName: q, concurrency: 5}", ("[0].concurrency", "expected 'fixed' or 'adaptive'", "found 5")),
+    ("- {topic: '', queueName: q, minConcurrency: 0}", ("[0].minConcurrency", "expected greater", "1", "found 0")),
+    ("- {topic: '', queueName: q, minConcurrency: 1.5}", ("[0].minConcurrency", "valid integer", "found 1.5")),
+    ("- {topic: '', queueName: q, minConcurrency: 101}", ("[0]: minConcurrency", "at most prefetch (100), found 101")),
+    (
+        "- {topic: '', queueName: q, prefetch: 4, minConcurrency: 5}",
+        ("[0]: minConcurrency: expected at most prefetch (4), found 5",),
+    ),
+    ("- {topic: '', queueName: q, maxPause: 0}", ("[0].maxPause", "greater than 0", "found 0")),
+    ("- {topic: '', queueName: q, maxPause: 1m}", ("[0].maxPause", "valid number", "found '1m'")),
+    ("- {topic: '', queueName: q, busyTimeout: -1}", ("[0].busyTimeout", "greater than 0", "found -1")),
+    ("- {topic: '', queueName: q, busyTimeout: .inf}", ("[0].busyTimeout", "expected")),
+    ("- {topic: '', queueName: q, busyTimeout: 604801}", ("[0].busyTimeout", "604800", "found 604801")),
+    ("- {topic: '', queueName: q, readyUrl: ready}", ("[0].readyUrl: expected http://…", "a path on the model's host")),
+    ("- {topic: '', queueName: q, readyUrl: ''}", ("[0].readyUrl: expected http://…", "begins with /")),
+    ("- {topic: '', queueName: q, readyUrl: true}", ("[0].readyUrl: expected http://…", "begins with /")),
+    ("- {topic: '', queueName: q, readyUrl: 'http://m:0/'}", ("[0].readyUrl: expected a port from 1 to 65535",)),
     ("- {topic: t, queueName: q, bindingKey: b, queueType: lazy}", ("[0].queueType", "'classic' or 'quorum'")),
     ("- {topic: t, queueName: q, bindingKey: b, exchangeType: headers}", ("[0].exchangeType", "'direct'", "'headers'")),
     ("- {topic: t, queueName: q, bindingKey: b, dleParams: {dleQueue: w}}", ("[0].dleParams.dleExchange", "missing")),

@@ -81,7 +81,13 @@ class NoAnswerTests(ConnectionTestCase):
     def test_many_small_chunks(self) -> None:
         """The framing of many chunks does not count towards the limit."""
         client = model_client(self.reactor, tls=None, connections=2)
-        self.model = Model(self.reactor, client, url="http://127.0.0.1:8080/predict?v=1", max_body_bytes=100_000)
+        self.model = Model(
+            self.reactor,
+            client,
+            url="http://127.0.0.1:8080/predict?v=1",
+            max_body_bytes=100_000,
+            wall_clock=self.reactor.seconds,
+        )
         calling, transport = self.begin()
         transport.respond(CHUNKED)
         for _ in range(40):

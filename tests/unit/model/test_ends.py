@@ -90,7 +90,7 @@ class EndsTestCase(TestCase):
         client = model_client(reactor, model_tls(settings, lambda *_: None), connections=1)
         scheme = "http" if type(self).wrap is EndsTestCase.wrap else "https"
         url = f"{scheme}://localhost:{listener.getsockname()[1]}/"
-        model = Model(reactor, client, url=url, max_body_bytes=1000)
+        model = Model(reactor, client, url=url, max_body_bytes=1000, wall_clock=reactor.seconds)
         try:
             return (await model.call(Message(b"[1]"), "r1", 10)).body
         except ModelFailure as failure:

@@ -23,7 +23,9 @@ class RoomTests(ModelTestCase):
     def setUp(self) -> None:
         super().setUp()
         client = model_client(self.reactor, tls=None, connections=10)
-        self.model = Model(self.reactor, client, url="http://127.0.0.1:8080/", max_body_bytes=MAX_BODY)
+        self.model = Model(
+            self.reactor, client, url="http://127.0.0.1:8080/", max_body_bytes=MAX_BODY, wall_clock=self.reactor.seconds
+        )
         self.asked: list[int] = []
         self.transports: list[ModelTransport] = []
         self.waiting: Deferred[None] | None = Deferred()

@@ -26,7 +26,7 @@ class WarningTests(SynchronousTestCase):
             [seed(), seed("other", topic="apart", dleParams=dle("w2", "dlx2", "apart"))],
             [seed(dle=False), seed("other", dle=False, dleParams=dle("w2"))],
         ):
-            self.assertEqual(list(warnings(entries)), [])
+            self.assertEqual(list(warnings(entries, 300)), [])
 
     def test_shared_exchange(self) -> None:
         """Two waiting queues on one exchange: the warning names both, and says that copies are doubled."""
@@ -34,22 +34,22 @@ class WarningTests(SynchronousTestCase):
             seed(topic="A", dleParams=dle("w1", back="A")),
             seed("other", topic="B", dleParams=dle("w2", back="B")),
         ]
-        (line,) = warnings(entries)
+        (line,) = warnings(entries, 300)
         for part in ("'work'", "'other'", "'dlx'", "'w1'", "'w2'", "twice", "Without dleParams"):
             self.assertIn(part, line)
 
     def test_shared_way_back(self) -> None:
         """A way back through the exchange of other queues: each entry with one is warned of, and names those queues."""
-        lines = list(warnings([seed(), entry("second"), entry("third"), entry("apart", topic="X")]))
+        lines = list(warnings([seed(), entry("second"), entry("third"), entry("apart", topic="X")], 300))
         self.assertEqual(len(lines), 1)
         for part in ("'work'", "'ML.MQ'", "'second', 'third'", "Without dleParams"):
             self.assertIn(part, lines[0])
         self.assertNotIn("apart", lines[0])
-        self.assertEqual(len(list(warnings([seed(), seed("other")]))), 2)
+        self.assertEqual(len(list(warnings([seed(), seed("other")], 300))), 2)
 
     def test_exchange_of_somebody_else(self) -> None:
         """A way back through an exchange that this program does not bind is warned of: it may lead nowhere."""
-        (line,) = warnings([seed(dleParams=dle(back="elsewhere"))])
+        (line,) = warnings([seed(dleParams=dle(back="elsewhere"))], 300)
         self.assertIn("'elsewhere'", line)
         self.assertIn("does not bind", line)
 
@@ -66,7 +66,7 @@ class GapTests(SynchronousTestCase):
             ({"argQueue": {"x-max-length-bytes": 5, "x-overflow": "drop-head"}}, "reject-publish"),
             ({"argQueue": {"x-message-ttl": 5}}, "x-message-ttl"),
         ):
-            (line,) = warnings([entry(**keys)])
+            (line,) = warnings([entry(**keys)], 300)
             self.assertIn(part, line)
             self.assertIn("'work'", line)
 
@@ -76,7 +76,38 @@ class GapTests(SynchronousTestCase):
             {"x-max-length": 5, "x-overflow": "reject-publish"},
             {"x-message-ttl": 5, "x-dead-letter-exchange": "dlx"},
         ):
-            self.assertEqual(list(warnings([entry(argQueue=arguments)])), [])
+            self.assertEqual(list(warnings([entry(argQueue=arguments)], 300)), [])
+
+
+class HeldTests(SynchronousTestCase):
+    """Times with which RabbitMQ's consumer_timeout would end a channel are warned of at start."""
+
+    def test_held_for_too_long(self) -> None:
+        """The times of an entry are added, MODEL_TIMEOUT among them, and compared with the broker's limit."""
+        for keys, timeout, parts in (
+            ({"busyTimeout": 1381}, 300, ("1801 s", "after 1800 s (consumer_timeout, by default)")),
+            ({"busyTimeout": 86_400}, 300, ("86820 s",)),
+            ({"maxPause": 1000, "timeout": 500}, 5, ("2160 s",)),
+            ({"timeout": 1800}, 5, ("2520 s",)),
+            ({}, 1800, ("2520 s",)),
+            ({"argQueue": {"x-consumer-timeout": 900_000}}, 300, ("1020 s", "after 900 s (x-consumer-timeout)")),
+        ):
+            (line,) = self.of_held(keys, timeout)
+            for part in ("busyTimeout, maxPause and timeout of 'held'", *parts):
+                self.assertIn(part, line)
+
+    def test_in_time(self) -> None:
+        """What ends before the broker's limit, or before the one that the queue has, is not warned of."""
+        for keys, timeout in (
+            ({}, 300),
+            ({"busyTimeout": 1380}, 300),
+            ({"timeout": 5}, 1800),
+            ({"busyTimeout": 1800, "argQueue": {"x-consumer-timeout": 3_600_000}}, 300),
+        ):
+            self.assertEqual(self.of_held(keys, timeout), [])
+
+    def of_held(self, keys: dict[str, Any], timeout: float) -> list[str]:
+        return list(warnings([entry("held", **keys)], timeout))
 
 
 class WayBackTests(SynchronousTestCase):

@@ -1,0 +1,93 @@
+"""Asks the model's ready URL whether the model takes calls."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
+from twisted.internet.error import ConnectingCancelledError
+from twisted.logger import Logger
+
+from provider_gateway.http_client.body import SMALL, CappedBody
+from provider_gateway.http_client.errors import ResponseError
+from provider_gateway.http_client.treq_post import FixedURL
+from provider_gateway.net.failure_reasons import reason_of
+
+if TYPE_CHECKING:
+    from treq.client import HTTPClient
+    from twisted.web.iweb import IResponse
+
+    from provider_gateway.config.masked_url import MaskedURL
+
+#: Seconds for the whole answer.
+_TIMEOUT = 5.0
+
+
+class Readiness:
+    """The ready URL of a model.
+
+    Args:
+        clock: measures the time limit.
+        client: from :func:`~provider_gateway.model.client.model_client`.
+        url: any status of 2xx says that the model is ready. Redirects are not followed.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: Any, client: HTTPClient, url: MaskedURL) -> None:
+        self._clock = clock
+        self._client = client
+        self._url = url
+        self._fixed = FixedURL.of(url.reveal())
+        self._is_ready = True
+
+    async def is_ready(self) -> bool:
+        """Ask. A change is logged.
+
+        Raises:
+            CancelledError: the caller cancelled the question.
+        """
+        reason = await self.why_not()
+        is_ready = reason is None
+        if is_ready != self._is_ready:
+            self._is_ready = is_ready
+            if is_ready:
+                self._log.info("The model is ready by {url}", url=str(self._url))
+            else:
+                self._log.warn("The model is not ready by {url}: {reason}", url=str(self._url), reason=reason)
+        return is_ready
+
+    async def why_not(self) -> str | None:
+        """Ask, without a line in the log.
+
+        Returns:
+            None if the model is ready, else the reason why not.
+
+        Raises:
+            CancelledError: the caller cancelled the question.
+        """
+        asking = Deferred.fromCoroutine(self._status())
+        asking.addTimeout(_TIMEOUT, self._clock)
+        try:
+            status = await asking
+        except DeferredTimeoutError:
+            return f"no answer within {_TIMEOUT:g} s"
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever keeps the URL from answering, the model is not ready
+            return reason_of(error)
+        return None if 200 <= status < 300 else f"HTTP status {status}"
+
+    async def _status(self) -> int:
+        try:
+            response: IResponse = await self._client.get(self._fixed, allow_redirects=False, unbuffered=True)
+        except ConnectingCancelledError:
+            raise CancelledError from None
+        # The body is read, so that the connection can be used again; what it says does not matter.
+        body = CappedBody(SMALL)
+        response.deliverBody(body)
+        with suppress(ResponseError):
+            await body.done
+        status: int = response.code
+        return status
