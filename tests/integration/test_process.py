@@ -65,6 +65,20 @@ class StartTests(IntegrationTestCase):
         self.assertEqual(await differing.when_ended(), 1)
         self.assertIn("x-max-length", "\n".join(differing.lines))
 
+    async def test_check_ready_url(self) -> None:
+        """--check --connect asks each ready URL once; a model that is not ready is no mistake."""
+        other = {**self.entry(), "queueName": f"{self.queue}.other", "readyUrl": "http://127.0.0.1:1/ready"}
+        for status, expected in ((204, "ready"), (503, "not ready: HTTP status 503")):
+            self.model.ready_status = status
+            entries = [self.entry(), {**self.entry(), "queueName": f"{self.queue}.same"}, other]
+            check = self.start("--check", "--connect", entries=entries, MODEL_READY_URL="/ready?key=hush-hush")
+            self.assertEqual(await check.when_ended(), 0, check.lines)
+            output = "\n".join(check.lines) + "\n"
+            base = self.model_url.rpartition("/")[0]
+            self.assertEqual(output.count(f"ready URL {base}/ready?***: {expected}\n"), 1, output)
+            self.assertIn("ready URL http://127.0.0.1:1/ready: not ready: Connection was refused", output)
+            self.assertNotIn("hush-hush", output + check.errors)
+
     async def test_login_refused(self) -> None:
         """A wrong password: the log has the broker's text, and no output has the password."""
         url = self.broker.plain_url.replace("demo:demo@", "demo:hush-hush@")

@@ -164,13 +164,15 @@ class SecretsTests(SecurityTestCase):
     def test_check(self) -> None:
         """--check, with and without --connect, prints the settings without their secrets."""
         url = f"amqps://somebody:{self.planted['broker password']}@localhost:{shared_broker().tls_port}/"
+        ready = {"MODEL_READY_URL": f"/ready?key={self.planted['model key']}"}
         checked, connected, refused = self.ended(
-            (("--check",), {}),
-            (("--check", "--connect"), {}),
+            (("--check",), ready),
+            (("--check", "--connect"), ready),
             (("--check", "--connect"), {"RMQ_URL": url}),
         )
         self.assertIn(":***@localhost", checked)
         self.assertIn(": connected", connected)
+        self.assertIn("/ready?***: ", connected)
         self.assertIn("FAILED", refused)
         self.assert_nothing_seen()
 
@@ -182,6 +184,7 @@ class SecretsTests(SecurityTestCase):
             ("RMQ_URL", f"amqps://b:{password}@localhost:port/"),
             ("MODEL_URL", f"http://a:{key}@localhost/"),
             ("MODEL_PATH", f"predict?key={key}"),
+            ("MODEL_READY_URL", f"ready?key={key}"),
         )
         outputs = self.ended(*((("--check",), {variable: value}) for variable, value in wrong))
         for (variable, _), output in zip(wrong, outputs, strict=True):

@@ -19,6 +19,7 @@ class ModelServer(Resource):
         requests: body and headers (lower case) of each request.
         answer: makes status and body of the response from the request's body, or a Deferred of both; a table of
             headers may follow them.
+        ready_status: status of the response to each GET: every path is a ready URL.
     """
 
     isLeaf = True
@@ -27,7 +28,12 @@ class ModelServer(Resource):
         super().__init__()
         self.requests: list[tuple[bytes, dict[str, str]]] = []
         self.answer: Callable[[bytes], Any] = lambda body: (200, body)
+        self.ready_status = 200
         self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    def render_GET(self, request: Any) -> bytes:
+        request.setResponseCode(self.ready_status)
+        return b"the body does not matter"
 
     def render_POST(self, request: Any) -> int:
         body = request.content.read()
