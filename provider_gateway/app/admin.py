@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     # A Deferred where other processes are asked first.
     Collect = Callable[[], Iterable[Metric] | Deferred[Iterable[Metric]]]
-    WaitingFor = Callable[[], list[str] | Deferred[list[str]]]
+    Reasons = Callable[[], list[str] | Deferred[list[str]]]
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ class Admin:
     Args:
         collect: returns the metrics for ``/metrics``.
         waiting_for: returns what keeps this instance from being ready; empty when it is ready.
+        degraded: returns what this instance cannot do for now, as no other one could; empty when all is well.
     """
 
     app = App()
 
-    def __init__(self, collect: Collect, waiting_for: WaitingFor) -> None:
+    def __init__(self, collect: Collect, waiting_for: Reasons, degraded: Reasons) -> None:
         self._collect = collect
         self._waiting_for = waiting_for
+        self._degraded = degraded
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
@@ -61,13 +63,19 @@ class Admin:
 
     @app.route("/health/ready", methods=["GET"])
     async def ready(self, request: IRequest) -> bytes:
-        """Respond with 200 when this instance is ready, else with 503 and what it waits for."""
-        found = self._waiting_for()
-        waiting_for = await found if isinstance(found, Deferred) else found
-        if not waiting_for:
-            return _json(request, {"status": "OK"})
-        request.setResponseCode(503)
-        return _json(request, {"status": "not ready", "waiting_for": waiting_for})
+        """Respond with 200 when this instance is ready, else with 503 and what it waits for.
+
+        An instance whose model is away is ready: without it, all replicas would be taken out of service at once.
+        """
+        found = self._waiting_for(), self._degraded()  # other processes are asked both at the same time
+        waiting_for, degraded = [await each if isinstance(each, Deferred) else each for each in found]
+        document: dict[str, object] = {"status": "OK"}
+        if waiting_for:
+            request.setResponseCode(503)
+            document = {"status": "not ready", "waiting_for": waiting_for}
+        if degraded:
+            document["degraded"] = degraded
+        return _json(request, document)
 
     @app.route("/metrics", methods=["GET"])
     async def metrics(self, request: IRequest) -> bytes:

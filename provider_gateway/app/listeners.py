@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from twisted.internet.interfaces import IListeningPort
 
-    from provider_gateway.app.admin import Collect, WaitingFor
+    from provider_gateway.app.admin import Collect, Reasons
     from provider_gateway.config.settings import Settings
 
 _ADMIN_MAX_BODY_BYTES = 1024
@@ -37,7 +37,12 @@ class Port(Protocol):
 class Listeners(Protocol):
     """Opens the listeners of a process."""
 
-    def open_admin(self, collect: Callable[[], Iterable[Metric]], waiting_for: Callable[[], list[str]]) -> Port:
+    def open_admin(
+        self,
+        collect: Callable[[], Iterable[Metric]],
+        waiting_for: Callable[[], list[str]],
+        degraded: Callable[[], list[str]],
+    ) -> Port:
         """Open the admin listener. The arguments are those of :class:`provider_gateway.app.admin.Admin`."""
 
     def open_http(self, factory: Any, connections: Callable[[], int]) -> Port:
@@ -59,10 +64,10 @@ class TCPListeners:
         self._reactor = reactor
         self._settings = settings
 
-    def open_admin(self, collect: Collect, waiting_for: WaitingFor) -> IListeningPort:
+    def open_admin(self, collect: Collect, waiting_for: Reasons, degraded: Reasons) -> IListeningPort:
         """Open the admin listener (Listeners)."""
         limits = replace(self._settings.limits, max_body_bytes=_ADMIN_MAX_BODY_BYTES)
-        site = GatewaySite(Admin(collect, waiting_for).app.resource(), self._reactor, limits)
+        site = GatewaySite(Admin(collect, waiting_for, degraded).app.resource(), self._reactor, limits)
         return self._listen("admin", self._settings.admin_addr, self._settings.admin_port, site)
 
     def open_http(self, factory: Any, connections: Callable[[], int]) -> IListeningPort:  # noqa: ARG002 - Listeners

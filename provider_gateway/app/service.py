@@ -159,10 +159,14 @@ class GatewayService(ProcessService):
             missing.append(f"the process is {self._state.value}")
         return missing
 
+    def degraded(self) -> list[str]:
+        """What this instance cannot do for now, as no other one could: its models that are busy or away."""
+        return self._provider.degraded() if self._provider is not None else []
+
     async def _start(self) -> None:
         for warning in self._warnings:
             self._log.warn("{warning}", warning=warning)
-        self._ports["admin"] = self._listeners.open_admin(self._collect, self.waiting_for)
+        self._ports["admin"] = self._listeners.open_admin(self._collect, self.waiting_for, self.degraded)
         await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
         if self._gateway is not None:
             site = self._gateway.site

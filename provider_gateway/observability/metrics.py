@@ -17,7 +17,7 @@ _HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 _MODEL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 #: Why messages are parked (docs/delivery.md); the first line has the failures of the model.
 _PARKING_REASONS = (
-    *("timeout", "connection", "status", "body"),
+    *("timeout", "connection", "status", "body", "busy"),
     *("rejected", "reply", "refused", "reply-to", "too-large", "redelivered", "internal"),
 )
 
@@ -46,6 +46,9 @@ class Metrics:
         self.model_request_seconds = self._histogram(
             "model_request_seconds", "Time of one call of the model", _MODEL_BUCKETS, "queue"
         )
+        self.model_state = self._gauge("model_state", "0 if the model takes calls, 1 if busy, 2 if away", "queue")
+        self.model_concurrency = self._gauge("model_concurrency", "Calls of the model at a time, at most", "queue")
+        self.model_pauses = self._counter("model_pauses", "Pauses of calls by what caused them", "queue", "reason")
         self.retried = self._counter("retried", "Copies published for another attempt", "queue", "reason")
         self.parked = self._counter("parked", "Messages put into the parking queue", "queue", "reason")
         self.expired = self._counter("expired", "Messages dropped because nobody waited any more", "queue")
@@ -71,6 +74,8 @@ class Metrics:
             self.parked.labels(queue, reason)
         for state in ("running", "settled", "unknown"):
             self.redelivered.labels(queue, state)
+        for reason in ("busy", "away"):
+            self.model_pauses.labels(queue, reason)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(name, documentation, labels, namespace=_NAMESPACE, registry=self.registry)

@@ -9,10 +9,13 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
+
 from provider_gateway.amqp.consumer import Consumer
 from provider_gateway.amqp.declare import declare
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model
+from provider_gateway.model.readiness import Readiness
 from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.model_gate import ModelGate, State
@@ -31,11 +34,15 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.amqp.session import Session
     from provider_gateway.clocks import WallClock
+    from provider_gateway.config.masked_url import MaskedURL
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
     from provider_gateway.observability.metrics import Metrics
 
 
+#: What metrics and ``/health/ready`` say of a model.
+_NUMBERS = {State.READY: 0, State.BUSY: 1, State.AWAY: 2, State.PROBING: 2}
+_WORDS = {State.BUSY: "is busy", State.AWAY: "is away", State.PROBING: "is away"}
 #: A delay is shortened by up to this part of it.
 _JITTER = 0.25
 
@@ -43,6 +50,16 @@ _JITTER = 0.25
 def _jittered(seconds: float) -> float:
     """A delay, shortened at random: replicas that began to wait at the same time do not end it together."""
     return random.uniform(1 - _JITTER, 1) * seconds  # noqa: S311 - no secret
+
+
+def _ask(readiness: Readiness) -> Deferred[bool]:
+    return Deferred.fromCoroutine(readiness.is_ready())
+
+
+def _show(gate: ModelGate, queue: str, metrics: Metrics) -> None:
+    """Show a gate's state in the metrics. It is asked when somebody looks: no call spends time on it."""
+    metrics.model_state.labels(queue).set_function(lambda: _NUMBERS[gate.state])
+    metrics.model_concurrency.labels(queue).set_function(lambda: gate.concurrency)
 
 
 class ProviderRole:
@@ -83,7 +100,12 @@ class ProviderRole:
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
         self._gates: dict[str, ModelGate] = {}
+        #: By ready URL: entries may share one.
+        readiness: dict[MaskedURL, Readiness] = {}
         for entry in entries:
+            ready_url = settings.effective_ready_url(entry)
+            if ready_url is not None and ready_url not in readiness:
+                readiness[ready_url] = Readiness(reactor, client, ready_url)
             gate = self._gates[entry.queue_name] = ModelGate(
                 prefetch=entry.prefetch,
                 min_concurrency=entry.min_concurrency,
@@ -91,8 +113,9 @@ class ProviderRole:
                 is_adaptive=entry.concurrency == "adaptive",
                 clock=reactor,
                 jitter=_jittered,
-                is_ready=None,
+                is_ready=None if ready_url is None else partial(_ask, readiness[ready_url]),
             )
+            _show(gate, entry.queue_name, metrics)
             intake = Intake(entry, room, gate)
             provider = Provider(
                 entry,
@@ -136,8 +159,7 @@ class ProviderRole:
 
     def degraded(self) -> list[str]:
         """The models that take no calls, or few, for now. Another replica would not be better off."""
-        words = {State.BUSY: "is busy", State.AWAY: "is away", State.PROBING: "is away"}
-        return [f"model of {queue} {words[gate.state]}" for queue, gate in self._gates.items() if gate.state in words]
+        return [f"model of {queue} {_WORDS[gate.state]}" for queue, gate in self._gates.items() if gate.state in _WORDS]
 
     async def cancel_consumers(self) -> None:
         """Stop deliveries; those in flight go on, and those that wait for the model are given back."""

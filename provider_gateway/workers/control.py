@@ -1,7 +1,7 @@
 """The protocol between supervisor and worker: lines of JSON over two pipes.
 
-The supervisor sends ``{"ask": "waiting_for" | "metrics", "id": 7}`` and ``{"do": "reload"}``. The worker sends
-``{"say": "started"}``, ``{"say": "running"}`` and ``{"id": 7, "answer": …}``.
+The supervisor sends ``{"ask": "waiting_for" | "degraded" | "metrics", "id": 7}`` and ``{"do": "reload"}``. The worker
+sends ``{"say": "started"}``, ``{"say": "running"}`` and ``{"id": 7, "answer": …}``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Questions:
         """Ask the worker.
 
         Args:
-            what: "waiting_for" or "metrics".
+            what: "waiting_for", "degraded" or "metrics".
             seconds: to wait for the answer.
 
         Returns:

@@ -59,9 +59,14 @@ class InheritedListeners:
             msg = "--worker: is for processes that another one starts: set WORKERS instead"
             raise SettingsError(msg)
 
-    def open_admin(self, collect: Callable[[], Iterable[Metric]], waiting_for: Callable[[], list[str]]) -> _Control:
+    def open_admin(
+        self,
+        collect: Callable[[], Iterable[Metric]],
+        waiting_for: Callable[[], list[str]],
+        degraded: Callable[[], list[str]],
+    ) -> _Control:
         """Begin to answer the supervisor (provider_gateway.app.listeners.Listeners)."""
-        answers = {"metrics": lambda: plain(collect()), "waiting_for": waiting_for}
+        answers = {"metrics": lambda: plain(collect()), "waiting_for": waiting_for, "degraded": degraded}
         self._answers = Answers(answers, self._reload, self._on_lost)
         make: Any = StandardIO  # its types allow for Windows, where it takes no descriptors
         return _Control(make(self._answers, QUESTIONS, ANSWERS, self._reactor))

@@ -25,7 +25,7 @@ from provider_gateway.workers.worker import Worker
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from prometheus_client import Metric
     from twisted.internet.interfaces import IListeningPort, IProcessTransport
@@ -105,7 +105,11 @@ class Supervisor(ProcessService):
 
     async def _start(self) -> None:
         settings = self._settings
-        self._admin = TCPListeners(self._reactor, settings).open_admin(self._collect, self._waiting_for)
+        self._admin = TCPListeners(self._reactor, settings).open_admin(
+            self._collect,
+            lambda: Deferred.fromCoroutine(self._waiting_for()),
+            lambda: Deferred.fromCoroutine(self._of_each(Worker.degraded)),
+        )
         if self._is_gateway:
             self._listener = bind(settings.http_addr, settings.http_port)
             say_where(settings.scheme, *self._listener.getsockname()[:2])
@@ -160,12 +164,13 @@ class Supervisor(ProcessService):
             self._fatal(reason)
         return True
 
-    def _waiting_for(self) -> Deferred[list[str]]:
-        return Deferred.fromCoroutine(self._gather_reasons())
+    async def _of_each(self, ask: Callable[[Worker], Coroutine[Any, Any, list[str]]]) -> list[str]:
+        """Ask all workers, and join what they say."""
+        of_each = await gatherResults([Deferred.fromCoroutine(ask(worker)) for worker in self._workers])
+        return [reason for reasons in of_each for reason in reasons]
 
-    async def _gather_reasons(self) -> list[str]:
-        of_each = await gatherResults([Deferred.fromCoroutine(worker.waiting_for()) for worker in self._workers])
-        reasons = [reason for reasons in of_each for reason in reasons]
+    async def _waiting_for(self) -> list[str]:
+        reasons = await self._of_each(Worker.waiting_for)
         if self._state is State.STOPPING:
             reasons.append(f"the process is {self._state.value}")
         return reasons

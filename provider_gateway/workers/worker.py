@@ -202,6 +202,15 @@ class Worker:
         reasons = await self._answer(self._process, "waiting_for")
         if reasons is None:
             return [f"worker {self.number} does not answer"]
+        return self._named(reasons)
+
+    async def degraded(self) -> list[str]:
+        """What the worker cannot do for now; empty when all is well, and if it does not answer."""
+        if self._process is None or not self._process.said:
+            return []
+        return self._named(await self._answer(self._process, "degraded") or [])
+
+    def _named(self, reasons: list[str]) -> list[str]:
         return [f"worker {self.number}: {reason}" for reason in reasons]
 
     async def metrics(self) -> list[Any] | None:

@@ -20,7 +20,8 @@ class AdminTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.metrics = Metrics()
         self.missing: list[str] = []
-        admin = Admin(self.metrics.registry.collect, lambda: self.missing)
+        self.degraded: list[str] = []
+        admin = Admin(self.metrics.registry.collect, lambda: self.missing, lambda: self.degraded)
         self.site = GatewaySite(admin.app.resource(), Clock(), Limits(max_body_bytes=1000))
 
     def request(self, method: str, path: str, *headers: str) -> Response:
@@ -49,6 +50,19 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(json.loads(response.body), {"status": "not ready", "waiting_for": self.missing})
         self.missing = []
         self.assertEqual(self.request("GET", "/health/ready").status, 200)
+
+    def test_degraded(self) -> None:
+        """/health/ready says what is degraded: it stays 200, and a 503 says it, too."""
+        self.degraded = ["model of work is away"]
+        response = self.request("GET", "/health/ready")
+        self.assertEqual(
+            (response.status, json.loads(response.body)), (200, {"status": "OK", "degraded": self.degraded})
+        )
+        self.missing = ["consumer of work"]
+        response = self.request("GET", "/health/ready")
+        expected = {"status": "not ready", "waiting_for": self.missing, "degraded": self.degraded}
+        self.assertEqual((response.status, json.loads(response.body)), (503, expected))
+        self.assertEqual(json.loads(self.request("GET", "/health").body), {"status": "OK"})
 
     def test_metrics(self) -> None:
         """/metrics has the process's own metrics and ours, in Prometheus's text format, with their values."""

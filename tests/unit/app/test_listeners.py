@@ -47,7 +47,7 @@ class ListenersTests(SynchronousTestCase):
         reactor = MemoryReactorClock()
         settings = Settings(_env_file=None, rmq_url="amqp://r", http_addr="::", admin_addr="[::1]")
         listeners = TCPListeners(reactor, settings)
-        listeners.open_admin(list, list)
+        listeners.open_admin(list, list, list)
         listeners.open_http(None, lambda: 0)
         self.assertEqual(["::1", "::"], [interface for *_, interface in reactor.tcpServers])
 

@@ -35,7 +35,9 @@ class UndecodableHeadersTests(APITestCase):
     def test_accept_of_metrics(self) -> None:
         """With such an Accept header the metrics come in the default format."""
         client = Client(
-            GatewaySite(Admin(Metrics().registry.collect, list).app.resource(), self.clock, Limits(max_body_bytes=1000))
+            GatewaySite(
+                Admin(Metrics().registry.collect, list, list).app.resource(), self.clock, Limits(max_body_bytes=1000)
+            )
         )
         client.request("GET", "/metrics", b"", "Accept: \xff", "Accept: text/\xfe;q=0.5")
         response = client.response()

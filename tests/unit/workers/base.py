@@ -42,6 +42,7 @@ class FakeProcess:
         reloads: how often it was told to read its files again.
         metrics: what it counts.
         missing: what keeps it from being ready.
+        degraded: what it cannot do for now.
         hangs: True if it does not answer.
     """
 
@@ -51,9 +52,14 @@ class FakeProcess:
         self.reloads = 0
         self.metrics = Metrics()
         self.missing: list[str] = []
+        self.degraded: list[str] = []
         self.hangs = False
         self._end = Answers(
-            {"metrics": lambda: plain(self.metrics.registry.collect()), "waiting_for": lambda: self.missing},
+            {
+                "metrics": lambda: plain(self.metrics.registry.collect()),
+                "waiting_for": lambda: self.missing,
+                "degraded": lambda: self.degraded,
+            },
             self._reload,
             lambda: None,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,30 @@ class StartTests(SupervisorTestCase):
         self.processes[1].missing = ["AMQP connection publish", "consumer of work"]
         self.assertEqual(self.waiting_for(), ["worker 1: AMQP connection publish", "worker 1: consumer of work"])
         self.assertEqual(self.get("/health/live").status, 200)
+
+    def test_degraded(self) -> None:
+        """What is degraded names the worker, too. A worker that hangs is asked once, in the time of one question."""
+        self.start_all()
+        for process in self.processes:
+            process.degraded = ["model of work is away"]
+        expected = ["worker 0: model of work is away", "worker 1: model of work is away"]
+        response = self.get("/health/ready")
+        self.assertEqual((response.status, json.loads(response.body)), (200, {"status": "OK", "degraded": expected}))
+        self.processes[0].hangs = True
+        document = json.loads(self.get("/health/ready", 1.5).body)
+        self.assertEqual(
+            document,
+            {"status": "not ready", "waiting_for": ["worker 0 does not answer"], "degraded": expected[1:]},
+        )
+
+    def test_not_degraded(self) -> None:
+        """A worker that starts or is down says nothing about its models."""
+        self.assertNotIn("degraded", json.loads(self.get("/health/ready").body))
+        self.start_all()
+        self.assertEqual(json.loads(self.get("/health/ready").body), {"status": "OK"})
+        self.processes[0].degraded = ["model of work is away"]
+        self.processes[0].end(1)
+        self.assertNotIn("degraded", json.loads(self.get("/health/ready").body))
 
     def test_no_answer(self) -> None:
         """A worker that does not answer within 1.5 s is reported; its late answer does no harm."""
