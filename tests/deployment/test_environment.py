@@ -48,6 +48,7 @@ OF_ROLE = {
         "MODEL_PORT": "8080",
         "MODEL_PATH": "/predict",
         "MODEL_URL": "",
+        "MODEL_READY_URL": "",
         "MODEL_CACERT": "",
         "MODEL_CERT": "",
         "MODEL_KEY": "",

@@ -20,7 +20,7 @@ WITHOUT_DEFAULT = {
     "model": {"MODEL_IMAGE"},
 }
 #: Parameters that may be empty: they are for an https model.
-OPTIONAL = {"MODEL_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"}
+OPTIONAL = {"MODEL_URL", "MODEL_READY_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"}
 RESOURCES_OF_MODEL = re.compile("MODEL_(CPU|MEMORY)_")
 #: Values other than the defaults, all different, to see where they arrive.
 OTHER = {
