@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Calls in a row for which no connection could be made, after which the model is away.
 _MAX_UNREACHABLE = 5
+#: Refusals of a message after which it is peculiar, if others succeed: it has a back-off of its own.
+_PECULIAR = 2
 #: Seconds that a message waits for longer than the longest pause before it is given back.
 _PATIENCE = 15.0
 
@@ -36,41 +38,34 @@ class State(Enum):
 class ModelGate:
     """The state of one queue's model.
 
-    Each call begins with :meth:`enter`, and ends with one of the methods that tell how it went.
+    Each call begins with :meth:`enter`, and ends with one of the methods that tell how it went. The states::
 
-    The states of the model::
+           +-------+  refused, or unreachable     +------+ <-. refused, or unreachable,
+        -> | READY | ---------------------------> | BUSY | --' after the pause
+           +-------+ <--------------------------- +------+
+            |    ^     answered after the pause      |
+            |    |                                   | unreachable 5 times in a row, or not ready
+            |    |         not ready                 v
+            '----+---------------------------->   +------+
+                 |                                | AWAY | <-. unreachable, or not ready
+                 |                                +------+   |
+                 |                     after 1, 2,   |       |
+                 |                     4 ... 15 s    v       |
+                 | answered, or ready          +---------+   |
+                 '---------------------------- | PROBING | --'
+                   (BUSY, if it refuses)       +---------+
 
-             refused, or unreachable
-        +-------+ ------------------> +------+ <-. refused, or unreachable, after a pause: the next pause
-     -> | READY |                     | BUSY | --'
-        +-------+ <------------------ +------+
-          ^   |    answered after        |
-          |   |    the pause             | unreachable 5 times in a row, or not ready
-          |   |                          v
-          |   | not ready             +------+
-          |   '---------------------> | AWAY | <-.
-          |                           +------+   |
-          |                              |       | unreachable, or not ready
-          |      after 1, 2, 4 ... 15 s  |       |
-          |                              v       |
-          |   answered, or ready    +---------+  |
-          '-------------------------| PROBING |--'
-             (503: BUSY)            +---------+
-
-    READY: calls begin while fewer than ``concurrency`` are running.
-
-    BUSY: no call begins in the pause. It lasts for ``Retry-After``, or else for 1, 2, 4, 8, 15, 15 ... s; without
-    ``Retry-After``, the success of a call that was running ends it. After the pause, calls begin as in READY if one has
-    succeeded since; else one call at a time, until one is answered.
-
-    AWAY: no call begins, and no delivery is wanted. One message may stay as the probe, the others are given back.
-
-    PROBING: the ready URL is asked; without one, a message is called for.
+    - READY: calls begin as :class:`.Concurrency` lets them.
+    - BUSY: no call begins in the pause. It lasts for ``Retry-After``, or else for 1, 2, 4, 8, 15, 15 ... s; without
+      ``Retry-After``, the success of a call that was running ends it. If none has succeeded when it ends, one call is
+      tried at a time.
+    - AWAY: no call begins, and no delivery is wanted. One message stays as the probe, and the others are given back.
+    - PROBING: the ready URL is asked. Without one, that message is tried, or else one delivery is wanted.
 
     Args:
         prefetch: most calls at a time.
         min_concurrency: calls at a time that a busy model is asked to take, at least.
-        max_pause: seconds that a pause for a busy model lasts at most.
+        max_pause: seconds that a pause lasts at most.
         is_adaptive: the latency of calls changes their number, too.
         clock: times pauses and probes.
         jitter: is given a delay in seconds and returns a shorter one: replicas do not ask at the same time.
@@ -97,9 +92,10 @@ class ModelGate:
         self.wanted = prefetch
         self.on_change: Callable[[], object] = lambda: None
         self._prefetch = prefetch
-        self._question = None if is_ready is None else ReadyQuestion(is_ready, self._told, clock)
+        self._clock = clock
+        self._question = ReadyQuestion(is_ready, self._told, clock)
         self._concurrency = Concurrency(min_concurrency, prefetch, is_adaptive=is_adaptive)
-        self._line = WaitingLine(clock, max_pause + _PATIENCE)
+        self._line = WaitingLine(clock, jitter, max_pause + _PATIENCE, self._go_on)
         self._running = 0
         #: Calls that may run at a time without being looked at further; below 0 unless all is well.
         self._free = prefetch
@@ -107,6 +103,7 @@ class ModelGate:
         self._allowed = 0
         self._pause = Pause(clock, jitter, max_pause, self._end_pause)
         self._absence = Pause(clock, jitter, max_pause, self._probe)
+        self._spacing = Pause(clock, jitter, max_pause, self._go_on)
         self._has_succeeded = False  # since the last refusal
         self._unreachable = 0  # in a row
         self._stopped = False
@@ -118,30 +115,27 @@ class ModelGate:
 
     @property
     def needs_probe(self) -> bool:
-        """True if one more delivery is wanted, however many are in hand."""
-        return self.state is State.PROBING and self._question is None and not self._line and not self._is_probed()
+        """True if one more delivery is wanted, as the probe, however many are in hand."""
+        return self.state is State.PROBING and not self._question.exists and not self._line and self._may_begin()
 
-    def enter(self, *, is_first: bool = False) -> Deferred[bool] | None:
+    def enter(self, *, refusals: int = 0) -> Deferred[bool] | None:
         """Ask to begin a call.
 
         Args:
-            is_first: the model has refused this message before, so it goes before those that wait for the first time.
+            refusals: how often the model has refused this message, or could not be reached for it. Such a message goes
+                before those that wait for the first time.
 
         Returns:
             None if it may begin now; else a Deferred that fires with True when it may begin, or with False when the
-            message has to be given back to its queue. Cancelling it takes the message out of the line.
+            message has to be given back to its queue. It can be cancelled.
         """
         if self._running < self._free:
             self._running += 1
             return None
-        return self._enter(is_first=is_first)
+        return self._enter(refusals)
 
     def succeeded(self, seconds: float) -> None:
-        """A call has ended with an answer that shows that the model takes calls.
-
-        Args:
-            seconds: how long it took.
-        """
+        """A call has ended with an answer that shows that the model takes calls, after a number of seconds."""
         self._running -= 1
         if self._free < 0:
             self._succeeded(seconds)
@@ -150,23 +144,25 @@ class ModelGate:
         """A call has ended with a failure, though a connection could be made."""
         self._running -= 1
         self._unreachable = 0
-        self._has_trouble()
+        self._question.ask_soon()
         self._answered()
         self._go_on()
 
-    def busy(self, wait: float | None) -> None:
+    def busy(self, wait: float | None, refusals: int = 0) -> None:
         """A call was refused with 429 or 503.
 
         Args:
             wait: seconds of ``Retry-After``; None without one.
+            refusals: of this message before.
         """
         self._running -= 1
         self._unreachable = 0
         if self._is_away():
             self._come_back()
-        self._concurrency.refused(self._running)
-        self._be_busy(wait)
-        self._has_trouble()
+            self._be_busy(wait)
+        elif not self._is_peculiar(refusals):
+            self._concurrency.refused(self._running, self._clock.seconds())
+            self._be_busy(wait)
         self._go_on()
 
     def unreachable(self) -> None:
@@ -177,60 +173,68 @@ class ModelGate:
             self._leave()
         else:
             self._be_busy(None)
-            self._has_trouble()
         self._go_on()
 
     def unused(self) -> None:
-        """No call was made after all, or its end tells nothing of the model: it was cancelled."""
+        """No call was made after all, or it was cancelled."""
         self._running -= 1
         self._go_on()
 
     def stop(self) -> None:
-        """Give back all messages that wait, and those that come later: the process stops."""
+        """Give back all messages, those that wait and those that come: the process stops."""
         self._stopped = True
         self._free = -1
         self._pause.stop()
         self._absence.stop()
-        if self._question is not None:
-            self._question.stop()
+        self._spacing.stop()
+        self._question.stop()
         self._line.give_back()
 
     def _is_away(self) -> bool:
         return self.state in {State.AWAY, State.PROBING}
 
-    def _enter(self, *, is_first: bool) -> Deferred[bool] | None:
-        if self._stopped or (self._is_away() and (self._line or self._question is not None or self._is_probed())):
+    def _enter(self, refusals: int) -> Deferred[bool] | None:
+        if self._stopped or (self.state is State.AWAY and (self._line or self._question.exists)):
             return succeed(False)
-        if not self._line and self._may_begin():
-            self._running += 1
-            return None
-        self._free = -1
-        return self._line.join(is_first=is_first)
+        delays = refusals - _PECULIAR if self._is_peculiar(refusals) else None
+        if not self._line and delays is None and self._may_begin():
+            self._begin()
+            turn = None
+        else:
+            self._free = -1
+            turn = self._line.join(is_first=refusals > 0, delays=delays)
+        self._want()
+        return turn
 
-    def _is_probed(self) -> bool:
-        """True while a call is the probe."""
-        return self.state is State.PROBING and self._running >= self._allowed
+    def _is_peculiar(self, refusals: int) -> bool:
+        return refusals >= _PECULIAR and refusals > self._pause.number
 
     def _may_begin(self) -> bool:
-        limit = self._concurrency.limit if self.state is State.READY else self._allowed
-        return self._running < limit and not self._stopped
+        is_ready = self.state is State.READY
+        if self._running >= (self._concurrency.limit if is_ready else self._allowed) or self._stopped:
+            return False
+        delay = self._concurrency.delay(self._clock.seconds()) if is_ready else 0.0
+        if delay:
+            self._spacing.begin(delay)
+        return not delay
+
+    def _begin(self) -> None:
+        self._concurrency.started(self._running, self._clock.seconds())
+        self._running += 1
 
     def _go_on(self) -> None:
-        """Let messages go that may begin now, and follow with what is wanted."""
         while self._line and self._may_begin():
-            self._running += 1
+            self._begin()
             self._line.let_go()
         is_well = self.state is State.READY and self._concurrency.is_free and not self._line and not self._stopped
         self._free = self._prefetch if is_well else -1
         self._want()
 
     def _want(self) -> None:
-        if self.state is State.AWAY:
-            wanted = 0
-        elif self.state is State.PROBING:
-            wanted = 1 if self.needs_probe else 0
+        if self._is_away():
+            wanted = int(self.needs_probe)
         else:
-            wanted = self._concurrency.in_hand(self.wanted)
+            wanted = min(self._concurrency.in_hand(self.wanted) + self._line.delayed, self._prefetch)
         if wanted != self.wanted:
             self.wanted = wanted
             self.on_change()
@@ -238,14 +242,14 @@ class ModelGate:
     def _succeeded(self, seconds: float) -> None:
         self._unreachable = 0
         self._has_succeeded = True
-        self._pause.reset()
+        if self._pause.reset():
+            self._concurrency.resumed(self._clock.seconds())
         self._answered()
         self._absence.reset()
-        self._concurrency.succeeded(seconds)
+        self._concurrency.succeeded(seconds, self._clock.seconds())
         self._go_on()
 
     def _answered(self) -> None:
-        """A call was answered, and not refused: the model takes calls, after the pause that it asked for."""
         if self._is_away():
             self._come_back()
         elif not self._pause.is_on:
@@ -262,8 +266,10 @@ class ModelGate:
         self._has_succeeded = False
         self._allowed = 0
         self._pause.begin(wait)
+        self._question.ask_soon()
 
     def _end_pause(self) -> None:
+        self._concurrency.resumed(self._clock.seconds())
         if self._has_succeeded:
             self.state = State.READY
         else:
@@ -271,25 +277,19 @@ class ModelGate:
         self._go_on()
 
     def _leave(self) -> None:
-        """The model is away: wait for the next probe."""
         self.state = State.AWAY
         self._allowed = 0
         self._pause.cancel()
         self._absence.begin()
-        self._line.give_back(keep=1 if self._question is None else 0)
+        self._line.give_back(keep=0 if self._question.exists else 1)
 
     def _probe(self) -> None:
         self.state = State.PROBING
-        if self._question is None:
-            self._allowed = self._running + 1
-        else:
+        if self._question.exists:
             self._question.ask()
+        else:
+            self._allowed = self._running + 1
         self._go_on()
-
-    def _has_trouble(self) -> None:
-        """Something is wrong: ask the ready URL."""
-        if self._question is not None and not self._is_away():
-            self._question.ask_soon()
 
     def _told(self, is_ready: bool) -> None:
         if not is_ready:

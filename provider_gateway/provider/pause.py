@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds of a pause by its number.
-_DELAYS = backoffPolicy(initialDelay=1.0, maxDelay=15.0, factor=2.0, jitter=lambda: 0.0)
+#: Seconds of a pause by its number, from 0.
+DELAYS = backoffPolicy(initialDelay=1.0, maxDelay=15.0, factor=2.0, jitter=lambda: 0.0)
 
 
 class Pause:
@@ -24,6 +24,9 @@ class Pause:
     Args:
         longest: seconds that a pause lasts at most.
         ended: called at the end of each pause, unless it was cancelled.
+
+    Attributes:
+        number: pauses since the last :meth:`reset`.
     """
 
     def __init__(
@@ -33,7 +36,7 @@ class Pause:
         self._jitter = jitter
         self._longest = longest
         self._ended = ended
-        self._number = 0
+        self.number = 0
         self._is_asked_for = False
         self._timer: IDelayedCall | None = None
         self._stopped = False
@@ -52,10 +55,10 @@ class Pause:
         if self._stopped or (wait is None and self.is_on):
             return
         if not self.is_on:
-            self._number += 1
+            self.number += 1
             self._is_asked_for = False
         if wait is None:
-            delay = self._jitter(_DELAYS(self._number - 1))
+            delay = self._jitter(DELAYS(self.number - 1))
         else:
             delay = wait
             self._is_asked_for = True
@@ -65,15 +68,16 @@ class Pause:
             self._timer = self._clock.callLater(delay, self._end)
 
     def reset(self) -> bool:
-        """The next pause is as short as the first one. Ends a pause that nobody asked for.
+        """Make the next pause as short as the first one, and end a pause that nobody asked for.
 
         Returns:
-            True if there is no pause now.
+            True if that has ended a pause.
         """
-        self._number = 0
-        if not self._is_asked_for:
-            self.cancel()
-        return self._timer is None
+        self.number = 0
+        if self._timer is None or self._is_asked_for:
+            return False
+        self.cancel()
+        return True
 
     def cancel(self) -> None:
         """End a pause without a word."""

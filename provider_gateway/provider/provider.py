@@ -208,6 +208,7 @@ class Provider:
 
     async def _run(self, task: Task) -> None:
         """Call the model when the gate lets it, and settle the message."""
+        refusals = 0
         turn = self._gate.enter()
         while turn is None or await turn:
             if turn is not None and not self._is_still_ours(task):
@@ -219,7 +220,7 @@ class Provider:
                 )
             except ModelFailure as failure:
                 self._count_call(failure.reason, started)
-                if not self._holds(task, failure):
+                if not self._holds(task, failure, refusals):
                     await self._after_call.failed(task, failure)
                     return
             except UnsupportedMediaType as error:
@@ -235,7 +236,8 @@ class Provider:
                 self._count_call("ok" if response.status < 300 else "rejected", started)
                 await self._after_call.succeeded(task, response)
                 return
-            turn = self._gate.enter(is_first=True)
+            refusals += 1
+            turn = self._gate.enter(refusals=refusals)
         await self._give_back(task)
 
     def _is_still_ours(self, task: Task) -> bool:
@@ -253,7 +255,7 @@ class Provider:
             return False
         return True
 
-    def _holds(self, task: Task, failure: ModelFailure) -> bool:
+    def _holds(self, task: Task, failure: ModelFailure, refusals: int) -> bool:
         """Tell the gate how a call failed. True if the message is held, without using up an attempt."""
         if isinstance(failure, ModelUnreachable):
             self._gate.unreachable()
@@ -261,7 +263,7 @@ class Provider:
         if not isinstance(failure, ModelBusy):
             self._gate.failed()
             return False
-        self._gate.busy(failure.wait)
+        self._gate.busy(failure.wait, refusals)
         if task.refused_at is None:
             task.refused_at = self._clock.seconds()
         return self._held(task) < 1000 * self._entry.busy_timeout

@@ -18,12 +18,12 @@ class ReadyQuestion:
     """Questions to one model.
 
     Args:
-        is_ready: asks; a failure counts as False.
+        is_ready: asks; a failure counts as False. None if the model has no ready URL: then nothing is asked.
         told: called with each answer.
     """
 
     def __init__(
-        self, is_ready: Callable[[], Deferred[bool]], told: Callable[[bool], object], clock: IReactorTime
+        self, is_ready: Callable[[], Deferred[bool]] | None, told: Callable[[bool], object], clock: IReactorTime
     ) -> None:
         self._is_ready = is_ready
         self._told = told
@@ -32,6 +32,11 @@ class ReadyQuestion:
         self._asked_at = clock.seconds() - _BETWEEN
         self._stopped = False
 
+    @property
+    def exists(self) -> bool:
+        """False if the model has no ready URL."""
+        return self._is_ready is not None
+
     def ask_soon(self) -> None:
         """Ask, unless the model was asked within the last second."""
         if self._clock.seconds() >= self._asked_at + _BETWEEN:
@@ -39,7 +44,7 @@ class ReadyQuestion:
 
     def ask(self) -> None:
         """Ask, unless the last question is still open: its answer will do."""
-        if self._asking is None and not self._stopped:
+        if self._is_ready is not None and self._asking is None and not self._stopped:
             self._asked_at = self._clock.seconds()
             asking = self._asking = self._is_ready()
             asking.addErrback(lambda _: False).addCallback(self._answered)

@@ -49,9 +49,9 @@ class GateTestCase(SynchronousTestCase):
         for _ in range(calls):
             self.assertIsNone(self.gate.enter())
 
-    def wait(self, *, is_first: bool = False) -> Deferred[bool]:
+    def wait(self, *, refusals: int = 0) -> Deferred[bool]:
         """A message that waits."""
-        turn = self.gate.enter(is_first=is_first)
+        turn = self.gate.enter(refusals=refusals)
         assert turn is not None
         self.assertNoResult(turn)
         return turn
@@ -71,7 +71,7 @@ class ReadyTests(GateTestCase):
     def test_ready(self) -> None:
         """Calls begin at once, up to the prefetch, and no timer runs."""
         self.begin(8)
-        self.gate.succeeded(1.0)
+        self.gate.succeeded(0.0)
         self.gate.failed()
         self.gate.unused()
         self.begin(3)
@@ -82,13 +82,13 @@ class ReadyTests(GateTestCase):
         """More messages than the prefetch wait in line for a call to end, however it ends."""
         self.begin(8)
         waiting = [self.wait() for _ in range(4)]
-        ends: list[Callable[[], None]] = [lambda: self.gate.succeeded(1.0), self.gate.failed, self.gate.unused]
+        ends: list[Callable[[], None]] = [lambda: self.gate.succeeded(0.0), self.gate.failed, self.gate.unused]
         for end, turn in zip(ends, waiting, strict=False):
             end()
             self.assertIs(True, self.successResultOf(turn))
         waiting[3].cancel()
         self.failureResultOf(waiting[3])
-        self.gate.succeeded(1.0)
+        self.gate.succeeded(0.0)
         self.begin()
 
 
@@ -105,7 +105,7 @@ class BusyTests(GateTestCase):
         self.assertEqual([False] * 3, [each.called for each in waiting])
         self.clock.advance(0.1)
         self.assertEqual([True, False, False], [each.called for each in waiting])
-        self.gate.succeeded(1.0)
+        self.gate.succeeded(0.0)
         self.assertIs(State.READY, self.gate.state)
         self.assertTrue(waiting[1].called)
 
@@ -123,7 +123,7 @@ class BusyTests(GateTestCase):
         for seconds in (1, 2, 4, 8, 15, 15):
             self.assert_pause(seconds)
         self.begin()
-        self.gate.succeeded(1.0)
+        self.gate.succeeded(0.0)
         self.assert_pause(1)
 
     def assert_pause(self, seconds: float) -> None:
@@ -157,12 +157,12 @@ class BusyTests(GateTestCase):
         self.begin(3)
         self.gate.busy(None)
         waiting = self.wait()
-        self.gate.succeeded(1.0)
+        self.gate.succeeded(0.0)
         self.assertIs(True, self.successResultOf(waiting))
         self.assertIs(State.READY, self.gate.state)
         self.gate.busy(2.0)
         waiting = self.wait()
-        self.gate.succeeded(1.0)
+        self.gate.succeeded(0.0)
         self.assertNoResult(waiting)
         self.assertIs(State.BUSY, self.gate.state)
         self.clock.advance(2)
@@ -173,7 +173,7 @@ class BusyTests(GateTestCase):
         """A message that was refused goes before messages that wait for the first time."""
         self.begin(1)
         self.gate.busy(1.0)
-        new, refused, late = self.wait(), self.wait(is_first=True), self.wait(is_first=True)
+        new, refused, late = self.wait(), self.wait(refusals=1), self.wait(refusals=1)
         self.clock.advance(1)
         self.assertEqual([False, True, False], [each.called for each in (new, refused, late)])
         self.gate.failed()
@@ -194,7 +194,7 @@ class BusyTests(GateTestCase):
         """All who wait are given back, and all who come later; no timer is left."""
         self.begin(2)
         self.gate.busy(5.0)
-        waiting = [self.wait(), self.wait(is_first=True)]
+        waiting = [self.wait(), self.wait(refusals=1)]
         self.gate.stop()
         late = self.gate.enter()
         assert late is not None
@@ -228,7 +228,7 @@ class AwayTests(GateTestCase):
 
     def test_an_answer_between(self) -> None:
         """Any answer begins the count of five anew."""
-        for end in (methodcaller("succeeded", 1.0), methodcaller("failed"), methodcaller("busy", 1.0)):
+        for end in (methodcaller("succeeded", 0.0), methodcaller("failed"), methodcaller("busy", 1.0)):
             self.make(100)
             self.begin(9)
             for _ in range(4):
@@ -246,20 +246,24 @@ class AwayTests(GateTestCase):
             self.assertEqual((State.AWAY, 0), (self.gate.state, self.gate.wanted))
             self.clock.advance(0.1)
             self.assertEqual((State.PROBING, 1), (self.gate.state, self.gate.wanted))
+            self.assertTrue(self.gate.needs_probe)
             self.begin()
-            other = self.gate.enter()
-            assert other is not None
-            self.assertIs(False, self.successResultOf(other))
+            self.assertEqual((False, 0), (self.gate.needs_probe, self.gate.wanted))
+            kept, other = self.wait(), self.wait()
             self.gate.unreachable()
+            self.assertNoResult(kept)
+            self.assertIs(False, self.successResultOf(other))
+            kept.cancel()
+            self.failureResultOf(kept)
         self.clock.advance(15)
         self.begin()
-        self.gate.succeeded(1.0)
+        self.gate.succeeded(0.0)
         self.assertEqual((State.READY, 1), (self.gate.state, self.gate.concurrency - 1))
 
     def test_kept_probe(self) -> None:
         """A message that comes while the model is away is kept as the probe; those after it are given back."""
         self.fall_away()
-        kept = self.wait(is_first=True)
+        kept = self.wait(refusals=1)
         other = self.gate.enter()
         assert other is not None
         self.assertIs(False, self.successResultOf(other))
@@ -275,6 +279,7 @@ class AwayTests(GateTestCase):
         self.begin()
         self.gate.unused()
         self.assertEqual((State.PROBING, 1), (self.gate.state, self.gate.wanted))
+        self.assertTrue(self.gate.needs_probe)
         self.begin()
 
     def test_probe_is_refused(self) -> None:
@@ -298,7 +303,7 @@ class AwayTests(GateTestCase):
         self.assertEqual(2, self.gate.concurrency)
         for limit in range(3, 9):
             self.begin()
-            self.gate.succeeded(1.0)
+            self.gate.succeeded(0.0)
             self.assertEqual(limit, self.gate.concurrency)
 
 
