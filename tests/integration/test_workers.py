@@ -178,6 +178,24 @@ class WorkersTests(WorkersTestCase):
         refused = {dict(each)["worker"] for each in found if ("outcome", "refused") in each and found[each]}
         self.assertEqual(refused, {"0", "1"})
 
+    async def test_degraded(self) -> None:
+        """The model is not ready: the whole is, and names each worker's model; the caller is served in the end."""
+        gateway = await self.start_workers(MODEL_READY_URL="/ready")
+        self.model.ready_status = 503
+        self.model.answer = lambda _body: (503, b"loading")
+        answer = Deferred.fromCoroutine(self.post(gateway, {"n": 1}))
+        # The worker whose model is away gives the message back, and the other one gets it.
+        await gateway.when(lambda: sum("/ready: HTTP status 503" in line["message"] for line in gateway.log) == 2)
+        status, text = await self.admin(gateway, "/health/ready")
+        away = [f"worker {number}: model of {self.queue} is away" for number in (0, 1)]
+        self.assertEqual((status, json.loads(text)), (200, {"status": "OK", "degraded": away}))
+        self.assertEqual(set((await self.samples(gateway))["provider_gateway_model_state"].values()), {2})
+        self.model.answer = lambda body: (200, body)
+        self.model.ready_status = 200
+        self.assertEqual((await answer)[0].code, 200)
+        await gateway.when(lambda: sum("The model is ready" in line["message"] for line in gateway.log) == 2)
+        self.assertEqual(json.loads((await self.admin(gateway, "/health/ready"))[1]), {"status": "OK"})
+
 
 class DeathTests(WorkersTestCase):
     """Deaths of workers and of the supervisor."""

@@ -15,6 +15,7 @@ from provider_gateway.observability.metrics import Metrics
 from provider_gateway.provider.role import ProviderRole
 from provider_gateway.security.credentials import load_credentials
 from tests.support.embedded_broker import BrokerTestCase
+from tests.support.model_peer import ModelTransport, response
 from tests.support.observability import collect_log, counted
 from tests.support.queue_entries import entry, seed
 
@@ -72,6 +73,89 @@ class ProviderRoleTests(BrokerTestCase):
         self.advance(60)
         self.assertEqual([counted(self.metrics.foreign_copies, queue) for queue in ("work", "other")], [0, 1])
         self.assertEqual((self.asked, self.unacked("work") + self.unacked("other")), (["c1"], 0))
+
+
+class ModelStateTests(BrokerTestCase):
+    """What a role says of models that are busy or away. The test is the model; the queue "asked" has a ready URL."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.metrics = Metrics()
+        entries = [
+            entry("plain", prefetch=8),
+            entry("asked", readyUrl="/ready?key=1"),
+            entry("also", readyUrl="/ready"),
+        ]
+        settings = Settings(
+            _env_file=None,
+            rmq_url="amqp://rabbitmq/",
+            model_url="http://127.0.0.1:8080/predict",
+            model_ready_url="/all",
+        )
+        publisher = Publisher(
+            partial(declare, entries=entries), max_unsent=10_000, clock=self.clock, metrics=self.metrics
+        )
+        session = self.connect()
+        self.run_(publisher.open(session))
+        self.role = ProviderRole(
+            self.clock,
+            settings,
+            entries,
+            publisher=publisher,
+            metrics=self.metrics,
+            tls=None,
+            is_awaited=lambda _: None,
+            wall_clock=self.clock.seconds,
+        )
+        self.run_(self.role.open(session))
+
+    def new_clock(self) -> MemoryReactorClock:
+        return MemoryReactorClock()
+
+    def accept(self, number: int) -> ModelTransport:
+        """Accept a connection by its number."""
+        protocol = self.clock.tcpClients[number][2].buildProtocol(None)
+        transport = ModelTransport(protocol)
+        protocol.makeConnection(transport)
+        return transport
+
+    def states(self) -> list[float]:
+        return [counted(self.metrics.model_state, queue) for queue in ("plain", "asked", "also")]
+
+    def test_all_is_well(self) -> None:
+        """At the start, all models are ready, with the concurrency of prefetch, and every series exists."""
+        self.assertEqual((self.states(), self.role.degraded()), ([0, 0, 0], []))
+        self.assertEqual(counted(self.metrics.model_concurrency, "plain"), 8)
+        self.assertEqual(counted(self.metrics.model_concurrency, "asked"), 100)
+        samples = {
+            (sample.labels["queue"], sample.labels["reason"]): sample.value
+            for family in self.metrics.model_pauses.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
+        expected = {(queue, reason): 0 for queue in ("plain", "asked", "also") for reason in ("busy", "away")}
+        self.assertEqual(samples, expected)
+        self.assertEqual(len(self.clock.tcpClients), 0)
+
+    def test_busy_then_away(self) -> None:
+        """A refused call makes the model busy, and asks the ready URL, and its "no" makes it away."""
+        self.put("", "asked")
+        self.accept(0).respond(response(503, b"", "Retry-After: 30", "Connection: close"))
+        self.pump()
+        self.assertEqual((self.states(), self.role.degraded()), ([0, 1, 0], ["model of asked is busy"]))
+        question = self.accept(1)
+        self.assertEqual(question.request()[0], b"GET /ready?key=1 HTTP/1.1")
+        question.respond(response(503))
+        self.pump()
+        self.assertEqual((self.states(), self.role.degraded()), ([0, 2, 0], ["model of asked is away"]))
+        self.assertEqual((self.waiting("asked"), self.unacked("asked")), (1, 0))
+
+    def test_own_ready_url(self) -> None:
+        """MODEL_READY_URL is for entries without a ready URL of their own."""
+        self.put("", "plain")
+        self.accept(0).respond(response(429, b"", "Connection: close"))
+        self.pump()
+        self.assertEqual(self.accept(1).request()[0], b"GET /all HTTP/1.1")
 
 
 class WarningTests(SynchronousTestCase):
