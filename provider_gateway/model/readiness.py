@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.logger import Logger
 
 from provider_gateway.http_client.body import SMALL, CappedBody
-from provider_gateway.http_client.errors import ResponseError
+from provider_gateway.http_client.errors import ResponseCutOff, ResponseError
 from provider_gateway.http_client.treq_post import FixedURL
 from provider_gateway.net.failure_reasons import reason_of
 
@@ -81,9 +81,10 @@ class Readiness:
 
     async def _status(self) -> int:
         try:
-            response: IResponse = await self._client.get(self._fixed, allow_redirects=False, unbuffered=True)
-        except ConnectingCancelledError:
-            raise CancelledError from None
+            response = await self._get()
+        except ResponseCutOff:
+            # The model may just have closed an idle connection. A GET may be sent again (RFC 9110, 9.2.2).
+            response = await self._get()
         # The body is read, so that the connection can be used again; what it says does not matter.
         body = CappedBody(SMALL)
         response.deliverBody(body)
@@ -91,3 +92,10 @@ class Readiness:
             await body.done
         status: int = response.code
         return status
+
+    async def _get(self) -> IResponse:
+        try:
+            response: IResponse = await self._client.get(self._fixed, allow_redirects=False, unbuffered=True)
+        except ConnectingCancelledError:
+            raise CancelledError from None
+        return response

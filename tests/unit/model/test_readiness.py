@@ -89,11 +89,26 @@ class ReadinessTests(SynchronousTestCase):
         self.assertFalse(self.answer(CHUNKED % 503, b"3\r\nye", ends=ConnectionLost()))
 
     def test_no_answer(self) -> None:
-        """No connection, no HTTP, and a connection that ends are not ready."""
+        """No connection, and no HTTP, are not ready."""
         self.assertFalse(self.successResultOf(self.fail_to_connect(Refused())))
-        self.assertFalse(self.answer(ends=ConnectionDone()))
-        self.assertFalse(self.answer(b"HTTP/1.1 200", ends=ConnectionLost()))
         self.assertFalse(self.answer(b"SSH-2.0-OpenSSH\r\n"))
+
+    def test_asked_again(self) -> None:
+        """After a connection that ends without an answer, the model is asked once more: it may have been an old one."""
+        for data, end in ((b"", ConnectionDone()), (b"HTTP/1.1 200", ConnectionLost())):
+            for again, expected in ((response(200), True), (response(503), False), (b"", False)):
+                self.reactor.advance(60)
+                asking = self.ask()
+                first = self.accept()
+                first.respond(data)
+                first.close(end)
+                self.assertNoResult(asking)
+                second = self.accept()
+                self.assertEqual(second.request()[0], b"GET /ready?key=hunter2 HTTP/1.1")
+                second.respond(again)
+                second.close(end)
+                self.assertEqual(expected, self.successResultOf(asking))
+        self.assertEqual(12, len(self.reactor.tcpClients))
 
     def test_time_limit(self) -> None:
         """After 5 s the model is not ready: while it connects, before its headers, and in its body."""
