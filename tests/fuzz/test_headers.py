@@ -6,11 +6,13 @@ import re
 
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers as RawHeaders
 
 from provider_gateway.errors import BadRequest, HeadersTooLarge
 from provider_gateway.message.http_headers import JSON, bytes_of, headers_from_http, headers_to_http, safe_content_type
 from provider_gateway.message.ids import checked_rquid, rquid_of
 from provider_gateway.message.message import Message
+from provider_gateway.model.retry_after import retry_after
 from tests.fuzz.headers import is_reserved, reserved, table, tokens
 from tests.fuzz.profiles import fuzzed
 
@@ -26,6 +28,31 @@ _raw = st.dictionaries(
     ),
     max_size=6,
 )
+
+
+#: Dates and numbers, some of them with a character that is wrong.
+_waits = st.one_of(
+    st.binary(max_size=40),
+    st.integers(min_value=-5).map(lambda number: b"%d" % number),
+    st.builds(
+        lambda date, at, character: date[:at] + character + date[at + 1 :],
+        st.sampled_from(
+            (b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT", b"Sun Nov  6 08:49:37 1994")
+        ),
+        st.integers(0, 30),
+        st.binary(max_size=2),
+    ),
+).map(lambda value: value.translate(None, b"\r\n\0"))
+
+
+class RetryAfterTests(SynchronousTestCase):
+    """``Retry-After``."""
+
+    @fuzzed(600, waits=st.lists(_waits, max_size=3), dates=st.lists(_waits, max_size=2), now=st.floats(0, 2**40))
+    def test_any_value(self, waits: list[bytes], dates: list[bytes], now: float) -> None:
+        """Any value is a wait of up to a week, or none."""
+        wait = retry_after(RawHeaders({b"Retry-After": waits, b"Date": dates}), lambda: now)
+        self.assertTrue(wait is None or 0 <= wait <= 604_800, wait)
 
 
 class HeaderTests(SynchronousTestCase):

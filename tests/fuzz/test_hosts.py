@@ -14,7 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.broker_url import parse_broker_urls
 from provider_gateway.config.host import bracketed, parse_host
-from provider_gateway.config.model_url import model_url, parse_model_path, parse_model_url
+from provider_gateway.config.model_url import (
+    model_url,
+    parse_model_path,
+    parse_model_url,
+    parse_ready_url,
+    ready_url,
+)
 from provider_gateway.http_client.treq_post import FixedURL
 from provider_gateway.model.client import model_client
 from provider_gateway.security.server_identity import HostTLS
@@ -96,6 +102,17 @@ class HostsTests(SynchronousTestCase):
         path = self.parsed(parse_model_path, f"/{text}")
         if path is not None:
             self.assert_request(model_url("m", 8080, path).reveal())
+
+    @fuzzed(300, text=st.one_of(_texts.map("http://{}".format), _texts.map("/{}".format), _texts))
+    def test_ready_url(self, text: str) -> None:
+        """A ready URL is refused, or can be called; a path leads to the model's host."""
+        given = self.parsed(parse_ready_url, text)
+        if given is not None:
+            url = ready_url(given, parse_model_url("http://[::1]:5/p?q"))
+            if given.reveal().startswith("/"):
+                self.assertTrue(url.reveal().startswith("http://[::1]:5/"), url.reveal())
+            if url.reveal().startswith("http://"):
+                self.assert_request(url.reveal())
 
     @fuzzed(600, text=_texts)
     def test_broker_urls(self, text: str) -> None:

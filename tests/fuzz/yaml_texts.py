@@ -52,6 +52,7 @@ _QUEUE_KEYS = (
         "durable",
         "queueType",
     ),
+    *("concurrency", "minConcurrency", "maxPause", "busyTimeout", "readyUrl"),
     *("prefetch", "timeout", "dle", "dleParams", "argQueue", "maxAttempts", "retryDelay", "parkingQueue"),
     *("dleExchange", "dleExchangeType", "dleQueue", "dleArgs", "x-message-ttl", "x-dead-letter-exchange"),
 )
