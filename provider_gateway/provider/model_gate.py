@@ -75,6 +75,7 @@ class ModelGate:
         state: what is known of the model.
         wanted: deliveries to have in hand at a time, for now; 0 for none.
         on_change: called when ``wanted`` has changed.
+        on_pause: called when the model becomes ``"away"``, and for each pause before: ``"busy"`` if it refused a call.
     """
 
     def __init__(
@@ -91,12 +92,13 @@ class ModelGate:
         self.state = State.READY
         self.wanted = prefetch
         self.on_change: Callable[[], object] = lambda: None
+        self.on_pause: Callable[[str], object] = lambda _: None
         self._prefetch = prefetch
         self._clock = clock
         self._question = ReadyQuestion(is_ready, self._told, clock)
         self._concurrency = Concurrency(min_concurrency, prefetch, is_adaptive=is_adaptive)
         self._line = WaitingLine(clock, jitter, max_pause + _PATIENCE, self._go_on)
-        self._running = 0
+        self._running = self._unreachable = 0  # calls; failed connections in a row
         #: Calls that may run at a time without being looked at further; below 0 unless all is well.
         self._free = prefetch
         #: Calls that may run at a time in BUSY and PROBING; 0 in a pause.
@@ -105,7 +107,6 @@ class ModelGate:
         self._absence = Pause(clock, jitter, max_pause, self._probe)
         self._spacing = Pause(clock, jitter, max_pause, self._go_on)
         self._has_succeeded = False  # since the last refusal
-        self._unreachable = 0  # in a row
         self._stopped = False
 
     @property
@@ -172,7 +173,7 @@ class ModelGate:
         if self._is_away() or self._unreachable >= _MAX_UNREACHABLE:
             self._leave()
         else:
-            self._be_busy(None)
+            self._be_busy(None, "away")
         self._go_on()
 
     def unused(self) -> None:
@@ -182,12 +183,9 @@ class ModelGate:
 
     def stop(self) -> None:
         """Give back all messages, those that wait and those that come: the process stops."""
-        self._stopped = True
-        self._free = -1
-        self._pause.stop()
-        self._absence.stop()
-        self._spacing.stop()
-        self._question.stop()
+        self._stopped, self._free = True, -1
+        for each in (self._pause, self._absence, self._spacing, self._question):
+            each.stop()
         self._line.give_back()
 
     def _is_away(self) -> bool:
@@ -261,10 +259,11 @@ class ModelGate:
         self._concurrency.restart()
         self.state = State.READY
 
-    def _be_busy(self, wait: float | None) -> None:
+    def _be_busy(self, wait: float | None, reason: str = "busy") -> None:
+        if not self._pause.is_on:
+            self.on_pause(reason)
         self.state = State.BUSY
-        self._has_succeeded = False
-        self._allowed = 0
+        self._has_succeeded, self._allowed = False, 0
         self._pause.begin(wait)
         self._question.ask_soon()
 
@@ -277,8 +276,9 @@ class ModelGate:
         self._go_on()
 
     def _leave(self) -> None:
-        self.state = State.AWAY
-        self._allowed = 0
+        if not self._is_away():
+            self.on_pause("away")
+        self.state, self._allowed = State.AWAY, 0
         self._pause.cancel()
         self._absence.begin()
         self._line.give_back(keep=0 if self._question.exists else 1)

@@ -50,8 +50,10 @@ class Pause:
         """Begin a pause, or make the present one longer.
 
         Args:
-            wait: seconds that the model asked for. Without them, a present pause stays as it is.
+            wait: seconds that the model asked for. Without them, a present pause stays as it is. 0 is as without: else
+                calls and refusals would follow each other at once, for as long as the model asks for no pause.
         """
+        wait = wait or None
         if self._stopped or (wait is None and self.is_on):
             return
         if not self.is_on:

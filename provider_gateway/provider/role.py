@@ -60,6 +60,7 @@ def _show(gate: ModelGate, queue: str, metrics: Metrics) -> None:
     """Show a gate's state in the metrics. It is asked when somebody looks: no call spends time on it."""
     metrics.model_state.labels(queue).set_function(lambda: _NUMBERS[gate.state])
     metrics.model_concurrency.labels(queue).set_function(lambda: gate.concurrency)
+    gate.on_pause = lambda reason: metrics.model_pauses.labels(queue, reason).inc()
 
 
 class ProviderRole:

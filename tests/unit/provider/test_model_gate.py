@@ -21,6 +21,7 @@ class GateTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.wanted: list[int] = []
+        self.pauses: list[str] = []
         self.questions: list[Deferred[bool]] = []
         self.gate = self.make()
 
@@ -36,6 +37,7 @@ class GateTestCase(SynchronousTestCase):
             is_ready=self.ask if has_url else None,
         )
         gate.on_change = lambda: self.wanted.append(gate.wanted)
+        gate.on_pause = self.pauses.append
         self.gate = gate
         return gate
 
@@ -108,6 +110,33 @@ class BusyTests(GateTestCase):
         self.gate.succeeded(0.0)
         self.assertIs(State.READY, self.gate.state)
         self.assertTrue(waiting[1].called)
+
+    def test_pauses_are_told(self) -> None:
+        """Each pause is told once, however many calls were refused meanwhile; the next one is told again."""
+        self.begin(3)
+        for _ in range(3):
+            self.gate.busy(5.0)
+        self.assertEqual(["busy"], self.pauses)
+        self.clock.advance(5)
+        self.begin()
+        self.gate.busy(None)
+        self.assertEqual(["busy", "busy"], self.pauses)
+
+    def test_no_time_to_wait(self) -> None:
+        """``Retry-After: 0`` is as without it: a model that always says so is not asked again and again at once."""
+        for delay in (1, 2, 4):
+            self.begin()
+            self.gate.busy(0.0)
+            waiting = self.wait()
+            self.clock.advance(delay - 0.1)
+            self.assertNoResult(waiting)
+            self.clock.advance(0.1)
+            self.assertIs(True, self.successResultOf(waiting))
+            self.gate.unused()
+        self.begin()
+        self.gate.busy(0.3)
+        self.clock.advance(0.3)
+        self.begin()
 
     def test_longest_pause(self) -> None:
         """A longer time than the longest pause is cut."""
@@ -226,6 +255,19 @@ class AwayTests(GateTestCase):
         self.assertEqual([False, True], [each.called for each in waiting])
         self.assertIs(False, self.successResultOf(waiting[1]))
 
+    def test_pauses_are_told(self) -> None:
+        """Each pause over a failed connection is told; once away, the model is told no more until it was back."""
+        self.fall_away()
+        self.assertEqual(["away"] * 5, self.pauses)
+        self.clock.advance(1)
+        self.begin()
+        self.gate.unreachable()
+        self.assertEqual(["away"] * 5, self.pauses)
+        self.clock.advance(2)
+        self.begin()
+        self.gate.busy(1.0)
+        self.assertEqual([*["away"] * 5, "busy"], self.pauses)
+
     def test_an_answer_between(self) -> None:
         """Any answer begins the count of five anew."""
         for end in (methodcaller("succeeded", 0.0), methodcaller("failed"), methodcaller("busy", 1.0)):
@@ -328,6 +370,15 @@ class ReadyURLTests(GateTestCase):
             late = self.gate.enter()
             assert late is not None
             self.assertIs(False, self.successResultOf(late))
+
+    def test_pauses_are_told(self) -> None:
+        """A ready URL that says no is told once."""
+        self.begin()
+        self.gate.busy(None)
+        self.questions[0].callback(False)
+        self.clock.advance(1)
+        self.questions[1].callback(False)
+        self.assertEqual(["busy", "away"], self.pauses)
 
     def test_one_question_a_second(self) -> None:
         """A model that fails is asked once a second."""

@@ -149,6 +149,8 @@ class ModelStateTests(BrokerTestCase):
         self.pump()
         self.assertEqual((self.states(), self.role.degraded()), ([0, 2, 0], ["model of asked is away"]))
         self.assertEqual((self.waiting("asked"), self.unacked("asked")), (1, 0))
+        pauses = [counted(self.metrics.model_pauses, "asked", reason) for reason in ("busy", "away")]
+        self.assertEqual(pauses, [1, 1])
 
     def test_own_ready_url(self) -> None:
         """MODEL_READY_URL is for entries without a ready URL of their own."""
