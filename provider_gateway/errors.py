@@ -166,10 +166,13 @@ class ModelBusy(ModelFailure):
 
 
 class ModelUnreachable(ModelFailure):
-    """No connection to the model could be made, so it has not seen the call."""
+    """No connection to the model could be made, so it has not seen the call.
 
-    def __init__(self, detail: str, cause: object = "") -> None:
-        super().__init__(detail, "connection", cause)
+    Its reason is ``timeout`` if the time limit of the call ended before, and ``connection`` otherwise.
+    """
+
+    def __init__(self, detail: str, cause: object = "", *, reason: str = "connection") -> None:
+        super().__init__(detail, reason, cause)
 
 
 class Unavailable(GatewayError):

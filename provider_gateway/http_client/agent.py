@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _WRITTEN_BY_AGENT = frozenset({b"Accept-Encoding", b"Connection", b"Content-Length", b"Host", b"Transfer-Encoding"})
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _PORTS = {b"http": 80, b"https": 443}
+#: Seconds by which a server's time is undercut at most, and the part of a time that is used at least.
+_MARGIN, _PART = 1.0, 0.5
 
 
 class ConnectionPool(Factory):
@@ -37,7 +39,8 @@ class ConnectionPool(Factory):
     Args:
         uri: the server's scheme, host and port.
         connections: how many idle connections to keep. Beyond that, the one that was idle longest is closed.
-        keep_alive: seconds to keep an idle connection.
+        keep_alive: seconds to keep an idle connection. Less if the server keeps it for less: 1 s before its end by
+            ``Keep-Alive: timeout``, or half of a time below 2 s.
     """
 
     noisy = False
@@ -48,26 +51,33 @@ class ConnectionPool(Factory):
         self._endpoints = endpoints
         self._uri = uri
         self._connections = connections
+        self._clock = clock
+        self._keep_alive = keep_alive
         self._deadlines: Deadlines[Connection] = Deadlines(clock, keep_alive, Connection.close)
+        #: Shorter ones, by the seconds for which the server keeps a connection.
+        self._shorter: dict[int, Deadlines[Connection]] = {}
         #: Makes a connection. A partial holds what all connections share.
-        self._new = partial(Connection, Readers(), self._keep, self._forget)
-        #: Idle connections, the one that was idle longest first.
-        self._idle: dict[Connection, None] = {}
+        self._new = partial(Connection, Readers(), self._keep, self._forget, is_secure=uri.scheme == b"https")
+        #: Idle connections, each with what closes it; the one that was idle longest first.
+        self._idle: dict[Connection, Deadlines[Connection]] = {}
 
-    def send(self, request: bytes, body: bytes = b"") -> Deferred[IResponse]:
+    def send(self, request: bytes, body: bytes = b"", *, needs_new: bool = False) -> Deferred[IResponse]:
         """Send a request on an idle connection, or on a new one.
 
         Args:
             request: the whole request, or its head.
             body: see :meth:`Connection.send`.
+            needs_new: True for a new connection.
 
         Returns:
             A Deferred as of :meth:`Connection.send`. It may also fail with an error of the endpoint.
         """
-        if self._idle:
-            connection, _ = self._idle.popitem()
-            self._deadlines.stop(connection)
-            return connection.send(request, body)
+        while self._idle and not needs_new:
+            connection, deadlines = self._idle.popitem()
+            deadlines.stop(connection)
+            if not connection.has_arrivals():
+                return connection.send(request, body)
+            connection.abort()
         # The endpoint is asked for each time: the certificates that it trusts may have changed.
         connecting: Any = self._endpoints.endpointForURI(self._uri).connect(self)
         return connecting.addCallback(Connection.send, request, body)  # type: ignore[no-any-return] # a Deferred is one
@@ -76,16 +86,26 @@ class ConnectionPool(Factory):
         """A new connection (twisted.internet.interfaces.IProtocolFactory)."""
         return self._new()
 
-    def _keep(self, connection: Connection) -> None:
+    def _keep(self, connection: Connection, seconds: int | None) -> None:
+        """Keep an idle connection.
+
+        Args:
+            seconds: for how long the server keeps it, if the server has said so.
+        """
         if len(self._idle) >= self._connections:
             next(iter(self._idle)).close()
-        self._idle[connection] = None
-        self._deadlines.start(connection)
+        deadlines = self._deadlines
+        if seconds is not None and (limit := max(seconds - _MARGIN, seconds * _PART)) < self._keep_alive:
+            if seconds not in self._shorter:
+                self._shorter[seconds] = Deadlines(self._clock, limit, Connection.close)
+            deadlines = self._shorter[seconds]
+        self._idle[connection] = deadlines
+        deadlines.start(connection)
 
     def _forget(self, connection: Connection) -> None:
-        if connection in self._idle:
-            del self._idle[connection]
-            self._deadlines.stop(connection)
+        deadlines = self._idle.pop(connection, None)
+        if deadlines is not None:
+            deadlines.stop(connection)
 
 
 class _Destination(NamedTuple):
@@ -102,7 +122,7 @@ class _Destination(NamedTuple):
 
 @implementer(IAgent)
 class PersistentAgent:
-    """Sends each request on a connection that no other request is using. Nothing is sent twice.
+    """Sends each request on a connection that no other request is using. Nothing is sent twice by itself.
 
     Every request asks for a body without a content coding, and a response with one is an error: treq would ask for
     gzip, and Twisted's decoder turns a broken body into an empty one.
@@ -143,8 +163,10 @@ class PersistentAgent:
         if destination is None:
             destination = self._destinations[uri] = self._destination(uri)
         lines = [method, destination.head]
+        needs_new = False
         if isinstance(headers, RequestHeaders):
             lines.append(headers.lines)
+            needs_new = headers.needs_new
         elif headers is not None:
             for name, values in headers.getAllRawHeaders():
                 if name not in _WRITTEN_BY_AGENT:
@@ -152,14 +174,14 @@ class PersistentAgent:
                         lines += (name, b": ", value, b"\r\n")
         if bodyProducer is not None and len(bodyProducer) > PIECE:
             lines.append(b"Content-Length: %d\r\n\r\n" % len(bodyProducer))
-            return destination.pool.send(b"".join(lines), bodyProducer)
+            return destination.pool.send(b"".join(lines), bodyProducer, needs_new=needs_new)
         if bodyProducer is not None:
             lines += (b"Content-Length: %d\r\n\r\n" % len(bodyProducer), bodyProducer)
         elif method in (b"POST", b"PUT"):
             lines.append(b"Content-Length: 0\r\n\r\n")
         else:
             lines.append(b"\r\n")
-        return destination.pool.send(b"".join(lines))
+        return destination.pool.send(b"".join(lines), needs_new=needs_new)
 
     def _destination(self, url: bytes) -> _Destination:
         uri = URI.fromBytes(url)

@@ -6,20 +6,29 @@ of another response left on it is never used again.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
-from provider_gateway.http_client.errors import InvalidResponse, ResponseCutOff, UnrequestedCoding
+from provider_gateway.http_client.errors import (
+    ClosedBeforeResponse,
+    HandshakeFailed,
+    InvalidResponse,
+    ResponseCutOff,
+    UnrequestedCoding,
+)
 from provider_gateway.http_client.response import Response
 from provider_gateway.http_client.response_reader import check_not_coded
+from provider_gateway.net.arrivals import arrivals_on
 from provider_gateway.net.eager_tcp import send_at_once
 
 if TYPE_CHECKING:
@@ -32,11 +41,14 @@ if TYPE_CHECKING:
 #: Bytes that are written in one call of a body that is larger.
 PIECE = 131_072
 
+#: Alerts, as OpenSSL names them, with which a server ends a handshake over our certificate (RFC 8446, 6.2).
+_REFUSAL = re.compile("alert .*(certificate|unknown ca|access denied|decrypt error|handshake failure)")
+
 _DONE = Failure(ResponseDone("The body is complete."))
 _ENDED = Failure(PotentialDataLoss())
 
 
-@implementer(IProtocol, IPushProducer)
+@implementer(IProtocol, IHandshakeListener, IPushProducer)
 class Connection:
     """A connection to a server, for one request at a time.
 
@@ -45,19 +57,31 @@ class Connection:
 
     Args:
         readers: lends a reader for each response.
-        on_idle: called with the connection whenever it can take another request.
+        on_idle: called with the connection whenever it can take another request, and with the number of seconds for
+            which the server keeps it, if the server has said so.
         on_lost: called with the connection when it can take no more requests. May be called twice.
+        is_secure: True if the connection begins with a TLS handshake.
+
+    Attributes:
+        has_arrivals: true, while the connection is idle, if it must not be used: the server has closed it, or has sent
+            something unasked, and the reactor has not read that yet.
     """
 
     __slots__ = (
-        "_expected", "_is_dropped", "_is_paused", "_is_unsent", "_on_idle", "_on_lost", "_reader", "_readers",
-        "_response", "_rest", "transport",
+        "_expected", "_is_connected", "_is_dropped", "_is_paused", "_is_reused", "_is_unsent", "_on_idle", "_on_lost",
+        "_reader", "_readers", "_response", "_rest", "has_arrivals", "transport",
     )  # fmt: skip
 
     def __init__(
-        self, readers: Readers, on_idle: Callable[[Connection], object], on_lost: Callable[[Connection], object]
+        self,
+        readers: Readers,
+        on_idle: Callable[[Connection, int | None], object],
+        on_lost: Callable[[Connection], object],
+        *,
+        is_secure: bool,
     ) -> None:
         self.transport: Any = None
+        self.has_arrivals: Callable[[], Any] = bool
         self._readers = readers
         self._on_idle = on_idle
         self._on_lost = on_lost
@@ -67,6 +91,9 @@ class Connection:
         self._expected: Deferred[IResponse] | None = None
         #: The response, from its headers to its end.
         self._response: Response | None = None
+        #: False until the TLS handshake is complete on our side.
+        self._is_connected = not is_secure
+        self._is_reused = False
         self._is_dropped = False
         self._is_paused = False
         self._is_unsent = False
@@ -76,12 +103,17 @@ class Connection:
     def makeConnection(self, transport: Any) -> None:
         """Prepare the transport (twisted.internet.interfaces.IProtocol)."""
         self.transport = transport
+        self.has_arrivals = arrivals_on(transport)
         send_at_once(transport)
         transport.setTcpNoDelay(True)  # with Nagle's algorithm a request waits 40 ms for a delayed ACK
         transport.registerProducer(self, True)
 
     def connectionMade(self) -> None:
         """Do nothing: makeConnection did it (twisted.internet.interfaces.IProtocol)."""
+
+    def handshakeCompleted(self) -> None:
+        """Note the end of the TLS handshake (twisted.internet.interfaces.IHandshakeListener)."""
+        self._is_connected = True
 
     def send(self, request: bytes, body: bytes = b"") -> Deferred[IResponse]:
         """Send a request.
@@ -92,7 +124,8 @@ class Connection:
 
         Returns:
             A Deferred that fires with the response when its headers have arrived, or fails with ResponseError.
-            Cancelling it drops the connection.
+            Cancelling it drops the connection; it fails with ConnectingCancelledError if the TLS handshake was not
+            complete, so that nothing was sent.
         """
         expected: Deferred[IResponse] = Deferred(self._cancel)
         self._expected = expected
@@ -155,8 +188,10 @@ class Connection:
         self._response = None
         if reader.is_persistent and not self._is_unsent and not self._rest:
             self._reader = None
+            self._is_reused = True
+            seconds = reader.keep_alive
             self._readers.give_back(reader)
-            self._on_idle(self)
+            self._on_idle(self, seconds)
         else:
             self.close()
         response.end(_DONE)
@@ -175,9 +210,22 @@ class Connection:
         if response is not None and reader is not None and reader.ends_with_connection and reason.check(ConnectionDone):
             response.end(_ENDED)
             self._response = None
+        elif reader is None:
+            self._fail(Failure(self._without_response(reason)))
         else:
-            missing = "" if reader is None or reader.status is None else reader.missing
-            self._fail(Failure(ResponseCutOff(reason, missing)))
+            self._fail(Failure(ResponseCutOff(reason, "" if reader.status is None else reader.missing)))
+
+    def _without_response(self, reason: Failure) -> ResponseCutOff:
+        """The error of a connection that ended before the first byte of a response.
+
+        With TLS 1.3 our handshake is complete before the server has seen our certificate. A server that refuses it says
+        so with an alert (RFC 8446, 4.4.2.4), which comes in place of the response.
+        """
+        if self._is_reused:
+            return ClosedBeforeResponse(reason)
+        if not self._is_connected or (reason.check(TLSError) and _REFUSAL.search(str(reason.value))):
+            return HandshakeFailed(reason)
+        return ResponseCutOff(reason)
 
     def _fail(self, reason: Failure) -> None:
         """Fail the request, or the body of its response if the headers have arrived.
@@ -197,9 +245,11 @@ class Connection:
             response.end(reason)
             expected.callback(response)
 
-    def _cancel(self, _: Deferred[IResponse]) -> None:
+    def _cancel(self, expected: Deferred[IResponse]) -> None:
         self._expected = None
         self.abort()
+        if not self._is_connected:
+            expected.errback(ConnectingCancelledError(self.transport.getPeer()))
 
     def close(self) -> None:
         """Close the connection. No request may be under way."""

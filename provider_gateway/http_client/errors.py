@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ResponseError(Exception):
-    """Base: the server was reached, and its response cannot be used."""
+    """Base: a TCP connection to the server was made, and there is no response that can be used."""
 
 
 class InvalidResponse(ResponseError):
@@ -62,3 +62,18 @@ class ResponseCutOff(ResponseError, ResponseFailed):
     def __init__(self, reason: Failure, missing: str = "") -> None:
         super().__init__([reason])  # type: ignore[no-untyped-call] # Twisted does not annotate it
         self.missing = missing
+
+
+class HandshakeFailed(ResponseCutOff):
+    """The connection ended with its TLS handshake, by whichever side. The server has not seen the request.
+
+    With TLS 1.3 this includes an alert before the first byte of the first response.
+    """
+
+
+class ClosedBeforeResponse(ResponseCutOff):
+    """The server closed or reset a connection that had served other requests, before the first byte of a response.
+
+    It may have been about to close the idle connection when the request was sent. Whether it has seen the request is
+    not known.
+    """

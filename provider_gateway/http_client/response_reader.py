@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.web.http_headers import Headers
 
@@ -13,6 +15,9 @@ from provider_gateway.http_client.errors import HeadTooLarge, InvalidResponse, U
 MAX_HEAD_BYTES = 65_536
 #: How many readers are kept. There are more only while more responses arrive at the same time.
 _MAX_FREE = 16
+#: For how many seconds a server keeps an idle connection, in a Keep-Alive header (RFC 2068, 19.7.1.1; the syntax is in
+#: draft-thomson-hybi-http-timeout-03). More digits than these are as good as no limit.
+_TIMEOUT = re.compile(rb"(?:^|[,;])\s*timeout\s*=\s*(\"?)([0-9]{1,9})\1\s*(?=$|[,;])", re.IGNORECASE)
 
 
 def check_not_coded(headers: Headers) -> None:
@@ -39,9 +44,11 @@ class ResponseReader:
         headers: headers of the response. Trailers are dropped.
         is_complete: the response was read to its end.
         is_persistent: another response may follow on the connection.
+        keep_alive: seconds for which the server keeps the connection when it is idle, by ``Keep-Alive: timeout``. None
+            if it has not said so, or not in whole seconds.
     """
 
-    __slots__ = ("_overhead", "_parser", "_pieces", "headers", "is_complete", "is_persistent", "status")
+    __slots__ = ("_overhead", "_parser", "_pieces", "headers", "is_complete", "is_persistent", "keep_alive", "status")
 
     def __init__(self) -> None:
         self.begin()
@@ -54,6 +61,7 @@ class ResponseReader:
         self.headers = Headers()
         self.is_complete = False
         self.is_persistent = False
+        self.keep_alive: int | None = None
         self._pieces: list[bytes] = []
         #: Bytes that arrived since the last byte of a body.
         self._overhead = 0
@@ -119,6 +127,14 @@ class ResponseReader:
         """A header or a trailer was read."""
         if self.status is None:
             self.headers.addRawHeader(name, value.rstrip(b" \t"))
+            if len(name) == 10 and name.lower() == b"keep-alive":
+                self._note_keep_alive(value)
+
+    def _note_keep_alive(self, value: bytes) -> None:
+        """Note the shortest time that the server names."""
+        for match in _TIMEOUT.finditer(value):
+            seconds = int(match[2])
+            self.keep_alive = seconds if self.keep_alive is None else min(self.keep_alive, seconds)
 
     def on_headers_complete(self) -> None:
         """The headers were read."""
@@ -132,7 +148,7 @@ class ResponseReader:
                 raise InvalidResponse(msg)
             self._allow_lone_line_feeds(False)
         self.status = status
-        self.is_persistent = self._parser.should_keep_alive()
+        self.is_persistent = self._parser.should_keep_alive() and self.keep_alive != 0
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body was read."""
@@ -148,6 +164,7 @@ class ResponseReader:
             raise InvalidResponse(msg)
         else:
             self.headers = Headers()
+            self.keep_alive = None
 
 
 class Readers:

@@ -70,18 +70,21 @@ class RequestHeaders(Headers):
 
     Args:
         headers: names and values. Of names that differ in their case only, the last one is sent.
+        needs_new: True if the request must not go out on a connection that has served another one.
 
     Raises:
         ValueError: a header contains a line end or NUL. The caller checks everything else.
 
     Attributes:
         lines: all headers, each with its line end.
+        needs_new: as given.
     """
 
-    __slots__ = ("lines",)
+    __slots__ = ("lines", "needs_new")
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    def __init__(self, headers: Mapping[str, str], *, needs_new: bool = False) -> None:
         super().__init__()
+        self.needs_new = needs_new
         lines = {name.lower(): f"{name}: {value}\r\n" for name, value in headers.items()}
         # Lone surrogates stand for bytes that are not UTF-8 (PEP 383).
         self.lines = "".join(lines.values()).encode("utf-8", "surrogateescape")
@@ -128,11 +131,12 @@ class TreqPost:
         self._url = FixedURL.of(url)
         self._reactor = reactor
 
-    def send(self, headers: Mapping[str, str], body: bytes) -> Deferred[Any]:
+    def send(self, headers: Mapping[str, str], body: bytes, *, needs_new: bool = False) -> Deferred[Any]:
         """Send a request. Redirects are not followed.
 
         Args:
             headers: see :class:`RequestHeaders`.
+            needs_new: as there.
 
         Returns:
             A Deferred of the response when its headers are there.
@@ -144,7 +148,7 @@ class TreqPost:
             "POST",
             self._url,
             data=body,
-            headers=RequestHeaders(headers),
+            headers=RequestHeaders(headers, needs_new=needs_new),
             cookies=_NO_COOKIES,
             allow_redirects=False,
             unbuffered=True,

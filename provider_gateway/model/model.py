@@ -21,7 +21,14 @@ from provider_gateway.errors import (
     UnsupportedMediaType,
 )
 from provider_gateway.http_client.body import CappedBody
-from provider_gateway.http_client.errors import BodyOverLimit, ResponseCutOff, ResponseError, UnrequestedCoding
+from provider_gateway.http_client.errors import (
+    BodyOverLimit,
+    ClosedBeforeResponse,
+    HandshakeFailed,
+    ResponseCutOff,
+    ResponseError,
+    UnrequestedCoding,
+)
 from provider_gateway.http_client.treq_post import TreqPost
 from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
 _REQUEST_TIMEOUT = 408
 #: Statuses of a model that takes no calls for now (RFC 6585, 4; RFC 9110, 15.6.4).
 _BUSY = (429, 503)
+_NO_ANSWER = "The model closed the connection without a valid HTTP answer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,11 @@ def _failure(error: ResponseError, *, has_headers: bool) -> ModelFailure:
     if has_headers:
         what = error.missing if isinstance(error, ResponseCutOff) else "its chunks are malformed"
         return ModelFailure(f"The model's answer broke off before its end: {what}.", "body", reason_of(error))
-    msg = "The model closed the connection without a valid HTTP answer."
-    return ModelFailure(msg, "connection", reason_of(error))
+    return ModelFailure(_NO_ANSWER, "connection", reason_of(error))
+
+
+def _counted() -> None:
+    """The header was counted when the request was sent for the first time."""
 
 
 def _content_type_header(message: Message) -> Any:
@@ -140,6 +151,8 @@ class Model:
         rquid: str,
         timeout: float,
         room: Callable[[int], Deferred[None] | None] = lambda _: None,
+        *,
+        may_repeat: bool = False,
     ) -> ModelResponse:
         """Send a message's body to the model.
 
@@ -149,13 +162,17 @@ class Model:
             timeout: time limit in seconds for connecting, headers and body together.
             room: see :class:`.CappedBody`. While a large response waits, no time passes for the limit; then it begins
                 anew.
+            may_repeat: True if the model may be sent the request twice. Then it is sent once more, on a new connection,
+                if the model closed a connection that had served other calls before the first byte of an answer
+                (RFC 9112, 9.3.1): the model may have closed the idle connection just before.
 
         Returns:
             A result (2xx), or a 4xx that says what is wrong with the request.
 
         Raises:
             ModelBusy: its status was 429 or 503.
-            ModelUnreachable: no connection to it could be made.
+            ModelUnreachable: no connection to it could be made, within the time limit or at all; or the TLS handshake
+                failed. It has not seen the request.
             ModelFailure: the call timed out; its status was 408, or neither 2xx nor 4xx; its response was malformed,
                 incomplete, coded or too large.
             UnsupportedMediaType: the message's ``content_encoding`` is malformed. The model was not called.
@@ -167,8 +184,17 @@ class Model:
         call = _Call(self._request(message, rquid))
         deadlines.start(call)
         response: IResponse | None = None
+        was_sent = False
         try:
-            response = await call.awaited
+            while response is None:
+                try:
+                    response = await call.awaited
+                except ClosedBeforeResponse as error:
+                    if not may_repeat:
+                        raise
+                    error.__traceback__ = None
+                    was_sent = True
+                    call.awaited = self._request(message, rquid, needs_new=True)
             body = CappedBody(self._max_body_bytes, partial(self._room, room, deadlines, call))
             call.awaited = body.done
             response.deliverBody(body)
@@ -179,11 +205,18 @@ class Model:
             if deadlines.stop(call) or call.waits_for_room:
                 raise CancelledError from None  # the time limit had not passed: the caller cancelled
             msg = f"The model did not answer within {timeout:g} s."
+            if isinstance(error, ConnectingCancelledError) and not was_sent:
+                raise ModelUnreachable(msg, "the connection was not made by then", reason="timeout") from None
             raise ModelFailure(msg, "timeout") from None
-        except (ConnectError, DNSLookupError) as error:
+        except (ConnectError, DNSLookupError, HandshakeFailed) as error:
             error.__traceback__ = None
+            cause = reason_of(error)
+            if was_sent:
+                # The model may have seen it: a message that makes the model crash must use up its attempts.
+                cause = f"the model closed a connection that was in use before; then: {cause}"
+                raise ModelFailure(_NO_ANSWER, "connection", cause) from None
             msg = "The model cannot be reached."
-            raise ModelUnreachable(msg, reason_of(error)) from None
+            raise ModelUnreachable(msg, cause) from None
         except ResponseError as error:
             error.__traceback__ = None
             raise _failure(error, has_headers=response is not None) from None
@@ -208,12 +241,13 @@ class Model:
             waiting.addCallback(go_on)
         return waiting
 
-    def _request(self, message: Message, rquid: str) -> Deferred[Any]:
+    def _request(self, message: Message, rquid: str, *, needs_new: bool = False) -> Deferred[Any]:
         try:
             coding = message.content_coding()
         except ValueError as error:
             raise UnsupportedMediaType(str(error)) from None
-        headers = headers_to_http(message.headers, self._on_unsafe_header)
+        on_unsafe_header = _counted if needs_new else self._on_unsafe_header
+        headers = headers_to_http(message.headers, on_unsafe_header)
         content_type = message.content_type
         if content_type is None:
             content_type = _content_type_header(message)
@@ -221,7 +255,7 @@ class Model:
         if coding is not None:
             headers["Content-Encoding"] = coding
         headers[RQUID] = rquid
-        return self._post.send(headers, message.body)
+        return self._post.send(headers, message.body, needs_new=needs_new)
 
     def _judge(self, response: IResponse, body: bytes) -> ModelResponse:
         status: int = response.code
