@@ -189,6 +189,8 @@ class Connection:
         if reader.is_persistent and not self._is_unsent and not self._rest:
             self._reader = None
             self._is_reused = True
+            if self._is_paused:  # the reader of the body has not resumed: its end came with the bytes before it
+                self.read_on()
             seconds = reader.keep_alive
             self._readers.give_back(reader)
             self._on_idle(self, seconds)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import HostnameAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver, IStreamClientEndpoint
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import (
         IAddress,
         IHostResolution,
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
         IProtocolFactory,
         IResolutionReceiver,
     )
-    from twisted.python.failure import Failure
 
 #: Stands for the host in Twisted's endpoint.
 _PLACEHOLDER = "host.invalid"
@@ -93,14 +94,32 @@ class _NameEndpoint:
 
     def __init__(self, reactor: Any, host: str, port: int, timeout: float) -> None:
         self._host = host
+        self._port = port
         self._endpoint = HostnameEndpoint(_Reactor(reactor, host), _PLACEHOLDER, port, timeout=timeout)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect (twisted.internet.interfaces.IStreamClientEndpoint)."""
-        return self._endpoint.connect(protocolFactory).addErrback(self._with_host)
+
+        def cancel(connecting: Deferred[IProtocol]) -> None:
+            # Twisted reports a cancelled look-up like a name without addresses.
+            connecting.errback(ConnectingCancelledError(HostnameAddress(self._host.encode("ascii"), self._port)))
+            attempt.cancel()
+
+        def connected(protocol: IProtocol) -> None:
+            connecting.callback(protocol)
+
+        def failed(failure: Failure) -> None:
+            if not connecting.called:
+                connecting.errback(self._with_host(failure))
+
+        connecting: Deferred[IProtocol] = Deferred(cancel)
+        attempt = self._endpoint.connect(protocolFactory)
+        attempt.addCallbacks(connected, failed)
+        return connecting
 
     def _with_host(self, failure: Failure) -> Failure:
         """Name the host in the error of a name without addresses."""
-        failure.trap(DNSLookupError)
+        if not failure.check(DNSLookupError):
+            return failure
         msg = f"there is no address for the host name {self._host!r}"
-        raise DNSLookupError(msg) from None
+        return Failure(DNSLookupError(msg))
