@@ -92,6 +92,10 @@ class ConnectionPool(Factory):
         Args:
             seconds: for how long the server keeps it, if the server has said so.
         """
+        if getattr(connection.transport, "has_more", False):
+            # What has arrived behind the response may be TLS's close_notify, or an answer that nobody has asked for.
+            self._clock.callLater(0, self._keep_unless_dropped, connection, seconds)
+            return
         if len(self._idle) >= self._connections:
             next(iter(self._idle)).close()
         deadlines = self._deadlines
@@ -101,6 +105,10 @@ class ConnectionPool(Factory):
             deadlines = self._shorter[seconds]
         self._idle[connection] = deadlines
         deadlines.start(connection)
+
+    def _keep_unless_dropped(self, connection: Connection, seconds: int | None) -> None:
+        if not connection.is_dropped:
+            self._keep(connection, seconds)
 
     def _forget(self, connection: Connection) -> None:
         deadlines = self._idle.pop(connection, None)

@@ -65,11 +65,12 @@ class Connection:
     Attributes:
         has_arrivals: true, while the connection is idle, if it must not be used: the server has closed it, or has sent
             something unasked, and the reactor has not read that yet.
+        is_dropped: True if the connection takes no more requests.
     """
 
     __slots__ = (
-        "_expected", "_is_connected", "_is_dropped", "_is_paused", "_is_reused", "_is_unsent", "_on_idle", "_on_lost",
-        "_reader", "_readers", "_response", "_rest", "has_arrivals", "transport",
+        "_expected", "_is_connected", "_is_paused", "_is_reused", "_is_unsent", "_on_idle", "_on_lost", "_reader",
+        "_readers", "_response", "_rest", "has_arrivals", "is_dropped", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -94,7 +95,7 @@ class Connection:
         #: False until the TLS handshake is complete on our side.
         self._is_connected = not is_secure
         self._is_reused = False
-        self._is_dropped = False
+        self.is_dropped = False
         self._is_paused = False
         self._is_unsent = False
         #: What is not written yet of a large body.
@@ -137,13 +138,13 @@ class Connection:
 
     def _write_rest(self) -> None:
         """Write as much of the body as the transport takes now."""
-        while self._rest and not self._is_unsent and not self._is_dropped:
+        while self._rest and not self._is_unsent and not self.is_dropped:
             piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
             self.transport.write(bytes(piece))
 
     def dataReceived(self, data: bytes) -> None:
         """Read bytes of the response (twisted.internet.interfaces.IProtocol)."""
-        if self._is_dropped:
+        if self.is_dropped:
             return
         if self._expected is None and self._response is None:
             self.abort()  # no request is under way
@@ -183,7 +184,7 @@ class Connection:
         return Response(reader.status, reader.headers, self)
 
     def _end_if_complete(self, reader: ResponseReader, response: Response) -> None:
-        if self._is_dropped or not reader.is_complete:
+        if self.is_dropped or not reader.is_complete:
             return
         self._response = None
         if reader.is_persistent and not self._is_unsent and not self._rest:
@@ -205,7 +206,7 @@ class Connection:
         TLS's ``close_notify`` (RFC 9112, 8 and 9.8). After a reset, or a FIN without ``close_notify``, the rest of it
         may be missing.
         """
-        self._is_dropped = True
+        self.is_dropped = True
         self._rest = None
         self._on_lost(self)
         response, reader = self._response, self._reader
@@ -257,29 +258,29 @@ class Connection:
         """Close the connection. No request may be under way."""
         if self._is_unsent or self._rest:
             self.abort()
-        elif not self._is_dropped:
-            self._is_dropped = True
+        elif not self.is_dropped:
+            self.is_dropped = True
             self._on_lost(self)
             self.transport.unregisterProducer()  # else TLS would wait for the producer
             self.transport.loseConnection()
 
     def abort(self) -> None:
         """Drop the connection. Nothing more of the response is read."""
-        if not self._is_dropped:
-            self._is_dropped = True
+        if not self.is_dropped:
+            self.is_dropped = True
             self._rest = None
             self._on_lost(self)
             self.transport.abortConnection()
 
     def pause(self) -> None:
         """Stop reading."""
-        if not self._is_dropped and not self._is_paused:
+        if not self.is_dropped and not self._is_paused:
             self._is_paused = True
             self.transport.pauseProducing()
 
     def read_on(self) -> None:
         """Undo :meth:`pause`."""
-        if not self._is_dropped and self._is_paused:
+        if not self.is_dropped and self._is_paused:
             self._is_paused = False
             self.transport.resumeProducing()
 

@@ -38,10 +38,15 @@ _LENGTH = _CONTENT + 256
 
 
 class CountingTransport(TLSMemoryBIOProtocol):
-    """One TLS connection over TCP."""
+    """One TLS connection over TCP.
+
+    Attributes:
+        has_more: while bytes are delivered, True if more bytes have arrived behind them, of whatever kind.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.has_more = False
         self._has_shaken_hands = False
         #: The beginning of a record's header, whose end has not arrived.
         self._header = b""
@@ -55,13 +60,16 @@ class CountingTransport(TLSMemoryBIOProtocol):
             return  # RFC 8446, 6.1: what follows close_notify is ignored. OpenSSL would keep it.
         records = self._count(data)
         if not records or not self._has_shaken_hands or self.disconnecting:
+            self.has_more = True  # or may be: nobody has counted
             super().dataReceived(data)
+            self.has_more = False
             if not self._has_shaken_hands:
                 self._look_for_handshake()
             return
         connection = self.getHandle()
         connection.bio_write(data)
-        for _ in range(records):
+        has_rest = bool(self._missing or self._header)
+        for left in range(records - 1, -1, -1):
             try:
                 content = connection.recv(_CONTENT)
             except (WantReadError, ZeroReturnError):
@@ -71,7 +79,9 @@ class CountingTransport(TLSMemoryBIOProtocol):
             except Error:
                 self._tlsShutdownFinished(Failure())
                 return
+            self.has_more = has_rest or left > 0
             self.wrappedProtocol.dataReceived(content)
+            self.has_more = False
             if self.disconnecting:  # Twisted knows whether the rest may still be delivered
                 self._flushReceiveBIO()
                 return
