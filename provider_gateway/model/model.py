@@ -211,6 +211,8 @@ class Model:
         except (ConnectError, DNSLookupError, HandshakeFailed) as error:
             error.__traceback__ = None
             cause = reason_of(error)
+            if isinstance(error, HandshakeFailed):
+                cause = f"in the TLS handshake: {cause}"
             if was_sent:
                 # The model may have seen it: a message that makes the model crash must use up its attempts.
                 cause = f"the model closed a connection that was in use before; then: {cause}"

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet import reactor
@@ -103,14 +104,19 @@ class SocketModelTestCase(TestCase):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(self.listener.close)
         self.tls = None if self.version is None else self.server_tls(self.version)
-        settings = Settings(_env_file=None, rmq_url="amqp://x/", model_cacert=certificates() / "cacert.pem")
-        client = model_client(reactor, model_tls(settings, lambda *_: None), connections=10)
-        self.model = Model(reactor, client, url=self.url("localhost"), max_body_bytes=1000)
+        self.model = self.model_at(self.url())
 
-    def url(self, host: str) -> str:
-        """The model's URL, with this host."""
+    def url(self, host: str = "localhost") -> str:
+        """The model's URL."""
         scheme = "http" if self.version is None else "https"
         return f"{scheme}://{host}:{self.listener.getsockname()[1]}/"
+
+    def model_at(self, url: str, **settings: Any) -> Model:
+        """The model at a URL, called with these settings."""
+        trusted = {"model_cacert": certificates() / "cacert.pem", **settings}
+        tls = model_tls(Settings(_env_file=None, rmq_url="amqp://x/", **trusted), lambda *_: None)
+        client = model_client(reactor, tls, connections=10)
+        return Model(reactor, client, url=url, max_body_bytes=1000, wall_clock=time.time)
 
     def server_tls(self, version: ssl.TLSVersion) -> ssl.SSLContext:
         """TLS of the model."""
