@@ -23,7 +23,7 @@ from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, render, with_length
 from provider_gateway.message.http_headers import JSON, headers_from_http, text_of
 from provider_gateway.message.ids import RQUID, RQUID_BYTES, checked_rquid, fresh_id, fresh_rquid
-from provider_gateway.message.message import PG_DEADLINE, Message
+from provider_gateway.message.message import PG_DEADLINE, PG_PUBLISHED, Message
 from provider_gateway.security.identity import text_of_identity
 from provider_gateway.topology.routing import checked_routing_key
 
@@ -242,7 +242,7 @@ class API:
         """Make a message of a request's body and headers, and make the request forget them.
 
         Args:
-            reply_to: the queue for the reply, for which the message gets a deadline; None for no reply.
+            reply_to: the queue for the reply, for which the message gets a deadline and the time; None for no reply.
 
         Raises:
             UnsupportedMediaType: the body is not declared as JSON.
@@ -257,7 +257,9 @@ class API:
         headers[RQUID] = request.rquid
         headers["Content-Type"] = JSON  # beside the property: the seed's provider hands on headers only
         if reply_to is not None:
-            headers[PG_DEADLINE] = int(1000 * (self._wall_clock() + self._reply_timeout))
+            published = self._wall_clock()
+            headers[PG_PUBLISHED] = int(1000 * published)
+            headers[PG_DEADLINE] = int(1000 * (published + self._reply_timeout))
         message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
         request.correlation_id = message.correlation_id
         request.forget_content()

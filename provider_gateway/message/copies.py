@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.message.ids import RQUID, fresh_id, rquid_of
-from provider_gateway.message.message import PG_COPY, PG_DEADLINE, PG_REASON, Message, headers_too_large
+from provider_gateway.message.message import PG_COPY, PG_DEADLINE, PG_PUBLISHED, PG_REASON, Message, headers_too_large
 from provider_gateway.message.properties import CopiedProperties, decoded
 
 if TYPE_CHECKING:
@@ -130,11 +130,14 @@ class Copy(Message):
         Args:
             queue: the work queue that it was consumed from.
             reason: why it is copied, such as ``timeout``.
-            may_expire: keep the deadline. A copy without one is served however late it is.
+            may_expire: keep the deadline, and the time of publishing. A copy without a deadline is served however late
+                it is; a reply to a copy without the other one tells nothing about the queue.
         """
         added = {**history.headers(), PG_QUEUE: queue, PG_REASON: reason, PG_COPY: fresh_id()}
         if may_expire and message.deadline is not None:
             added[PG_DEADLINE] = message.headers[PG_DEADLINE]
+        if may_expire and message.published is not None:
+            added[PG_PUBLISHED] = message.headers[PG_PUBLISHED]
         return cls(
             body=message.body,
             correlation_id=message.correlation_id,

@@ -38,6 +38,13 @@ def headers_too_large(size: int, limit: int) -> HeadersTooLarge:
     return HeadersTooLarge(msg)
 
 
+def _seconds(value: object) -> float | None:
+    """A time in seconds, from a header in milliseconds; None if the header is no such number."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
+        return value / 1000
+    return None
+
+
 def _read_status(value: object) -> int:
     """A status that is not a plain whole number, such as a text."""
     text = value.decode("latin-1") if isinstance(value, bytes) else value
@@ -101,10 +108,12 @@ class Message:
     @property
     def deadline(self) -> float | None:
         """Seconds since 1970, after which nobody waits for the reply; None without a deadline."""
-        value = self.headers.get(PG_DEADLINE)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
-            return value / 1000
-        return None
+        return _seconds(self.headers.get(PG_DEADLINE))
+
+    @property
+    def published(self) -> float | None:
+        """Seconds since 1970, when the gateway published the message; None if that is not known."""
+        return _seconds(self.headers.get(PG_PUBLISHED))
 
     @property
     def status(self) -> int:

@@ -68,6 +68,9 @@ def encode_properties(
         if type(value) is str:
             text = value.encode("utf-8", "surrogateescape")  # it may have come from HTTP in another charset
             entries.append(b"S%b%b" % (_LENGTH.pack(len(text)), text))
+        elif type(value) is int:  # for a time, pika would raise and catch an error
+            short = -(2**31) <= value < 2**31
+            entries.append(b"I" + _INT.pack(value) if short else b"l" + _LONG.pack(value))
         else:
             data.encode_value(entries, value)
     table = b"".join(entries)

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.message.message import Message
 
+#: Seconds by which a message may have been published in the future: the clocks of two machines differ a little.
+_SKEW = 1.0
+#: The longest wait that is told, in milliseconds; the limit of AMQP's 32-bit integers.
+_LONGEST = 2**31
+
 #: Seconds by which the wall clock may run ahead between two looks before it counts as set forward.
 _SET_FORWARD = 1.0
 
@@ -56,6 +61,17 @@ class Expiry:
             if is_awaited is not None:
                 return not is_awaited
         return message.deadline is not None and self.is_past(message.deadline)
+
+    def waited(self, message: Message) -> int | None:
+        """Milliseconds since the gateway published a message.
+
+        None if that is not known, or cannot be: the time is in the future, or too long ago.
+        """
+        published = message.published
+        if published is None:
+            return None
+        waited = self._wall_clock() - published
+        return int(1000 * max(0.0, waited)) if waited >= -_SKEW and 1000 * waited < _LONGEST else None
 
     def is_past(self, deadline: float) -> bool:
         """True if a wall time, in seconds since 1970, has passed."""

@@ -214,6 +214,7 @@ class Provider:
             if turn is not None and not self._is_still_ours(task):
                 return
             started = self._clock.seconds()
+            task.waited = self._expiry.waited(task.message)
             try:
                 response = await self._model.call(
                     task.message, task.rquid, self._timeout, partial(self._intake.for_response, task)

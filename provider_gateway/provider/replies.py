@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provider_gateway.message.ids import RQUID
-from provider_gateway.message.message import PG_REASON, PG_STATUS, Message
+from provider_gateway.message.message import PG_REASON, PG_STATUS, PG_WAITED, Message
 from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 
 if TYPE_CHECKING:
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 def result_reply(task: Task, response: ModelResponse) -> Message:
     """The reply with the model's response."""
+    headers: dict[str, Any] = {**response.headers, RQUID: task.rquid, PG_STATUS: response.status}
+    if task.waited is not None:
+        headers[PG_WAITED] = task.waited
     return Message(
         body=response.body,
         content_type=response.content_type,
         correlation_id=task.message.correlation_id,
-        headers={**response.headers, RQUID: task.rquid, PG_STATUS: response.status},
+        headers=headers,
     )
 
 
@@ -30,9 +33,12 @@ def error_reply(task: Task, error: GatewayError, reason: str) -> Message:
     Args:
         reason: ``pg-reason``.
     """
+    headers: dict[str, Any] = {RQUID: task.rquid, PG_STATUS: error.status, PG_REASON: reason}
+    if task.waited is not None:
+        headers[PG_WAITED] = task.waited
     return Message(
         body=problem_body(error, task.rquid),
         content_type=PROBLEM_JSON,
         correlation_id=task.message.correlation_id,
-        headers={RQUID: task.rquid, PG_STATUS: error.status, PG_REASON: reason},
+        headers=headers,
     )

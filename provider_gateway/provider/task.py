@@ -38,9 +38,13 @@ class Task:
         room_for_response: bytes of room that the model's response takes.
         refused_at: time of the monotonic clock at which a busy model refused it first, since it was delivered; None if
             none did.
+        waited: milliseconds between publish and start of the model call; None if that is not known.
     """
 
-    __slots__ = ("delivery", "fingerprint", "history", "refused_at", "room_for_body", "room_for_response", "rquid")
+    __slots__ = (
+        *("delivery", "fingerprint", "history", "refused_at"),
+        *("room_for_body", "room_for_response", "rquid", "waited"),
+    )
 
     def __init__(self, delivery: Delivery, history: History, rquid: str) -> None:
         self.delivery = delivery
@@ -48,6 +52,7 @@ class Task:
         self.rquid = rquid
         self.room_for_body = self.room_for_response = 0
         self.refused_at: float | None = None
+        self.waited: int | None = None
         message = delivery.message
         self.fingerprint: Hashable = None
         if message.message_id is not None:

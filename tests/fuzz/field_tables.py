@@ -40,6 +40,7 @@ NAMES = (
         "pg-copy",
         "pg-queue",
         "pg-deadline",
+        "pg-published",
         "pg-reason",
         "pg-status",
         "PG-Copy",
@@ -181,7 +182,9 @@ entries = st.one_of(
 #: The gateway's headers, with values of any type.
 ours = st.builds(
     lambda name, data: Entry(name, short(name) + data),
-    st.sampled_from((b"pg-attempt", b"pg-redeliveries", b"pg-copy", b"pg-deadline", b"pg-status", b"RqUID")),
+    st.sampled_from(
+        (b"pg-attempt", b"pg-redeliveries", b"pg-copy", b"pg-deadline", b"pg-published", b"pg-status", b"RqUID")
+    ),
     _flat,
 )
 

@@ -48,7 +48,8 @@ class ToMessagesTests(WorkerTestCase):
         theirs = {line.partition(b":")[0].decode().lower() for line in NOT_FOR_CLIENTS} - {"transfer-coding"}
         headers = {name.lower(): value for name, value in asked.headers.items()}
         self.assertEqual(headers["x-mine"], "kept")
-        self.assertGreater(headers.pop("pg-deadline"), 10**12)  # ours
+        for ours in ("pg-deadline", "pg-published"):
+            self.assertGreater(headers.pop(ours), 10**12)
         self.assertEqual(theirs & headers.keys(), set())
         self.assertFalse([name for name in headers if name.startswith("pg-")])
 
@@ -172,8 +173,8 @@ class ToTheModelTests(SecurityTestCase):
     def test_not_for_the_model(self) -> None:
         """Headers for the broker or for one hop, and claimed identities, do not reach the model."""
         names = (
-            "pg-status", "pg-deadline", "x-death", "x-delivery-count", "CC", "BCC", "Authorization", "Cookie", "Host",
-            "X-Forwarded-Client-Cert", "Transfer-Encoding", "Content-Length", "Expect", "Proxy-Authorization",
+            "pg-status", "pg-deadline", "pg-published", "x-death", "x-delivery-count", "CC", "BCC", "Authorization", "Cookie",
+            "Host", "X-Forwarded-Client-Cert", "Transfer-Encoding", "Content-Length", "Expect", "Proxy-Authorization",
         )  # fmt: skip
         headers = self.publish(
             {name: "injected" for name in names if name not in ("CC", "BCC")} | {"CC": [], "BCC": []}

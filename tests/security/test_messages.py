@@ -69,7 +69,7 @@ class PropertiesTests(MessagesTestCase):
             self.publish(headers=dict.fromkeys(names, value))
             self.assertEqual(self.taken(self.output)[1], b'"hostile"', value)
         for value in ({"a": [1]}, [{}], None, True, "1", b"\xff"):
-            self.publish(headers={"pg-deadline": value})
+            self.publish(headers={"pg-deadline": value, "pg-published": value})
             self.assertEqual(self.taken(self.output)[1], b'"hostile"', value)
         self.assert_at_rest()
 

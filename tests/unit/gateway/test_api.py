@@ -151,9 +151,21 @@ class RequestTests(APITestCase):
             "Connection: X-Hop", "X-Hop: 1", "X-Death: 1", "CC: elsewhere", "RqUID: r1",
         )  # fmt: skip
         headers = {name.lower(): value for name, value in self.rpc.calls[0][0].headers.items()}
-        del headers["pg-deadline"]
+        del headers["pg-deadline"], headers["pg-published"]
         expected = {"x-tenant": "a, b", "rquid": "r1", "routing-key": "predict.now"}
         self.assertEqual(headers, {**expected, "content-type": "application/json"})
+
+    def test_times(self) -> None:
+        """A message with a reply address tells when it was published, and the deadline is that plus the reply timeout.
+
+        Both are of one reading of the clock. A message without a reply address has neither.
+        """
+        self.clock.advance(1000.0009)
+        self.post(KEY)
+        self.post(KEY, path="/v1/publish")
+        headers = self.rpc.calls[0][0].headers
+        self.assertEqual((headers["pg-published"], headers["pg-deadline"]), (1_000_000, 1_090_000))
+        self.assertFalse({"pg-published", "pg-deadline"} & self.publisher.published[0][0].headers.keys())
 
     def test_rquid(self) -> None:
         """The caller's RqUID is in the message and in the response."""

@@ -19,7 +19,7 @@ from tests.support.header_tables import VALUES, decoded, header
 #: Headers that no copy has.
 STRIPPED = (
     *("pg-attempt", "pg-queue", "pg-reason", "pg-redeliveries", "pg-copy", "pg-status", "pg-else", "PG-Attempt"),
-    *("pg-deadline", "PG-Deadline", "pg-"),
+    *("pg-deadline", "PG-Deadline", "pg-published", "pg-waited", "pg-"),
     *("x-death", "X-Death", "x-delivery-count", "X-Delivery-Count", "x-acquired-count"),
     *("x-first-death-queue", "x-first-death-reason", "x-first-death-exchange", "X-First-Death-Queue"),
     *("x-last-death-queue", "x-last-death-reason", "x-last-death-exchange", "X-LAST-DEATH-QUEUE"),
@@ -76,18 +76,22 @@ class KeptTests(SynchronousTestCase):
             properties = sent(copy_of(decoded(table)))
             self.assertEqual(properties.headers_that(lambda name: not name.startswith("pg-")), table, kind)
 
-    def test_deadline(self) -> None:
-        """Only a copy that may expire keeps the deadline."""
-        original = decoded(header("pg-deadline", b"l" + struct.pack(">q", 1_700_000_000_123)))
+    def test_times(self) -> None:
+        """Only a copy that may expire keeps the deadline, and the time of publishing."""
+        number = b"l" + struct.pack(">q", 1_700_000_000_123)
+        original = decoded(header("pg-deadline", number) + header("pg-published", number))
         message = Message.received(original.encoded, b"")
         for may_expire, expected in ((True, 1_700_000_000.123), (False, None)):
-            copied = sent(Copy.of(message, "work", History(), "redelivered", may_expire=may_expire))
-            self.assertEqual(Message.received(copied.encoded, b"").deadline, expected)
-        self.assertNotIn("pg-deadline", sent(copy_of(original)).headers)
-        text = Message(b"", {"pg-deadline": "x" * 100_000})
-        self.assertNotIn("pg-deadline", sent(Copy.of(text, "work", History(), "redelivered", may_expire=True)).headers)
-        without = sent(Copy.of(Message(b""), "work", History(), "redelivered", may_expire=True))
-        self.assertNotIn("pg-deadline", without.headers)
+            copied = Message.received(
+                sent(Copy.of(message, "work", History(), "redelivered", may_expire=may_expire)).encoded, b""
+            )
+            self.assertEqual((copied.deadline, copied.published), (expected, expected))
+        for name in ("pg-deadline", "pg-published"):
+            self.assertNotIn(name, sent(copy_of(original)).headers)
+            text = Message(b"", {name: "x" * 100_000})
+            self.assertNotIn(name, sent(Copy.of(text, "work", History(), "redelivered", may_expire=True)).headers)
+            without = sent(Copy.of(Message(b""), "work", History(), "redelivered", may_expire=True))
+            self.assertNotIn(name, without.headers)
 
     def test_properties(self) -> None:
         """Ids, reply address, priority, type, application, time and content type are kept; the copy is persistent."""

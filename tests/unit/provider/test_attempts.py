@@ -60,6 +60,19 @@ class RetryTests(ProviderOnBrokerTestCase):
         reply = self.taken("back")
         self.assertEqual((reply.headers["RqUID"], reply.correlation_id, reply.body), ("r1", "c1", b"42"))
 
+    def test_waited(self) -> None:
+        """The reply to a later attempt tells no wait: most of it was not in the queue. That to a redelivery does."""
+        self.ask(headers={"pg-published": 0})
+        self.advance(1)
+        self.die()
+        self.answer()
+        self.assertEqual(self.taken("back").headers["pg-waited"], 1000)
+        self.ask(headers={"pg-published": 0}, message_id="m2")
+        self.fail_call()
+        self.advance(60)
+        self.answer()
+        self.assertNotIn("pg-waited", self.taken("back").headers)
+
     def test_claims_of_a_client(self) -> None:
         """Attempts that an initiator claims in headers do not count: its message gets all attempts."""
         self.ask(headers={"pg-attempt": 3, "pg-redeliveries": 20, "x-death": [death("work.retry")]})

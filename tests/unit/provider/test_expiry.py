@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.message.message import PG_DEADLINE, Message
+from provider_gateway.message.message import PG_DEADLINE, PG_PUBLISHED, Message
 from provider_gateway.provider.expiry import Expiry
 
 NOW, REPLY_TIMEOUT, HOUR = 1_800_000_000.0, 90, 3600
@@ -103,3 +103,19 @@ class ExpiryTests(SynchronousTestCase):
         self.assertFalse(self.has_passed(message))
         self.ahead += 0.2
         self.assertTrue(self.has_passed(message))
+
+    def test_waited(self) -> None:
+        """The wait is whole milliseconds since the publish; 0 if the clocks differ by up to a second more."""
+        message = Message(b"", {PG_PUBLISHED: int(1000 * NOW)})
+        self.clock.advance(1.5)
+        self.assertEqual(self.expiry.waited(message), 1500)
+        for ahead, expected in ((-1.5, 0), (-2.4, 0), (-2.6, None), (-HOUR, None)):
+            self.ahead = NOW + ahead
+            self.assertEqual(self.expiry.waited(message), expected, ahead)
+
+    def test_waited_nonsense(self) -> None:
+        """A time of publishing that is no whole number, in the future or years ago tells nothing."""
+        soon, past = int(1000 * NOW) + HOUR * 1000, int(1000 * NOW) - 2**31
+        for value in (None, True, "1", b"1", 1.5, [1], {}, soon, 2**53, 2**63 - 1, -(2**63), -1, 0, past):
+            self.assertIsNone(self.expiry.waited(Message(b"", {PG_PUBLISHED: value})), value)
+        self.assertIsNone(self.expiry.waited(Message(b"")))

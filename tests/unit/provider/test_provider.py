@@ -41,6 +41,23 @@ class ReplyTests(ProviderTestCase):
         self.assertEqual(message.correlation_id, "c1")
         self.assertIsNone(message.reply_to)
 
+    def test_waited(self) -> None:
+        """A reply, also that of a failure, tells the time between publish and start of the call, if that is known."""
+        self.clock.advance(100)
+        for published, expected in ((98_500, 1500), (100_000, 0), ("98500", None), (10**15, None), (None, None)):
+            for end in (self.model.answer, self.model.fail):
+                self.serve(headers={} if published is None else {"pg-published": published})
+                self.clock.advance(5)
+                end()
+                self.assertEqual(self.reply.headers.get("pg-waited"), expected)
+                self.clock.advance(-5)
+
+    def test_waited_without_a_call(self) -> None:
+        """A reply to a message for which the model was not called tells no wait."""
+        self.serve(b"x" * 1001, headers={"pg-published": 0})
+        self.assertEqual(self.reply.headers["pg-status"], 413)
+        self.assertNotIn("pg-waited", self.reply.headers)
+
     def test_message_id(self) -> None:
         """Each reply has a message id of its own."""
         ids = set()
