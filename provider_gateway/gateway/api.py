@@ -10,12 +10,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger, LogLevel
 
 from provider_gateway.content_codings import accepted_codings
-from provider_gateway.errors import (
-    BadRequest,
-    Draining,
-    OutcomeUnknown,
-    Overloaded,
-)
+from provider_gateway.errors import BadRequest, Draining, OutcomeUnknown, Overloaded
 from provider_gateway.gateway.json_body import LARGE, InTurns, check_json
 from provider_gateway.gateway.media_type import check_media_type
 from provider_gateway.gateway.response import write_reply
@@ -36,6 +31,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock
+    from provider_gateway.gateway.expected_wait import ExpectedWaits
     from provider_gateway.gateway.rpc import RPCClient
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.access_rules import AccessRules
@@ -57,6 +53,7 @@ class API:
         max_in_flight: requests served at a time; further ones are answered with 503.
         max_json_depth: depth of nested arrays and objects in bodies.
         access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
+        expected_waits: refuses requests whose reply would come too late.
         cors_origins: origins that a browser may call from; ``*`` is any origin.
         wall_clock: deadlines of messages are times of it.
         logs_responses: log each response, at the level "debug".
@@ -76,6 +73,7 @@ class API:
         max_json_depth: int,
         cors_origins: Sequence[str],
         access_rules: AccessRules | None,
+        expected_waits: ExpectedWaits,
         clock: IReactorTime,
         wall_clock: WallClock,
         metrics: Metrics,
@@ -89,6 +87,7 @@ class API:
         self._max_json_depth = max_json_depth
         self._in_turns = InTurns(clock, max_json_depth)
         self._access_rules = access_rules
+        self._expected_waits = expected_waits
         self._cors_origins = frozenset(cors_origins)
         self._clock = clock
         self._wall_clock = wall_clock
@@ -115,6 +114,7 @@ class API:
         try:
             routing_key = self._routing_key(request)
             self._authorise(request, routing_key)
+            self._expected_waits.check(routing_key)
             if request.body_size > LARGE:
                 await self._check_in_turns(request)
             accepted = accepted_codings(request.requestHeaders.getRawHeaders(b"Accept-Encoding"))

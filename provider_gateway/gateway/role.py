@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from provider_gateway.gateway.api import API
+from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.reply_queue import ReplyQueue
 from provider_gateway.gateway.rpc import RPCClient
 from provider_gateway.http_server.site import GatewaySite
@@ -58,11 +59,13 @@ class GatewayRole:
         wall_clock: WallClock,
     ) -> None:
         tls = credentials.server
+        expected_waits = ExpectedWaits(settings.reply_timeout, reactor, metrics)
         self._rpc = RPCClient(
             publisher,
             reply_queue_name(entries, settings.instance),
             reply_timeout=settings.reply_timeout,
             clock=reactor,
+            expected_waits=expected_waits,
             metrics=metrics,
         )
         self._expires = settings.reply_queue_expires
@@ -78,6 +81,7 @@ class GatewayRole:
             max_json_depth=settings.max_json_depth,
             cors_origins=settings.cors_origins,
             access_rules=credentials.access_rules,
+            expected_waits=expected_waits,
             clock=reactor,
             wall_clock=wall_clock,
             metrics=metrics,

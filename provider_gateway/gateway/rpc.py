@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import DeadlinePassed, OutcomeUnknown
 from provider_gateway.message.ids import rquid_of
+from provider_gateway.message.message import PG_WAITED, Message
 from provider_gateway.recent import Recent
 
 #: Ended calls to remember, so that a late reply can be told from an unknown one.
@@ -21,14 +22,24 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.consumer import Delivery
     from provider_gateway.amqp.publisher import Publisher
-    from provider_gateway.message.message import Message
+    from provider_gateway.gateway.expected_wait import ExpectedWait, ExpectedWaits
     from provider_gateway.observability.metrics import Metrics
 
 
-class _Call(Deferred["Message"]):
-    """Fires with the reply. Knows its correlation id, which its cancellation needs."""
+class _Call(Deferred[Message]):
+    """Fires with the reply. Knows its correlation id, which its cancellation needs, and when it began."""
 
     correlation_id = ""
+    expected: ExpectedWait
+    began: float
+
+
+class _GivenUp(NamedTuple):
+    """What is remembered of a call that was given up, at a time of the clock."""
+
+    at: float
+    expected: ExpectedWait
+    began: float
 
 
 class RPCClient:
@@ -38,17 +49,26 @@ class RPCClient:
         reply_queue: the reply queue of this instance.
         reply_timeout: seconds that a call waits for its reply.
         clock: times the deadlines.
+        expected_waits: is told of each call, and of each reply.
     """
 
     _log = Logger()
 
     def __init__(
-        self, publisher: Publisher, reply_queue: str, *, reply_timeout: float, clock: IReactorTime, metrics: Metrics
+        self,
+        publisher: Publisher,
+        reply_queue: str,
+        *,
+        reply_timeout: float,
+        clock: IReactorTime,
+        expected_waits: ExpectedWaits,
+        metrics: Metrics,
     ) -> None:
         self.reply_queue = reply_queue
         self._publisher = publisher
         self._reply_timeout = reply_timeout
         self._clock = clock
+        self._expected_waits = expected_waits
         self._deadlines: Deadlines[str] = Deadlines(clock, reply_timeout, self._expire)
         self._replies = metrics.replies
         self._matched = metrics.replies.labels("matched")
@@ -56,8 +76,8 @@ class RPCClient:
         #: Bound once for all calls: each bound method takes 64 bytes.
         self._on_cancel = self._leave
         self._given_up = Recent(_REMEMBERED)
-        #: Those of them whose reply has not come, with the time of the clock at which they were given up.
-        self._unanswered: dict[str, float] = {}
+        #: Those of them whose reply has not come.
+        self._unanswered: dict[str, _GivenUp] = {}
 
     def call(self, message: Message, exchange: str, routing_key: str) -> Deferred[Message]:
         """Publish a request message, and keep nothing of it but its correlation id.
@@ -77,6 +97,8 @@ class RPCClient:
         assert correlation_id is not None
         call = self._pending[correlation_id] = _Call(self._on_cancel)
         call.correlation_id = correlation_id
+        call.expected = self._expected_waits.of(routing_key)
+        call.began = call.expected.begin()
         self._deadlines.start(correlation_id)
         self._publisher.publish(message, exchange, routing_key).addErrback(self._not_published, correlation_id)
         return call
@@ -96,10 +118,14 @@ class RPCClient:
         waiting = self._end(correlation_id)
         if waiting is not None:
             self._matched.inc()
+            waiting.expected.answer(waiting.began, delivery.message.headers.get(PG_WAITED))
             waiting.callback(delivery.message)
         else:
             kind = "late" if correlation_id in self._given_up else "unknown"
-            self._unanswered.pop(correlation_id, None)
+            given_up = self._unanswered.pop(correlation_id, None)
+            if given_up is not None:
+                waited = delivery.message.headers.get(PG_WAITED)
+                given_up.expected.answer(given_up.began, waited, is_late=True)
             self._replies.labels(kind).inc()
             self._log.info(
                 "{kind} reply dropped",
@@ -118,11 +144,11 @@ class RPCClient:
     def expects_replies(self, seconds: float) -> bool:
         """True if a call was given up in the last ``seconds``, and its reply has not come."""
         last = next(reversed(self._unanswered.values()), None)
-        return last is not None and self._clock.seconds() - last < seconds
+        return last is not None and self._clock.seconds() - last.at < seconds
 
-    def _give_up(self, correlation_id: str) -> None:
-        self._given_up.add(correlation_id)
-        self._unanswered[correlation_id] = self._clock.seconds()
+    def _give_up(self, call: _Call) -> None:
+        self._given_up.add(call.correlation_id)
+        self._unanswered[call.correlation_id] = _GivenUp(self._clock.seconds(), call.expected, call.began)
         if len(self._unanswered) > _REMEMBERED:
             del self._unanswered[next(iter(self._unanswered))]
 
@@ -135,12 +161,14 @@ class RPCClient:
 
     def _leave(self, waiting: Any) -> None:
         """Forget a call, and remember that a reply which still comes is late."""
-        self._end(waiting.correlation_id)
-        self._give_up(waiting.correlation_id)
+        if self._end(waiting.correlation_id) is not None:
+            waiting.expected.end()
+        self._give_up(waiting)
 
     def _expire(self, correlation_id: str) -> None:
         waiting = self._pending.pop(correlation_id)
-        self._give_up(correlation_id)
+        waiting.expected.expire(waiting.began)
+        self._give_up(waiting)
         msg = (
             f"No reply within {self._reply_timeout:g} s. The request may have been executed or may still be: "
             "repeat it only if running it twice does no harm."
@@ -152,6 +180,7 @@ class RPCClient:
             return  # only the confirm is missing, which is not waited for
         waiting = self._end(correlation_id)
         if waiting is not None:
+            waiting.expected.end()
             if failure.check(OutcomeUnknown):
-                self._give_up(correlation_id)  # the broker may have accepted the message: a reply may come
+                self._give_up(waiting)  # the broker may have accepted the message: a reply may come
             waiting.errback(failure)

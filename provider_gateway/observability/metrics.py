@@ -39,6 +39,9 @@ class Metrics:
             "http_request_seconds", "Time from the request's last byte to its answer", _HTTP_BUCKETS, "route"
         )
         self.http_in_flight = self._gauge("http_in_flight", "Requests being served")
+        self.refused_early = self._counter(
+            "refused_early", "Requests refused because their reply would have come too late", "reason"
+        )
         self.published = self._counter("published", "Publishes by what became of them", "exchange", "outcome")
         self.consumed = self._counter("consumed", "Messages delivered to us", "queue")
         self.deliveries_in_flight = self._gauge("deliveries_in_flight", "Deliveries not yet settled", "queue")

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.gateway.api import API
+from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.json_body import check_json
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.message.message import Message
@@ -56,6 +57,7 @@ class APITests(SynchronousTestCase):
             max_in_flight=2,
             max_json_depth=128,
             access_rules=None,
+            expected_waits=ExpectedWaits(90, self.clock, self.metrics),
             cors_origins=cors,
             clock=self.clock,
             wall_clock=self.clock.seconds,

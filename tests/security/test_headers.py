@@ -173,8 +173,9 @@ class ToTheModelTests(SecurityTestCase):
     def test_not_for_the_model(self) -> None:
         """Headers for the broker or for one hop, and claimed identities, do not reach the model."""
         names = (
-            "pg-status", "pg-deadline", "pg-published", "x-death", "x-delivery-count", "CC", "BCC", "Authorization", "Cookie",
-            "Host", "X-Forwarded-Client-Cert", "Transfer-Encoding", "Content-Length", "Expect", "Proxy-Authorization",
+            "pg-status", "pg-deadline", "pg-published", "x-death", "x-delivery-count", "CC", "BCC", "Authorization",
+            "Cookie", "Host", "X-Forwarded-Client-Cert", "Transfer-Encoding", "Content-Length", "Expect",
+            "Proxy-Authorization",
         )  # fmt: skip
         headers = self.publish(
             {name: "injected" for name in names if name not in ("CC", "BCC")} | {"CC": [], "BCC": []}

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.gateway.api import API
+from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.topology.routing import Routes
@@ -54,6 +55,7 @@ class APITestCase(SynchronousTestCase):
         self.clock = Clock()
         self.metrics = Metrics()
         self.rpc, self.publisher = FakeRPC(), FakePublisher()
+        self.expected_waits = ExpectedWaits(90, self.clock, self.metrics)
         entry = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "routingKey": self.routing_key}
         self.api = API(
             rpc=self.rpc,
@@ -63,6 +65,7 @@ class APITestCase(SynchronousTestCase):
             max_in_flight=self.max_in_flight,
             max_json_depth=128,
             access_rules=None,
+            expected_waits=self.expected_waits,
             cors_origins=self.cors_origins,
             clock=self.clock,
             wall_clock=self.clock.seconds,

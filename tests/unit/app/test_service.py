@@ -56,6 +56,24 @@ class AnswerTests(ServiceTestCase):
         self.assertEqual((self.answered(client).status, counted(self.metrics.retried, "work", "status")), (200, 1))
         self.assert_settled()
 
+    def test_queue_too_long(self) -> None:
+        """A caller is told at once if the queue is too long for a reply in time, and served when it is short."""
+        waiting = [self.post() for _ in range(20)]
+        for number in range(5):  # each reply tells how long its message has waited
+            self.advance(9)
+            self.answer(number=number)
+        refused = self.answered(self.post())
+        self.assertEqual((refused.status, refused.problem["type"][-14:]), (503, "queue-too-long"))
+        self.assertGreater(int(refused.headers["retry-after"]), 9)
+        self.assertEqual(self.answered(self.post(path="/v1/publish")).status, 202)
+        for number in range(5, 21):
+            self.answer(number=number)
+        self.assertEqual([self.answered(client).status for client in waiting], 20 * [200])
+        client = self.post()
+        self.answer()
+        self.assertEqual(self.answered(client).status, 200)
+        self.assertEqual(counted(self.metrics.refused_early, "wait"), 1)
+
     def test_late_reply(self) -> None:
         """A caller whose reply timeout is over gets 504; the model's call goes on, and the late reply is dropped."""
         self.stop_and_begin(model_timeout=300)

@@ -26,6 +26,27 @@ class AdmissionTests(APITestCase):
         self.post()
         self.assertEqual(len(self.rpc.calls), 3)
 
+    def test_queue_too_long(self) -> None:
+        """If no reply comes in time, a request gets 503 with Retry-After and is not published; one a second is.
+
+        ``/v1/publish`` does not wait for a reply, and is not refused. Requests for other routing keys are not, either.
+        """
+        expected = self.expected_waits.of("predict.now")
+        calls = [expected.begin() for _ in range(2)]
+        self.clock.advance(90)
+        for began in calls:
+            expected.expire(began)
+        self.post().leave()
+        response = self.assert_problem(self.post(), 503, "queue-too-long")
+        self.assertEqual(response.headers["retry-after"], "60")
+        self.assertEqual((len(self.rpc.calls), self.in_flight()), (1, 0))
+        self.post(path="/v1/publish").leave()
+        self.post("routing-key: predict.later").leave()
+        self.assertEqual((len(self.publisher.published), len(self.rpc.calls)), (1, 2))
+        self.clock.advance(1)
+        self.post().leave()
+        self.assertEqual(len(self.rpc.calls), 3)
+
     def test_places_after_failures(self) -> None:
         """Requests that fail or are malformed no longer count as in flight."""
         for _ in range(5):

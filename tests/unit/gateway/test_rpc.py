@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.errors import BrokerUnavailable, DeadlinePassed, NoRoute, OutcomeUnknown
+from provider_gateway.errors import BrokerUnavailable, DeadlinePassed, NoRoute, OutcomeUnknown, QueueTooLong
+from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.rpc import RPCClient
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
@@ -21,8 +24,14 @@ class RPCTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.publisher = FakePublisher()
         self.metrics = Metrics()
+        self.expected_waits = ExpectedWaits(90, self.clock, self.metrics)
         self.rpc = RPCClient(
-            self.publisher, "response.host-1", reply_timeout=90, clock=self.clock, metrics=self.metrics
+            self.publisher,
+            "response.host-1",
+            reply_timeout=90,
+            clock=self.clock,
+            expected_waits=self.expected_waits,
+            metrics=self.metrics,
         )
 
     def call(self, correlation_id: str = "c1") -> Deferred[Message]:
@@ -30,7 +39,7 @@ class RPCTestCase(SynchronousTestCase):
         return self.rpc.call(request, "ML.MQ", "predict.now")
 
     def reply(
-        self, correlation_id: str | None = "c1", body: bytes = b"42", headers: dict[str, str] | None = None
+        self, correlation_id: str | None = "c1", body: bytes = b"42", headers: dict[str, Any] | None = None
     ) -> FakeDelivery:
         delivery = FakeDelivery(Message(body, headers or {}, correlation_id=correlation_id))
         self.rpc.deliver(delivery)
@@ -206,3 +215,57 @@ class RPCTests(RPCTestCase):
         self.reply("c0")
         self.reply("c10000")
         self.assertEqual(self.kinds(), {"late": 1, "unknown": 1})
+
+
+class ExpectedWaitTests(RPCTestCase):
+    """What calls and replies tell about the wait of the next request."""
+
+    def test_counted(self) -> None:
+        """Calls are counted while they wait, however they end."""
+        expected = self.expected_waits.of("predict.now")
+        calls = [self.call(f"c{number}").addErrback(lambda _: None) for number in range(6)]
+        self.assertEqual(expected.waiting, 6)
+        self.reply("c0")
+        self.assertEqual(expected.waiting, 5)
+        calls[1].cancel()
+        self.assertEqual(expected.waiting, 4)
+        self.publisher.fail(NoRoute("nowhere"), 2)
+        self.publisher.fail(OutcomeUnknown("lost"), 3)
+        self.assertEqual(expected.waiting, 2)
+        self.clock.advance(90)
+        self.assertEqual(expected.waiting, 0)
+        for number in range(6):
+            self.reply(f"c{number}")
+        self.assertEqual(expected.waiting, 0)
+        calls = [self.call(f"d{number}") for number in range(2)]
+        self.rpc.abandon()
+        for each in calls:
+            self.failureResultOf(each, OutcomeUnknown)
+        self.assertEqual(expected.waiting, 0)
+
+    def test_waited(self) -> None:
+        """``pg-waited`` of replies, matched or late, tells how long the queue is."""
+        for is_late in (False, True):
+            self.setUp()
+            calls = []
+            for number in range(80):
+                calls.append(self.call(f"c{number}").addErrback(lambda _: None))
+                if number >= 50:
+                    if is_late:
+                        calls[number - 50].cancel()
+                    self.reply(f"c{number - 50}", headers={"pg-waited": 50_000})
+                self.clock.advance(1)
+            self.expected_waits.check("predict.now")
+            for number in range(100):
+                self.call(f"d{number}")
+            self.assertRaises(QueueTooLong, self.expected_waits.check, "predict.now")
+
+    def test_nothing_is_kept(self) -> None:
+        """A late reply is told once; a second one, or one to an unknown request, tells nothing."""
+        calling = self.call()
+        self.clock.advance(90)
+        self.failureResultOf(calling, DeadlinePassed)
+        for _ in range(2):
+            self.reply(headers={"pg-waited": 80_000})
+            self.reply("other", headers={"pg-waited": 80_000})
+        self.expected_waits.check("predict.now")
