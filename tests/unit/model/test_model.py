@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError as TCPRefused
 from twisted.python.failure import Failure
 
-from provider_gateway.errors import UnsupportedMediaType
+from provider_gateway.errors import ModelBusy, UnsupportedMediaType
 from provider_gateway.message.http_headers import headers_from_http
 from tests.support.model_peer import MAX_BODY, ModelTestCase, response
 
@@ -169,6 +169,22 @@ class AnswerTests(ModelTestCase):
             )
             self.assertIn(str(status), failure.detail)
             self.assertEqual(failure.status, 502)
+
+    def test_retry_after(self) -> None:
+        """A model that is busy says when it takes calls again, by its own clock or by ours; None if it does not say."""
+        self.reactor.advance(784_111_770)  # seven seconds before the date
+        date = "Sun, 06 Nov 1994 08:49:37 GMT"
+        for headers, wait in (
+            ((), None),
+            (("Retry-After: 30",), 30),
+            (("Retry-After: soon",), None),
+            ((f"Retry-After: {date}",), 7),
+            ((f"Retry-After: {date}", "Date: Sun, 06 Nov 1994 08:49:35 GMT"), 2),
+        ):
+            for status in (429, 503):
+                failure = self.assert_failure(self.answered(response(status, b"", *headers)), "busy")
+                assert isinstance(failure, ModelBusy)
+                self.assertEqual(failure.wait, wait, headers)
 
     def test_largest_body(self) -> None:
         """A body of just the limit is accepted."""

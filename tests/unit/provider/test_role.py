@@ -145,10 +145,14 @@ class ModelStateTests(BrokerTestCase):
         self.assertEqual((self.states(), self.role.degraded()), ([0, 1, 0], ["model of asked is busy"]))
         question = self.accept(1)
         self.assertEqual(question.request()[0], b"GET /ready?key=1 HTTP/1.1")
+        question.clear()
         question.respond(response(503))
         self.pump()
         self.assertEqual((self.states(), self.role.degraded()), ([0, 2, 0], ["model of asked is away"]))
         self.assertEqual((self.waiting("asked"), self.unacked("asked")), (1, 0))
+        self.advance(1)
+        self.assertEqual(question.request()[0], b"GET /ready?key=1 HTTP/1.1")
+        self.assertEqual((self.states(), self.role.degraded()), ([0, 2, 0], ["model of asked is away"]))
         pauses = [counted(self.metrics.model_pauses, "asked", reason) for reason in ("busy", "away")]
         self.assertEqual(pauses, [1, 1])
 
