@@ -40,11 +40,17 @@ class HeldTests(AbsentModelTestCase):
         await self.look_until("messages are held", holds_some)
         return model, provider
 
-    async def goes_on(self, model: ModelProcess) -> None:
-        """Let the model take calls, and wait until all is answered."""
+    async def take_calls(self, model: ModelProcess) -> None:
+        """Let the model take calls."""
         for kind in KINDS:
             await model.tell(kind=kind, slots=8)
+
+    async def served_by_another(self, model: ModelProcess) -> Gateway:
+        """Start another provider, whose calls the model takes; returns it when all is answered."""
+        await self.take_calls(model)
+        provider = await self.serve_kinds(model, KINDS)
         await self.answered(len(KINDS) * MANY)
+        return provider
 
     async def test_34_terminated(self) -> None:
         """SIGTERM: what is held goes back to its queue at once, and does not count as come back."""
@@ -56,8 +62,7 @@ class HeldTests(AbsentModelTestCase):
         for kind in KINDS:
             queue = f"{self.queue}.{kind}"
             await self.look_until("all are back", lambda queue=queue: self.has_waiting(queue, MANY), SOON)
-        provider = await self.serve_kinds(model, KINDS)
-        await self.goes_on(model)
+        provider = await self.served_by_another(model)
         self.assertEqual(await self.metric(provider, "redelivered_total"), 0)
         await self.none_failed()
 
@@ -66,8 +71,7 @@ class HeldTests(AbsentModelTestCase):
         model, provider = await self.held()
         provider.signal("KILL")
         await provider.when_ended()
-        provider = await self.serve_kinds(model, KINDS)
-        await self.goes_on(model)
+        provider = await self.served_by_another(model)
         self.assertGreater(await self.metric(provider, "redelivered_total"), 0)
         await self.none_failed()
 
@@ -80,8 +84,7 @@ class HeldTests(AbsentModelTestCase):
             await reconnected
         provider.signal("TERM")
         self.assertEqual(await provider.when_ended(), 0, provider.errors)
-        provider = await self.serve_kinds(model, KINDS)
-        await self.goes_on(model)
+        provider = await self.served_by_another(model)
         # Another process cannot know why a message comes back. It counts that once for each; suspects came three times.
         self.assertLessEqual(await self.metric(provider, "redelivered_total"), len(KINDS) * PREFETCH)
         await self.none_failed()
@@ -93,7 +96,8 @@ class HeldTests(AbsentModelTestCase):
         await model.tell(up=False, at_once=True)
         await self.break_broker(provider)
         await model.tell(up=True)
-        await self.goes_on(model)
+        await self.take_calls(model)
+        await self.answered(len(KINDS) * MANY)
         await self.drained()
         self.ledger.check(self, duplicates_at_most=2 * len(KINDS) * PREFETCH)
         self.assertEqual(set(self.ledger.statuses), {200})
