@@ -43,7 +43,7 @@ class HeldTests(AbsentModelTestCase):
     async def take_calls(self, model: ModelProcess) -> None:
         """Let the model take calls."""
         for kind in KINDS:
-            await model.tell(kind=kind, slots=8)
+            await model.tell(kind=kind, slots=8, retry_after="")
 
     async def served_by_another(self, model: ModelProcess) -> Gateway:
         """Start another provider, whose calls the model takes; returns it when all is answered."""
