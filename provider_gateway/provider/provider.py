@@ -180,7 +180,7 @@ class Provider:
         elif len(message.body) > self._max_body_bytes:
             too_large = BodyTooLarge(f"The message is larger than {self._max_body_bytes} bytes (MAX_BODY_BYTES).")
             work = self._after_call.ended(task, too_large, "too-large")
-        elif self._suspects.is_to_be_counted(task):
+        elif task.delivery.redelivered and self._suspects.is_to_be_counted(task):
             if task.history.redeliveries >= DELIVERY_LIMIT:
                 error = GatewayError(f"The message came back unacknowledged more than {DELIVERY_LIMIT} times.")
                 work = self._settlement.park(task, "redelivered", error_reply(task, error, "redelivered"))
@@ -217,10 +217,14 @@ class Provider:
             task.waited = self._expiry.waited(task.message)
             try:
                 response = await self._model.call(
-                    task.message, task.rquid, self._timeout, partial(self._intake.for_response, task)
+                    task.message,
+                    task.rquid,
+                    self._timeout,
+                    partial(self._intake.for_response, task),
+                    may_repeat=self._entry.dle,
                 )
             except ModelFailure as failure:
-                self._count_call(failure.reason, started)
+                self._count_call(failure.reason, self._clock.seconds() - started)
                 if not self._holds(task, failure, refusals):
                     await self._after_call.failed(task, failure)
                     return
@@ -230,11 +234,12 @@ class Provider:
                 return
             except BaseException:
                 self._gate.unused()
-                self._count_call("unfinished", started)
+                self._count_call("unfinished", self._clock.seconds() - started)
                 raise
             else:
-                self._gate.succeeded(self._clock.seconds() - started)
-                self._count_call("ok" if response.status < 300 else "rejected", started)
+                seconds = self._clock.seconds() - started
+                self._gate.succeeded(seconds)
+                self._count_call("ok" if response.status < 300 else "rejected", seconds)
                 await self._after_call.succeeded(task, response)
                 return
             refusals += 1
@@ -279,6 +284,6 @@ class Provider:
             raise DeliveryLost
         await self._settlement.give_back(task, self._held(task))
 
-    def _count_call(self, result: str, started: float) -> None:
-        self._model_seconds.observe(self._clock.seconds() - started)
+    def _count_call(self, result: str, seconds: float) -> None:
+        self._model_seconds.observe(seconds)
         self._model_requests(result).inc()

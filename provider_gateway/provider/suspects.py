@@ -39,8 +39,8 @@ class Suspects:
         self._one = DeferredLock()
 
     def is_to_be_counted(self, task: Task) -> bool:
-        """True if the message came back, perhaps from a process that it killed. Quorum queues count that themselves."""
-        return task.delivery.redelivered and not self._is_quorum and not self._intake.was_given_back(task)
+        """True if a redelivered message may come from a process that it killed. Quorum queues count that themselves."""
+        return not self._is_quorum and not self._intake.was_given_back(task)
 
     def returns(self, task: Task) -> int:
         """How often a message came back unacknowledged, as counted by us or by the quorum queue."""

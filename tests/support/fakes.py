@@ -74,12 +74,17 @@ class FakeModel:
 
     Attributes:
         calls: message, timeout in seconds, and Deferred response of each call.
+        may_repeat: what the newest call said.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Message, float, Deferred[ModelResponse]]] = []
+        self.may_repeat = False
 
-    async def call(self, message: Message, rquid: str, timeout: float, _room: object = None) -> ModelResponse:
+    async def call(
+        self, message: Message, rquid: str, timeout: float, _room: object = None, *, may_repeat: bool = False
+    ) -> ModelResponse:
+        self.may_repeat = may_repeat
         answer: Deferred[ModelResponse] = Deferred()
         self.calls.append((message, timeout, answer))
         return await answer

@@ -28,6 +28,7 @@ class BusyTests(ProviderOnBrokerTestCase):
     def test_held(self) -> None:
         """A refused message stays unacknowledged, is sent again after the pause, and has used up no attempt."""
         self.ask()
+        self.assertTrue(self.model.may_repeat)  # dle would repeat it
         self.refuse(7)
         self.assert_left(unacked=1)
         self.wait(6.9)
@@ -157,8 +158,9 @@ class WithoutRetryTests(ProviderOnBrokerTestCase):
     keys: ClassVar[dict[str, Any]] = {"busyTimeout": 40}
 
     def test_held(self) -> None:
-        """A refused message is held, too; after busyTimeout its caller gets the error."""
+        """A refused message is held, too; after busyTimeout its caller gets the error. No call is sent twice."""
         self.ask()
+        self.assertFalse(self.model.may_repeat)
         for _ in range(2):
             self.model.refuse(20)
             self.assert_left(unacked=1)
