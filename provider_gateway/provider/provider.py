@@ -23,6 +23,7 @@ from provider_gateway.errors import (
 )
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.provider.after_call import AfterCall
+from provider_gateway.provider.model_log import ModelLog
 from provider_gateway.provider.replies import error_reply
 from provider_gateway.provider.suspects import Suspects
 from provider_gateway.provider.task import DeliveryLost, Task
@@ -90,6 +91,7 @@ class Provider:
         self._expiry = expiry
         self._intake = intake
         self._gate = gate
+        self._model_log = ModelLog(entry.queue_name, gate, clock)
         self._suspects = Suspects(entry, intake, clock)
         self._clock = clock
         queue = entry.queue_name
@@ -239,6 +241,8 @@ class Provider:
             else:
                 seconds = self._clock.seconds() - started
                 self._gate.succeeded(seconds)
+                if self._model_log.is_away:
+                    self._model_log.is_back()
                 self._count_call("ok" if response.status < 300 else "rejected", seconds)
                 await self._after_call.succeeded(task, response)
                 return
@@ -263,13 +267,16 @@ class Provider:
 
     def _holds(self, task: Task, failure: ModelFailure, refusals: int) -> bool:
         """Tell the gate how a call failed. True if the message is held, without using up an attempt."""
+        before = self._gate.state
         if isinstance(failure, ModelUnreachable):
             self._gate.unreachable()
+            self._model_log.refused(failure, before)
             return True
         if not isinstance(failure, ModelBusy):
             self._gate.failed()
             return False
         self._gate.busy(failure.wait, refusals)
+        self._model_log.refused(failure, before)
         if task.refused_at is None:
             task.refused_at = self._clock.seconds()
         return self._held(task) < 1000 * self._entry.busy_timeout

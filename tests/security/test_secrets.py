@@ -100,9 +100,15 @@ class SecretsTests(SecurityTestCase):
         self.call("no route", self.secret_post(None, b"routing-key: nowhere"), 404)
         self.call("no method", get(b"/v1/predict"), 405)
         secret_answer = b'{"error": "%s"}' % self.planted["answer"].encode()
-        for status in (500, 503, 302):
-            self.model.answer = says(status, secret_answer, b"X-Key: " + self.planted["model key"].encode())
+        secret_header = b"X-Key: " + self.planted["model key"].encode()
+        for status in (500, 302):
+            self.model.answer = says(status, secret_answer, secret_header)
             self.call(f"model answers {status}", self.secret_post(), 502)
+        for status in (429, 503):
+            # A busy model: the message is held, and sent again after the pause.
+            answers = iter([says(status, secret_answer, secret_header), says(200)])
+            self.model.answer = lambda asked, answers=answers: next(answers)(asked)
+            self.call(f"model answers {status}", self.secret_post(), 200)
 
         def hang_up(_asked: Asked) -> bytes:
             self.model.break_connections()
@@ -139,17 +145,19 @@ class SecretsTests(SecurityTestCase):
         self.assert_nothing_seen()
 
     def test_model_that_is_away(self) -> None:
-        """A model that cannot be reached: its key is in no log line and no response."""
-        away = self.model.url.replace("localhost", "127.0.0.2")
-        gateway = self.deployment.run(MODEL_URL=f"{away}?key={self.planted['model key']}", HTTP_PORT="0")
+        """A model that cannot be reached and is not ready: its keys are in no log line and response."""
+        away, key = self.model.url.replace("localhost", "127.0.0.2"), self.planted["model key"]
+        gateway = self.deployment.run(MODEL_URL=f"{away}?key={key}", MODEL_READY_URL=f"/ready?key={key}", HTTP_PORT="0")
         self.addCleanup(gateway.stop)
         gateway.logged("ready")
-        # Both gateways consume the queue in turn: one of these calls meets the one whose model is away.
+        # Both gateways consume the queue in turn. The one whose model is away gives its messages back to the other one.
+        self.model.answer = says(200)
         with self.connect() as connection:
-            statuses = [connection.ask(self.secret_post()).status for _ in range(4)]
-        self.assertIn(502, statuses)
+            statuses = {connection.ask(self.secret_post()).status for _ in range(4)}
+        self.assertEqual(statuses, {200})
         self.keep("model away", gateway)
         self.assertIn("cannot be reached", gateway.output)
+        self.assertIn("is not ready by", gateway.output)
         self.assert_nothing_seen()
 
     def test_login_refused(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from twisted.logger import formatEvent
+
 from provider_gateway.message.copies import PG_HELD
-from tests.support.observability import counted
+from tests.support.observability import collect_log, counted
 from tests.support.provider_on_broker import ProviderOnBrokerTestCase
 
 
@@ -38,6 +40,17 @@ class BusyTests(ProviderOnBrokerTestCase):
         self.answer()
         self.assert_left(back=1)
         self.assertEqual((1, 0), (counted(self.metrics.model_requests, "work", "busy"), self.parked("busy")))
+
+    def test_log(self) -> None:
+        """The first pause is logged with its reason, and no other one within a minute."""
+        lines = collect_log(self)
+        self.ask()
+        for _ in range(3):
+            self.refuse(5)
+            self.wait(5)
+        self.answer()
+        said = [(line["log_level"].name, formatEvent(line)) for line in lines]
+        self.assertEqual(said, [("info", "work: calls of the model pause: The model answered with HTTP status 503.")])
 
     def test_many_refusals(self) -> None:
         """More refusals than there are attempts do no harm."""
@@ -192,6 +205,26 @@ class AwayTests(ProviderOnBrokerTestCase):
         """Answer until nothing is left to call."""
         while waiting := [number for number, call in enumerate(self.model.calls) if not call[2].called]:
             self.answer(number=waiting[0])
+
+    def test_log(self) -> None:
+        """That the model is away is logged once, with the reason, whatever many probes find; so is that it is back."""
+        lines = collect_log(self)
+        self.ask_many(8)
+        self.be_away(*range(8))
+        for _ in range(5):
+            self.wait(15)
+            self.be_away()
+        self.wait(15)
+        self.answer_all()
+        said = [(line["log_level"].name, formatEvent(line)) for line in lines if "model" in formatEvent(line)]
+        self.assertEqual(
+            said,
+            [
+                ("info", "work: calls of the model pause: The model cannot be reached."),
+                ("warn", "work: the model is away: The model cannot be reached."),
+                ("info", "work: the model takes calls again"),
+            ],
+        )
 
     def test_given_back(self) -> None:
         """After five calls without a connection, nothing is consumed, and all messages are in the queue, uncounted."""
