@@ -17,7 +17,7 @@ help:
 	@echo "make test-versions  the unit tests with the lowest and the newest versions that setup.py allows"
 	@echo "make test-debian13  the tests in Debian 13, with its Python and RabbitMQ; needs root (TESTS=\"tests.contract …\": some)"
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
-	@echo "make outages ten minutes without the model (OUTAGE_SECONDS), models that refuse calls, a frozen broker: figures"
+	@echo "make outages ten minutes without the model (OUTAGE_SECONDS), models that refuse calls, too many callers, a frozen broker: figures"
 	@echo "make latency time of one request on an idle gateway, with a model that answers at once"
 	@echo "make bench   throughput, CPU and memory, compared with another program for the same job (BENCH_OPTIONS=--quick)"
 	@echo "make slow    latency of a normal client among 200 slow ones of each kind (SECONDS for each kind, default 60)"
@@ -50,7 +50,7 @@ soak: $(TOOLS) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.test_soak
 
 outages: $(TOOLS) system
-	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.outages tests.faults.shedding
+	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.outages tests.faults.shedding tests.faults.overload
 
 latency: $(TOOLS) system
 	@$(BIN)/python -m benchmarks.latency

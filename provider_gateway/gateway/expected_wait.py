@@ -29,6 +29,9 @@ _MARGIN, _DEVIATIONS, _LARGEST_MARGIN = 0.2, 2, 0.5
 #: Part of the time that the latency leaves. Until the newest reply, and the growth of the queue, tell a longer wait,
 #: nothing is refused, either: many calls at once are no long queue if most of it belongs to others.
 _LONG = 0.4
+#: A newest wait of this part of the time that the latency leaves is too long even if the calls tell only the other part
+#: of what is too long: the share of others in the queue is growing.
+_LONGER, _FEWER = 0.85, 0.7
 #: Replies from which the rate is measured.
 _REPLIES = 64
 #: Marks from which the growth of the queue is measured, and their distance as part of the caller's time.
@@ -163,6 +166,9 @@ class ExpectedWait:
                 return None
             silence = now - self._silent_since
             return "stalled", silence, _whole(silence)
+        return self._too_long(now)
+
+    def _too_long(self, now: float) -> tuple[str, float, int] | None:
         assert self._newest is not None
         assert self._latency is not None
         # The first call is always taken: its reply tells how long the queue is.
@@ -171,13 +177,18 @@ class ExpectedWait:
         expected = (self.waiting + 1) * (self._busy(now) - self._replies[0]) / len(self._replies)
         left = max(0.0, self._timeout - self._latency)
         margin = min(max(_MARGIN * left, _DEVIATIONS * self._deviation), _LARGEST_MARGIN * left)
-        excess = expected - self._timeout + margin
-        if excess <= 0 or self._projected(*self._newest, now) <= _LONG * left:
-            return None
-        return "wait", expected, _whole(excess)
+        limit = self._timeout - margin
+        if expected > limit and self._projected(now) > _LONG * left:
+            return "wait", expected, _whole(expected - limit)
+        waited = self._newest[1] - self._newest[0]
+        if waited > _LONGER * left and expected > _FEWER * limit:
+            return "wait", waited + self._latency, _whole(waited + self._latency - limit)
+        return None
 
-    def _projected(self, began: float, started: float, now: float) -> float:
+    def _projected(self, now: float) -> float:
         """Seconds that a message published now waits if the queue grows as it did before the newest reply."""
+        assert self._newest is not None
+        began, started = self._newest
         first_began, first_started = self._marks[0]
         growth = 1.0
         if started - first_started >= _DISTANCE * self._timeout:
