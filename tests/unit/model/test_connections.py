@@ -195,6 +195,99 @@ class IdleTests(ConnectionTestCase):
         self.assertEqual(len(self.reactor.getDelayedCalls()), timers + 1)
 
 
+class KeepAliveTests(ConnectionTestCase):
+    """The seconds for which the model says that it keeps an idle connection (Keep-Alive: timeout)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.transport.respond(response(200, b"1", "Connection: close"))
+
+    def assert_kept_for(self, seconds: float, *headers: str) -> None:
+        """Check for how long a connection is kept after a response with these headers."""
+        self.calling, self.transport = self.begin()
+        self.transport.respond(response(200, b"1", *headers))
+        self.assertEqual(self.successResultOf(self.calling).body, b"1")
+        if seconds:
+            self.assertFalse(self.transport.disconnecting, headers)
+            self.reactor.advance(seconds - 0.01)
+            self.assertFalse(self.transport.disconnecting, headers)
+            self.reactor.advance(0.01)
+        self.assertTrue(self.transport.disconnecting, headers)
+
+    def test_shorter(self) -> None:
+        """It is closed 1 s before the model would close it; of 1 s, half is used."""
+        self.assert_kept_for(0.5, "Keep-Alive: timeout=1")
+        self.assert_kept_for(1, "Keep-Alive: timeout=2")
+        self.assert_kept_for(2, "keep-alive: max=100, timeout=3")
+        self.assert_kept_for(3, "KEEP-ALIVE:TIMEOUT=4;max=7")
+        self.assert_kept_for(1, "Keep-Alive: timeout = 2 ")
+        self.assert_kept_for(1, 'Keep-Alive: timeout="2"')
+        self.assert_kept_for(1, "Keep-Alive: timeout=002")
+
+    def test_longer(self) -> None:
+        """A model that keeps it for 5 s or longer changes nothing."""
+        for seconds in ("5", "60", "999999999", 5000 * "9"):
+            self.assert_kept_for(4, f"Keep-Alive: timeout={seconds}")
+
+    def test_none(self) -> None:
+        """With 0 it is closed after the response."""
+        self.assert_kept_for(0, "Connection: keep-alive", "Keep-Alive: timeout=0, max=5")
+
+    def test_several(self) -> None:
+        """The shortest of several times counts."""
+        self.assert_kept_for(1, "Keep-Alive: timeout=9", "Keep-Alive: timeout=2")
+        self.assert_kept_for(1, "Keep-Alive: timeout=2, timeout=3")
+        self.assert_kept_for(0, "Keep-Alive: timeout=2", "Keep-Alive: timeout=0")
+
+    def test_nonsense(self) -> None:
+        """What is no number of seconds is ignored."""
+        for value in ("", "timeout", "timeout=", "timeout=-1", "timeout=1.5", "timeout=1s", "timeout=x", "xtimeout=1"):
+            self.assert_kept_for(4, f"Keep-Alive: {value}")
+        for value in (
+            "max=1",
+            "1",
+            "timeout=1 max=2",
+            'timeout="1',
+            "timeout=0x1",
+            "timeout=\u0661",
+            "header=timeout=1",
+        ):
+            self.assert_kept_for(4, f"Keep-Alive: {value}")
+        self.assert_kept_for(4, "X-Keep-Alive: timeout=1", "Keep-Alives: timeout=1")
+
+    def test_each_response(self) -> None:
+        """Each response speaks for itself; interim responses and trailers do not count."""
+        _, self.transport = self.begin()
+        self.transport.respond(response(200, b"1", "Keep-Alive: timeout=2"))
+        self.assertTrue(self.goes_on())
+        self.reactor.advance(3.9)
+        self.assertFalse(self.transport.disconnecting)
+        self.reactor.advance(0.1)
+        self.assertTrue(self.transport.disconnecting)
+        for data in (
+            b"HTTP/1.1 103 Early Hints\r\nKeep-Alive: timeout=1\r\n\r\n" + response(200, b"1"),
+            CHUNKED + b"1\r\n1\r\n0\r\nKeep-Alive: timeout=1\r\n\r\n",
+        ):
+            _, transport = self.begin()
+            transport.respond(data)
+            self.reactor.advance(3.9)
+            self.assertFalse(transport.disconnecting)
+            transport.close()
+
+    def test_several_connections(self) -> None:
+        """Connections with different times end at their own."""
+        transports = []
+        for headers in ([], ["Keep-Alive: timeout=2"], ["Keep-Alive: timeout=3"]):
+            calling, transport = self.begin()
+            transports.append((calling, transport, headers))
+        for calling, transport, headers in transports:
+            transport.respond(response(200, b"1", *headers))
+            self.successResultOf(calling)
+        for expected in ([False, True, False], [False, True, True]):
+            self.reactor.advance(1)
+            self.assertEqual([transport.disconnecting for _, transport, _ in transports], expected)
+
+
 class DeadlineTests(ConnectionTestCase):
     """Time limits of several calls."""
 

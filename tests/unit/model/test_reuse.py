@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
@@ -9,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from provider_gateway.errors import ModelFailure, ModelUnreachable
+from provider_gateway.message.message import Message
 from tests.unit.model.socket_model import OK, ScriptedConnection, SocketModelTestCase
 
 LARGE = bytes(5_000_000)
@@ -67,6 +69,24 @@ class ReuseTests(SocketModelTestCase):
             has_ended.wait(10)  # the reactor must not run
             self.assertEqual((await self.call()).body, b"[1]")
             await served
+
+    async def test_behind_the_answer(self) -> None:
+        """A call from within an answer's delivery gets its own answer, whatever has arrived behind the first one."""
+
+        def sends(connection: ScriptedConnection) -> None:
+            connection.socket.sendall(OK.replace(b"[1]", b"[9]"))
+
+        for rest in (ScriptedConnection.close, sends):
+
+            def answers(connection: ScriptedConnection, rest: Any = rest) -> None:
+                connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # one segment
+                connection.answer()
+                rest(connection)
+
+            served = self.serve(answers, ScriptedConnection.answer)
+            await self.model.call(Message(b"[1]"), "r1", 10)
+            self.assertEqual((await self.call(b"[2]")).body, b"[1]")
+            self.assertEqual(await served, [None, b"[2]"])
 
     async def test_sent_again(self) -> None:
         """A call that a used connection swallows is sent once more, on a new connection, if it may be repeated."""

@@ -105,6 +105,18 @@ class RoomTests(ModelTestCase):
         transport.respond(response(200, BODY))
         self.assertEqual(BODY, self.successResultOf(calling).body)
 
+    def test_complete_in_its_last_bytes(self) -> None:
+        """After a response for whose last bytes room was asked, the connection is read on, and serves another call."""
+        calling, transport = self.begin()
+        whole = response(200, b"x" * (SMALL + 1000))
+        transport.respond(whole[:SMALL])
+        transport.respond(whole[SMALL:])
+        self.assertEqual(SMALL + 1000, len(self.successResultOf(calling).body))
+        self.assertEqual("producing", transport.producerState)
+        again = Deferred.fromCoroutine(self.model.call(Message(b"1"), "r1", 30, self.room))
+        transport.respond(response(200, b"2"))
+        self.assertEqual(b"2", self.successResultOf(again).body)
+
     def test_freed(self) -> None:
         """After a call nothing holds its message: a cycle would keep large bodies until the garbage collector comes."""
 

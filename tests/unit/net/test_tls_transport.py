@@ -107,6 +107,25 @@ class TransportTests(PKITestCase):
         for at in range(0, len(data), size or len(data)):
             self.link.transport.dataReceived(data[at : at + (size or len(data))])
 
+    def test_more(self) -> None:
+        """While a record is delivered, it is known whether anything has arrived behind it, be it part of a record."""
+        noted: list[bool] = []
+        self.peer.dataReceived = lambda _: noted.append(self.link.transport.has_more)
+        for behind, expected in ((b"", [False]), (HEADER, [True])):
+            connection = self.link.client.transport.getHandle()
+            connection.send(b"one")
+            self.link.transport.dataReceived(connection.bio_read(2**16) + behind)
+            self.assertEqual(expected, noted)
+            noted.clear()
+
+    def test_more_records(self) -> None:
+        """Of several records that arrive together, something is behind all but the last. Nothing is behind silence."""
+        noted: list[bool] = []
+        self.peer.dataReceived = lambda _: noted.append(self.link.transport.has_more)
+        self.send_in(b"one", b"two", b"three")
+        self.assertEqual([True, True, False], noted)
+        self.assertFalse(self.link.transport.has_more)
+
     def test_records(self) -> None:
         """One record, or several in a segment, arrive whole and in order."""
         self.peer.received = b""
