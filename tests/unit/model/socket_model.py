@@ -71,16 +71,23 @@ class ScriptedConnection:
 
     def close(self) -> None:
         """End in order."""
-        if isinstance(self.socket, ssl.SSLSocket):
-            with contextlib.suppress(OSError):  # sends close_notify, and does not wait for the other side's
+        self.end_tls()
+        self.socket.close()
+
+    def end_tls(self) -> None:
+        """Send close_notify, and do not wait for the other side's. Without TLS, end our side of TCP."""
+        with contextlib.suppress(OSError):
+            if isinstance(self.socket, ssl.SSLSocket):
                 self.socket.settimeout(0)
                 self.socket.unwrap()
-        self.socket.close()
+            else:
+                self.socket.shutdown(socket.SHUT_WR)
 
     def wait_for_end(self) -> None:
         """Wait until the other side ends the connection."""
         with contextlib.suppress(OSError):
-            while self.socket.recv(65536):
+            self.socket.settimeout(10)
+            while socket.socket.recv(self.socket, 65536):  # TCP's end: TLS may have ended
                 pass
 
     def reset(self) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 
+from twisted.internet.defer import Deferred
+
 from provider_gateway.http_client.response_reader import ResponseReader
+from provider_gateway.message.message import Message
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model, _Call
 from tests.support.model_peer import MAX_BODY, response
@@ -193,6 +196,42 @@ class IdleTests(ConnectionTestCase):
         for _, transport in calls:
             transport.respond(response(200, b"1"))
         self.assertEqual(len(self.reactor.getDelayedCalls()), timers + 1)
+
+    def test_sent_again(self) -> None:
+        """A call that is sent again goes out on a new connection, though there are idle ones."""
+        self.call()
+        _, transport = self.begin()
+        for each in (self.transport, transport):
+            each.respond(response(200, b"1"))
+        count = len(self.reactor.tcpClients)
+        calling = Deferred.fromCoroutine(self.model.call(Message(b"[1]"), "r1", 30, may_repeat=True))
+        self.assertEqual(count, len(self.reactor.tcpClients))
+        transport.close()
+        self.assertNoResult(calling)
+        self.assertEqual(count + 1, len(self.reactor.tcpClients))
+        self.accept().respond(response(200, b"2"))
+        self.assertEqual(b"2", self.successResultOf(calling).body)
+
+    def test_unsafe_headers_count_once(self) -> None:
+        """A header that is not sent is counted once, though the call is sent again."""
+        counted: list[None] = []
+        client = model_client(self.reactor, tls=None, connections=2)
+        self.model = Model(
+            self.reactor,
+            client,
+            url="http://127.0.0.1:8080/",
+            max_body_bytes=MAX_BODY,
+            wall_clock=self.reactor.seconds,
+            on_unsafe_header=lambda: counted.append(None),
+        )
+        _, transport = self.begin()
+        transport.respond(response(200, b"1"))
+        self.assertEqual([], counted)
+        message = Message(b"[1]", headers={"x": "a\nb"})
+        calling = Deferred.fromCoroutine(self.model.call(message, "r1", 30, may_repeat=True))
+        transport.close()
+        self.accept().respond(response(200, b"2"))
+        self.assertEqual((b"2", 1), (self.successResultOf(calling).body, len(counted)))
 
 
 class KeepAliveTests(ConnectionTestCase):

@@ -76,12 +76,14 @@ class ReuseTests(SocketModelTestCase):
         def sends(connection: ScriptedConnection) -> None:
             connection.socket.sendall(OK.replace(b"[1]", b"[9]"))
 
-        for rest in (ScriptedConnection.close, sends):
+        for rest in (ScriptedConnection.end_tls, sends):
 
             def answers(connection: ScriptedConnection, rest: Any = rest) -> None:
                 connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # one segment
                 connection.answer()
                 rest(connection)
+                connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+                connection.wait_for_end()
 
             served = self.serve(answers, ScriptedConnection.answer)
             await self.model.call(Message(b"[1]"), "r1", 10)
