@@ -109,8 +109,12 @@ class MisdeedTests(ServingTestCase):
             self.assertEqual(found, expected[name], name)
         self.assertEqual(parked.keys(), victims.keys())
         self.assertEqual(self.ledger.statuses, {200: len(victims), 502: len(victims)})
-        self.assertEqual({request for request, count in self.calls().items() if count == 2}, set(victims))
-        self.assertEqual(sum(self.calls().values()), 3 * len(victims))
+        calls = self.calls()
+        self.assertEqual(len(calls), 2 * len(victims))
+        for request, count in calls.items():
+            # A reused connection that ends without an answer may have been idle for too long: it is sent once more.
+            times = {2, 3, 4} if victims.get(request) == "resets" else {2} if request in victims else {1}
+            self.assertIn(count, times, victims.get(request))
         self.assertEqual(await self.metric(gateway, "retried_total"), len(victims))
         self.assertEqual(await self.metric(gateway, "parked_total"), len(victims))
         timed_out = [request for request, name in victims.items() if expected[name][1] == "timeout"]
