@@ -104,9 +104,26 @@ class QueueTests(ExpectedWaitTestCase):
 
     def test_first(self) -> None:
         """A request is taken if no other one waits, whatever the last replies told: else nothing would be learnt."""
-        self.fill(12)
-        for _ in range(12):
+        for _ in range(5):
+            self.begin()
+            self.clock.advance(9.5)
             self.answer()
+            self.assertIsNone(self.refusal())
+
+    def test_share_of_others_grows(self) -> None:
+        """A newest wait that is nearly too long is enough, even if the calls that wait tell a shorter one."""
+        for second in range(30):
+            self.begin()
+            if second >= 9:
+                self.answer()
+            self.clock.advance(1)
+        for _ in range(3):
+            self.waits.of(KEY).end()
+        error = self.refusal()
+        assert error is not None
+        self.assertIn("in about 9 s", error.detail)
+        for _ in range(2):
+            self.waits.of(KEY).end()
         self.assertIsNone(self.refusal())
 
     def test_no_wait(self) -> None:
