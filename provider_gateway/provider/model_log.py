@@ -48,7 +48,7 @@ class ModelLog:
         if state is State.AWAY:
             self.is_away = True
             self._log.warn("{queue}: the model is away: {reason}", **fields)
-        elif self._repeats.left_out("pause", failure.detail) is not None:
+        elif self._repeats.left_out("pause", failure.cause or failure.detail) is not None:
             self._log.info("{queue}: calls of the model pause: {reason}", **fields)
 
     def is_back(self) -> None:

@@ -71,7 +71,11 @@ class Model:
 
             def setup(self) -> None:
                 if model.tls is not None:
-                    self.request = model.tls.wrap_socket(self.request, server_side=True)
+                    try:
+                        self.request = model.tls.wrap_socket(self.request, server_side=True)
+                    except OSError:
+                        model.note_refusal()
+                        raise
                     model.note_peer(self.request.getpeercert())
                 super().setup()
                 model.connections.append(self.request)
@@ -89,6 +93,7 @@ class Model:
         self._changed = threading.Condition()
         self.forget()
         self.peers: list[int] = []
+        self._refusals = 0
         self._server = _Server(("127.0.0.1", 0), Connection)
         self._scheme = "http" if tls is None else "https"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -111,6 +116,20 @@ class Model:
     def note_peer(self, certificate: dict[str, str] | None) -> None:
         """Record the client certificate of a connection."""
         self.peers.append(int((certificate or {}).get("serialNumber", "0"), 16))
+
+    def note_refusal(self) -> None:
+        """Count a handshake that has failed."""
+        with self._changed:
+            self._refusals += 1
+            self._changed.notify_all()
+
+    def wait_until_refused(self) -> None:
+        """Wait until one more handshake has failed."""
+        with self._changed:
+            before = self._refusals
+            if not self._changed.wait_for(lambda: self._refusals > before, PATIENCE):
+                msg = "no handshake has failed"
+                raise AssertionError(msg)
 
     def take(self, asked: Asked) -> bytes:
         """Record a request, and make its response."""

@@ -136,5 +136,10 @@ class OutgoingReloadTests(SecurityTestCase):
         replace(self.folder / "MODEL-ca.pem", pem(authority("another").certificate))
         self.gateway.logged(f"{NAMES['MODEL']}: loaded again", seen)  # without a signal
         self.model.break_connections()
-        self.assert_problem(self.ask(post(b"1")), 502, "model-failed")
-        self.assertEqual(self.model.asked, [])
+        with self.connect() as connection:
+            connection.send(post(b"1"))
+            line = self.gateway.logged(f"{self.deployment.queue}: calls of the model pause", seen)
+            self.assertIn("certificate verify failed", line["cause"])
+            self.assertEqual(self.model.asked, [])
+            self.renew("MODEL")
+            self.assertEqual(connection.response().status, 200)
