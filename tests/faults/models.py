@@ -14,6 +14,7 @@ from devtools.ports import free_ports
 from tests.faults.ledger import fresh_id
 from tests.faults.serving import ServingTestCase
 from tests.support.folders import ROOT
+from tests.support.model_process import EVERY
 from tests.support.processes import Process
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class ModelProcess(Process):
         return f"http://127.0.0.1:{self.port}/predict"
 
     async def tell(self, **behaviour: Any) -> dict[str, Figures]:
-        """Change the behaviour of a kind (``kind=``) or of all; returns the figures so far, by kind."""
+        """Change the behaviour of a kind (``kind=``), or of all other kinds; returns the figures so far, by kind."""
         self._answers += 1
         wanted = self._answers
         self.transport.write(json.dumps(behaviour).encode() + b"\n")
@@ -88,8 +89,9 @@ class ModelProcess(Process):
         return {kind: Figures(**figures) for kind, figures in json.loads(line).items()}
 
     async def figures(self, kind: str) -> Figures:
-        """The figures of a kind so far."""
-        return (await self.tell()).get(kind, Figures())
+        """The figures so far of the model that serves a kind."""
+        found = await self.tell()
+        return found.get(kind, found[EVERY])
 
 
 class AbsentModelTestCase(ServingTestCase):

@@ -3,7 +3,8 @@
 ``python -m tests.support.model_process PORT`` listens on loopback. A line of JSON on its standard input changes its
 behaviour, and is answered with a line of figures. :class:`tests.faults.models.ModelProcess` is the other end.
 
-The behaviour belongs to the kind of a request: the id in its body up to the hyphen. So one process is several models.
+One process may be several models. The kind of a request is the id in its body up to the hyphen. A kind whose behaviour
+was changed is a model of its own; all other kinds have one together.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineReceiver
 
-#: The kind whose behaviour other kinds begin with. Its ``up`` and ``certificate`` are those of the process.
+#: The name of the model of all other kinds.
 EVERY = "every"
 _HEAD = re.compile(rb"^(\w+) (\S+) HTTP/1\.1\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -173,9 +174,7 @@ class Server:
 
     def model(self, kind: str) -> Model:
         """The model of a kind."""
-        if kind not in self._models:
-            self._models[kind] = Model(replace(self._models[EVERY].behaviour))
-        return self._models[kind]
+        return self._models.get(kind, self._models[EVERY])
 
     def begin(self) -> None:
         """Listen, with TLS if there is a certificate."""
@@ -205,7 +204,9 @@ class Server:
         """Change the behaviour of a kind; or of the process: ``up``, ``at_once``, ``certificate``."""
         at_once = behaviour.pop("at_once", False)
         self._certificate = behaviour.pop("certificate", self._certificate)
-        model = self.model(kind)
+        if kind not in self._models:
+            self._models[kind] = Model(self._models[EVERY].behaviour)
+        model = self._models[kind]
         model.behaviour = replace(model.behaviour, **behaviour)
         if up is False:
             self.end(at_once=at_once)
