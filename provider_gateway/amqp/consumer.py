@@ -199,6 +199,8 @@ class Consumer:
             return
         if self._stopping or (tag != self._tag and channel.is_open):
             return  # it was cancelled by us
+        if self._channel is None or self._channel.channel is not channel:
+            return  # a change of the prefetch found it first, and opens it again; two consumers would take turns
         self._channel = None
         if not session.is_open:
             return

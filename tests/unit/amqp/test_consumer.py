@@ -252,6 +252,27 @@ class PauseTests(ConsumerTestCase):
         self.put_many(1)
         self.assertEqual([], self.delivered)
 
+    def test_channel_closed_meanwhile(self) -> None:
+        """If the broker closes the channel during a change, the queue is consumed again, and by one consumer only."""
+        self.put_many(1)
+        self.delivered[0].ack()
+        self.delivered[0].ack()  # unknown to the broker, which closes the channel over it
+        self.change(3)
+        self.put_many(5)
+        self.assertEqual((4, 2), (len(self.delivered), self.waiting("work")))
+        self.assertEqual(2, len(self.declared))
+
+    def test_channel_closed_in_a_pause(self) -> None:
+        """A channel that the broker closed in a pause is replaced at its end."""
+        self.put_many(1)
+        self.change(0)
+        self.delivered[0].ack()
+        self.delivered[0].ack()
+        self.pump()
+        self.change(3)
+        self.put_many(5)
+        self.assertEqual((4, 2), (len(self.delivered), self.waiting("work")))
+
     def test_stopped_in_a_pause(self) -> None:
         """After cancel() nothing is consumed any more."""
         self.change(0)
