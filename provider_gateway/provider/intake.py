@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from provider_gateway.provider.room import Room
     from provider_gateway.provider.task import Task
 
-#: Messages that were given back for want of room and are remembered: their return does not make them suspects.
+#: Messages that were rejected here and are remembered: their return does not make them suspects.
 _REMEMBERED = 1000
 
 
@@ -56,14 +56,18 @@ class Intake:
         if self._room.take(task, is_only_one=not self._in_work):
             self._in_work += 1
             return True
-        if task.fingerprint is not None:
-            self._given_back.add(task.fingerprint)
+        self._given_back.add(task.likeness)
         if not self._is_full:
             self._is_full = True
             self._log.info("{queue}: pauses, since the bodies in work take MAX_BUFFERED_BYTES", queue=self._queue)
             self._room.pause(self._go_on, size)
             self._consume_with(0)
         return False
+
+    def reject(self, task: Task) -> None:
+        """Let the broker deliver a message again of which it takes no copy."""
+        self._given_back.add(task.likeness)
+        task.delivery.give_back()
 
     def for_response(self, task: Task, size: int) -> Deferred[None] | None:
         """Make room for a response: see :meth:`.Room.for_response`."""
@@ -83,8 +87,8 @@ class Intake:
             self._adjust()
 
     def was_given_back(self, task: Task) -> bool:
-        """True if a message comes back since there was no room for it."""
-        return task.fingerprint in self._given_back  # None never is
+        """True if a message comes back since it was rejected here: it has killed nobody."""
+        return task.likeness in self._given_back
 
     def _is_too_narrow(self) -> bool:
         """True if twice as many messages would fit, now that they are smaller."""

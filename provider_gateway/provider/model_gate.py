@@ -23,7 +23,7 @@ _MAX_UNREACHABLE = 5
 #: Refusals of a message after which it is peculiar, if others succeed: it has a back-off of its own.
 _PECULIAR = 2
 #: Seconds that a message waits for longer than the longest pause before it is given back.
-_PATIENCE = 15.0
+PATIENCE = 15.0
 
 
 class State(Enum):
@@ -97,7 +97,7 @@ class ModelGate:
         self._clock = clock
         self._question = ReadyQuestion(is_ready, self._told, clock)
         self._concurrency = Concurrency(min_concurrency, prefetch, is_adaptive=is_adaptive)
-        self._line = WaitingLine(clock, jitter, max_pause + _PATIENCE, self._go_on)
+        self._line = WaitingLine(clock, jitter, max_pause + PATIENCE, self._go_on)
         self._running = self._unreachable = 0  # calls; failed connections in a row
         #: Calls that may run at a time without being looked at further; below 0 unless all is well.
         self._free = prefetch
@@ -106,8 +106,7 @@ class ModelGate:
         self._pause = Pause(clock, jitter, max_pause, self._end_pause)
         self._absence = Pause(clock, jitter, max_pause, self._probe)
         self._spacing = Pause(clock, jitter, max_pause, self._go_on)
-        self._has_succeeded = False  # since the last refusal
-        self._stopped = False
+        self._stopped = self._has_succeeded = False  # succeeded: since the last refusal
 
     @property
     def concurrency(self) -> int:
@@ -123,8 +122,8 @@ class ModelGate:
         """Ask to begin a call.
 
         Args:
-            refusals: how often the model has refused this message, or could not be reached for it. Such a message goes
-                before those that wait for the first time.
+            refusals: how often in a row the model has refused this message; 1 if it could not be reached for it. Such
+                a message goes before those that wait for the first time.
 
         Returns:
             None if it may begin now; else a Deferred that fires with True when it may begin, or with False when the
@@ -220,19 +219,20 @@ class ModelGate:
         self._concurrency.started(self._running, self._clock.seconds())
         self._running += 1
 
-    def _go_on(self) -> None:
-        while self._line and self._may_begin():
+    def _begin_next(self) -> bool:
+        if may_begin := self._may_begin():
             self._begin()
-            self._line.let_go()
+        return may_begin
+
+    def _go_on(self) -> None:
+        self._line.let_go(self._begin_next)
         is_well = self.state is State.READY and self._concurrency.is_free and not self._line and not self._stopped
         self._free = self._prefetch if is_well else -1
         self._want()
 
     def _want(self) -> None:
-        if self._is_away():
-            wanted = int(self.needs_probe)
-        else:
-            wanted = min(self._concurrency.in_hand(self.wanted) + self._line.delayed, self._prefetch)
+        in_hand = min(self._concurrency.in_hand(self.wanted) + self._line.delayed, self._prefetch)
+        wanted = int(self.needs_probe) if self._is_away() else in_hand
         if wanted != self.wanted:
             self.wanted = wanted
             self.on_change()

@@ -23,6 +23,7 @@ from provider_gateway.errors import (
 )
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.provider.after_call import AfterCall
+from provider_gateway.provider.model_gate import PATIENCE
 from provider_gateway.provider.model_log import ModelLog
 from provider_gateway.provider.replies import error_reply
 from provider_gateway.provider.suspects import Suspects
@@ -94,6 +95,8 @@ class Provider:
         self._model_log = ModelLog(entry.queue_name, gate, clock)
         self._suspects = Suspects(entry, intake, clock)
         self._clock = clock
+        #: Seconds after its first refusal in which a message is held here, at most.
+        self._patience = entry.max_pause + PATIENCE
         queue = entry.queue_name
         metrics.begin(queue)
         self._consumed = metrics.consumed.labels(queue)
@@ -206,16 +209,19 @@ class Provider:
     async def _run_returned(self, task: Task) -> None:
         """Serve a message that came back unacknowledged."""
         await self._settlement.when_renewed(task)
-        await self._suspects.run(task, self._run)
+        await self._suspects.run(task, self._run, self._give_back)
 
     async def _run(self, task: Task) -> None:
         """Call the model when the gate lets it, and settle the message."""
-        refusals = 0
+        refusals, first = 0, 0.0
         turn = self._gate.enter()
+        if turn is not None and task.history.held:
+            task.refused(self._clock.seconds())  # before, in another stay; it waits for the same model
         while turn is None or await turn:
             if turn is not None and not self._is_still_ours(task):
                 return
             started = self._clock.seconds()
+            first = first if refusals else started
             task.waited = self._expiry.waited(task.message)
             try:
                 response = await self._model.call(
@@ -230,6 +236,8 @@ class Provider:
                 if not self._holds(task, failure, refusals):
                     await self._after_call.failed(task, failure)
                     return
+                # A model that cannot be reached has not refused it: that makes no message peculiar.
+                refusals = 1 if isinstance(failure, ModelUnreachable) else refusals + 1
             except UnsupportedMediaType as error:
                 self._gate.unused()
                 await self._after_call.ended(task, error, "content-encoding")
@@ -246,16 +254,13 @@ class Provider:
                 self._count_call("ok" if response.status < 300 else "rejected", seconds)
                 await self._after_call.succeeded(task, response)
                 return
-            refusals += 1
+            if self._clock.seconds() - first >= self._patience:
+                break
             turn = self._gate.enter(refusals=refusals)
         await self._give_back(task)
 
     def _is_still_ours(self, task: Task) -> bool:
-        """True if a message that waited is still to be served; else its end is begun, and its turn is over.
-
-        Raises:
-            DeliveryLost: the broker delivers it again. Nothing was done for it.
-        """
+        """True if a message that waited is still to be served; else its end is begun, and its turn is over."""
         if task.delivery.is_lost:
             self._gate.unused()
             raise DeliveryLost
@@ -267,9 +272,10 @@ class Provider:
 
     def _holds(self, task: Task, failure: ModelFailure, refusals: int) -> bool:
         """Tell the gate how a call failed. True if the message is held, without using up an attempt."""
-        before = self._gate.state
+        before, now = self._gate.state, self._clock.seconds()
         if isinstance(failure, ModelUnreachable):
             self._gate.unreachable()
+            task.is_away(now)
             self._model_log.refused(failure, before)
             return True
         if not isinstance(failure, ModelBusy):
@@ -277,19 +283,16 @@ class Provider:
             return False
         self._gate.busy(failure.wait, refusals)
         self._model_log.refused(failure, before)
-        if task.refused_at is None:
-            task.refused_at = self._clock.seconds()
-        return self._held(task) < 1000 * self._entry.busy_timeout
-
-    def _held(self, task: Task) -> int:
-        """Milliseconds for which a message was held for a busy model since its last attempt."""
-        here = 0.0 if task.refused_at is None else self._clock.seconds() - task.refused_at
-        return task.history.held + int(1000 * here)
+        task.refused(now)
+        return task.held(now) < 1000 * self._entry.busy_timeout
 
     async def _give_back(self, task: Task) -> None:
+        """Let the broker deliver a message again, uncounted if its queue takes a copy."""
         if task.delivery.is_lost:
             raise DeliveryLost
-        await self._settlement.give_back(task, self._held(task))
+        held = task.held(self._clock.seconds())
+        if not await self._settlement.give_back(task, held=held, redeliveries=self._suspects.returns(task)):
+            self._intake.reject(task)
 
     def _count_call(self, result: str, seconds: float) -> None:
         self._model_seconds.observe(seconds)

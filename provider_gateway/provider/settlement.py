@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import Waiters
-from provider_gateway.errors import TOO_LARGE, ModelFailure, NoRoute, PublishRefused
+from provider_gateway.errors import TOO_LARGE, ModelFailure, Nacked, NoRoute, PublishRefused
 from provider_gateway.message.copies import Copy
 from provider_gateway.message.message import PG_COPY
 from provider_gateway.recent import Recent
@@ -139,22 +139,34 @@ class Settlement:
         """
         await self._replace(task, replace(task.history, redeliveries=task.history.redeliveries + 1), "redelivered")
 
-    async def give_back(self, task: Task, held: int) -> None:
+    async def give_back(self, task: Task, *, held: int, redeliveries: int) -> bool:
         """Publish a copy to the end of the work queue that counts nothing: a rejected message would be counted.
 
         Args:
             held: milliseconds for which the message was held for a busy model, in all.
+            redeliveries: as counted until now. A quorum queue begins to count anew with the copy.
+
+        Returns:
+            False if the broker takes no copy, for example because the queue is full. The delivery is unsettled then: to
+            hold it until there is room could be for ever, since nothing may be consumed meanwhile.
 
         Raises:
             DeliveryLost: as above.
         """
-        await self._replace(task, replace(task.history, held=held), "held")
+        history = replace(task.history, held=held, redeliveries=redeliveries)
+        try:
+            await self._replace(task, history, "held", gives_up=True)
+        except (Nacked, PublishRefused, *TOO_LARGE) as error:
+            self._warn(task, "its queue takes no copy, so the delivery is rejected", error.detail)
+            return False
+        return True
 
-    async def _replace(self, task: Task, history: History, reason: str) -> None:
+    async def _replace(self, task: Task, history: History, reason: str, *, gives_up: bool = False) -> None:
         copy = Copy.of(task.message, self._entry.queue_name, history, reason, may_expire=True)
         renewed = self._renewing[copy.publish_id] = Waiters()
         try:
-            await self._publisher.publish_copy(task, copy, self._entry.return_exchange, task.delivery.routing_key)
+            exchange, key = self._entry.return_exchange, task.delivery.routing_key
+            await self._publisher.publish_copy(task, copy, exchange, key, gives_up=gives_up)
             self.done(task)
         finally:
             del self._renewing[copy.publish_id]
@@ -182,7 +194,7 @@ class Settlement:
             DeliveryLost: as above.
         """
         parking = self._entry.parking
-        copy = Copy.of(task.message, self._entry.queue_name, task.history, reason)
+        copy = Copy.of(task.message, self._entry.queue_name, replace(task.history, held=0), reason)
         await self._publisher.publish_copy(task, copy, "", parking)
         self._remember(task)  # now: the message must not be parked twice if the reply cannot be published
         self._parked.labels(self._entry.queue_name, reason).inc()

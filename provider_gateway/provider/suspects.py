@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import DeferredLock, TimeoutError as DeferredTimeoutError
 
 from provider_gateway.deferreds import sleep
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _SUSPECT = 3
 #: A suspect first waits for a random time up to this number of seconds.
 _DELAY = 1.0
+#: Seconds for which a suspect waits for its turn. Then it is given back: the one before it may be held for a model that
+#: is away, for longer than the broker waits for an acknowledgement.
+_PATIENCE = 60.0
 
 
 class Suspects:
@@ -44,27 +47,35 @@ class Suspects:
 
     def returns(self, task: Task) -> int:
         """How often a message came back unacknowledged, as counted by us or by the quorum queue."""
+        before = task.history.redeliveries  # in a quorum queue, too: before a copy that was given back
         if not self._is_quorum:
-            return task.history.redeliveries
+            return before
         counted = task.message.headers.get("x-delivery-count")
-        if counted and self._intake.was_given_back(task):
-            return 0
-        return counted if isinstance(counted, int) else 0
+        if not isinstance(counted, int) or (counted and self._intake.was_given_back(task)):
+            return before
+        return before + counted
 
-    async def run(self, task: Task, run: Callable[[Task], Awaitable[None]]) -> None:
+    async def run(
+        self, task: Task, run: Callable[[Task], Awaitable[None]], give_back: Callable[[Task], Awaitable[None]]
+    ) -> None:
         """Serve a message that came back: suspects one at a time.
 
         Else one that kills the process would take the others to parking with it.
 
         Args:
             run: serves it.
+            give_back: called instead if it has waited for too long.
         """
         if self.returns(task) < _SUSPECT:
             await run(task)
             return
         # In random order: if the message that kills were always the first, the others would never be served.
         await sleep(self._clock, random.uniform(0, _DELAY))  # noqa: S311 - no secret
-        await self._one.acquire()
+        try:
+            await self._one.acquire().addTimeout(_PATIENCE, self._clock)
+        except DeferredTimeoutError:
+            await give_back(task)
+            return
         try:
             await run(task)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.message.message import PG_COPY
@@ -36,8 +37,7 @@ class Task:
         fingerprint: equal for all deliveries of the message; None without a message id: it cannot be recognised then.
         room_for_body: bytes of room that its body takes (:mod:`.room`).
         room_for_response: bytes of room that the model's response takes.
-        refused_at: time of the monotonic clock at which a busy model refused it first, since it was delivered; None if
-            none did.
+        refused_at: time of the monotonic clock since which it is held for a busy model; None if it is not.
         waited: milliseconds between publish and start of the model call; None if that is not known.
     """
 
@@ -70,6 +70,28 @@ class Task:
     def message(self) -> Message:
         """The message."""
         return self.delivery.message
+
+    @property
+    def likeness(self) -> Hashable:
+        """Equal for all deliveries of the message, as the fingerprint; without a message id, maybe for others, too."""
+        if self.fingerprint is not None:
+            return self.fingerprint
+        message = self.message
+        return (message.correlation_id, message.reply_to, len(message.body), hash(message.body[:_PART]))
+
+    def refused(self, now: float) -> None:
+        """A busy model has refused it."""
+        if self.refused_at is None:
+            self.refused_at = now
+
+    def held(self, now: float) -> int:
+        """Milliseconds for which it was held for a busy model since its last attempt."""
+        return self.history.held + (0 if self.refused_at is None else int(1000 * (now - self.refused_at)))
+
+    def is_away(self, now: float) -> None:
+        """Its model is not busy any more, but away: from now on, it is not held for a busy one."""
+        if self.refused_at is not None:
+            self.history, self.refused_at = replace(self.history, held=self.held(now)), None
 
     @property
     def reply_by(self) -> int | None:

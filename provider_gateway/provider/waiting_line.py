@@ -35,6 +35,7 @@ class WaitingLine:
         self._others: dict[Deferred[bool], None] = {}
         #: Not in line yet.
         self._delayed: dict[Deferred[bool], IDelayedCall] = {}
+        self._lets_go = False
         self._deadlines: Deadlines[Deferred[bool]] = Deadlines(clock, patience, self._give_back)
 
     def __len__(self) -> int:
@@ -64,11 +65,22 @@ class WaitingLine:
         self._first[waiting] = None
         self._joined()
 
-    def let_go(self) -> None:
-        """Fire the first one with True."""
-        waiting = next(iter(self._first or self._others))
-        self._forget(waiting)
-        waiting.callback(True)
+    def let_go(self, may_go: Callable[[], bool]) -> None:
+        """Fire the first ones with True.
+
+        Args:
+            may_go: asked before each; False ends it.
+        """
+        if self._lets_go:
+            return  # called by one that ended at once: the loop below goes on, however many do
+        self._lets_go = True
+        try:
+            while self and may_go():
+                waiting = next(iter(self._first or self._others))
+                self._forget(waiting)
+                waiting.callback(True)
+        finally:
+            self._lets_go = False
 
     def give_back(self, *, keep: int = 0) -> None:
         """Fire with False all but the first ones.

@@ -286,9 +286,12 @@ class QuorumTests(RedeliveryTestCase):
         self.assertEqual((len(self.model.calls), self.states()), (1, {"running": 1}))
 
     def test_count_of_others(self) -> None:
-        """``pg-redeliveries``, which classic queues need, does not park a message."""
+        """``pg-redeliveries``, which classic queues need, does not park a message. It makes it a suspect."""
         self.ask(exchange="work.return", headers={"pg-redeliveries": 20})
+        self.advance(1)
         self.die()
+        self.assertEqual(len(self.model.calls), 1)
+        self.advance(1)
         self.assertEqual(len(self.model.calls), 2)
         self.assert_left(unacked=1)
 
