@@ -117,6 +117,7 @@ class API:
             self._expected_waits.check(routing_key)
             if request.body_size > LARGE:
                 await self._check_in_turns(request)
+                self._expected_waits.check(routing_key)  # others may have been taken meanwhile
             accepted = accepted_codings(request.requestHeaders.getRawHeaders(b"Accept-Encoding"))
             # No variable refers to the message: it would hold headers and body while the request waits.
             reply = await self._rpc.call(

@@ -42,6 +42,8 @@ _NEWEST = 0.1
 _UNANSWERED = 2
 #: Seconds between the requests that a stalled queue still gets.
 _PROBE = 1.0
+#: Multiple of the caller's time after which a stall is forgotten if no call waits: nothing says that it goes on.
+_OLD = 2
 #: Seconds by which the clocks of two machines may differ.
 _SKEW = 1.0
 #: The longest Retry-After, in seconds.
@@ -78,9 +80,10 @@ class ExpectedWait:
         self._latency: float | None = None
         self._deviation = 0.0
         self._replied = -inf
-        #: Calls that ended at their deadline since the last reply, and the begin of the first one.
-        self._unanswered, self._silent_since = 0, inf
-        self._probed = -inf
+        #: Calls that ended at their deadline since the last reply, the begin of the first one, and the end of the last.
+        self._unanswered, self._silent_since, self._expired = 0, inf, -inf
+        #: When the last call began.
+        self._began = -inf
 
     def begin(self) -> float:
         """Count a call; returns the time, which identifies it."""
@@ -88,6 +91,7 @@ class ExpectedWait:
         if not self.waiting:
             self._idle += now - self._idle_since
         self.waiting += 1
+        self._began = now
         return now
 
     def end(self) -> None:
@@ -100,9 +104,11 @@ class ExpectedWait:
         """Stop counting a call whose deadline has passed."""
         self.end()
         if self._replied < began:
-            if not self._unanswered:
-                self._silent_since = began
+            is_alone = self._unanswered < _UNANSWERED and began - self._expired > _OLD * self._timeout
+            if is_alone or not self._unanswered:
+                self._unanswered, self._silent_since = 0, began
             self._unanswered += 1
+            self._expired = self._clock.seconds()
             if self._unanswered >= _UNANSWERED:
                 self.is_calm = False
 
@@ -161,8 +167,12 @@ class ExpectedWait:
             return None
         now = self._clock.seconds()
         if self._unanswered >= _UNANSWERED:
-            if now - self._probed >= _PROBE:
-                self._probed = now
+            if not self.waiting and now - self._idle_since > _OLD * self._timeout:
+                self._unanswered = 0
+                self._begin_anew()
+                return None
+            # A request that is refused for another reason after this is no call: another one is taken in its place.
+            if now - self._began >= _PROBE:
                 return None
             silence = now - self._silent_since
             return "stalled", silence, _whole(silence)
@@ -172,7 +182,7 @@ class ExpectedWait:
         assert self._newest is not None
         assert self._latency is not None
         # The first call is always taken: its reply tells how long the queue is.
-        if not self.waiting or now - self._newest[0] > 2 * self._timeout:
+        if not self.waiting or now - self._newest[0] > _OLD * self._timeout:
             return None
         expected = (self.waiting + 1) * (self._busy(now) - self._replies[0]) / len(self._replies)
         left = max(0.0, self._timeout - self._latency)

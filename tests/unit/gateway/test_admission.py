@@ -36,7 +36,9 @@ class AdmissionTests(APITestCase):
         self.clock.advance(90)
         for began in calls:
             expected.expire(began)
+        self.assert_problem(self.post(KEY, body=b"{"), 422)  # takes nobody's place
         self.post().leave()
+        expected.begin()  # as the client of RPC does
         response = self.assert_problem(self.post(), 503, "queue-too-long")
         self.assertEqual(response.headers["retry-after"], "60")
         self.assertEqual((len(self.rpc.calls), self.in_flight()), (1, 0))

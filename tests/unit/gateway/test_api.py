@@ -69,6 +69,23 @@ class LargeBodyTests(APITestCase):
                 call.cancel()
                 function(*args, **kw)
 
+    def test_queue_becomes_too_long(self) -> None:
+        """A request whose turns take long is refused if the queue is too long by then: only one of them is taken."""
+        expected = self.expected_waits.of("predict.now")
+        calls = [expected.begin() for _ in range(2)]
+        self.clock.advance(90)
+        for began in calls:
+            expected.expire(began)
+        self.addCleanup(self.post(body=b"[" + b"1," * 100 + b"1]").leave)
+        large = self.post(body=b"[" + b"1," * 100 + b"1]")
+        while not self.rpc.calls:
+            self.turn()
+        expected.begin()  # as the client of RPC does
+        for _ in range(20):
+            self.turn()
+        self.assert_problem(large, 503, "queue-too-long")
+        self.assertEqual(len(self.rpc.calls), 1)
+
     def test_turns(self) -> None:
         """Small requests are served while large ones are checked, one piece of one of them in a turn."""
         body = b"[" + b"1," * 100 + b"1]"

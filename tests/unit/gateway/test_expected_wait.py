@@ -50,6 +50,13 @@ class ExpectedWaitTestCase(SynchronousTestCase):
             return error
         return None
 
+    def request(self) -> QueueTooLong | None:
+        """A new request, which begins a call if it is taken."""
+        error = self.refusal()
+        if error is None:
+            self.begin()
+        return error
+
     def fill(self, waiting: int = 20) -> None:
         """A queue from which one message a second is taken, with calls of which the newest has waited for 5 s."""
         self.begin()
@@ -250,7 +257,7 @@ class StalledTests(ExpectedWaitTestCase):
         self.assertIsNone(self.refusal())
         self.expire()
         for _ in range(3):
-            self.assertIsNone(self.refusal())  # the one of this second
+            self.assertIsNone(self.request())  # the one of this second
             for seconds in (0.5, 0.4):
                 self.assertIsNotNone(self.refusal())
                 self.clock.advance(seconds)
@@ -279,7 +286,7 @@ class StalledTests(ExpectedWaitTestCase):
         self.begin(2)
         self.expire()
         self.expire()
-        self.assertEqual([self.refusal() is None for _ in range(3)], [True, False, False])
+        self.assertEqual([self.request() is None for _ in range(3)], [True, False, False])
         self.waits.of(KEY).answer(0, 9000, is_late=True)
         self.assertEqual([self.refusal() is None for _ in range(3)], [True, True, True])
 
@@ -300,7 +307,56 @@ class StalledTests(ExpectedWaitTestCase):
         self.expire()
         for seconds, expected in ((0, 10), (20, 30), (1000, 60)):
             self.clock.advance(seconds)
-            self.assertIsNone(self.refusal())
+            self.assertIsNone(self.request())
             error = self.refusal()
             assert error is not None
             self.assertEqual(error.retry_after, expected)
+
+    def test_refused_otherwise(self) -> None:
+        """A request that is then refused for another reason, such as its body, takes nobody's place."""
+        self.begin(2)
+        self.expire()
+        self.expire()
+        for _ in range(100):
+            self.assertIsNone(self.refusal())
+        self.assertIsNone(self.request())
+        self.assertIsNotNone(self.request())
+
+    def test_idle(self) -> None:
+        """A stall is forgotten if nobody has called for twice the caller's time: nothing says that it goes on."""
+        self.begin(2)
+        self.expire()
+        self.expire()
+        self.clock.advance(2 * TIMEOUT + 1)
+        for _ in range(100):
+            self.assertIsNone(self.request())
+        self.assertEqual(counted(self.metrics.refused_early, "stalled"), 0)
+
+    def test_callers_leave(self) -> None:
+        """A stall goes on while callers leave before their deadline, for however long."""
+        self.begin(2)
+        self.expire()
+        self.expire()
+        for _ in range(5 * TIMEOUT):
+            self.assertIsNone(self.request())
+            self.assertIsNotNone(self.request())
+            self.clock.advance(1)
+            if len(self.calls) > 1:
+                self.calls.pop(0)
+                self.waits.of(KEY).end()
+        self.expire()
+        self.assertIsNone(self.request())
+        self.assertIsNotNone(self.request())
+        self.answer(0)
+        self.assertIsNone(self.request())
+        self.assertIsNone(self.request())
+
+    def test_idle_between(self) -> None:
+        """Two calls that get no reply are no stall either, if nobody has called for long between them."""
+        self.begin()
+        self.expire()
+        self.clock.advance(3600)
+        self.begin()
+        self.expire()
+        for _ in range(10):
+            self.assertIsNone(self.request())
