@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from provider_gateway.provider.room import Room
     from provider_gateway.provider.task import Task
 
-#: Messages that were rejected here and are remembered: their return does not make them suspects.
+#: Messages that were rejected or lost here and are remembered: their return does not make them suspects.
 _REMEMBERED = 1000
 
 
@@ -56,7 +56,7 @@ class Intake:
         if self._room.take(task, is_only_one=not self._in_work):
             self._in_work += 1
             return True
-        self._given_back.add(task.likeness)
+        self.remember(task)
         if not self._is_full:
             self._is_full = True
             self._log.info("{queue}: pauses, since the bodies in work take MAX_BUFFERED_BYTES", queue=self._queue)
@@ -66,8 +66,12 @@ class Intake:
 
     def reject(self, task: Task) -> None:
         """Let the broker deliver a message again of which it takes no copy."""
-        self._given_back.add(task.likeness)
+        self.remember(task)
         task.delivery.give_back()
+
+    def remember(self, task: Task) -> None:
+        """A message comes back, but not from a process that it killed: this one lives."""
+        self._given_back.add(task.likeness)
 
     def for_response(self, task: Task, size: int) -> Deferred[None] | None:
         """Make room for a response: see :meth:`.Room.for_response`."""
@@ -87,7 +91,7 @@ class Intake:
             self._adjust()
 
     def was_given_back(self, task: Task) -> bool:
-        """True if a message comes back since it was rejected here: it has killed nobody."""
+        """True if a message comes back since it was rejected or lost here: it has killed nobody."""
         return task.likeness in self._given_back
 
     def _is_too_narrow(self) -> bool:

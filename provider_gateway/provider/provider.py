@@ -95,8 +95,7 @@ class Provider:
         self._model_log = ModelLog(entry.queue_name, gate, clock)
         self._suspects = Suspects(entry, intake, clock)
         self._clock = clock
-        #: Seconds after its first refusal in which a message is held here, at most.
-        self._patience = entry.max_pause + PATIENCE
+        self._patience = entry.max_pause + PATIENCE  # seconds after its first refusal, in which a message is held
         queue = entry.queue_name
         metrics.begin(queue)
         self._consumed = metrics.consumed.labels(queue)
@@ -161,6 +160,7 @@ class Provider:
                 error = GatewayError("An unexpected error; the log of the provider has the details.")
                 await self._settlement.park(task, "internal", error_reply(task, error, "internal"))
         except DeliveryLost:
+            self._intake.remember(task)
             self._log.info(
                 "{queue}: the channel closed before the acknowledgement; the broker delivers the message again",
                 **task.log_fields,

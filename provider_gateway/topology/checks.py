@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 #: Seconds for which a delivery may be unacknowledged by RabbitMQ's default; then it closes the channel.
 _CONSUMER_TIMEOUT = 1800.0
-#: Seconds that publishing a reply, or a pause of the model's gate that ends late, may add to the time of a message.
+#: A message waits up to three times in one process, each for maxPause and 15 s: for its first call, while it is
+#: refused, and for the last call. Then it is given back (:mod:`provider_gateway.provider.model_gate`).
+_WAITS, _PATIENCE = 3, 15.0
+#: Seconds that publishing a reply may add to the time of a message.
 _RESERVE = 60.0
 _ADVICE = "Without dleParams each queue has a retry route of its own"
 
@@ -90,14 +93,14 @@ def _seed_routes(entries: Sequence[QueueEntry]) -> list[tuple[QueueEntry, DlePar
 
 
 def _held_too_long(entry: QueueEntry, timeout: float) -> Iterator[str]:
-    """A message that a busy model refuses for as long as it may, and then serves for as long as it may, is too late."""
-    longest = entry.busy_timeout + entry.max_pause + timeout + _RESERVE
+    """A message that is held in one process for as long as it may be, and then served for as long, is too late."""
+    longest = _WAITS * (entry.max_pause + _PATIENCE) + timeout + _RESERVE
     argument = entry.arg_queue.get("x-consumer-timeout")
     limit = argument / 1000 if isinstance(argument, int) else _CONSUMER_TIMEOUT
     if longest > limit:
         whose = "x-consumer-timeout" if isinstance(argument, int) else "consumer_timeout, by default"
         yield (
-            f"busyTimeout, maxPause and timeout of {entry.queue_name!r} allow a message to be unacknowledged for "
+            f"maxPause and timeout of {entry.queue_name!r} allow a message to be unacknowledged for "
             f"{longest:g} s; after {limit:g} s ({whose}) RabbitMQ closes the channel, and delivers all messages in "
             "work again. Lower them, or raise RabbitMQ's limit"
         )
