@@ -95,10 +95,15 @@ class ExpectedWait:
         return now
 
     def end(self) -> None:
-        """Stop counting a call that failed, or whose caller has left."""
+        """Stop counting a call whose caller has left, or whose message may be in no queue."""
         self.waiting -= 1
         if not self.waiting:
             self._idle_since = self._clock.seconds()
+
+    def take_back(self) -> None:
+        """Stop counting a call whose message is in no queue: it takes nobody's place."""
+        self.end()
+        self._began = -inf
 
     def expire(self, began: float) -> None:
         """Stop counting a call whose deadline has passed."""

@@ -180,7 +180,9 @@ class RPCClient:
             return  # only the confirm is missing, which is not waited for
         waiting = self._end(correlation_id)
         if waiting is not None:
-            waiting.expected.end()
             if failure.check(OutcomeUnknown):
+                waiting.expected.end()
                 self._give_up(waiting)  # the broker may have accepted the message: a reply may come
+            else:
+                waiting.expected.take_back()
             waiting.errback(failure)

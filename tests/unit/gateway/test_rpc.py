@@ -8,7 +8,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.errors import BrokerUnavailable, DeadlinePassed, NoRoute, OutcomeUnknown, QueueTooLong
+from provider_gateway.errors import (
+    BrokerUnavailable,
+    DeadlinePassed,
+    HeadersTooLarge,
+    NoRoute,
+    OutcomeUnknown,
+    QueueTooLong,
+)
 from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.rpc import RPCClient
 from provider_gateway.message.message import Message
@@ -95,6 +102,20 @@ class RPCTests(RPCTestCase):
             self.publisher.fail(error)
             self.assertIs(self.failureResultOf(calling).value, error)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_not_published_while_stalled(self) -> None:
+        """A request whose message is in no queue does not take the one place of each second in a stalled queue."""
+        for calling in (self.call("c1"), self.call("c2")):
+            calling.addErrback(lambda failure: failure.trap(DeadlinePassed))
+        self.clock.advance(90)
+        for error in (HeadersTooLarge("for the broker"), BrokerUnavailable("away")):
+            self.expected_waits.check("predict.now")
+            calling = self.call()
+            self.publisher.fail(error)
+            self.assertIs(self.failureResultOf(calling).value, error)
+        self.expected_waits.check("predict.now")
+        self.call().addErrback(lambda _: None)
+        self.assertRaises(QueueTooLong, self.expected_waits.check, "predict.now")
 
     def test_deadline(self) -> None:
         """At the deadline the call fails with DeadlinePassed, whose text says that the request may still run."""
