@@ -125,10 +125,11 @@ class Concurrency:
         if self._paused is None:
             self._paused = now
         self._calls, self._ramp_to = 0, 0.0
-        if beside < self._least:
+        if self._is_even and beside >= max(2, self.limit - 1):
+            self._is_even = False  # as many as may run: it is their number after all
+        if self._is_even or beside < self._least:
             self._was_alone = True
-        if not self._is_even or beside >= max(2, self.limit - 1):
-            self._is_even = False
+        if not self._is_even:
             self._level = float(max(self._least, min(beside, self.limit)))
             self._too_high = self._level + 1
 

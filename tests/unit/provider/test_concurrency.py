@@ -197,10 +197,10 @@ class OtherReasonsTests(SynchronousTestCase):
         self.assertEqual(5000, model.counts.succeeded)
 
     def test_rate(self) -> None:
-        """A model that limits the rate of calls, without a burst: most of it is used, and few calls are refused."""
-        for rate, seconds in ((1.0, 0.05), (10.0, 0.005), (100.0, 0.005)):
+        """A model that limits the rate of calls, with a burst or without: most of it is used, and few are refused."""
+        for rate, seconds, burst in ((1.0, 0.05, 1), (10.0, 0.005, 1), (100.0, 0.005, 1), (100.0, 0.005, 10)):
             for wait in (None, 1.0):
-                figures = simulated(TokenBucket(rate), constant(seconds), rate, retry_after=wait)
+                figures = simulated(TokenBucket(rate, burst), constant(seconds), rate, retry_after=wait)
                 self.assertGreater(figures.used, 0.85, (rate, seconds, wait, figures))
                 self.assertLess(figures.refused, REFUSED, (rate, seconds, wait, figures))
 
