@@ -190,7 +190,7 @@ class Provider:
                 error = GatewayError(f"The message came back unacknowledged more than {DELIVERY_LIMIT} times.")
                 work = self._settlement.park(task, "redelivered", error_reply(task, error, "redelivered"))
             else:
-                work = self._settlement.renew(task)
+                work = self._suspects.count(task, self._settlement.renew, self._run, self._give_back)
         elif self._suspects.returns(task):
             work = self._run_returned(task)
         else:

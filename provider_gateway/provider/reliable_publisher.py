@@ -45,8 +45,8 @@ _FIRST_DELAY, _LAST_DELAY = 1.0, 15.0
 _MAX_CERTAIN, _MAX_IN_TURN = 3, 10
 #: Losses of the connection after which a message has a turn; losses in its turn after which a reply is given up.
 _MAX_LOSSES, _MAX_LOSSES_IN_TURN = 3, 10
-#: Errors over which a reply is published again. A copy is, whatever the error, unless it may be given up.
-_REPLY_WAITS_OUT = (Nacked,)
+#: Errors over which a reply is given up. After a nack it is published again.
+_REPLY_GIVES_UP = (NoRoute, PublishRefused, *TOO_LARGE)
 
 
 class State(Enum):
@@ -123,25 +123,29 @@ class ReliablePublisher:
             DeliveryLost: the broker delivers the message again, and it cannot be recognised, or did not come to us.
         """
         return _Publishing(
-            self, task, reply, exchange="", routing_key=queue, is_copy=False, waits_out=_REPLY_WAITS_OUT
+            self, task, reply, exchange="", routing_key=queue, is_copy=False, gives_up=_REPLY_GIVES_UP
         ).run()
 
     def publish_copy(
-        self, task: Task, copy: Copy, exchange: str, routing_key: str, *, gives_up: bool = False
+        self,
+        task: Task,
+        copy: Copy,
+        exchange: str,
+        routing_key: str,
+        *,
+        gives_up: tuple[type[GatewayError], ...] = (),
     ) -> Coroutine[Any, Any, None]:
         """Publish a copy, and wait for its confirm. What it is published to is ours, and is declared again if need be.
 
         Args:
             task: the message that it is a copy of.
-            gives_up: a copy that the broker does not take is not published again, unless it is unrouted.
+            gives_up: errors over which it is not published again; they are raised.
 
         Raises:
             DeliveryLost: as above.
-            Nacked, BodyTooLarge, HeadersTooLarge, PublishRefused: the broker does not take it, and it is given up.
         """
-        waits_out = (NoRoute,) if gives_up else (GatewayError,)
         return _Publishing(
-            self, task, copy, exchange=exchange, routing_key=routing_key, is_copy=True, waits_out=waits_out
+            self, task, copy, exchange=exchange, routing_key=routing_key, is_copy=True, gives_up=gives_up
         ).run()
 
 
@@ -152,6 +156,7 @@ class _Publishing:
         "_certain",
         "_delay",
         "_exchange",
+        "_gives_up",
         "_in_turn",
         "_is_copy",
         "_losses",
@@ -161,7 +166,6 @@ class _Publishing:
         "_shared",
         "_state",
         "_task",
-        "_waits_out",
     )
     _log = Logger()
 
@@ -174,7 +178,7 @@ class _Publishing:
         exchange: str,
         routing_key: str,
         is_copy: bool,
-        waits_out: tuple[type[GatewayError], ...],
+        gives_up: tuple[type[GatewayError], ...],
     ) -> None:
         self._shared = shared
         self._task = task
@@ -182,7 +186,7 @@ class _Publishing:
         self._exchange = exchange
         self._routing_key = routing_key
         self._is_copy = is_copy
-        self._waits_out = waits_out
+        self._gives_up = gives_up
         self._state = State.AT_ONCE
         self._patience = _CONFIRM_TIMEOUT
         self._delay = _FIRST_DELAY
@@ -244,7 +248,7 @@ class _Publishing:
                 self._wait(error)
 
     def _not_taken(self, error: GatewayError) -> None:
-        if not isinstance(error, self._waits_out):
+        if isinstance(error, self._gives_up):
             raise error
         self._wait(error)
 

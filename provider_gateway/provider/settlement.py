@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provider_gateway.config.queue_file import QueueEntry
+    from provider_gateway.errors import GatewayError
     from provider_gateway.message.copies import History
     from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Prefix of reply addresses without a queue: a reply is delivered at most once (RabbitMQ guide, "Direct Reply-to").
 _DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+#: Why the broker may not take a copy to the work queue.
+_NOT_TAKEN = (Nacked, PublishRefused, *TOO_LARGE)
 #: Number of settled messages that are remembered.
 _REMEMBERED = 1000
 
@@ -131,13 +134,23 @@ class Settlement:
         self._retried.labels(self._entry.queue_name, reason).inc()
         self.done(task)
 
-    async def renew(self, task: Task) -> None:
+    async def renew(self, task: Task) -> bool:
         """Publish a copy to the end of the work queue that counts one more redelivery.
+
+        Returns:
+            False if the queue is full. The delivery is unsettled then: if all that is in hand waited for room, nothing
+            would be consumed, and there would be none.
 
         Raises:
             DeliveryLost: as above.
         """
-        await self._replace(task, replace(task.history, redeliveries=task.history.redeliveries + 1), "redelivered")
+        history = replace(task.history, redeliveries=task.history.redeliveries + 1)
+        try:
+            await self._replace(task, history, "redelivered", gives_up=(Nacked,))
+        except Nacked as error:
+            self._warn(task, "its queue takes no copy that counts its return, so it is served alone", error.detail)
+            return False
+        return True
 
     async def give_back(self, task: Task, *, held: int, redeliveries: int) -> bool:
         """Publish a copy to the end of the work queue that counts nothing: a rejected message would be counted.
@@ -155,13 +168,15 @@ class Settlement:
         """
         history = replace(task.history, held=held, redeliveries=redeliveries)
         try:
-            await self._replace(task, history, "held", gives_up=True)
-        except (Nacked, PublishRefused, *TOO_LARGE) as error:
+            await self._replace(task, history, "held", gives_up=_NOT_TAKEN)
+        except _NOT_TAKEN as error:
             self._warn(task, "its queue takes no copy, so the delivery is rejected", error.detail)
             return False
         return True
 
-    async def _replace(self, task: Task, history: History, reason: str, *, gives_up: bool = False) -> None:
+    async def _replace(
+        self, task: Task, history: History, reason: str, *, gives_up: tuple[type[GatewayError], ...]
+    ) -> None:
         copy = Copy.of(task.message, self._entry.queue_name, history, reason, may_expire=True)
         renewed = self._renewing[copy.publish_id] = Waiters()
         try:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from provider_gateway.provider.intake import Intake
     from provider_gateway.provider.task import Task
 
+    Serve = Callable[[Task], Awaitable[None]]
+    Renew = Callable[[Task], Awaitable[bool]]
+
 #: A message that came back unacknowledged this often is a suspect: it may be the one that kills the process.
 _SUSPECT = 3
 #: A suspect first waits for a random time up to this number of seconds.
@@ -55,9 +58,17 @@ class Suspects:
             return before
         return before + counted
 
-    async def run(
-        self, task: Task, run: Callable[[Task], Awaitable[None]], give_back: Callable[[Task], Awaitable[None]]
-    ) -> None:
+    async def count(self, task: Task, renew: Renew, run: Serve, give_back: Serve) -> None:
+        """Count that a message came back. If its full queue takes no copy, serve it at once, as a suspect.
+
+        Args:
+            renew: publishes the copy that counts; False if the queue takes none.
+            run, give_back: as below.
+        """
+        if not await renew(task):
+            await self._run_alone(task, run, give_back)
+
+    async def run(self, task: Task, run: Serve, give_back: Serve) -> None:
         """Serve a message that came back: suspects one at a time.
 
         Else one that kills the process would take the others to parking with it.
@@ -68,7 +79,10 @@ class Suspects:
         """
         if self.returns(task) < _SUSPECT:
             await run(task)
-            return
+        else:
+            await self._run_alone(task, run, give_back)
+
+    async def _run_alone(self, task: Task, run: Serve, give_back: Serve) -> None:
         # In random order: if the message that kills were always the first, the others would never be served.
         await sleep(self._clock, random.uniform(0, _DELAY))  # noqa: S311 - no secret
         try:

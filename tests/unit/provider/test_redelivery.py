@@ -100,6 +100,21 @@ class CountedTests(RedeliveryTestCase):
         self.assert_left()
         self.assertEqual((len(self.model.calls), counted(self.metrics.expired, "work")), (3, 2))
 
+    def test_full_queue(self) -> None:
+        """A full queue takes no copies: redeliveries are served uncounted, one at a time, until there is room."""
+        for body in (b"{}", b"[]"):
+            self.ask(body, message_id=body.decode())
+        self.kill()
+        self.broker.faults.nack_publishes(2)
+        self.begin()
+        self.advance(1)  # suspects wait for a random time
+        self.assertEqual((2 + 1, (None, None)), (len(self.model.calls), self.histories()[2]))
+        self.assert_left(unacked=2)
+        self.answer()
+        self.answer()
+        self.assertEqual((2 + 2, (None, None)), (len(self.model.calls), self.histories()[3]))
+        self.assert_left(back=2)
+
 
 class SuspectTests(RedeliveryTestCase):
     """A message that came back several times may be the one that kills the process."""
