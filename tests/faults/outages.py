@@ -75,7 +75,9 @@ class ModelAwayTests(AbsentModelTestCase):
         ideal = len(waiting) / PACE
         say(f"messages             {rate:.1f} per second, {len(waiting)} waiting after {SECONDS:g} s")
         await model.tell(up=True)
-        began = reactor.seconds()
+        began, answers = reactor.seconds(), sum(self.ledger.statuses.values())
+        await self.until("an answer", lambda: sum(self.ledger.statuses.values()) > answers)
+        say(f"first answer after   {reactor.seconds() - began:.1f} s")
         while waiting & self.ledger.lost() and reactor.seconds() < began + 2 * ideal + 60:
             await pause(LOOK)
         seconds = reactor.seconds() - began
