@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
+from tests.faults.ledger import Outcome
 from tests.faults.models import AbsentModelTestCase
 from tests.faults.serving import PREFETCH
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from tests.faults.models import ModelProcess
     from tests.support.processes import Gateway
 
-#: Messages that wait in each queue.
-MANY = 60
+#: Messages that wait in each queue, and the most that may be ready in a queue that is full.
+MANY, FULL = 60, 40
 #: Seconds in which a process that only holds messages ends.
-SOON = 10
+SOON = 5
 KINDS: dict[str, dict[str, Any]] = {"classic": {}, "quorum": {"queueType": "quorum"}}
 
 
@@ -55,10 +56,7 @@ class HeldTests(AbsentModelTestCase):
     async def test_34_terminated(self) -> None:
         """SIGTERM: what is held goes back to its queue at once, and does not count as come back."""
         model, provider = await self.held()
-        started = reactor.seconds()
-        provider.signal("TERM")
-        self.assertEqual(await provider.when_ended(), 0, provider.errors)
-        self.assertLess(reactor.seconds() - started, SOON)
+        await self.ends_soon(provider)
         for kind in KINDS:
             queue = f"{self.queue}.{kind}"
             await self.look_until("all are back", lambda queue=queue: self.has_waiting(queue, MANY), SOON)
@@ -75,6 +73,37 @@ class HeldTests(AbsentModelTestCase):
         self.assertGreater(await self.metric(provider, "redelivered_total"), 0)
         await self.none_failed()
 
+    async def test_34_full_queue(self) -> None:
+        """The work queue is full while messages are held: SIGTERM, an absent model and a restart end all the same."""
+        keys = {"full": {"argQueue": {"x-max-length": FULL, "x-overflow": "reject-publish"}}}
+        model = await self.begin_model(slots=0, status=503, retry_after="60")
+        provider = await self.serve_kinds(model, keys)
+        amqp = self.initiator(rate=200, kind="full")
+        await self.backlog("full", PREFETCH)
+        queue = f"{self.queue}.full"
+        await self.look_until("messages are held", lambda: self.has_none_waiting(queue))
+        await amqp.publish(FULL + 1)
+        self.assertEqual((self.ledger.count(Outcome.REFUSED), await self.waiting(queue)), (1, FULL))
+        await self.ends_soon(provider)
+        await model.tell(up=False)
+        provider = await self.serve_kinds(model, keys)
+        await self.look_until("calls are tried", lambda: self.metric(provider, "model_requests_total"))
+        self.assertEqual((await self.ready(provider))[0], 200)
+        await model.tell(up=True, slots=8, retry_after="")
+        await self.answered(PREFETCH + FULL)
+        await self.none_failed()
+
+    async def has_none_waiting(self, queue: str) -> bool:
+        """True if no message is ready in a queue."""
+        return not await self.waiting(queue)
+
+    async def ends_soon(self, provider: Gateway) -> None:
+        """Stop a provider in order: it need not use up its time for that."""
+        started = reactor.seconds()
+        provider.signal("TERM")
+        self.assertEqual(await provider.when_ended(), 0, provider.errors)
+        self.assertLess(reactor.seconds() - started, SOON)
+
     async def test_34_connections_closed(self) -> None:
         """The broker closes all connections, again and again: what is held is no suspect, and is called for once."""
         model, provider = await self.held()
@@ -82,8 +111,7 @@ class HeldTests(AbsentModelTestCase):
             reconnected = self.reconnected(provider)
             await deferToThread(self.node.control, "close_all_connections", "fault test")
             await reconnected
-        provider.signal("TERM")
-        self.assertEqual(await provider.when_ended(), 0, provider.errors)
+        await self.ends_soon(provider)
         provider = await self.served_by_another(model)
         # Another process cannot know why a message comes back. It counts that once for each; suspects came three times.
         self.assertLessEqual(await self.metric(provider, "redelivered_total"), len(KINDS) * PREFETCH)
