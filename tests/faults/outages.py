@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Seconds for which the model is away.
 SECONDS = float(os.environ.get("OUTAGE_SECONDS", "600"))
 #: The model's calls at a time, and seconds for each: so many calls a second is its pace.
-SLOTS, CALL = 8, 0.05
+SLOTS, CALL = 32, 0.2
 PACE = SLOTS / CALL
 #: Times of the ideal that all that waited may take to be answered after the model's return. After a short absence less
 #: has waited, and the time until the model is asked counts for more: that many seconds at most.
@@ -74,6 +74,7 @@ class ModelAwayTests(AbsentModelTestCase):
         waiting = self.ledger.lost()
         ideal = len(waiting) / PACE
         say(f"messages             {rate:.1f} per second, {len(waiting)} waiting after {SECONDS:g} s")
+        before = await model.figures("amqp")
         await model.tell(up=True)
         began, answers = reactor.seconds(), sum(self.ledger.statuses.values())
         await self.until("an answer", lambda: sum(self.ledger.statuses.values()) > answers)
@@ -82,6 +83,8 @@ class ModelAwayTests(AbsentModelTestCase):
             await pause(LOOK)
         seconds = reactor.seconds() - began
         say(f"all answered after   {seconds:.1f} s, {seconds / ideal:.2f} times the ideal of {ideal:.1f} s")
+        told = (await model.figures("amqp")).since(before)
+        say(f"meanwhile            {told.served / seconds:.0f} calls per second, {told.share_refused:.1%} refused")
         for each in load:
             each.stop()
         await gatherResults(running, consumeErrors=True)
