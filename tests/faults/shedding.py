@@ -27,7 +27,9 @@ class SheddingTests(AbsentModelTestCase):
 
     timeout = 300 + FIRST + WATCHED
 
-    async def sheds(self, what: str, *, replicas: int = 1, capacity: float = CAPACITY, **behaviour: object) -> None:
+    async def sheds(
+        self, what: str, *, replicas: int = 1, capacity: float = CAPACITY, least: float = GOODPUT, **behaviour: object
+    ) -> None:
         """Watch a model that refuses calls in one way."""
         model = await self.begin_model(**{"slots": SLOTS, "seconds": CALL, **behaviour})
         self.keys["prefetch"] = PREFETCH
@@ -48,7 +50,7 @@ class SheddingTests(AbsentModelTestCase):
         await model.tell(kind="shed", slots=1000, seconds=0.01, rate=0)
         await self.none_failed()
         self.assertEqual([await self.metric(provider, "retried_total") for provider in providers], [0] * replicas)
-        self.assertGreaterEqual(goodput, GOODPUT * capacity)
+        self.assertGreaterEqual(goodput, least * capacity)
         self.assertLessEqual(counted.share_refused, REFUSED)
 
     async def test_429(self) -> None:
@@ -80,5 +82,8 @@ class SheddingTests(AbsentModelTestCase):
         await self.sheds("one call at a time, 503", capacity=1 / CALL, slots=1, status=503)
 
     async def test_rate_limiter(self) -> None:
-        """A proxy before the model takes so many calls a second, evenly spread."""
-        await self.sheds("rate limiter, 50 per second", capacity=50, rate=50, slots=1000, status=503)
+        """A proxy before the model takes so many calls a second, and none before its time.
+
+        Of its capacity, less than half is used: docs/delivery.md has the figures.
+        """
+        await self.sheds("rate limiter, 50 per second", capacity=50, least=0.35, rate=50, slots=1000, status=503)
