@@ -38,7 +38,8 @@ class EventClock:
         heapq.heappush(self._calls, (call.getTime(), self._number, call))
 
     def _moved(self, call: DelayedCall) -> None:
-        raise NotImplementedError
+        msg = "No timer of a simulation is moved."
+        raise AssertionError(msg)
 
     def run_until(self, end: float) -> None:
         """Let everything happen that is due up to a point in time."""
