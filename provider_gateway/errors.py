@@ -226,6 +226,12 @@ class Draining(Unavailable):
     problem, title = "draining", "This instance is stopping"
 
 
+class StoreUnavailable(Unavailable):
+    """The result store is away, or too slow."""
+
+    problem, title, retry_after = "store-unavailable", "The result store is not available", 5
+
+
 class DeadlinePassed(GatewayError):
     """No reply in time. The request may have been executed, or may still be."""
 

@@ -25,6 +25,16 @@ PG_DEADLINE = "pg-deadline"
 PG_PUBLISHED = "pg-published"
 #: On replies: milliseconds between that time and the start of the model call.
 PG_WAITED = "pg-waited"
+#: On requests whose answer is kept if nobody waits for it: the queue for such replies, and whose request it is (empty
+#: if whoever knows its id may see it).
+PG_RESULTS = "pg-results"
+PG_OWNER = "pg-owner"
+#: On replies to such requests, beside ``pg-owner`` and ``pg-published``: what a record is made of if there is none.
+PG_ROUTING_KEY = "pg-routing-key"
+#: On the same replies: how many model calls were made.
+PG_ATTEMPTS = "pg-attempts"
+#: On error replies to messages that were parked: the parking queue.
+PG_PARKED = "pg-parked"
 
 
 def headers_too_large(size: int, limit: int) -> HeadersTooLarge:

@@ -38,6 +38,16 @@ def reply_queue_name(entries: Sequence[QueueEntry], instance: str) -> str:
     return name
 
 
+def results_name(entries: Sequence[QueueEntry], suffix: str = "results") -> str:
+    """The name of an object that all gateways share, below the prefix of their reply queues.
+
+    Args:
+        suffix: ``results`` for the queue of replies that are stored; ``done`` for the exchange that tells
+            what is stored.
+    """
+    return f"{reply_prefix(entries)}.{suffix}"
+
+
 class ReplyAddresses:
     """The allowed reply addresses of messages of one queue.
 

@@ -19,8 +19,10 @@ LAYERS = tuple(
         content_codings errors clocks deferreds deadlines recent net observability
         config message http_client
         topology
-        security amqp model devbroker
+        security amqp model devbroker store
         http_server
+        webhooks
+        results
         gateway provider
         app
         workers demo

@@ -1,0 +1,35 @@
+"""Errors of requests whose answers are kept: HTTP status and problem type."""
+
+from __future__ import annotations
+
+from provider_gateway.errors import GatewayError
+
+
+class IdempotencyInProgress(GatewayError):
+    """A request with the same ``Idempotency-Key`` is being served."""
+
+    status, problem, title = 409, "idempotency-in-progress", "A request with this Idempotency-Key is in progress"
+
+
+class Gone(GatewayError):
+    """The time of the request is over: its result has been deleted."""
+
+    status, problem, title = 410, "request-gone", "The result is not kept any more"
+
+
+class RequestCanceled(GatewayError):
+    """The request was canceled: there is no result."""
+
+    status, problem, title = 410, "request-canceled", "The request was canceled"
+
+
+class IdempotencyKeyReused(GatewayError):
+    """The ``Idempotency-Key`` belongs to a request with another body."""
+
+    status, problem, title = 422, "idempotency-key-reused", "This Idempotency-Key was used for another body"
+
+
+class NotConfigured(GatewayError):
+    """The request needs a result store, and none is configured (``RESULT_STORE``)."""
+
+    status, problem, title = 501, "results-not-configured", "No result store is configured"

@@ -1,0 +1,231 @@
+"""What a result store keeps, as values, and the interface of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twisted.internet.defer import Deferred
+
+
+class Status(StrEnum):
+    """What has become of a request. Every status but ``pending`` is final."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PARKED = "parked"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+
+    @property
+    def is_final(self) -> bool:
+        """True if no reply is to be waited for."""
+        return self is not Status.PENDING
+
+
+#: A reply replaces these, and no other: what is parked may be sent again, and what came too late for us is an answer.
+REPLACEABLE = frozenset({Status.PENDING, Status.PARKED, Status.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The record of one request. Times are seconds since 1970, kept to the millisecond.
+
+    Attributes:
+        id: the correlation id of its message.
+        owner: the identity that sent it; None if whoever knows the id may see it.
+        expires: while pending, when it becomes ``expired``; then, when the result is deleted.
+        attempts: model calls that were made; None if that is not known.
+        model_status: HTTP status of the model's response; None without one.
+        webhook: name of the owner's endpoint that is told when it is final.
+        key: digest of owner, routing key and ``Idempotency-Key``; None without one.
+        fingerprint: digest of the request's body, for requests with a key.
+        key_expires: until when the key is held.
+        accept_by: until when its publish is expected to be confirmed. None once that is known, or if the caller was
+            told that the broker may have it. A record with a key that is later than that may be taken over.
+    """
+
+    id: str
+    owner: str | None
+    routing_key: str
+    rquid: str
+    created: float
+    expires: float
+    status: Status = Status.PENDING
+    finished: float | None = None
+    attempts: int | None = None
+    model_status: int | None = None
+    webhook: str | None = None
+    key: bytes | None = None
+    fingerprint: bytes | None = None
+    key_expires: float | None = None
+    accept_by: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What ``/v1/predict`` would have answered.
+
+    Attributes:
+        status: of the response.
+        headers: those that travel from a message to HTTP.
+        content_encoding: content codings of the body, in HTTP's form; None without one.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str | None = None
+    content_encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a request ended.
+
+    Attributes:
+        status: any but ``pending``.
+        keeps_key: the answer is given to a request with the same key. If not, the key is free for a new request.
+        restored: the record to make if there is none with this id; None if an unknown id is not ours.
+    """
+
+    id: str
+    status: Status
+    finished: float
+    result: Result
+    attempts: int | None = None
+    model_status: int | None = None
+    keeps_key: bool = False
+    restored: Record | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What the store did with an outcome.
+
+    Attributes:
+        record: as it is now; None if the id is unknown, and nothing was restored.
+        is_new: True if the outcome was stored, False if the record was final before.
+    """
+
+    record: Record | None
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What metrics say of a store.
+
+    Attributes:
+        pending: records without an answer.
+        oldest_pending: when the oldest of them was made, in seconds since 1970; None if there is none.
+        bytes: size of the store.
+    """
+
+    pending: int
+    oldest_pending: float | None
+    bytes: int
+
+
+class ResultStore(Protocol):
+    """A store of records and results.
+
+    Whatever a Deferred fires with is committed. Except for :meth:`finish`, each Deferred fails with
+    :class:`.StoreUnavailable` if the store is away or too slow; the operation may have been committed then.
+
+    Attributes:
+        is_up: False while the store is away.
+    """
+
+    is_up: bool
+
+    def add(self, record: Record) -> Deferred[Record | None]:
+        """Add a pending record. A record with its id stays as it is.
+
+        Returns:
+            None if it is there now; else the record that holds its key, in which case nothing was added. A record whose
+            key has expired loses it.
+        """
+        ...
+
+    def accept(self, id_: str) -> Deferred[None]:
+        """Note that the publish of a record is confirmed: it cannot be taken over any more."""
+        ...
+
+    def take_over(self, id_: str, seen: float, accept_by: float) -> Deferred[bool]:
+        """Take over a pending record whose publish was not confirmed in time.
+
+        Args:
+            seen: its ``accept_by``, as read.
+            accept_by: the new one.
+
+        Returns:
+            True for one caller only.
+        """
+        ...
+
+    def discard(self, id_: str) -> Deferred[None]:
+        """Delete a pending record: its message was not accepted."""
+        ...
+
+    def finish(self, outcome: Outcome) -> Deferred[Finished]:
+        """Store how a request ended, see :data:`REPLACEABLE`. It is tried until it is committed, or the store closes.
+
+        Raises:
+            StoreUnavailable: the store is closed. Acknowledge nothing.
+        """
+        ...
+
+    def erase(self, id_: str, owner: str | None, now: float) -> Deferred[Record | None]:
+        """Make a pending record ``canceled``, and delete any other one. Its key becomes free.
+
+        Returns:
+            The record as it was; None if there is none with this id and owner.
+        """
+        ...
+
+    def get(self, id_: str) -> Deferred[Record | None]:
+        """The record with an id, also one that is past its time."""
+        ...
+
+    def result(self, id_: str) -> Deferred[Result | None]:
+        """The result of a final record; None if there is none, or its time is over."""
+        ...
+
+    def list(
+        self, owner: str, *, now: float, status: Status | None, limit: int, after: str | None
+    ) -> Deferred[Sequence[Record]]:
+        """The records of an owner that are not past their time, the newest first.
+
+        Args:
+            after: the id of the last record that was seen.
+        """
+        ...
+
+    def overdue(self, now: float, limit: int) -> Deferred[Sequence[Record]]:
+        """Pending records whose time is over, the oldest first."""
+        ...
+
+    def purge(self, now: float, limit: int) -> Deferred[int]:
+        """Delete results whose time is over, and records that are past it for as long as they were kept.
+
+        Args:
+            limit: rows of each kind to delete at most.
+
+        Returns:
+            How many rows were deleted.
+        """
+        ...
+
+    def figures(self) -> Deferred[Figures]:
+        """What metrics say of the store."""
+        ...
+
+    def close(self) -> Deferred[None]:
+        """Commit what is under way, for a limited time, and close the connections."""
+        ...
