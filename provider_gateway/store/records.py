@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -140,9 +140,11 @@ class ResultStore(Protocol):
 
     Attributes:
         is_up: False while the store is away.
+        on_change: called after ``is_up`` has changed. Whoever uses the store sets it.
     """
 
     is_up: bool
+    on_change: Callable[[], object]
 
     def add(self, record: Record) -> Deferred[Record | None]:
         """Add a pending record. A record with its id stays as it is.
@@ -175,6 +177,8 @@ class ResultStore(Protocol):
 
     def finish(self, outcome: Outcome) -> Deferred[Finished]:
         """Store how a request ended, see :data:`REPLACEABLE`. It is tried until it is committed, or the store closes.
+
+        Cancel the Deferred to take the operation back, which is in vain once its transaction has begun.
 
         Raises:
             StoreUnavailable: the store is closed. Acknowledge nothing.

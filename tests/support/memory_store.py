@@ -22,23 +22,33 @@ class MemoryStore:
         ttl: seconds that a final record is kept, and as many as a tombstone.
 
     Attributes:
-        is_up: set it to False, and operations fail; those of :meth:`finish` wait until :meth:`come_back`.
+        is_up: False after :meth:`go_away`: operations fail, and those of :meth:`finish` wait until :meth:`come_back`.
+        on_change: called after ``is_up`` has changed.
         calls: names of the operations in their order.
     """
 
     def __init__(self, ttl: float = 86_400) -> None:
         self.is_up = True
+        self.on_change: Callable[[], object] = lambda: None
         self.calls: list[str] = []
         self.records: dict[str, Record] = {}
         self.results: dict[str, Result] = {}
         self._ttl = ttl
         self._waiting: list[tuple[Deferred[Finished], Outcome]] = []
 
+    def go_away(self) -> None:
+        """Be away from now on."""
+        self.is_up = False
+        self.on_change()
+
     def come_back(self) -> None:
+        """Be there again: commit what waits, unless it was taken back."""
         self.is_up = True
         waiting, self._waiting = self._waiting, []
         for deferred, outcome in waiting:
-            deferred.callback(self._finish(outcome))
+            if not deferred.called:
+                deferred.callback(self._finish(outcome))
+        self.on_change()
 
     def _run(self, name: str, work: Callable[[], Any]) -> Deferred[Any]:
         self.calls.append(name)
