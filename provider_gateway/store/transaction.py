@@ -1,0 +1,170 @@
+"""The SQL that both databases share: reads and changes of rows, many at a time, within one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provider_gateway.store.columns import (
+    RECORD,
+    RESULT,
+    milliseconds,
+    record_of,
+    record_row,
+    result_of,
+    result_row,
+    text,
+)
+from provider_gateway.store.engine import Conflict
+from provider_gateway.store.records import Figures, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from provider_gateway.store.records import Record, Result
+
+_SELECT = f"SELECT {', '.join(RECORD)} FROM requests "  # noqa: S608 - names of our own
+_FINAL = tuple(status for status in Status if status.is_final)
+
+
+class Transaction:
+    """Reads and changes rows. An engine overrides what its database does faster, or in another way.
+
+    Placeholders are ``?`` here; :meth:`execute` and :meth:`execute_many` may rewrite them.
+
+    Args:
+        cursor: a DB-API cursor whose connection has begun a transaction.
+    """
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """Run one statement.
+
+        Returns:
+            The cursor.
+        """
+        self._cursor.execute(statement, values)
+        return self._cursor
+
+    def execute_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row."""
+        self._cursor.executemany(statement, rows)
+
+    # What a group commit reads and writes.
+
+    def records(self, ids: Iterable[str]) -> list[Record]:
+        """The records with these ids. In a transaction that writes they are locked, in the order of their ids."""
+        found = (self.execute(_SELECT + "WHERE id = ?", (text(id_),)).fetchone() for id_ in sorted(ids))
+        return [record_of(row) for row in found if row is not None]
+
+    def holders(self, keys: Iterable[bytes]) -> list[Record]:
+        """The records that hold these keys, locked as those of :meth:`records`."""
+        found = (self.execute(_SELECT + "WHERE key = ?", (key,)).fetchone() for key in sorted(keys))
+        return [record_of(row) for row in found if row is not None]
+
+    def insert(self, records: Sequence[Record]) -> None:
+        """Add records, those with keys in the order of their keys: so that two replicas do not wait for each other.
+
+        Raises:
+            Conflict: another transaction has inserted a row with one of these ids or keys.
+        """
+        rows = [record_row(record) for record in sorted(records, key=lambda each: (each.key or b"", each.id))]
+        self.execute_many(
+            f"INSERT INTO requests ({', '.join(RECORD)}) VALUES ({', '.join('?' * len(RECORD))}) "  # noqa: S608 - ours
+            "ON CONFLICT DO NOTHING",
+            rows,
+        )
+        if self._cursor.rowcount != len(rows):
+            raise Conflict
+
+    def update(self, records: Sequence[Record]) -> None:
+        """Give records new values."""
+        changed = RECORD[1:]
+        rows = [record_row(record) for record in sorted(records, key=lambda each: each.id)]
+        self.execute_many(
+            f"UPDATE requests SET {', '.join(f'{name} = ?' for name in changed)} WHERE id = ?",  # noqa: S608 - ours
+            [(*row[1:], row[0]) for row in rows],
+        )
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Delete records and their results."""
+        rows = [(text(id_),) for id_ in sorted(ids)]
+        self.execute_many("DELETE FROM results WHERE id = ?", rows)
+        self.execute_many("DELETE FROM requests WHERE id = ?", rows)
+
+    def put_results(self, results: Sequence[tuple[Record, Result]]) -> None:
+        """Add results, or replace them. Each is kept as long as its record says."""
+        self.execute_many(
+            f"INSERT INTO results ({', '.join(RESULT)}) VALUES ({', '.join('?' * len(RESULT))}) "  # noqa: S608 - ours
+            f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in RESULT[1:])}",
+            [result_row(record.id, record.expires, result) for record, result in results],
+        )
+
+    def purge(self, now: float, ttl: float, limit: int) -> int:
+        """Delete results whose time is over, and records that are past it by ``ttl``.
+
+        Args:
+            limit: rows of each kind to delete at most.
+
+        Returns:
+            How many rows were deleted.
+        """
+        due = self.execute("SELECT id FROM results WHERE expires <= ? LIMIT ?", (milliseconds(now), limit)).fetchall()
+        self.execute_many("DELETE FROM results WHERE id = ?", due)
+        deleted = len(due)
+        for status in _FINAL:
+            gone = self.execute(
+                "SELECT id FROM requests WHERE status = ? AND expires <= ? LIMIT ?",
+                (status.value, milliseconds(now - ttl), limit),
+            ).fetchall()
+            limit -= len(gone)
+            deleted += len(gone)
+            self.execute_many("DELETE FROM results WHERE id = ?", gone)
+            self.execute_many("DELETE FROM requests WHERE id = ?", gone)
+        return deleted
+
+    # What is read beside.
+
+    def result(self, id_: str) -> Result | None:
+        """The result of a record; None if there is none."""
+        row = self.execute(
+            f"SELECT {', '.join(RESULT)} FROM results WHERE id = ?",  # noqa: S608 - ours
+            (text(id_),),
+        ).fetchone()
+        return None if row is None else result_of(row)
+
+    def newest(self, owner: str, now: float, status: Status | None, limit: int, after: str | None) -> list[Record]:
+        """The records of an owner that are not past their time, the newest first."""
+        statement, values = _SELECT + "WHERE owner = ? AND expires > ?", [text(owner), milliseconds(now)]
+        if status is not None:
+            statement, values = statement + " AND status = ?", [*values, status.value]
+        if after is not None:
+            row = self.execute("SELECT created FROM requests WHERE id = ? AND owner = ?", (text(after), text(owner)))
+            found = row.fetchone()
+            if found is not None:
+                statement += " AND (created, id) < (?, ?)"
+                values = [*values, found[0], text(after)]
+        statement += " ORDER BY created DESC, id DESC LIMIT ?"
+        return [record_of(row) for row in self.execute(statement, (*values, limit)).fetchall()]
+
+    def overdue(self, now: float, limit: int) -> list[Record]:
+        """Pending records whose time is over, those first whose time was over first."""
+        rows = self.execute(
+            _SELECT + "WHERE status = 'pending' AND expires <= ? ORDER BY expires, created LIMIT ?",
+            (milliseconds(now), limit),
+        ).fetchall()
+        return [record_of(row) for row in rows]
+
+    def figures(self) -> Figures:
+        """What metrics say."""
+        pending, oldest = self.execute(
+            "SELECT count(*), min(created) FROM requests WHERE status = 'pending'"
+        ).fetchone()
+        return Figures(
+            pending=pending, oldest_pending=None if oldest is None else oldest / 1000, bytes=self.database_bytes()
+        )
+
+    def database_bytes(self) -> int:
+        """Size of the database."""
+        raise NotImplementedError
