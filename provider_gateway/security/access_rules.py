@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, TypeAdapter, model_validator
 
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
-from provider_gateway.errors import Forbidden, RateLimited
+from provider_gateway.errors import BadRequest, Forbidden, RateLimited
 from provider_gateway.security.identity import identity_matches
 from provider_gateway.topology.routing import topic_matches
 
@@ -146,6 +146,22 @@ class AccessRules:
                 return
         msg = f"The certificate of {str(identity)!r} may not use the routing key {routing_key!r}."
         raise Forbidden(msg)
+
+    def endpoint(self, identity: Identity | None, name: str) -> str:
+        """Find the endpoint that a request's ``Webhook`` header names.
+
+        Args:
+            identity: the caller's; None without TLS.
+
+        Returns:
+            What the record's ``webhook`` is to be.
+
+        Raises:
+            BadRequest: the rules register no such endpoint for the identity.
+        """
+        who = "(without a certificate)" if identity is None else repr(str(identity))
+        msg = f"The header Webhook names {name!r}, and the access file registers no such endpoint for {who}."
+        raise BadRequest(msg)
 
     def _spend(self, rule: AccessRule, rate: float, name: str) -> None:
         now = self._clock.seconds()

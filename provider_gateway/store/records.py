@@ -42,7 +42,7 @@ class Record:
         expires: while pending, when it becomes ``expired``; then, when the result is deleted.
         attempts: model calls that were made; None if that is not known.
         model_status: HTTP status of the model's response; None without one.
-        webhook: name of the owner's endpoint that is told when it is final.
+        webhook: the endpoint that is told when it is final, from :meth:`.AccessRules.endpoint`; None for none.
         key: digest of owner, routing key and ``Idempotency-Key``; None without one.
         fingerprint: digest of the request's body, for requests with a key.
         key_expires: until when the key is held.
