@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import shield
 from provider_gateway.errors import TopologyError
-from provider_gateway.topology.declarations import Exchange, Queue, objects_of, reply_queue_arguments
+from provider_gateway.topology.declarations import Exchange, Queue, objects_of
 from provider_gateway.topology.refusals import refusal
 
 if TYPE_CHECKING:
@@ -115,28 +115,13 @@ async def found_without(session: Session, what: Declared, error: TopologyError) 
     )
 
 
-def reply_queue(name: str, entries: Sequence[QueueEntry], *, expires: float) -> Queue:
-    """The reply queue of an instance.
+def declares(*objects: Declared) -> Callable[[Session], Awaitable[None]]:
+    """A function that declares objects on a session, in this order. It raises as :func:`declare`."""
 
-    It is durable, so that replies survive a reconnect, and expires, so that it does not stay for ever.
-
-    Args:
-        name: ``<replyTo>.<instance>``.
-        entries: the entries whose replies come to this queue.
-        expires: seconds after which the broker deletes the queue when it has no consumer.
-    """
-    return Queue(name, {"x-expires": int(1000 * expires), **reply_queue_arguments(entries)})
-
-
-def declare_reply_queue(
-    name: str, entries: Sequence[QueueEntry], *, expires: float
-) -> Callable[[Session], Awaitable[None]]:
-    """A function that declares the reply queue of an instance on a session, see :func:`reply_queue`."""
-    queue = reply_queue(name, entries, expires=expires)
-
-    async def declare_it(session: Session) -> None:
+    async def declare_them(session: Session) -> None:
         channel = await session.channel()
-        await attempt(queue, declaring(channel, queue))
+        for each in objects:
+            await attempt(each, declaring(channel, each))
         channel.close()
 
-    return declare_it
+    return declare_them

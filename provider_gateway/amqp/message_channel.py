@@ -36,6 +36,8 @@ _confirm = struct.Struct(">QB")
 _tag = struct.Struct(">QB")
 _content_head = struct.Struct(">HHQ")
 _BASIC = 60
+#: The header of a message without body and properties.
+_EMPTY = _content_head.pack(_BASIC, 0, 0) + b"\0\0"
 
 
 class Content(NamedTuple):
@@ -136,6 +138,18 @@ class MessageChannel:
             self._outbox.write_pieces(self._pieces_of(head, body), len(head) + size + count * (START + END))
         self._published += 1
         return self._published
+
+    def notify(self, exchange: str, routing_key: str) -> None:
+        """Publish an empty, transient message. If it is unrouted, the broker drops it.
+
+        Raises:
+            pika.exceptions.ShortStringTooLong: as above.
+        """
+        # Not _publish_method: each key is used once, and would push out one that is used often.
+        method = b"%b\0\0%b%b\0" % (_PUBLISH, short_string(exchange), short_string(routing_key))
+        number = self._number
+        self._write(frame(METHOD, number, method) + frame(HEADER, number, _EMPTY))
+        self._published += 1
 
     def _pieces_of(self, head: bytes, body: bytes) -> Iterator[bytes]:
         yield head

@@ -15,11 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from provider_gateway.amqp.attempted_uses import TryPublish, uses
-from provider_gateway.amqp.declare import attempt, declaring, found_without, reply_queue
+from provider_gateway.amqp.declare import attempt, declaring, found_without
 from provider_gateway.errors import TopologyError
 from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from provider_gateway.topology.refusals import Use
 from provider_gateway.topology.reply_addresses import reply_queue_name
+from provider_gateway.topology.result_objects import reply_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

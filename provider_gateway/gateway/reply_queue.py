@@ -8,11 +8,11 @@ from pika.exceptions import AMQPError
 from twisted.logger import Logger
 
 from provider_gateway.amqp.consumer import Consumer
-from provider_gateway.amqp.declare import declare_reply_queue
+from provider_gateway.amqp.declare import declares
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import shield
 from provider_gateway.errors import TopologyError
-from provider_gateway.topology.declarations import reply_queue_arguments
+from provider_gateway.topology.result_objects import reply_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,7 @@ class ReplyQueue:
         name: of the queue; no other process uses it.
         entries: the entries whose replies come to this queue.
         expires: seconds after which the broker deletes the queue when it has no consumer.
+        results: the queue that gets the replies that this process does not take; None without a result store.
         deliver: called with each delivery.
     """
 
@@ -45,18 +46,20 @@ class ReplyQueue:
         entries: Sequence[QueueEntry],
         *,
         expires: float,
+        results: str | None = None,
         deliver: Callable[[Delivery], object],
         clock: IReactorTime,
     ) -> None:
         self.name = name
+        queue = reply_queue(name, entries, expires=expires, results=results)
         self._consumer = Consumer(
             name,
             prefetch=_PREFETCH,
-            declare=declare_reply_queue(name, entries, expires=expires),
+            declare=declares(queue),
             deliver=deliver,
             clock=clock,
         )
-        self._is_quorum = reply_queue_arguments(entries)["x-queue-type"] == "quorum"
+        self._is_quorum = queue.arguments["x-queue-type"] == "quorum"
         self._session: Session | None = None
         self._was_open = False
 

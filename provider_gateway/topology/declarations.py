@@ -125,13 +125,13 @@ def queue_arguments(entry: QueueEntry) -> dict[str, object]:
     if "x-dead-letter-exchange" not in given:
         ours |= {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": entry.parking}
     if given.get("x-overflow", "reject-publish") == "reject-publish":
-        ours |= _QUORUM_SAFETY
+        ours |= QUORUM_SAFETY
     return ours | given
 
 
 #: A dead-lettered message leaves the queue only when its target has it (RabbitMQ guide, "Quorum Queues",
 #: "At-Least-Once Dead Lettering").
-_QUORUM_SAFETY = {"x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+QUORUM_SAFETY = {"x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
 
 
 def _retry_arguments(entry: QueueEntry) -> dict[str, object]:
@@ -140,7 +140,7 @@ def _retry_arguments(entry: QueueEntry) -> dict[str, object]:
         "x-dead-letter-exchange": entry.return_exchange,
     }
     if entry.queue_type == "quorum":
-        return {"x-queue-type": "quorum", **arguments, **_QUORUM_SAFETY}
+        return {"x-queue-type": "quorum", **arguments, **QUORUM_SAFETY}
     return _CLASSIC | arguments
 
 

@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.consumer import Consumer, Delivery
-from provider_gateway.amqp.declare import declare, declare_reply_queue
+from provider_gateway.amqp.declare import declare, declares
 from provider_gateway.amqp.endpoint import BrokerEndpoint
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost
@@ -19,6 +19,7 @@ from provider_gateway.config.settings import Settings
 from provider_gateway.errors import Nacked, NoRoute, TopologyError
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
+from provider_gateway.topology.result_objects import reply_queue
 from tests.contract.base import BrokerContract
 from tests.contract.brokers import on_both
 
@@ -139,7 +140,7 @@ class Declaring(_Project):
         """An instance's reply queue is declared, and declared again."""
         session, name = await self.session(), self.name("out.instance")
         for _ in range(2):
-            await declare_reply_queue(name, [self.entry()], expires=600)(session)
+            await declares(reply_queue(name, [self.entry()], expires=600))(session)
 
     async def test_login_refused(self) -> None:
         """Errors of a wrong password and an unknown virtual host have the broker's text."""

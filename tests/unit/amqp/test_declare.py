@@ -9,10 +9,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.amqp.declare import declare, declare_reply_queue, declaring
+from provider_gateway.amqp.declare import declare, declares, declaring
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.errors import TopologyError
 from provider_gateway.topology.declarations import Queue
+from provider_gateway.topology.result_objects import reply_queue
 from tests.support.amqp_peer import open_peer, run
 from tests.support.embedded_broker import BrokerTestCase
 from tests.support.queue_entries import entry
@@ -233,7 +234,7 @@ class RoutingTests(OnBrokerTestCase):
 
     def test_reply_queue_of_an_instance(self) -> None:
         """An instance's own reply queue is durable, and deleted some time after its last consumer is gone."""
-        declaring = declare_reply_queue("response.host-1", [], expires=600)
+        declaring = declares(reply_queue("response.host-1", [], expires=600))
         self.run_(declaring(self.session))
         self.put("", "response.host-1")
         self.advance(599)
@@ -328,7 +329,7 @@ class RefusalTests(TopologyTestCase):
     def test_reply_queue_of_an_instance(self) -> None:
         """The error of a refused reply queue names it."""
         self.peer.answers[spec.Queue.Declare] = lambda _: spec.Channel.Close(403, "ACCESS_REFUSED", 50, 10)
-        declaring = declare_reply_queue("response.host-1", [], expires=600)(self.session)
+        declaring = declares(reply_queue("response.host-1", [], expires=600))(self.session)
         error = self.assertRaises(TopologyError, run, self.peer, declaring)
         self.assertIn("'response.host-1'", str(error))
 

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.amqp.consumer import Consumer, Delivery
-from provider_gateway.amqp.declare import declare, declare_reply_queue
+from provider_gateway.amqp.declare import declare, declares
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost, Session
 from provider_gateway.config.queue_file import QueueEntry
@@ -19,6 +19,7 @@ from provider_gateway.devbroker.server import Broker
 from provider_gateway.errors import BrokerBlocked, Nacked, NoRoute, OutcomeUnknown, TopologyError
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
+from provider_gateway.topology.result_objects import reply_queue
 from tests.support.embedded_broker import Link
 
 
@@ -105,7 +106,7 @@ class TopologyTests(ClientTestCase):
     def test_reply_queue(self) -> None:
         """The reply queue of an instance can be declared again."""
         for _ in range(2):
-            self.run_(declare_reply_queue("replies.1", [self.entry], expires=600)(self.session))
+            self.run_(declares(reply_queue("replies.1", [self.entry], expires=600))(self.session))
 
 
 class PublisherTests(ClientTestCase):
