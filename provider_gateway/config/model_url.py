@@ -32,10 +32,18 @@ def parse_model_url(text: str) -> MaskedURL:
     Raises:
         ValueError: the text is no such URL. The error does not quote it.
     """
-    return _parse_url(text, _A_URL)
+    return parse_url(text, _A_URL)
 
 
-def _parse_url(text: str, expected: str) -> MaskedURL:
+def parse_url(text: str, expected: str) -> MaskedURL:
+    """Read a URL. White space around it is ignored.
+
+    Args:
+        expected: says which forms are allowed, for the error.
+
+    Raises:
+        ValueError: the text is no URL. The error does not quote it.
+    """
     match = _URL.fullmatch(text.strip())
     if match is None or "@" in match[2] or match[2].lower() in ("http:", "https:"):
         msg = f"{expected}, without user, password, fragment and spaces"
@@ -67,7 +75,7 @@ def parse_ready_url(text: str) -> MaskedURL:
     """
     if text.strip().startswith("/"):
         return parse_model_path(text)
-    return _parse_url(text, f"{_A_URL}, or a path on the model's host that begins with /")
+    return parse_url(text, f"{_A_URL}, or a path on the model's host that begins with /")
 
 
 def ready_url(given: MaskedURL, model: MaskedURL) -> MaskedURL:

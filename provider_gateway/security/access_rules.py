@@ -1,15 +1,16 @@
-"""The access file: its rules say which identities may use which routing keys, and how often."""
+"""The access file: its rules say which identities may use which routing keys, how often, and with which webhooks."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
 from provider_gateway.errors import BadRequest, Forbidden, RateLimited
 from provider_gateway.security.identity import identity_matches
+from provider_gateway.security.webhook_endpoints import WebhookEntry, checked_names, load_endpoint
 from provider_gateway.topology.routing import topic_matches
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.security.identity import Identity
+    from provider_gateway.security.webhook_endpoints import Endpoint
 
 #: With this many buckets, the full ones are dropped before another is made: a full bucket is like a new one.
 _MANY_BUCKETS = 10_000
@@ -31,12 +33,14 @@ class AccessRule(StrictModel):
         routing_keys: patterns, as of a topic exchange: ``*`` is one word, ``#`` any number of words.
         rate: requests per second for each identity, on average; None for no limit.
         burst: requests that may come at once; None for those of one second, at least one.
+        webhooks: the endpoints that these identities may name, by their names.
     """
 
     identities: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
     routing_keys: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
     rate: Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)] | None = None
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    webhooks: Annotated[dict[str, WebhookEntry], AfterValidator(checked_names)] = Field(default={})
 
     @model_validator(mode="after")
     def _consistent(self) -> AccessRule:
@@ -54,6 +58,10 @@ class AccessRule(StrictModel):
         return any(identity_matches(pattern, name) for pattern in self.identities for name in identity.names) and any(
             topic_matches(pattern, routing_key) for pattern in self.routing_keys
         )
+
+    def is_for(self, name: str) -> bool:
+        """True if the rule matches this name of an identity, for whatever routing key."""
+        return any(identity_matches(pattern, name) for pattern in self.identities)
 
 
 _RULES = TypeAdapter(Annotated[tuple[AccessRule, ...], Field(strict=False)])
@@ -109,7 +117,7 @@ class AccessRules:
 
     Attributes:
         name: names the rules in logs and metrics.
-        files: the access file.
+        files: the access file, and the files that its webhooks name.
     """
 
     name = "access file"
@@ -119,7 +127,10 @@ class AccessRules:
         self._clock = clock
         self.files = [path]
         self._rules: tuple[AccessRule, ...] = ()
-        self._buckets: dict[tuple[AccessRule, str], _TokenBucket] = {}
+        #: The endpoints of each rule.
+        self._endpoints: list[dict[str, Endpoint]] = []
+        #: By the index of the rule, and the identity.
+        self._buckets: dict[tuple[int, str], _TokenBucket] = {}
         self.load()
 
     def load(self) -> None:
@@ -129,7 +140,21 @@ class AccessRules:
             SettingsError: the file cannot be read or is wrong. The old rules and rates stay in force.
         """
         text = read_text(self._path, "an access file (HTTP_ACCESS)")
-        self._rules = parse_entries(text, f"HTTP_ACCESS: {self._path}", "access rules", _RULES)
+        where, folder = f"HTTP_ACCESS: {self._path}", self._path.parent
+        rules = parse_entries(text, where, "access rules", _RULES)
+        # Also if one of the files is wrong: once it is mended, it is time to load again.
+        self.files = [
+            self._path,
+            *(file for rule in rules for each in rule.webhooks.values() for file in each.files(folder)),
+        ]
+        self._endpoints = [
+            {
+                name: load_endpoint(name, entry, folder, f"{where}: [{index}].webhooks.{name}")
+                for name, entry in rule.webhooks.items()
+            }
+            for index, rule in enumerate(rules)
+        ]
+        self._rules = rules
         self._buckets.clear()
 
     def check(self, identity: Identity, routing_key: str) -> None:
@@ -139,38 +164,59 @@ class AccessRules:
             Forbidden: no rule matches.
             RateLimited: the identity has used up the rate.
         """
-        for rule in self._rules:
+        for index, rule in enumerate(self._rules):
             if rule.allows(identity, routing_key):
                 if rule.rate is not None:
-                    self._spend(rule, rule.rate, str(identity))
+                    self._spend(index, rule, rule.rate, str(identity))
                 return
         msg = f"The certificate of {str(identity)!r} may not use the routing key {routing_key!r}."
         raise Forbidden(msg)
 
     def endpoint(self, identity: Identity | None, name: str) -> str:
-        """Find the endpoint that a request's ``Webhook`` header names.
+        """Find the endpoint that a request's ``Webhook`` header names: of the first rule for the caller that has it.
 
         Args:
             identity: the caller's; None without TLS.
 
         Returns:
-            What the record's ``webhook`` is to be.
+            What the record's ``webhook`` is to be. It holds the name by which the rule matched: an identity may have
+            others, one of which owns the record.
 
         Raises:
             BadRequest: the rules register no such endpoint for the identity.
         """
-        who = "(without a certificate)" if identity is None else repr(str(identity))
+        if identity is not None:
+            for rule in self._rules:
+                if name in rule.webhooks:
+                    for each in filter(rule.is_for, identity.names):
+                        return f"{name} {each}"
+        who = "a caller without a certificate" if identity is None else repr(str(identity))
         msg = f"The header Webhook names {name!r}, and the access file registers no such endpoint for {who}."
         raise BadRequest(msg)
 
-    def _spend(self, rule: AccessRule, rate: float, name: str) -> None:
+    def endpoint_now(self, webhook: str) -> Endpoint | None:
+        """The endpoint of a record, by the rules that are in force now.
+
+        Args:
+            webhook: the record's, from :meth:`endpoint`.
+
+        Returns:
+            None if the rules do not register it any more.
+        """
+        name, _, identity = webhook.partition(" ")
+        for rule, endpoints in zip(self._rules, self._endpoints, strict=True):
+            if name in endpoints and rule.is_for(identity):
+                return endpoints[name]
+        return None
+
+    def _spend(self, index: int, rule: AccessRule, rate: float, name: str) -> None:
         now = self._clock.seconds()
-        bucket = self._buckets.get((rule, name))
+        bucket = self._buckets.get((index, name))
         if bucket is None:
             if len(self._buckets) >= _MANY_BUCKETS:
                 self._buckets = {key: each for key, each in self._buckets.items() if not each.is_full(now)}
             burst = rule.burst if rule.burst is not None else max(1.0, rate)
-            bucket = self._buckets[rule, name] = _TokenBucket(rate, burst, now)
+            bucket = self._buckets[index, name] = _TokenBucket(rate, burst, now)
         seconds = bucket.take(now)
         if seconds:
             msg = f"{name!r} may send {rate:g} requests per second."

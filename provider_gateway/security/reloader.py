@@ -26,7 +26,7 @@ class Reloadable(Protocol):
 
     Attributes:
         name: names it in logs and metrics.
-        files: the files that :meth:`load` reads.
+        files: the files that :meth:`load` reads. It may set another list, also when it fails.
     """
 
     name: str
@@ -85,17 +85,25 @@ class Reloader:
         self._watch_files()
         for index, each in enumerate(self._loaded):
             digest = _digest(each.files)
-            if digest == self._digests[index]:
-                continue
-            self._digests[index] = digest
-            try:
-                each.load()
-            except SettingsError as error:
-                self._log.error("{name}: the old one stays in force: {error}", name=each.name, error=str(error))
-                self._on_outcome(each.name, "refused")
-            else:
-                self._log.info("{name}: loaded again", name=each.name)
-                self._on_outcome(each.name, "loaded")
+            if digest != self._digests[index]:
+                self._digests[index] = digest
+                self._load(index, each)
+
+    def _load(self, index: int, part: Reloadable) -> None:
+        files = part.files
+        error = _error_of(part)
+        while part.files != files:
+            # It names other files now. They may have changed before they were watched: read them once more.
+            files = part.files
+            self._watch_files()
+            self._digests[index] = _digest(files)
+            error = _error_of(part)
+        if error is not None:
+            self._log.error("{name}: the old one stays in force: {error}", name=part.name, error=str(error))
+            self._on_outcome(part.name, "refused")
+        else:
+            self._log.info("{name}: loaded again", name=part.name)
+            self._on_outcome(part.name, "loaded")
 
     def stop(self) -> None:
         """Stop watching, and cancel a reload that is due."""
@@ -106,6 +114,15 @@ class Reloader:
         if self._due is not None and self._due.active():
             self._due.cancel()
         self._due = None
+
+
+def _error_of(part: Reloadable) -> SettingsError | None:
+    """Load a part; returns what was wrong."""
+    try:
+        part.load()
+    except SettingsError as error:
+        return error
+    return None
 
 
 def _digest(files: Sequence[Path]) -> bytes:

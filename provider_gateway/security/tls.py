@@ -142,11 +142,11 @@ class ClientTLS:
     """TLS towards a server: checks its host name, and presents our certificate if there is one.
 
     Args:
-        side: "broker" or "model".
+        side: "broker", "model" or "webhook".
         cacert: CAs to trust; None for those of the system.
         cert: our certificate and its chain; None for no certificate.
         key: the key of that certificate; None without one.
-        on_expiry: called with the side and the Unix time at which our certificate expires.
+        on_expiry: called with the side and the Unix time at which our certificate expires; not without one.
 
     Raises:
         SettingsError: a file is missing, unreadable or wrong.
@@ -163,7 +163,7 @@ class ClientTLS:
         cacert: PEMFile | None,
         cert: PEMFile | None,
         key: PEMFile | None,
-        on_expiry: Callable[[str, float], object],
+        on_expiry: Callable[[str, float], object] = lambda _side, _when: None,
     ) -> None:
         self._side = side
         self._cacert, self._cert, self._key = cacert, cert, key

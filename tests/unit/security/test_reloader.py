@@ -179,6 +179,42 @@ class ReloadTests(SynchronousTestCase):
         self.change(self.rules, "new")
         self.assertEqual(["newer"], self.access.loads[-1])
 
+    def test_other_files(self) -> None:
+        """A part that names other files than before is loaded once more when these are watched; that is one reload."""
+        named = Path(self.mktemp())
+        self.write(named, "secret")
+        self.watch.begin = lambda: self.write(named, "changed meanwhile") if named in self.access.files else None
+        load = self.access.load
+
+        def load_and_name() -> None:
+            self.access.files = [self.rules, named]
+            load()
+
+        self.patch(self.access, "load", load_and_name)
+        self.reloader.start()
+        self.change(self.rules, "new")
+        self.assertEqual(["new", "changed meanwhile"], self.access.loads[-1])
+        self.assertEqual([*self.files, named], self.watch.files)
+        self.assertEqual([("access", "loaded")], self.outcomes)
+        self.change(named, "changed meanwhile")
+        self.assertEqual([("access", "loaded")], self.outcomes)
+
+    def test_other_file_that_is_missing(self) -> None:
+        """A part that names a missing file is refused, and loaded when that file is there."""
+        named = Path(self.mktemp())
+        load = self.access.load
+
+        def load_and_name() -> None:
+            self.access.files = [self.rules, named]
+            load()
+
+        self.patch(self.access, "load", load_and_name)
+        self.reloader.start()
+        self.change(self.rules, "new")
+        self.change(named, "secret")
+        self.assertEqual([("access", "refused"), ("access", "loaded")], self.outcomes)
+        self.assertEqual(["new", "secret"], self.access.loads[-1])
+
     def test_stop(self) -> None:
         """After a stop nothing is watched, and a reload that was due is cancelled."""
         self.reloader.start()
