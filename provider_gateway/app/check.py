@@ -15,6 +15,7 @@ from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.amqp.topology_check import Finding, TopologyCheck
 from provider_gateway.config.broker_url import BrokerURL
 from provider_gateway.config.masked_url import MaskedURL
+from provider_gateway.config.store_url import StoreURL
 from provider_gateway.http_client.treq_post import FixedURL
 from provider_gateway.model.client import model_client
 from provider_gateway.model.readiness import Readiness
@@ -36,7 +37,7 @@ _MODEL_TIMEOUT = 5.0
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return ",".join(str(_plain(each)) for each in value)
-    if isinstance(value, BrokerURL | MaskedURL | Path):
+    if isinstance(value, BrokerURL | MaskedURL | StoreURL | Path):
         return str(value)
     return value
 
@@ -49,6 +50,8 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
     """
     variables = {name.upper(): _plain(value) for name, value in settings if value is not None}
     variables["MODEL_URL"] = str(settings.effective_model_url)
+    variables["RESULT_MAX_BYTES"] = settings.effective_result_max_bytes
+    variables["CANCELLATIONS"] = settings.follows_cancellations
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
     document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
     if risks := list(warnings(entries, settings.model_timeout)):

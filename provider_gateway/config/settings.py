@@ -33,6 +33,8 @@ from provider_gateway.config.model_url import (
     ready_url,
 )
 from provider_gateway.config.queue_file import BUILT_IN, MAX_SECONDS, QueueEntry, load_queues
+from provider_gateway.config.result_settings import ResultSettings
+from provider_gateway.config.seed_files import seed_file, seed_file_if_there
 from provider_gateway.config.yaml_file import describe
 from provider_gateway.errors import SettingsError
 
@@ -42,20 +44,7 @@ if TYPE_CHECKING:
 Role = Literal["gateway", "provider"]
 ROLES: tuple[Role, ...] = ("gateway", "provider")
 
-#: The folders in which the seed's two services look for their certificates.
-_SEED_CERTIFICATES = (Path("/certs/gateway_mq"), Path("/certs/provider_mq"))
 _QUEUE_FILES = (Path("conf/queue_config.yaml"), Path("configs/queue_config.yaml"))
-
-
-def _seed_file(name: str) -> Path:
-    """The file in the first of the seed's folders that has it; its path in the first folder if none has."""
-    candidates = [folder / name for folder in _SEED_CERTIFICATES]
-    return next((path for path in candidates if path.exists()), candidates[0])
-
-
-def _seed_file_if_there(name: str) -> Path | None:
-    path = _seed_file(name)
-    return path if path.exists() else None
 
 
 def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
@@ -86,7 +75,7 @@ def _lower(value: object) -> object:
 
 
 #: Variables whose values errors never quote.
-_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_HOST", "MODEL_PATH", "MODEL_READY_URL")
+_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_HOST", "MODEL_PATH", "MODEL_READY_URL", "RESULT_STORE")
 
 _DEFAULTS = Limits()
 
@@ -96,7 +85,7 @@ Address = Annotated[str, BeforeValidator(_parsed(_address))]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
+class Settings(ResultSettings):
     """The effective settings; docs/settings.md says what each variable means.
 
     Each field is read from the variable of its name in capitals. ``http_port`` and ``admin_port`` may be 0 for a free
@@ -106,22 +95,22 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", populate_by_name=True)
 
     rmq_url: Annotated[tuple[BrokerURL, ...], NoDecode, BeforeValidator(_parsed(parse_broker_urls))]
-    mq_cacert: Path = Field(default_factory=lambda: _seed_file("cacert_mq.pem"))
-    mq_cert: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_cert_mq.pem"))
-    mq_key: Path | None = Field(default_factory=lambda: _seed_file_if_there("client_key_mq.pem"))
+    mq_cacert: Path = Field(default_factory=lambda: seed_file("cacert_mq.pem"))
+    mq_cert: Path | None = Field(default_factory=lambda: seed_file_if_there("client_cert_mq.pem"))
+    mq_key: Path | None = Field(default_factory=lambda: seed_file_if_there("client_key_mq.pem"))
 
     http_addr: Address = Field("0.0.0.0", validation_alias=AliasChoices("HTTP_ADDR", "GIN_ADDR"))  # noqa: S104 - a server
     http_port: Port = Field(5050, validation_alias=AliasChoices("HTTP_PORT", "GIN_PORT"))
     http_tls: bool = Field(default=True, validation_alias=AliasChoices("HTTP_TLS", "GIN_HTTPS"))
     http_cert: Path = Field(
-        default_factory=lambda: _seed_file("server_cert.pem"),
+        default_factory=lambda: seed_file("server_cert.pem"),
         validation_alias=AliasChoices("HTTP_CERT", "GIN_CERT"),
     )
     http_key: Path = Field(
-        default_factory=lambda: _seed_file("server_key.pem"),
+        default_factory=lambda: seed_file("server_key.pem"),
         validation_alias=AliasChoices("HTTP_KEY", "GIN_KEY", "GIN_CERT_KEY"),
     )
-    http_cacert: Path = Field(default_factory=lambda: _seed_file("trusted_crt.pem"))
+    http_cacert: Path = Field(default_factory=lambda: seed_file("trusted_crt.pem"))
     http_crl: Path | None = None
     http_access: Path | None = None
     http_handshake_timeout: Seconds = _DEFAULTS.handshake_timeout
@@ -217,6 +206,11 @@ class Settings(BaseSettings):
             max_body_bytes=self.max_body_bytes,
             max_buffered_bytes=self.max_buffered_bytes,
         )
+
+    @property
+    def effective_result_max_bytes(self) -> int:
+        """Bytes of the largest body that the store keeps: ``RESULT_MAX_BYTES``, else ``MAX_BODY_BYTES``."""
+        return self.result_max_bytes or self.max_body_bytes
 
     @property
     def effective_model_url(self) -> MaskedURL:

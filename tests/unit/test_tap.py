@@ -185,6 +185,15 @@ class WorkersTests(MakeServiceTestCase):
         self.assertEqual(0, self.assertRaises(SystemExit, makeService, options("--check")).code)
         self.assertEqual(3, yaml.safe_load(self.out.getvalue())["settings"]["WORKERS"])
 
+    def test_check_masks_the_store(self) -> None:
+        """``--check`` shows the store without its password, and what follows from it."""
+        self.environ(RESULT_STORE="postgresql://u:hunter2@db/results?sslpassword=hunter2")
+        self.assertEqual(0, self.assertRaises(SystemExit, makeService, options("--check")).code)
+        self.assertNotIn("hunter2", self.out.getvalue())
+        shown = yaml.safe_load(self.out.getvalue())["settings"]
+        self.assertEqual("postgresql://u:***@db/results?sslpassword=***", shown["RESULT_STORE"])
+        self.assertEqual((10_485_760, True), (shown["RESULT_MAX_BYTES"], shown["CANCELLATIONS"]))
+
     def test_numbers(self) -> None:
         """``WORKERS`` is 1 to 64; other values are errors."""
         for number in ("0", "-1", "65", "two"):

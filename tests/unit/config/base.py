@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.config import settings as settings_module
+from provider_gateway.config import seed_files
 from provider_gateway.config.settings import Settings, load_settings
 from provider_gateway.errors import SettingsError
 
@@ -24,9 +24,9 @@ class SettingsTestCase(SynchronousTestCase):
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
         # On a machine that runs the seed, its certificate folders may exist.
-        self.assertEqual(SEED_CERTIFICATES, settings_module._SEED_CERTIFICATES)
+        self.assertEqual(SEED_CERTIFICATES, seed_files._FOLDERS)
         self.gateway_certs, self.provider_certs = folders = self.folder / "certs-1", self.folder / "certs-2"
-        self.patch(settings_module, "_SEED_CERTIFICATES", folders)
+        self.patch(seed_files, "_FOLDERS", folders)
 
     def load(self, env_file: Path | None = None, **variables: str) -> Settings:
         self.patch(os, "environ", {"RMQ_URL": RMQ_URL, **variables})

@@ -246,6 +246,35 @@ class QuotedNamesTests(SettingsTestCase):
         for seconds in ("inf", "nan", "0", "-1", "604801"):
             self.assertTrue(self.refusal(MODEL_TIMEOUT=seconds).startswith("MODEL_TIMEOUT: expected"), seconds)
 
+    def test_result_store(self) -> None:
+        """An error about RESULT_STORE does not quote it: it may hold a password."""
+        for value, part in (
+            ("mysql://user:hunter2@h", "expected sqlite:///path/results.db or postgresql://…"),
+            ("sqlite://hunter2.db", "expected three slashes"),
+            ("postgresql://user:hunter2/@h", "percent-encode"),
+        ):
+            line = self.refusal(RESULT_STORE=value)
+            self.assertTrue(line.startswith("RESULT_STORE: "), line)
+            self.assertIn(part, line)
+
+    def test_results(self) -> None:
+        """The settings of results: defaults, those that follow from others, and ranges."""
+        settings = self.load()
+        found = (settings.result_store, settings.result_ttl, settings.idempotency_ttl)
+        self.assertEqual((None, 86_400, 86_400), found)
+        self.assertEqual((10_485_760, False), (settings.effective_result_max_bytes, settings.follows_cancellations))
+        settings = self.load(RESULT_STORE="sqlite:///data/r.db", MAX_BODY_BYTES="77", RESULT_TTL="2592000")
+        self.assertEqual(("sqlite:///data/r.db", 2_592_000), (str(settings.result_store), settings.result_ttl))
+        self.assertEqual((77, True), (settings.effective_result_max_bytes, settings.follows_cancellations))
+        settings = self.load(RESULT_STORE="sqlite:///r.db", RESULT_MAX_BYTES="5", CANCELLATIONS="false")
+        self.assertEqual((5, False), (settings.effective_result_max_bytes, settings.follows_cancellations))
+        self.assertTrue(self.load(CANCELLATIONS="true").follows_cancellations)
+        for name, value in (
+            *(("RESULT_TTL", "0"), ("RESULT_TTL", "inf"), ("RESULT_TTL", "31622401"), ("IDEMPOTENCY_TTL", "0")),
+            *(("RESULT_MAX_BYTES", "0"), ("CANCELLATIONS", "maybe")),
+        ):
+            self.assertTrue(self.refusal(**{name: value}).startswith(f"{name}: expected"), (name, value))
+
     def test_env_file_of_another_encoding(self) -> None:
         """An env file that is not UTF-8 is an error that names the file."""
         path = self.folder / "broken.env"

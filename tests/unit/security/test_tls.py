@@ -15,7 +15,7 @@ from twisted.test.iosim import connectedServerAndClient
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface.verify import verifyObject
 
-from provider_gateway.config import settings as settings_module
+from provider_gateway.config import seed_files
 from provider_gateway.config.settings import Settings
 from provider_gateway.demo.certificates import Authority
 from provider_gateway.errors import SettingsError
@@ -79,7 +79,7 @@ class ServerTests(TLSTestCase):
         """Without HTTP_CACERT and its file, the error says that it is new, and what to do."""
         line = self.refusal(ServerTLS, http_cacert=self.certs / "missing.pem")
         self.assertNotIn("old services", line)
-        self.patch(settings_module, "_SEED_CERTIFICATES", (self.certs / "none",))
+        self.patch(seed_files, "_FOLDERS", (self.certs / "none",))
         settings = self.settings()
         given = {name: getattr(settings, name) for name in settings.model_fields_set - {"http_cacert"}}
         line = str(self.assertRaises(SettingsError, ServerTLS, Settings(_env_file=None, **given), self.on_expiry))
