@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provider_gateway.errors import GatewayError
+from provider_gateway.errors import DeadlinePassed, GatewayError, OutcomeUnknown, PublishRefused
 
 
 class IdempotencyInProgress(GatewayError):
@@ -33,3 +33,16 @@ class NotConfigured(GatewayError):
     """The request needs a result store, and none is configured (``RESULT_STORE``)."""
 
     status, problem, title = 501, "results-not-configured", "No result store is configured"
+
+
+class ResultTooLarge(GatewayError):
+    """The model's answer is larger than what is kept (``RESULT_MAX_BYTES``)."""
+
+    status, problem, title = 502, "result-too-large", "The answer is too large to be kept"
+
+
+def may_be_accepted(error: GatewayError) -> bool:
+    """True if the broker may have the message of a request that ended with this error: an answer may come."""
+    if isinstance(error, PublishRefused) and error.is_certain:
+        return False
+    return isinstance(error, (DeadlinePassed, OutcomeUnknown))

@@ -5,41 +5,40 @@ It knows no HTTP: :mod:`provider_gateway.gateway` has the routes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
-from provider_gateway.errors import GatewayError, NotFound, OutcomeUnknown, StoreUnavailable
+from provider_gateway.amqp.notice_queue import NoticeQueue
+from provider_gateway.deferreds import Waiters, shield
+from provider_gateway.errors import NotFound, StoreUnavailable
 from provider_gateway.message.message import PG_OWNER, PG_RESULTS
 from provider_gateway.results.errors import Gone, RequestCanceled
-from provider_gateway.results.idempotency import ACCEPT_WITHIN, check_same
+from provider_gateway.results.idempotency import ACCEPT_WITHIN
+from provider_gateway.results.replies import Replies
+from provider_gateway.results.submissions import Submissions
+from provider_gateway.results.waiting import Waiting
 from provider_gateway.store.records import Record, Status
 from provider_gateway.topology.reply_addresses import results_name
+from provider_gateway.topology.result_objects import canceled_exchange, done_exchange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twisted.internet.interfaces import IReactorTime
+
+    from provider_gateway.amqp.notices import NoticePublisher
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.message.message import Message
+    from provider_gateway.observability.metrics import Metrics
     from provider_gateway.results.idempotency import IdempotencyKey
+    from provider_gateway.results.limits import KeptLimits
+    from provider_gateway.results.submissions import Submission
     from provider_gateway.store.records import Result, ResultStore
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What became of a request that was to be recorded and published.
-
-    Attributes:
-        record: of the request. Its ``id`` is the one to tell the caller, and need not be that of the message.
-        existing: True if an earlier request with the same key is this one: nothing was published.
-    """
-
-    record: Record
-    existing: bool
+    from provider_gateway.webhooks.webhooks import Webhooks
 
 
 class Results:
@@ -49,32 +48,67 @@ class Results:
     whoever knows its id.
 
     Args:
+        publisher: publishes request messages, and late replies to the results queue.
+        notices: publishes the ids of what is final, or canceled.
         entries: all of the queue file.
-        ttl: seconds that a result is kept, and for which a request may be pending.
-        idempotency_ttl: seconds that an ``Idempotency-Key`` is held.
+        instance: name of this process.
+        clock: times waits and pauses.
 
     Attributes:
         results_queue: where replies are stored from: ``reply_to`` of the messages given to :meth:`submit`.
+        replies: what comes of these requests.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
         store: ResultStore,
         publisher: Publisher,
+        notices: NoticePublisher,
+        webhooks: Webhooks,
         entries: Sequence[QueueEntry],
         *,
-        ttl: float,
-        idempotency_ttl: float,
+        instance: str,
+        limits: KeptLimits,
+        clock: IReactorTime,
         wall_clock: WallClock,
+        metrics: Metrics,
     ) -> None:
         self._store = store
-        self._publisher = publisher
-        self._ttl = ttl
-        self._idempotency_ttl = idempotency_ttl
+        self._notices = notices
+        self._limits = limits
         self._wall_clock = wall_clock
         self.results_queue = results_name(entries)
+        self._done, self._canceled = done_exchange(entries).name, canceled_exchange(entries).name
+        self._keeping: dict[str, Waiters[None]] = {}
+        self._submissions = Submissions(
+            store,
+            publisher,
+            on_stored=self._stored,
+            on_gone=self._tell,
+            confirm_timeout=limits.confirm_timeout,
+            clock=clock,
+            wall_clock=wall_clock,
+        )
+        self._waiting = Waiting(
+            store,
+            lambda on_notice, on_bound: NoticeQueue(
+                f"{self._done}.{instance}", done_exchange(entries), on_notice=on_notice, on_bound=on_bound, clock=clock
+            ),
+            clock,
+        )
+        self.replies = Replies(
+            store,
+            publisher,
+            self._waiting.notices,
+            webhooks,
+            entries,
+            on_stored=self._stored,
+            kept=self._kept,
+            limits=limits,
+            clock=clock,
+            wall_clock=wall_clock,
+            metrics=metrics,
+        )
 
     def headers(self, owner: str | None) -> dict[str, str]:
         """The headers of each request message whose answer is kept, plain ones included."""
@@ -103,41 +137,32 @@ class Results:
             routing_key=routing_key,
             rquid=rquid,
             created=now,
-            expires=now + self._ttl,
+            expires=now + self._limits.ttl,
             webhook=webhook,
             key=key.digest if key is not None else None,
             fingerprint=key.fingerprint if key is not None else None,
-            key_expires=now + self._idempotency_ttl if key is not None else None,
+            key_expires=now + self._limits.idempotency_ttl if key is not None else None,
             accept_by=now + ACCEPT_WITHIN if key is not None else None,
         )
 
-    async def submit(self, message: Message, exchange: str, record: Record) -> Submission:
-        """Record a request, publish it, and wait for the confirm.
-
-        It goes on if the caller leaves.
+    def submit(self, message: Message, exchange: str, record: Record) -> Deferred[Submission]:
+        """Record a request, publish it, and wait for the confirm. It goes on if the caller leaves.
 
         Args:
-            message: its ``correlation_id`` is the record's ``id``, its ``reply_to`` is :attr:`results_queue`.
+            message: its ``correlation_id`` is the record's ``id``, its ``reply_to`` is :attr:`results_queue`. It gets
+                another id if it takes the place of an earlier one.
             exchange: for the record's routing key.
 
-        Raises:
-            StoreUnavailable: nothing was published.
-            IdempotencyKeyReused: the key belongs to a request with another body.
-            OutcomeUnknown: the broker may have accepted the message. The record stays: answer with its ``Location``.
-            GatewayError: of :meth:`.Publisher.publish`: the message was not accepted, and the record is gone.
+        Returns:
+            A Deferred that fires with what became of it. It fails with:
+            :class:`StoreUnavailable`: nothing was published;
+            :class:`IdempotencyKeyReused`: the key belongs to a request with another body;
+            :class:`OutcomeUnknown`: the broker may have accepted the message. If :func:`.may_be_accepted` says so, the
+            record stays: answer with its ``Location``, and with the message's ``correlation_id``;
+            any other :class:`GatewayError` of :meth:`.Publisher.publish`: the message was not accepted, and the record
+            is gone.
         """
-        holder = await self._store.add(record)
-        if holder is not None:
-            check_same(holder, record.fingerprint)
-            return Submission(record=holder, existing=True)
-        try:
-            await self._publisher.publish(message, exchange, record.routing_key)
-        except OutcomeUnknown:
-            raise
-        except GatewayError:
-            await self._store.discard(record.id)
-            raise
-        return Submission(record=record, existing=False)
+        return shield(Deferred.fromCoroutine(self._submissions.submit(message, exchange, record)))
 
     def keep(self, record: Record) -> Deferred[bool]:
         """Record a request that was published without a record, before its caller gets 504.
@@ -148,16 +173,24 @@ class Results:
             A Deferred that fires with True once the record is committed, and with False if the store is away. It does
             not fail.
         """
-        return Deferred.fromCoroutine(self._keep(record))
+        self._keeping[record.id] = Waiters()
+        return shield(Deferred.fromCoroutine(self._keep(record)))
 
     async def _keep(self, record: Record) -> bool:
         try:
             await self._store.add(record)
         except StoreUnavailable:
             return False
+        finally:
+            self._keeping.pop(record.id).fire(None)
         return True
 
-    async def wait(self, id_: str, seconds: float, *, ends_at_drain: bool = True) -> Record | None:  # noqa: ARG002
+    def _kept(self, id_: str) -> Deferred[None] | None:
+        """A Deferred that fires when the record that is being made for a request is committed, or cannot be."""
+        keeping = self._keeping.get(id_)
+        return keeping.wait() if keeping is not None else None
+
+    async def wait(self, id_: str, seconds: float, *, ends_at_drain: bool = True) -> Record | None:
         """Wait until a request is final, whichever replica stores its answer. Cancel it when the caller has left.
 
         Args:
@@ -170,7 +203,7 @@ class Results:
         Raises:
             StoreUnavailable: the store is away.
         """
-        return await self._store.get(id_)
+        return await self._waiting.wait(id_, seconds, ends_at_drain=ends_at_drain)
 
     async def get(self, id_: str, owner: str | None) -> Record:
         """The record of an owner's request.
@@ -214,26 +247,42 @@ class Results:
         """
         return await self._store.list(owner, now=self._wall_clock(), status=status, limit=limit, after=after)
 
-    async def erase(self, id_: str, owner: str | None) -> Record:
-        """Cancel a pending request, or erase a final one.
+    def erase(self, id_: str, owner: str | None) -> Deferred[Record]:
+        """Cancel a pending request, or erase a final one. It goes on if the caller leaves.
 
         Returns:
-            The record as it was.
-
-        Raises:
-            NotFound, Gone, StoreUnavailable: as for :meth:`get`.
+            A Deferred that fires with the record as it was. It fails with what :meth:`get` raises.
         """
+        return shield(Deferred.fromCoroutine(self._erase(id_, owner)))
+
+    async def _erase(self, id_: str, owner: str | None) -> Record:
         record = await self.get(id_, owner)
-        erased = await self._store.erase(id_, record.owner, self._wall_clock())
+        now = self._wall_clock()
+        erased = await self._store.erase(id_, record.owner, now)
         if erased is None:
             raise _not_found(id_)
+        if not erased.status.is_final:
+            self._notices.notify(self._canceled, id_)
+            self._stored(replace(erased, status=Status.CANCELED, finished=now))
         return erased
+
+    def _stored(self, record: Record) -> None:
+        """Tell everybody who waits for a record that it is final, here and elsewhere."""
+        self._waiting.finished(record)
+        self._notices.notify(self._done, record.id)
+
+    def _tell(self, id_: str) -> None:
+        """Have everybody who waits for a record read it."""
+        self._waiting.told(id_)
+        self._notices.notify(self._done, id_)
 
     def drain(self) -> None:
         """End the waits that end at a drain, now and from now on."""
+        self._waiting.drain()
 
     def abandon(self) -> None:
         """End all waits, now and from now on."""
+        self._waiting.abandon()
 
 
 def _not_found(id_: str) -> NotFound:

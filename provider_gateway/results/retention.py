@@ -1,0 +1,93 @@
+"""Ends the time of records: what is pending for too long expires, and what was kept long enough is deleted.
+
+The timer runs on the injected clock; the dates are those of the wall clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import random
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from provider_gateway.deferreds import InFlight, sleep
+from provider_gateway.errors import StoreUnavailable
+from provider_gateway.results.outcomes import expired
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+
+    from provider_gateway.clocks import WallClock
+    from provider_gateway.store.records import Record, ResultStore
+
+#: Seconds between two looks, and between two batches. Replicas look at different times: each does what there is to do.
+_EVERY, _PAUSE = 20.0, 0.1
+_SPREAD = 0.5
+#: Records and results in a batch.
+_BATCH = 200
+
+
+class Retention:
+    """Looks regularly for records whose time is over.
+
+    Args:
+        webhook: publishes the webhook of a record that is final, if it has one, until that is confirmed.
+        on_stored: called with each record that has expired.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: ResultStore,
+        *,
+        webhook: Callable[[Record], Deferred[None]],
+        on_stored: Callable[[Record], object],
+        clock: IReactorTime,
+        wall_clock: WallClock,
+    ) -> None:
+        self._store = store
+        self._webhook = webhook
+        self._on_stored = on_stored
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._running = InFlight(lambda f: self._log.failure("Records whose time is over cannot be ended", f))
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._running.start(self._run())
+
+    def stop(self) -> None:
+        """Stop. What is under way is ended by another replica, or after the next start."""
+        self._running.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await sleep(self._clock, _EVERY * (1 + _SPREAD * (random() - 0.5)))  # noqa: S311 - no secret
+            if not self._store.is_up:
+                continue
+            try:
+                while await self._expire() or await self._purge():
+                    await sleep(self._clock, _PAUSE)
+            except StoreUnavailable as error:
+                self._log.info("Records whose time is over are not ended now: {reason}", reason=error.detail)
+
+    async def _expire(self) -> bool:
+        """End a batch of pending records. Returns True if there may be more."""
+        overdue = await self._store.overdue(self._wall_clock(), _BATCH)
+        for record in overdue:
+            outcome = expired(record, self._wall_clock())
+            # First the webhook: nobody would look for the record again.
+            await self._webhook(replace(record, status=outcome.status, finished=outcome.finished))
+            finished = await self._store.finish(outcome)
+            if finished.record is not None and finished.is_new:
+                self._on_stored(finished.record)
+        return len(overdue) == _BATCH
+
+    async def _purge(self) -> bool:
+        """Delete a batch. Returns True if there may be more."""
+        return await self._store.purge(self._wall_clock(), _BATCH) >= _BATCH
