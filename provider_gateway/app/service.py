@@ -27,6 +27,7 @@ from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.app.listeners import TCPListeners
 from provider_gateway.app.process_service import ProcessService, State
+from provider_gateway.app.result_parts import ResultParts
 from provider_gateway.errors import TopologyError
 from provider_gateway.gateway.role import GatewayRole
 from provider_gateway.http_server.access_log import AccessRecord
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from provider_gateway.config.settings import Role, Settings
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.credentials import Credentials
+    from provider_gateway.store.records import ResultStore
 
 
 class GatewayService(ProcessService):
@@ -62,6 +64,7 @@ class GatewayService(ProcessService):
         fatal: called with a line that says why the process cannot go on; must stop the process.
         wall_clock: has the date.
         listeners: opens the listeners; None for TCP ports of its own.
+        store: keeps results, if there is the gateway role; None without. It is closed at the end.
 
     Raises:
         SettingsError: with this queue file, messages that wait for another attempt would not come back, or an object
@@ -85,6 +88,7 @@ class GatewayService(ProcessService):
         fatal: Callable[[str], object],
         wall_clock: WallClock,
         listeners: Listeners | None = None,
+        store: ResultStore | None = None,
     ) -> None:
         super().__init__(observer)
         self._reactor = reactor
@@ -106,6 +110,17 @@ class GatewayService(ProcessService):
         )
         self._gateway: GatewayRole | None = None
         self._provider: ProviderRole | None = None
+        self._kept: ResultParts | None = None
+        if store is not None:
+            self._kept = ResultParts(
+                reactor,
+                settings,
+                entries,
+                store,
+                publisher=self._publisher,
+                metrics=metrics,
+                wall_clock=wall_clock,
+            )
         self._credentials = credentials
         if "gateway" in roles:
             self._gateway = GatewayRole(
@@ -117,6 +132,7 @@ class GatewayService(ProcessService):
                 on_finished=AccessRecord(metrics, reactor, access_log, wall_clock),
                 credentials=credentials,
                 wall_clock=wall_clock,
+                results=self._kept.results if self._kept is not None else None,
             )
         if credentials.model is not None:
             self._provider = ProviderRole(
@@ -130,6 +146,7 @@ class GatewayService(ProcessService):
                 wall_clock=wall_clock,
             )
         to_broker = credentials.broker
+        open_publishing = self._publisher.open if self._kept is None else self._kept.open_publishing
         self._connections = [
             Connection(
                 name,
@@ -141,7 +158,7 @@ class GatewayService(ProcessService):
                 prepare=self._refusals_are_fatal_at_start(prepare),
                 metrics=metrics,
             )
-            for name, prepare in (("publish", self._publisher.open), ("consume", self._open_consuming))
+            for name, prepare in (("publish", open_publishing), ("consume", self._open_consuming))
         ]
         metrics.ready.set_function(lambda: 0 if self.waiting_for() else 1)
         self._collect = metrics.registry.collect
@@ -160,8 +177,8 @@ class GatewayService(ProcessService):
         return missing
 
     def degraded(self) -> list[str]:
-        """What this instance cannot do for now, as no other one could: its models that are busy or away."""
-        return self._provider.degraded() if self._provider is not None else []
+        """What this instance cannot do for now, as no other one could: a model is busy, or the result store away."""
+        return [each for role in (self._gateway, self._provider) if role is not None for each in role.degraded()]
 
     async def _start(self) -> None:
         for warning in self._warnings:
@@ -169,6 +186,7 @@ class GatewayService(ProcessService):
         self._ports["admin"] = self._listeners.open_admin(self._collect, self.waiting_for, self.degraded)
         await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
         if self._gateway is not None:
+            self._gateway.start()
             site = self._gateway.site
             factory: Any = site
             if self._credentials.server is not None:
@@ -258,6 +276,10 @@ class GatewayService(ProcessService):
             await self._until(self._gateway.idle(), for_responses)
             await self._until(Deferred.fromCoroutine(self._gateway.close()), for_responses)
         await gatherResults([connection.stop() for connection in self._connections])
+        if self._gateway is not None:
+            self._gateway.stop()
+        if self._kept is not None:
+            await self._until(self._kept.close(), for_responses)
         if admin is not None:
             await maybeDeferred(admin.stopListening)
         self._log.info("stopped")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from provider_gateway.config.settings import Settings
     from provider_gateway.http_server.request import BoundedRequest
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.results.results import Results
     from provider_gateway.security.credentials import Credentials
 
 
@@ -37,6 +38,7 @@ class GatewayRole:
         on_finished: called with each finished HTTP request.
         credentials: have the listener's TLS and the access rules.
         wall_clock: has the time for deadlines, dates and the expiry of certificates.
+        results: the requests whose answers are kept; None without a result store.
 
     Attributes:
         site: the factory that the HTTPS listener serves.
@@ -44,7 +46,6 @@ class GatewayRole:
     """
 
     _log = Logger()
-    consumers = 1
 
     def __init__(
         self,
@@ -57,7 +58,10 @@ class GatewayRole:
         on_finished: Callable[[BoundedRequest], object],
         credentials: Credentials,
         wall_clock: WallClock,
+        results: Results | None = None,
     ) -> None:
+        self._results = results
+        self.consumers = 1 if results is None else 1 + results.replies.consumers
         tls = credentials.server
         expected_waits = ExpectedWaits(settings.reply_timeout, reactor, metrics)
         self._rpc = RPCClient(
@@ -67,10 +71,16 @@ class GatewayRole:
             clock=reactor,
             expected_waits=expected_waits,
             metrics=metrics,
+            on_late=results.replies.late if results is not None else None,
         )
         self._expires = settings.reply_queue_expires
         self._replies = ReplyQueue(
-            self._rpc.reply_queue, entries, expires=self._expires, deliver=self._rpc.deliver, clock=reactor
+            self._rpc.reply_queue,
+            entries,
+            expires=self._expires,
+            results=results.results_queue if results is not None else None,
+            deliver=self._rpc.deliver,
+            clock=reactor,
         )
         self._api = API(
             rpc=self._rpc,
@@ -100,6 +110,8 @@ class GatewayRole:
 
     async def open(self, session: Session) -> None:
         """Consume the reply queue on a new session."""
+        if self._results is not None:
+            await self._results.replies.open(session)  # first: the reply queue dead-letters to the results queue
         await self._replies.open(session)
 
     def is_awaited(self, correlation_id: str) -> bool | None:
@@ -108,11 +120,23 @@ class GatewayRole:
 
     def waiting_for(self) -> list[str]:
         """What is missing for this role to be ready."""
-        return [] if self._replies.is_consumed else [f"consumer of {self._replies.name}"]
+        missing = [] if self._replies.is_consumed else [f"consumer of {self._replies.name}"]
+        return missing if self._results is None else missing + self._results.replies.waiting_for()
+
+    def degraded(self) -> list[str]:
+        """What this role cannot do for now, as in no other process: its result store is away."""
+        return [] if self._results is None else self._results.replies.degraded()
+
+    def start(self) -> None:
+        """Begin with what is done from time to time."""
+        if self._results is not None:
+            self._results.replies.start()
 
     def drain(self) -> None:
-        """Answer new requests with 503 from now on."""
+        """Answer new requests with 503 from now on, and end the waits for results."""
         self._api.drain()
+        if self._results is not None:
+            self._results.drain()
 
     def idle(self) -> Deferred[None]:
         """Close each connection once its response is sent; the Deferred fires when all are closed."""
@@ -121,13 +145,23 @@ class GatewayRole:
     def abandon(self) -> None:
         """End the requests that still wait."""
         self._rpc.abandon()
+        if self._results is not None:
+            self._results.abandon()
 
     async def close(self) -> None:
-        """Delete the reply queue, unless a reply to a request that was given up may still come.
+        """Finish with what is stored and forwarded, and delete the reply queue.
 
-        Without its queue such a reply would be unrouted, and its message parked.
+        The queue stays if a reply to a request that was given up may still come: without it, such a reply would be
+        unrouted, and its message parked.
         """
+        if self._results is not None:
+            await self._results.replies.close()
         if self._rpc.expects_replies(self._expires):
             self._log.info("{queue} is left to expire: late replies may come", queue=self._replies.name)
         else:
             await self._replies.close()
+
+    def stop(self) -> None:
+        """Leave to the broker what :meth:`close` had no time for."""
+        if self._results is not None:
+            self._results.replies.stop()

@@ -17,6 +17,8 @@ from provider_gateway.recent import Recent
 _REMEMBERED = 10_000
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
@@ -50,6 +52,7 @@ class RPCClient:
         reply_timeout: seconds that a call waits for its reply.
         clock: times the deadlines.
         expected_waits: is told of each call, and of each reply.
+        on_late: takes the replies for which no call waits, and acknowledges them; None if they are dropped.
     """
 
     _log = Logger()
@@ -63,8 +66,10 @@ class RPCClient:
         clock: IReactorTime,
         expected_waits: ExpectedWaits,
         metrics: Metrics,
+        on_late: Callable[[Delivery], object] | None = None,
     ) -> None:
         self.reply_queue = reply_queue
+        self._on_late = on_late
         self._publisher = publisher
         self._reply_timeout = reply_timeout
         self._clock = clock
@@ -113,7 +118,10 @@ class RPCClient:
         return False if correlation_id in self._given_up else None
 
     def deliver(self, delivery: Delivery) -> None:
-        """Hand a delivery of the reply queue to its call, or count it as late or unknown; acknowledge it."""
+        """Hand a delivery of the reply queue to its call, or count it as late or unknown; acknowledge it.
+
+        A late or unknown reply may be one to keep.
+        """
         correlation_id = delivery.message.correlation_id or ""
         waiting = self._end(correlation_id)
         if waiting is not None:
@@ -127,6 +135,9 @@ class RPCClient:
                 waited = delivery.message.headers.get(PG_WAITED)
                 given_up.expected.answer(given_up.began, waited, is_late=True)
             self._replies.labels(kind).inc()
+            if self._on_late is not None:
+                self._on_late(delivery)
+                return
             self._log.info(
                 "{kind} reply dropped",
                 kind=kind,
