@@ -77,7 +77,7 @@ format: $(TOOLS)
 	$(BIN)/ruff format .
 
 system:
-	@sh devtools/system.sh rabbitmq-server curl gcc libc6-dev
+	@sh devtools/system.sh rabbitmq-server postgresql pgbouncer curl gcc libc6-dev
 
 $(INSTALLED): setup.py constraints.txt devtools/virtualenv.sh
 	@sh devtools/virtualenv.sh "$(PYTHON)" "$(VENV)"

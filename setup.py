@@ -61,11 +61,13 @@ setup(
     ],
     extras_require={
         "bench": ["matplotlib"],
+        "postgresql": ["psycopg[binary]>=3.2.4"],
         "dev": [
             "hypothesis",
             "kubernetes-validate",
             "mypy",
             "mypy-zope",
+            "psycopg[binary]>=3.2.4",
             "ruff",
             "types-PyYAML",
         ],

@@ -15,10 +15,10 @@ from pathlib import Path
 
 #: Debian 13.
 SUITE = "trixie"
-#: The program's own needs, and those of the tests: a broker, Python with what builds packages, a C compiler, curl, ps.
+#: The needs of the program and of the tests: broker, database, Python with what builds packages, C compiler, curl, ps.
 PACKAGES = (
     *("ca-certificates", "curl", "gcc", "git", "iproute2", "libc6-dev", "make", "openssl", "procps"),
-    *("python3", "python3-dev", "python3-venv", "rabbitmq-server"),
+    *("pgbouncer", "postgresql", "python3", "python3-dev", "python3-venv", "rabbitmq-server"),
 )
 DEBOOTSTRAP = ("debootstrap", "--variant=minbase", "--force-check-gpg", f"--include={','.join(PACKAGES)}", SUITE)
 #: Everything that is mounted or started in it ends with the command, and the command with the program that started it.
@@ -102,7 +102,7 @@ def make(folder: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     command = [*NAMESPACE, *DEBOOTSTRAP, str(unfinished), address]
-    # RUNLEVEL=1 keeps rabbitmq-server's package from starting a broker.
+    # RUNLEVEL=1 keeps the packages from starting a broker and a database.
     environment = {**proxies(), **os.environ, "RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"}
     ran = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

@@ -6,6 +6,8 @@ set -eu
 present() {
     case $1 in
         rabbitmq-server) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null ;;
+        postgresql) command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ;;
+        pgbouncer) [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null ;;
         libc6-dev) [ -e /usr/include/stdlib.h ] ;;
         debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
         python3-venv) "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null ;;
@@ -33,7 +35,7 @@ echo "Installing from Debian's packages:$missing"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 install() {
-    # RUNLEVEL=1 keeps the package from starting a broker of its own: ours are private ones.
+    # RUNLEVEL=1 keeps a package from starting a server of its own: ours are private ones.
     # shellcheck disable=SC2086 # $missing is a list of words
     $as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >"$log" 2>&1
 }
