@@ -14,18 +14,17 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(\[[a-z,]+\])?>=([0-9.]+)(,<[0-9.]+
 
 
 def requirements(setup: str) -> list[str]:
-    """The requirements of a setup.py.
+    """The requirements of a setup.py, and those of its extra that the program can use.
 
     Args:
         setup: its text.
     """
-    (found,) = (
-        each.value
+    found = {
+        each.arg: ast.literal_eval(each.value)
         for each in ast.walk(ast.parse(setup))
-        if isinstance(each, ast.keyword) and each.arg == "install_requires"
-    )
-    listed: list[str] = ast.literal_eval(found)
-    return listed
+        if isinstance(each, ast.keyword) and each.arg in {"install_requires", "extras_require"}
+    }
+    return [*found["install_requires"], *found["extras_require"]["postgresql"]]
 
 
 def lowest(requirement: str) -> str:

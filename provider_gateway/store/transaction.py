@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from provider_gateway.store.records import Record, Result
 
 _SELECT = f"SELECT {', '.join(RECORD)} FROM requests "  # noqa: S608 - names of our own
-_FINAL = tuple(status for status in Status if status.is_final)
+#: All statuses but ``pending``.
+FINAL = tuple(status for status in Status if status.is_final)
 
 
 class Transaction:
@@ -113,7 +114,7 @@ class Transaction:
         due = self.execute("SELECT id FROM results WHERE expires <= ? LIMIT ?", (milliseconds(now), limit)).fetchall()
         self.execute_many("DELETE FROM results WHERE id = ?", due)
         deleted = len(due)
-        for status in _FINAL:
+        for status in FINAL:
             gone = self.execute(
                 "SELECT id FROM requests WHERE status = ? AND expires <= ? LIMIT ?",
                 (status.value, milliseconds(now - ttl), limit),

@@ -26,6 +26,8 @@ class LowestVersionsTests(SynchronousTestCase):
                 lowest(requirement)
 
     def test_setup(self) -> None:
-        """Every requirement of setup.py has a lower bound."""
+        """Every requirement of setup.py has a lower bound, also that of PostgreSQL's store."""
         constraints = [lowest(each) for each in requirements(SETUP.read_text(encoding="utf-8"))]
-        self.assertIn("twisted", [each.partition("==")[0] for each in constraints])
+        names = [each.partition("==")[0] for each in constraints]
+        self.assertIn("twisted", names)
+        self.assertIn("psycopg", names)
