@@ -67,10 +67,6 @@ def parameters(url: StoreURL) -> dict[str, Any]:
         what = f"a parameter that libpq knows, not {known[1]!r}" if known else "an address that libpq can read"
         msg = f"RESULT_STORE: expected {what} (percent-encode special characters of user and password)"
         raise SettingsError(msg) from None
-    ports = str(given.get("port") or "")
-    if not re.fullmatch(r"[0-9,]*", ports):
-        msg = "RESULT_STORE: expected a number as the port (percent-encode special characters of user and password)"
-        raise SettingsError(msg)
     if not re.fullmatch(r"-?[0-9]+|", str(given.get("connect_timeout") or "")):
         msg = "RESULT_STORE: expected connect_timeout as whole seconds"
         raise SettingsError(msg)
