@@ -124,7 +124,16 @@ class Copy(Message):
     added: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, message: Message, queue: str, history: History, reason: str, *, may_expire: bool = False) -> Copy:
+    def of(
+        cls,
+        message: Message,
+        queue: str,
+        history: History,
+        reason: str,
+        *,
+        may_expire: bool = False,
+        kept: Mapping[str, Any] | None = None,
+    ) -> Copy:
         """Make a copy of a message that continues with this history.
 
         Args:
@@ -132,8 +141,9 @@ class Copy(Message):
             reason: why it is copied, such as ``timeout``.
             may_expire: keep the deadline, and the time of publishing. A copy without a deadline is served however late
                 it is; a reply to a copy without the other one tells nothing about the queue.
+            kept: the headers of a message whose answer is kept; None for any other.
         """
-        added = {**history.headers(), PG_QUEUE: queue, PG_REASON: reason, PG_COPY: fresh_id()}
+        added = {**history.headers(), PG_QUEUE: queue, PG_REASON: reason, PG_COPY: fresh_id(), **(kept or {})}
         if may_expire and message.deadline is not None:
             added[PG_DEADLINE] = message.headers[PG_DEADLINE]
         if may_expire and message.published is not None:

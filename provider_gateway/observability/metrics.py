@@ -55,6 +55,7 @@ class Metrics:
         self.retried = self._counter("retried", "Copies published for another attempt", "queue", "reason")
         self.parked = self._counter("parked", "Messages put into the parking queue", "queue", "reason")
         self.expired = self._counter("expired", "Messages dropped because nobody waited any more", "queue")
+        self.canceled = self._counter("canceled", "Messages dropped because their request was canceled", "queue")
         self.redelivered = self._counter("redelivered", "Messages that came back unacknowledged", "queue", "state")
         self.foreign_copies = self._counter("foreign_copies", "Copies of other queues' messages, dropped", "queue")
         self.replies = self._counter("replies", "Replies that reached the reply queue", "kind")

@@ -42,6 +42,7 @@ class AfterCall:
 
     async def succeeded(self, task: Task, response: ModelResponse) -> None:
         """Reply with the model's response. Without a reply address, park the message if the status is 4xx."""
+        task.was_called = True
         if self._settlement.address(task) is not None:
             reply = result_reply(task, response)
             await self._settlement.reply(task, reply, lambda error: error_reply(task, error, error.reason))
@@ -54,6 +55,7 @@ class AfterCall:
 
     async def failed(self, task: Task, failure: ModelFailure) -> None:
         """Retry, park or answer a message that the model failed on."""
+        task.was_called = True
         self._log.warn(
             "{queue}: {reason}",
             reason=failure.detail,
@@ -71,9 +73,12 @@ class AfterCall:
             await self._settlement.park(task, failure.reason, error_reply(task, failure, failure.reason))
 
     def _waits_in_vain(self, task: Task) -> bool:
-        """True if a caller waits at a queue of its own, but not until the next attempt."""
+        """True if a caller waits at a queue of its own, but not until the next attempt.
+
+        A caller whose answer is kept can fetch what comes of the next attempt: this failure must not be its answer.
+        """
         reply_by = task.reply_by
-        if reply_by is None or task.message.reply_to is None:
+        if reply_by is None or task.message.reply_to is None or task.results is not None:
             return False
         return self._expiry.is_past(reply_by / 1000 - self._retry.delay)
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from provider_gateway.provider.model_gate import ModelGate
     from provider_gateway.provider.retry_route import RetryRoute
     from provider_gateway.provider.settlement import Settlement
+    from provider_gateway.provider.unstarted import Unstarted
     from provider_gateway.topology.reply_addresses import ReplyAddresses
 
 
@@ -59,6 +60,7 @@ class Provider:
         settlement: publishes replies and copies, and acknowledges.
         replies: which reply addresses are served.
         expiry: whether anybody still waits for a reply.
+        unstarted: which messages are dropped before their model call.
         intake: decides whether there is room for a delivery.
         gate: says when a call of the model may begin.
     """
@@ -76,6 +78,7 @@ class Provider:
         settlement: Settlement,
         replies: ReplyAddresses,
         expiry: Expiry,
+        unstarted: Unstarted,
         intake: Intake,
         gate: ModelGate,
         clock: IReactorTime,
@@ -90,6 +93,7 @@ class Provider:
         self._after_call = AfterCall(entry, retry, settlement, expiry)
         self._replies = replies
         self._expiry = expiry
+        self._unstarted = unstarted
         self._intake = intake
         self._gate = gate
         self._model_log = ModelLog(entry.queue_name, gate, clock)
@@ -99,7 +103,6 @@ class Provider:
         queue = entry.queue_name
         metrics.begin(queue)
         self._consumed = metrics.consumed.labels(queue)
-        self._expired = metrics.expired.labels(queue)
         self._foreign = metrics.foreign_copies.labels(queue)
         self._redelivered = metrics.redelivered
         self._in_flight_gauge = metrics.deliveries_in_flight.labels(queue)
@@ -178,8 +181,12 @@ class Provider:
         if self._retry.is_foreign(task.delivery):
             self._foreign.inc()
             self._settlement.done(task)
-        elif self._is_expired(task):
-            self._drop(task)
+        elif task.results is not None and not (
+            task.results == self._replies.results or self._replies.allow(task.results)
+        ):
+            work = self._settlement.park(task, "reply-to")
+        elif self._unstarted.is_unwanted(task):
+            work = self._unstarted.drop(task)
         elif not self._replies.allow(message.reply_to):
             work = self._settlement.park(task, "reply-to")
         elif len(message.body) > self._max_body_bytes:
@@ -197,15 +204,6 @@ class Provider:
             work = self._run(task)
         return work
 
-    def _is_expired(self, task: Task) -> bool:
-        """True if nobody waits for the reply any more, unless an attempt was made already."""
-        return task.history.attempt <= 1 and self._expiry.has_passed(task.message)
-
-    def _drop(self, task: Task) -> None:
-        self._expired.inc()
-        self._log.info("{queue}: expired: nobody waits for the reply any more", **task.log_fields)
-        self._settlement.done(task)
-
     async def _run_returned(self, task: Task) -> None:
         """Serve a message that came back unacknowledged."""
         await self._settlement.when_renewed(task)
@@ -218,11 +216,12 @@ class Provider:
         if turn is not None and task.history.held:
             task.refused(self._clock.seconds())  # before, in another stay; it waits for the same model
         while turn is None or await turn:
-            if turn is not None and not self._is_still_ours(task):
+            if turn is not None and not await self._is_still_wanted(task):
                 return
             started = self._clock.seconds()
             first = first if refusals else started
-            task.waited = self._expiry.waited(task.message)
+            if task.history.attempt == 1:
+                task.waited = self._expiry.waited(task.message)
             try:
                 response = await self._model.call(
                     task.message,
@@ -259,14 +258,15 @@ class Provider:
             turn = self._gate.enter(refusals=refusals)
         await self._give_back(task)
 
-    def _is_still_ours(self, task: Task) -> bool:
-        """True if a message that waited is still to be served; else its end is begun, and its turn is over."""
+    async def _is_still_wanted(self, task: Task) -> bool:
+        """True if a message that waited is still to be served; else its turn is over, and it is settled."""
         if task.delivery.is_lost:
             self._gate.unused()
             raise DeliveryLost
-        if self._is_expired(task):
+        if self._unstarted.is_unwanted(task):
             self._gate.unused()
-            self._drop(task)
+            if (work := self._unstarted.drop(task)) is not None:
+                await work
             return False
         return True
 

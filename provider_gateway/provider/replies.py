@@ -19,6 +19,8 @@ def result_reply(task: Task, response: ModelResponse) -> Message:
     headers: dict[str, Any] = {**response.headers, RQUID: task.rquid, PG_STATUS: response.status}
     if task.waited is not None:
         headers[PG_WAITED] = task.waited
+    if task.results is not None:
+        headers |= task.reply_headers()
     return Message(
         body=response.body,
         content_type=response.content_type,
@@ -36,6 +38,8 @@ def error_reply(task: Task, error: GatewayError, reason: str) -> Message:
     headers: dict[str, Any] = {RQUID: task.rquid, PG_STATUS: error.status, PG_REASON: reason}
     if task.waited is not None:
         headers[PG_WAITED] = task.waited
+    if task.results is not None:
+        headers |= task.reply_headers()
     return Message(
         body=problem_body(error, task.rquid),
         content_type=PROBLEM_JSON,

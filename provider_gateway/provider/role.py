@@ -16,14 +16,17 @@ from provider_gateway.amqp.declare import declare
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model
 from provider_gateway.model.readiness import Readiness
+from provider_gateway.provider.cancellations import Cancellations
 from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.model_gate import ModelGate, State
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
+from provider_gateway.provider.reply_route import ReplyRoute
 from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.room import Room
 from provider_gateway.provider.settlement import Settlement
+from provider_gateway.provider.unstarted import Unstarted
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 #: What metrics and ``/health/ready`` say of a model.
 _NUMBERS = {State.READY: 0, State.BUSY: 1, State.AWAY: 2, State.PROBING: 2}
 _WORDS = {State.BUSY: "is busy", State.AWAY: "is away", State.PROBING: "is away"}
+#: Seconds after which a late reply does not go to its caller's queue. Before, it tells the gateway how long calls take.
+_LATE_AFTER = 60.0
 #: A delay is shortened by up to this part of it.
 _JITTER = 0.25
 
@@ -96,6 +101,10 @@ class ProviderRole:
             on_unsafe_header=metrics.headers_dropped.inc,
         )
         expiry = Expiry(is_awaited, reply_timeout=settings.reply_timeout, wall_clock=wall_clock, clock=reactor)
+        late_after = min(_LATE_AFTER, settings.reply_queue_expires / 2)
+        self._canceled: Cancellations | None = None
+        if settings.follows_cancellations:
+            self._canceled = Cancellations(entries, settings.instance, reactor)
         room = Room(settings.max_buffered_bytes)
         self._publisher = ReliablePublisher(publisher=publisher, clock=reactor)
         self._providers: list[Provider] = []
@@ -118,15 +127,25 @@ class ProviderRole:
             )
             _show(gate, entry.queue_name, metrics)
             intake = Intake(entry, room, gate)
+            settlement = Settlement(
+                entry, self._publisher, ReplyRoute(entry, self._publisher, expiry, late_after=late_after), metrics
+            )
             provider = Provider(
                 entry,
                 model=model,
                 timeout=entry.timeout if entry.timeout is not None else settings.model_timeout,
                 max_body_bytes=settings.max_body_bytes,
                 retry=RetryRoute(entry, entries),
-                settlement=Settlement(entry, self._publisher, metrics),
+                settlement=settlement,
                 replies=ReplyAddresses(entry, entries),
                 expiry=expiry,
+                unstarted=Unstarted(
+                    entry,
+                    settlement=settlement,
+                    expiry=expiry,
+                    canceled=self._canceled.ids if self._canceled is not None else frozenset(),
+                    metrics=metrics,
+                ),
                 intake=intake,
                 gate=gate,
                 clock=reactor,
@@ -145,11 +164,13 @@ class ProviderRole:
 
     @property
     def consumers(self) -> int:
-        """How many queues are consumed."""
-        return len(self._consumers)
+        """How many channels the queues take that are consumed."""
+        return len(self._consumers) + (self._canceled.channels if self._canceled is not None else 0)
 
     async def open(self, session: Session) -> None:
         """Consume every queue on a new session."""
+        if self._canceled is not None:
+            await self._canceled.open(session)  # first: what was canceled meanwhile is not to be started
         for consumer in self._consumers:
             await consumer.open(session)
 

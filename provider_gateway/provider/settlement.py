@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from provider_gateway.deferreds import Waiters
 from provider_gateway.errors import TOO_LARGE, ModelFailure, Nacked, NoRoute, PublishRefused
 from provider_gateway.message.copies import Copy
-from provider_gateway.message.message import PG_COPY
+from provider_gateway.message.message import PG_COPY, PG_PARKED
 from provider_gateway.recent import Recent
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.provider.reliable_publisher import ReliablePublisher
+    from provider_gateway.provider.reply_route import ReplyRoute
     from provider_gateway.provider.task import Task
 
-#: Prefix of reply addresses without a queue: a reply is delivered at most once (RabbitMQ guide, "Direct Reply-to").
-_DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 #: Why the broker may not take a copy to the work queue.
 _NOT_TAKEN = (Nacked, PublishRefused, *TOO_LARGE)
 #: Number of settled messages that are remembered.
@@ -40,15 +39,21 @@ class Settlement:
     """Settles the deliveries of one queue.
 
     Args:
-        entry: the queue; names the parking queue, and the reply address of messages without one.
-        publisher: publishes replies and copies until they are confirmed.
+        entry: the queue; names the parking queue.
+        publisher: publishes copies until they are confirmed.
+        replies: publishes replies likewise.
+
+    Attributes:
+        address: see :meth:`.ReplyRoute.address`.
     """
 
     _log = Logger()
 
-    def __init__(self, entry: QueueEntry, publisher: ReliablePublisher, metrics: Metrics) -> None:
+    def __init__(self, entry: QueueEntry, publisher: ReliablePublisher, replies: ReplyRoute, metrics: Metrics) -> None:
         self._entry = entry
         self._publisher = publisher
+        self._replies = replies
+        self.address = replies.address
         self._retried = metrics.retried
         self._parked = metrics.parked
         self._settled = Recent(_REMEMBERED)
@@ -58,12 +63,6 @@ class Settlement:
     def is_settled(self, task: Task) -> bool:
         """True if the message was settled, so that only its acknowledgement was lost."""
         return task.fingerprint is not None and task.fingerprint in self._settled
-
-    def address(self, task: Task) -> str | None:
-        """The queue that the reply goes to; None if no reply is wanted, or if the caller was told of a failure."""
-        if task.history.is_answered:
-            return None
-        return task.message.reply_to or self._entry.reply_to
 
     async def reply(self, task: Task, reply: Message, refused: Callable[[ModelFailure], Message]) -> None:
         """Publish the reply. If it is unrouted or refused, park the message.
@@ -78,14 +77,14 @@ class Settlement:
         assert address is not None
         try:
             try:
-                await self._publish_reply(task, reply, address)
+                await self._replies.publish(task, reply, address)
             except (PublishRefused, *TOO_LARGE) as error:
                 self._warn(task, "the reply is refused", error.detail)
                 detail = "The broker does not take the model's answer."
                 if isinstance(error, TOO_LARGE):
                     detail = f"{detail} {error.detail}"
                 stand_in = refused(ModelFailure(detail, "refused"))
-                await self._publish_reply(task, stand_in, address)
+                await self._replies.publish(task, stand_in, address)
         except (PublishRefused, *TOO_LARGE) as error:
             self._warn(task, "its stand-in is refused", error.detail)
             await self.park(task, "refused")
@@ -108,7 +107,7 @@ class Settlement:
         if address is None:
             return False
         try:
-            await self._publish_reply(task, reply, address)
+            await self._replies.publish(task, reply, address)
         except (NoRoute, PublishRefused, *TOO_LARGE) as error:
             self._warn(task, "nobody takes the error", error.detail)
             return False
@@ -129,7 +128,7 @@ class Settlement:
         reply_by = None if is_answered else task.reply_by
         attempt = task.history.attempt + 1
         history = replace(task.history, attempt=attempt, held=0, reply_by=reply_by, is_answered=is_answered)
-        copy = Copy.of(task.message, self._entry.queue_name, history, reason)
+        copy = Copy.of(task.message, self._entry.queue_name, history, reason, kept=task.kept_headers)
         await self._publisher.publish_copy(task, copy, exchange, routing_key)
         self._retried.labels(self._entry.queue_name, reason).inc()
         self.done(task)
@@ -177,7 +176,7 @@ class Settlement:
     async def _replace(
         self, task: Task, history: History, reason: str, *, gives_up: tuple[type[GatewayError], ...]
     ) -> None:
-        copy = Copy.of(task.message, self._entry.queue_name, history, reason, may_expire=True)
+        copy = Copy.of(task.message, self._entry.queue_name, history, reason, may_expire=True, kept=task.kept_headers)
         renewed = self._renewing[copy.publish_id] = Waiters()
         try:
             exchange, key = self._entry.return_exchange, task.delivery.routing_key
@@ -209,7 +208,10 @@ class Settlement:
             DeliveryLost: as above.
         """
         parking = self._entry.parking
-        copy = Copy.of(task.message, self._entry.queue_name, replace(task.history, held=0), reason)
+        kept = task.kept_headers
+        if task.results is not None:
+            kept[PG_PARKED] = parking
+        copy = Copy.of(task.message, self._entry.queue_name, replace(task.history, held=0), reason, kept=kept)
         await self._publisher.publish_copy(task, copy, "", parking)
         self._remember(task)  # now: the message must not be parked twice if the reply cannot be published
         self._parked.labels(self._entry.queue_name, reason).inc()
@@ -220,7 +222,22 @@ class Settlement:
             **task.log_fields,
         )
         if reply is not None:
+            if task.results is not None:
+                reply = replace(reply, headers={**reply.headers, PG_PARKED: parking})
             await self.tell(task, reply)
+        self.done(task)
+
+    async def expire(self, task: Task, reply: Message) -> None:
+        """Tell the results queue that a message is dropped whose answer would have been kept, and acknowledge it.
+
+        Raises:
+            DeliveryLost: as above.
+        """
+        assert task.results is not None
+        try:
+            await self._publisher.publish_reply(task, reply, task.results)
+        except (NoRoute, PublishRefused, *TOO_LARGE) as error:
+            self._warn(task, "nobody takes the word that it is expired", error.detail)
         self.done(task)
 
     def done(self, task: Task) -> None:
@@ -232,23 +249,6 @@ class Settlement:
     def _remember(self, task: Task) -> None:
         if task.fingerprint is not None:
             self._settled.add(task.fingerprint)
-
-    async def _publish_reply(self, task: Task, reply: Message, address: str) -> None:
-        """Publish a reply.
-
-        Raises:
-            NoRoute, BodyTooLarge, HeadersTooLarge, PublishRefused, DeliveryLost: see
-                :meth:`.ReliablePublisher.publish_reply`.
-        """
-        if not isinstance(address, str):
-            msg = "The reply address is not UTF-8."
-            raise NoRoute(msg)
-        try:
-            await self._publisher.publish_reply(task, reply, address)
-        except NoRoute:
-            # The broker returns replies to these addresses even if it delivers them.
-            if not address.startswith(_DIRECT_REPLY_TO):
-                raise
 
     def _warn(self, task: Task, what: str, reason: str) -> None:
         self._log.warn("{queue}: {what}: {reason}", what=what, reason=reason, **task.log_fields)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.message.message import PG_COPY
+from provider_gateway.message.message import (
+    PG_ATTEMPTS,
+    PG_COPY,
+    PG_OWNER,
+    PG_PARKED,
+    PG_PUBLISHED,
+    PG_RESULTS,
+    PG_ROUTING_KEY,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -39,11 +47,13 @@ class Task:
         room_for_response: bytes of room that the model's response takes.
         refused_at: time of the monotonic clock since which it is held for a busy model; None if it is not.
         waited: milliseconds between publish and start of the model call; None if that is not known.
+        results: the queue for its reply if nobody waits for that; None if the answer need not be kept.
+        was_called: the model call of this attempt has ended, with a response or a failure.
     """
 
     __slots__ = (
         *("delivery", "fingerprint", "history", "refused_at"),
-        *("room_for_body", "room_for_response", "rquid", "waited"),
+        *("results", "room_for_body", "room_for_response", "rquid", "waited", "was_called"),
     )
 
     def __init__(self, delivery: Delivery, history: History, rquid: str) -> None:
@@ -53,7 +63,10 @@ class Task:
         self.room_for_body = self.room_for_response = 0
         self.refused_at: float | None = None
         self.waited: int | None = None
+        self.was_called = False
         message = delivery.message
+        results = message.headers.get(PG_RESULTS)
+        self.results: str | None = results if type(results) is str and results else None
         self.fingerprint: Hashable = None
         if message.message_id is not None:
             # An initiator may use a message id twice. A copy has the id of its original, and is another message.
@@ -99,6 +112,38 @@ class Task:
         if self.history.attempt > 1:
             return self.history.reply_by
         return None if self.message.deadline is None else int(1000 * self.message.deadline)
+
+    @property
+    def kept_headers(self) -> dict[str, Any]:
+        """The headers by which a message whose answer is kept is known as such, for its copies; else none.
+
+        They are as the message brings them, from whomever.
+        """
+        if self.results is None:
+            return {}
+        kept = self.reply_headers()
+        del kept[PG_ATTEMPTS]
+        kept[PG_RESULTS] = self.results
+        if PG_PARKED in self.message.headers:
+            kept[PG_PARKED] = _text(self.message.headers[PG_PARKED])
+        return kept
+
+    def reply_headers(self) -> dict[str, Any]:
+        """What the reply says of a message whose answer is kept: a record is made of it if there is none.
+
+        The routing key is that of the first delivery, which copies remember.
+        """
+        headers = self.delivery.message.headers
+        key, owner, published = headers.get(PG_ROUTING_KEY), headers.get(PG_OWNER), headers.get(PG_PUBLISHED)
+        told: dict[str, Any] = {
+            PG_ROUTING_KEY: key if type(key) is str else self.delivery.routing_key,
+            PG_ATTEMPTS: self.history.attempt if self.was_called else self.history.attempt - 1,
+        }
+        if type(owner) is str:
+            told[PG_OWNER] = owner
+        if type(published) is int:
+            told[PG_PUBLISHED] = published
+        return told
 
     @property
     def log_fields(self) -> dict[str, Any]:

@@ -56,11 +56,15 @@ class ReplyAddresses:
     Args:
         entry: of the queue.
         entries: all of the queue file.
+
+    Attributes:
+        results: the queue of replies that are stored.
     """
 
     def __init__(self, entry: QueueEntry, entries: Sequence[QueueEntry]) -> None:
         self._configured = {prefix for prefix in (entry.reply_to, reply_prefix(entries)) if prefix is not None}
         self._patterns = entry.reply_to_allowed
+        self.results = results_name(entries)
         self._ours: set[str] = set()
         for each in entries:
             self._ours |= {each.queue_name, each.retry_queue, each.parking}
@@ -73,7 +77,7 @@ class ReplyAddresses:
             return True  # none, or not UTF-8 and so no queue of ours
         if address in self._configured:
             return True
-        if address in self._ours:
+        if address in self._ours or len(address.encode("utf-8", "replace")) > SHORT_STRING_BYTES:
             return False
         if any(address.startswith(f"{each}.") for each in self._configured):
             return True

@@ -17,7 +17,7 @@ from provider_gateway.topology.declarations import (
     objects_of,
     reply_queue_arguments,
 )
-from provider_gateway.topology.reply_addresses import reply_prefix, results_name
+from provider_gateway.topology.reply_addresses import reply_prefix, reply_queue_name, results_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: An instance's reply queue keeps a reply that nobody takes for this part of the time for which it exists itself. What
 #: waits in a queue when that expires is lost.
 _PART = 10
+#: Bytes that are added to the name of a queue for notices: a dot, and what makes it unique.
+_SUFFIX = 9
 
 
 def results_queue(entries: Sequence[QueueEntry]) -> Queue:
@@ -72,6 +74,25 @@ def reply_queue(name: str, entries: Sequence[QueueEntry], *, expires: float, res
         if arguments["x-queue-type"] == "quorum":
             arguments |= QUORUM_SAFETY
     return Queue(name, arguments)
+
+
+def notice_queue_name(entries: Sequence[QueueEntry], instance: str, what: str) -> str:
+    """What the names of an instance's queues for notices begin with.
+
+    Args:
+        what: the end of the exchange's name.
+
+    Raises:
+        SettingsError: such a name is too long for AMQP.
+    """
+    name = f"{reply_queue_name(entries, instance)}.{what}"
+    if len(name.encode()) + _SUFFIX > SHORT_STRING_BYTES:
+        msg = (
+            f"replyTo {reply_prefix(entries)!r} is too long: with the instance's name, {instance!r}, the name of its "
+            f"queue for notices has more than {SHORT_STRING_BYTES} bytes; shorten replyTo, or INSTANCE"
+        )
+        raise SettingsError(msg)
+    return name
 
 
 def check_result_names(entries: Sequence[QueueEntry]) -> None:

@@ -14,9 +14,11 @@ from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
+from provider_gateway.provider.reply_route import ReplyRoute
 from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.room import Room
 from provider_gateway.provider.settlement import Settlement
+from provider_gateway.provider.unstarted import Unstarted
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 from tests.support.embedded_broker import BrokerTestCase
 from tests.support.fakes import FakeModel
@@ -39,6 +41,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
         self.model = FakeModel()
         self.metrics = Metrics()
         self.given_up: set[str] = set()
+        self.canceled: set[str | None] = set()
         values = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*"}
         self.entry = QueueEntry.model_validate({**values, **self.keys})
         self.publisher = Publisher(
@@ -61,15 +64,21 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
         self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
         self.gate = new_gate(self.entry, self.clock)
         intake = Intake(self.entry, Room(self.room), self.gate)
+        expiry = Expiry(self.is_awaited, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock)
+        replies = ReplyRoute(self.entry, self.reliable, expiry, late_after=60)
+        settlement = Settlement(self.entry, self.reliable, replies, self.metrics)
         self.provider = Provider(
             self.entry,
             model=self.model,
             timeout=30,
             max_body_bytes=1000,
             retry=RetryRoute(self.entry, [self.entry]),
-            settlement=Settlement(self.entry, self.reliable, self.metrics),
+            settlement=settlement,
             replies=ReplyAddresses(self.entry, [self.entry]),
-            expiry=Expiry(self.is_awaited, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock),
+            expiry=expiry,
+            unstarted=Unstarted(
+                self.entry, settlement=settlement, expiry=expiry, canceled=self.canceled, metrics=self.metrics
+            ),
             intake=intake,
             gate=self.gate,
             clock=self.clock,

@@ -16,10 +16,12 @@ from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
+from provider_gateway.provider.reply_route import ReplyRoute
 from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.room import Room
 from provider_gateway.provider.settlement import Settlement
 from provider_gateway.provider.task import Task
+from provider_gateway.provider.unstarted import Unstarted
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 from tests.support.fakes import FakeDelivery, FakeModel, FakePublisher
 from tests.support.gates import new_gate
@@ -61,20 +63,30 @@ class ProviderTestCase(SynchronousTestCase):
         self.metrics = Metrics()
         work = entry(replyTo="response")
         self.gate = new_gate(work, self.clock)
+        self.canceled: set[str | None] = set()
+        expiry = Expiry(self.is_awaited, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock)
+        publisher = ReliablePublisher(publisher=self.publisher, clock=self.clock)
+        settlement = Settlement(work, publisher, ReplyRoute(work, publisher, expiry, late_after=60), self.metrics)
         self.provider = Provider(
             work,
             model=self.model,
             timeout=30,
             max_body_bytes=1000,
             retry=RetryRoute(work, [work]),
-            settlement=Settlement(work, ReliablePublisher(publisher=self.publisher, clock=self.clock), self.metrics),
+            settlement=settlement,
             replies=ReplyAddresses(work, [work]),
-            expiry=Expiry(lambda _: None, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock),
+            expiry=expiry,
+            unstarted=Unstarted(
+                work, settlement=settlement, expiry=expiry, canceled=self.canceled, metrics=self.metrics
+            ),
             intake=Intake(work, Room(1_000_000), self.gate),
             gate=self.gate,
             clock=self.clock,
             metrics=self.metrics,
         )
+
+    def is_awaited(self, _correlation_id: str) -> bool | None:
+        return None
 
     def serve(self, body: bytes = b"{}", **message: Any) -> FakeDelivery:
         """Deliver a message."""
@@ -107,7 +119,9 @@ class SettlementTestCase(SynchronousTestCase):
         values = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "dle": True}
         entry = QueueEntry.model_validate({**values, **self.keys})
         self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
-        self.settlement = Settlement(entry, self.reliable, self.metrics)
+        expiry = Expiry(lambda _: None, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock)
+        replies = ReplyRoute(entry, self.reliable, expiry, late_after=60)
+        self.settlement = Settlement(entry, self.reliable, replies, self.metrics)
         self.task = self.new_task()
 
     @property

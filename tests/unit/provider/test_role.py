@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -73,6 +74,61 @@ class ProviderRoleTests(BrokerTestCase):
         self.advance(60)
         self.assertEqual([counted(self.metrics.foreign_copies, queue) for queue in ("work", "other")], [0, 1])
         self.assertEqual((self.asked, self.unacked("work") + self.unacked("other")), (["c1"], 0))
+
+
+class CancellationsTests(BrokerTestCase):
+    """A provider role that follows cancellations."""
+
+    def role(self, **settings: Any) -> ProviderRole:
+        self.metrics = Metrics()
+        entries = [entry("work", replyTo="response")]
+        publisher = Publisher(
+            partial(declare, entries=entries), max_unsent=10_000, clock=self.clock, metrics=self.metrics
+        )
+        self.run_(publisher.open(self.connect()))
+        role = ProviderRole(
+            self.clock,
+            Settings(_env_file=None, rmq_url="amqp://rabbitmq/", **settings),
+            entries,
+            publisher=publisher,
+            metrics=self.metrics,
+            tls=None,
+            is_awaited=lambda _: None,
+            wall_clock=self.clock.seconds,
+        )
+        self.run_(role.open(self.connect()))
+        return role
+
+    def new_clock(self) -> MemoryReactorClock:
+        return MemoryReactorClock()
+
+    def ask(self, correlation_id: str) -> None:
+        self.put("", "work", correlation_id=correlation_id, headers={"pg-results": "response.results"})
+
+    def test_heard(self) -> None:
+        """What a gateway tells all providers to be canceled is dropped, in each of them, the last 10,000 ids."""
+        for role in (self.role(cancellations=True), self.role(cancellations=True)):
+            self.assertEqual(role.consumers, 3)
+        self.put("response.canceled", "c1")
+        self.ask("c1")
+        self.ask("c1")
+        self.assertEqual((self.waiting("work"), self.unacked("work")), (0, 0))
+        for number in range(10_000):
+            self.other().basic_publish("response.canceled", f"d{number}", b"")
+        self.pump()
+        self.ask("c1")
+        self.assertEqual(self.unacked("work"), 1)
+
+    def test_off(self) -> None:
+        """Without it, no exchange and no queue is declared."""
+        for role in (self.role(), self.role(cancellations=False, result_store="sqlite:////r.db")):
+            self.assertEqual(role.consumers, 1)
+        self.assertNotIn("response.canceled", self.broker.vhost.exchanges)
+
+    def test_with_a_store(self) -> None:
+        """It is on if there is a store."""
+        self.role(result_store="sqlite:////r.db")
+        self.assertIn("response.canceled", self.broker.vhost.exchanges)
 
 
 class ModelStateTests(BrokerTestCase):
