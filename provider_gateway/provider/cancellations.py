@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from provider_gateway.amqp.notice_queue import NoticeQueue
 from provider_gateway.recent import Recent
-from provider_gateway.topology.result_objects import canceled_exchange, notice_queue_name
+from provider_gateway.topology.result_objects import canceled_exchange, check_result_names, notice_queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +29,15 @@ class Cancellations:
     Attributes:
         channels: channels that it takes on a connection.
         ids: the correlation ids.
+
+    Raises:
+        SettingsError: the queue file uses a name that is needed, or one would be too long.
     """
 
     channels = NoticeQueue.channels
 
     def __init__(self, entries: Sequence[QueueEntry], instance: str, clock: IReactorTime) -> None:
+        check_result_names(entries)
         self.ids = Recent(_REMEMBERED)
         self._queue = NoticeQueue(
             notice_queue_name(entries, instance, "canceled"),

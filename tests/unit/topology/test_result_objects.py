@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.errors import SettingsError
 from provider_gateway.topology.declarations import Exchange, Queue, objects_of
 from provider_gateway.topology.reply_addresses import ReplyAddresses
-from provider_gateway.topology.result_objects import check_result_names, reply_queue, result_objects
+from provider_gateway.topology.result_objects import check_result_names, notice_queue_name, reply_queue, result_objects
 from tests.support.queue_entries import dle, entry, seed
 
 NO_LIMIT = 2**31 - 1
@@ -98,6 +98,16 @@ class NamesTests(SynchronousTestCase):
             self.assertIn(f"queue '{name}'", str(error))
         for name in ("response.done", "response.canceled"):
             self.assert_wrong(f"exchange '{name}'", "'second'", replyTo="response", topic=name)
+
+    def test_notice_queues(self) -> None:
+        """The name of an instance's queue for notices has room for what makes it unique."""
+        for size in (255 - 9, 255 - 8):
+            entries = [entry(replyTo="r" * (size - len(".one.done")))]
+            if size == 246:
+                self.assertEqual(len(notice_queue_name(entries, "one", "done")), 246)
+            else:
+                error = self.assertRaises(SettingsError, notice_queue_name, entries, "one", "done")
+                self.assertIn("INSTANCE", str(error))
 
     def test_other_kind(self) -> None:
         """Queues and exchanges have names of their own: a queue may be called like one of the exchanges."""
