@@ -6,7 +6,11 @@ documents.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class SettingsError(Exception):
@@ -37,12 +41,16 @@ class GatewayError(Exception):
         title: short summary of the problem type, the same for every occurrence (RFC 9457, 3.1.3).
         retry_after: seconds after which the same request may succeed. None if a retry does not help, or could run
             the request twice.
+        location: path at which the request can be asked for later; None if it cannot.
+        members: more members of the problem document (RFC 9457, 3.2).
     """
 
     status: ClassVar[int] = 500
     problem: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
     retry_after: int | None = None
+    location: str | None = None
+    members: Mapping[str, object] = MappingProxyType({})
 
     @property
     def detail(self) -> str:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger, LogLevel
 
 from provider_gateway.content_codings import accepted_codings
-from provider_gateway.errors import BadRequest, Draining, OutcomeUnknown, Overloaded
-from provider_gateway.gateway.json_body import LARGE, InTurns, check_json
-from provider_gateway.gateway.media_type import check_media_type
+from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
+from provider_gateway.gateway.admission import Admission
+from provider_gateway.gateway.json_body import LARGE
+from provider_gateway.gateway.origins import Origins
+from provider_gateway.gateway.recorded_requests import RecordedRequests
+from provider_gateway.gateway.request_message import RequestMessages
+from provider_gateway.gateway.request_terms import SPECIAL, request_terms
 from provider_gateway.gateway.response import write_reply
+from provider_gateway.gateway.status_document import REQUESTS
+from provider_gateway.gateway.stored_requests import StoredRequests
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, render, with_length
-from provider_gateway.message.http_headers import JSON, headers_from_http, text_of
-from provider_gateway.message.ids import RQUID, RQUID_BYTES, checked_rquid, fresh_id, fresh_rquid
-from provider_gateway.message.message import PG_DEADLINE, PG_PUBLISHED, Message
+from provider_gateway.message.http_headers import JSON
+from provider_gateway.message.ids import fresh_rquid
 from provider_gateway.security.identity import text_of_identity
-from provider_gateway.topology.routing import checked_routing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
@@ -33,14 +36,13 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.gateway.expected_wait import ExpectedWaits
     from provider_gateway.gateway.rpc import RPCClient
+    from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.results.results import Results
     from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.topology.routing import Routes
 
-#: Headers that a browser may send across origins.
-_CORS_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}"
-#: No white space and no controls: the value is written into the response.
-_ORIGIN = re.compile(r"[\x21-\x7e]+")
+_BELOW = REQUESTS.encode()
 
 
 class API:
@@ -49,6 +51,7 @@ class API:
     Args:
         rpc: publishes and waits for the reply, for ``/v1/predict``.
         publisher: publishes for ``/v1/publish``.
+        results: keeps answers that nobody waits for; None if no result store is configured.
         reply_timeout: seconds that a caller waits.
         max_in_flight: requests served at a time; further ones are answered with 503.
         max_json_depth: depth of nested arrays and objects in bodies.
@@ -68,6 +71,7 @@ class API:
         rpc: RPCClient,
         publisher: Publisher,
         routes: Routes,
+        results: Results | None = None,
         reply_timeout: float,
         max_in_flight: int,
         max_json_depth: int,
@@ -83,23 +87,46 @@ class API:
         self._publisher = publisher
         self._routes = routes
         self._reply_timeout = reply_timeout
-        self._max_in_flight = max_in_flight
-        self._max_json_depth = max_json_depth
-        self._in_turns = InTurns(clock, max_json_depth)
-        self._access_rules = access_rules
         self._expected_waits = expected_waits
-        self._cors_origins = frozenset(cors_origins)
         self._clock = clock
-        self._wall_clock = wall_clock
         self._metrics = metrics
         self._logs_responses = logs_responses
-        self._in_flight = 0
-        self._draining = False
-        metrics.http_in_flight.set_function(lambda: self._in_flight)
+        self._origins = Origins(cors_origins)
+        self._admission = Admission(
+            max_in_flight=max_in_flight, origins=self._origins, access_rules=access_rules, metrics=metrics
+        )
+        self._messages = RequestMessages(
+            routes=routes,
+            results=results,
+            reply_timeout=reply_timeout,
+            max_json_depth=max_json_depth,
+            clock=clock,
+            wall_clock=wall_clock,
+        )
+        self._recorded: RecordedRequests | None = None
+        self._stored: StoredRequests | None = None
+        if results is not None:
+            self._recorded = RecordedRequests(
+                results,
+                admission=self._admission,
+                messages=self._messages,
+                routes=routes,
+                reply_timeout=reply_timeout,
+                clock=clock,
+                wall_clock=wall_clock,
+                on_unsafe=metrics.headers_dropped.inc,
+            )
+            self._stored = StoredRequests(
+                results,
+                admission=self._admission,
+                reply_timeout=reply_timeout,
+                wall_clock=wall_clock,
+                on_unsafe=metrics.headers_dropped.inc,
+            )
 
     def drain(self) -> None:
         """Answer new requests with 503 from now on."""
-        self._draining = True
+        self._admission.drain()
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
@@ -110,50 +137,89 @@ class API:
     async def predict(self, request: Any) -> bytes:
         """Publish the body, wait for the reply, respond with it."""
         # All in one coroutine: a second one would take 300 bytes more for each waiting request.
-        self._admit(request)
+        self._admission.enter(request)
         try:
-            routing_key = self._routing_key(request)
-            self._authorise(request, routing_key)
+            routing_key = self._messages.routing_key(request)
+            self._admission.authorise(request, routing_key)
+            if not SPECIAL.isdisjoint(request.requestHeaders.values):
+                terms = request_terms(request.requestHeaders.values, has_store=self._recorded is not None)
+                if terms is not None and self._recorded is not None:
+                    return await self._recorded.predict(request, routing_key, terms)
             self._expected_waits.check(routing_key)
             if request.body_size > LARGE:
-                await self._check_in_turns(request)
+                await self._messages.check_in_turns(request)
                 self._expected_waits.check(routing_key)  # others may have been taken meanwhile
             accepted = accepted_codings(request.requestHeaders.getRawHeaders(b"Accept-Encoding"))
-            # No variable refers to the message: it would hold headers and body while the request waits.
-            reply = await self._rpc.call(
-                self._take_message(request, self._rpc.reply_queue),
-                self._routes.exchange(routing_key),
-                routing_key,
-            )
+            try:
+                # No variable refers to the message: it would hold headers and body while the request waits.
+                reply = await self._rpc.call(
+                    self._messages.take(request, self._rpc.reply_queue),
+                    self._routes.exchange(routing_key),
+                    routing_key,
+                )
+            except (DeadlinePassed, OutcomeUnknown) as error:
+                if self._recorded is not None:
+                    await self._recorded.keep(request, routing_key, error)
+                raise
             return self._respond(request, reply, routing_key, accepted)
         finally:
-            self._in_flight -= 1
+            self._admission.in_flight -= 1
 
     @app.route("/v1/publish", methods=["POST"])
     async def publish(self, request: IRequest) -> bytes:
         """Publish the body, and answer with 202 once the broker has confirmed and routed the message."""
-        self._admit(request)
+        self._admission.enter(request)
         try:
             return await self._publish(request)
         finally:
-            self._in_flight -= 1
+            self._admission.in_flight -= 1
+
+    @app.route(REQUESTS, methods=["GET"])
+    async def list_requests(self, request: IRequest) -> bytes:
+        """List the caller's requests."""
+        return await self._fetch(request, lambda stored: stored.list(request))
+
+    @app.route(f"{REQUESTS}/<id_>", methods=["GET"])
+    async def request_status(self, request: IRequest, id_: str) -> bytes:
+        """Tell what has become of a request."""
+        return await self._fetch(request, lambda stored: stored.status(request, id_))
+
+    @app.route(f"{REQUESTS}/<id_>", methods=["DELETE"])
+    async def erase_request(self, request: IRequest, id_: str) -> bytes:
+        """Erase a request, or cancel it if it is pending."""
+        return await self._fetch(request, lambda stored: stored.erase(request, id_))
+
+    @app.route(f"{REQUESTS}/<id_>/result", methods=["GET"])
+    async def request_result(self, request: IRequest, id_: str) -> bytes:
+        """Respond as ``/v1/predict`` would have."""
+        return await self._fetch(request, lambda stored: stored.result(request, id_))
 
     @app.route("/v1/predict", methods=["OPTIONS"])
     @app.route("/v1/publish", methods=["OPTIONS"])
     def preflight(self, request: IRequest) -> bytes:
         """List the methods; also answers a browser's CORS preflight (Fetch standard) if its origin is allowed."""
-        if self._allow_origin(request):
-            request.setHeader("Access-Control-Allow-Methods", "POST")
-            request.setHeader("Access-Control-Allow-Headers", _CORS_REQUEST_HEADERS)
-        request.setHeader("Allow", "OPTIONS, POST")
-        request.setResponseCode(204)
-        return b""
+        return self._origins.preflight(request, "POST")
+
+    @app.route(REQUESTS, methods=["OPTIONS"])
+    @app.route(f"{REQUESTS}/<id_>/result", methods=["OPTIONS"])
+    def preflight_fetch(self, request: IRequest, id_: str = "") -> bytes:  # noqa: ARG002 - whatever the id
+        """As :meth:`preflight`."""
+        self._checked_store()
+        return self._origins.preflight(request, "GET, HEAD")
+
+    @app.route(f"{REQUESTS}/<id_>", methods=["OPTIONS"])
+    def preflight_request(self, request: IRequest, id_: str) -> bytes:  # noqa: ARG002 - as above
+        """As :meth:`preflight`."""
+        self._checked_store()
+        return self._origins.preflight(request, "DELETE, GET, HEAD")
 
     @app.handle_errors(Exception)
     def problem(self, request: Any, failure: Failure) -> bytes:
         """Respond to any failure with a problem document, and log it."""
         rquid = request.rquid = request.rquid or fresh_rquid()
         error = error_of(failure)
+        if self._stored is None and isinstance(error, MethodNotAllowed) and request.path.startswith(_BELOW):
+            error = NotFound("There is nothing at this path.")
         # With a broker that is away, or a caller over its rate, every request fails. The metrics count them; a line for
         # each would flood the log.
         self._log.emit(
@@ -168,25 +234,18 @@ class API:
         )
         return render(request, error, rquid)
 
-    def _admit(self, request: Any) -> None:
-        """Set a request's id, and count the request as in flight.
+    async def _fetch(self, request: Any, answer: Callable[[StoredRequests], Awaitable[bytes]]) -> bytes:
+        self._admission.enter(request)
+        try:
+            return await answer(self._checked_store())
+        finally:
+            self._admission.in_flight -= 1
 
-        Raises:
-            BadRequest: its RqUID is malformed.
-            Draining: the process is stopping.
-            Overloaded: too many are in flight.
-        """
-        sent = request.requestHeaders.getRawHeaders(RQUID_BYTES)
-        request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
-        if self._cors_origins:  # spares the call where CORS is off
-            self._allow_origin(request)
-        if self._draining:
-            msg = "This instance is stopping; another one, or this one after its restart, will serve the request."
-            raise Draining(msg)
-        if self._in_flight >= self._max_in_flight:
-            msg = f"{self._in_flight} requests are being served (MAX_IN_FLIGHT)."
-            raise Overloaded(msg)
-        self._in_flight += 1
+    def _checked_store(self) -> StoredRequests:
+        if self._stored is None:
+            msg = "There is nothing at this path: this gateway keeps no results (RESULT_STORE)."
+            raise NotFound(msg)
+        return self._stored
 
     def _respond(self, request: Any, reply: Message, routing_key: str, accepted: frozenset[str] | None) -> bytes:
         body = write_reply(request, reply, accepted, self._metrics.headers_dropped.inc)
@@ -201,11 +260,11 @@ class API:
         return body
 
     async def _publish(self, request: Any) -> bytes:
-        routing_key = self._routing_key(request)
-        self._authorise(request, routing_key)
+        routing_key = self._messages.routing_key(request)
+        self._admission.authorise(request, routing_key)
         if request.body_size > LARGE:
-            await self._check_in_turns(request)
-        message = self._take_message(request, None)
+            await self._messages.check_in_turns(request)
+        message = self._messages.take(request, None)
         confirmed = self._publisher.publish(message, self._routes.exchange(routing_key), routing_key)
         try:
             await confirmed.addTimeout(self._reply_timeout, self._clock)
@@ -215,81 +274,3 @@ class API:
         request.setResponseCode(202)
         ids = {"message_id": message.message_id, "correlation_id": message.correlation_id, "rquid": request.rquid}
         return with_length(request, JSON, json.dumps(ids).encode())
-
-    def _authorise(self, request: Any, routing_key: str) -> None:
-        """Check that the access file allows the caller to use a routing key.
-
-        Raises:
-            Forbidden: no rule allows it.
-            RateLimited: the caller has used up its rate.
-        """
-        if self._access_rules is None:
-            return
-        identity = request.identity
-        assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
-        self._access_rules.check(identity, routing_key)
-
-    async def _check_in_turns(self, request: Any) -> None:
-        """Check a large body, for :meth:`_take_message`.
-
-        Raises:
-            UnsupportedMediaType: it is not declared as JSON.
-            InvalidJSON: it is not JSON, or is nested too deeply.
-        """
-        check_media_type(request)
-        await self._in_turns.check(request.content.getvalue())
-
-    def _take_message(self, request: Any, reply_to: str | None) -> Message:
-        """Make a message of a request's body and headers, and make the request forget them.
-
-        Args:
-            reply_to: the queue for the reply, for which the message gets a deadline and the time; None for no reply.
-
-        Raises:
-            UnsupportedMediaType: the body is not declared as JSON.
-            InvalidJSON: the body is not JSON, or is nested too deeply.
-            HeadersTooLarge: the headers do not fit a message.
-        """
-        check_media_type(request)
-        body: bytes = request.content.getvalue()  # unlike read(), it copies nothing
-        if len(body) <= LARGE:
-            check_json(body, self._max_json_depth)
-        headers: dict[str, Any] = headers_from_http(request.requestHeaders.getAllRawHeaders())
-        headers[RQUID] = request.rquid
-        headers["Content-Type"] = JSON  # beside the property: the seed's provider hands on headers only
-        if reply_to is not None:
-            published = self._wall_clock()
-            headers[PG_PUBLISHED] = int(1000 * published)
-            headers[PG_DEADLINE] = int(1000 * (published + self._reply_timeout))
-        message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
-        request.correlation_id = message.correlation_id
-        request.forget_content()
-        return message
-
-    def _routing_key(self, request: IRequest) -> str:
-        sent = request.requestHeaders.getRawHeaders(b"routing-key", [])
-        if len(sent) > 1:
-            msg = "There are several routing-key headers; send one."
-            raise BadRequest(msg)
-        if sent:
-            try:
-                return checked_routing_key(sent[0].decode())
-            except UnicodeDecodeError:
-                msg = "The routing-key header is not UTF-8."
-                raise BadRequest(msg) from None
-        if self._routes.default_routing_key is None:
-            msg = "The routing-key header is missing, and the queue file names no routingKey to use without it."
-            raise BadRequest(msg)
-        return self._routes.default_routing_key
-
-    def _allow_origin(self, request: IRequest) -> bool:
-        """Set the CORS headers of the response; False if the origin is not allowed, or not given."""
-        if not self._cors_origins:
-            return False
-        request.setHeader("Vary", "Origin")
-        origin = text_of(request.requestHeaders.getRawHeaders(b"Origin", [b""])[0])
-        if not _ORIGIN.fullmatch(origin) or not self._cors_origins & {origin, "*"}:
-            return False
-        request.setHeader("Access-Control-Allow-Origin", origin)
-        request.setHeader("Access-Control-Expose-Headers", RQUID)
-        return True

@@ -1,4 +1,4 @@
-"""Writes a reply as the response to a request."""
+"""Writes a reply, or the result that was kept of one, as the response to a request."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from provider_gateway.content_codings import are_accepted
 from provider_gateway.errors import ModelFailure
 from provider_gateway.http_server.problems import with_length
 from provider_gateway.message.http_headers import JSON, bytes_of, headers_to_http, safe_content_type
+from provider_gateway.message.message import PG_STATUS, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provider_gateway.message.message import Message
+    from provider_gateway.store.records import Result
 
 
 def write_reply(
@@ -47,3 +48,21 @@ def write_reply(
     if coding is not None:
         request.setHeader(b"Content-Encoding", coding.encode())
     return with_length(request, safe_content_type(reply.content_type), reply.body)
+
+
+def write_result(
+    request: Any, result: Result, accepted: frozenset[str] | None, on_unsafe: Callable[[], object]
+) -> bytes:
+    """Set status and headers of the response as :func:`write_reply` would have done for the reply.
+
+    Raises:
+        ModelFailure: as there.
+    """
+    reply = Message(
+        result.body,
+        {**result.headers, PG_STATUS: result.status},
+        content_type=result.content_type,
+        message_id=None,
+        content_encoding=result.content_encoding,
+    )
+    return write_reply(request, reply, accepted, on_unsafe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -21,9 +22,19 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
 
 #: Values of labels. Everything else is "other": a scanner must not create time series.
-_ROUTES = {each.encode(): each for each in ("/v1/predict", "/v1/publish", "/health")}
-_METHODS = {each.encode(): each for each in ("GET", "HEAD", "POST", "OPTIONS")}
+_ROUTES = {each.encode(): each for each in ("/v1/predict", "/v1/publish", "/v1/requests", "/health")}
+#: Paths with an id, and the route that each of them counts for.
+_PATTERNS = (
+    (re.compile(rb"/v1/requests/[0-9a-f]{32}"), "/v1/requests/<id>"),
+    (re.compile(rb"/v1/requests/[0-9a-f]{32}/result"), "/v1/requests/<id>/result"),
+)
+_METHODS = {each.encode(): each for each in ("GET", "HEAD", "POST", "DELETE", "OPTIONS")}
 _OTHER = "other"
+
+
+def _route(path: bytes) -> str:
+    """The route of a path with an id; "other" for any other path."""
+    return next((route for pattern, route in _PATTERNS if pattern.fullmatch(path)), _OTHER)
 
 
 def open_access_log(path: Path | None) -> TextIO | None:
@@ -64,7 +75,7 @@ class AccessRecord:
     def __call__(self, request: BoundedRequest) -> None:
         """Record one request."""
         assert request.received_at is not None
-        route, method = _ROUTES.get(request.path, _OTHER), _METHODS.get(request.method, _OTHER)
+        route, method = _ROUTES.get(request.path) or _route(request.path), _METHODS.get(request.method, _OTHER)
         requests, durations = self._series.get((route, method, request.code)) or self._begin(
             route, method, request.code
         )

@@ -52,6 +52,8 @@ def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
     request.setResponseCode(error.status, error.title.encode("ascii"))
     if error.retry_after is not None:
         request.setHeader("Retry-After", str(error.retry_after))
+    if error.location is not None:
+        request.setHeader("Location", error.location)
     if isinstance(error, MethodNotAllowed):
         request.setHeader("Allow", ", ".join(error.allowed))
     return with_length(request, PROBLEM_JSON, problem_body(error, rquid))

@@ -20,6 +20,9 @@ JSON = "application/json"
 MAX_HEADERS = 100_000
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+#: A quoted string (RFC 9110, 5.6.4), a comma, or anything between them.
+_PIECES = re.compile(r'"(?:[^"\\]|\\.)*"?|,|[^",]+', re.DOTALL)
+_EVENT_STREAM = re.compile(r"text/event-stream[ \t]*(?:;|$)", re.IGNORECASE)
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: no CR, LF, NUL; other controls neither
 
 #: Never copied between HTTP and AMQP, either way (lower case).
@@ -34,8 +37,10 @@ _NOT_END_TO_END = frozenset(
         "authorization", "cookie", "set-cookie", "x-forwarded-client-cert",
         # travel as a property, or are set by us
         "content-type", "rquid",
+        # says how our own response comes about: a model that understands Prefer would answer 202
+        "prefer", "webhook",
         # describes our own response
-        "vary",
+        "vary", "preference-applied", "idempotent-replayed",
         # interpreted by the broker
         "cc", "bcc", "x-death", "x-delivery-count", "x-acquired-count", "x-delay", "x-match",
     }
@@ -68,6 +73,33 @@ def _exactly(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
+def list_members(value: str) -> list[str]:
+    """The members of a header that is a list (RFC 9110, 5.6.1), without the empty ones.
+
+    A comma in a quoted string separates nothing. A quoted string that does not end goes to the end of the value.
+    """
+    members = [""]
+    for piece in _PIECES.findall(value):
+        if piece == ",":
+            members.append("")
+        else:
+            members[-1] += piece
+    return [stripped for member in members if (stripped := member.strip(" \t"))]
+
+
+def _put_accept(headers: dict[str, str], name: str, value: str) -> None:
+    """Put an Accept header among the headers, without the media type of event streams; other ranges stay.
+
+    A model that can stream would answer with a stream, and that would be relayed as the result.
+    """
+    if "event-stream" in value.lower():
+        value = ", ".join(each for each in list_members(value) if not _EVENT_STREAM.match(each))
+        if not value:
+            headers.pop(name, None)
+            return
+    headers[name] = value
+
+
 def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str, str]:
     """The message headers for the HTTP headers of a request or response. Their bytes are not changed.
 
@@ -86,6 +118,8 @@ def headers_from_http(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[str,
         elif raw_name.lower() == b"connection":
             # RFC 9110, 7.6.1: Connection lists more headers that are for this connection only.
             listed |= {token.strip().lower() for value in values for token in text_of(value).split(",")}
+    if "Accept" in headers:  # in this spelling, as the parser of requests writes names
+        _put_accept(headers, "Accept", headers["Accept"])
     if listed:
         headers = {name: value for name, value in headers.items() if name.lower() not in listed}
     # For each header 6 bytes of lengths and type; for each character at most 4 bytes.
@@ -120,14 +154,16 @@ def headers_to_http(headers: Mapping[str, Any], on_unsafe: Callable[[], object] 
     Args:
         on_unsafe: called for each text header that is malformed.
     """
-    sent = {}
+    sent: dict[str, str] = {}
     for name, value in headers.items():
         # Names that are not UTF-8 are bytes, and so are the values of byte arrays.
         if isinstance(name, str) and isinstance(value, str) and end_to_end(name):
-            if _is_token(name) and not _UNSAFE_VALUE.search(value):
-                sent[name] = value
-            else:
+            if not _is_token(name) or _UNSAFE_VALUE.search(value):
                 on_unsafe()
+            elif len(name) == 6 and name.lower() == "accept":
+                _put_accept(sent, name, value)
+            else:
+                sent[name] = value
     return sent
 
 

@@ -16,7 +16,7 @@ def problem_body(error: GatewayError, rquid: str | None) -> bytes:
     """The problem document for an error.
 
     Args:
-        error: supplies type, title, status and detail.
+        error: supplies type, title, status, detail, and more members.
         rquid: id of the request, for the caller's report; None before it is known.
     """
     document: dict[str, object] = {
@@ -27,4 +27,4 @@ def problem_body(error: GatewayError, rquid: str | None) -> bytes:
     }
     if rquid is not None:
         document["rquid"] = rquid
-    return json.dumps(document).encode()
+    return json.dumps({**document, **error.members}).encode()

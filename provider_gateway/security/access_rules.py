@@ -209,6 +209,10 @@ class AccessRules:
                 return endpoints[name]
         return None
 
+    def allow(self, identity: Identity, routing_key: str) -> bool:
+        """True if a rule lets an identity use a routing key. Nothing is counted."""
+        return any(rule.allows(identity, routing_key) for rule in self._rules)
+
     def _spend(self, index: int, rule: AccessRule, rate: float, name: str) -> None:
         now = self._clock.seconds()
         bucket = self._buckets.get((index, name))

@@ -1,0 +1,94 @@
+"""Which requests are let in: those that fit ``MAX_IN_FLIGHT`` and whose caller the access file allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provider_gateway.errors import BadRequest, Draining, Overloaded
+from provider_gateway.message.http_headers import text_of
+from provider_gateway.message.ids import RQUID_BYTES, checked_rquid, fresh_rquid
+
+if TYPE_CHECKING:
+    from provider_gateway.gateway.origins import Origins
+    from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.security.access_rules import AccessRules
+
+
+def owner_of(request: Any) -> str | None:
+    """The name that requests of this caller are kept for; None for a caller without one."""
+    identity = request.identity
+    return identity.names[0] if identity is not None and identity.names else None
+
+
+class Admission:
+    """Counts the requests in flight, and asks the access rules.
+
+    Args:
+        max_in_flight: requests served at a time; further ones are answered with 503.
+        access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
+
+    Attributes:
+        in_flight: requests that are being served. Whoever entered one takes it off again.
+    """
+
+    def __init__(
+        self, *, max_in_flight: int, origins: Origins, access_rules: AccessRules | None, metrics: Metrics
+    ) -> None:
+        self._max_in_flight = max_in_flight
+        self._origins = origins
+        self._access_rules = access_rules
+        self._draining = False
+        self.in_flight = 0
+        metrics.http_in_flight.set_function(lambda: self.in_flight)
+
+    def drain(self) -> None:
+        """Answer new requests with 503 from now on."""
+        self._draining = True
+
+    def enter(self, request: Any) -> None:
+        """Set a request's id, and count the request as in flight.
+
+        Raises:
+            BadRequest: its RqUID is malformed.
+            Draining: the process is stopping.
+            Overloaded: too many are in flight.
+        """
+        sent = request.requestHeaders.getRawHeaders(RQUID_BYTES)
+        request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
+        if self._origins.are_allowed:  # spares the call where CORS is off
+            self._origins.allow(request)
+        if self._draining:
+            msg = "This instance is stopping; another one, or this one after its restart, will serve the request."
+            raise Draining(msg)
+        if self.in_flight >= self._max_in_flight:
+            msg = f"{self.in_flight} requests are being served (MAX_IN_FLIGHT)."
+            raise Overloaded(msg)
+        self.in_flight += 1
+
+    def authorise(self, request: Any, routing_key: str) -> None:
+        """Check that the access file allows the caller to use a routing key, and count the request for its rate.
+
+        Raises:
+            Forbidden: no rule allows it.
+            RateLimited: the caller has used up its rate.
+        """
+        if self._access_rules is None:
+            return
+        identity = request.identity
+        assert identity is not None, "HTTP_ACCESS needs TLS, and TLS needs a certificate"
+        self._access_rules.check(identity, routing_key)
+
+    def may_use(self, request: Any, routing_key: str) -> bool:
+        """True if the access file allows the caller to use a routing key. Nothing is counted for its rate."""
+        return self._access_rules is None or self._access_rules.allow(request.identity, routing_key)
+
+    def endpoint(self, request: Any, name: str) -> str:
+        """The endpoint that a ``Webhook`` header names, as records keep it.
+
+        Raises:
+            BadRequest: the access file has no such endpoint for the caller.
+        """
+        if self._access_rules is None:
+            msg = "The Webhook header names an endpoint of the access file, and there is none (HTTP_ACCESS)."
+            raise BadRequest(msg)
+        return self._access_rules.endpoint(request.identity, name)
