@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _ROUTES = {each.encode(): each for each in ("/v1/predict", "/v1/publish", "/v1/requests", "/health")}
 #: Paths with an id, and the route that each of them counts for.
 _PATTERNS = (
-    (re.compile(rb"/v1/requests/[0-9a-f]{32}"), "/v1/requests/<id>"),
-    (re.compile(rb"/v1/requests/[0-9a-f]{32}/result"), "/v1/requests/<id>/result"),
+    (re.compile(rb"/v1/requests/[0-9a-f]{32}"), "/v1/requests/{id}"),
+    (re.compile(rb"/v1/requests/[0-9a-f]{32}/result"), "/v1/requests/{id}/result"),
 )
 _METHODS = {each.encode(): each for each in ("GET", "HEAD", "POST", "DELETE", "OPTIONS")}
 _OTHER = "other"

@@ -46,7 +46,9 @@ class DocumentationTests(SynchronousTestCase):
     def test_routes(self) -> None:
         """docs/interface.md lists every route of the HTTPS listener, and metrics know the path of each."""
         rules = [rule for rule in API.app.url_map.iter_rules() if "OPTIONS" not in (rule.methods or ())]
-        routes = {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - {"HEAD"}}
+        paths = [(rule.rule.replace("<id_>", "{id}"), (rule.methods or set()) - {"HEAD"}) for rule in rules]
+        routes = {f"{method} {path}" for path, methods in paths for method in methods}
         listed = {name for name in first_column("interface.md", "HTTP") if re.match(r"[A-Z]+ /", name)}
         self.assertEqual(listed, routes)
-        self.assertEqual({path.decode() for path in access_log._ROUTES}, {rule.rule for rule in rules})
+        known = [*access_log._ROUTES.values(), *[route for _, route in access_log._PATTERNS]]
+        self.assertEqual(set(known), {path for path, _ in paths})

@@ -16,7 +16,7 @@ from provider_gateway.errors import (
     NoRoute,
     OutcomeUnknown,
 )
-from provider_gateway.gateway import api, json_structure
+from provider_gateway.gateway import api, json_structure, request_message
 from provider_gateway.message.message import Message
 from tests.support.api import KEY, APITestCase
 from tests.support.http_client import Client
@@ -58,7 +58,8 @@ class LargeBodyTests(APITestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(api, "LARGE", 100)
+        for module in (api, request_message):
+            self.patch(module, "LARGE", 100)
         self.patch(json_structure, "PIECE", 50)
 
     def turn(self) -> None:
@@ -90,7 +91,7 @@ class LargeBodyTests(APITestCase):
         """Small requests are served while large ones are checked, one piece of one of them in a turn."""
         body = b"[" + b"1," * 100 + b"1]"
         large = [self.post(body=body), self.post(body=body, path="/v1/publish")]
-        self.patch(self.api, "_max_in_flight", 3)
+        self.patch(self.api._admission, "_max_in_flight", 3)
         turns = 0
         while not (self.rpc.calls and self.publisher.published):
             served = len(self.rpc.calls)
