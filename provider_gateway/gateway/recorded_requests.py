@@ -6,12 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.content_codings import accepted_codings
-from provider_gateway.deferreds import shield
 from provider_gateway.errors import (
     DeadlinePassed,
     NotFound,
     OutcomeUnknown,
-    PublishRefused,
     StoreUnavailable,
     Unavailable,
 )
@@ -20,7 +18,7 @@ from provider_gateway.gateway.json_body import LARGE
 from provider_gateway.gateway.response import write_result
 from provider_gateway.gateway.status_document import answer_accepted, locate, retry_after
 from provider_gateway.message.http_headers import JSON
-from provider_gateway.results.errors import IdempotencyInProgress
+from provider_gateway.results.errors import IdempotencyInProgress, may_be_accepted
 from provider_gateway.results.idempotency import idempotency_key
 
 if TYPE_CHECKING:
@@ -33,7 +31,8 @@ if TYPE_CHECKING:
     from provider_gateway.gateway.admission import Admission
     from provider_gateway.gateway.request_message import RequestMessages
     from provider_gateway.gateway.request_terms import RequestTerms
-    from provider_gateway.results.results import Results, Submission
+    from provider_gateway.results.results import Results
+    from provider_gateway.results.submissions import Submission
     from provider_gateway.store.records import Record
     from provider_gateway.topology.routing import Routes
 
@@ -122,7 +121,8 @@ class RecordedRequests:
         try:
             return await self._results.submit(message, self._routes.exchange(routing_key), record)
         except OutcomeUnknown as error:
-            locate(error, record.id)
+            if may_be_accepted(error):
+                locate(error, message.correlation_id)  # not the record's id if it took the place of an earlier message
             raise
 
     async def _waited_for(self, submission: Submission, seconds: float, terms: RequestTerms) -> Record:
@@ -152,14 +152,13 @@ class RecordedRequests:
 
         With a store that is away the error names nothing. To be called in the turn in which the call ended.
         """
-        if isinstance(error, PublishRefused) and error.is_certain:
+        if not may_be_accepted(error):
             return  # there is no answer to come
         record = self._results.new_record(
             request.correlation_id, owner=owner_of(request), routing_key=routing_key, rquid=request.rquid
         )
         age = self._clock.seconds() - request.received_at
-        # It is kept even if the caller leaves now.
-        if await shield(self._results.keep(replace(record, created=record.created - age))):
+        if await self._results.keep(replace(record, created=record.created - age)):
             locate(error, record.id)
 
 

@@ -86,6 +86,7 @@ class GatewayRole:
             rpc=self._rpc,
             publisher=publisher,
             routes=Routes(entries),
+            results=results,
             reply_timeout=settings.reply_timeout,
             max_in_flight=settings.max_in_flight,
             max_json_depth=settings.max_json_depth,
