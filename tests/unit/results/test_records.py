@@ -1,0 +1,140 @@
+"""Fetching, listing and erasing; ownership; and the end of the time of records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from provider_gateway.errors import NotFound
+from provider_gateway.results.errors import Gone, RequestCanceled
+from provider_gateway.store.records import Status
+from tests.unit.results.base import NOW, TTL, ResultsTestCase
+
+
+class OwnershipTests(ResultsTestCase):
+    """Who sees what."""
+
+    def test_own(self) -> None:
+        """The owner sees the request and its result."""
+        id_ = self.pending().id
+        self.reply(id_, b"13", X_Model="m")
+        record = self.run_(self.results.get(id_, "ann"))
+        result = self.run_(self.results.result(record))
+        self.assertEqual((result.status, result.body, dict(result.headers)), (200, b"13", {"X-Model": "m"}))
+
+    def test_others(self) -> None:
+        """Nobody else does, and cannot tell it from an unknown one; nor can it be erased."""
+        id_ = self.pending().id
+        for owner in ("bob", "", "ANN", None):
+            for each in (id_, "0" * 32):
+                text = str(self.failureResultOf(self.start(self.results.get(each, owner)), NotFound).value)
+                self.assertEqual(text.replace(each, ""), "There is no request , or it is not yours.")
+            self.failureResultOf(self.results.erase(id_, owner), NotFound)
+        self.assertEqual(self.status(id_), Status.PENDING)
+
+    def test_nobodys(self) -> None:
+        """A request without an owner is seen and erased by whoever knows its id."""
+        for owner in ("bob", None):
+            id_ = self.pending(owner=None).id
+            self.run_(self.results.get(id_, owner))
+            self.successResultOf(self.results.erase(id_, owner))
+            self.assertEqual(self.status(id_), Status.CANCELED)
+
+    def test_erase_a_result(self) -> None:
+        """A final request is erased: it is unknown from then on, and no provider is told."""
+        id_ = self.pending().id
+        self.reply(id_)
+        self.make_queue("provider")
+        self.other().queue_bind("provider", "response.canceled", "")
+        self.assertEqual(self.successResultOf(self.results.erase(id_, "ann")).status, Status.SUCCEEDED)
+        self.pump()
+        self.failureResultOf(self.start(self.results.get(id_, "ann")), NotFound)
+        self.assertEqual(self.waiting("provider"), 0)
+
+    def test_canceled(self) -> None:
+        """A canceled request is seen, and has no result."""
+        id_ = self.pending().id
+        self.successResultOf(self.results.erase(id_, "ann"))
+        record = self.run_(self.results.get(id_, "ann"))
+        self.failureResultOf(self.start(self.results.result(record)), RequestCanceled)
+
+    def test_list(self) -> None:
+        """An owner's own requests are listed, the newest first."""
+        ids = []
+        for _ in range(3):
+            ids.append(self.pending().id)
+            self.clock.advance(1)
+        self.pending(owner="bob")
+        found = self.run_(self.results.list("ann", status=None, limit=2, after=None))
+        self.assertEqual([each.id for each in found], ids[:0:-1])
+
+    def test_keep(self) -> None:
+        """The record of a 504 is committed, and does not take the place of an answer that was faster."""
+        record = self.record()
+        self.assertTrue(self.successResultOf(self.results.keep(record)))
+        self.reply(record.id)
+        self.assertTrue(self.successResultOf(self.results.keep(record)))
+        self.assertEqual(self.status(record.id), Status.SUCCEEDED)
+        self.store.go_away()
+        self.assertFalse(self.successResultOf(self.results.keep(self.record())))
+
+
+class RetentionTests(ResultsTestCase):
+    """What happens to records as time goes by."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.results.replies.start()
+
+    def test_expired(self) -> None:
+        """What is pending for too long expires: first its webhook, then the row. Whoever waits is told."""
+        record = self.pending(webhook="hook")
+        waiting = self.wait(record.id, 2 * TTL)
+        self.advance(TTL - 1)
+        self.assertEqual(self.status(record.id), Status.PENDING)
+        self.one.webhooks.held = []
+        self.advance(31)
+        self.assertEqual(self.status(record.id), Status.PENDING)
+        self.assertEqual([each.status for each in self.one.webhooks.published], [Status.EXPIRED])
+        self.one.webhooks.held[0].callback(None)
+        final = self.successResultOf(waiting)
+        assert final is not None
+        self.assertEqual(final.status, Status.EXPIRED)
+        self.assertEqual(self.run_(self.results.result(final)).status, 504)
+        self.reply(record.id)
+        self.assertEqual(self.status(record.id), Status.SUCCEEDED)
+
+    def test_gone_and_forgotten(self) -> None:
+        """A result is gone after its time, and its request unknown after as long again."""
+        id_ = self.pending().id
+        self.reply(id_)
+        self.advance(TTL + 31)
+        self.failureResultOf(self.start(self.results.get(id_, "ann")), Gone)
+        self.assertEqual(self.store.results, {})
+        self.advance(TTL)
+        self.failureResultOf(self.start(self.results.get(id_, "ann")), NotFound)
+        self.assertEqual(self.store.records, {})
+
+    def test_many(self) -> None:
+        """Many are ended in batches with pauses between, all in one go."""
+        record = self.record()
+        for number in range(1000):
+            each = replace(record, id=f"{number:032x}", expires=NOW)
+            self.store.records[each.id] = each
+        self.advance(31)
+        self.assertEqual({each.status for each in self.store.records.values()}, {Status.EXPIRED})
+        self.assertGreaterEqual(self.store.calls.count("overdue"), 5)
+
+    def test_store_away(self) -> None:
+        """While the store is away nothing is tried, and the looks go on when it is back."""
+        self.store.go_away()
+        record = self.pending()
+        self.advance(TTL + 31)
+        self.assertEqual(self.store.calls, [])
+        self.store.come_back()
+        self.advance(31)
+        self.assertEqual(self.status(record.id), Status.EXPIRED)
+
+    def test_stopped(self) -> None:
+        """After a close no timer is left."""
+        self.run_(self.results.replies.close())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
