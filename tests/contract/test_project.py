@@ -2,115 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from provider_gateway.amqp.consumer import Consumer, Delivery
 from provider_gateway.amqp.declare import declare, declares
-from provider_gateway.amqp.endpoint import BrokerEndpoint
-from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.amqp.topology_check import Finding, TopologyCheck
-from provider_gateway.config.broker_url import parse_broker_url
-from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.config.settings import Settings
 from provider_gateway.errors import Nacked, NoRoute, TopologyError
 from provider_gateway.message.message import Message
-from provider_gateway.observability.metrics import Metrics
 from provider_gateway.topology.result_objects import reply_queue
-from tests.contract.base import BrokerContract
 from tests.contract.brokers import on_both
+from tests.contract.project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from pika.adapters.blocking_connection import BlockingChannel
 
     from provider_gateway.amqp.session import Session
-
-
-async def _nothing(_session: Session) -> None:
-    """Declare nothing."""
-
-
-class _Deliveries:
-    """The deliveries of a consumer."""
-
-    def __init__(self) -> None:
-        self._arrived: list[Delivery] = []
-        self._waiting: list[Deferred[Delivery]] = []
-
-    def take(self, delivery: Delivery) -> None:
-        """Keep a delivery (a consumer's ``deliver``)."""
-        if self._waiting:
-            self._waiting.pop(0).callback(delivery)
-        else:
-            self._arrived.append(delivery)
-
-    def next(self) -> Deferred[Delivery]:
-        """A Deferred of the next delivery."""
-        waiting: Deferred[Delivery] = Deferred()
-        if self._arrived:
-            waiting.callback(self._arrived.pop(0))
-        else:
-            self._waiting.append(waiting)
-        return waiting
-
-
-class _Project(BrokerContract):
-    """Sessions, entries, publishers and consumers with unique names."""
-
-    async def session(self, url: str | None = None) -> Session:
-        """An open session, closed after the test."""
-        endpoint = BrokerEndpoint(
-            reactor,
-            [parse_broker_url(url or self.url)],
-            tls=None,
-            has_client_certificate=False,
-            name="test",
-            instance="contract",
-            prepare=_nothing,
-        )
-        session = await endpoint.open_session()
-        self.addCleanup(session.close)
-        return session
-
-    def entry(self, **keys: Any) -> QueueEntry:
-        """An entry with unique names; its queues and exchanges are deleted after the test."""
-        for what in ("work", "work.retry", "work.parking", "work.return", "out"):
-            self.name(what)
-        entry = {"topic": self.name("topic"), "queueName": self.name("work"), "bindingKey": "predict.*"}
-        return QueueEntry.model_validate({**entry, "replyTo": self.name("out"), **keys})
-
-    async def publisher(self, session: Session) -> Publisher:
-        """A publisher that is open on a session."""
-        publisher = Publisher(_nothing, max_unsent=1_000_000, clock=reactor, metrics=Metrics())
-        await publisher.open(session)
-        return publisher
-
-    async def consumer(
-        self,
-        session: Session,
-        queue: str,
-        prefetch: int = 10,
-        declare: Callable[[Session], Awaitable[None]] = _nothing,
-    ) -> _Deliveries:
-        """The deliveries of a new consumer on a session; the consumer ends before the session."""
-        deliveries = _Deliveries()
-        consumer = Consumer(queue, prefetch=prefetch, declare=declare, deliver=deliveries.take, clock=reactor)
-        await consumer.open(session)
-        self.addCleanup(lambda: Deferred.fromCoroutine(consumer.cancel()))
-        return deliveries
-
-    async def assert_fails(self, error: type[Exception], attempt: Any) -> Any:
-        """Check that a coroutine fails with this error; returns the error."""
-        return await self.assertFailure(attempt, error)
+    from provider_gateway.config.queue_file import QueueEntry
 
 
 @on_both
-class Declaring(_Project):
+class Declaring(Project):
     """The objects of an entry."""
 
     async def test_again(self) -> None:
@@ -190,7 +104,7 @@ class Declaring(_Project):
 
 
 @on_both
-class Publishing(_Project):
+class Publishing(Project):
     """Outcomes of publishes."""
 
     async def test_confirmed(self) -> None:
@@ -242,7 +156,7 @@ class Publishing(_Project):
 
 
 @on_both
-class Consuming(_Project):
+class Consuming(Project):
     """Deliveries, and retries."""
 
     async def test_ack(self) -> None:
