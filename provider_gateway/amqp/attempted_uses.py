@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pika
 
 from provider_gateway.topology.refusals import Use
+from provider_gateway.topology.reply_addresses import results_name
+from provider_gateway.topology.result_objects import canceled_exchange, done_exchange
 from provider_gateway.topology.routing import matching_key
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 _NOBODY = "provider-gateway-check"
 
 
-def _consume(queue: str) -> tuple[Use, Method]:
+def consuming(queue: str) -> tuple[Use, Method]:
+    """Consuming a queue."""
     return Use(f"consuming queue {queue!r}", "read"), lambda channel: channel.basic_consume(
         queue, arguments={"x-priority": "none"}
     )
@@ -62,12 +65,28 @@ def _publish(exchange: str, key: str) -> tuple[Use, Method]:
 def uses(entries: Sequence[QueueEntry], roles: Sequence[Role], replies: str) -> Iterator[tuple[Use, Method]]:
     """What the roles do with the objects."""
     if "gateway" in roles:
-        yield _consume(replies)
+        yield consuming(replies)
         for entry in entries:
             yield _publish(entry.exchange, matching_key(entry))
     if "provider" in roles:
         for entry in entries:
-            yield _consume(entry.queue_name)
+            yield consuming(entry.queue_name)
             if (dle := entry.seed_route) is not None:
                 yield _publish(dle.dle_exchange, matching_key(entry))
         yield _publish("", replies)
+
+
+def result_uses(entries: Sequence[QueueEntry]) -> Iterator[tuple[Use, Method]]:
+    """What a gateway with a result store does with the objects that all such gateways share."""
+    results = results_name(entries)
+    yield consuming(results)
+    yield _publish("", results)
+    for exchange in (done_exchange(entries), canceled_exchange(entries)):
+        yield _publish(exchange.name, "id")
+
+
+def notice_queue_use(name: str) -> tuple[Use, Method]:
+    """Declaring a queue for notices."""
+    return Use(f"declaring the exclusive queue {name!r}", "configure"), lambda channel: channel.queue_declare(
+        name, exclusive=True, arguments={"x-queue-type": "classic", "x-expires": 0}
+    )

@@ -14,13 +14,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from provider_gateway.amqp.attempted_uses import TryPublish, uses
+from provider_gateway.amqp.attempted_uses import TryPublish, consuming, notice_queue_use, result_uses, uses
 from provider_gateway.amqp.declare import attempt, declaring, found_without
 from provider_gateway.errors import TopologyError
 from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from provider_gateway.topology.refusals import Use
-from provider_gateway.topology.reply_addresses import reply_queue_name
-from provider_gateway.topology.result_objects import reply_queue
+from provider_gateway.topology.reply_addresses import reply_prefix, reply_queue_name, results_name
+from provider_gateway.topology.result_objects import (
+    canceled_exchange,
+    done_exchange,
+    notice_queue_name,
+    reply_queue,
+    result_objects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,12 +89,34 @@ class TopologyCheck:
                 is_right = await self._found_right(each) and is_right
             if is_right:
                 self._report(Finding(f"queue {entry.queue_name!r} and its bindings are as the queue file says"))
+        has_store = settings.result_store is not None and "gateway" in roles
+        if has_store:
+            for each in result_objects(entries):
+                await self._found_right(each)
         if "gateway" in roles:
-            await self._found_right(reply_queue(self._reply_queue, entries, expires=settings.reply_queue_expires))
+            results = results_name(entries) if has_store else None
+            expires = settings.reply_queue_expires
+            await self._found_right(reply_queue(self._reply_queue, entries, expires=expires, results=results))
         for what, method in uses(entries, roles, self._reply_queue):
             await self._found_right(what, method)
+        if has_store:
+            for what, method in result_uses(entries):
+                await self._found_right(what, method)
+            await self._try_notices(done_exchange(entries), entries, settings)
+        if "provider" in roles and settings.follows_cancellations:
+            await self._found_right(canceled_exchange(entries))
+            await self._try_notices(canceled_exchange(entries), entries, settings)
         if self._session.is_open:
             await self._try_room()
+
+    async def _try_notices(self, exchange: Exchange, entries: Sequence[QueueEntry], settings: Settings) -> None:
+        """Find out if a queue for the notices of an exchange could be declared, bound and consumed."""
+        what = exchange.name.removeprefix(f"{reply_prefix(entries)}.")
+        name = f"{notice_queue_name(entries, settings.instance, what)}.{secrets.token_hex(4)}"
+        declared = await self._found_right(*notice_queue_use(name))
+        if declared:
+            await self._found_right(Binding(name, exchange.name))
+            await self._found_right(*consuming(name))
 
     async def _found_right(self, what: Declared | Use, method: Method | None = None) -> bool:
         """Look at an object, or try a use of one; report what is wrong, once.

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.channels import channels_needed
 from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
+from provider_gateway.amqp.notice_queue import NoticeQueue
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.amqp.topology_check import Finding, TopologyCheck
 from provider_gateway.config.broker_url import BrokerURL
@@ -96,6 +97,10 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
         How much is wrong: 1 if no address works, else what is wrong with the topology.
     """
     consumers = (len(entries) if "provider" in roles else 0) + ("gateway" in roles)
+    if "gateway" in roles and settings.result_store is not None:
+        consumers += 1 + NoticeQueue.channels
+    if "provider" in roles and settings.follows_cancellations:
+        consumers += NoticeQueue.channels
     for url in settings.rmq_url:
         tls = broker_tls(settings, _ignore_expiry).to if url.tls else None
 

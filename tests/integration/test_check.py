@@ -101,7 +101,7 @@ class PermissionTests(CheckTestCase):
         self.vhost, self.users = f"v{uuid.uuid4().hex[:6]}", [f"u{uuid.uuid4().hex[:6]}" for _ in range(6)]
         self.addCleanup(deferToThread, self.broker.control, "delete_vhost", self.vhost)
 
-    async def failures(self, url: str, *roles: Role) -> list[str]:
+    async def failures(self, url: str, *roles: Role, **settings: Any) -> list[str]:
         """What the check finds wrong, in this process."""
         found: list[Finding] = []
         endpoint = BrokerEndpoint(
@@ -115,9 +115,9 @@ class PermissionTests(CheckTestCase):
         )
         session = await endpoint.open_session()
         try:
-            settings = Settings(rmq_url=url, instance="one")
+            given = Settings(rmq_url=url, instance="one", **settings)
             entries = [QueueEntry.model_validate(self.entry())]
-            await TopologyCheck(session, found.append).run(entries, roles or ("gateway", "provider"), settings)
+            await TopologyCheck(session, found.append).run(entries, roles or ("gateway", "provider"), given)
         finally:
             await session.close()
         for text, is_wrong in found:
@@ -206,6 +206,27 @@ class PermissionTests(CheckTestCase):
             self.assertEqual(await self.failures(self.url(number), role), [])
             found = await self.failures(self.url(number), both[1 - number])
             self.assertEqual(len(found), 1, found)
+
+    async def test_results(self) -> None:
+        """With a result store, the check looks at what is needed for that, each right for each role; nothing stays."""
+        rest = f"{self.exchange}|{self.queue}.*|{self.output}(\\.one-.*)?"
+        some = f"^(amq.default|{rest})$"
+        await self.import_((".*", ".*", ".*"), (some, ".*", ".*"), (".*", some, ".*"), (".*", ".*", some))
+        store = {"result_store": "sqlite:////r.db"}
+        self.assertEqual(await self.failures(self.url(0), **store), [])
+        results, done, canceled = (f"'{self.output}.{each}'" for each in ("results", "done", "canceled"))
+        for number, gateway, provider in (
+            (1, (f"queue {results}", f"exchange {done}", f"exchange {canceled}"), (f"exchange {canceled}",)),
+            (2, (f"publishing to exchange {done}", f"publishing to exchange {canceled}"), ()),
+            (3, (f"consuming queue {results}",), ()),
+        ):
+            self.assertEqual(await self.failures(self.url(number), "gateway"), [])
+            for role, parts in (("gateway", gateway), ("provider", provider)):
+                found = await self.failures(self.url(number), role, **store)
+                for part in parts:
+                    self.assertTrue([x for x in found if f"FAILED: {part}" in x], (number, part, found))
+        left = await deferToThread(self.broker.control, "list_queues", "-p", self.vhost, "name")
+        self.assertEqual(left.strip(), "")
 
     async def test_room_for_all(self) -> None:
         """A limit of the virtual host that leaves room for some of the queues is found."""
