@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.store.records import ResultStore
 
 #: Bodies of the greatest size that may wait in memory, for the store, and as many for the broker.
@@ -34,6 +35,7 @@ class ResultParts:
     Args:
         reactor: provides time.
         store: closed by :meth:`close`.
+        access_rules: register webhook endpoints; None without an access file.
 
     Attributes:
         results: the requests whose answers are kept.
@@ -49,6 +51,7 @@ class ResultParts:
         entries: Sequence[QueueEntry],
         store: ResultStore,
         *,
+        access_rules: AccessRules | None,
         publisher: Publisher,
         metrics: Metrics,
         wall_clock: WallClock,
@@ -63,7 +66,14 @@ class ResultParts:
             store,
             publisher,
             self._notices,
-            Webhooks(),
+            Webhooks(
+                reactor,
+                entries,
+                endpoint_now=None if access_rules is None else access_rules.endpoint_now,
+                publisher=publisher,
+                metrics=metrics,
+                wall_clock=wall_clock,
+            ),
             entries,
             instance=settings.instance,
             limits=KeptLimits(

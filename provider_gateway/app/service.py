@@ -117,6 +117,7 @@ class GatewayService(ProcessService):
                 settings,
                 entries,
                 store,
+                access_rules=credentials.access_rules,
                 publisher=self._publisher,
                 metrics=metrics,
                 wall_clock=wall_clock,
@@ -145,14 +146,13 @@ class GatewayService(ProcessService):
                 is_awaited=self._gateway.is_awaited if self._gateway is not None else lambda _: None,
                 wall_clock=wall_clock,
             )
-        to_broker = credentials.broker
         open_publishing = self._publisher.open if self._kept is None else self._kept.open_publishing
         self._connections = [
             Connection(
                 name,
                 reactor,
                 settings.rmq_url,
-                tls=to_broker.to if to_broker is not None else None,
+                tls=credentials.broker.to if credentials.broker is not None else None,
                 has_client_certificate=settings.mq_cert is not None,
                 instance=settings.instance,
                 prepare=self._refusals_are_fatal_at_start(prepare),

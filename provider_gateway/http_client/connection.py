@@ -166,8 +166,9 @@ class Connection:
         """Fire the Deferred of the request: the response's headers have arrived."""
         expected, self._expected = self._expected, None
         assert expected is not None
+        assert reader.status is not None
         try:
-            check_not_coded(reader.headers)
+            check_not_coded(reader.status, reader.headers)
         except UnrequestedCoding:
             self.abort()
             expected.errback(Failure())

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twisted.python.failure import Failure
+    from twisted.web.http_headers import Headers
 
 
 class ResponseError(Exception):
@@ -29,11 +30,15 @@ class UnrequestedCoding(ResponseError):
 
     Attributes:
         codings: the values of Content-Encoding, as received.
+        status: of the response.
+        headers: all of the response's.
     """
 
-    def __init__(self, codings: Sequence[bytes]) -> None:
+    def __init__(self, codings: Sequence[bytes], status: int, headers: Headers) -> None:
         super().__init__(codings)
         self.codings = codings
+        self.status = status
+        self.headers = headers
 
 
 class BodyOverLimit(ResponseError):

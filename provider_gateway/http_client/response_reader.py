@@ -20,7 +20,7 @@ _MAX_FREE = 16
 _TIMEOUT = re.compile(rb"(?:^|[,;])\s*timeout\s*=\s*(\"?)([0-9]{1,9})\1\s*(?=$|[,;])", re.IGNORECASE)
 
 
-def check_not_coded(headers: Headers) -> None:
+def check_not_coded(status: int, headers: Headers) -> None:
     """Check that a response has no content coding.
 
     Raises:
@@ -28,7 +28,7 @@ def check_not_coded(headers: Headers) -> None:
     """
     codings = headers.getRawHeaders(b"content-encoding")
     if codings is not None and codings_of(b",".join(codings).decode("latin-1")):
-        raise UnrequestedCoding(codings)
+        raise UnrequestedCoding(codings, status, headers)
 
 
 class ResponseReader:

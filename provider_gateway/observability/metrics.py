@@ -15,6 +15,7 @@ from prometheus_client.gc_collector import GCCollector
 _NAMESPACE = "provider_gateway"
 _HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
 _MODEL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_WEBHOOK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20)
 #: Why messages are parked (docs/delivery.md); the first line has the failures of the model.
 _PARKING_REASONS = (
     *("timeout", "connection", "status", "body", "busy"),
@@ -71,6 +72,12 @@ class Metrics:
             "http_dropped_connections", "Connections of the HTTPS listener ended without an answer", "reason"
         )
         self.headers_dropped = self._counter("headers_dropped", "Message headers that are unsafe in HTTP, left out")
+
+        self.webhooks = self._counter("webhooks", "Tries of webhooks by what became of them", "result")
+        self.webhook_seconds = self._histogram(
+            "webhook_seconds", "Time of one call of a webhook endpoint", _WEBHOOK_BUCKETS
+        )
+        self.webhooks_parked = self._counter("webhooks_parked", "Webhooks put into their parking queue", "reason")
 
     def begin(self, queue: str) -> None:
         """Create a queue's series for alerts at 0: Prometheus' ``increase()`` ignores a series that starts at 1."""

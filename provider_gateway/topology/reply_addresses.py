@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Prefix of reply queues if no entry has a ``replyTo``.
 DEFAULT_PREFIX = "replies"
+#: Names and seconds of the queues in which webhooks wait for the next try.
+WEBHOOK_TIERS = {"5s": 5, "30s": 30, "5m": 300, "30m": 1800, "2h": 7200}
 
 
 def reply_prefix(entries: Sequence[QueueEntry]) -> str:
@@ -43,9 +45,15 @@ def results_name(entries: Sequence[QueueEntry], suffix: str = "results") -> str:
 
     Args:
         suffix: ``results`` for the queue of replies that are stored; ``done`` for the exchange that tells
-            what is stored.
+            what is stored; ``webhooks`` for the queue of webhooks to send.
     """
     return f"{reply_prefix(entries)}.{suffix}"
+
+
+def webhook_queue_names(prefix: str) -> set[str]:
+    """The names of all queues of webhooks."""
+    name = f"{prefix}.webhooks"
+    return {name, f"{name}.parking", *(f"{name}.retry.{tier}" for tier in WEBHOOK_TIERS)}
 
 
 class ReplyAddresses:
@@ -65,7 +73,8 @@ class ReplyAddresses:
         self._configured = {prefix for prefix in (entry.reply_to, reply_prefix(entries)) if prefix is not None}
         self._patterns = entry.reply_to_allowed
         self.results = results_name(entries)
-        self._ours: set[str] = set()
+        #: A reply that is published to these would be sent as a webhook, or as a request.
+        self._ours = webhook_queue_names(reply_prefix(entries))
         for each in entries:
             self._ours |= {each.queue_name, each.retry_queue, each.parking}
             if each.dle_params is not None:

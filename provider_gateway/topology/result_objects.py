@@ -18,6 +18,7 @@ from provider_gateway.topology.declarations import (
     reply_queue_arguments,
 )
 from provider_gateway.topology.reply_addresses import reply_prefix, reply_queue_name, results_name
+from provider_gateway.topology.webhook_queues import WebhookQueues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,7 @@ def check_result_names(entries: Sequence[QueueEntry]) -> None:
     Raises:
         SettingsError: the text names the object, and says what to change.
     """
-    shared = result_objects(entries)
+    shared = [*result_objects(entries), *WebhookQueues.of(entries).objects()]
     for each in shared:
         if len(each.name.encode()) > SHORT_STRING_BYTES:
             msg = (

@@ -80,9 +80,10 @@ class ErrorsTests(SynchronousTestCase):
         self.failure(HeadTooLarge, b"HTTP/1.1 200 OK\r\nX: " + MAX_HEAD_BYTES * b"x")
 
     def test_coding(self) -> None:
-        """A content coding is UnrequestedCoding, with the bytes that name it."""
-        error = self.failure(UnrequestedCoding, response(200, b"1", "Content-Encoding: GZIP, br"))
-        self.assertEqual(error.codings, [b"GZIP, br"])
+        """A content coding is UnrequestedCoding, with the bytes that name it, the status, and the headers."""
+        error = self.failure(UnrequestedCoding, response(429, b"1", "Content-Encoding: GZIP, br", "Retry-After: 7"))
+        self.assertEqual((error.codings, error.status), ([b"GZIP, br"], 429))
+        self.assertEqual(error.headers.getRawHeaders(b"retry-after"), [b"7"])
 
     def test_cut_off(self) -> None:
         """A connection that ends before the headers is ResponseCutOff, with the reason; Twisted's agents call it so."""

@@ -81,12 +81,12 @@ class NamesTests(SynchronousTestCase):
     def test_right(self) -> None:
         """Usual queue files are all right, and the longest name is."""
         check_result_names([entry(replyTo="response"), seed("other", dleParams=dle("w2"))])
-        check_result_names([entry(replyTo="r" * 246)])
+        check_result_names([entry(replyTo="r" * 236)])
 
     def test_too_long(self) -> None:
         """A name that is too long for AMQP is found at start: bytes count, not characters."""
-        self.assert_wrong("replyTo", "255 bytes", "shorten", replyTo="r" * 247)
-        self.assert_wrong("replyTo", "255 bytes", "shorten", replyTo="é" * 124)
+        self.assert_wrong("replyTo", "255 bytes", "shorten", replyTo="r" * 237)
+        self.assert_wrong("replyTo", "255 bytes", "shorten", replyTo="é" * 119)
 
     def test_taken(self) -> None:
         """A queue or exchange of an entry that is called like a shared one is found at start, in whatever role."""
