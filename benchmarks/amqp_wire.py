@@ -146,7 +146,8 @@ class Wire:
     def _send(self, channel: int, method: Any) -> None:
         self.send(frame.Method(channel, method).marshal())
 
-    def _frames(self) -> Iterator[Any]:
+    def frames(self) -> Iterator[Any]:
+        """The frames that arrive, decoded by pika, without end."""
         while True:
             size, value = frame.decode_frame(self._received)
             if value is None:
@@ -156,7 +157,7 @@ class Wire:
                 yield value
 
     def _await(self, *expected: type) -> Any:
-        for each in self._frames():
+        for each in self.frames():
             method = getattr(each, "method", None)
             if isinstance(method, expected):
                 return method

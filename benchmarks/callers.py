@@ -5,12 +5,16 @@ its handshakes. This program calls OpenSSL and does little else. It costs no mor
 result). All connections are made before the clock starts: the program then writes a line to standard output, and begins
 when it reads a line from standard input.
 
-    python -m benchmarks.callers URL ROUTING_KEY CONCURRENCY COUNT
+    python -m benchmarks.callers URL CONCURRENCY COUNT ROUTING_KEY [HEADER …]
+    python -m benchmarks.callers URL CONCURRENCY COUNT --get FILE
+
+A header is a line: ``Prefer: respond-async``. The file has paths to get, one a line, which are taken in turn.
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import re
 import resource
@@ -22,10 +26,15 @@ import time
 from array import array
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from benchmarks.initiator import BODY
 from devtools.processes import CERTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PERCENTILES = (50, 95, 99, 100)
 #: Handshakes at a time.
@@ -89,8 +98,11 @@ def connect(url: str, concurrency: int) -> list[Caller]:
         return list(pool.map(lambda _: Caller(address, context), range(concurrency)))
 
 
-def call(callers: list[Caller], request: bytes, count: int) -> tuple[Counter[str], array[float]]:
+def call(callers: list[Caller], requests: Iterator[bytes], count: int) -> tuple[Counter[str], array[float]]:
     """Send requests until ``count`` of them are answered, or all connections are closed.
+
+    Args:
+        requests: at least ``count`` of them.
 
     Returns:
         The number of responses by status, and the seconds of each, in the order of the responses.
@@ -104,7 +116,7 @@ def call(callers: list[Caller], request: bytes, count: int) -> tuple[Counter[str
     left = count
     waiting = set()
     for caller in callers[:count]:
-        caller.send(request)
+        caller.send(next(requests))
         waiting.add(caller.socket.fileno())
         left -= 1
     while waiting:
@@ -124,7 +136,7 @@ def call(callers: list[Caller], request: bytes, count: int) -> tuple[Counter[str
                 waiting.discard(number)
                 poll.unregister(number)
             elif left:
-                caller.send(request)
+                caller.send(next(requests))
                 left -= 1
             else:
                 waiting.discard(number)
@@ -136,20 +148,31 @@ def at(ordered: list[float], percent: int) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
+def posts(path: str, routing_key: str, headers: list[str]) -> Iterator[bytes]:
+    """The same request again and again."""
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", f"routing-key: {routing_key}"]
+    lines += [*headers, f"Content-Length: {len(BODY)}", "", ""]
+    return itertools.repeat("\r\n".join(lines).encode() + BODY)
+
+
+def gets(paths: list[str]) -> Iterator[bytes]:
+    """A request for each path in turn, without end."""
+    return itertools.cycle([f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in paths])
+
+
 def main() -> None:
     """Connect, wait for the start, call, and print the result as JSON."""
-    url, routing_key, concurrency, count = sys.argv[1:]
+    url, concurrency, count, what, *more = sys.argv[1:]
     soft_and_hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft_and_hard[1], soft_and_hard[1]))
     callers = connect(url, int(concurrency))
-    head = f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    head += f"routing-key: {routing_key}\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    requests = gets(Path(more[0]).read_text().split()) if what == "--get" else posts(urlsplit(url).path, what, more)
     gc.collect()
     gc.disable()  # its pauses would count as latency
     print("connected", flush=True)
     sys.stdin.readline()
     started, cpu = time.perf_counter(), time.process_time()
-    statuses, taken = call(callers, head.encode() + BODY, int(count))
+    statuses, taken = call(callers, requests, int(count))
     result = {
         "seconds": time.perf_counter() - started,
         "cpu": time.process_time() - cpu,

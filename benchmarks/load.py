@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from devtools.processes import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class LoadError(Exception):
@@ -29,12 +29,14 @@ class Load:
         milliseconds: time of a request by percentile; 100 is the longest.
         statuses: responses by HTTP status; "closed" and "timeout" are requests without a response.
         cpu: CPU time of the load generator itself, in seconds.
+        wanted: the HTTP status of a request that went well.
     """
 
     seconds: float
     milliseconds: dict[int, float]
     statuses: dict[str, int]
     cpu: float
+    wanted: str = "200"
 
     @property
     def count(self) -> int:
@@ -43,8 +45,8 @@ class Load:
 
     @property
     def errors(self) -> int:
-        """Requests that were not answered with 200."""
-        return self.count - self.statuses.get("200", 0)
+        """Requests that were not answered as wanted."""
+        return self.count - self.statuses.get(self.wanted, 0)
 
     @property
     def rate(self) -> float:
@@ -60,8 +62,11 @@ class Callers:
         self._stdin = stdin
         self._stdout = stdout
 
-    def call(self) -> Load:
+    def call(self, wanted: str = "200") -> Load:
         """Let the callers send all requests, and wait for the responses; the connections stay open.
+
+        Args:
+            wanted: the HTTP status of a request that goes well.
 
         Raises:
             LoadError: the load generator ended without a result.
@@ -70,7 +75,7 @@ class Callers:
         self._stdin.flush()
         result = json.loads(self.line())
         milliseconds = {int(percent): value for percent, value in result["milliseconds"].items()}
-        return Load(result["seconds"], milliseconds, result["statuses"], result["cpu"])
+        return Load(result["seconds"], milliseconds, result["statuses"], result["cpu"], wanted)
 
     def line(self) -> str:
         """The next line of the load generator's output."""
@@ -82,9 +87,13 @@ class Callers:
 
 
 @contextmanager
-def connected(url: str, routing_key: str, concurrency: int, count: int) -> Iterator[Callers]:
-    """Connect the callers; their connections are closed at the end."""
-    command = [sys.executable, "-m", "benchmarks.callers", url, routing_key, str(concurrency), str(count)]
+def connected(url: str, request: Sequence[str], concurrency: int, count: int) -> Iterator[Callers]:
+    """Connect the callers; their connections are closed at the end.
+
+    Args:
+        request: routing key and further header lines, or ``--get`` and a file of paths: see :mod:`benchmarks.callers`.
+    """
+    command = [sys.executable, "-m", "benchmarks.callers", url, str(concurrency), str(count), *request]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT, env=dict(os.environ), text=True) as process:
         assert process.stdin is not None

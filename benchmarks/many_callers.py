@@ -85,7 +85,7 @@ def _run(stack: ExitStack, bed: Testbed, kind: Kind, count: int) -> Run:
     subject = start_subject(stack, kind, bed.broker, model.url, prefetch=prefetch, **settings)
     time.sleep(_SETTLE)
     idle = usage.memory(subject.pid).resident
-    with connected(subject.url, kind.routing_key, count, count) as callers:
+    with connected(subject.url, [kind.routing_key], count, count) as callers:
         ready = usage.memory(subject.pid).resident
         usage.reset_peak(subject.pid)
         before = cpu({"process": subject.pid})

@@ -134,7 +134,7 @@ def _waiting(bed: Testbed, depth: int) -> Iterator[None]:
 
 def _request(bed: Testbed, subject: Subject, count: int) -> Request:
     pids = {"process": subject.pid, "broker": bed.broker_pid}
-    with connected(subject.url, subject.kind.routing_key, _CONCURRENCY, count) as callers:
+    with connected(subject.url, [subject.kind.routing_key], _CONCURRENCY, count) as callers:
         before = cpu(pids)
         load = callers.call()
         spent = cpu_ms(before, cpu(pids), count)

@@ -94,20 +94,20 @@ def _start_ours(
 
 
 def _start_peer(stack: ExitStack, broker: RabbitMQ, model_url: str, prefetch: int) -> Subject:
+    return start_peer(stack, PEER, "fastapi_peer", broker, {"MODEL_URL": model_url, "PREFETCH": str(prefetch)})
+
+
+def start_peer(stack: ExitStack, kind: Kind, module: str, broker: RabbitMQ, variables: dict[str, str]) -> Subject:
+    """Start a program of ``peers/`` on uvicorn, and wait until it is ready; it ends with the stack."""
     (port,) = free_ports(1)
     command = [str(environment() / "bin/uvicorn"), "--app-dir", str(PEERS), "--port", str(port)]
     command += ["--ssl-keyfile", str(CERTS / "server_key.pem"), "--ssl-certfile", str(CERTS / "server_cert.pem")]
     command += ["--ssl-ca-certs", str(CERTS / "cacert.pem"), "--ssl-cert-reqs", "2"]
-    command += [*PEER_OPTIONS.split(), "fastapi_peer:app"]
-    variables = {
-        "RMQ_URL": broker.url.replace("://", f"://{USER}:{PASSWORD}@"),
-        "CERTS": str(CERTS),
-        "MODEL_URL": model_url,
-        "PREFETCH": str(prefetch),
-    }
+    command += [*PEER_OPTIONS.split(), f"{module}:app"]
+    variables = {"RMQ_URL": broker.url.replace("://", f"://{USER}:{PASSWORD}@"), "CERTS": str(CERTS), **variables}
     process = start(stack, command, FOLDER / "bench/peer.log", {**os.environ, **variables}, all_to_log=True)
     _await_health(process, port)
-    return Subject(PEER, process.pid, f"https://127.0.0.1:{port}/v1/predict")
+    return Subject(kind, process.pid, f"https://127.0.0.1:{port}/v1/predict")
 
 
 def _await_health(process: subprocess.Popen[str], port: int) -> None:

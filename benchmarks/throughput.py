@@ -58,7 +58,7 @@ def measure(bed: Testbed, rounds: int, counts: dict[int, int]) -> Runs:
 
 def _run(bed: Testbed, model: Model, subject: Subject, concurrency: int, count: int) -> Run:
     pids = {"process": subject.pid, "broker": bed.broker_pid, "model": model.pid}
-    with connected(subject.url, subject.kind.routing_key, concurrency, count) as callers:
+    with connected(subject.url, [subject.kind.routing_key], concurrency, count) as callers:
         usage.reset_peak(subject.pid)
         before = cpu(pids)
         load = callers.call()

@@ -73,7 +73,7 @@ def measure(bed: Testbed, rounds: int, counts: dict[int, int]) -> Runs:
 
 
 def _run(subject: Subject, concurrency: int, count: int) -> Run:
-    with connected(subject.url, subject.kind.routing_key, concurrency, count) as callers:
+    with connected(subject.url, [subject.kind.routing_key], concurrency, count) as callers:
         before = usage.cpu_seconds_of_each(subject.pid)
         load = callers.call()
         after = usage.cpu_seconds_of_each(subject.pid)
