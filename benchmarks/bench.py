@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import amqp_only, document, many_callers, queue_depth, throughput, workers
+from benchmarks import amqp_only, document, many_callers, queue_depth, results, throughput, workers
 from benchmarks.machine import facts
 from benchmarks.subjects import environment
 from benchmarks.testbed import raise_file_limit, start_testbed
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 QUESTIONS: dict[str, ModuleType] = {
-    each.NAME: each for each in (throughput, workers, amqp_only, many_callers, queue_depth)
+    each.NAME: each for each in (throughput, workers, amqp_only, many_callers, queue_depth, results)
 }
 _PROSE = ROOT / "benchmarks/document.md"
-_ROUNDS = {throughput.NAME: 5, workers.NAME: 5, amqp_only.NAME: 5, many_callers.NAME: 3, queue_depth.NAME: 3}
+_ROUNDS = {
+    **{each.NAME: 5 for each in (throughput, workers, amqp_only)},
+    **{each.NAME: 3 for each in (many_callers, queue_depth, results)},
+}
 
 
 @dataclass(frozen=True)

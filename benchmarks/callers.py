@@ -150,7 +150,12 @@ def at(ordered: list[float], percent: int) -> float:
 
 def posts(path: str, routing_key: str, headers: list[str]) -> Iterator[bytes]:
     """The same request again and again."""
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", f"routing-key: {routing_key}"]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"routing-key: {routing_key}",
+    ]
     lines += [*headers, f"Content-Length: {len(BODY)}", "", ""]
     return itertools.repeat("\r\n".join(lines).encode() + BODY)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from devtools.rabbitmq import RabbitMQ
 
 _OURS = ("twisted", "pika", "klein", "treq", "pyopenssl", "cryptography")
-_PEERS = ("fastapi", "uvicorn", "uvloop", "httptools", "aio-pika", "aiohttp")
+_PEERS = ("fastapi", "uvicorn", "uvloop", "httptools", "aio-pika", "aiohttp", "SQLAlchemy", "asyncpg", "aiosqlite")
 
 
 def facts(broker: RabbitMQ) -> dict[str, str]:

@@ -19,6 +19,7 @@ from devtools.processes import CERTS, FOLDER, ROOT, ProcessError, start, start_g
 from devtools.rabbitmq import PASSWORD, USER
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -54,11 +55,13 @@ class Subject:
 
     Attributes:
         url: address for the requests.
+        admin_url: address of health and metrics; empty for a peer.
     """
 
     kind: Kind
     pid: int
     url: str
+    admin_url: str = ""
 
 
 def start_subject(
@@ -71,12 +74,24 @@ def start_subject(
     """
     if kind is PEER:
         return _start_peer(stack, broker, model_url, prefetch)
-    return _start_ours(stack, kind, broker, model_url, prefetch, settings)
+    return start_ours(stack, kind, broker, model_url, prefetch, **settings)
 
 
-def _start_ours(
-    stack: ExitStack, kind: Kind, broker: RabbitMQ, model_url: str, prefetch: int, settings: dict[str, str]
+def start_ours(
+    stack: ExitStack,
+    kind: Kind,
+    broker: RabbitMQ,
+    model_url: str,
+    prefetch: int = PREFETCH,
+    options: Sequence[str] = (),
+    **settings: str,
 ) -> Subject:
+    """Start ours, and wait until it is ready; it ends with the stack.
+
+    Args:
+        options: of its command line.
+        settings: environment variables.
+    """
     name = "bench/" + kind.name.replace(" ", "-")
     queues = FOLDER / f"{name}.yaml"
     pattern = kind.routing_key.replace("now", "*")
@@ -89,8 +104,9 @@ def _start_ours(
     )
     http_port, admin_port = free_ports(2)
     settings = {"HTTP_PORT": str(http_port), "ADMIN_PORT": str(admin_port), "QUEUES_CONF": str(queues), **settings}
-    process = start_gateway(stack, broker, model_url, name, **settings)
-    return Subject(kind, process.pid, f"https://127.0.0.1:{http_port}/v1/predict")
+    process = start_gateway(stack, broker, model_url, name, options, **settings)
+    urls = f"https://127.0.0.1:{http_port}/v1/predict", f"http://127.0.0.1:{admin_port}"
+    return Subject(kind, process.pid, *urls)
 
 
 def _start_peer(stack: ExitStack, broker: RabbitMQ, model_url: str, prefetch: int) -> Subject:

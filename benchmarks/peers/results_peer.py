@@ -56,7 +56,8 @@ def now() -> datetime:
 def make_engine() -> AsyncEngine:
     """The engine. SQLite has one writer at a time: several connections would only wait for each other's locks."""
     if not DATABASE.startswith("sqlite"):
-        return create_async_engine(DATABASE, pool_size=20, max_overflow=0)
+        context = ssl.create_default_context(cafile=CERTS + "/cacert.pem")
+        return create_async_engine(DATABASE, pool_size=20, max_overflow=0, connect_args={"ssl": context})
     engine = create_async_engine(DATABASE, pool_size=1, max_overflow=0, pool_timeout=60)
 
     @event.listens_for(engine.sync_engine, "connect")

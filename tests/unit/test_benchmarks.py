@@ -7,12 +7,13 @@ import os
 from pika import frame, spec
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import amqp_only, document, many_callers, queue_depth, throughput, usage, workers
+from benchmarks import amqp_only, document, many_callers, queue_depth, results, throughput, usage, workers
 from benchmarks.amqp_wire import Confirms
 from benchmarks.bench import QUESTIONS
-from benchmarks.callers import at
+from benchmarks.callers import at, gets, posts
 from benchmarks.initiator import BODY, Initiator
 from benchmarks.load import Load
+from benchmarks.result_runs import Accepted, Purge
 from benchmarks.section import Bar, Section, digits
 from devtools.processes import ROOT
 
@@ -48,6 +49,23 @@ class CountTests(SynchronousTestCase):
         number = "0" * 30 + "12"
         self.assertEqual((header.properties.correlation_id, header.properties.message_id), (number, number))
         self.assertEqual((header.body_size, body.fragment, len(body.fragment)), (24, BODY, 24))
+
+    def test_requests(self) -> None:
+        """A routing key and headers are sent again and again; paths are taken in turn, from the first one again."""
+        request = posts("/v1/predict", "ours.now", ["Prefer: respond-async"])
+        text = next(request).decode()
+        self.assertEqual(next(request).decode(), text)
+        head, _, body = text.partition("\r\n\r\n")
+        self.assertEqual(head.splitlines()[0], "POST /v1/predict HTTP/1.1")
+        for line in ("routing-key: ours.now", "Prefer: respond-async", f"Content-Length: {len(body)}"):
+            self.assertIn(line, head.splitlines())
+        paths = gets(["/a", "/b"])
+        self.assertEqual([next(paths).split()[1] for _ in range(3)], [b"/a", b"/b", b"/a"])
+
+    def test_wanted_status(self) -> None:
+        """A load that is to be answered with 202 has errors if it is not."""
+        statuses = {"202": 8, "200": 1, "closed": 1}
+        self.assertEqual([Load(1, {}, statuses, 0, wanted).errors for wanted in ("202", "200")], [2, 9])
 
     def test_percentiles(self) -> None:
         """A percentile is a value that was measured; the hundredth is the longest."""
@@ -136,6 +154,26 @@ class PresentationTests(SynchronousTestCase):
         deep = queue_depth.present(queue_depth.Runs(behind, beside))
         for section in (alone, deep):
             self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
+
+    def test_results(self) -> None:
+        """The bars are about the most callers, the p50 of fetches, the median long-poll and the p99 during a purge."""
+        rates = {"ours": 1600.0, "peer": 1000.0}
+        runs = results.Runs(polled=[30.0, 80.0, 40.0])
+        for store in ("SQLite", "PostgreSQL"):
+            for name, rate in rates.items():
+                for concurrency in (64, 256):
+                    cpu = {"process": 0.6, "broker": 0.2}
+                    runs.accepted[store, name, concurrency] = [Accepted(load(rate - concurrency, 9), cpu, 2.0)]
+            runs.fetched.update({(store, 1000): [load(1, 2)], (store, 1_000_000): [load(1, 4)]})
+            runs.purged[store] = Purge(load(900, 10), load(800, 15), 12_345)
+        section = results.present(runs)
+        bars = {bar.text: (round(bar.measured, 2), bar.is_met) for bar in section.bars}
+        self.assertEqual(bars["accepted per second with SQLite, 256 callers"], (1344, True))
+        self.assertEqual(bars["accepted per second with PostgreSQL, 256 callers, against the peer's"], (1.81, False))
+        self.assertEqual(bars["p50 of a fetch among 1,000,000 rows, against 1,000, SQLite"], (2, False))
+        self.assertEqual(bars["p50 from another replica's commit to the response"], (40, True))
+        self.assertEqual(bars["p99 during a purge, against before, PostgreSQL"], (1.5, True))
+        self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
 
     def test_document(self) -> None:
         """A section takes the place of what stood between its marks; the rest stays."""
