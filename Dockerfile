@@ -6,10 +6,10 @@ WORKDIR /src
 COPY constraints.txt setup.py pyproject.toml README.md ./
 COPY provider_gateway provider_gateway
 COPY twisted twisted
-RUN pip wheel --constraint constraints.txt --wheel-dir /wheels .
+RUN pip wheel --constraint constraints.txt --wheel-dir /wheels '.[postgresql]'
 # Install only from the wheels, so that nothing unpinned gets in. The image does not need pip.
 RUN python -m venv --without-pip /opt/provider-gateway \
- && pip --python /opt/provider-gateway/bin/python install --no-cache-dir --no-compile --no-index --find-links /wheels /wheels/provider_gateway-*.whl
+ && pip --python /opt/provider-gateway/bin/python install --no-cache-dir --no-compile --no-index --find-links /wheels 'provider-gateway[postgresql]'
 # Bytecode that is never compared with its source: layers round file times, and bytecode cannot be written again later.
 # Twisted considers its plugin cache stale unless it is newer than every plugin, in whole seconds: hence the old date.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/provider-gateway/lib \
@@ -31,9 +31,11 @@ ENV PATH=/opt/provider-gateway/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr
 # Python's images contain no bytecode of the standard library: each start would compile it in memory.
 RUN python -m compileall -q --invalidation-mode unchecked-hash -x '/(site-packages|test|tests|idlelib|lib2to3)/' /usr/local/lib/python3.*
 COPY --from=build /opt/provider-gateway /opt/provider-gateway
+# For a volume with the SQLite file of RESULT_STORE: a new volume of a container engine takes over who may write there.
+RUN mkdir --mode=0770 /data
 # A mounted conf/queue_config.yaml is found relative to this folder.
 WORKDIR /app
-# Any other user of group 0 works as well. Nothing is writable, and nothing has to be.
+# Any other user of group 0 works as well. Nothing is writable but /data, and nothing else has to be.
 USER 1001:0
 EXPOSE 5050 5080
 # No HEALTHCHECK: orchestrators ask /health/live and /health/ready of port 5080.

@@ -7,6 +7,7 @@ SECRETS = {
     "provider-gateway-https": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-mq": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-model": {"tls.crt", "tls.key", "ca.crt"},
+    "provider-gateway-results": {"url", "ca.crt"},
     "rabbitmq-tls": {"tls.crt", "tls.key", "ca.crt"},
     "rabbitmq-erlang-cookie": {"cookie"},
 }

@@ -65,7 +65,13 @@ class Workload:
         made_up = {"metadata.name": f"{self._name}-0", "metadata.namespace": "ml"}
         found: dict[str, str] = {}
         for each in self.container.get("env", []):
-            if "valueFrom" in each:
+            if "secretKeyRef" in each.get("valueFrom", {}):
+                reference = each["valueFrom"]["secretKeyRef"]
+                files = self._secrets.get(reference["name"], {})
+                assert files or reference["optional"], f"no secret {reference['name']}"
+                if reference["key"] in files:
+                    found[each["name"]] = files[reference["key"]].decode()
+            elif "valueFrom" in each:
                 found[each["name"]] = made_up[each["valueFrom"]["fieldRef"]["fieldPath"]]
             else:
                 found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found[match[1]], each["value"])
@@ -84,7 +90,7 @@ class Workload:
         volumes = {each["name"]: each for each in self._spec.get("volumes", [])}
         for each in self.container.get("volumeMounts", []):
             volume = volumes.get(each["name"], {"emptyDir": {}})
-            if "emptyDir" in volume:
+            if volume.keys() & {"emptyDir", "persistentVolumeClaim"}:
                 yield Mount(each["mountPath"])
                 continue
             source = folder() / "volumes" / self._name / each["name"]

@@ -23,6 +23,7 @@ _PATCHES = {
     "kubernetes/components/plain-kubernetes/callers-from-anywhere.yaml",
     "kubernetes/components/plain-kubernetes/user-of-deployments.yaml",
     "kubernetes/components/plain-kubernetes/user-of-rabbitmq.yaml",
+    "kubernetes/components/several-pods/several-pods.yaml",
 }
 
 

@@ -24,6 +24,7 @@ STEMS = {
     "provider-gateway-https": ("server_cert.pem", "server_key.pem"),
     "provider-gateway-mq": ("client_cert_mq.pem", "client_key_mq.pem"),
     "provider-gateway-model": ("client_cert.pem", "client_key.pem"),
+    "provider-gateway-results": ("", ""),
 }
 COMMON = {
     "INSTANCE": "",
@@ -36,12 +37,16 @@ COMMON = {
     "WORKERS": "1",
     "LOG_LEVEL": "info",
 }
+#: From the secret of which every key is optional.
+STORE = "sqlite:///data/results.db"
 OF_ROLE = {
     "gateway": {
         "HTTP_CERT": "/certs/https/tls.crt",
         "HTTP_KEY": "/certs/https/tls.key",
         "HTTP_CACERT": "/certs/https/ca.crt",
         "REPLY_TIMEOUT": "90",
+        "RESULT_STORE": "",
+        "RESULT_TTL": "86400",
     },
     "provider": {
         "MODEL_HOST": "model",
@@ -53,6 +58,7 @@ OF_ROLE = {
         "MODEL_CERT": "",
         "MODEL_KEY": "",
         "MODEL_TIMEOUT": "300",
+        "CANCELLATIONS": "true",
     },
 }
 
@@ -99,6 +105,29 @@ class EnvironmentTests(SynchronousTestCase):
             (instance,) = (each for each in spec["containers"][0]["env"] if each["name"] == "INSTANCE")
             self.assertEqual(instance["valueFrom"], {"fieldRef": {"fieldPath": "metadata.name"}})
 
+    def test_store(self) -> None:
+        """RESULT_STORE is a secret, which may be missing: then nothing is kept. SQLite's folder is the claim's."""
+        for world, component, spec in self.pods:
+            variables = {each["name"]: each for each in spec["containers"][0]["env"]}
+            self.assertEqual("RESULT_STORE" in variables, "gateway" in ROLES[component])
+            if component == "provider":
+                continue
+            reference = {"name": "provider-gateway-results", "key": "url", "optional": True}
+            self.assertEqual(variables["RESULT_STORE"]["valueFrom"], {"secretKeyRef": reference})
+            volumes = {each["name"]: each for each in spec["volumes"]}
+            self.assertEqual("data" in volumes, component == "single")
+            if component == "single":
+                claim = world.named("PersistentVolumeClaim", volumes["data"]["persistentVolumeClaim"]["claimName"])
+                self.assertEqual(claim["spec"]["accessModes"], ["ReadWriteOncePod"])
+                (mount,) = (each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "data")
+                self.assertEqual(mount, {"name": "data", "mountPath": "/data"})
+                settings = self.settings(
+                    environment(spec["containers"][0]) | {"RESULT_STORE": STORE},
+                    self.mount(Path(self.mktemp()), world, spec),
+                )
+                assert settings.result_store is not None
+                self.assertEqual(settings.result_store.path, Path("/data/results.db"))
+
     def test_files_are_mounted(self) -> None:
         """A variable that names a file names a key of the secret or config map that is mounted there."""
         for world, component, spec in self.pods:
@@ -107,7 +136,7 @@ class EnvironmentTests(SynchronousTestCase):
             paths = {value for value in given.values() if value.startswith(("/certs/", "/etc/"))}
             self.assertLessEqual(paths, set(keys), f"{world.name} {component}")
             folders = {"/certs/mq", "/etc/provider-gateway"}
-            folders |= {"/certs/https"} if "gateway" in ROLES[component] else set()
+            folders |= {"/certs/https", "/certs/results"} if "gateway" in ROLES[component] else set()
             folders |= {"/certs/model"} if "provider" in ROLES[component] else set()
             self.assertEqual({path.rpartition("/")[0] for path in keys}, folders)
 
@@ -184,7 +213,8 @@ def mounted_files(world: World, spec: dict[str, Any]) -> dict[str, tuple[str | d
     for volume in spec["volumes"]:
         if "secret" in volume:
             name = volume["secret"]["secretName"]
-            sources[volume["name"]] = (name, SECRETS[name])
+            items = {each["key"] for each in volume["secret"].get("items", [])}
+            sources[volume["name"]] = (name, items or SECRETS[name])
         elif "configMap" in volume:
             config = world.named("ConfigMap", volume["configMap"]["name"])
             sources[volume["name"]] = (config, set(config["data"]))

@@ -49,6 +49,7 @@ OBJECTS = {
     "model/pod-disruption-budget.yaml": ["PodDisruptionBudget model"],
     "model/service-account.yaml": ["ServiceAccount model"],
     "model/service.yaml": ["Service model"],
+    "postgresql/network-policy.yaml": ["NetworkPolicy provider-gateway-postgresql"],
     "prometheus-rules.yaml": ["PrometheusRule provider-gateway"],
     "provider/network-policy.yaml": ["NetworkPolicy provider"],
     "provider/pod-disruption-budget.yaml": ["PodDisruptionBudget provider"],
@@ -66,6 +67,7 @@ OBJECTS = {
     "rabbitmq/stateful-set.yaml": ["StatefulSet rabbitmq"],
     "service-monitor.yaml": ["ServiceMonitor provider-gateway", "ServiceMonitor rabbitmq"],
     "single/network-policy.yaml": ["NetworkPolicy provider-gateway"],
+    "single/persistent-volume-claim.yaml": ["PersistentVolumeClaim provider-gateway-data"],
     "single/pod-disruption-budget.yaml": ["PodDisruptionBudget provider-gateway"],
     "single/service-admin.yaml": ["Service provider-gateway-admin"],
     "single/service.yaml": ["Service provider-gateway"],
@@ -80,6 +82,7 @@ STEPS = (
     "oc apply -k openshift/single",
     "oc apply -k openshift/gateway",
     "oc apply -k openshift/provider",
+    "oc apply -k openshift/postgresql",
 )
 
 

@@ -24,7 +24,11 @@ from tests.deployment.overlays import OVERLAYS, with_optional_components
 from tests.deployment.quantities import quantity
 from tests.deployment.validation import validate
 
-OPTIONAL = ("load-balancer", "fluentd")
+#: SQLite is for one pod, so the single container has one more.
+OPTIONAL = {
+    "single": ["load-balancer", "fluentd", "postgresql", "several-pods"],
+    "split": ["load-balancer", "fluentd", "postgresql"],
+}
 SIDECAR = ROOT / "kubernetes/components/fluentd/sidecar.yaml"
 
 
@@ -38,10 +42,10 @@ class KustomizeTests(SynchronousTestCase):
                 self.assertTrue(build(file.parent), file)
 
     def test_overlays_offer_the_optional_components(self) -> None:
-        """Both overlays list load balancer and FluentD, commented out, and use the component for plain Kubernetes."""
+        """The overlays list the optional components, commented out, and use the component for plain Kubernetes."""
         for overlay in OVERLAYS:
             text = (ROOT / f"kubernetes/overlays/{overlay}/kustomization.yaml").read_text()
-            self.assertEqual(re.findall(r"^  # - ../../components/(\S+)$", text, re.MULTILINE), list(OPTIONAL))
+            self.assertEqual(re.findall(r"^  # - ../../components/(\S+)$", text, re.MULTILINE), OPTIONAL[overlay])
             self.assertEqual(documents(ROOT / f"kubernetes/overlays/{overlay}/kustomization.yaml")[0]["components"],
                              ["../../components/plain-kubernetes"])  # fmt: skip
 
@@ -64,11 +68,30 @@ class KustomizeTests(SynchronousTestCase):
             open_ones = {key for key, spec in services.items() if spec.get("type") == "LoadBalancer"}
             self.assertEqual(open_ones, {name})
             self.assertEqual([each["port"] for each in services[name]["ports"]], [5050])
+            names = {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"}
+            self.assertIn("provider-gateway-postgresql", names)
             for each in objects:
                 if each["kind"] == "Deployment":
                     self.assertEqual("initContainers" in pod(each)["spec"], each["metadata"]["name"] == name)
                     if each["metadata"]["name"] == name:
                         self.check_sidecar(each, objects)
+
+    def test_several_pods(self) -> None:
+        """The component for several pods of the single container removes what allows one pod only."""
+        root = with_optional_components(Path(self.mktemp()))
+        (deployment,) = (
+            each
+            for each in build(root / "kubernetes/overlays/single")
+            if each["kind"] == "Deployment" and each["metadata"]["name"] == "provider-gateway"
+        )
+        spec = deployment["spec"]
+        self.assertEqual(spec["replicas"], 2)
+        self.assertEqual(
+            spec["strategy"], {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+        )
+        volumes = pod(deployment)["spec"]["volumes"]
+        self.assertFalse([each for each in volumes if "persistentVolumeClaim" in each])
+        self.assertIn({"name": "data", "emptyDir": {}}, volumes)
 
     def test_sidecar_on_openshift(self) -> None:
         """The same patch fits the deployments of the templates, for "oc patch --type=json"."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator  # noqa: TC003 - in an annotation of a test
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.deployment.manifests import World, component_of, plain_objects, pod, worlds
+from tests.deployment.manifests import ROOT, World, component_of, documents, plain_objects, pod, worlds
 from tests.deployment.network import Peer, allowed, matches
 
 
@@ -77,6 +77,17 @@ class NetworkTests(SynchronousTestCase):
             yield monitoring, "rabbitmq", 15692, "TCP"
         for port in (4369, 25672):
             yield "rabbitmq", "rabbitmq", port, "TCP"
+
+    def test_postgresql(self) -> None:
+        """The policy for PostgreSQL lets gateways out to its port, and nobody else."""
+        (policy,) = documents(ROOT / "postgresql/network-policy.yaml")
+        for world in worlds():
+            policies = [policy, world.named("NetworkPolicy", "provider-gateway-default-deny")]
+            for workload in world.workloads():
+                source = Peer("", tuple(pod(workload)["metadata"]["labels"].items()))
+                way_out = {(5432, "TCP")} if component_of(workload) in {"single", "gateway"} else set()
+                for target in OUTSIDE:
+                    self.assertEqual(allowed(policies, "egress", source, target), way_out, target.name)
 
     def test_every_pod_is_under_the_default(self) -> None:
         """The default-deny policy selects all our pods, in both directions, and no other pods."""

@@ -21,10 +21,13 @@ WITHOUT_DEFAULT = {
 }
 #: Parameters that may be empty: they are for an https model.
 OPTIONAL = {"MODEL_URL", "MODEL_READY_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"}
+#: A whole volume, as JSON: the parameter file has plain values.
+VOLUME = "DATA_VOLUME"
 RESOURCES_OF_MODEL = re.compile("MODEL_(CPU|MEMORY)_")
 #: Values other than the defaults, all different, to see where they arrive.
 OTHER = {
     "REPLICAS": "7",
+    "SINGLE_REPLICAS": "6",
     "PROVIDER_REPLICAS": "8",
     "MODEL_REPLICAS": "9",
     "TERMINATION_GRACE_PERIOD": "77",
@@ -32,6 +35,8 @@ OTHER = {
 }
 PLACES = {
     "REPLICAS": "Deployment.spec.replicas",
+    "SINGLE_REPLICAS": "Deployment.spec.replicas",
+    "SINGLE_STRATEGY": "Deployment.spec.strategy.type",
     "PROVIDER_REPLICAS": "Deployment.spec.replicas",
     "MODEL_REPLICAS": "Deployment.spec.replicas",
     "TERMINATION_GRACE_PERIOD": "Deployment.spec.template.spec.terminationGracePeriodSeconds",
@@ -112,12 +117,20 @@ class TemplateTests(SynchronousTestCase):
         given = parameters()
         for component, template in templates().items():
             before = all_leaves(template, given)
-            for name in (each["name"] for each in template["parameters"]):
+            for name in (each["name"] for each in template["parameters"] if each["name"] != VOLUME):
                 value = OTHER.get(name, "other")
                 after = all_leaves(template, given | {name: value})
                 changed = {path: str(after[path]) for path in before if before[path] != after[path]}
                 environment = f"Deployment.spec.template.spec.containers.0.env.{name}.value"
                 self.assertEqual(changed, {PLACES.get(name, environment): value}, f"{component} {name}")
+
+    def test_volume(self) -> None:
+        """The single container's volume is the claim, or what its parameter's description has for several pods."""
+        template = templates()["single"]
+        (parameter,) = (each for each in template["parameters"] if each["name"] == VOLUME)
+        for text in (parameter["value"], re.findall(r"{.*}", parameter["description"])[0]):
+            deployment = process(template, parameters() | {VOLUME: text}, ignore_unknown=True)["items"][0]
+            self.assertIn(json.loads(text), deployment["spec"]["template"]["spec"]["volumes"])
 
     def test_numbers(self) -> None:
         """Numbers are numbers where the cluster expects them, and text in an environment."""
@@ -132,9 +145,11 @@ class ParameterFileTests(SynchronousTestCase):
     """openshift/parameters.env, the parameter file of all templates."""
 
     def test_names(self) -> None:
-        """The file has the parameters of all templates, except those for an https model and the model's resources."""
+        """The file has the parameters of all templates, except for https models, a model's resources and a volume."""
         known = {each["name"] for template in templates().values() for each in template["parameters"]}
-        self.assertEqual(parameters().keys(), {name for name in known - OPTIONAL if not RESOURCES_OF_MODEL.match(name)})
+        self.assertEqual(
+            parameters().keys(), {name for name in known - OPTIONAL - {VOLUME} if not RESOURCES_OF_MODEL.match(name)}
+        )
 
     def test_image(self) -> None:
         """The image is the one that docs/openshift.md builds: this version, in the cluster's own registry."""

@@ -10,6 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.deployment.components import PORTS, SECRETS, SERVICES, WORKLOADS, selector_of
 from tests.deployment.manifests import ROLES, World, component_of, containers, environment, pod, worlds
 
+#: Secrets that need not exist.
+OPTIONAL = {"provider-gateway-model", "provider-gateway-results"}
+
 
 class WiringTests(SynchronousTestCase):
     """Each deployment variant, as a whole."""
@@ -112,7 +115,9 @@ class WiringTests(SynchronousTestCase):
                     # Not readable by all users of the node; OpenShift and fsGroup set the pod's group.
                     self.assertEqual(volume["secret"]["defaultMode"], 0o440)
                     optional = volume["secret"].get("optional", False)
-                    self.assertEqual(optional, volume["secret"]["secretName"] == "provider-gateway-model")
+                    self.assertEqual(optional, volume["secret"]["secretName"] in OPTIONAL)
+                elif "persistentVolumeClaim" in volume:
+                    world.named("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
                 else:
                     self.assertIn("emptyDir", volume)
 
