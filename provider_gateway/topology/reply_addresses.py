@@ -79,6 +79,9 @@ class ReplyAddresses:
             self._ours |= {each.queue_name, each.retry_queue, each.parking}
             if each.dle_params is not None:
                 self._ours.add(each.dle_params.dle_queue)
+        #: A reply must not become an order to call somebody.
+        self._webhooks = results_name(entries, "webhooks")
+        self._ours |= {self._webhooks, f"{self._webhooks}.parking"}
 
     def allow(self, address: str | None) -> bool:
         """True if replies may go to this address. Configured addresses, and names below them, are always allowed."""
@@ -86,6 +89,8 @@ class ReplyAddresses:
             return True  # none, or not UTF-8 and so no queue of ours
         if address in self._configured:
             return True
+        if address.startswith(f"{self._webhooks}.retry."):
+            return False
         if address in self._ours or len(address.encode("utf-8", "replace")) > SHORT_STRING_BYTES:
             return False
         if any(address.startswith(f"{each}.") for each in self._configured):

@@ -94,6 +94,12 @@ class ReplyAddressesTests(SynchronousTestCase):
         self.assert_refused(ReplyAddresses(work, [work]), "response.work", "response.work.retry")
         self.assert_refused(ReplyAddresses(stage, [stage, FIRST]), "first.retry")
 
+    def test_webhooks(self) -> None:
+        """The queues from which webhooks are sent are not allowed; those of hosts with such names are."""
+        addresses = ReplyAddresses(FIRST, [FIRST])
+        self.assert_refused(addresses, "response.webhooks", "response.webhooks.retry.5s", "response.webhooks.parking")
+        self.assert_allowed(addresses, "response.webhooks.example-1234abcd", "response.results")
+
     def test_not_utf_8(self) -> None:
         """An address that is not UTF-8 is allowed: it cannot be a queue of ours."""
         address: Any = b"\xff"
