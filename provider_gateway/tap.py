@@ -28,6 +28,7 @@ from provider_gateway.http_server.access_log import open_access_log
 from provider_gateway.observability.json_log import log_observer
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.security.credentials import load_credentials
+from provider_gateway.store.opening import result_store
 from provider_gateway.workers.inherited import InheritedListeners
 from provider_gateway.workers.log_relay import copy_to, log_again
 from provider_gateway.workers.supervisor import Supervisor
@@ -104,8 +105,8 @@ def _load_gateway(
     """Read the files that the settings name, then make the service.
 
     Raises:
-        SettingsError: a certificate or the access file is missing or wrong, the access log cannot be written, or
-            messages that wait for another attempt would not come back.
+        SettingsError: a certificate or the access file is missing or wrong, the access log cannot be written, the
+            result store cannot work, or messages that wait for another attempt would not come back.
     """
     metrics = Metrics()
     return GatewayService(
@@ -120,6 +121,7 @@ def _load_gateway(
         fatal=_fatal,
         wall_clock=WALL_CLOCK,
         listeners=listeners,
+        store=result_store(reactor, settings, WALL_CLOCK, metrics) if "gateway" in roles else None,
     )
 
 

@@ -88,6 +88,10 @@ class ResultParts:
             metrics=metrics,
         )
 
+    def open(self) -> None:
+        """Open the store. While it is away, the process is degraded."""
+        self._store.open()
+
     async def open_publishing(self, session: Session) -> None:
         """Publish on a new session: messages, and notices.
 

@@ -113,10 +113,7 @@ class GatewayService(ProcessService):
         self._kept: ResultParts | None = None
         if store is not None:
             self._kept = ResultParts(
-                reactor,
-                settings,
-                entries,
-                store,
+                *(reactor, settings, entries, store),
                 access_rules=credentials.access_rules,
                 publisher=self._publisher,
                 metrics=metrics,
@@ -184,6 +181,8 @@ class GatewayService(ProcessService):
         for warning in self._warnings:
             self._log.warn("{warning}", warning=warning)
         self._ports["admin"] = self._listeners.open_admin(self._collect, self.waiting_for, self.degraded)
+        if self._kept is not None:
+            self._kept.open()
         await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
         if self._gateway is not None:
             self._gateway.start()

@@ -16,6 +16,8 @@ _NAMESPACE = "provider_gateway"
 _HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
 _MODEL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _WEBHOOK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20)
+_COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 #: Why messages are parked (docs/delivery.md); the first line has the failures of the model.
 _PARKING_REASONS = (
     *("timeout", "connection", "status", "body", "busy"),
@@ -78,6 +80,20 @@ class Metrics:
             "webhook_seconds", "Time of one call of a webhook endpoint", _WEBHOOK_BUCKETS
         )
         self.webhooks_parked = self._counter("webhooks_parked", "Webhooks put into their parking queue", "reason")
+        self.result_store_up = self._gauge("result_store_up", "1 if the result store takes changes, else 0", "store")
+        self.results_stored = self._counter("results_stored", "Results stored by what became of the request", "status")
+        self.results_pending = self._gauge("results_pending", "Recorded requests without an answer", "store")
+        self.results_oldest_pending = self._gauge(
+            "results_oldest_pending_seconds", "Age of the oldest recorded request without an answer", "store"
+        )
+        self.result_store_bytes = self._gauge("result_store_bytes", "Size of the result store", "store")
+        self.results_purged = self._counter("results_purged", "Results and records deleted after their time")
+        self.result_store_commit_seconds = self._histogram(
+            "result_store_commit_seconds", "Time of one transaction of the result store", _COMMIT_BUCKETS
+        )
+        self.result_store_commit_operations = self._histogram(
+            "result_store_commit_operations", "Operations in one transaction of the result store", _GROUP_BUCKETS
+        )
 
     def begin(self, queue: str) -> None:
         """Create a queue's series for alerts at 0: Prometheus' ``increase()`` ignores a series that starts at 1."""

@@ -139,12 +139,19 @@ class ResultStore(Protocol):
     :class:`.StoreUnavailable` if the store is away or too slow; the operation may have been committed then.
 
     Attributes:
-        is_up: False while the store is away.
         on_change: called after ``is_up`` has changed. Whoever uses the store sets it.
     """
 
-    is_up: bool
     on_change: Callable[[], object]
+
+    @property
+    def is_up(self) -> bool:
+        """False while the store is away."""
+        ...
+
+    def open(self) -> None:
+        """Connect. Until then, and until that has succeeded, the store is away."""
+        ...
 
     def add(self, record: Record) -> Deferred[Record | None]:
         """Add a pending record. A record with its id stays as it is.

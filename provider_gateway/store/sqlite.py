@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from provider_gateway.errors import SettingsError
 from provider_gateway.store.engine import Conflict, Verdict
 from provider_gateway.store.schema import migrate
+from provider_gateway.store.sqlite_file import prepare_file
 from provider_gateway.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -16,7 +18,29 @@ if TYPE_CHECKING:
 
 #: Seconds that a transaction waits for those of other processes.
 _BUSY_TIMEOUT = 2.0
+#: Errors that concern one operation. All others are the file's, or the disk's.
+_OF_DATA = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+_TEMPORARY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another process has locked the file for too long",
+    sqlite3.SQLITE_FULL: "the disk is full: make room",
+    sqlite3.SQLITE_NOTADB: "the file is no SQLite database: move it away, and a new one is made",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged: move it away (a new one is made) or restore a backup",
+    sqlite3.SQLITE_READONLY: "the file, its folder or its file system is read-only",
+}
 _TYPES = {"text": "TEXT", "integer": "INTEGER", "blob": "BLOB", "options": ""}
+
+
+def _code(error: Exception) -> int:
+    """SQLite's result code of an error, without its extension (sqlite.org/rescode.html)."""
+    return (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 class _SQLiteTransaction(Transaction):
@@ -39,6 +63,7 @@ class SQLite:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._inode: int | None = None
         self.arguments: Mapping[str, Any] = {
             "database": str(path),
             "timeout": _BUSY_TIMEOUT,
@@ -47,21 +72,39 @@ class SQLite:
         }
 
     def check(self) -> None:
-        """Look for mistakes in the settings."""
+        """Open the file and bring the schema to this program's version. A file that is locked is no mistake."""
+        prepare_file(self._path)
+        try:
+            with closing(sqlite3.connect(**self.arguments)) as connection:
+                self.prepare(connection)
+                self.migrate(connection)
+        except sqlite3.Error as error:
+            if _code(error) in _TEMPORARY:
+                return
+            msg = f"RESULT_STORE: {self.explain(error)}"
+            raise SettingsError(msg) from None
 
     def prepare(self, connection: Any) -> None:
         """Set what SQLite keeps for each connection."""
+        self._inode = _inode(self._path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
 
     def migrate(self, connection: Any) -> None:
         """Bring the schema to this program's version."""
         with self.writing(connection) as transaction:
+            tables = transaction.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            if tables and ("schema_version",) not in tables:
+                msg = f"RESULT_STORE: {self._path}: the file is another program's database: take a file of its own"
+                raise SettingsError(msg)
             migrate(transaction, _TYPES)
 
     @contextmanager
     def writing(self, connection: Any) -> Iterator[Transaction]:
         """A transaction that writes. It is the only one of all processes."""
+        if _inode(self._path) != self._inode:
+            msg = "the file was removed or replaced while it was in use"
+            raise sqlite3.OperationalError(msg)
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield _SQLiteTransaction(connection.cursor())
@@ -84,15 +127,17 @@ class SQLite:
         """What an error means."""
         if isinstance(error, Conflict):
             return Verdict.REPEAT
-        if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
-            error, sqlite3.DataError | sqlite3.IntegrityError | sqlite3.ProgrammingError
-        ):
+        if isinstance(error, SettingsError):
+            return Verdict.AWAY
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OF_DATA):
             return Verdict.AWAY
         return Verdict.DATA
 
     def explain(self, error: Exception) -> str:
         """One line about an error."""
-        return f"{self._path}: {error}"
+        if isinstance(error, SettingsError):
+            return str(error)
+        return f"{self._path}: {_ADVICE.get(_code(error), error)}"
 
     def interrupt(self, connection: Any) -> None:
         """End the statement that runs."""

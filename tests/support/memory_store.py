@@ -39,6 +39,9 @@ class MemoryStore:
         self._ttl = ttl
         self._waiting: list[tuple[Deferred[Finished], Outcome]] = []
 
+    def open(self) -> None:
+        """Do nothing: it is there from the start."""
+
     def go_away(self) -> None:
         """Be away from now on."""
         self.is_up = False

@@ -106,6 +106,13 @@ PRIVATE = (
 )
 
 UNDOCUMENTED = (
+    Name(
+        "twisted.enterprise.adbapi.Connection",
+        "rollback",
+        "does nothing in our subclass, a documented connectionFactory: the engine has rolled back, and closes a "
+        "connection that has failed",
+        signature="(self)",
+    ),
     Name("twisted.internet.protocol.BaseProtocol", "transport", "what each protocol of Twisted has", of=Protocol),
     Name("twisted.internet.protocol.Protocol", "factory", "what each protocol of Twisted's factories has", of=Protocol),
     Name("twisted.internet.protocol.Factory", "noisy", "False: Twisted logs no start and stop of factories", kind=bool),

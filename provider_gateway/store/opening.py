@@ -1,0 +1,49 @@
+"""Makes the result store that the settings name, and finds the mistakes that end the start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provider_gateway.errors import SettingsError
+from provider_gateway.store.sql_store import SQLStore
+from provider_gateway.store.sqlite import SQLite
+
+if TYPE_CHECKING:
+    from provider_gateway.clocks import WallClock
+    from provider_gateway.config.settings import Settings
+    from provider_gateway.config.store_url import StoreURL
+    from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.store.engine import Engine
+
+
+def engine_for(url: StoreURL) -> Engine:
+    """The database for an address, checked as far as it can be before the process runs.
+
+    Raises:
+        SettingsError: this store can never work.
+    """
+    engine = _postgresql(url) if url.path is None else SQLite(url.path)
+    engine.check()
+    return engine
+
+
+def _postgresql(url: StoreURL) -> Engine:
+    try:
+        # Imported late: its driver is an extra.
+        from provider_gateway.store.postgresql import PostgreSQL  # noqa: PLC0415 - see above
+    except ImportError as error:
+        msg = f"RESULT_STORE: PostgreSQL needs psycopg ({error}): pip install provider-gateway[postgresql]"
+        raise SettingsError(msg) from None
+    return PostgreSQL(url)
+
+
+def result_store(reactor: Any, settings: Settings, wall_clock: WallClock, metrics: Metrics) -> SQLStore | None:
+    """The result store of the settings, not yet open; None if there is none.
+
+    Raises:
+        SettingsError: this store can never work.
+    """
+    if settings.result_store is None:
+        return None
+    engine = engine_for(settings.result_store)
+    return SQLStore(reactor, engine, ttl=settings.result_ttl, wall_clock=wall_clock, metrics=metrics)

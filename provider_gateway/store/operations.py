@@ -1,0 +1,290 @@
+"""The operations that change a store, and their rules. They are the same for every database, and run in a transaction.
+
+A transaction reads the records of all its operations, applies the operations in their order, and writes what changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from provider_gateway.store.columns import milliseconds
+from provider_gateway.store.records import REPLACEABLE, Finished, Outcome, Record, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from provider_gateway.store.transaction import Transaction
+
+
+class Changes:
+    """The records that a transaction has read, and what becomes of them.
+
+    Args:
+        found: the records.
+        ttl: seconds that a final record is kept.
+    """
+
+    def __init__(self, found: Iterable[Record], ttl: float) -> None:
+        self.ttl = ttl
+        self._before = {record.id: record for record in found}
+        self._now = dict(self._before)
+        self._holders = {record.key: record.id for record in self._before.values() if record.key is not None}
+        self._results: dict[str, Result] = {}
+        self._deleted: set[str] = set()
+
+    def get(self, id_: str) -> Record | None:
+        """A record as it is now."""
+        return self._now.get(id_)
+
+    def holder(self, key: bytes | None) -> Record | None:
+        """The record that holds a key now."""
+        return None if key is None or (id_ := self._holders.get(key)) is None else self._now[id_]
+
+    def put(self, record: Record, result: Result | None = None) -> None:
+        """Add or change a record, and give it a result if there is one."""
+        before = self._now.get(record.id)
+        if before is not None and before.key is not None and before.key != record.key:
+            del self._holders[before.key]
+        if record.key is not None:
+            self._holders[record.key] = record.id
+        self._now[record.id] = record
+        if result is not None:
+            self._results[record.id] = result
+
+    def delete(self, record: Record) -> None:
+        """Delete a record and its result."""
+        self.put(replace(record, key=None))
+        del self._now[record.id]
+        self._results.pop(record.id, None)
+        if self._before.pop(record.id, None) is not None:
+            self._deleted.add(record.id)
+
+    def write(self, transaction: Transaction) -> None:
+        """Write what changed. Keys become free before they are taken."""
+        before, now = self._before, self._now
+        if self._deleted:
+            transaction.delete(self._deleted)
+        if changed := [record for id_, record in now.items() if id_ in before and record is not before[id_]]:
+            transaction.update(changed)
+        if new := [record for id_, record in now.items() if id_ not in before]:
+            transaction.insert(new)
+        if self._results:
+            transaction.put_results([(now[id_], result) for id_, result in self._results.items()])
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a caller of the store wants done.
+
+    Attributes:
+        must_succeed: True if it is tried until it is committed.
+    """
+
+    must_succeed: ClassVar[bool] = False
+
+    @property
+    def id(self) -> str | None:
+        """Id of the record to read."""
+        return None
+
+    @property
+    def key(self) -> bytes | None:
+        """A key whose holder is to be read."""
+        return None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body to store."""
+        return 0
+
+    def apply(self, changes: Changes) -> Any:
+        """Do it.
+
+        Returns:
+            What the caller gets after the commit.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Operation):
+    """:meth:`.ResultStore.add`."""
+
+    record: Record
+
+    @property
+    def id(self) -> str:
+        """Id of the record to read."""
+        return self.record.id
+
+    @property
+    def key(self) -> bytes | None:
+        """A key whose holder is to be read."""
+        return self.record.key
+
+    def apply(self, changes: Changes) -> Record | None:
+        """See the class."""
+        record, holder = self.record, changes.holder(self.record.key)
+        if holder is not None and holder.id != record.id:
+            if (holder.key_expires or 0) > record.created:
+                return holder
+            changes.put(replace(holder, key=None))
+        if changes.get(record.id) is None:
+            changes.put(record)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _OfRecord(Operation):
+    """An operation on a record that is there."""
+
+    of: str
+
+    @property
+    def id(self) -> str:
+        """Id of the record to read."""
+        return self.of
+
+
+@dataclass(frozen=True, slots=True)
+class Accept(_OfRecord):
+    """:meth:`.ResultStore.accept`."""
+
+    def apply(self, changes: Changes) -> None:
+        """See the class."""
+        record = changes.get(self.of)
+        if record is not None and record.accept_by is not None:
+            changes.put(replace(record, accept_by=None))
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver(_OfRecord):
+    """:meth:`.ResultStore.take_over`."""
+
+    seen: float
+    accept_by: float
+
+    def apply(self, changes: Changes) -> bool:
+        """See the class."""
+        record = changes.get(self.of)
+        if record is None or record.status is not Status.PENDING or record.accept_by is None:
+            return False
+        if milliseconds(record.accept_by) != milliseconds(self.seen):
+            return False
+        changes.put(replace(record, accept_by=self.accept_by))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Discard(_OfRecord):
+    """:meth:`.ResultStore.discard`."""
+
+    def apply(self, changes: Changes) -> None:
+        """See the class."""
+        record = changes.get(self.of)
+        if record is not None and record.status is Status.PENDING:
+            changes.delete(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish(Operation):
+    """:meth:`.ResultStore.finish`."""
+
+    must_succeed: ClassVar[bool] = True
+    outcome: Outcome
+
+    @property
+    def id(self) -> str:
+        """Id of the record to read."""
+        return self.outcome.id
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body to store."""
+        return len(self.outcome.result.body)
+
+    def apply(self, changes: Changes) -> Finished:
+        """See the class."""
+        outcome = self.outcome
+        record = changes.get(outcome.id)
+        if record is None:
+            if outcome.restored is None:
+                return Finished(record=None, is_new=False)
+            # Its key may have been given to another request since.
+            record = replace(outcome.restored, key=None)
+        if record.status not in REPLACEABLE:
+            return Finished(record=record, is_new=False)
+        kept = changes.ttl
+        if record.key is not None and outcome.keeps_key and record.key_expires is not None:
+            kept = max(kept, record.key_expires - record.created)
+        record = replace(
+            record,
+            status=outcome.status,
+            finished=outcome.finished,
+            expires=outcome.finished + kept,
+            attempts=outcome.attempts,
+            model_status=outcome.model_status,
+            key=record.key if outcome.keeps_key else None,
+            accept_by=None,
+        )
+        changes.put(record, outcome.result)
+        return Finished(record=record, is_new=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Erase(_OfRecord):
+    """:meth:`.ResultStore.erase`."""
+
+    owner: str | None
+    now: float
+
+    def apply(self, changes: Changes) -> Record | None:
+        """See the class."""
+        record = changes.get(self.of)
+        if record is None or record.owner != self.owner:
+            return None
+        if record.status is Status.PENDING:
+            expires = self.now + changes.ttl
+            changes.put(
+                replace(record, status=Status.CANCELED, finished=self.now, expires=expires, key=None, accept_by=None)
+            )
+        else:
+            changes.delete(record)
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Purge(Operation):
+    """:meth:`.ResultStore.purge`. Its rows are found by the database, after all else is written."""
+
+    now: float
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Operation):
+    """Find out whether the store takes changes."""
+
+
+def execute(transaction: Transaction, operations: Sequence[Operation], ttl: float) -> list[Any]:
+    """Do operations in their order.
+
+    Returns:
+        The answer of each.
+    """
+    ids = {operation.id for operation in operations}
+    keys = {operation.key for operation in operations}
+    found = transaction.records(id_ for id_ in ids if id_ is not None)
+    found += [record for record in transaction.holders(key for key in keys if key is not None) if record.id not in ids]
+    changes = Changes(found, ttl)
+    ruled = [each for each in operations if not isinstance(each, Purge | Probe)]
+    answers = {id(operation): operation.apply(changes) for operation in ruled}
+    changes.write(transaction)
+    for operation in operations:
+        if isinstance(operation, Purge):
+            answers[id(operation)] = transaction.purge(operation.now, ttl, operation.limit)
+        elif isinstance(operation, Probe):
+            transaction.probe()
+            answers[id(operation)] = None
+    return [answers[id(operation)] for operation in operations]
