@@ -94,7 +94,8 @@ def result_row(id_: str, expires: float, result: Result) -> tuple[Any, ...]:
         text(id_),
         milliseconds(expires),
         result.status,
-        json.dumps(dict(result.headers)).encode(),
+        # JSON alone would make one character of two surrogates.
+        json.dumps({text(name): text(value) for name, value in result.headers.items()}).encode(),
         _optional(result.content_type),
         _optional(result.content_encoding),
         result.body,
@@ -105,7 +106,7 @@ def result_of(row: Sequence[Any]) -> Result:
     """The result of a row of ``results``."""
     return Result(
         status=row[2],
-        headers=json.loads(bytes(row[3])),
+        headers={from_text(name): from_text(value) for name, value in json.loads(bytes(row[3])).items()},
         content_type=_from_optional(row[4]),
         content_encoding=_from_optional(row[5]),
         body=bytes(row[6]),
