@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.error import ConnectionRefusedError as TCPRefused
 from twisted.internet.testing import MemoryReactorClock
@@ -17,6 +17,9 @@ from tests.support.embedded_broker import BrokerTestCase, Link
 from tests.support.http_client import Client, Response
 from tests.support.model_peer import ModelTransport, response
 
+if TYPE_CHECKING:
+    from tests.support.memory_store import MemoryStore
+
 AMQP, HTTP, MODEL = 5672, 5050, 8080
 
 
@@ -27,11 +30,13 @@ class ServiceTestCase(BrokerTestCase):
         calls: the model's connections, one for each call.
         is_up: True while the broker accepts connections.
         ahead: seconds by which the wall clock is ahead of the monotonic clock.
+        store: keeps results; None without.
     """
 
     clock: MemoryReactorClock
     #: More keys of the entry.
     keys: ClassVar[dict[str, Any]] = {}
+    store: MemoryStore | None = None
 
     def setUp(self) -> None:
         super().setUp()
@@ -80,6 +85,7 @@ class ServiceTestCase(BrokerTestCase):
             observer=None,
             fatal=self.fatal.append,
             wall_clock=self.wall_clock,
+            store=self.store,
         )
         self.service.startService()
         self.advance(1)

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.support.memory_store import MemoryStore
 from tests.support.model_peer import response
 from tests.support.service import ServiceTestCase
 
@@ -73,6 +74,8 @@ FIGURES: dict[str, int] = {
 _TOLERANCE = 0.2
 #: Calls by which a single module may exceed its figure anyway: many make few.
 _MODULE_TOLERANCE = 50
+#: Part by which a result store may make a plain request dearer.
+_WITH_STORE = 0.02
 _WARM_UP = 5
 #: What Twisted and pika do before a function of ours is called, or after.
 _FRAMEWORKS = "frameworks"
@@ -196,6 +199,26 @@ class CostTests(ServiceTestCase):
     def test_count_is_stable(self) -> None:
         """Two requests make the same calls: nothing piles up from one to the next, and nothing here is by chance."""
         self.assertEqual(self.measure().functions, self.measure().functions)
+
+
+class CostWithStoreTests(CostTests):
+    """The same request with a result store."""
+
+    def setUp(self) -> None:
+        self.store = MemoryStore()
+        super().setUp()
+
+    def test_calls(self) -> None:
+        """A result store makes a plain request 2 % dearer at most, and is not asked for it."""
+        with_store = self.measure()
+        assert self.store is not None
+        self.assertEqual(self.store.calls, [])
+        without = CostTests("test_calls")
+        without.setUp()
+        plain = without.measure()
+        more, figure = with_store.modules.total() - plain.modules.total(), plain.modules.total()
+        where = {name: calls for name, calls in (with_store.functions - plain.functions).items() if calls}
+        self.assertLessEqual(more, _WITH_STORE * figure, f"{more} calls more than {figure}: {where}")
 
 
 def main() -> None:
