@@ -5,6 +5,7 @@ from __future__ import annotations
 import pika
 from twisted.internet.defer import Deferred
 
+from provider_gateway.amqp.consumer import Delivery
 from provider_gateway.store.records import Status
 from tests.support.observability import counted
 from tests.unit.results.base import DONE, NOW, ResultsTestCase
@@ -19,19 +20,19 @@ class StoringTests(ResultsTestCase):
 
     def test_order(self) -> None:
         """Commit, webhook, notice, acknowledgement: each only after the one before."""
-        id_ = self.pending(webhook="hook").id
-        told: list[str] = []
-        self.patch(self.one.notices, "notify", lambda exchange, key: told.append(f"{exchange} {key}"))
+        id_, steps = self.pending(webhook="hook").id, self.one.steps
+        ack = Delivery.ack
+        self.patch(self.one.notices, "notify", lambda exchange, key: steps.append(f"{exchange} {key}"))
+        self.patch(Delivery, "ack", lambda delivery: steps.append("ack") or ack(delivery))
         self.store.slow, self.one.webhooks.held = {"finish"}, []
         self.reply(id_)
-        self.assertEqual((self.one.steps, told), (["finish"], []))
-        self.assert_left(unacked=1)
+        self.assertEqual(steps, ["finish"])
         self.store.catch_up()
         self.pump()
-        self.assertEqual((self.one.steps, told), (["finish", "webhook"], []))
+        self.assertEqual(steps, ["finish", "webhook"])
         self.assert_left(unacked=1)
         self.one.webhooks.held[0].callback(None)
-        self.assertEqual(told, [f"{DONE} {id_}"])
+        self.assertEqual(steps, ["finish", "webhook", f"{DONE} {id_}", "ack"])
         self.pump()
         self.assert_left()
         self.assertEqual(self.kinds(), {"stored": 1})
