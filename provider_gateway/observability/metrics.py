@@ -61,7 +61,7 @@ class Metrics:
         self.canceled = self._counter("canceled", "Messages dropped because their request was canceled", "queue")
         self.redelivered = self._counter("redelivered", "Messages that came back unacknowledged", "queue", "state")
         self.foreign_copies = self._counter("foreign_copies", "Copies of other queues' messages, dropped", "queue")
-        self.replies = self._counter("replies", "Replies that reached the reply queue", "kind")
+        self.replies = self._counter("replies", "Replies that reached the reply queue, or the results queue", "kind")
         self.ready = self._gauge("ready", "1 if nothing keeps this instance from being ready, else 0")
         self.amqp_connected = self._gauge("amqp_connected", "1 if the AMQP connection is open", "connection")
         self.amqp_reconnects = self._counter("amqp_reconnects", "AMQP connections opened again")
