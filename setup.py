@@ -69,6 +69,7 @@ setup(
             "mypy-zope",
             "psycopg[binary]>=3.2.4",
             "ruff",
+            "standardwebhooks",
             "types-PyYAML",
         ],
     },
