@@ -15,6 +15,7 @@ _path_parts = st.sampled_from(
 _paths = st.one_of(
     st.sampled_from(
         ["/v1/publish", "/health", "/", "//v1/predict", "/v1/predict/", "/v1//predict", "*", "/v1/predict?x=%ff&;="]
+        + [f"/v1/requests{each}" for each in ("", "/", "/x", f"/{'0' * 32}", f"/{'0' * 32}/result", "?limit=%ff&after")]
     ),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8).map("/".__add__),
     st.lists(_path_parts, max_size=4).map(lambda parts: "/" + "/".join(parts)),
@@ -81,6 +82,13 @@ _others = st.one_of(
     ),
     st.tuples(st.sampled_from(("Content-Encoding", "routing-key")), st.sampled_from(("gzip", "identity", "predict.x"))),
     st.tuples(st.just("Content-Encoding"), st.sampled_from(("", ",", "identity, identity", "br", "\xff"))),
+)
+_others = st.one_of(
+    _others,
+    st.tuples(
+        st.sampled_from(("Prefer", "Idempotency-Key", "Webhook")),
+        st.one_of(_latin, st.sampled_from(("respond-async", "wait=1", "wait=0", '"k"', "k", '"', "a;b", "wait=\xb2"))),
+    ),
 )
 _bodies = st.one_of(
     st.sampled_from((b"[1, 2]", b"null", b"", b"{", b"NaN", b'"\xff"', b"[" * 200, b"1" * 499)), st.binary(max_size=9)

@@ -23,11 +23,23 @@ STAY = (
     *("Authorization", "Cookie", "Set-Cookie", "X-Forwarded-Client-Cert"),
     # properties, or ours
     *("Content-Type", "RqUID", "pg-status", "PG-Reason", "pg-anything"),
+    # say how the response comes about, or describe it
+    *("Prefer", "Webhook", "Preference-Applied", "Idempotent-Replayed", "Vary"),
     # the broker's
     *("CC", "BCC", "x-death", "X-Death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count"),
     *("x-delay", "x-match", "x-opt-anything"),
 )
-TRAVEL = ("routing-key", "CorrID", "Accept", "Accept-Language", "X-Request-Id", "x-forwarded-for", "traceparent", "pg")
+TRAVEL = (
+    "routing-key",
+    "Idempotency-Key",
+    "CorrID",
+    "Accept",
+    "Accept-Language",
+    "X-Request-Id",
+    "x-forwarded-for",
+    "traceparent",
+    "pg",
+)
 
 
 class EndToEndTests(SynchronousTestCase):
@@ -63,6 +75,23 @@ class HeadersFromHTTPTests(SynchronousTestCase):
     def test_several_values_are_joined(self) -> None:
         """Several values of a header become one, joined with a comma."""
         self.assertEqual({"Accept": "a, b, c"}, headers_from_http([(b"Accept", [b"a", b"b, c"])]))
+
+    def test_event_streams(self) -> None:
+        """Accept loses the media type of event streams, in any spelling, both ways; other ranges stay as they are."""
+        for value, left in (
+            ("text/event-stream", None),
+            ("Text/Event-Stream;q=0.9 , application/json;q=0.5", "application/json;q=0.5"),
+            ("*/*, text/event-stream ; charset=utf-8", "*/*"),
+            ("text/event-stream, text/event-stream,", None),
+            ("text/event-streams, x-text/event-stream", "text/event-streams, x-text/event-stream"),
+            ('text/html;a="x, text/event-stream", text/event-stream', 'text/html;a="x, text/event-stream"'),
+            ("*/*;q=0.1,text/*", "*/*;q=0.1,text/*"),
+        ):
+            expected = {} if left is None else {"Accept": left}
+            self.assertEqual(expected, headers_from_http([(b"Accept", [value.encode()])]), value)
+            self.assertEqual(expected, headers_to_http({"Accept": value}), value)
+            self.assertEqual(len(expected), len(headers_to_http({"aCCEPT": value})), value)
+        self.assertEqual({"Accept": "a"}, headers_from_http([(b"Accept", [b"text/event-stream", b"a"])]))
 
     def test_text(self) -> None:
         """A value is text. Bytes that are not UTF-8 are kept: the same bytes come out, whatever they are."""
