@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.task import deferLater
 
 from tests.support.integration import IntegrationTestCase
@@ -20,7 +20,7 @@ class ResultsTests(IntegrationTestCase):
     async def setUp(self) -> None:
         await super().setUp()
         self.addCleanup(self.on_channel, self._delete_shared)
-        self.answers: list[Deferred[tuple[int, bytes]]] = []
+        self.answers: DeferredQueue[Deferred[tuple[int, bytes]]] = DeferredQueue()
 
     def _delete_shared(self, channel: Any) -> None:
         for suffix in ("", ".retry.5s", ".retry.30s", ".retry.5m", ".retry.30m", ".retry.2h", ".parking"):
@@ -31,8 +31,9 @@ class ResultsTests(IntegrationTestCase):
 
     def hold(self, _body: bytes) -> Deferred[tuple[int, bytes]]:
         """Let a call of the model wait."""
-        self.answers.append(Deferred())
-        return self.answers[-1]
+        answer: Deferred[tuple[int, bytes]] = Deferred()
+        self.answers.put(answer)
+        return answer
 
     async def gateway(self, **variables: str) -> Gateway:
         """A gateway on the database of this test."""
@@ -79,8 +80,7 @@ class ResultsTests(IntegrationTestCase):
         for number in range(1, 7):  # the gateways take turns to store
             location = await self.accepted(one, [number])
             waits = [Deferred.fromCoroutine(self.result(each, location)) for each in (one, other)]
-            await self.model.asked(number)
-            self.answers[-1].callback((200, b"%d" % number))
+            (await self.answers.get()).callback((200, b"%d" % number))
             for each in waits:
                 self.assertEqual(await each, (200, b"%d" % number))
 
@@ -91,11 +91,11 @@ class ResultsTests(IntegrationTestCase):
         location = await self.accepted(one)
         plain = Deferred.fromCoroutine(self.post(one, [2]))
         plain.addErrback(lambda _: None)
-        await self.model.asked(2)
+        answers = [await self.answers.get() for _ in range(2)]
         one.signal("KILL")
         await one.when_ended()
         other = await self.gateway()
-        for number, answer in enumerate(self.answers):
+        for number, answer in enumerate(answers):
             answer.callback((200, b"%d" % number))
         self.assertEqual((await self.result(other, location))[0], 200)
         # The plain one's reply waits in the queue of the dead gateway, which dead-letters it after a second.
@@ -117,7 +117,7 @@ class ResultsTests(IntegrationTestCase):
         (location,) = response.headers.getRawHeaders("Location")
         self.assertEqual((response.code, document["uid"]), (504, location.rpartition("/")[2]))
         waiting = Deferred.fromCoroutine(self.result(other, location))
-        self.answers[0].callback((200, b"13"))
+        (await self.answers.get()).callback((200, b"13"))
         self.assertEqual(await waiting, (200, b"13"))
         self.assertEqual(await self.result(one, location), (200, b"13"))
 
@@ -129,13 +129,13 @@ class ResultsTests(IntegrationTestCase):
         location = await self.accepted(one)
         poll = Deferred.fromCoroutine(self.result(one, location))
         plain = Deferred.fromCoroutine(self.post(one, [2]))
-        await self.model.asked(2)
+        answers = [await self.answers.get() for _ in range(2)]
         one.signal("TERM")
         self.assertEqual((await poll)[0], 202)
         response, _ = await plain
         self.assertEqual((response.code, await one.when_ended()), (504, 0))
         (late,) = response.headers.getRawHeaders("Location")
-        for each in self.answers:
-            each.callback((200, b"13"))
+        for answer in answers:
+            answer.callback((200, b"13"))
         for each in (location, late):
             self.assertEqual(await self.result(other, each), (200, b"13"))
