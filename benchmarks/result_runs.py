@@ -166,9 +166,9 @@ def poll(bed: Testbed, store: PostgreSQLStore, count: int) -> list[float]:
             if time.monotonic() > end:
                 msg = f"The other replica has stored {len(arrived)} results of {count} in {_PATIENCE} s"
                 raise LoadError(msg)
-            before = _stored(there)
+            before = _total(there, "results_stored")
             id_, at = _poll_once(here, wire)
-            if _stored(there) > before:
+            if _total(there, "results_stored") > before:
                 arrived[id_] = at
         wire.call(spec.Queue.Purge(queue=here.kind.queue))
     rows = store.sql(
@@ -201,10 +201,11 @@ def _poll_once(subject: Subject, wire: Wire) -> tuple[str, float]:
     return id_, at
 
 
-def _stored(subject: Subject) -> float:
+def _total(subject: Subject, name: str) -> float:
     with urllib.request.urlopen(f"{subject.admin_url}/metrics") as response:
         text = response.read().decode()
-    return sum(float(value) for value in re.findall(r"^\w+_results_stored_total\{.*?\} (\S+)$", text, re.MULTILINE))
+    found = re.findall(rf"^provider_gateway_{name}_total(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
+    return sum(map(float, found))
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,8 @@ def purge(subject: Subject, store: Store, rows: int, count: int, seconds: float)
         msg = f"{store.name}: storing {rows:,} rows and the load took more than {seconds} s"
         raise LoadError(msg)
     time.sleep(left)
+    while not _total(subject, "results_purged"):
+        time.sleep(0.01)
     during = send(subject, _BESIDE, count)
     due = f"expires <= {round(expires * 1000)}"
     return Purge(before, during, int(store.sql(f"SELECT count(*) FROM results WHERE {due}")))
