@@ -68,6 +68,7 @@ setup(
             "mypy",
             "mypy-zope",
             "psycopg[binary]>=3.2.4",
+            "requests",
             "ruff",
             "standardwebhooks",
             "types-PyYAML",

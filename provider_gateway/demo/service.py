@@ -7,6 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import quote, urljoin
 
 from treq.client import HTTPClient
 from twisted.internet import ssl
@@ -71,10 +72,12 @@ class DemoFiles:
     Attributes:
         certs: the folder of certificates.
         log: the log, open for appending.
+        results: the file in which results are kept.
     """
 
     certs: Path
     log: TextIO
+    results: Path
 
 
 def open_folder(folder: Path) -> DemoFiles:
@@ -84,7 +87,9 @@ def open_folder(folder: Path) -> DemoFiles:
         SettingsError: the folder cannot be read or written.
     """
     try:
-        return DemoFiles(certificates(folder / "certs"), (folder / "gateway.log").open("a", encoding="utf-8"))
+        certs = certificates(folder / "certs")
+        log = (folder / "gateway.log").open("a", encoding="utf-8")
+        return DemoFiles(certs, log, (folder / "results.db").resolve())
     except OSError as error:
         msg = f"--demo-folder {folder}: expected a folder that can be written, got: {error.strerror}"
         raise SettingsError(msg) from None
@@ -121,11 +126,17 @@ class Demo(ProcessService):
         self._entry = entry
         self._certs = files.certs
         self._log_path = files.log.name
+        self._results = files.results
 
     async def _start(self) -> None:
         values: dict[str, Any] = {"model_url": self._start_model()}
+        if not os.environ.get("RESULT_STORE"):
+            values["result_store"] = f"sqlite://{quote(str(self._results))}"
         if not self._amqp_url:
             values |= self._start_broker()
+            # The broker is empty: what waits for an answer in an old store would never get one.
+            for suffix in ("", "-wal", "-shm"):
+                self._results.with_name(self._results.name + suffix).unlink(missing_ok=True)
         else:
             where = f"Connecting to the broker of RMQ_URL; the reason for any delay is in {self._log_path}"
             self._reactor.callWhenRunning(self._say, where)
@@ -203,17 +214,25 @@ class Demo(ProcessService):
             on_expiry=lambda _side, _when: None,
         )
         client = HTTPClient(Agent(self._reactor, caller))
-        response = await client.post(
-            url, data=BODY.encode(), headers=Headers({name: [value] for name, value in headers.items()})
-        )
-        text = await response.text()
-        if response.code != 200:
-            msg = f"its own call was answered with HTTP status {response.code}: {text}"
-            raise SettingsError(msg)
+
+        async def call(status: int, **more: str) -> tuple[Headers, str]:
+            wanted = Headers({name: [value] for name, value in {**headers, **more}.items()})
+            response = await client.post(url, data=BODY.encode(), headers=wanted)
+            text = await response.text()
+            if response.code != status:
+                msg = f"its own call was answered with HTTP status {response.code}: {text}"
+                raise SettingsError(msg)
+            return response.headers, text
+
+        _, text = await call(200)
+        accepted, _ = await call(202, Prefer="respond-async")
+        (location,) = accepted.getRawHeaders("Location", [])
         curl = ["curl", "--cacert", f"{self._certs}/cacert.pem", "--cert", f"{self._certs}/client_cert.pem"]
         curl += ["--key", f"{self._certs}/client_key.pem"]
+        fetch = [*curl, "-H", "Prefer: wait=60", urljoin(url, f"{location}/result")]
         for name, value in headers.items():
             curl += ["-H", f"{name}: {value}"]
+        submit = [*curl, "-i", "-H", "Prefer: respond-async", "-d", BODY, url]
         admin, reply_to = self._gateway.port("admin"), self._entry.reply_to
         example = _EXAMPLE if reply_to is not None else _EXAMPLE_WITHOUT_REPLY_TO
         self._say(
@@ -225,6 +244,11 @@ It runs. Try it from another terminal, in this folder:
 Its answer just now (how many digits 2 to the power of the sum of the first Fibonacci numbers has):
 
     {text}
+
+An answer that can wait: submit (its Location is where to come back), and fetch what such a request got just now:
+
+    {shlex.join(submit)}
+    {shlex.join(fetch)}
 
 A program that speaks AMQP itself:
 

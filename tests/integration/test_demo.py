@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import socket
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
+from tests.support.folders import ROOT
 from tests.support.processes import TWISTD, Process
 
 
@@ -48,11 +50,42 @@ class DemoTests(TestCase):
     async def test_curl(self) -> None:
         """The printed curl line gets the printed response."""
         lines = await self.shown(self.start())
-        (curl,) = [line for line in lines if line.strip().startswith("curl --cacert")]
+        curl, *_ = [line for line in lines if line.strip().startswith("curl --cacert")]
         out, err, status = await self.run_here([*shlex.split(curl), "-sS"])
         self.assertEqual((status, err), (0, ""))
         self.assertEqual(out, '{"result": 500938}')
         self.assertIn('    {"result": 500938}', lines)
+
+    async def test_answer_that_can_wait(self) -> None:
+        """The printed lines submit a request, and fetch the answer of one that the demo has submitted itself."""
+        lines = await self.shown(self.start())
+        _, submit, fetch = [line for line in lines if line.strip().startswith("curl --cacert")]
+        out, err, status = await self.run_here([*shlex.split(submit), "-sS"])
+        self.assertEqual((status, err), (0, ""))
+        self.assertRegex(out, r"HTTP/1.1 202 Accepted\r?\n")
+        self.assertRegex(out, r"Location: /v1/requests/[0-9a-f]{32}\r?\n")
+        out, err, status = await self.run_here([*shlex.split(fetch), "-sS"])
+        self.assertEqual((status, err, out), (0, "", '{"result": 500938}'))
+
+    async def test_examples_in_python(self) -> None:
+        """The example program gets its result, by polling and with a long-poll."""
+        lines = await self.shown(self.start())
+        curl, *_ = [line for line in lines if line.strip().startswith("curl --cacert")]
+        url = shlex.split(curl)[-1].removesuffix("/v1/predict")
+        for options in ([], ["--wait"]):
+            command = [sys.executable, str(ROOT / "examples/results.py"), url, ".demo/certs", *options]
+            self.assertEqual(await self.run_here(command), ('status 200: {"result": 500938}\n', "", 0))
+
+    async def test_results_begin_anew(self) -> None:
+        """A second run knows nothing of the first one's requests: its broker does not, either."""
+        demo = self.start()
+        _, _, fetch = [line for line in await self.shown(demo) if line.strip().startswith("curl --cacert")]
+        (path,) = re.findall(r"/v1/requests/\w+", fetch)
+        demo.signal("TERM")
+        await demo.when_ended()
+        _, _, other = [line for line in await self.shown(self.start()) if line.strip().startswith("curl --cacert")]
+        out, _, _ = await self.run_here([*shlex.split(re.sub(r"/v1/requests/\w+", path, other)), "-sS"])
+        self.assertIn('"status":404', out.replace(" ", ""))
 
     async def test_pika(self) -> None:
         """The printed program gets its reply over AMQP."""
