@@ -1,4 +1,4 @@
-"""``--check``: print the effective settings, secrets masked; with ``--connect``, try broker, topology and model."""
+"""``--check``: print the effective settings, secrets masked; with ``--connect``, try what it connects to."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from provider_gateway.model.client import model_client
 from provider_gateway.model.readiness import Readiness
 from provider_gateway.net.failure_reasons import reason_of
 from provider_gateway.security.tls import broker_tls, model_tls
+from provider_gateway.store.checking import try_store
+from provider_gateway.store.opening import engine_for
 from provider_gateway.topology.checks import warnings
 
 if TYPE_CHECKING:
@@ -64,9 +66,9 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
 def check_connections(
     reactor: Any, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]
 ) -> Deferred[None]:
-    """Try broker, topology and model, and print the findings.
+    """Try broker, topology, model and result store, and print the findings.
 
-    Nothing is changed, see :mod:`provider_gateway.amqp.topology_check`.
+    Nothing is changed at the broker, see :mod:`provider_gateway.amqp.topology_check`.
 
     Returns:
         A Deferred that fails with SystemExit(1) if anything is wrong.
@@ -78,6 +80,8 @@ async def _check(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]
     wrong = await _check_brokers(reactor, settings, entries, roles)
     if "provider" in roles:
         wrong += await _check_model(reactor, settings, entries)
+    if "gateway" in roles and settings.result_store is not None:
+        wrong += await _check_store(reactor, settings.result_store)
     if wrong:
         raise SystemExit(1)
 
@@ -148,6 +152,20 @@ async def _check_topology(
     except (AMQPError, ConnectionLost) as error:
         report(Finding(f"FAILED: the connection was lost: {error}", is_wrong=True))
     return wrong
+
+
+async def _check_store(reactor: Any, url: StoreURL) -> int:
+    """Try the result store. A schema that is missing is made, as the process would do at its start.
+
+    Returns:
+        How much is wrong.
+    """
+    problems = await try_store(reactor, engine_for(url))
+    for problem in problems:
+        _say(f"result store {url}", f"FAILED: {problem}")
+    if not problems:
+        _say(f"result store {url}", "takes changes")
+    return len(problems)
 
 
 async def _check_model(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]) -> int:

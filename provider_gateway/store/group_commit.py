@@ -208,7 +208,7 @@ class GroupCommit:
                 verdict = self._judge(error)
                 if verdict is Verdict.REPEAT and repeat < _REPEATS - 1:
                     continue
-                if verdict is not Verdict.DATA:
+                if verdict is not Verdict.DATA or isinstance(batch[0].operation, Probe):
                     return self._away(batch, error)
                 return await self._alone(batch, error)
             self._up(None)

@@ -159,7 +159,7 @@ class SQLStore:
     def _read(self, read: Callable[[Transaction], T]) -> Deferred[T]:
         return Deferred.fromCoroutine(self._read_in_time(read))
 
-    async def _read_in_time(self, read: Callable[[Transaction], T]) -> T:
+    async def _read_in_time(self, read: Callable[[Transaction], T], *, is_repeated: bool = False) -> T:
         def work(connection: Any) -> T:
             with self._engine.reading(connection) as transaction:
                 return read(transaction)
@@ -171,17 +171,17 @@ class SQLStore:
             return await self._read_limit.on(shield(self._reading.run(work)))
         except DeferredTimeoutError:
             self._reading.interrupt()
-            self._writer.probe()
-            msg = "The result store is too slow."
-            raise StoreUnavailable(msg) from None
+            error: Exception = StoreUnavailable("The result store is too slow.")
         except CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - the engine says what it means
-            if self._engine.judge(error) is Verdict.DATA:
-                self._log.error("The result store could not be read: {error}", error=error)
-            self._writer.probe()
-            msg = "The result store could not be read."
-            raise StoreUnavailable(msg) from None
+        except Exception as failed:  # noqa: BLE001 - the engine says what it means
+            if not is_repeated and self._engine.judge(failed) is Verdict.AWAY:
+                # The connection may have been lost long ago. It was dropped, and another one is made.
+                return await self._read_in_time(read, is_repeated=True)
+            self._log.warn("The result store could not be read: {reason}", reason=self._engine.explain(failed))
+            error = StoreUnavailable("The result store could not be read.")
+        self._writer.probe()
+        raise error
 
     def _interrupt_writing(self) -> None:
         self._writing.interrupt()

@@ -43,6 +43,12 @@ def _inode(path: Path) -> int | None:
         return None
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that knows which file it has open."""
+
+    inode: int | None = None
+
+
 class _SQLiteTransaction(Transaction):
     def database_bytes(self) -> int:
         """Size of the file."""
@@ -63,9 +69,9 @@ class SQLite:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._inode: int | None = None
         self.arguments: Mapping[str, Any] = {
             "database": str(path),
+            "factory": _Connection,
             "timeout": _BUSY_TIMEOUT,
             "isolation_level": None,  # transactions begin and end where we say
             "check_same_thread": False,  # interrupt() comes from the reactor's thread
@@ -86,7 +92,7 @@ class SQLite:
 
     def prepare(self, connection: Any) -> None:
         """Set what SQLite keeps for each connection."""
-        self._inode = _inode(self._path)
+        connection.inode = _inode(self._path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
 
@@ -102,9 +108,7 @@ class SQLite:
     @contextmanager
     def writing(self, connection: Any) -> Iterator[Transaction]:
         """A transaction that writes. It is the only one of all processes."""
-        if _inode(self._path) != self._inode:
-            msg = "the file was removed or replaced while it was in use"
-            raise sqlite3.OperationalError(msg)
+        self._check_file(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield _SQLiteTransaction(connection.cursor())
@@ -117,11 +121,18 @@ class SQLite:
     @contextmanager
     def reading(self, connection: Any) -> Iterator[Transaction]:
         """A transaction that reads one state of the database."""
+        self._check_file(connection)
         connection.execute("BEGIN")
         try:
             yield _SQLiteTransaction(connection.cursor())
         finally:
             connection.execute("COMMIT")
+
+    def _check_file(self, connection: Any) -> None:
+        """A connection goes on with a file that is gone: what it commits would be lost, and others would not see it."""
+        if _inode(self._path) != connection.inode:
+            msg = "the file was removed or replaced while it was in use"
+            raise sqlite3.OperationalError(msg)
 
     def judge(self, error: Exception) -> Verdict:
         """What an error means."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
@@ -64,6 +65,24 @@ class StartTests(IntegrationTestCase):
         differing = self.start("--check", "--connect", entries=[self.entry(argQueue={"x-max-length": 10})])
         self.assertEqual(await differing.when_ended(), 1)
         self.assertIn("x-max-length", "\n".join(differing.lines))
+
+    def new_store(self) -> str:
+        return f"sqlite://{Path(self.mktemp()).absolute()}"
+
+    async def test_check_store(self) -> None:
+        """--check --connect tries the result store; for the gateway role only, as nobody else uses it."""
+        address = self.new_store()
+        fine = self.start("--check", "--connect", RESULT_STORE=address)
+        self.assertEqual(await fine.when_ended(), 0)
+        self.assertIn(f"result store {address}: takes changes", fine.lines)
+        away = {"RESULT_STORE": "postgresql://u:hunter2@127.0.0.1:1/db"}
+        wrong = self.start("--check", "--connect", **away)
+        self.assertEqual(await wrong.when_ended(), 1)
+        (line,) = [line for line in wrong.lines if line.startswith("result store ")]
+        self.assertIn("result store postgresql://u:***@127.0.0.1:1/db: FAILED: ", line)
+        self.assertNotIn("hunter2", "".join(wrong.lines))
+        other = self.start("--check", "--connect", "--role", "provider", **away)
+        self.assertEqual(await other.when_ended(), 0)
 
     async def test_check_ready_url(self) -> None:
         """--check --connect asks each ready URL once; a model that is not ready is no mistake."""
