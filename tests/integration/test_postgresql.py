@@ -54,7 +54,13 @@ class StoreTestCase(TestCase):
 
     async def open(self, address: str | None = None) -> SQLStore:
         """A store that is there."""
-        store = SQLStore(reactor, PostgreSQL(parse_store_url(address or self.address)), ttl=100, metrics=Metrics())
+        store = SQLStore(
+            reactor,
+            PostgreSQL(parse_store_url(address or self.address)),
+            ttl=100,
+            wall_clock=lambda: 1000.0,
+            metrics=Metrics(),
+        )
         self.addCleanup(store.close)
         store.open()
         await self.until(store, is_up=True)
