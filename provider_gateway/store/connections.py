@@ -46,6 +46,7 @@ class Connections(adbapi.ConnectionPool):
     connectionFactory = _Connection
 
     def __init__(self, reactor: Any, engine: Engine, count: int, prepare: Callable[[Any], None]) -> None:
+        self._ends = reactor
         self._engine = engine
         self._prepare = prepare
         #: All connections, also those that are being prepared, of which adbapi does not know yet.
@@ -79,7 +80,7 @@ class Connections(adbapi.ConnectionPool):
             return
         if self.shutdownID:
             # The reactor would wait for the threads at its stop.
-            self._reactor.removeSystemEventTrigger(self.shutdownID)
+            self._ends.removeSystemEventTrigger(self.shutdownID)
             self.shutdownID = None
         self.interrupt()
 
