@@ -95,7 +95,3 @@ class TimeLimit:
             raise DeferredTimeoutError from None
         finally:
             self._deadlines.stop(waiting)
-
-    def close(self) -> None:
-        """Limit no wait any more. Those that go on end by themselves."""
-        self._deadlines.close()

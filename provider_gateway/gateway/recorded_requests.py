@@ -19,7 +19,7 @@ from provider_gateway.gateway.response import write_result
 from provider_gateway.gateway.status_document import answer_accepted, locate, retry_after
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.results.errors import IdempotencyInProgress, may_be_accepted
-from provider_gateway.results.idempotency import idempotency_key
+from provider_gateway.results.idempotency import idempotency_key, is_accepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ class RecordedRequests:
         except StoreUnavailable:
             if existing:
                 raise  # nothing was accepted now: it may be repeated
-        if terms.preferences.is_async:
+        if terms.preferences.is_async and is_accepted(record):
             return answer_accepted(
                 request, record, retry_after(record, self._wall_clock()), _applied(terms, self._reply_timeout)
             )

@@ -68,6 +68,11 @@ def check_same(holder: Record, fingerprint: bytes | None) -> None:
         raise IdempotencyKeyReused(msg)
 
 
+def is_accepted(record: Record) -> bool:
+    """True if its caller may be told that there will be an answer: its publish is confirmed, or it is final."""
+    return record.status.is_final or record.accept_by is None
+
+
 def may_be_repeated(holder: Record, now: float) -> bool:
     """True if the publish of a record should have been confirmed long ago: its gateway has probably died."""
     return holder.status is Status.PENDING and holder.accept_by is not None and holder.accept_by <= now

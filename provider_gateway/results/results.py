@@ -15,7 +15,7 @@ from provider_gateway.deferreds import Waiters, shield
 from provider_gateway.errors import NotFound, StoreUnavailable
 from provider_gateway.message.message import PG_OWNER, PG_RESULTS
 from provider_gateway.results.errors import Gone, RequestCanceled
-from provider_gateway.results.idempotency import ACCEPT_WITHIN
+from provider_gateway.results.idempotency import ACCEPT_WITHIN, is_accepted
 from provider_gateway.results.replies import Replies
 from provider_gateway.results.submissions import Submissions
 from provider_gateway.results.waiting import Waiting
@@ -80,21 +80,22 @@ class Results:
         self.results_queue = results_name(entries)
         self._done, self._canceled = done_exchange(entries).name, canceled_exchange(entries).name
         self._keeping: dict[str, Waiters[None]] = {}
-        self._submissions = Submissions(
-            store,
-            publisher,
-            on_stored=self._stored,
-            on_gone=self._tell,
-            confirm_timeout=limits.confirm_timeout,
-            clock=clock,
-            wall_clock=wall_clock,
-        )
         self._waiting = Waiting(
             store,
             lambda on_notice, on_bound: NoticeQueue(
                 f"{self._done}.{instance}", done_exchange(entries), on_notice=on_notice, on_bound=on_bound, clock=clock
             ),
             clock,
+        )
+        self._submissions = Submissions(
+            store,
+            publisher,
+            on_stored=self._stored,
+            on_changed=self._tell,
+            accepted=lambda id_, seconds: self._waiting.wait(id_, seconds, ends_at_drain=True, until=is_accepted),
+            confirm_timeout=limits.confirm_timeout,
+            clock=clock,
+            wall_clock=wall_clock,
         )
         self.replies = Replies(
             store,

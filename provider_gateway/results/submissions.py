@@ -1,7 +1,8 @@
 """Records requests and publishes them, in an order in which a crash loses none that was answered.
 
-The order is: record committed, published, confirmed; with a key also: noted that it is confirmed. A gateway that dies
-in between leaves a record whose key another request takes over after a while.
+The order is: record committed, published until it is confirmed; with a key also: noted that it is confirmed. A gateway
+that dies in between leaves a record that another request with its key takes over after a while. Until then that one
+waits: its caller must not be told that there will be an answer.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutErro
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from provider_gateway.deferreds import InFlight
-from provider_gateway.errors import GatewayError, OutcomeUnknown, StoreUnavailable
+from provider_gateway.deferreds import InFlight, sleep
+from provider_gateway.errors import GatewayError, OutcomeUnknown, PublishRefused, StoreUnavailable
 from provider_gateway.results.errors import may_be_accepted
-from provider_gateway.results.idempotency import ACCEPT_WITHIN, check_same, may_be_repeated
+from provider_gateway.results.idempotency import ACCEPT_WITHIN, check_same, is_accepted, may_be_repeated
 from provider_gateway.results.outcomes import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
     from provider_gateway.message.message import Message
     from provider_gateway.store.records import Record, ResultStore
 
+#: Seconds before a message that may have been lost is published again; doubled up to the last.
+_FIRST_DELAY, _LAST_DELAY = 0.2, 15.0
+#: So many refusals of a message by which the broker closed the channel are no coincidence.
+_MAX_REFUSALS = 3
+#: Seconds by which a request looks later than a record may be taken over, so that it need not look twice.
+_LATER = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
@@ -36,7 +44,8 @@ class Submission:
 
     Attributes:
         record: of the request. Its ``id`` is the one to tell the caller, and need not be the one that it was given.
-        existing: True if an earlier request with the same key is this one: nothing was published.
+        existing: True if an earlier request with the same key is this one: nothing was published. If the record is not
+            :func:`.is_accepted` then, nobody knows whether there will be an answer.
     """
 
     record: Record
@@ -48,8 +57,9 @@ class Submissions:
 
     Args:
         on_stored: called with each record that became final.
-        on_gone: called with the id of each record that is gone, and may have been waited for.
-        confirm_timeout: seconds to wait for the broker's confirm.
+        on_changed: called with the id of each record that is accepted or gone, and may be waited for.
+        accepted: waits until a record is accepted, final or gone, at most for some seconds; returns it as it is then.
+        confirm_timeout: seconds to wait for the broker's confirm, and for that of another request with the same key.
     """
 
     _log = Logger()
@@ -60,7 +70,8 @@ class Submissions:
         publisher: Publisher,
         *,
         on_stored: Callable[[Record], object],
-        on_gone: Callable[[str], object],
+        on_changed: Callable[[str], object],
+        accepted: Callable[[str, float], Awaitable[Record | None]],
         confirm_timeout: float,
         clock: IReactorTime,
         wall_clock: WallClock,
@@ -68,7 +79,8 @@ class Submissions:
         self._store = store
         self._publisher = publisher
         self._on_stored = on_stored
-        self._on_gone = on_gone
+        self._on_changed = on_changed
+        self._accepted = accepted
         self._confirm_timeout = confirm_timeout
         self._clock = clock
         self._wall_clock = wall_clock
@@ -76,30 +88,29 @@ class Submissions:
 
     async def submit(self, message: Message, exchange: str, record: Record) -> Submission:
         """Record a request and publish it, see :meth:`.Results.submit`."""
-        holder = await self._store.add(record)
-        if holder is not None:
+        ends = self._clock.seconds() + self._confirm_timeout
+        while (holder := await self._store.add(record)) is not None:
             check_same(holder, record.fingerprint)
-            taken = await self._taken_over(holder)
-            if taken is None:
+            now, left = self._wall_clock(), ends - self._clock.seconds()
+            if holder.accept_by is None or is_accepted(holder) or left <= 0:
                 return Submission(record=holder, existing=True)
-            record, message.correlation_id = taken, taken.id
+            if not may_be_repeated(holder, now):
+                seen = await self._accepted(holder.id, min(left, holder.accept_by - now + _LATER))
+                if seen is not None and not is_accepted(seen) and not may_be_repeated(seen, self._wall_clock()):
+                    return Submission(record=seen, existing=True)  # this process drains, or the time is over
+            elif await self._store.take_over(holder.id, holder.accept_by, now + ACCEPT_WITHIN):
+                self._log.warn(
+                    "The publish of a request was not confirmed in time, and is repeated", request_id=holder.id
+                )
+                record, message.correlation_id = replace(holder, accept_by=now + ACCEPT_WITHIN), holder.id
+                break
         await self._publish(message, exchange, record)
         return Submission(record=record, existing=False)
 
-    async def _taken_over(self, holder: Record) -> Record | None:
-        """The record that holds a key, if it may be published again by us, and by nobody else for a while."""
-        now = self._wall_clock()
-        if holder.accept_by is None or not may_be_repeated(holder, now):
-            return None
-        taken = replace(holder, accept_by=now + ACCEPT_WITHIN)
-        if not await self._store.take_over(holder.id, holder.accept_by, now + ACCEPT_WITHIN):
-            return None
-        self._log.warn("The publish of a request was not confirmed in time, and is repeated", request_id=holder.id)
-        return taken
-
     async def _publish(self, message: Message, exchange: str, record: Record) -> None:
         confirmed: Deferred[None] = Deferred()
-        self._publisher.publish(message, exchange, record.routing_key).addBoth(self._confirm, confirmed, record)
+        publishing = Deferred.fromCoroutine(self._until_confirmed(message, exchange, record))
+        publishing.addBoth(self._confirm, confirmed, record)
         try:
             await confirmed.addTimeout(self._confirm_timeout, self._clock)
         except DeferredTimeoutError:
@@ -114,6 +125,35 @@ class Submissions:
             raise
         await self._accept(record)
 
+    async def _until_confirmed(self, message: Message, exchange: str, record: Record) -> None:
+        """Publish a message, and again, if the broker may or may not have it: the record takes only one reply.
+
+        Without this, a request whose message was lost with a connection would stay pending, though its caller was told
+        to come back.
+
+        Raises:
+            GatewayError: the broker has not accepted the message, or refuses it each time.
+        """
+        delay, refusals, may_be_there = _FIRST_DELAY, 0, False
+        while True:
+            try:
+                await self._publisher.publish(message, exchange, record.routing_key)
+            except GatewayError as error:
+                if isinstance(error, OutcomeUnknown) and error.was_read:
+                    return
+                if not (may_be_there or may_be_accepted(error)):
+                    raise
+                may_be_there = True
+                refusals += isinstance(error, PublishRefused)
+                if refusals >= _MAX_REFUSALS:
+                    raise PublishRefused(error.detail, is_certain=True) from error
+                self._warn("A request is published again: {reason}", record, error)
+            else:
+                return
+            await sleep(self._clock, delay)
+            await self._publisher.when_ready()
+            delay = min(2 * delay, _LAST_DELAY)
+
     async def _accept(self, record: Record) -> None:
         if record.key is None:
             return
@@ -122,6 +162,8 @@ class Submissions:
         except StoreUnavailable as error:
             # What was promised holds. Only, a request with the same key may be published again.
             self._warn("It cannot be noted that a request was accepted: {reason}", record, error)
+        else:
+            self._on_changed(record.id)
 
     async def _discard(self, record: Record) -> None:
         try:
@@ -129,7 +171,7 @@ class Submissions:
         except StoreUnavailable as error:
             self._warn("The record of a request that was not accepted stays until it expires: {reason}", record, error)
         if record.key is not None:
-            self._on_gone(record.id)
+            self._on_changed(record.id)
 
     def _confirm(self, outcome: Failure | None, confirmed: Deferred[None], record: Record) -> None:
         """Hand over the outcome of a publish, unless it comes too late for that."""

@@ -73,8 +73,15 @@ class Waiting:
         self._binding = InFlight(lambda f: self._log.failure("The queue for notices cannot be bound", f))
         self.notices = make_queue(self.told, self._bound)
 
-    async def wait(self, id_: str, seconds: float, *, ends_at_drain: bool) -> Record | None:
-        """Wait until a record is final, see :meth:`.Results.wait`."""
+    async def wait(
+        self,
+        id_: str,
+        seconds: float,
+        *,
+        ends_at_drain: bool,
+        until: Callable[[Record], bool] = lambda record: record.status.is_final,
+    ) -> Record | None:
+        """Wait until a record is final, see :meth:`.Results.wait`; or until something else is true of it."""
         awaited = self._awaited.get(id_)
         if awaited is None:
             awaited = self._awaited[id_] = _Awaited()
@@ -87,7 +94,7 @@ class Waiting:
                 if awaited.is_bound or left <= 0:
                     told = awaited.told
                     record = await self._store.get(id_)
-                    if record is None or record.status.is_final or left <= 0:
+                    if record is None or until(record) or left <= 0:
                         return record
                     if told != awaited.told:
                         continue  # something happened while the record was read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.enterprise import adbapi
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
-    from twisted.python.failure import Failure
 
     from provider_gateway.store.engine import Engine
 
@@ -30,11 +28,6 @@ class _Connection(adbapi.Connection):
         """Do nothing: the engine has rolled back."""
 
 
-def _thread(*args: Any, **options: Any) -> threading.Thread:
-    """A thread that does not keep the process from ending: it may wait for a name server or a frozen disk."""
-    return threading.Thread(*args, daemon=True, **options)
-
-
 class Connections(adbapi.ConnectionPool):
     """Connections of one kind.
 
@@ -46,43 +39,16 @@ class Connections(adbapi.ConnectionPool):
     connectionFactory = _Connection
 
     def __init__(self, reactor: Any, engine: Engine, count: int, prepare: Callable[[Any], None]) -> None:
-        self._ends = reactor
         self._engine = engine
         self._prepare = prepare
-        #: All connections, also those that are being prepared, of which adbapi does not know yet.
         self._opened: dict[int, Any] = {}
-        self._running = 0
-        self._is_closed = False
         super().__init__(
             engine.module, cp_reactor=reactor, cp_min=1, cp_max=count, cp_openfun=self._open, **engine.arguments
         )
-        self.threadpool.threadFactory = _thread  # type: ignore[assignment] # makes threads, as the class does
 
     def run(self, work: Callable[[Any], T]) -> Deferred[T]:
         """Call a function with a connection, in a thread. A connection that has failed is dropped."""
-        self._running += 1
-        done: Deferred[T] = self.runWithConnection(self._work, work)
-        return done.addBoth(self._ran)
-
-    def _ran(self, result: T | Failure) -> T | Failure:
-        self._running -= 1
-        if self._is_closed and not self._running:
-            super().close()
-        return result
-
-    def close(self) -> None:
-        """Interrupt what runs, and close the connections as soon as no thread uses one. Nothing waits for that."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if not self._running:
-            super().close()
-            return
-        if self.shutdownID:
-            # The reactor would wait for the threads at its stop.
-            self._ends.removeSystemEventTrigger(self.shutdownID)
-            self.shutdownID = None
-        self.interrupt()
+        return self.runWithConnection(self._work, work)  # type: ignore[no-any-return] # untyped
 
     def interrupt(self) -> None:
         """Make threads that are stuck come back with an error."""
@@ -90,13 +56,12 @@ class Connections(adbapi.ConnectionPool):
             self._engine.interrupt(connection)
 
     def _open(self, connection: Any) -> None:
-        self._opened[id(connection)] = connection
         try:
             self._prepare(connection)
         except BaseException:
-            del self._opened[id(connection)]
             connection.close()
             raise
+        self._opened[id(connection)] = connection
 
     def _work(self, _: adbapi.Connection, work: Callable[[Any], T]) -> T:
         connection = self.connect()

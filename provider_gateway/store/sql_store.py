@@ -205,7 +205,6 @@ class SQLStore:
         self.on_change()
 
     def _end(self, _: None) -> None:
-        self._read_limit.close()  # reads that are interrupted end when their threads do
         for pool in (self._reading, self._writing):
             pool.interrupt()
             pool.close()

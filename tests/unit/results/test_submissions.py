@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.deferreds import Waiters
 from provider_gateway.errors import (
     BrokerUnavailable,
     DeadlinePassed,
@@ -40,16 +42,30 @@ class FakeBrokerTestCase(SynchronousTestCase):
         self.store = MemoryStore()
         self.publisher = FakePublisher()
         self.stored: list[Record] = []
-        self.gone: list[str] = []
-        self.submissions = Submissions(
+        self.changed: list[str] = []
+        self.news: Waiters[None] = Waiters()
+        self.submissions = self.new_submissions()
+
+    def new_submissions(self, confirm_timeout: float = 90) -> Submissions:
+        return Submissions(
             self.store,
             self.publisher,
             on_stored=self.stored.append,
-            on_gone=self.gone.append,
-            confirm_timeout=90,
+            on_changed=self.change,
+            accepted=self.accepted,
+            confirm_timeout=confirm_timeout,
             clock=self.clock,
             wall_clock=lambda: NOW + self.clock.seconds(),
         )
+
+    def change(self, id_: str) -> None:
+        self.changed.append(id_)
+        self.news.fire(None)
+
+    async def accepted(self, id_: str, seconds: float) -> Record | None:
+        with contextlib.suppress(DeferredTimeoutError):
+            await self.news.wait().addTimeout(seconds, self.clock)
+        return self.store.records.get(id_)
 
     def submit(self, id_: str = "c1", *, keyed: bool = False, body: bytes = b"{}") -> Deferred[Any]:
         key = idempotency_key("ann", "work", "k1", "application/json", body) if keyed else None
@@ -118,16 +134,42 @@ class OrderTests(FakeBrokerTestCase):
         for error in errors:
             self.error_of(self.submit(keyed=True), error)
             self.assertEqual(self.store.records, {})
-        self.assertEqual(self.gone, ["c1"] * len(errors))
+        self.assertEqual(self.changed, ["c1"] * len(errors))
 
     def test_maybe_accepted(self) -> None:
-        """A message that the broker may have keeps its record and its key, and is not published again."""
-        for number, error in enumerate((OutcomeUnknown("lost"), PublishRefused("perhaps another one"))):
-            self.store.records.clear()
-            self.error_of(self.submit(f"c{number}", keyed=True), error)
-            self.assertIsNone(self.store.records[f"c{number}"].accept_by)
-            self.clock.advance(ACCEPT_WITHIN + 1)
-            self.assertTrue(self.successResultOf(self.submit("c9", keyed=True)).existing)
+        """A message that the broker may have is published again, with the same id, until the broker confirms it."""
+        submitted = self.submit(keyed=True)
+        for number, error in enumerate(
+            (OutcomeUnknown("lost"), NoRoute("not yet again"), PublishRefused("perhaps")), 1
+        ):
+            self.publisher.fail(error)
+            self.assertEqual(len(self.publisher.published), number)
+            self.clock.advance(1)
+            self.publisher.waiting.pop().callback(None)
+            self.assertEqual(len(self.publisher.published), number + 1)
+        self.assertIsNotNone(self.store.records["c1"].accept_by)
+        self.publisher.confirm()
+        self.assertFalse(self.successResultOf(submitted).existing)
+        self.assertEqual({each[0].correlation_id for each in self.publisher.published}, {"c1"})
+        self.assertIsNone(self.store.records["c1"].accept_by)
+
+    def test_was_read(self) -> None:
+        """A message that the broker has certainly read is accepted, and not published again."""
+        submitted = self.submit()
+        self.publisher.fail(OutcomeUnknown("only the confirm was lost", was_read=True))
+        self.assertFalse(self.successResultOf(submitted).existing)
+        self.assertEqual((len(self.publisher.published), self.clock.getDelayedCalls()), (1, []))
+
+    def test_always_refused(self) -> None:
+        """A message over which the broker closes the channel each time is given up: it was not accepted."""
+        submitted = self.submit(keyed=True)
+        for _ in range(2):
+            self.publisher.fail(PublishRefused("unreadable"))
+            self.clock.advance(1)
+            self.publisher.waiting.pop().callback(None)
+        self.publisher.fail(PublishRefused("unreadable"))
+        self.assertTrue(self.failureResultOf(submitted, PublishRefused).value.is_certain)
+        self.assertEqual(self.store.records, {})
 
     def test_store_goes_away_before_the_discard(self) -> None:
         """The caller gets the broker's error even if the record cannot be deleted; its key can be taken over later."""
@@ -174,16 +216,37 @@ class KeyTests(FakeBrokerTestCase):
     """Requests with the same key."""
 
     def test_joins(self) -> None:
-        """A duplicate publishes nothing and gets the record of the first one, confirmed or not, pending or final."""
+        """A duplicate publishes nothing and gets the record of the first one, once that is accepted."""
         first = self.submit("c1", keyed=True)
-        for _ in range(2):
-            second = self.successResultOf(self.submit("c2", keyed=True))
-            self.assertEqual((second.record.id, second.existing), ("c1", True))
+        early = [self.submit("c2", keyed=True) for _ in range(2)]
+        for each in early:
+            self.assertNoResult(each)
         self.publisher.confirm()
         self.successResultOf(first)
         self.clock.advance(ACCEPT_WITHIN + 1)
-        self.assertTrue(self.successResultOf(self.submit("c3", keyed=True)).existing)
+        for each in (*early, self.submit("c3", keyed=True)):
+            second = self.successResultOf(each)
+            self.assertEqual((second.record.id, second.existing), ("c1", True))
+            self.assertIsNone(second.record.accept_by)
         self.assertEqual(len(self.publisher.published), 1)
+
+    def test_joins_nothing(self) -> None:
+        """If the first one is not accepted, a duplicate that waits takes its place, as if it had come later."""
+        first, second = self.submit("c1", keyed=True), self.submit("c2", keyed=True)
+        self.error_of(first, NoRoute("nowhere"))
+        self.publisher.confirm()
+        submission = self.successResultOf(second)
+        self.assertEqual((submission.record.id, submission.existing), ("c2", False))
+
+    def test_waits_in_vain(self) -> None:
+        """A duplicate does not wait for longer than for a confirm; it is told that nothing is known yet."""
+        self.submit("c1", keyed=True)
+        self.submissions = self.new_submissions(confirm_timeout=10)
+        second = self.submit("c2", keyed=True)
+        self.clock.advance(10)
+        submission = self.successResultOf(second)
+        self.assertEqual((submission.record.id, submission.existing), ("c1", True))
+        self.assertIsNotNone(submission.record.accept_by)
 
     def test_other_body(self) -> None:
         """The same key with another body is refused, before and after the time in which it may be taken over."""
@@ -197,17 +260,21 @@ class KeyTests(FakeBrokerTestCase):
         """After a crash between row and confirm, one duplicate publishes again, with the same id; others join."""
         crashed = self.submit("c1", keyed=True)
         self.clock.advance(ACCEPT_WITHIN - 0.1)
-        self.assertTrue(self.successResultOf(self.submit("c2", keyed=True)).existing)
-        self.clock.advance(0.1)
+        early = self.submit("c2", keyed=True)
+        self.assertEqual(len(self.publisher.published), 1)
         self.store.slow = {"add"}
-        second, third = self.submit("c2", keyed=True), self.submit("c3", keyed=True)
+        self.clock.advance(0.2)
+        third = self.submit("c3", keyed=True)
         self.store.catch_up()
         self.assertEqual([each[0].correlation_id for each in self.publisher.published], ["c1", "c1"])
-        self.assertNoResult(second)
-        self.assertTrue(self.successResultOf(third).existing)
+        self.store.slow = set()
+        self.store.catch_up()
+        for each in (early, third):
+            self.assertNoResult(each)
         self.publisher.confirm()
-        submission = self.successResultOf(second)
-        self.assertEqual((submission.record.id, submission.existing), ("c1", False))
+        found = [self.successResultOf(each) for each in (early, third)]
+        self.assertEqual([each.record.id for each in found], ["c1", "c1"])
+        self.assertEqual([each.existing for each in found], [False, True])
         self.assertNoResult(crashed)
 
     def test_taken_over_again(self) -> None:
