@@ -80,7 +80,8 @@ class FaultProxy:
     jitter: float = 0.0  #: a random additional delay of up to this many seconds; the order stays
     bytes_per_second: float | None = None  #: for each connection and direction
     directions: Collection[Direction] = tuple(Direction)  #: where the faults from black_hole to bytes_per_second apply
-    on_frame: Callable[[Frame], Action] | None = None
+    on_frame: Callable[[Any], Action] | None = None
+    take: Callable[[Direction, int, bytearray], Any] = Frame.take  #: removes the first frame of another protocol
     port: int = field(default=0, init=False)  #: where it listens; stays the same after stop() and start()
     accepted: int = field(default=0, init=False)  #: connections so far; also the number of the newest one
     refused: int = field(default=0, init=False)
@@ -172,7 +173,7 @@ class _Side(Protocol):
         self.proxy, self.direction = proxy, direction
         self.peer: _Side = peer or _Side(proxy, Direction.TO_CLIENT, self)
         self._amqp = bytearray() if proxy.on_frame else None
-        self._queue: deque[tuple[float, float, bytes | Frame | Callable[[], None]]] = deque()
+        self._queue: deque[tuple[float, float, Any]] = deque()
 
     def connectionMade(self) -> None:
         self.tcp = self.transport
@@ -202,7 +203,7 @@ class _Side(Protocol):
             self._put(data, len(data))
         else:
             self._amqp += data
-            while frame := Frame.take(self.direction, self.number, self._amqp):
+            while frame := self.proxy.take(self.direction, self.number, self._amqp):
                 self._put(frame, len(frame.raw))
         self.proxy.check()
 
@@ -259,7 +260,7 @@ class _Side(Protocol):
         if wait > 0:
             self._queue.appendleft((arrived, luck, data))
             self._timer = self.proxy.reactor.callLater(wait, self.pump)
-        elif isinstance(data, Frame):
+        elif isinstance(data, tuple):
             self._judge(data)
         elif callable(data):
             data()
@@ -275,7 +276,7 @@ class _Side(Protocol):
             self._busy = True
             self.peer.tcp.write(data[:size])
 
-    def _judge(self, frame: Frame) -> None:
+    def _judge(self, frame: Any) -> None:
         self._busy = True
         try:
             action = Action(self.proxy.on_frame(frame)) if self.proxy.on_frame else Action.PASS
@@ -288,7 +289,7 @@ class _Side(Protocol):
         self.held = action is Action.HOLD
         self._queue.appendleft((0.0, 0.0, frame.raw))
 
-    def _put(self, data: bytes | Frame | Callable[[], None], size: int = 0) -> None:
+    def _put(self, data: Any, size: int = 0) -> None:
         if data and not self._dropped:
             self._queue.append((self.proxy.reactor.seconds(), self.proxy.random.random(), data))
             self._backlog += size

@@ -31,16 +31,21 @@ if TYPE_CHECKING:
     from devtools.rabbitmq import RabbitMQ
 
 
+def client_tls(host: str = "localhost") -> Any:
+    """Options of TLS for a client with the client certificate."""
+    folder = certificates()
+    pem = (folder / "client_cert.pem").read_bytes() + (folder / "client_key.pem").read_bytes()
+    return ssl.optionsForClientTLS(
+        host,
+        trustRoot=ssl.Certificate.loadPEM((folder / "cacert.pem").read_bytes()),
+        clientCertificate=ssl.PrivateCertificate.loadPEM(pem),
+    )
+
+
 @implementer(IPolicyForHTTPS)
 class _ClientTLS:
     def creatorForNetloc(self, hostname: bytes, _port: int) -> Any:
-        folder = certificates()
-        pem = (folder / "client_cert.pem").read_bytes() + (folder / "client_key.pem").read_bytes()
-        return ssl.optionsForClientTLS(
-            hostname.decode(),
-            trustRoot=ssl.Certificate.loadPEM((folder / "cacert.pem").read_bytes()),
-            clientCertificate=ssl.PrivateCertificate.loadPEM(pem),
-        )
+        return client_tls(hostname.decode())
 
 
 class IntegrationTestCase(TestCase):

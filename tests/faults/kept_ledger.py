@@ -1,0 +1,212 @@
+"""The ledger of kept requests: each id that a caller was told ends in one of five states, and its answer is right.
+
+A caller was told an id by 202, or by 504 with ``Location``. What the answer has to be follows from the request
+(:mod:`tests.faults.kept_model`). A request with an ``Idempotency-Key`` has one id, however often it was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.faults.kept_model import answer_to, request_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from unittest import TestCase
+
+#: The number of lines of each kind in a failure's text.
+_SHOWN = 8
+FINAL = frozenset({"succeeded", "failed", "parked", "expired", "canceled"})
+PROBLEM = "application/problem+json"
+
+
+class Reply(NamedTuple):
+    """A response as it came; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """The media type, with parameters."""
+        return self.headers.get("content-type", "")
+
+
+@dataclass
+class Entry:
+    """What is known of one request.
+
+    Attributes:
+        key: True if it has an Idempotency-Key.
+        has_deadline: True if its message may expire unstarted.
+        webhook: True if its end is to be told by webhook.
+        may_be_accepted: False if each try was refused for certain.
+        ids: that callers were told.
+        state: at the end.
+        fetched: number of times that its answer was fetched.
+        said: the responses to it.
+    """
+
+    request: str
+    body: bytes
+    key: bool = False
+    has_deadline: bool = False
+    webhook: bool = False
+    may_be_accepted: bool = False
+    ids: set[str] = field(default_factory=set)
+    state: str | None = None
+    fetched: int = 0
+    direct: int = 0
+    events: set[tuple[str, str]] = field(default_factory=set)
+    said: list[str] = field(default_factory=list)
+
+
+class KeptLedger:
+    """Records by request.
+
+    Attributes:
+        entries: all requests, by their own id (``RqUID``).
+        told: the request of each id of the gateway.
+        wrong: what must not be, in words.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.told: dict[str, Entry] = {}
+        self.wrong: list[str] = []
+        self.answers: Counter[str] = Counter()
+
+    def sent(self, request: str, *, key: bool = False, has_deadline: bool = False, webhook: bool = False) -> Entry:
+        """A request is about to be sent."""
+        entry = Entry(request, request_of(request), key, has_deadline, webhook)
+        self.entries[request] = entry
+        return entry
+
+    def tell(self, entry: Entry, id_: str, *, promised: bool = True) -> None:
+        """A caller was told this id; without a promise that its answer comes, if another request was to bring it."""
+        entry.may_be_accepted = True
+        entry.ids.add(id_)
+        if promised:
+            other = self.told.setdefault(id_, entry)
+            if other is not entry:
+                self._object(entry, f"has the id of {other.request}, {id_}")
+        if len(entry.ids) > 1:
+            self._object(entry, f"has {len(entry.ids)} ids: {', '.join(sorted(entry.ids))}")
+
+    def answered(self, entry: Entry, reply: Reply) -> None:
+        """A caller got the answer at once."""
+        entry.may_be_accepted = True
+        entry.direct += 1
+        self._compare(entry, None, reply)
+
+    def ended(self, entry: Entry, state: str) -> None:
+        """The status of a request was read."""
+        if entry.state in FINAL and state != entry.state and (entry.state, state) not in _CHANGES:
+            self._object(entry, f"was {entry.state}, and is {state}")
+        entry.state = state
+
+    def fetched(self, entry: Entry, state: str | None, reply: Reply) -> None:
+        """A kept answer was fetched."""
+        entry.fetched += 1
+        self._compare(entry, state, reply)
+
+    def event(self, id_: str, webhook_id: str, kind: str) -> None:
+        """A webhook said that a request ended."""
+        entry = self.told.get(id_)
+        if entry is not None:
+            entry.events.add((webhook_id, kind))
+
+    def called(self, calls: Mapping[str, int]) -> int:
+        """The model was called; returns the number of calls that were not needed."""
+        for request in calls:
+            entry = self.entries.get(request)
+            if entry is None or not entry.may_be_accepted:
+                self.wrong.append(f"{request}: the model was called, but it was {'refused' if entry else 'never sent'}")
+        return sum(count - 1 for request, count in calls.items() if request.partition("-")[0] not in _REPEATED)
+
+    def lost(self) -> list[str]:
+        """Ids without a final state, or without a fetched answer."""
+        return [
+            f"{entry.request} ({id_}): {entry.state}, fetched {entry.fetched} times, key {entry.key}, {entry.said}"
+            for id_, entry in self.told.items()
+            if entry.state not in FINAL or not entry.fetched
+        ]
+
+    def untold(self) -> list[str]:
+        """Requests whose webhooks did not come."""
+        return [entry.request for entry in self.told.values() if entry.webhook and not entry.events]
+
+    def summary(self) -> str:
+        """The ledger as a table."""
+        states = Counter(str(entry.state) for entry in self.told.values())
+        rows: dict[str, object] = {
+            "requests": len(self.entries),
+            "answered at once": sum(entry.direct > 0 for entry in self.entries.values()),
+            "told an id": len(self.told),
+            "of them with a key": sum(entry.key for entry in self.told.values()),
+            "of them with a deadline": sum(entry.has_deadline for entry in self.told.values()),
+            **{f"ended {state}": count for state, count in sorted(states.items())},
+            "stuck pending": states["pending"],
+            "parked or refused by faults": self.answers["by faults"],
+            "lost": len(self.lost()),
+            "wrong": len(self.wrong),
+            "without their webhook": len(self.untold()),
+        }
+        return "\n".join(f"{name:<32} {value}" for name, value in rows.items())
+
+    def check(self, test: TestCase, *, by_faults_at_most: int = 0) -> None:
+        """Fail the test if the promise was broken, or if nobody was told an id.
+
+        Args:
+            by_faults_at_most: requests that may end as ``parked`` or ``failed`` though the model has an answer to them.
+        """
+        found = []
+        for name, lines in (("lost", self.lost()), ("wrong", self.wrong), ("no webhook", self.untold())):
+            if lines:
+                found.append(f"{name} {len(lines)}:\n  " + "\n  ".join(lines[:_SHOWN]))
+        if self.answers["by faults"] > by_faults_at_most:
+            found.append(f"{self.answers['by faults']} ended as errors, at most {by_faults_at_most} are allowed")
+        if not self.told:
+            found.append("nobody was told an id")
+        if found:
+            test.fail("\n".join([*found, self.summary()]))
+
+    def _compare(self, entry: Entry, state: str | None, reply: Reply) -> None:
+        """Compare an answer with what it has to be; state is None for an answer at once."""
+        wanted = answer_to(entry.body)
+        if reply.status == wanted.status and wanted.failures >= 0:
+            right = reply.body == wanted.body and reply.content_type == wanted.content_type
+            right &= reply.headers.get("x-model") == "test"
+            right &= state in (None, "succeeded" if wanted.status < 400 else "failed")
+            self.answers["model's"] += 1
+        else:
+            right = reply.content_type == PROBLEM and rquid_in(reply.body) == entry.request
+            right &= reply.status == {"expired": 504, "parked": 502, "failed": 502}.get(str(state), 502)
+            right &= state != "expired" or entry.has_deadline
+            right &= state not in ("succeeded", "canceled", "pending")
+            self.answers["by faults" if wanted.failures >= 0 and state != "expired" else "errors"] += 1
+        if not right:
+            found = f"{reply.status} {reply.content_type} {reply.body[:100]!r}"
+            self._object(entry, f"{state}: {found}, not {wanted}"[:400])
+
+    def _object(self, entry: Entry, what: str) -> None:
+        self.wrong.append(f"{entry.request} ({', '.join(sorted(entry.ids))}): {what}")
+
+
+#: Kinds that the model is called for more than once.
+_REPEATED = frozenset({"parked", "flaky"})
+#: What may become of a final state: a parked message is replayed, an answer comes after all.
+_CHANGES = frozenset((old, new) for old in ("parked", "expired") for new in ("succeeded", "failed", "parked"))
+
+
+def rquid_in(body: bytes) -> str | None:
+    """The ``rquid`` of a problem document."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return None
+    return found.get("rquid") if isinstance(found, dict) else None
