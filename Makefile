@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help demo test unit test-versions test-debian13 soak outages fuzz lint format latency bench slow system clean
+.PHONY: help demo test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -17,6 +17,8 @@ help:
 	@echo "make test-versions  the unit tests with the lowest and the newest versions that setup.py allows"
 	@echo "make test-debian13  the tests in Debian 13, with its Python and RabbitMQ; needs root (TESTS=\"tests.contract …\": some)"
 	@echo "make soak    100,000 messages with a fault every few seconds (SOAK_MESSAGES, SOAK_SECONDS, SOAK_SEED)"
+	@echo "make soak-results  100,000 kept answers on each store, with a fault every 10 s (RESULTS_SOAK_STORE=sqlite or"
+	@echo "             postgresql, RESULTS_SOAK_MESSAGES, RESULTS_SOAK_SECONDS, RESULTS_SOAK_EVERY, RESULTS_SOAK_SEED)"
 	@echo "make outages ten minutes without the model (OUTAGE_SECONDS), models that refuse calls, too many callers, a frozen broker: figures"
 	@echo "make latency time of one request on an idle gateway, with a model that answers at once"
 	@echo "make bench   throughput, CPU and memory, compared with another program for the same job (BENCH_OPTIONS=--quick)"
@@ -48,6 +50,12 @@ soak: export SOAK_MESSAGES ?= 100000
 soak: export SOAK_SECONDS ?= 1800
 soak: $(TOOLS) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.test_soak
+
+soak-results: export RESULTS_SOAK_MESSAGES ?= 100000
+soak-results: export RESULTS_SOAK_SECONDS ?= 1800
+soak-results: export RESULTS_SOAK_EVERY ?= 10
+soak-results: $(TOOLS) system
+	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.test_results_soak
 
 outages: $(TOOLS) system
 	$(BIN)/trial $(TRIAL_OPTIONS) tests.faults.outages tests.faults.shedding tests.faults.overload

@@ -47,6 +47,8 @@ UNITS = (
     "tests.integration",
     "tests.fuzz",
     "tests.faults.test_model_faults",
+    "tests.faults.test_results tests.faults.test_results_times",
+    "tests.faults.test_results_faults",
     "tests.faults.test_absent_model",
     "tests.faults.test_held_messages",
     "tests.faults.test_busy_model",
@@ -57,12 +59,13 @@ UNITS = (
     "tests.unit",
     "tests.faults",
     "tests.faults.test_soak",
+    "tests.faults.test_results_soak",
 )
 #: Units that keep a core busy. At most half of the cores run such units at the same time, with a lower priority: other
 #: units measure how soon a process responds.
 COMPUTING = frozenset({"tests.fuzz", "tests.unit", "tests.deployment.test_image"})
 #: Units that run alone, after all others: they load the whole machine.
-ALONE = frozenset({"tests.faults.test_soak"})
+ALONE = frozenset({"tests.faults.test_soak", "tests.faults.test_results_soak"})
 #: Seconds that interrupted units get to stop their nodes and gateways.
 STOP_TIMEOUT = 60
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = 34
+ROWS = 41
 
 
 class MatrixTests(SynchronousTestCase):

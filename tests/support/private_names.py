@@ -14,14 +14,12 @@ import pika
 from pika import spec
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.callback import CallbackManager
-from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet import tcp
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.python.threadpool import ThreadPool
 from twisted.web.server import Request, Site
 from twisted.web.test.requesthelper import DummyChannel
 
@@ -114,13 +112,6 @@ UNDOCUMENTED = (
         "does nothing in our subclass, a documented connectionFactory: the engine has rolled back, and closes a "
         "connection that has failed",
         signature="(self)",
-    ),
-    Name(
-        "twisted.enterprise.adbapi.ConnectionPool",
-        "threadpool",
-        "gets a maker of daemon threads: one that waits for a frozen server must not keep the process from ending",
-        of=lambda: ConnectionPool("sqlite3", cp_reactor=MemoryReactorClock()),
-        kind=ThreadPool,
     ),
     Name("twisted.internet.protocol.BaseProtocol", "transport", "what each protocol of Twisted has", of=Protocol),
     Name("twisted.internet.protocol.Protocol", "factory", "what each protocol of Twisted's factories has", of=Protocol),
