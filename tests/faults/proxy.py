@@ -241,8 +241,7 @@ class _Side(Protocol):
         while (self._queue or self.allowance == 0) and not (
             self._dropped or self._busy or self.held or self._timer or self._faults.black_hole or self.peer.tcp is None
         ):
-            step = self.reset if self.allowance == 0 else self._next
-            step()
+            (self.reset if self.allowance == 0 else self._next)()
         full = self._backlog > HIGH_WATER and (self._busy or self._faults.bytes_per_second is not None)
         pause = full or self._faults.stop_reading
         if self.tcp is not None and pause is not self._paused:
