@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Ids are made by :func:`.fresh_id`. Anything else is no id, and the store is not asked.
 _ID = re.compile(r"[0-9a-f]{32}")
 _LIMIT, _LARGEST_LIMIT = 20, 100
+_PARAMETERS = frozenset({"status", "limit", "after"})
+#: What a list can be asked for.
+_SHOWN = tuple(status for status in Status if status is not Status.ERASED)
 
 
 class StoredRequests:
@@ -146,7 +149,7 @@ def _answer(request: Any, document: dict[str, Any]) -> bytes:
 
 
 def _query(uri: bytes) -> dict[str, str]:
-    """The parameters of a query; those that we do not know are of no account.
+    """The parameters of a query that we know; others are of no account.
 
     Raises:
         BadRequest: there are too many, or one that we know was given twice.
@@ -158,8 +161,10 @@ def _query(uri: bytes) -> dict[str, str]:
         msg = "The query has more than 20 parameters."
         raise BadRequest(msg) from None
     for name, value in pairs:
+        if name not in _PARAMETERS:
+            continue
         if name in known:
-            msg = f"The parameter {name!a} was given twice."
+            msg = f"The parameter {name} was given twice."
             raise BadRequest(msg)
         known[name] = value
     return known
@@ -168,11 +173,10 @@ def _query(uri: bytes) -> dict[str, str]:
 def _status(value: str | None) -> Status | None:
     if value is None:
         return None
-    try:
-        return Status(value)
-    except ValueError:
-        msg = f"The parameter status is one of {', '.join(Status)}."
-        raise BadRequest(msg) from None
+    if value not in _SHOWN:
+        msg = f"The parameter status is one of {', '.join(_SHOWN)}."
+        raise BadRequest(msg)
+    return Status(value)
 
 
 def _limit(value: str | None) -> int:

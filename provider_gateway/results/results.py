@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.notice_queue import NoticeQueue
 from provider_gateway.deferreds import Waiters, shield
-from provider_gateway.errors import NotFound, StoreUnavailable
+from provider_gateway.errors import BadRequest, NotFound, StoreUnavailable
 from provider_gateway.message.message import PG_OWNER, PG_RESULTS
 from provider_gateway.results.errors import Gone, RequestCanceled
 from provider_gateway.results.idempotency import ACCEPT_WITHIN, is_accepted
@@ -215,7 +215,7 @@ class Results:
             StoreUnavailable: the store is away.
         """
         record = await self._store.get(id_)
-        if record is None or record.owner not in (None, owner):
+        if record is None or record.owner not in (None, owner) or record.status is Status.ERASED:
             raise _not_found(id_)
         if record.status.is_final and record.expires <= self._wall_clock():
             raise _gone(id_)
@@ -225,10 +225,13 @@ class Results:
         """The result of a final record.
 
         Raises:
+            NotFound: it was erased meanwhile.
             RequestCanceled: there is none.
             Gone: its time is over.
             StoreUnavailable: the store is away.
         """
+        if record.status is Status.ERASED:
+            raise _not_found(record.id)
         if record.status is Status.CANCELED:
             msg = f"The request {record.id} was canceled before there was an answer."
             raise RequestCanceled(msg)
@@ -241,12 +244,19 @@ class Results:
         """An owner's records, the newest first.
 
         Args:
-            after: the id of the last record that was seen.
+            after: the id of the last record that was seen. It may have been erased since.
 
         Raises:
+            BadRequest: nothing is known of it any more.
             StoreUnavailable: the store is away.
         """
-        return await self._store.list(owner, now=self._wall_clock(), status=status, limit=limit, after=after)
+        last = None
+        if after is not None:
+            last = await self._store.get(after)
+            if last is None or (last.owner != owner and last.status is not Status.ERASED):
+                msg = f"No place in the list is known for the request {after}, or it is not yours: begin without after."
+                raise BadRequest(msg)
+        return await self._store.list(owner, now=self._wall_clock(), status=status, limit=limit, after=last)
 
     def erase(self, id_: str, owner: str | None) -> Deferred[Record]:
         """Cancel a pending request, or erase a final one. It goes on if the caller leaves.

@@ -32,6 +32,7 @@ class Changes:
         self._holders = {record.key: record.id for record in self._before.values() if record.key is not None}
         self._results: dict[str, Result] = {}
         self._deleted: set[str] = set()
+        self._without_result: set[str] = set()
 
     def get(self, id_: str) -> Record | None:
         """A record as it is now."""
@@ -52,6 +53,23 @@ class Changes:
         if result is not None:
             self._results[record.id] = result
 
+    def erase(self, record: Record, now: float) -> None:
+        """Delete a record's result, and what the record says."""
+        self.put(
+            Record(
+                id=record.id,
+                owner=None,
+                routing_key="",
+                rquid="",
+                created=record.created,
+                expires=now,
+                status=Status.ERASED,
+                finished=now,
+            )
+        )
+        self._results.pop(record.id, None)
+        self._without_result.add(record.id)
+
     def delete(self, record: Record) -> None:
         """Delete a record and its result."""
         self.put(replace(record, key=None))
@@ -65,6 +83,8 @@ class Changes:
         before, now = self._before, self._now
         if self._deleted:
             transaction.delete(self._deleted)
+        if self._without_result:
+            transaction.delete_results(self._without_result)
         if changed := [record for id_, record in now.items() if id_ in before and record is not before[id_]]:
             transaction.update(changed)
         if new := [record for id_, record in now.items() if id_ not in before]:
@@ -242,7 +262,7 @@ class Erase(_OfRecord):
     def apply(self, changes: Changes) -> Record | None:
         """See the class."""
         record = changes.get(self.of)
-        if record is None or record.owner != self.owner:
+        if record is None or record.owner != self.owner or record.status is Status.ERASED:
             return None
         if record.status is Status.PENDING:
             expires = self.now + changes.ttl
@@ -250,7 +270,7 @@ class Erase(_OfRecord):
                 replace(record, status=Status.CANCELED, finished=self.now, expires=expires, key=None, accept_by=None)
             )
         else:
-            changes.delete(record)
+            changes.erase(record, self.now)
         return record
 
 

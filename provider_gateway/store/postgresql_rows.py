@@ -9,7 +9,7 @@ from provider_gateway.store.engine import Conflict
 from provider_gateway.store.transaction import FINAL, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from provider_gateway.store.records import Record, Result
 
@@ -91,12 +91,14 @@ class PostgreSQLTransaction(Transaction):
         """Give records new values."""
         self._change(_UPDATE, [record_row(record) for record in sorted(records, key=lambda each: each.id)])
 
-    def delete(self, ids: Iterable[str]) -> None:
+    def delete(self, ids: Collection[str]) -> None:
         """Delete records and their results."""
-        stored = sorted(map(text, ids))
-        if stored:
-            self.execute("DELETE FROM results WHERE id = ANY(%b::text[])", (stored,))
-            self.execute("DELETE FROM requests WHERE id = ANY(%b::text[])", (stored,))
+        self.delete_results(ids)
+        self.execute("DELETE FROM requests WHERE id = ANY(%b::text[])", (sorted(map(text, ids)),))
+
+    def delete_results(self, ids: Iterable[str]) -> None:
+        """Delete results."""
+        self.execute("DELETE FROM results WHERE id = ANY(%b::text[])", (sorted(map(text, ids)),))
 
     def put_results(self, results: Sequence[tuple[Record, Result]]) -> None:
         """Add results, or replace them; of several for one record the last one counts."""

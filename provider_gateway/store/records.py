@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """What has become of a request. Every status but ``pending`` is final."""
+    """What has become of a request. Every status but ``pending`` is final.
+
+    ``erased`` is never shown: what is left of the record keeps a late or repeated reply from making it anew.
+    """
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -21,6 +24,7 @@ class Status(StrEnum):
     PARKED = "parked"
     EXPIRED = "expired"
     CANCELED = "canceled"
+    ERASED = "erased"
 
     @property
     def is_final(self) -> bool:
@@ -193,10 +197,12 @@ class ResultStore(Protocol):
         ...
 
     def erase(self, id_: str, owner: str | None, now: float) -> Deferred[Record | None]:
-        """Make a pending record ``canceled``, and delete any other one. Its key becomes free.
+        """Make a pending record ``canceled``, and any other one ``erased``. Its key becomes free.
+
+        An erased record keeps its id and its times, and nothing else. It is purged as others are.
 
         Returns:
-            The record as it was; None if there is none with this id and owner.
+            The record as it was; None if there is none with this id and owner, or it is erased.
         """
         ...
 
@@ -209,12 +215,12 @@ class ResultStore(Protocol):
         ...
 
     def list(
-        self, owner: str, *, now: float, status: Status | None, limit: int, after: str | None
+        self, owner: str, *, now: float, status: Status | None, limit: int, after: Record | None
     ) -> Deferred[Sequence[Record]]:
         """The records of an owner that are not past their time, the newest first.
 
         Args:
-            after: the id of the last record that was seen.
+            after: the last record that was seen. It need not be there any more.
         """
         ...
 

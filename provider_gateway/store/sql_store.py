@@ -120,7 +120,7 @@ class SQLStore:
         return self._read(lambda transaction: transaction.result(id_))
 
     def list(
-        self, owner: str, *, now: float, status: Status | None, limit: int, after: str | None
+        self, owner: str, *, now: float, status: Status | None, limit: int, after: Record | None
     ) -> Deferred[Sequence[Record]]:
         """See :meth:`.ResultStore.list`."""
         return self._read(lambda transaction: transaction.newest(owner, now, status, limit, after))

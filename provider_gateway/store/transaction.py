@@ -18,7 +18,7 @@ from provider_gateway.store.engine import Conflict
 from provider_gateway.store.records import Figures, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from provider_gateway.store.records import Record, Result
 
@@ -88,11 +88,14 @@ class Transaction:
             [(*row[1:], row[0]) for row in rows],
         )
 
-    def delete(self, ids: Iterable[str]) -> None:
+    def delete(self, ids: Collection[str]) -> None:
         """Delete records and their results."""
-        rows = [(text(id_),) for id_ in sorted(ids)]
-        self.execute_many("DELETE FROM results WHERE id = ?", rows)
-        self.execute_many("DELETE FROM requests WHERE id = ?", rows)
+        self.delete_results(ids)
+        self.execute_many("DELETE FROM requests WHERE id = ?", [(text(id_),) for id_ in sorted(ids)])
+
+    def delete_results(self, ids: Iterable[str]) -> None:
+        """Delete results."""
+        self.execute_many("DELETE FROM results WHERE id = ?", [(text(id_),) for id_ in sorted(ids)])
 
     def put_results(self, results: Sequence[tuple[Record, Result]]) -> None:
         """Add results, or replace them. Each is kept as long as its record says."""
@@ -139,17 +142,14 @@ class Transaction:
         ).fetchone()
         return None if row is None else result_of(row)
 
-    def newest(self, owner: str, now: float, status: Status | None, limit: int, after: str | None) -> list[Record]:
+    def newest(self, owner: str, now: float, status: Status | None, limit: int, after: Record | None) -> list[Record]:
         """The records of an owner that are not past their time, the newest first."""
         statement, values = _SELECT + "WHERE owner = ? AND expires > ?", [text(owner), milliseconds(now)]
         if status is not None:
             statement, values = statement + " AND status = ?", [*values, status.value]
         if after is not None:
-            row = self.execute("SELECT created FROM requests WHERE id = ? AND owner = ?", (text(after), text(owner)))
-            found = row.fetchone()
-            if found is not None:
-                statement += " AND (created, id) < (?, ?)"
-                values = [*values, found[0], text(after)]
+            statement += " AND (created, id) < (?, ?)"
+            values = [*values, milliseconds(after.created), text(after.id)]
         statement += " ORDER BY created DESC, id DESC LIMIT ?"
         return [record_of(row) for row in self.execute(statement, (*values, limit)).fetchall()]
 

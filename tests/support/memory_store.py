@@ -144,14 +144,23 @@ class MemoryStore:
     def erase(self, id_: str, owner: str | None, now: float) -> Deferred[Record | None]:
         def erase() -> Record | None:
             record = self.records.get(id_)
-            if record is None or record.owner != owner:
+            if record is None or record.owner != owner or record.status is Status.ERASED:
                 return None
             if record.status is Status.PENDING:
                 self.records[id_] = replace(
                     record, status=Status.CANCELED, finished=now, expires=now + self._ttl, key=None, accept_by=None
                 )
             else:
-                del self.records[id_]
+                self.records[id_] = Record(
+                    id=id_,
+                    owner=None,
+                    routing_key="",
+                    rquid="",
+                    created=record.created,
+                    expires=now,
+                    status=Status.ERASED,
+                    finished=now,
+                )
                 self.results.pop(id_, None)
             return record
 
@@ -164,13 +173,14 @@ class MemoryStore:
         return self._run("result", lambda: self.results.get(id_))
 
     def list(
-        self, owner: str, *, now: float, status: Status | None, limit: int, after: str | None
+        self, owner: str, *, now: float, status: Status | None, limit: int, after: Record | None
     ) -> Deferred[list[Record]]:
         def select() -> list[Record]:
             newest = sorted(self.records.values(), key=lambda record: (record.created, record.id), reverse=True)
             own = [each for each in newest if each.owner == owner]
-            place = next((number for number, each in enumerate(own, 1) if each.id == after), 0)
-            shown = [each for each in own[place:] if each.expires > now and status in (None, each.status)]
+            if after is not None:
+                own = [each for each in own if (each.created, each.id) < (after.created, after.id)]
+            shown = [each for each in own if each.expires > now and status in (None, each.status)]
             return shown[:limit]
 
         return self._run("list", select)

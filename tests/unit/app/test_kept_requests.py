@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
+from provider_gateway.gateway.status_document import status_document
 from provider_gateway.security.identity import Identity
+from provider_gateway.store.columns import record_of, record_row
 from tests.support.http_client import Client, Response
 from tests.support.memory_store import MemoryStore
 from tests.support.model_peer import response
@@ -327,6 +329,25 @@ class FetchTests(KeptTestCase):
         for method, path in (("GET", location), ("GET", f"{location}/result"), ("DELETE", location)):
             self.assertEqual(self.problem(self.get(path, method=method)), (404, "not-found"))
 
+    def test_erased_while_served(self) -> None:
+        """What was canceled and then erased stays unknown, though the model's answer comes after that."""
+        location = self.accepted(self.predict(ASYNC))
+        for _ in range(2):
+            self.assertEqual(self.get(location, method="DELETE").status, 204)
+        self.answer()
+        for path in (location, f"{location}/result"):
+            self.assertEqual(self.problem(self.get(path)), (404, "not-found"))
+
+    def test_times(self) -> None:
+        """The times in the 202 are those that the store gives back, to the millisecond."""
+        for microseconds in (400, 600, 1_500, 29_999, 999_499, 999_600):
+            self.ahead = 1_795_000_000 + microseconds / 1e6
+            client = self.predict(ASYNC)
+            document = json.loads(client.response().body)
+            (record,) = [each for each in self.store.records.values() if each.id == document["id"]]
+            stored = record_of(record_row(record))
+            self.assertEqual(document, status_document(stored))
+
     def test_gone(self) -> None:
         """Past its time a request is 410."""
         location = self.accepted(self.predict(ASYNC))
@@ -454,16 +475,35 @@ class OwnerTests(KeptTestCase):
         self.be("c.example")
         self.assertEqual(json.loads(self.get("/v1/requests").body)["requests"], [])
 
+    def test_next_after_an_erased_one(self) -> None:
+        """A list goes on where it was, though the request that ``next`` names was erased; not after an unknown one."""
+        self.be("a.example")
+        locations = [self.accepted(self.predict(ASYNC))]
+        for _ in range(3):
+            self.advance(1)
+            locations.append(self.accepted(self.predict(ASYNC)))
+        page = json.loads(self.get("/v1/requests?limit=2").body)
+        for _ in range(2):
+            self.assertEqual(self.get(locations[2], method="DELETE").status, 204)
+        rest = json.loads(self.get(page["next"]).body)
+        self.assertEqual([each["links"]["self"] for each in rest["requests"]], locations[1::-1])
+        for names in (("a.example",), ("b.example",)):
+            self.be(*names)
+            for after in ("0" * 32, locations[0][-32:]) if names == ("b.example",) else ("0" * 32,):
+                got = self.get(f"/v1/requests?after={after}")
+                self.assertEqual(self.problem(got), (400, "bad-request"))
+
     def test_query(self) -> None:
         """Wrong parameters are 400; those that we do not know are ignored."""
         self.be("a.example")
         for query in (
             "status=done", "status=", "limit=0", "limit=101", "limit=-1", "limit=1.5", "limit=", "limit=%d9%a1",
             "after=x",
-            "after=", "limit=1&limit=2", "status=%ff", "&".join(["a=1"] * 21), "after=" + "g" * 32,
+            "after=", "limit=1&limit=2", "status=erased", "after=&after=",
+            "status=%ff", "&".join(["a=1"] * 21), "after=" + "g" * 32,
         ):  # fmt: skip
             self.assertEqual(self.problem(self.get(f"/v1/requests?{query}")), (400, "bad-request"), query)
-        for query in ("", "limit=100", "x=1&y", "&&", "status=parked", "%00=%00"):
+        for query in ("", "limit=100", "x=1&y", "&&", "x=1&x=2", "status=parked", "%00=%00"):
             self.assertEqual(self.get(f"/v1/requests?{query}").status, 200, query)
 
 
