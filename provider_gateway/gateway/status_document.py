@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.http_server.problems import with_length
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 REQUESTS = "/v1/requests"
 #: Seconds after which to ask again: this part of the age of a request, between 1 and the most.
 _PART, _MOST = 0.1, 30
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def location_of(id_: str) -> str:
@@ -75,4 +76,6 @@ def retry_after(record: Record, now: float) -> int:
 
 def _text_of_time(seconds: float) -> str:
     """A time as RFC 3339 writes it, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    # Rounded as a store does it: the same record says the same time before and after it was stored.
+    time = _EPOCH + timedelta(milliseconds=round(seconds * 1000))
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
