@@ -1,7 +1,4 @@
-"""Requests whose answers are kept: they are recorded, published, waited for, fetched and erased here.
-
-It knows no HTTP: :mod:`provider_gateway.gateway` has the routes.
-"""
+"""Requests whose answers are kept: they are recorded, published, waited for, fetched and erased here."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """The requests whose answers are kept.
+    """The requests whose answers are kept. It knows no HTTP.
 
     Owners are the first names of identities; None is a caller without a name. A record without an owner belongs to
     whoever knows its id.
@@ -250,12 +247,10 @@ class Results:
             BadRequest: nothing is known of it any more.
             StoreUnavailable: the store is away.
         """
-        last = None
-        if after is not None:
-            last = await self._store.get(after)
-            if last is None or (last.owner != owner and last.status is not Status.ERASED):
-                msg = f"No place in the list is known for the request {after}, or it is not yours: begin without after."
-                raise BadRequest(msg)
+        last = None if after is None else await self._store.get(after)
+        if after is not None and (last is None or (last.owner != owner and last.status is not Status.ERASED)):
+            msg = f"The list cannot go on after {after}: there is no such request of yours. Begin without after."
+            raise BadRequest(msg)
         return await self._store.list(owner, now=self._wall_clock(), status=status, limit=limit, after=last)
 
     def erase(self, id_: str, owner: str | None) -> Deferred[Record]:
