@@ -24,7 +24,7 @@ def with_negative_serial(certificate: x509.Certificate) -> bytes:
     number = certificate.serial_number.to_bytes(20).lstrip(b"\0")
     data = certificate.public_bytes(Encoding.DER)
     assert data.count(number) == 1
-    return ssl.DER_cert_to_PEM_cert(data.replace(number, bytes([number[0] | 0x80]) + number[1:])).encode()
+    return ssl.DER_cert_to_PEM_cert(data.replace(number, bytes([number[0] & 0x3F | 0x80]) + number[1:])).encode()
 
 
 class WarningTests(PKITestCase):
