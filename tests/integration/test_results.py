@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.task import deferLater
 
 from tests.support.integration import IntegrationTestCase
+from tests.support.rabbitmq import delete_result_objects
 
 if TYPE_CHECKING:
     from tests.support.processes import Gateway
@@ -19,15 +20,8 @@ class ResultsTests(IntegrationTestCase):
 
     async def setUp(self) -> None:
         await super().setUp()
-        self.addCleanup(self.on_channel, self._delete_shared)
+        self.addCleanup(self.on_channel, lambda channel: delete_result_objects(channel, self.output))
         self.answers: DeferredQueue[Deferred[tuple[int, bytes]]] = DeferredQueue()
-
-    def _delete_shared(self, channel: Any) -> None:
-        for suffix in ("", ".retry.5s", ".retry.30s", ".retry.5m", ".retry.30m", ".retry.2h", ".parking"):
-            channel.queue_delete(f"{self.output}.webhooks{suffix}")
-        channel.queue_delete(f"{self.output}.results")
-        for name in ("done", "canceled"):
-            channel.exchange_delete(f"{self.output}.{name}")
 
     def hold(self, _body: bytes) -> Deferred[tuple[int, bytes]]:
         """Let a call of the model wait."""

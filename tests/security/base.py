@@ -19,7 +19,7 @@ from tests.security.model import Model
 from tests.security.processes import PATIENCE, GatewayProcess
 from tests.support.certificates import certificates
 from tests.support.folders import ROOT, folder
-from tests.support.rabbitmq import shared_broker
+from tests.support.rabbitmq import delete_result_objects, shared_broker
 
 if TYPE_CHECKING:
     import ssl
@@ -109,6 +109,7 @@ class Deployment:
         self.model.close()
         with channel() as opened:
             opened.queue_delete(self.output)
+            delete_result_objects(opened, self.output)
             opened.exchange_delete(self.exchange)
             for name in (entry["queueName"] for entry in self.entries):
                 for queue in (name, f"{name}.retry", f"{name}.parking"):

@@ -68,3 +68,12 @@ def take(channel: Any, queue: str, count: int = 1, timeout: float = 20) -> list[
             break
     channel.cancel()
     return taken
+
+
+def delete_result_objects(channel: Any, output: str) -> None:
+    """Delete what gateways with a result store declare for the reply address ``output``."""
+    for suffix in ("", ".retry.5s", ".retry.30s", ".retry.5m", ".retry.30m", ".retry.2h", ".parking"):
+        channel.queue_delete(f"{output}.webhooks{suffix}")
+    channel.queue_delete(f"{output}.results")
+    for name in ("done", "canceled"):
+        channel.exchange_delete(f"{output}.{name}")
