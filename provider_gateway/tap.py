@@ -81,7 +81,7 @@ def _make_service(options: Options) -> IService:
     log_file = _log_file(options.parent or {})
     observer = log_observer(log_file, settings.log_level) if log_file is not None else None
     # With workers, too: a wrong certificate is found before the first worker is started.
-    service = _load_gateway(settings, entries, roles, observer=observer)
+    service = _load_gateway(settings, entries, roles, observer=observer, changes=not options["check"])
     if options["check"]:
         sys.stdout.write(effective_settings(settings, entries, source, roles))
         if not options["connect"]:
@@ -101,8 +101,12 @@ def _load_gateway(
     *,
     observer: ILogObserver | None,
     listeners: Listeners | None = None,
+    changes: bool = True,
 ) -> GatewayService:
     """Read the files that the settings name, then make the service.
+
+    Args:
+        changes: False if the result store is not to be made or changed.
 
     Raises:
         SettingsError: a certificate or the access file is missing or wrong, the access log cannot be written, the
@@ -121,7 +125,7 @@ def _load_gateway(
         fatal=_fatal,
         wall_clock=WALL_CLOCK,
         listeners=listeners,
-        store=result_store(reactor, settings, WALL_CLOCK, metrics) if "gateway" in roles else None,
+        store=result_store(reactor, settings, WALL_CLOCK, metrics, changes=changes) if "gateway" in roles else None,
     )
 
 

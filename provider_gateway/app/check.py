@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 
 from provider_gateway.amqp.channels import channels_needed
 from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
@@ -23,7 +24,6 @@ from provider_gateway.model.readiness import Readiness
 from provider_gateway.net.failure_reasons import reason_of
 from provider_gateway.security.tls import broker_tls, model_tls
 from provider_gateway.store.checking import try_store
-from provider_gateway.store.opening import engine_for
 from provider_gateway.topology.checks import warnings
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def check_connections(
 ) -> Deferred[None]:
     """Try broker, topology, model and result store, and print the findings.
 
-    Nothing is changed at the broker, see :mod:`provider_gateway.amqp.topology_check`.
+    Nothing is changed, see :mod:`provider_gateway.amqp.topology_check`.
 
     Returns:
         A Deferred that fails with SystemExit(1) if anything is wrong.
@@ -102,7 +102,8 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
     """
     consumers = (len(entries) if "provider" in roles else 0) + ("gateway" in roles)
     if "gateway" in roles and settings.result_store is not None:
-        consumers += 1 + NoticeQueue.channels
+        webhooks = settings.http_access is not None
+        consumers += 1 + NoticeQueue.channels + webhooks
     if "provider" in roles and settings.follows_cancellations:
         consumers += NoticeQueue.channels
     for url in settings.rmq_url:
@@ -155,17 +156,18 @@ async def _check_topology(
 
 
 async def _check_store(reactor: Any, url: StoreURL) -> int:
-    """Try the result store. A schema that is missing is made, as the process would do at its start.
+    """Try the result store.
 
     Returns:
         How much is wrong.
     """
-    problems = await try_store(reactor, engine_for(url))
-    for problem in problems:
-        _say(f"result store {url}", f"FAILED: {problem}")
-    if not problems:
-        _say(f"result store {url}", "takes changes")
-    return len(problems)
+    found, wrong = await deferToThreadPool(reactor, reactor.getThreadPool(), try_store, url)
+    what = f"result store {url}"
+    if found is not None:
+        _say(what, found)
+    for each in wrong:
+        _say(what, f"FAILED: {each}")
+    return len(wrong)
 
 
 async def _check_model(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]) -> int:

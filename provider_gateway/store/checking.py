@@ -1,35 +1,34 @@
-"""Tries a result store once, for ``--check --connect``: address, login, schema, rights, and what would lose data."""
+"""Tries a result store for ``--check --connect``. Nothing is created or changed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from provider_gateway.store.connections import Connections
+from provider_gateway.errors import SettingsError
+from provider_gateway.store.opening import engine_for
 
 if TYPE_CHECKING:
-    from provider_gateway.store.engine import Engine
+    from provider_gateway.config.store_url import StoreURL
 
 
-async def try_store(reactor: Any, engine: Engine) -> list[str]:
-    """Connect as the process does, which brings the schema to this version, and write without a change.
+def try_store(url: StoreURL) -> tuple[str | None, list[str]]:
+    """Connect to a store, and look at it. To be called in a thread.
 
     Returns:
-        What is wrong, one line each; nothing if the store can be used.
+        What is there, None if that is not known; and what is wrong, one line each.
     """
-
-    def prepare(connection: Any) -> None:
-        engine.prepare(connection)
-        engine.migrate(connection)
-
-    def work(connection: Any) -> list[str]:
-        with engine.writing(connection) as transaction:
-            transaction.probe()
-        return engine.problems(connection)
-
-    connections = Connections(reactor, engine, 1, prepare)
+    if url.path is not None and not url.path.exists():
+        return "the start will make the file", []
     try:
-        return await connections.run(work)
-    except Exception as error:  # noqa: BLE001 - whatever an attempt raises, it has failed
-        return [engine.explain(error)]
-    finally:
-        connections.close()
+        engine = engine_for(url, changes=False)
+        try:
+            with closing(import_module(engine.module).connect(**engine.arguments)) as connection:
+                return engine.describe(connection), engine.problems(connection)
+        except SettingsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever keeps the store from working is the finding
+            return None, [engine.explain(error)]
+    except SettingsError as error:
+        return None, [str(error).removeprefix("RESULT_STORE: ")]

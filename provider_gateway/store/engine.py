@@ -42,8 +42,11 @@ class Engine(Protocol):
     arguments: Mapping[str, Any]
     readers: int
 
-    def check(self) -> None:
+    def check(self, *, changes: bool) -> None:
         """Look for mistakes in the settings, before anything is opened. Runs in the reactor's thread, and is fast.
+
+        Args:
+            changes: False if nothing may be created or changed.
 
         Raises:
             SettingsError: this store can never work: a driver is missing, a folder cannot be written.
@@ -80,6 +83,14 @@ class Engine(Protocol):
 
     def interrupt(self, connection: Any) -> None:
         """Make a thread that is stuck on a connection come back with an error. Runs in the reactor's thread."""
+        ...
+
+    def describe(self, connection: Any) -> str:
+        """For ``--check --connect``: what the connection leads to.
+
+        Raises:
+            SettingsError: the schema is newer than this program, or the database is not ours.
+        """
         ...
 
     def problems(self, connection: Any) -> list[str]:

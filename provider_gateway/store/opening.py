@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from provider_gateway.store.engine import Engine
 
 
-def engine_for(url: StoreURL) -> Engine:
+def engine_for(url: StoreURL, *, changes: bool) -> Engine:
     """The database for an address, checked as far as it can be before the process runs.
+
+    Args:
+        changes: False if nothing may be created or changed.
 
     Raises:
         SettingsError: this store can never work.
     """
     engine = _postgresql(url) if url.path is None else SQLite(url.path)
-    engine.check()
+    engine.check(changes=changes)
     return engine
 
 
@@ -37,13 +40,18 @@ def _postgresql(url: StoreURL) -> Engine:
     return PostgreSQL(url)
 
 
-def result_store(reactor: Any, settings: Settings, wall_clock: WallClock, metrics: Metrics) -> SQLStore | None:
+def result_store(
+    reactor: Any, settings: Settings, wall_clock: WallClock, metrics: Metrics, *, changes: bool = True
+) -> SQLStore | None:
     """The result store of the settings, not yet open; None if there is none.
+
+    Args:
+        changes: False if nothing may be created or changed.
 
     Raises:
         SettingsError: this store can never work.
     """
     if settings.result_store is None:
         return None
-    engine = engine_for(settings.result_store)
+    engine = engine_for(settings.result_store, changes=changes)
     return SQLStore(reactor, engine, ttl=settings.result_ttl, wall_clock=wall_clock, metrics=metrics)

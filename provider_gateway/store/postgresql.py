@@ -17,7 +17,7 @@ from provider_gateway.errors import SettingsError
 from provider_gateway.store.engine import Conflict, Verdict
 from provider_gateway.store.postgresql_login import in_one_line, parameters
 from provider_gateway.store.postgresql_rows import PostgreSQLTransaction
-from provider_gateway.store.schema import VERSION, migrate
+from provider_gateway.store.schema import VERSION, described, migrate, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,6 +49,12 @@ _RISKS = {
     "full_page_writes": "a crash of the machine may damage the database; switch it on",
     "synchronous_commit": "this program switches it on in its own transactions; make it the default of the role",
 }
+#: The rights on our tables that the role lacks; all of a table that is not there.
+_MISSING_RIGHTS = """\
+SELECT name, needed FROM unnest(ARRAY['requests', 'results', 'schema_version']) AS name,
+    unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
+WHERE NOT coalesce(has_table_privilege(to_regclass(name), needed), false)
+    AND (name <> 'schema_version' OR needed IN ('SELECT', 'UPDATE'))"""
 
 
 class PostgreSQL:
@@ -70,7 +76,7 @@ class PostgreSQL:
         self.arguments: Mapping[str, Any] = {**self._parameters, "autocommit": True, "prepare_threshold": None}
         self._descriptors: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
-    def check(self) -> None:
+    def check(self, *, changes: bool) -> None:
         """Nothing can be said of the settings before there is a connection."""
 
     def prepare(self, connection: Any) -> None:
@@ -146,6 +152,18 @@ class PostgreSQL:
                 borrowed.shutdown(socket.SHUT_RDWR)
             borrowed.detach()
 
+    def describe(self, connection: Any) -> str:
+        """The server's version, whether the connection has TLS, and the schema."""
+        number = connection.info.server_version
+        tls = "with TLS" if connection.pgconn.ssl_in_use else "without TLS"
+        with self.reading(connection) as transaction:
+            version = _version(transaction)
+            if not version and transaction.execute("SELECT to_regclass('requests')").fetchone()[0] is not None:
+                msg = "RESULT_STORE: another program uses this database, take one of its own"
+                raise SettingsError(msg)
+        refuse_newer(version)
+        return f"PostgreSQL {number // 10000}.{number % 10000}, {tls}; {described(version)}"
+
     def problems(self, connection: Any) -> list[str]:
         """Settings of the server by which a crash loses what was committed, and missing rights."""
         with self.reading(connection) as transaction:
@@ -159,8 +177,16 @@ class PostgreSQL:
             ).fetchone()
             if schema is None:
                 found.append("the role's search_path has no schema: create one, or grant it to the role")
-            elif not may_create and _version(transaction) != VERSION:
-                found.append(f"the role may not create tables: GRANT CREATE ON SCHEMA {schema} to it")
+            elif not (version := _version(transaction)):
+                if not may_create:
+                    found.append(f"the role may not create tables: GRANT CREATE ON SCHEMA {schema} to it")
+            else:
+                if version != VERSION and not may_create:
+                    found.append(f"the role may not change tables: GRANT CREATE ON SCHEMA {schema} to it")
+                found += [
+                    f"the role may not {right} table {table}: grant it {right}, or make it the owner"
+                    for table, right in transaction.execute(_MISSING_RIGHTS).fetchall()
+                ]
         return found
 
 

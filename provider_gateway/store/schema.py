@@ -47,13 +47,31 @@ def migrate(transaction: Transaction, types: Mapping[str, str]) -> None:
     transaction.execute("CREATE TABLE IF NOT EXISTS schema_version (version {integer} NOT NULL)".format(**types))
     row = transaction.execute("SELECT max(version) FROM schema_version").fetchone()
     found = row[0] or 0
+    refuse_newer(found)
+    for version, statements in enumerate(_STEPS[found:], found + 1):
+        for statement in statements:
+            transaction.execute(statement.format(**types))
+        transaction.execute("INSERT INTO schema_version (version) VALUES (?)", (version,))
+
+
+def refuse_newer(found: int) -> None:
+    """Refuse a schema of a newer program.
+
+    Raises:
+        SettingsError: it is newer.
+    """
     if found > VERSION:
         msg = (
             f"RESULT_STORE: the schema of the store has version {found}, this program knows {VERSION}: "
             "run the newer program, or use another store"
         )
         raise SettingsError(msg)
-    for version, statements in enumerate(_STEPS[found:], found + 1):
-        for statement in statements:
-            transaction.execute(statement.format(**types))
-        transaction.execute("INSERT INTO schema_version (version) VALUES (?)", (version,))
+
+
+def described(found: int) -> str:
+    """What the start makes of a schema with this version; 0 for none."""
+    if found == VERSION:
+        return f"schema version {found}"
+    if not found:
+        return "the start will make its tables"
+    return f"schema version {found}, which the start will bring to {VERSION}"

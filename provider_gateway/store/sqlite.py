@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import SettingsError
 from provider_gateway.store.engine import Conflict, Verdict
-from provider_gateway.store.schema import migrate
+from provider_gateway.store.schema import described, migrate, refuse_newer
 from provider_gateway.store.sqlite_file import prepare_file
 from provider_gateway.store.transaction import Transaction
 
@@ -77,13 +77,18 @@ class SQLite:
             "check_same_thread": False,  # interrupt() comes from the reactor's thread
         }
 
-    def check(self) -> None:
+    def check(self, *, changes: bool) -> None:
         """Open the file and bring the schema to this program's version. A file that is locked is no mistake."""
-        prepare_file(self._path)
+        prepare_file(self._path, create=changes)
+        if not self._path.exists():
+            return
         try:
             with closing(sqlite3.connect(**self.arguments)) as connection:
-                self.prepare(connection)
-                self.migrate(connection)
+                if changes:
+                    self.prepare(connection)
+                    self.migrate(connection)
+                else:
+                    self.describe(connection)
         except sqlite3.Error as error:
             if _code(error) in _TEMPORARY:
                 return
@@ -99,11 +104,16 @@ class SQLite:
     def migrate(self, connection: Any) -> None:
         """Bring the schema to this program's version."""
         with self.writing(connection) as transaction:
-            tables = transaction.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-            if tables and ("schema_version",) not in tables:
-                msg = f"RESULT_STORE: {self._path}: the file is another program's database: take a file of its own"
-                raise SettingsError(msg)
+            self._is_new(transaction)
             migrate(transaction, _TYPES)
+
+    def _is_new(self, transaction: Transaction) -> bool:
+        """True if the file has no tables yet."""
+        tables = transaction.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        if tables and ("schema_version",) not in tables:
+            msg = f"RESULT_STORE: {self._path}: the file is another program's database: take a file of its own"
+            raise SettingsError(msg)
+        return not tables
 
     @contextmanager
     def writing(self, connection: Any) -> Iterator[Transaction]:
@@ -154,6 +164,16 @@ class SQLite:
         """End the statement that runs."""
         connection.interrupt()
 
-    def problems(self, connection: Any) -> list[str]:  # noqa: ARG002 - the interface
-        """Nothing to say: full sync is set by :meth:`prepare`."""
+    def describe(self, connection: Any) -> str:
+        """The schema of the file."""
+        transaction, version = _SQLiteTransaction(connection.cursor()), 0
+        if not self._is_new(transaction):
+            version = transaction.execute("SELECT max(version) FROM schema_version").fetchone()[0] or 0
+        refuse_newer(version)
+        return f"SQLite {sqlite3.sqlite_version}; {described(version)}"
+
+    def problems(self, connection: Any) -> list[str]:
+        """Try to write. Full sync is set by :meth:`prepare`."""
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
         return []

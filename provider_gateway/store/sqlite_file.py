@@ -45,8 +45,11 @@ def file_system(path: Path, mounts: Iterable[str]) -> str:
     return found
 
 
-def prepare_file(path: Path) -> None:
+def prepare_file(path: Path, *, create: bool = True) -> None:
     """Check that SQLite can work with a file, and create it for its owner alone if it is not there.
+
+    Args:
+        create: False if a file that is not there is to stay so.
 
     Raises:
         SettingsError: it cannot.
@@ -60,10 +63,11 @@ def prepare_file(path: Path) -> None:
         msg = f"RESULT_STORE: {path}: SQLite loses data on a network file system ({kind}): take a local disk or postgresql://"
         raise SettingsError(msg)
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        msg = f"RESULT_STORE: {path}: expected a file that can be written: {error.strerror}"
-        raise SettingsError(msg) from None
+        if create or not isinstance(error, FileNotFoundError):
+            msg = f"RESULT_STORE: {path}: expected a file that can be written: {error.strerror}"
+            raise SettingsError(msg) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         msg = f"RESULT_STORE: {path}: expected a folder that can be written: SQLite keeps its log beside the file"
         raise SettingsError(msg)

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from devtools.postgresql import CERTIFIED, PostgreSQL as Server, url
 from provider_gateway.config.store_url import parse_store_url
 from provider_gateway.errors import SettingsError
+from provider_gateway.store.checking import try_store
 from provider_gateway.store.engine import Conflict, Verdict
 from provider_gateway.store.postgresql import PostgreSQL
 from provider_gateway.store.records import Record, Result, Status
@@ -432,6 +433,61 @@ class ErrorTests(EngineTestCase):
         server = Server(certificates(), "fsync = off\nfull_page_writes = off\nsynchronous_commit = off")
         server.start()
         self.addCleanup(server.remove)
-        engine = PostgreSQL(parse_store_url(server.url(server.new_database())))
-        found = engine.problems(self.connect(engine))
+        _, found = try_store(parse_store_url(server.url(server.new_database())))
         self.assertEqual([line.split()[0] for line in found], ["fsync", "full_page_writes", "synchronous_commit"])
+
+
+class TrialTests(EngineTestCase):
+    """What ``--check --connect`` says of a server."""
+
+    def tried(self, database: str | None = None, **parameters: str) -> tuple[str, list[str]]:
+        found, wrong = try_store(parse_store_url(self.server.url(database or self.database, **parameters)))
+        return str(found), wrong
+
+    def test_found(self) -> None:
+        """Version, TLS and schema are told, before and after the tables are made; the trial makes none."""
+        for _ in range(2):
+            found, wrong = self.tried()
+            self.assertEqual(wrong, [])
+            self.assertRegex(found, r"^PostgreSQL [0-9]+\.[0-9]+, with TLS; the start will make its tables$")
+        found, _ = self.tried(sslmode="disable")
+        self.assertIn("without TLS", found)
+        found, wrong = try_store(parse_store_url(shared_pooler().url(self.database)))
+        self.assertEqual(wrong, [])
+        self.connect()
+        found, wrong = self.tried()
+        self.assertEqual((wrong, found.rpartition("; ")[2]), ([], f"schema version {VERSION}"))
+
+    def test_wrong(self) -> None:
+        """A wrong password, a missing database, a newer schema and another program's tables are one line each."""
+        address = self.server.url(self.database)
+        password = address.partition("@")[0].rpartition(":")[2]
+        for url_, words in (
+            (address.replace(f":{password}@", ":hunter2@"), "check user and password"),
+            (self.server.url("nothing"), "create the database"),
+        ):
+            found, [line] = try_store(parse_store_url(url_))
+            self.assertIsNone(found)
+            self.assertIn(words, line)
+            self.assertNotIn("hunter2", line)
+            self.assertNotIn("\n", line)
+        self.connect()
+        self.server.sql(f"INSERT INTO schema_version VALUES ({VERSION + 1})", database=self.database)
+        self.assertIn(f"version {VERSION + 1}", self.tried()[1][0])
+        other = self.server.new_database()
+        self.server.sql("CREATE TABLE requests (id integer)", database=other)
+        self.assertIn("another program uses this database", self.tried(other)[1][0])
+
+    def test_missing_rights(self) -> None:
+        """Each right on our tables that the role lacks is a line; so is a table that is gone."""
+        self.connect()
+        for statement in ("REVOKE INSERT, DELETE ON results FROM gateway", "DROP TABLE requests"):
+            self.server.sql(statement, database=self.database)
+        _, wrong = self.tried()
+        self.assertEqual(
+            [line.split(":")[0] for line in wrong],
+            [
+                *(f"the role may not {each} table requests" for each in ("SELECT", "INSERT", "UPDATE", "DELETE")),
+                *(f"the role may not {each} table results" for each in ("INSERT", "DELETE")),
+            ],
+        )

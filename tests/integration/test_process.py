@@ -74,7 +74,7 @@ class StartTests(IntegrationTestCase):
         address = self.new_store()
         fine = self.start("--check", "--connect", RESULT_STORE=address)
         self.assertEqual(await fine.when_ended(), 0)
-        self.assertIn(f"result store {address}: takes changes", fine.lines)
+        self.assertIn(f"result store {address}: the start will make the file", fine.lines)
         away = {"RESULT_STORE": "postgresql://u:hunter2@127.0.0.1:1/db"}
         wrong = self.start("--check", "--connect", **away)
         self.assertEqual(await wrong.when_ended(), 1)

@@ -255,6 +255,15 @@ class CheckTests(MakeServiceTestCase):
         self.assertEqual("q.yaml", queues["source"])
         self.assertEqual(parse_queues(text, "f"), parse_queues(yaml.safe_dump(queues["entries"]), "f"))
 
+    def test_result_store(self) -> None:
+        """A check makes no file for the result store, whose owner would be whoever runs the check; a start does."""
+        path = Path("r.db").absolute()
+        self.environ(RESULT_STORE=f"sqlite://{path}")
+        self.check("--role", "gateway")
+        self.assertFalse(path.exists())
+        makeService(options("--role", "gateway"))
+        self.assertTrue(path.exists())
+
     def test_wrong_settings(self) -> None:
         """Wrong settings end with the same line as at a start, and nothing is printed."""
         self.environ(HTTP_KEY="certs/client_key.pem")

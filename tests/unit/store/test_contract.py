@@ -33,5 +33,5 @@ class SQLiteTests(Contract, ClosedContract, TestCase):
 
     async def stores(self, count: int) -> Sequence[ResultStore]:
         engines = [SQLite(self.path) for _ in range(count)]
-        engines[0].check()
+        engines[0].check(changes=True)
         return [await opened(engine, self) for engine in engines]

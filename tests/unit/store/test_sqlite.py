@@ -132,8 +132,8 @@ class StartTests(SynchronousTestCase):
 
     def test_mode(self) -> None:
         """The file is made for its owner alone, and checked again without a change."""
-        SQLite(self.path).check()
-        SQLite(self.path).check()
+        SQLite(self.path).check(changes=True)
+        SQLite(self.path).check(changes=True)
         self.assertEqual(0o600, self.path.stat().st_mode & 0o777)
 
     def test_no_folder(self) -> None:
@@ -155,14 +155,14 @@ class StartTests(SynchronousTestCase):
         other.close()
         self.assertIn("another program's database", self.refusal())
         self.path.unlink()
-        SQLite(self.path).check()
+        SQLite(self.path).check(changes=True)
         whole = self.path.read_bytes()
         self.path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
         self.assertIn("damaged", self.refusal())
 
     def test_newer(self) -> None:
         """A schema of a newer program."""
-        SQLite(self.path).check()
+        SQLite(self.path).check(changes=True)
         with sqlite3.connect(self.path) as other:
             other.execute("UPDATE schema_version SET version = ?", (VERSION + 1,))
         other.close()
@@ -177,7 +177,7 @@ class StartTests(SynchronousTestCase):
             if is_refused:
                 self.assertIn(f"network file system ({kind})", self.refusal())
             else:
-                SQLite(self.path).check()
+                SQLite(self.path).check(changes=True)
 
     def test_mounts(self) -> None:
         """The deepest mount point counts, the last of equal ones, with proc(5)'s escapes; odd lines are ignored."""
@@ -200,13 +200,13 @@ class StartTests(SynchronousTestCase):
 
     def test_locked(self) -> None:
         """A file that another process has locked is no mistake of the settings: the process starts."""
-        SQLite(self.path).check()
+        SQLite(self.path).check(changes=True)
         engine = SQLite(self.path)
         engine.arguments = {**engine.arguments, "timeout": 0}
         other = sqlite3.connect(database=str(self.path), isolation_level=None)
         self.addCleanup(other.close)
         other.execute("BEGIN IMMEDIATE")
-        engine.check()
+        engine.check(changes=True)
 
     def test_full_sync(self) -> None:
         """Each connection syncs fully, and the log is written ahead."""
