@@ -125,7 +125,7 @@ class StartTests(SynchronousTestCase):
         self.path = Path(self.mktemp()).absolute()
 
     def refusal(self, path: Path | None = None) -> str:
-        line = str(self.assertRaises(SettingsError, SQLite(path or self.path).check))
+        line = str(self.assertRaises(SettingsError, SQLite(path or self.path).check, changes=True))
         self.assertTrue(line.startswith("RESULT_STORE: "), line)
         self.assertNotIn("\n", line)
         return line
