@@ -174,6 +174,16 @@ class ReconnectTests(NoticesTestCase):
         self.assertEqual(self.heard[-1], "b")
         self.assertEqual(len(self.names()), 1)
 
+    def test_exchange_deleted_before_a_new_session(self) -> None:
+        """An attempt to bind on an old connection leaves the queue of the new one alone."""
+        self.other().exchange_delete(DONE.name)
+        self.pump()
+        self.assertFalse(self.bind("a"))
+        self.lose(self.consuming)
+        self.opened(self.queue)
+        self.advance(2)
+        self.assertTrue(self.bind("b"))
+
     def test_publisher_without_session(self) -> None:
         """Notices of a time without a connection are published on the next one, the last 1,000."""
         self.bind("0")
