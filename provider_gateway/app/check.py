@@ -57,7 +57,7 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
     variables["CANCELLATIONS"] = settings.follows_cancellations
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
     document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
-    if risks := list(warnings(entries, settings.model_timeout)):
+    if risks := [*warnings(entries, settings.model_timeout), *settings.risks]:
         document["warnings"] = risks
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     return text

@@ -97,7 +97,7 @@ class GatewayService(ProcessService):
         self._state = State.STARTING
         check_conflicts(entries)
         check_ways_back(entries)
-        self._warnings = list(warnings(entries, settings.model_timeout))
+        self._warnings = [*warnings(entries, settings.model_timeout), *settings.risks]
         self._listeners = listeners if listeners is not None else TCPListeners(reactor, settings)
         self._ports: dict[str, Port] = {}
         self._running: Deferred[None] = Deferred()

@@ -11,6 +11,8 @@ from provider_gateway.config.store_url import StoreURL, parse_store_url
 
 #: Seconds; at most a year.
 _Kept = Annotated[float, Field(ge=1, le=31_622_400, allow_inf_nan=False)]
+#: How many times ``REPLY_TIMEOUT`` an instance's reply queue has to outlive its instance, see docs/delivery.md.
+_OUTLIVES = 3
 
 
 def _parse(value: object) -> object:
@@ -30,3 +32,19 @@ class ResultSettings(BaseSettings):
     def follows_cancellations(self) -> bool:
         """True if the provider is told which requests were canceled: ``CANCELLATIONS``, else if there is a store."""
         return self.result_store is not None if self.cancellations is None else self.cancellations
+
+
+def expiry_risks(*, expires: float, reply_timeout: float) -> list[str]:
+    """What is lost with a result store because a reply queue goes too early, one line each.
+
+    Args:
+        expires: ``REPLY_QUEUE_EXPIRES``.
+        reply_timeout: ``REPLY_TIMEOUT``.
+    """
+    if expires >= _OUTLIVES * reply_timeout:
+        return []
+    risk = (
+        f"REPLY_QUEUE_EXPIRES ({expires:g} s) is less than {_OUTLIVES} times REPLY_TIMEOUT ({reply_timeout:g} s): with "
+        "RESULT_STORE, answers are lost that come when the reply queue of a dead instance is about to expire; raise it"
+    )
+    return [risk]

@@ -33,7 +33,7 @@ from provider_gateway.config.model_url import (
     ready_url,
 )
 from provider_gateway.config.queue_file import BUILT_IN, MAX_SECONDS, QueueEntry, load_queues
-from provider_gateway.config.result_settings import ResultSettings
+from provider_gateway.config.result_settings import ResultSettings, expiry_risks
 from provider_gateway.config.seed_files import seed_file, seed_file_if_there
 from provider_gateway.config.yaml_file import describe
 from provider_gateway.errors import SettingsError
@@ -211,6 +211,13 @@ class Settings(ResultSettings):
     def effective_result_max_bytes(self) -> int:
         """Bytes of the largest body that the store keeps: ``RESULT_MAX_BYTES``, else ``MAX_BODY_BYTES``."""
         return self.result_max_bytes or self.max_body_bytes
+
+    @property
+    def risks(self) -> list[str]:
+        """Combinations of settings that lose something, one line each."""
+        if self.result_store is None:
+            return []
+        return expiry_risks(expires=self.reply_queue_expires, reply_timeout=self.reply_timeout)
 
     @property
     def effective_model_url(self) -> MaskedURL:

@@ -258,8 +258,8 @@ class CheckTests(MakeServiceTestCase):
     def test_result_store(self) -> None:
         """A check makes no file for the result store, whose owner would be whoever runs the check; a start does."""
         path = Path("r.db").absolute()
-        self.environ(RESULT_STORE=f"sqlite://{path}")
-        self.check("--role", "gateway")
+        self.environ(RESULT_STORE=f"sqlite://{path}", REPLY_QUEUE_EXPIRES="100")
+        self.assertIn("REPLY_QUEUE_EXPIRES", self.check("--role", "gateway")["warnings"][0])
         self.assertFalse(path.exists())
         makeService(options("--role", "gateway"))
         self.assertTrue(path.exists())

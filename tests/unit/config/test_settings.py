@@ -257,6 +257,16 @@ class QuotedNamesTests(SettingsTestCase):
             self.assertTrue(line.startswith("RESULT_STORE: "), line)
             self.assertIn(part, line)
 
+    def test_short_lived_reply_queues(self) -> None:
+        """With a result store, reply queues that expire before three times REPLY_TIMEOUT are a risk."""
+        times = {"REPLY_QUEUE_EXPIRES": "269", "REPLY_TIMEOUT": "90"}
+        (line,) = self.load(RESULT_STORE="sqlite:///r.db", **times).risks
+        self.assertTrue(line.startswith("REPLY_QUEUE_EXPIRES (269 s) is less than 3 times REPLY_TIMEOUT (90 s)"), line)
+        self.assertEqual([], self.load(**times).risks)
+        for expires in ("270", "600"):
+            settings = self.load(RESULT_STORE="sqlite:///r.db", **{**times, "REPLY_QUEUE_EXPIRES": expires})
+            self.assertEqual([], settings.risks)
+
     def test_results(self) -> None:
         """The settings of results: defaults, those that follow from others, and ranges."""
         settings = self.load()
