@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EXPIRED = "expired"
 #: What :func:`.fresh_id` makes, and what a program may use that follows our example: an id that cannot be guessed.
 _OURS = re.compile(r"[0-9a-f]{32}")
+#: What an outcome replaces that no reply told of: an answer that came meanwhile stays.
+_PENDING = frozenset({Status.PENDING})
 
 
 def outcome_of(
@@ -60,12 +62,13 @@ def expired(record: Record, now: float) -> Outcome:
     """The outcome of a request that was pending for too long."""
     msg = "There was no answer while the request was kept (RESULT_TTL)."
     result = problem_result(DeadlinePassed(msg), record.rquid)
-    return Outcome(id=record.id, status=Status.EXPIRED, finished=now, result=result)
+    return Outcome(id=record.id, status=Status.EXPIRED, finished=now, result=result, replaces=_PENDING)
 
 
 def refused(record: Record, error: GatewayError, now: float) -> Outcome:
     """The outcome of a request whose message the broker refused after its caller had been told that it may have it."""
-    return Outcome(id=record.id, status=Status.FAILED, finished=now, result=problem_result(error, record.rquid))
+    result = problem_result(error, record.rquid)
+    return Outcome(id=record.id, status=Status.FAILED, finished=now, result=result, replaces=_PENDING)
 
 
 def _read(reply: Message, max_body: int, on_unsafe: Callable[[], object]) -> tuple[Status, Result, int | None]:

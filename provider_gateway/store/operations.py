@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from provider_gateway.store.changes import Changes
 from provider_gateway.store.columns import milliseconds
-from provider_gateway.store.records import REPLACEABLE, Finished, Outcome, Record, Status
+from provider_gateway.store.records import Finished, Outcome, Record, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,7 +158,7 @@ class Finish(Operation):
                 return Finished(record=None, is_new=False)
             # Its key may have been given to another request since.
             record = replace(outcome.restored, key=None)
-        if record.status not in REPLACEABLE:
+        if record.status not in outcome.replaces:
             return Finished(record=record, is_new=False)
         kept = changes.ttl
         if record.key is not None and outcome.keeps_key and record.key_expires is not None:

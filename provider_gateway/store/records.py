@@ -95,6 +95,7 @@ class Outcome:
     Attributes:
         status: any but ``pending``.
         keeps_key: the answer is given to a request with the same key. If not, the key is free for a new request.
+        replaces: what the record must be; else it stays as it is.
         restored: the record to make if there is none with this id; None if an unknown id is not ours.
     """
 
@@ -105,6 +106,7 @@ class Outcome:
     attempts: int | None = None
     model_status: int | None = None
     keeps_key: bool = False
+    replaces: frozenset[Status] = REPLACEABLE
     restored: Record | None = None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, fail, succeed
 
 from provider_gateway.errors import StoreUnavailable
-from provider_gateway.store.records import REPLACEABLE, Figures, Finished, Outcome, Record, Result, Status
+from provider_gateway.store.records import Figures, Finished, Outcome, Record, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,7 @@ class MemoryStore:
         record = self.records.get(outcome.id, outcome.restored)
         if record is None:
             return Finished(record=None, is_new=False)
-        if record.status not in REPLACEABLE:
+        if record.status not in outcome.replaces:
             return Finished(record=record, is_new=False)
         kept = max(self._ttl, (record.key_expires or 0) - record.created if record.key and outcome.keeps_key else 0)
         record = replace(

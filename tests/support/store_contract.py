@@ -154,6 +154,18 @@ class Contract(RemovalContract):
             await store.discard(id_)
         self.assertEqual([None, "b"], [await store.get("a"), (await store.get("b")).id])
 
+    async def test_what_an_outcome_replaces(self: Any) -> None:
+        """Of two replicas that end an overdue record one has ended it; an answer that came meanwhile stays."""
+        store, other = await self.stores(2)
+        for id_ in ("a", "b"):
+            await store.add(record(id_))
+        await store.finish(outcome("b", Status.PARKED, b"parked"))
+        ended = {"status": Status.EXPIRED, "body": b"late", "replaces": frozenset({Status.PENDING})}
+        found = await gatherResults([each.finish(outcome("a", **ended)) for each in (store, other)])
+        self.assertEqual([False, True], sorted(each.is_new for each in found))
+        self.assertFalse((await store.finish(outcome("b", **ended))).is_new)
+        self.assertEqual(b"parked", (await store.result("b")).body)
+
     async def test_figures(self: Any) -> None:
         """The figures count pending records."""
         store = await self.store()

@@ -103,6 +103,17 @@ class RetentionTests(ResultsTestCase):
         self.reply(record.id)
         self.assertEqual(self.status(record.id), Status.SUCCEEDED)
 
+    def test_parked_meanwhile(self) -> None:
+        """An answer that comes while a record is being ended stays, though it is no success."""
+        record = self.pending(webhook="hook")
+        self.one.webhooks.held = []
+        self.advance(TTL + 31)
+        self.one.webhooks.held, held = None, self.one.webhooks.held
+        self.reply(record.id, pg_status=502, pg_reason="timeout", pg_parked="work.parking")
+        held[0].callback(None)
+        self.pump()
+        self.assertEqual(self.status(record.id), Status.PARKED)
+
     def test_gone_and_forgotten(self) -> None:
         """A result is gone after its time, and its request unknown after as long again."""
         id_ = self.pending().id
