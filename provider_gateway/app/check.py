@@ -100,12 +100,7 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
     Returns:
         How much is wrong: 1 if no address works, else what is wrong with the topology.
     """
-    consumers = (len(entries) if "provider" in roles else 0) + ("gateway" in roles)
-    if "gateway" in roles and settings.result_store is not None:
-        webhooks = settings.http_access is not None
-        consumers += 1 + NoticeQueue.channels + webhooks
-    if "provider" in roles and settings.follows_cancellations:
-        consumers += NoticeQueue.channels
+    consumers = consumers_of(settings, entries, roles)
     for url in settings.rmq_url:
         tls = broker_tls(settings, _ignore_expiry).to if url.tls else None
 
@@ -131,6 +126,17 @@ async def _check_brokers(reactor: Any, settings: Settings, entries: Sequence[Que
         await session.close()
         return wrong
     return 1
+
+
+def consumers_of(settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]) -> int:
+    """Channels that the process needs to consume: as many as its roles say."""
+    consumers = (len(entries) if "provider" in roles else 0) + ("gateway" in roles)
+    if "gateway" in roles and settings.result_store is not None:
+        webhooks = settings.http_access is not None
+        consumers += 1 + NoticeQueue.channels + webhooks
+    if "provider" in roles and settings.follows_cancellations:
+        consumers += NoticeQueue.channels
+    return consumers
 
 
 async def _check_topology(

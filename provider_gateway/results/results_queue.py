@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pika.exceptions import AMQPError
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from provider_gateway.amqp.consumer import Consumer
+from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight
 from provider_gateway.errors import StoreUnavailable
 from provider_gateway.message.ids import rquid_of
@@ -101,7 +103,10 @@ class ResultsQueue:
 
     async def close(self) -> None:
         """Take no more replies, and wait for those that are held."""
-        await self._consumer.cancel()
+        try:
+            await self._consumer.cancel()
+        except (AMQPError, ConnectionLost) as error:
+            self._log.info("{queue}: {reason}", queue=self.name, reason=str(error) or type(error).__name__)
         await self._working.empty()
 
     def abandon(self) -> None:

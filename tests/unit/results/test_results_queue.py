@@ -227,3 +227,9 @@ class BoundsTests(ResultsTestCase):
         self.successResultOf(closing)
         self.assert_left(waiting=1)
         self.assertEqual(self.status(second), Status.PENDING)
+
+    def test_close_without_a_connection(self) -> None:
+        """A connection that is lost while the consumer is being cancelled does not break the close."""
+        closing = Deferred.fromCoroutine(self.results.replies.close())
+        self.lose(self.one.consuming)
+        self.successResultOf(closing)
