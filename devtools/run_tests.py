@@ -45,7 +45,7 @@ UNITS = (
     "tests.faults.test_clock_steps",
     "tests.faults.test_frame_faults tests.faults.test_poison",
     "tests.integration",
-    "tests.integration.test_postgresql tests.integration.test_postgresql_engine tests.integration.test_postgresql_store",
+    "tests.integration.test_postgresql_engine tests.integration.test_postgresql_store",
     "tests.integration.test_results tests.integration.test_kept_replies tests.integration.test_webhooks",
     "tests.fuzz",
     "tests.faults.test_model_faults",
