@@ -15,6 +15,7 @@ from provider_gateway.store.engine import Verdict
 from provider_gateway.store.figures import ShownFigures
 from provider_gateway.store.group_commit import GroupCommit
 from provider_gateway.store.operations import Accept, Add, Discard, Erase, Finish, Purge, TakeOver, execute
+from provider_gateway.store.records import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.store.engine import Engine
     from provider_gateway.store.operations import Operation
-    from provider_gateway.store.records import Figures, Finished, Outcome, Record, Result, Status
+    from provider_gateway.store.records import Figures, Finished, Outcome, Record, Result
     from provider_gateway.store.transaction import Transaction
 
 T = TypeVar("T")
+#: What a stored result says of its request.
+_STORED = (Status.SUCCEEDED, Status.FAILED, Status.PARKED, Status.EXPIRED)
 #: Seconds that a read may take.
 _READ_TIMEOUT = 5.0
 #: Seconds for what is under way when the store is closed.
@@ -64,6 +67,9 @@ class SQLStore:
             metrics=metrics,
         )
         metrics.result_store_up.labels(engine.name).set(0)
+        for status in _STORED:
+            # Create the series at 0: Prometheus' increase() ignores a series that starts at 1.
+            metrics.results_stored.labels(status.value)
 
     @property
     def is_up(self) -> bool:
