@@ -55,7 +55,7 @@ class GatewayError(Exception):
     @property
     def detail(self) -> str:
         """What went wrong with this request, and what to do."""
-        return str(self)
+        return str(self) if self.location is None else f"{self} Its answer is kept: see Location."
 
 
 class BadRequest(GatewayError):

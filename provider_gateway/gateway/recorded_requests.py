@@ -139,12 +139,12 @@ class RecordedRequests:
     def _no_answer(self, ends: float, *, existing: bool) -> GatewayError:
         """The error for a caller that takes nothing but the answer."""
         if existing:
-            msg = "The request with the same Idempotency-Key has not been answered yet; see Location."
+            msg = "The request with the same Idempotency-Key has not been answered yet."
             return IdempotencyInProgress(msg)
         if self._clock.seconds() < ends:
-            msg = "This instance stops waiting for the answer; the request may still be executed. See Location."
+            msg = "This instance stops waiting for the answer; the request may still be executed."
             return OutcomeUnknown(msg)
-        msg = f"No reply within {self._reply_timeout:g} s. The request may still be executed; see Location."
+        msg = f"No reply within {self._reply_timeout:g} s. The request may still be executed."
         return DeadlinePassed(msg)
 
     async def keep(self, request: Any, routing_key: str, error: GatewayError) -> None:

@@ -202,6 +202,7 @@ class LateTests(KeptTestCase):
         self.assertEqual(self.problem(got), (504, "deadline-passed"))
         id_ = got.problem["request_id"]
         self.assertEqual((got.problem["uid"], got.headers["location"]), (id_, f"/v1/requests/{id_}"))
+        self.assertTrue(got.problem["detail"].endswith(" Its answer is kept: see Location."), got.problem["detail"])
         self.assertEqual(round(self.wall_clock() - self.store.records[id_].created), 90)
         self.assertEqual(self.status(got.headers["location"]), "pending")
         self.answer(200, b"late")
@@ -216,6 +217,7 @@ class LateTests(KeptTestCase):
         got = client.response()
         self.assertEqual(self.problem(got), (504, "deadline-passed"))
         self.assertFalse({"request_id", "uid"} & got.problem.keys())
+        self.assertNotIn("Location", got.problem["detail"])
         self.assertNotIn("location", got.headers)
 
 
