@@ -72,6 +72,7 @@ class GatewayRole:
             expected_waits=expected_waits,
             metrics=metrics,
             on_late=results.replies.late if results is not None else None,
+            on_lost=results.publish_again if results is not None else None,
         )
         self._expires = settings.reply_queue_expires
         self._replies = ReplyQueue(

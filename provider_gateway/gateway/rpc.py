@@ -53,6 +53,8 @@ class RPCClient:
         clock: times the deadlines.
         expected_waits: is told of each call, and of each reply.
         on_late: takes the replies for which no call waits, and acknowledges them; None if they are dropped.
+        on_lost: called with message, exchange and routing key if the broker may or may not have the message; None if
+            nothing is to be done about that.
     """
 
     _log = Logger()
@@ -67,9 +69,11 @@ class RPCClient:
         expected_waits: ExpectedWaits,
         metrics: Metrics,
         on_late: Callable[[Delivery], object] | None = None,
+        on_lost: Callable[[Message, str, str], object] | None = None,
     ) -> None:
         self.reply_queue = reply_queue
         self._on_late = on_late
+        self._on_lost = on_lost
         self._publisher = publisher
         self._reply_timeout = reply_timeout
         self._clock = clock
@@ -85,7 +89,7 @@ class RPCClient:
         self._unanswered: dict[str, _GivenUp] = {}
 
     def call(self, message: Message, exchange: str, routing_key: str) -> Deferred[Message]:
-        """Publish a request message, and keep nothing of it but its correlation id.
+        """Publish a request message, and keep nothing of it but its correlation id once it is confirmed.
 
         The reply implies the confirm, so the confirm is not waited for. A return, a nack or a lost connection ends the
         call if it comes before the reply.
@@ -105,7 +109,9 @@ class RPCClient:
         call.expected = self._expected_waits.of(routing_key)
         call.began = call.expected.begin()
         self._deadlines.start(correlation_id)
-        self._publisher.publish(message, exchange, routing_key).addErrback(self._not_published, correlation_id)
+        # Held until the confirm.
+        sent = (message, exchange, routing_key) if self._on_lost is not None else None
+        self._publisher.publish(message, exchange, routing_key).addErrback(self._not_published, correlation_id, sent)
         return call
 
     def is_awaited(self, correlation_id: str) -> bool | None:
@@ -186,7 +192,7 @@ class RPCClient:
         )
         waiting.errback(DeadlinePassed(msg))
 
-    def _not_published(self, failure: Failure, correlation_id: str) -> None:
+    def _not_published(self, failure: Failure, correlation_id: str, sent: tuple[Message, str, str] | None) -> None:
         if isinstance(failure.value, OutcomeUnknown) and failure.value.was_read:
             return  # only the confirm is missing, which is not waited for
         waiting = self._end(correlation_id)
@@ -197,3 +203,5 @@ class RPCClient:
             else:
                 waiting.expected.take_back()
             waiting.errback(failure)
+        if sent is not None and self._on_lost is not None and failure.check(OutcomeUnknown):
+            self._on_lost(*sent)  # last: the call's record is being made now

@@ -183,6 +183,10 @@ class Results:
             self._keeping.pop(record.id).fire(None)
         return True
 
+    def publish_again(self, message: Message, exchange: str, routing_key: str) -> None:  # noqa: ARG002 - in the record
+        """Publish again what the broker may not have. To be called after :meth:`keep`, in the same turn."""
+        self._submissions.publish_again(message, exchange, self._kept(message.correlation_id or ""))
+
     def _kept(self, id_: str) -> Deferred[None] | None:
         """A Deferred that fires when the record that is being made for a request is committed, or cannot be."""
         keeping = self._keeping.get(id_)

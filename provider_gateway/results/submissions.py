@@ -125,7 +125,29 @@ class Submissions:
             raise
         await self._accept(record)
 
-    async def _until_confirmed(self, message: Message, exchange: str, record: Record) -> None:
+    def publish_again(self, message: Message, exchange: str, kept: Deferred[None] | None) -> None:
+        """Publish a message that was published without a record, if it has one now, until the broker has confirmed it.
+
+        Args:
+            kept: fires when its record is committed, or cannot be; None if that is known already.
+        """
+        self._working.start(self._publish_again(message, exchange, kept))
+
+    async def _publish_again(self, message: Message, exchange: str, kept: Deferred[None] | None) -> None:
+        if kept is not None:
+            await kept
+        try:
+            record = await self._store.get(message.correlation_id or "")
+        except StoreUnavailable:
+            return
+        if record is None or record.status.is_final:
+            return  # nobody was promised an answer, or it is there
+        try:
+            await self._until_confirmed(message, exchange, record, is_first=False)
+        except GatewayError as error:
+            await self._fail(record, error)
+
+    async def _until_confirmed(self, message: Message, exchange: str, record: Record, *, is_first: bool = True) -> None:
         """Publish a message, and again, if the broker may or may not have it: the record takes only one reply.
 
         Without this, a request whose message was lost with a connection would stay pending, though its caller was told
@@ -134,8 +156,12 @@ class Submissions:
         Raises:
             GatewayError: the broker has not accepted the message, or refuses it each time.
         """
-        delay, refusals, may_be_there = _FIRST_DELAY, 0, False
+        delay, refusals, may_be_there = _FIRST_DELAY, 0, not is_first
         while True:
+            if may_be_there:
+                await sleep(self._clock, delay)
+                await self._publisher.when_ready()
+                delay = min(2 * delay, _LAST_DELAY)
             try:
                 await self._publisher.publish(message, exchange, record.routing_key)
             except GatewayError as error:
@@ -150,9 +176,6 @@ class Submissions:
                 self._warn("A request is published again: {reason}", record, error)
             else:
                 return
-            await sleep(self._clock, delay)
-            await self._publisher.when_ready()
-            delay = min(2 * delay, _LAST_DELAY)
 
     async def _accept(self, record: Record) -> None:
         if record.key is None:

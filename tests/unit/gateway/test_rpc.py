@@ -290,3 +290,43 @@ class ExpectedWaitTests(RPCTestCase):
             self.reply(headers={"pg-waited": 80_000})
             self.reply("other", headers={"pg-waited": 80_000})
         self.expected_waits.check("predict.now")
+
+
+class LostTests(RPCTestCase):
+    """Messages that the broker may or may not have, if somebody wants to know of them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lost: list[tuple[Message, str, str]] = []
+        self.ended: list[str] = []
+        self.rpc = RPCClient(
+            self.publisher,
+            "response.host-1",
+            reply_timeout=90,
+            clock=self.clock,
+            expected_waits=self.expected_waits,
+            metrics=self.metrics,
+            on_lost=lambda *sent: self.lost.append(sent),
+        )
+
+    def ids(self) -> list[tuple[str | None, str, str]]:
+        return [(message.correlation_id, *where) for message, *where in self.lost]
+
+    def test_lost(self) -> None:
+        """A message is lost whether its caller still waits or has got 504; the caller is told first."""
+        waits = self.call("c1")
+        waits.addErrback(lambda failure: self.assertEqual(self.lost, []) or failure)
+        self.publisher.fail(OutcomeUnknown("lost"))
+        self.failureResultOf(waits, OutcomeUnknown)
+        late = self.call("c2")
+        self.clock.advance(90)
+        self.failureResultOf(late, DeadlinePassed)
+        self.publisher.fail(OutcomeUnknown("lost"))
+        self.assertEqual(self.ids(), [("c1", "ML.MQ", "predict.now"), ("c2", "ML.MQ", "predict.now")])
+
+    def test_not_lost(self) -> None:
+        """A message that the broker has read, or has certainly not taken, is not."""
+        for error in (OutcomeUnknown("read", was_read=True), NoRoute("nowhere"), BrokerUnavailable("away")):
+            self.call(error.detail).addErrback(lambda _: None)
+            self.publisher.fail(error)
+        self.assertEqual(self.lost, [])

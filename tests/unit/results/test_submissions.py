@@ -212,6 +212,55 @@ class OrderTests(FakeBrokerTestCase):
         self.assertFalse(any(may_be_accepted(each) for each in none))
 
 
+class AgainTests(FakeBrokerTestCase):
+    """Messages that were published without a record, and whose callers got 504 with one."""
+
+    def again(self, kept: Deferred[None] | None = None) -> None:
+        message = Message(b"{}", correlation_id="c1", reply_to="response.host-1")
+        self.submissions.publish_again(message, "ML.MQ", kept)
+
+    def record(self, status: Status = Status.PENDING) -> None:
+        self.store.records["c1"] = Record(
+            id="c1", owner="ann", routing_key="work", rquid="r1", created=NOW, expires=NOW + 3600, status=status
+        )
+
+    def test_again(self) -> None:
+        """They are published again when the record is committed and the broker there, until they are confirmed."""
+        kept: Deferred[None] = Deferred()
+        self.again(kept)
+        self.record()
+        kept.callback(None)
+        for number in range(2):
+            self.assertEqual(len(self.publisher.published), number)
+            self.clock.advance(1)
+            self.publisher.waiting.pop().callback(None)
+            if not number:
+                self.publisher.fail(OutcomeUnknown("lost"))
+        self.publisher.confirm()
+        self.assertEqual([each[1:3] for each in self.publisher.published], [("ML.MQ", "work")] * 2)
+        self.assertEqual((self.clock.getDelayedCalls(), self.store.records["c1"].status), ([], Status.PENDING))
+
+    def test_refused(self) -> None:
+        """If the broker refuses the message each time, the request has failed."""
+        self.record()
+        self.again()
+        for _ in range(3):
+            self.clock.advance(1)
+            self.publisher.waiting.pop().callback(None)
+            self.publisher.fail(PublishRefused("unreadable"))
+        self.assertEqual([record.status for record in self.stored], [Status.FAILED])
+
+    def test_not_again(self) -> None:
+        """Nothing is done without a record, for nobody was promised anything; with an answer; or without the store."""
+        self.again()
+        self.record(Status.SUCCEEDED)
+        self.again()
+        self.store.go_away()
+        self.again()
+        self.clock.advance(60)
+        self.assertEqual((self.publisher.published, self.publisher.waiting), ([], []))
+
+
 class KeyTests(FakeBrokerTestCase):
     """Requests with the same key."""
 
