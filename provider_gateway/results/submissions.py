@@ -114,14 +114,11 @@ class Submissions:
         try:
             await confirmed.addTimeout(self._confirm_timeout, self._clock)
         except DeferredTimeoutError:
-            await self._accept(record)
+            # It goes on. With a key, it can be taken over if this process dies meanwhile.
             msg = f"The broker did not confirm the message within {self._confirm_timeout:g} s."
             raise OutcomeUnknown(msg) from None
-        except GatewayError as error:
-            if may_be_accepted(error):
-                await self._accept(record)
-            else:
-                await self._discard(record)
+        except GatewayError:
+            await self._discard(record)
             raise
         await self._accept(record)
 
@@ -200,7 +197,9 @@ class Submissions:
         """Hand over the outcome of a publish, unless it comes too late for that."""
         if not confirmed.called:
             confirmed.callback(outcome)  # a Failure makes it fail
-        elif isinstance(outcome, Failure):
+        elif outcome is None:
+            self._working.start(self._accept(record))
+        else:
             error = outcome.value
             if isinstance(error, GatewayError) and not may_be_accepted(error):
                 self._working.start(self._fail(record, error))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Seconds until a caller with a key tries again, and how often it does.
 AGAIN, TRIES = 0.5, 240
 #: Requests at a time; a caller who finds as many waits, as in any program.
-IN_FLIGHT = 150
+IN_FLIGHT = 300
 #: Answers that are fetched at a time.
 FETCHERS = 40
 _PATH = "/v1/requests/"
@@ -166,7 +166,7 @@ class KeptCallers:
         if location.startswith(_PATH):
             # 409 names the request that has the key, and promises nothing.
             self._ledger.tell(entry, location.removeprefix(_PATH), promised=reply.status != 409)
-            return reply.status != 409
+            return reply.status != 409 and problem != "outcome-unknown"
         if reply.status in (500, 504):
             entry.may_be_accepted = True
             return False

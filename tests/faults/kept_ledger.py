@@ -89,8 +89,8 @@ class KeptLedger:
     def tell(self, entry: Entry, id_: str, *, promised: bool = True) -> None:
         """A caller was told this id; without a promise that its answer comes, if another request was to bring it."""
         entry.may_be_accepted = True
-        entry.ids.add(id_)
         if promised:
+            entry.ids.add(id_)
             other = self.told.setdefault(id_, entry)
             if other is not entry:
                 self._object(entry, f"has the id of {other.request}, {id_}")

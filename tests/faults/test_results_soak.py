@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from devtools.ports import free_ports
 from tests.faults.disturbances import pause
 from tests.faults.keeping import KeepingTestCase, PostgreSQLStore, SQLiteStore, preloaded, running_postgresql
+from tests.faults.kept_model import KeptModel
 from tests.faults.proxy import FaultProxy
 from tests.faults.store_disturbances import PostgreSQLDisturbances, SQLiteDisturbances
 from tests.faults.store_writes import StoreWrites
@@ -36,12 +37,14 @@ SECONDS = float(os.environ.get("RESULTS_SOAK_SECONDS", "12"))
 #: Seconds from one fault to the next.
 EVERY = float(os.environ.get("RESULTS_SOAK_EVERY", "2"))
 #: Requests per second.
-RATE = float(os.environ.get("RESULTS_SOAK_RATE", "260"))
+RATE = float(os.environ.get("RESULTS_SOAK_RATE", "350"))
 #: Seed of requests and faults.
 SEED = os.environ.get("RESULTS_SOAK_SEED", "provider-gateway")
 
-GATEWAYS, PREFETCH = 2, 50
-WEIGHTS = {"echo": 6, "bytes": 4, "slow": 0.2, "parked": 0.1, "flaky": 0.2}
+GATEWAYS, PREFETCH = 2, 60
+WEIGHTS = {"echo": 6, "bytes": 4, "slow": 0.05, "parked": 0.1, "flaky": 0.2}
+#: Seconds that callers wait, longer than most faults last, and that slow calls take: their answers come after the 504.
+REPLY_TIMEOUT, SLOW = 10, 12
 #: Further faults that a short soak has.
 FIRST = ("gateway killed", "broker killed and restarted")
 #: Share of requests that end as errors, since the model is made to fail, too.
@@ -60,8 +63,8 @@ class ResultsSoak(KeepingTestCase):
 
     async def setUp(self) -> None:
         await super().setUp()
-        self.kept_model.seconds = 0.02
-        self.keys |= {"prefetch": PREFETCH, "maxAttempts": 5, "retryDelay": 1000, "timeout": 4}
+        self.kept_model = self.model.answer = KeptModel(0.02, SLOW)
+        self.keys |= {"prefetch": PREFETCH, "maxAttempts": 5, "retryDelay": 1000, "timeout": SLOW + 5}
         self.chance = random.Random(SEED)
         self.to_broker = await self.proxy(self.node.tls_port)
         self.to_model = await self.proxy(int(self.model_url.split(":")[2].split("/")[0]))
@@ -87,6 +90,7 @@ class ResultsSoak(KeepingTestCase):
             HTTP_ACCESS=self.receiver.access,
             RMQ_URL=f"amqps://localhost:{self.to_broker.port}/?heartbeat=5",
             MODEL_URL=f"http://127.0.0.1:{self.to_model.port}/predict",
+            REPLY_TIMEOUT=str(REPLY_TIMEOUT),
             DRAIN_TIMEOUT="10",
             **self.environment_,
         )

@@ -204,6 +204,15 @@ class OrderTests(FakeBrokerTestCase):
         self.assertEqual(self.store.results["c2"].status, 404)
         self.assertEqual([record.id for record in self.stored], ["c2"])
 
+    def test_confirmed_late(self) -> None:
+        """A request with a key whose confirm does not come in time can be taken over, until it comes."""
+        submitted = self.submit(keyed=True)
+        self.clock.advance(90)
+        self.failureResultOf(submitted, OutcomeUnknown)
+        self.assertIsNotNone(self.store.records["c1"].accept_by)
+        self.publisher.confirm()
+        self.assertIsNone(self.store.records["c1"].accept_by)
+
     def test_which_errors_leave_a_record(self) -> None:
         """An answer may come after these errors, and after no others."""
         some = (DeadlinePassed(""), OutcomeUnknown(""), PublishRefused(""))
