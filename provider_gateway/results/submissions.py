@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import GatewayError, OutcomeUnknown, PublishRefused, StoreUnavailable
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock

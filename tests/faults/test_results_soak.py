@@ -44,7 +44,7 @@ SEED = os.environ.get("RESULTS_SOAK_SEED", "provider-gateway")
 GATEWAYS, PREFETCH = 2, 60
 WEIGHTS = {"echo": 6, "bytes": 4, "slow": 0.05, "parked": 0.1, "flaky": 0.2}
 #: Seconds that callers wait, longer than most faults last, and that slow calls take: their answers come after the 504.
-REPLY_TIMEOUT, SLOW = 10, 12
+REPLY_TIMEOUT, SLOW = 6, 7
 #: Further faults that a short soak has.
 FIRST = ("gateway killed", "broker killed and restarted")
 #: Share of requests that end as errors, since the model is made to fail, too.
@@ -64,7 +64,7 @@ class ResultsSoak(KeepingTestCase):
     async def setUp(self) -> None:
         await super().setUp()
         self.kept_model = self.model.answer = KeptModel(0.02, SLOW)
-        self.keys |= {"prefetch": PREFETCH, "maxAttempts": 5, "retryDelay": 1000, "timeout": SLOW + 5}
+        self.keys |= {"prefetch": PREFETCH, "maxAttempts": 5, "retryDelay": 1000, "timeout": SLOW + 2}
         self.chance = random.Random(SEED)
         self.to_broker = await self.proxy(self.node.tls_port)
         self.to_model = await self.proxy(int(self.model_url.split(":")[2].split("/")[0]))
