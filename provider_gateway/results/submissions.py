@@ -105,7 +105,7 @@ class Submissions:
                 record, message.correlation_id = replace(holder, accept_by=now + ACCEPT_WITHIN), holder.id
                 break
         await self._publish(message, exchange, record)
-        return Submission(record=record, existing=False)
+        return Submission(record=replace(record, accept_by=None), existing=False)
 
     async def _publish(self, message: Message, exchange: str, record: Record) -> None:
         confirmed: Deferred[None] = Deferred()

@@ -162,6 +162,8 @@ class KeptCallers:
         problem = problem_of(reply.body) if reply.status >= 400 else None
         entry.said.append(f"{reply.status} {problem or ''}".strip())
         self.statuses[entry.said[-1]] += 1
+        if "Prefer" in headers and problem == "deadline-passed":
+            self._ledger.wrong.append(f"{entry.request}: 504 in place of 202")
         location = reply.headers.get("location", "")
         if location.startswith(_PATH):
             # 409 names the request that has the key, and promises nothing.

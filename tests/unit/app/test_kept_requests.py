@@ -92,6 +92,17 @@ class KeptTestCase(ServiceTestCase):
 class AsyncTests(KeptTestCase):
     """``Prefer: respond-async`` and ``wait=N``."""
 
+    def test_with_a_key(self) -> None:
+        """With a key the answer is 202, too, for the first request and for one that joins it."""
+        first = self.accepted(self.predict(ASYNC, KEY))
+        self.assertEqual(self.accepted(self.predict(ASYNC, KEY)), first)
+        waits = self.predict("Prefer: wait=5", KEY)
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.accepted(waits), first)
+        other = self.predict("Prefer: wait=5", 'Idempotency-Key: "other"')
+        self.clock.pump([1] * 5)
+        self.assertNotEqual(self.accepted(other), first)
+
     def test_fetch(self) -> None:
         """A 202 names the request; when it is answered, its result is what ``/v1/predict`` would have answered."""
         location = self.accepted(self.predict("Prefer: Respond-Async"))
