@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provider_gateway.errors import DeadlinePassed, GatewayError, OutcomeUnknown, PublishRefused
+from provider_gateway.errors import DeadlinePassed, GatewayError, NotFound, OutcomeUnknown, PublishRefused
 
 
 class IdempotencyInProgress(GatewayError):
@@ -46,3 +46,13 @@ def may_be_accepted(error: GatewayError) -> bool:
     if isinstance(error, PublishRefused) and error.is_certain:
         return False
     return isinstance(error, (DeadlinePassed, OutcomeUnknown))
+
+
+def not_found(id_: str) -> NotFound:
+    """The error for an id that there is not, or not for this caller."""
+    return NotFound(f"There is no request {id_}, or it is not yours.")
+
+
+def gone(id_: str) -> Gone:
+    """The error for a request whose time is over."""
+    return Gone(f"The result of the request {id_} is not kept any more (RESULT_TTL).")

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.notice_queue import NoticeQueue
 from provider_gateway.deferreds import Waiters, shield
-from provider_gateway.errors import BadRequest, NotFound, StoreUnavailable
+from provider_gateway.errors import BadRequest, StoreUnavailable
 from provider_gateway.message.message import PG_OWNER, PG_RESULTS
-from provider_gateway.results.errors import Gone, RequestCanceled
+from provider_gateway.results.errors import RequestCanceled, gone, not_found
 from provider_gateway.results.idempotency import ACCEPT_WITHIN, is_accepted
 from provider_gateway.results.replies import Replies
 from provider_gateway.results.submissions import Submissions
@@ -217,9 +217,9 @@ class Results:
         """
         record = await self._store.get(id_)
         if record is None or record.owner not in (None, owner) or record.status is Status.ERASED:
-            raise _not_found(id_)
+            raise not_found(id_)
         if record.status.is_final and record.expires <= self._wall_clock():
-            raise _gone(id_)
+            raise gone(id_)
         return record
 
     async def result(self, record: Record) -> Result:
@@ -232,13 +232,13 @@ class Results:
             StoreUnavailable: the store is away.
         """
         if record.status is Status.ERASED:
-            raise _not_found(record.id)
+            raise not_found(record.id)
         if record.status is Status.CANCELED:
             msg = f"The request {record.id} was canceled before there was an answer."
             raise RequestCanceled(msg)
         result = await self._store.result(record.id)
         if result is None:
-            raise _gone(record.id)
+            raise gone(record.id)
         return result
 
     async def list(self, owner: str, *, status: Status | None, limit: int, after: str | None) -> Sequence[Record]:
@@ -270,7 +270,7 @@ class Results:
         now = self._wall_clock()
         erased = await self._store.erase(id_, record.owner, now)
         if erased is None:
-            raise _not_found(id_)
+            raise not_found(id_)
         if not erased.status.is_final:
             self._notices.notify(self._canceled, id_)
             self._stored(replace(erased, status=Status.CANCELED, finished=now))
@@ -293,11 +293,3 @@ class Results:
     def abandon(self) -> None:
         """End all waits, now and from now on."""
         self._waiting.abandon()
-
-
-def _not_found(id_: str) -> NotFound:
-    return NotFound(f"There is no request {id_}, or it is not yours.")
-
-
-def _gone(id_: str) -> Gone:
-    return Gone(f"The result of the request {id_} is not kept any more (RESULT_TTL).")
