@@ -40,8 +40,8 @@ _NO_MODEL = "http://127.0.0.1:9/predict"
 _WARM_UP = 300
 #: Seconds for what a run waits for.
 _PATIENCE = 300
-#: Callers of the load beside a purge.
-_BESIDE = 8
+#: Callers of a load beside a purge, and loads of which the medians are taken.
+_BESIDE, _LOADS = 8, 5
 #: Seconds for a long-poll to arrive before its reply is published.
 _ARRIVES = 0.05
 
@@ -213,31 +213,35 @@ class Purge:
     """Loads before results expire, and while they are purged.
 
     Attributes:
-        left: rows that were not purged yet when the load ended.
+        left: results that were not purged yet when the loads ended.
     """
 
-    before: Load
-    during: Load
+    before: list[Load]
+    during: list[Load]
     left: int
 
 
 def purge(subject: Subject, store: Store, rows: int, count: int, seconds: float) -> Purge:
-    """Store results that expire all at once, and send async requests before and after.
+    """Store results that expire all at once, with their records, and send async requests before and after.
 
     Args:
         count: requests of each load.
-        seconds: for storing them, and for the load before.
+        seconds: for storing them, and for the loads before.
     """
     expires = time.time() + seconds
     fill(subject, store, rows, expires)
-    before = send(subject, _BESIDE, count)
+    before = [send(subject, _BESIDE, count) for _ in range(_LOADS)]
     left = expires - time.time()
     if left < 0:
-        msg = f"{store.name}: storing {rows:,} rows and the load took more than {seconds} s"
+        msg = f"{store.name}: storing {rows:,} rows and the loads took more than {seconds} s"
         raise LoadError(msg)
     time.sleep(left)
-    while not _total(subject, "results_purged"):
-        time.sleep(0.01)
-    during = send(subject, _BESIDE, count)
-    due = f"expires <= {round(expires * 1000)}"
-    return Purge(before, during, int(store.sql(f"SELECT count(*) FROM results WHERE {due}")))
+    due = f"SELECT count(*) FROM results WHERE expires <= {round(expires * 1000)}"
+    end = time.monotonic() + _PATIENCE
+    while int(store.sql(due)) == rows:
+        if time.monotonic() > end:
+            msg = f"{store.name}: nothing was purged in {_PATIENCE} s"
+            raise LoadError(msg)
+        time.sleep(0.2)
+    during = [send(subject, _BESIDE, count) for _ in range(_LOADS)]
+    return Purge(before, during, int(store.sql(due)))

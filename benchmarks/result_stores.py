@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Rows that one statement inserts: SQLite's other writers wait for it.
 _AT_A_TIME = 20_000
+#: RESULT_TTL, its default.
+_TTL = 86400
 #: Seconds that a statement waits for SQLite's other writers.
 _BUSY = 60
 
@@ -113,15 +115,16 @@ def add_rows(store: Store, template: str, count: int, expires: float | None = No
 
     Args:
         template: its id.
-        expires: when the copies' results and their records are to be deleted, in seconds since 1970; None for the
-            template's times.
+        expires: when the copies' results are to be deleted, in seconds since 1970, and their records with them; None
+            for the template's times.
     """
     for first in range(1, count + 1, _AT_A_TIME):
         last = min(first + _AT_A_TIME - 1, count)
         for table, columns in (("results", RESULT), ("requests", RECORD)):
             values = ["md5(CAST(n AS text))", *columns[1:]]
             if expires is not None:
-                values[columns.index("expires")] = str(round(expires * 1000))
+                kept = _TTL if table == "requests" else 0  # a record is kept for as long again as its result
+                values[columns.index("expires")] = str(round((expires - kept) * 1000))
             store.sql(
                 f"WITH RECURSIVE series(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM series WHERE n < {last}) "
                 f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} "

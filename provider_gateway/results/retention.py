@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.store.records import Record, ResultStore
 
-#: Seconds between two looks, and between two batches. Replicas look at different times: each does what there is to do.
-_EVERY, _PAUSE = 20.0, 0.1
+#: Seconds between two looks. Replicas look at different times: each does what there is to do.
+_EVERY = 20.0
 _SPREAD = 0.5
-#: Records and results in a batch.
-_BATCH = 200
+#: Records and results in a batch. It is small, for requests wait while it is deleted.
+_BATCH = 50
+#: The pause after a batch: seconds at least, and as a multiple of the time that it took. So requests have most of the
+#: store's time, also while the disk is slow.
+_PAUSE, _PAUSES = 0.02, 2
 
 
 class Retention:
@@ -71,8 +74,10 @@ class Retention:
             if not self._store.is_up:
                 continue
             try:
+                started = self._clock.seconds()
                 while await self._expire() or await self._purge():
-                    await sleep(self._clock, _PAUSE)
+                    await sleep(self._clock, max(_PAUSE, _PAUSES * (self._clock.seconds() - started)))
+                    started = self._clock.seconds()
             except StoreUnavailable as error:
                 self._log.info("Records whose time is over are not ended now: {reason}", reason=error.detail)
 

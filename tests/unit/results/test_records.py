@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from twisted.internet.task import deferLater
 
 from provider_gateway.errors import NotFound
 from provider_gateway.results.errors import Gone, RequestCanceled
 from provider_gateway.store.records import Status
 from tests.unit.results.base import NOW, TTL, ResultsTestCase
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 
 class OwnershipTests(ResultsTestCase):
@@ -134,6 +141,20 @@ class RetentionTests(ResultsTestCase):
         self.advance(31)
         self.assertEqual({each.status for each in self.store.records.values()}, {Status.EXPIRED})
         self.assertGreaterEqual(self.store.calls.count("overdue"), 5)
+
+    def test_pace(self) -> None:
+        """The longer the purge of a batch takes, the longer the pause after it: requests have most of the time."""
+        begun: list[float] = []
+
+        def purge(_now: float, limit: int) -> Deferred[int]:
+            begun.append(self.clock.seconds())
+            return deferLater(self.clock, 1.5, lambda: limit)
+
+        self.patch(self.store, "purge", purge)
+        self.clock.pump([0.25] * 240)
+        pauses = [later - earlier - 1.5 for earlier, later in pairwise(begun)]
+        self.assertGreater(len(pauses), 5)
+        self.assertEqual(set(pauses), {3.0})
 
     def test_store_away(self) -> None:
         """While the store is away nothing is tried, and the looks go on when it is back."""
