@@ -9,6 +9,7 @@ from dataclasses import replace
 from random import random
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight, sleep
@@ -18,7 +19,6 @@ from provider_gateway.results.outcomes import expired
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.clocks import WallClock
@@ -84,14 +84,17 @@ class Retention:
     async def _expire(self) -> bool:
         """End a batch of pending records. Returns True if there may be more."""
         overdue = await self._store.overdue(self._wall_clock(), _BATCH)
-        for record in overdue:
-            outcome = expired(record, self._wall_clock())
-            # First the webhook: nobody would look for the record again.
-            await self._webhook(replace(record, status=outcome.status, finished=outcome.finished))
-            finished = await self._store.finish(outcome)
-            if finished.record is not None and finished.is_new:
-                self._on_stored(finished.record)
+        # All at once: then they share a commit.
+        await gatherResults([Deferred.fromCoroutine(self._expire_one(each)) for each in overdue], consumeErrors=True)
         return len(overdue) == _BATCH
+
+    async def _expire_one(self, record: Record) -> None:
+        outcome = expired(record, self._wall_clock())
+        # First the webhook: nobody would look for the record again.
+        await self._webhook(replace(record, status=outcome.status, finished=outcome.finished))
+        finished = await self._store.finish(outcome)
+        if finished.record is not None and finished.is_new:
+            self._on_stored(finished.record)
 
     async def _purge(self) -> bool:
         """Delete a batch. Returns True if there may be more."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from provider_gateway.errors import NotFound
 from provider_gateway.results.errors import Gone, RequestCanceled
-from provider_gateway.store.records import Status
+from provider_gateway.store.records import Finished, Outcome, Status
 from tests.unit.results.base import NOW, TTL, ResultsTestCase
-
-if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
 
 
 class OwnershipTests(ResultsTestCase):
@@ -141,6 +138,20 @@ class RetentionTests(ResultsTestCase):
         self.advance(31)
         self.assertEqual({each.status for each in self.store.records.values()}, {Status.EXPIRED})
         self.assertGreaterEqual(self.store.calls.count("overdue"), 5)
+
+    def test_together(self) -> None:
+        """Those of a batch share a commit: none waits for another one's."""
+        for _ in range(3):
+            self.pending()
+        asked: list[str] = []
+
+        def finish(outcome: Outcome) -> Deferred[Finished]:
+            asked.append(outcome.id)
+            return Deferred()
+
+        self.patch(self.store, "finish", finish)
+        self.advance(TTL + 31)
+        self.assertEqual(len(asked), 3)
 
     def test_pace(self) -> None:
         """The longer the purge of a batch takes, the longer the pause after it: requests have most of the time."""
