@@ -165,7 +165,7 @@ class PresentationTests(SynchronousTestCase):
                     cpu = {"process": 0.6, "broker": 0.2}
                     runs.accepted[store, name, concurrency] = [Accepted(load(rate - concurrency, 9), cpu, 2.0)]
             runs.fetched.update({(store, 1000): [load(1, 2)], (store, 1_000_000): [load(1, 4)]})
-            runs.purged[store] = Purge(load(900, 10), load(800, 15), 12_345)
+            runs.purged[store] = Purge([load(900, 10)] * 2, [load(800, 12), load(800, 15), load(800, 40)], 12_345)
         section = results.present(runs)
         bars = {bar.text: (round(bar.measured, 2), bar.is_met) for bar in section.bars}
         self.assertEqual(bars["accepted per second with SQLite, 256 callers"], (1344, True))
