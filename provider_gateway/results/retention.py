@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight, sleep
@@ -58,7 +58,9 @@ class Retention:
         self._on_stored = on_stored
         self._clock = clock
         self._wall_clock = wall_clock
-        self._running = InFlight(lambda f: self._log.failure("Records whose time is over cannot be ended", f))
+        self._running = InFlight(
+            lambda f: self._log.failure("Records whose time is over are not looked for any more", f)
+        )
 
     def start(self) -> None:
         """Begin to look."""
@@ -80,12 +82,20 @@ class Retention:
                     started = self._clock.seconds()
             except StoreUnavailable as error:
                 self._log.info("Records whose time is over are not ended now: {reason}", reason=error.detail)
+            except CancelledError:
+                raise
+            except Exception:  # noqa: BLE001 - one record that cannot be ended must not keep all others for ever
+                self._log.failure("Records whose time is over cannot be ended; the next look tries again")
 
     async def _expire(self) -> bool:
         """End a batch of pending records. Returns True if there may be more."""
         overdue = await self._store.overdue(self._wall_clock(), _BATCH)
         # All at once: then they share a commit.
-        await gatherResults([Deferred.fromCoroutine(self._expire_one(each)) for each in overdue], consumeErrors=True)
+        ending = [Deferred.fromCoroutine(self._expire_one(each)) for each in overdue]
+        ends: list[tuple[bool, Any]] = await DeferredList(ending, consumeErrors=True)
+        for succeeded, failure in ends:
+            if not succeeded:
+                failure.raiseException()
         return len(overdue) == _BATCH
 
     async def _expire_one(self, record: Record) -> None:

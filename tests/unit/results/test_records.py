@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 
 from provider_gateway.errors import NotFound
@@ -166,6 +166,21 @@ class RetentionTests(ResultsTestCase):
         pauses = [later - earlier - 1.5 for earlier, later in pairwise(begun)]
         self.assertGreater(len(pauses), 5)
         self.assertEqual(set(pauses), {3.0})
+
+    def test_goes_on(self) -> None:
+        """An error while a record is ended is logged, ends no other record's time, and the next look tries again."""
+        one, other = self.pending(), self.pending()
+        finish = self.store.finish
+        broken = self.patch(
+            self.store, "finish", lambda outcome: fail(ValueError()) if outcome.id == one.id else finish(outcome)
+        )
+        self.advance(TTL + 31)
+        self.assertGreaterEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(self.status(other.id), Status.EXPIRED)
+        self.assertEqual(self.status(one.id), Status.PENDING)
+        broken.restore()
+        self.advance(31)
+        self.assertEqual(self.status(one.id), Status.EXPIRED)
 
     def test_store_away(self) -> None:
         """While the store is away nothing is tried, and the looks go on when it is back."""
