@@ -64,6 +64,11 @@ class Entry:
     events: set[tuple[str, str]] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
 
+    @property
+    def may_be_lost(self) -> bool:
+        """True if its caller got 504 and has not tried again: broker and gateway may both have died since."""
+        return not self.key and self.said[-1:] in (["504 outcome-unknown"], ["504 deadline-passed"])
+
 
 class KeptLedger:
     """Records by request.
@@ -136,6 +141,10 @@ class KeptLedger:
             if entry.state not in FINAL or not entry.fetched
         ]
 
+    def pending(self) -> list[Entry]:
+        """Requests whose callers were told an id, and that are still pending."""
+        return [entry for entry in self.told.values() if entry.state == "pending"]
+
     def untold(self) -> list[str]:
         """Requests whose webhooks did not come."""
         return [entry.request for entry in self.told.values() if entry.webhook and not entry.events]
@@ -186,7 +195,7 @@ class KeptLedger:
         else:
             right = reply.content_type == PROBLEM and rquid_in(reply.body) == entry.request
             right &= reply.status == {"expired": 504, "parked": 502, "failed": 502}.get(str(state), 502)
-            right &= state != "expired" or entry.has_deadline
+            right &= state != "expired" or entry.has_deadline or entry.may_be_lost
             right &= state not in ("succeeded", "canceled", "pending")
             self.answers["by faults" if wanted.failures >= 0 and state != "expired" else "errors"] += 1
         if not right:
