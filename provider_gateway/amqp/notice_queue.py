@@ -160,7 +160,7 @@ class NoticeQueue:
             self._running.start(self._restore(session))
 
     async def _restore(self, session: Session) -> None:
-        while True:
+        while session.is_open and self._channel is None:
             await sleep(self._clock, _RESTORE_DELAY)
             if not session.is_open or self._channel is not None:
                 return  # the queue may be one of a new session by now
