@@ -96,7 +96,8 @@ class RecordedRequests:
         except StoreUnavailable:
             if existing:
                 raise  # nothing was accepted now: it may be repeated
-        if terms.preferences.is_async and is_accepted(record):
+        # Ours is accepted, also if the store could not note that.
+        if terms.preferences.is_async and (not existing or is_accepted(record)):
             return answer_accepted(
                 request, record, retry_after(record, self._wall_clock()), _applied(terms, self._reply_timeout)
             )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
+from twisted.internet.defer import fail
+
+from provider_gateway.errors import StoreUnavailable
 from provider_gateway.gateway.status_document import status_document
 from provider_gateway.security.identity import Identity
 from provider_gateway.store.columns import record_of, record_row
@@ -102,6 +105,13 @@ class AsyncTests(KeptTestCase):
         other = self.predict("Prefer: wait=5", 'Idempotency-Key: "other"')
         self.clock.pump([1] * 5)
         self.assertNotEqual(self.accepted(other), first)
+
+    def test_acceptance_not_noted(self) -> None:
+        """A request that the broker has is answered with 202, also if the store could not note that it is accepted."""
+        self.patch(self.store, "accept", lambda _: fail(StoreUnavailable("The result store is too slow.")))
+        waits = self.predict("Prefer: wait=5", KEY)
+        self.clock.pump([1] * 5)
+        self.accepted(waits)
 
     def test_fetch(self) -> None:
         """A 202 names the request; when it is answered, its result is what ``/v1/predict`` would have answered."""
