@@ -33,7 +33,7 @@ from provider_gateway.gateway.role import GatewayRole
 from provider_gateway.http_server.access_log import AccessRecord
 from provider_gateway.net.tls_transport import ServerFactory
 from provider_gateway.provider.role import ProviderRole
-from provider_gateway.topology.checks import check_conflicts, check_ways_back, warnings
+from provider_gateway.topology.checks import check_entries, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -67,8 +67,8 @@ class GatewayService(ProcessService):
         store: keeps results, if there is the gateway role; None without. It is closed at the end.
 
     Raises:
-        SettingsError: with this queue file, messages that wait for another attempt would not come back, or an object
-            is declared in two ways.
+        SettingsError: with this queue file, messages that wait for another attempt would not come back, an object is
+            declared in two ways, or the requests to a path do not come to its queue.
     """
 
     name = "provider-gateway"
@@ -95,8 +95,7 @@ class GatewayService(ProcessService):
         self._settings = settings
         self._fatal = fatal
         self._state = State.STARTING
-        check_conflicts(entries)
-        check_ways_back(entries)
+        check_entries(entries)
         self._warnings = [*warnings(entries, settings.model_timeout), *settings.risks]
         self._listeners = listeners if listeners is not None else TCPListeners(reactor, settings)
         self._ports: dict[str, Port] = {}

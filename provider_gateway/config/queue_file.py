@@ -6,61 +6,32 @@ plus optional ones of our own. Nothing here touches the broker; :mod:`provider_g
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
-from provider_gateway.config.masked_url import MaskedURL
-from provider_gateway.config.model_url import parse_ready_url
+from provider_gateway.config.accepted_bodies import AcceptedCodings, AcceptedTypes
+from provider_gateway.config.entries_together import check_together
+from provider_gateway.config.model_entry import ModelEntry, ReadyURL
 from provider_gateway.config.queue_arguments import Arguments, wrong_together
-from provider_gateway.config.short_strings import SHORT_STRING_BYTES, check_short_string
+from provider_gateway.config.queue_names import (
+    ExchangeType,
+    Name,
+    QueueName,
+    ShortString,
+    as_list,
+    check_exchange,
+    empty_as_none,
+)
+from provider_gateway.config.request_paths import RequestPath
+from provider_gateway.config.short_strings import SHORT_STRING_BYTES
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
-from provider_gateway.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-ExchangeType = Literal["topic", "direct", "fanout"]
 
 #: A week. A longer time is a mistake, or stands for "no limit", which is not supported.
 MAX_SECONDS = 604_800
-
-#: Names with this prefix are RabbitMQ's own.
-_RESERVED = "amq."
-#: The exchanges of RabbitMQ that an entry may use, with their types.
-_RABBITMQ_EXCHANGES = {f"{_RESERVED}{kind}": kind for kind in ("topic", "direct", "fanout")}
-
-
-def _check_short_string(value: object) -> object:
-    return check_short_string(value) if isinstance(value, str) else value
-
-
-def _check_not_reserved(name: str) -> str:
-    if name.startswith(_RESERVED):
-        msg = f"RabbitMQ reserves names that begin with {_RESERVED!r}; use another name"
-        raise ValueError(msg)
-    return name
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _empty_as_none(value: object) -> object:
-    return None if value == "" else value
-
-
-def _ready_url(value: object) -> object:
-    """Read a ready URL. Errors do not show it: it may hold a key."""
-    if value is None or isinstance(value, MaskedURL):
-        return value
-    try:
-        return parse_ready_url(value if isinstance(value, str) else "")
-    except ValueError as error:
-        msg = f"expected {error}"
-        raise ValueError(msg) from None
 
 
 def _quorum_by_argument(entry: object) -> object:
@@ -69,13 +40,6 @@ def _quorum_by_argument(entry: object) -> object:
         return entry
     given = entry["argQueue"].get("x-queue-type")
     return {**entry, "queueType": given} if given in ("classic", "quorum") else entry
-
-
-# Before the type is checked: the error is then about the text.
-ShortString = Annotated[str, BeforeValidator(_check_short_string)]
-Name = Annotated[ShortString, Field(min_length=1)]
-ReadyURL = Annotated[MaskedURL | None, BeforeValidator(_ready_url), PlainSerializer(str, when_used="unless-none")]
-QueueName = Annotated[Name, AfterValidator(_check_not_reserved)]
 
 
 class DleParams(StrictModel):
@@ -119,14 +83,19 @@ class QueueEntry(StrictModel):
         max_attempts: failed model calls for one message before it is parked.
         retry_delay: milliseconds before the next attempt; with ``dle_params``, their TTL counts instead.
         parking_queue: name of the parking queue; None for the default name.
+        model: the model that is called; None for the one of ``MODEL_URL``.
+        paths: paths of the HTTPS listener at which :attr:`path_key` needs no header.
+        accept: media types of bodies, in lower case: ``type/subtype``, ``type/*`` or ``*/*``.
+        accept_encoding: content codings of bodies that are passed on; else bodies are to come as they are.
+        open_inference: True if callers may use the Open Inference Protocol for this model.
     """
 
     exchange: ShortString = Field(alias="topic")
     exchange_type: ExchangeType = "topic"
     queue_name: QueueName
-    binding_key: Annotated[tuple[ShortString, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
-    reply_to: Annotated[QueueName | None, BeforeValidator(_empty_as_none)] = None
-    reply_to_allowed: Annotated[tuple[Name, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
+    binding_key: Annotated[tuple[ShortString, ...], BeforeValidator(as_list), Field(strict=False)] = ()
+    reply_to: Annotated[QueueName | None, BeforeValidator(empty_as_none)] = None
+    reply_to_allowed: Annotated[tuple[Name, ...], BeforeValidator(as_list), Field(strict=False)] = ()
     routing_key: Name | None = None
     durable: bool = True
     exchange_durable: bool = True
@@ -144,6 +113,11 @@ class QueueEntry(StrictModel):
     max_attempts: int = Field(default=5, ge=1)
     retry_delay: int = Field(default=60_000, ge=1, le=2**32 - 1)
     parking_queue: QueueName | None = None
+    model: ModelEntry | None = None
+    paths: Annotated[tuple[RequestPath, ...], BeforeValidator(as_list), Field(strict=False)] = ()
+    accept: AcceptedTypes = ("application/json",)
+    accept_encoding: AcceptedCodings = ()
+    open_inference: bool = False
 
     _quorum_by_argument = model_validator(mode="before")(_quorum_by_argument)
 
@@ -165,9 +139,10 @@ class QueueEntry(StrictModel):
             msg = f"queueName is too long: with '.parking' it has more than {SHORT_STRING_BYTES} bytes"
             raise ValueError(msg)
         self._check_arguments()
-        _check_exchange("topic", self.exchange, self.exchange_type, durable=self.exchange_durable)
+        self._check_model()
+        check_exchange("topic", self.exchange, self.exchange_type, durable=self.exchange_durable)
         if self.dle_params is not None:
-            _check_exchange("dleParams.dleExchange", self.dle_params.dle_exchange, self.dle_params.dle_exchange_type)
+            check_exchange("dleParams.dleExchange", self.dle_params.dle_exchange, self.dle_params.dle_exchange_type)
             if self.dle:
                 self._check_way_back(self.dle_params)
         return self
@@ -190,6 +165,20 @@ class QueueEntry(StrictModel):
                 msg = "dleParams.dleArgs.x-queue-type: quorum queues are always durable; remove 'durable: false'"
                 raise ValueError(msg)
 
+    def _check_model(self) -> None:
+        """Check what callers are told of the model, and where they find it."""
+        if self.open_inference and (self.model is None or self.model.name is None):
+            msg = "openInference: needs model.name, under which callers ask for the model"
+            raise ValueError(msg)
+        if self.ready_url is not None and self.model is not None and self.model.ready_url is not None:
+            msg = "readyUrl: stands under model as well; remove one of them"
+            raise ValueError(msg)
+        key = self.path_key
+        wants = "paths" if self.paths else "openInference" if self.open_inference else None
+        if wants is not None and (key is None or {"*", "#"} & set(key)):
+            msg = f"{wants}: needs a routingKey without wildcards, under which the requests are published"
+            raise ValueError(msg)
+
     def _check_way_back(self, dle: DleParams) -> None:
         for argument, otherwise in (
             ("x-message-ttl", "messages would wait for ever"),
@@ -201,6 +190,17 @@ class QueueEntry(StrictModel):
         if dle.dle_exchange_type == "direct" and self.exchange_type != "direct":
             msg = f"dleExchangeType 'direct' cannot take every routing key of {self.queue_name!r}; use fanout or topic"
             raise ValueError(msg)
+
+    @property
+    def path_key(self) -> str | None:
+        """The routing key of requests to :attr:`paths`, which name none; None if the entry has none, or several."""
+        if self.routing_key is not None:
+            return self.routing_key
+        if not self.exchange:
+            return self.queue_name
+        if self.exchange_type == "fanout" or len(self.binding_key) != 1:
+            return None
+        return None if {"*", "#"} & set(self.binding_key[0]) else self.binding_key[0] or None
 
     @property
     def seed_route(self) -> DleParams | None:
@@ -223,18 +223,6 @@ class QueueEntry(StrictModel):
         return self.parking_queue if self.parking_queue is not None else f"{self.queue_name}.parking"
 
 
-def _check_exchange(key: str, name: str, kind: str, *, durable: bool = True) -> None:
-    """Check that an exchange of RabbitMQ's own is used as it is."""
-    if not name.startswith(_RESERVED):
-        return
-    if name not in _RABBITMQ_EXCHANGES:
-        msg = f"{key}: RabbitMQ reserves names that begin with {_RESERVED!r}; use another name"
-        raise ValueError(msg)
-    if kind != _RABBITMQ_EXCHANGES[name] or not durable:
-        msg = f"{key}: {name!r} is RabbitMQ's own: a durable exchange of type {_RABBITMQ_EXCHANGES[name]!r}"
-        raise ValueError(msg)
-
-
 _ENTRIES = TypeAdapter(Annotated[tuple[QueueEntry, ...], Field(min_length=1, strict=False)])
 
 #: The entry that the seed has built in, for a process without a queue file.
@@ -255,30 +243,8 @@ def parse_queues(text: str, source: str) -> tuple[QueueEntry, ...]:
             error names the path of the key.
     """
     entries = parse_entries(text, source, "queue entries", _ENTRIES)
-    repeated = [name for name, count in Counter(e.queue_name for e in entries).items() if count > 1]
-    if repeated:
-        msg = f"{source}: queueName {repeated[0]!r} stands in several entries; list its keys under bindingKey instead"
-        raise SettingsError(msg)
-    names = {entry.queue_name for entry in entries} | {entry.reply_to for entry in entries}
-    for index, entry in enumerate(entries):
-        if entry.parking in names:
-            msg = f"{source}: [{index}].parkingQueue: {entry.parking!r} is a work queue or a replyTo already"
-            raise SettingsError(msg)
-    _check_shared(entries, source)
+    check_together(entries, source)
     return entries
-
-
-def _check_shared(entries: Sequence[QueueEntry], source: str) -> None:
-    """Check that a queue which several entries name has the same type in all of them."""
-    types: dict[str, str] = {}
-    for index, entry in enumerate(entries):
-        for key, name in (("replyTo", entry.reply_to), ("parkingQueue", entry.parking)):
-            if name is not None and types.setdefault(name, entry.queue_type) != entry.queue_type:
-                msg = (
-                    f"{source}: [{index}].{key}: {name!r} is shared with an entry of queueType {types[name]}, "
-                    f"this one is {entry.queue_type}; use another name, or one type"
-                )
-                raise SettingsError(msg)
 
 
 def load_queues(path: Path) -> tuple[QueueEntry, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
-from provider_gateway.config.masked_url import MaskedURL  # noqa: TC001 - pydantic reads the annotation
+from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.model_url import parse_url
 from provider_gateway.config.yaml_file import StrictModel
 from provider_gateway.errors import SettingsError

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from provider_gateway.errors import SettingsError
 from provider_gateway.topology.declarations import Binding, Exchange, objects_of
+from provider_gateway.topology.overlaps import check_path_keys, overlaps
 from provider_gateway.topology.routing import matches
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ _WAITS, _PATIENCE = 3, 15.0
 #: Seconds that publishing a reply may add to the time of a message.
 _RESERVE = 60.0
 _ADVICE = "Without dleParams each queue has a retry route of its own"
+
+
+def check_entries(entries: Sequence[QueueEntry]) -> None:
+    """Check that what the entries say can work.
+
+    Raises:
+        SettingsError: an object is declared in two ways, messages would not come back from the seed's retry route, or
+            requests without a routing key would not come to their queue.
+    """
+    check_conflicts(entries)
+    check_ways_back(entries)
+    check_path_keys(entries)
 
 
 def check_ways_back(entries: Sequence[QueueEntry]) -> None:
@@ -107,7 +120,7 @@ def _held_too_long(entry: QueueEntry, timeout: float) -> Iterator[str]:
 
 
 def warnings(entries: Sequence[QueueEntry], model_timeout: float) -> Iterator[str]:
-    """Risks of the queue file, one line each: settings that lose messages, retry routes that double or lose them.
+    """Risks of the queue file, one line each: settings that lose messages, bindings and retry routes that double them.
 
     Args:
         model_timeout: ``MODEL_TIMEOUT`` in seconds, for entries without ``timeout``.
@@ -115,6 +128,7 @@ def warnings(entries: Sequence[QueueEntry], model_timeout: float) -> Iterator[st
     for entry in entries:
         yield from _gaps(entry)
         yield from _held_too_long(entry, model_timeout if entry.timeout is None else entry.timeout)
+    yield from overlaps(entries)
     routes = _seed_routes(entries)
     for (one, dle), (other, other_dle) in combinations(routes, 2):
         if dle.dle_exchange == other_dle.dle_exchange and dle.dle_queue != other_dle.dle_queue:

@@ -232,7 +232,7 @@ class WarningTests(SynchronousTestCase):
         service = GatewayService(
             reactor,
             settings,
-            [seed("work"), entry("other")],
+            [seed("work"), entry("other", bindingKey="batch.*")],
             ["provider"],
             metrics=metrics,
             credentials=load_credentials(reactor, settings, ["provider"], metrics, reactor.seconds),

@@ -20,11 +20,11 @@ class WarningTests(SynchronousTestCase):
     def test_nothing_to_say(self) -> None:
         """Own retry routes, a single entry, and entries that share nothing cause no warning."""
         for entries in (
-            [entry(dle=True), entry("other", dle=True)],
+            [entry(dle=True), entry("other", bindingKey="other.*", dle=True)],
             [seed()],
             [seed(), entry("other", topic="apart")],
             [seed(), seed("other", topic="apart", dleParams=dle("w2", "dlx2", "apart"))],
-            [seed(dle=False), seed("other", dle=False, dleParams=dle("w2"))],
+            [seed(dle=False), seed("other", bindingKey="other.*", dle=False, dleParams=dle("w2"))],
         ):
             self.assertEqual(list(warnings(entries, 300)), [])
 
@@ -40,18 +40,25 @@ class WarningTests(SynchronousTestCase):
 
     def test_shared_way_back(self) -> None:
         """A way back through the exchange of other queues: each entry with one is warned of, and names those queues."""
-        lines = list(warnings([seed(), entry("second"), entry("third"), entry("apart", topic="X")], 300))
+        second, third = (entry(name, bindingKey=f"{name}.*") for name in ("second", "third"))
+        lines = list(warnings([seed(), second, third, entry("apart", topic="X")], 300))
         self.assertEqual(len(lines), 1)
         for part in ("'work'", "'ML.MQ'", "'second', 'third'", "Without dleParams"):
             self.assertIn(part, lines[0])
         self.assertNotIn("apart", lines[0])
-        self.assertEqual(len(list(warnings([seed(), seed("other")], 300))), 2)
+        self.assertEqual(len(list(warnings([seed(), seed("other", bindingKey="other.*")], 300))), 2)
 
     def test_exchange_of_somebody_else(self) -> None:
         """A way back through an exchange that this program does not bind is warned of: it may lead nowhere."""
         (line,) = warnings([seed(dleParams=dle(back="elsewhere"))], 300)
         self.assertIn("'elsewhere'", line)
         self.assertIn("does not bind", line)
+
+    def test_one_binding_key(self) -> None:
+        """Two queues with one binding key are warned of: each message would run twice."""
+        (line,) = warnings([entry(), entry("other"), entry("apart", topic="X")], 300)
+        for part in ("'work'", "'other'", "'predict.*'", "'ML.MQ'", "twice"):
+            self.assertIn(part, line)
 
 
 class GapTests(SynchronousTestCase):

@@ -1,0 +1,56 @@
+"""Which bodies an entry of the queue file accepts: media types, and content codings that are passed on."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from provider_gateway.config.queue_names import as_list
+
+_TOKEN = "[!#$%&'+.^_`|~0-9a-z-]+"  # noqa: S105 - RFC 9110, 5.6.2, in lower case and without the asterisk
+_RANGE = re.compile(rf"\*/\*|{_TOKEN}/(?:\*|{_TOKEN})")
+_CODING = re.compile(_TOKEN)
+#: Names that stand for another one (RFC 9110, 8.4.1).
+_SAME = {"x-gzip": "gzip", "x-compress": "compress"}
+
+
+def _media_range(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if not _RANGE.fullmatch(text):
+        msg = f"expected a media type such as application/json, image/* or */*, without parameters, found {value!r}"
+        raise ValueError(msg)
+    return text
+
+
+def _coding(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if not _CODING.fullmatch(text) or text == "identity":
+        msg = f"expected a content coding such as gzip, found {value!r}"
+        raise ValueError(msg)
+    return _SAME.get(text, text)
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+#: ``type/subtype``, ``type/*`` or ``*/*``, in lower case.
+AcceptedTypes = Annotated[
+    tuple[Annotated[str, BeforeValidator(_media_range)], ...],
+    BeforeValidator(as_list),
+    AfterValidator(_unique),
+    Field(strict=False, min_length=1),
+]
+#: Codings in lower case.
+AcceptedCodings = Annotated[
+    tuple[Annotated[str, BeforeValidator(_coding)], ...],
+    BeforeValidator(as_list),
+    AfterValidator(_unique),
+    Field(strict=False),
+]
