@@ -151,6 +151,7 @@ class ModelFailure(GatewayError):
     Attributes:
         reason: ``timeout``, ``connection``, ``status``, ``body`` or ``busy``: the label of metrics, and ``pg-reason``.
         cause: details for the operator's log, not for the caller, such as host names.
+        model_error: what the model says about it, for log and parked message; empty if it says nothing.
     """
 
     status, problem, title = 502, "model-failed", "The model failed"
@@ -159,6 +160,7 @@ class ModelFailure(GatewayError):
         super().__init__(detail)
         self.reason = reason
         self.cause = str(cause)
+        self.model_error = ""
 
 
 class ModelBusy(ModelFailure):

@@ -147,6 +147,8 @@ class Settings(ResultSettings):
     drain_timeout: Seconds = 25
 
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    log_model_errors: bool = True
+    model_errors_to_callers: bool = False
     log_level: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] = "info"
     access_log: Path | None = None
     queues_conf: Path | None = None

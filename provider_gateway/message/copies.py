@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.message.ids import RQUID, fresh_id, rquid_of
-from provider_gateway.message.message import PG_COPY, PG_DEADLINE, PG_PUBLISHED, PG_REASON, Message, headers_too_large
+from provider_gateway.message.message import (
+    PG_COPY,
+    PG_DEADLINE,
+    PG_MODEL_ERROR,
+    PG_PUBLISHED,
+    PG_REASON,
+    Message,
+    headers_too_large,
+)
 from provider_gateway.message.properties import CopiedProperties, decoded
 
 if TYPE_CHECKING:
@@ -170,7 +178,8 @@ class Copy(Message):
     def fitted(self, limit: int) -> bytes:
         """Encode the properties in at most so many bytes: without headers of the original, the largest first.
 
-        All else stays, and the request id. ``pg-dropped`` names what is lost. The next copy is without it, too.
+        What the model said about its error is left out first. All else stays, and the request id. ``pg-dropped`` names
+        the headers that are lost. The next copy is without them, too.
 
         Raises:
             HeadersTooLarge: there is no room even then.
@@ -179,7 +188,12 @@ class Copy(Message):
         original = decoded(self.original)
         kept = original.entries_that(_copied)
         request_id = _request_id(kept, original.headers or {})
-        excess = len(self._encoded(original, kept, self.added)) + _DROPPED_SIZE - limit
+        # What the model said goes before any header of the message.
+        added = {name: value for name, value in self.added.items() if name != PG_MODEL_ERROR}
+        size = len(self._encoded(original, kept, added))
+        if len(added) < len(self.added) and size <= limit:
+            return self._encoded(original, kept, added)
+        excess = size + _DROPPED_SIZE - limit
         lost = []
         for number in sorted(range(len(kept)), key=lambda number: -len(kept[number])):
             if excess <= 0:
@@ -188,8 +202,8 @@ class Copy(Message):
                 lost.append(number)
                 excess -= len(kept[number])
         names = [kept[number][1 : 1 + kept[number][0]].decode(errors="replace") for number in lost]
-        earlier = self.added.get(PG_DROPPED)
-        added = {**self.added, PG_DROPPED: _listed([*([earlier] if earlier else []), *names])}
+        earlier = added.get(PG_DROPPED)
+        added = {**added, PG_DROPPED: _listed([*([earlier] if earlier else []), *names])}
         left = [entry for number, entry in enumerate(kept) if number not in frozenset(lost)]
         fitted = self._encoded(original, left, added)
         if len(fitted) > limit:

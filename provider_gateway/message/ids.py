@@ -38,6 +38,11 @@ def rquid_of(headers: Mapping[str, Any]) -> str:
     return fresh_rquid()
 
 
+def has_rquid(headers: Mapping[str, Any]) -> bool:
+    """True if a message has a header of this name, valid or not."""
+    return any(len(name) == 5 and name.lower() == "rquid" for name in headers)
+
+
 def fresh_rquid() -> str:
     """A new request id, in the form that the seed uses: a UUID with dashes."""
     digits = fresh_id()

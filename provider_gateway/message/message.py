@@ -35,6 +35,10 @@ PG_ROUTING_KEY = "pg-routing-key"
 PG_ATTEMPTS = "pg-attempts"
 #: On error replies to messages that were parked: the parking queue.
 PG_PARKED = "pg-parked"
+#: On parked messages: milliseconds since 1970, when they were parked.
+PG_PARKED_AT = "pg-parked-at"
+#: On parked messages: what the model said about its error.
+PG_MODEL_ERROR = "pg-model-error"
 
 
 def headers_too_large(size: int, limit: int) -> HeadersTooLarge:

@@ -32,6 +32,7 @@ from provider_gateway.http_client.errors import (
 from provider_gateway.http_client.treq_post import TreqPost
 from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID
+from provider_gateway.model.model_errors import ModelErrors
 from provider_gateway.model.retry_after import retry_after
 from provider_gateway.net.failure_reasons import reason_of
 
@@ -61,12 +62,14 @@ class ModelResponse:
         body: the whole body.
         content_type: JSON's if the response had none, or a malformed one.
         headers: the headers that travel in a message.
+        model_error: what a 4xx says, for log and parked message.
     """
 
     status: int
     body: bytes
     content_type: str
     headers: dict[str, str]
+    model_error: str = ""
 
 
 def _failure(error: ResponseError, *, has_headers: bool) -> ModelFailure:
@@ -125,6 +128,7 @@ class Model:
         max_body_bytes: limit of a response's body. A larger body is a failure.
         wall_clock: a date in ``Retry-After`` is compared with it, if the response has none of its own.
         on_unsafe_header: called for each header of a message that is malformed. It is not sent.
+        errors: tells what the model says about its errors.
     """
 
     def __init__(
@@ -136,12 +140,14 @@ class Model:
         max_body_bytes: int,
         wall_clock: WallClock,
         on_unsafe_header: Callable[[], object] = lambda: None,
+        errors: ModelErrors | None = None,
     ) -> None:
         self._clock = clock
         self._post = TreqPost(client, url, clock)
         self._max_body_bytes = max_body_bytes
         self._wall_clock = wall_clock
         self._on_unsafe_header = on_unsafe_header
+        self._errors = errors or ModelErrors()
         #: By time limit in seconds. Each queue has one.
         self._deadlines: dict[float, Deadlines[_Call]] = {}
 
@@ -263,13 +269,17 @@ class Model:
         status: int = response.code
         if not (200 <= status < 300 or (400 <= status < 500 and status != _REQUEST_TIMEOUT and status not in _BUSY)):
             msg = f"The model answered with HTTP status {status}."
+            failure = ModelFailure(msg, "status")
             if status in _BUSY:
-                raise ModelBusy(msg, retry_after(response.headers, self._wall_clock))
-            raise ModelFailure(msg, "status")
+                failure = ModelBusy(msg, retry_after(response.headers, self._wall_clock))
+            raise self._errors.tell(failure, self._errors.of_response(response.headers, body))
         content_type = text_of(response.headers.getRawHeaders(b"content-type", [b""])[0])
         try:
             headers = headers_from_http(response.headers.getAllRawHeaders())
         except HeadersTooLarge as error:
             msg = f"The model's answer cannot be passed on. {error}"
             raise ModelFailure(msg, "body") from None
-        return ModelResponse(status, body, safe_content_type(content_type), headers)
+        if status < 300:
+            return ModelResponse(status, body, safe_content_type(content_type), headers)
+        said = self._errors.for_log(self._errors.of_response(response.headers, body))
+        return ModelResponse(status, body, safe_content_type(content_type), headers, said)

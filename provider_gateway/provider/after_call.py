@@ -43,6 +43,7 @@ class AfterCall:
     async def succeeded(self, task: Task, response: ModelResponse) -> None:
         """Reply with the model's response. Without a reply address, park the message if the status is 4xx."""
         task.was_called = True
+        task.model_error = response.model_error
         if self._settlement.address(task) is not None:
             reply = result_reply(task, response)
             await self._settlement.reply(task, reply, lambda error: error_reply(task, error, error.reason))
@@ -51,15 +52,19 @@ class AfterCall:
                 self._log.info("{queue}: answered after the caller was told of a failure", **task.log_fields)
             self._settlement.done(task)
         else:
+            reason = f"The model answered with HTTP status {response.status}."
+            self._log.warn("{queue}: {reason}", reason=reason, model_error=response.model_error, **task.log_fields)
             await self._settlement.park(task, "rejected")
 
     async def failed(self, task: Task, failure: ModelFailure) -> None:
         """Retry, park or answer a message that the model failed on."""
         task.was_called = True
+        task.model_error = failure.model_error
         self._log.warn(
             "{queue}: {reason}",
             reason=failure.detail,
             cause=failure.cause,
+            model_error=failure.model_error,
             attempt=task.history.attempt,
             **task.log_fields,
         )
@@ -86,6 +91,7 @@ class AfterCall:
         """Reply with a failure before the next attempt; True if the reply is confirmed."""
         detail = f"{failure.detail} It is tried again after the time for which you wait: the request may be executed."
         early = ModelFailure(detail, failure.reason)
+        early.members = failure.members
         return await self._settlement.tell(task, error_reply(task, early, early.reason))
 
     async def ended(self, task: Task, error: GatewayError, reason: str) -> None:

@@ -15,6 +15,7 @@ from provider_gateway.amqp.consumer import Consumer
 from provider_gateway.amqp.declare import declare
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model
+from provider_gateway.model.model_errors import ModelErrors, secrets_in
 from provider_gateway.model.readiness import Readiness
 from provider_gateway.provider.cancellations import Cancellations
 from provider_gateway.provider.expiry import Expiry
@@ -99,6 +100,11 @@ class ProviderRole:
             max_body_bytes=settings.max_body_bytes,
             wall_clock=wall_clock,
             on_unsafe_header=metrics.headers_dropped.inc,
+            errors=ModelErrors(
+                in_log=settings.log_model_errors,
+                to_callers=settings.model_errors_to_callers,
+                secrets=secrets_in(url),
+            ),
         )
         expiry = Expiry(is_awaited, reply_timeout=settings.reply_timeout, wall_clock=wall_clock, clock=reactor)
         late_after = min(_LATE_AFTER, settings.reply_queue_expires / 2)
@@ -128,7 +134,11 @@ class ProviderRole:
             _show(gate, entry.queue_name, metrics)
             intake = Intake(entry, room, gate)
             settlement = Settlement(
-                entry, self._publisher, ReplyRoute(entry, self._publisher, expiry, late_after=late_after), metrics
+                entry,
+                self._publisher,
+                ReplyRoute(entry, self._publisher, expiry, late_after=late_after),
+                metrics,
+                wall_clock=wall_clock,
             )
             provider = Provider(
                 entry,

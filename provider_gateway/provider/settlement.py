@@ -14,12 +14,14 @@ from twisted.logger import Logger
 from provider_gateway.deferreds import Waiters
 from provider_gateway.errors import TOO_LARGE, ModelFailure, Nacked, NoRoute, PublishRefused
 from provider_gateway.message.copies import Copy
-from provider_gateway.message.message import PG_COPY, PG_PARKED
+from provider_gateway.message.ids import RQUID, has_rquid
+from provider_gateway.message.message import PG_COPY, PG_MODEL_ERROR, PG_PARKED, PG_PARKED_AT
 from provider_gateway.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.errors import GatewayError
     from provider_gateway.message.copies import History
@@ -42,6 +44,7 @@ class Settlement:
         entry: the queue; names the parking queue.
         publisher: publishes copies until they are confirmed.
         replies: publishes replies likewise.
+        wall_clock: tells when a message was parked.
 
     Attributes:
         address: see :meth:`.ReplyRoute.address`.
@@ -49,11 +52,20 @@ class Settlement:
 
     _log = Logger()
 
-    def __init__(self, entry: QueueEntry, publisher: ReliablePublisher, replies: ReplyRoute, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        entry: QueueEntry,
+        publisher: ReliablePublisher,
+        replies: ReplyRoute,
+        metrics: Metrics,
+        *,
+        wall_clock: WallClock,
+    ) -> None:
         self._entry = entry
         self._publisher = publisher
         self._replies = replies
         self.address = replies.address
+        self._wall_clock = wall_clock
         self._retried = metrics.retried
         self._parked = metrics.parked
         self._settled = Recent(_REMEMBERED)
@@ -208,9 +220,13 @@ class Settlement:
             DeliveryLost: as above.
         """
         parking = self._entry.parking
-        kept = task.kept_headers
+        kept = {**task.kept_headers, PG_PARKED_AT: int(1000 * self._wall_clock())}
         if task.results is not None:
             kept[PG_PARKED] = parking
+        if task.model_error:
+            kept[PG_MODEL_ERROR] = task.model_error
+        if not has_rquid(task.message.headers):
+            kept[RQUID] = task.rquid
         copy = Copy.of(task.message, self._entry.queue_name, replace(task.history, held=0), reason, kept=kept)
         await self._publisher.publish_copy(task, copy, "", parking)
         self._remember(task)  # now: the message must not be parked twice if the reply cannot be published

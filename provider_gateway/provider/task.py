@@ -49,10 +49,11 @@ class Task:
         waited: milliseconds between publish and start of the model call; None if that is not known.
         results: the queue for its reply if nobody waits for that; None if the answer need not be kept.
         was_called: the model call of this attempt has ended, with a response or a failure.
+        model_error: what the model said about its error in this attempt; empty if it said nothing.
     """
 
     __slots__ = (
-        *("delivery", "fingerprint", "history", "refused_at"),
+        *("delivery", "fingerprint", "history", "model_error", "refused_at"),
         *("results", "room_for_body", "room_for_response", "rquid", "waited", "was_called"),
     )
 
@@ -64,6 +65,7 @@ class Task:
         self.refused_at: float | None = None
         self.waited: int | None = None
         self.was_called = False
+        self.model_error = ""
         message = delivery.message
         results = message.headers.get(PG_RESULTS)
         self.results: str | None = results if type(results) is str and results else None

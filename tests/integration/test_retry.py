@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,10 +31,10 @@ class RetryTestCase(IntegrationTestCase):
         await super().setUp()
         self.parking = f"{self.queue}.parking"
 
-    def provider(self, **keys: Any) -> Gateway:
+    def provider(self, variables: dict[str, str] | None = None, **keys: Any) -> Gateway:
         """Start the provider role for an entry with retries."""
         entry = self.entry(**{"dle": True, "retryDelay": 300, "maxAttempts": 3, **self.keys, **keys})
-        return self.start("--role", "provider", entries=[entry])
+        return self.start("--role", "provider", entries=[entry], **(variables or {}))
 
     def let_fail(self, times: int) -> None:
         """Make the model fail this many times, and then succeed."""
@@ -104,6 +106,30 @@ class DerivedRouteTests(RetryTestCase):
             self.assertEqual((properties.headers["pg-attempt"], properties.headers["pg-reason"]), (3, "status"))
         self.assertEqual(len(self.model.requests), 6)
 
+    async def test_why(self) -> None:
+        """What the model says is in the warnings and on the parked message, and in the reply only where that is set."""
+        said = '{"error": "b\u202eoom\\r\\n'.encode() + 2000 * "ü".encode()
+        self.model.answer = lambda _: (500, said, {"Content-Type": "application/json"})
+        expected = '{"error": "b oom\\r\\n' + 489 * "ü"
+        for variables, in_log, in_reply in (
+            ({}, True, False),
+            ({"LOG_MODEL_ERRORS": "false", "MODEL_ERRORS_TO_CALLERS": "true"}, False, True),
+        ):
+            gateway = await self.provider(variables, maxAttempts=2).ready()
+            await self.ask()
+            [(properties, body)] = await self.taken(self.output)
+            self.assertEqual(json.loads(body).get("model_error"), expected if in_reply else None)
+            self.assertNotIn("pg-model-error", properties.headers)
+            [(properties, _)] = await self.taken(self.parking)
+            self.assertEqual(properties.headers.get("pg-model-error"), expected if in_log else None)
+            self.assertLess(abs(properties.headers["pg-parked-at"] / 1000 - time.time()), 60)
+            warnings = [line for line in gateway.log if line["level"] == "warn" and "500" in line["message"]]
+            self.assertEqual([line["model_error"] for line in warnings], 2 * [expected if in_log else ""])
+            parked = next(line for line in gateway.log if "parked in" in line["message"])
+            self.assertEqual(properties.headers["RqUID"], parked["rquid"])
+            gateway.signal("TERM")
+            self.assertEqual(await gateway.when_ended(), 0)
+
     async def test_odd_headers(self) -> None:
         """Headers that Python cannot represent do not break the connection, and are kept in the parked copy."""
         # pika itself cannot decode these headers, and does not keep their bytes.
@@ -116,7 +142,7 @@ class DerivedRouteTests(RetryTestCase):
             lambda channel: channel.basic_publish(self.exchange, "predict.now", b"1", properties, mandatory=True)
         )
         [(received, _)] = await self.taken(self.parking)
-        self.assertEqual(received.headers_that(lambda name: not name.startswith(("pg-", "text"))), odd)
+        self.assertEqual(received.headers_that(lambda name: not name.startswith(("pg-", "text", "rquid"))), odd)
         self.assertEqual([headers["text"] for _, headers in self.model.requests], ["t", "t"])
         self.assertEqual([line for line in gateway.log if "lost" in line["message"]], [])
 

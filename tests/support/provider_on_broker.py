@@ -66,7 +66,7 @@ class ProviderOnBrokerTestCase(BrokerTestCase):
         intake = Intake(self.entry, Room(self.room), self.gate)
         expiry = Expiry(self.is_awaited, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock)
         replies = ReplyRoute(self.entry, self.reliable, expiry, late_after=60)
-        settlement = Settlement(self.entry, self.reliable, replies, self.metrics)
+        settlement = Settlement(self.entry, self.reliable, replies, self.metrics, wall_clock=self.clock.seconds)
         self.provider = Provider(
             self.entry,
             model=self.model,

@@ -227,6 +227,31 @@ class FittedTests(SynchronousTestCase):
             self.assertIn("the broker allows 100", error.detail)
 
 
+class ModelErrorTests(SynchronousTestCase):
+    """What the model said, on a copy for the parking queue."""
+
+    def copy(self, table: bytes) -> Copy:
+        message = Message.received(decoded(table).encoded, b"{}")
+        return Copy.of(message, "work", History(3, 0), "status", kept={"pg-model-error": 1000 * "e"})
+
+    def test_goes_first(self) -> None:
+        """If the headers do not fit, what the model said is left out before any header of the message."""
+        copy = self.copy(header("x-large", VALUES["text"][0]) + header("RqUID", VALUES["text"][0]))
+        whole = ReceivedProperties().decode(copy.properties()).headers
+        self.assertEqual(whole["pg-model-error"], 1000 * "e")
+        fitted = ReceivedProperties().decode(copy.fitted(len(copy.properties()) - 1)).headers
+        del whole["pg-model-error"]
+        self.assertEqual(fitted, whole)
+
+    def test_is_not_enough(self) -> None:
+        """If they do not fit even then, headers go as on any copy."""
+        text = b"S" + struct.pack(">I", 3000) + 3000 * b"x"
+        fitted = ReceivedProperties().decode(self.copy(header("x-large", text)).fitted(1000)).headers
+        self.assertEqual(fitted["pg-dropped"], "x-large")
+        self.assertNotIn("pg-model-error", fitted)
+        self.assertNotIn("x-large", fitted)
+
+
 class IdsTests(SynchronousTestCase):
     """The ids of copies."""
 

@@ -66,7 +66,13 @@ class ProviderTestCase(SynchronousTestCase):
         self.canceled: set[str | None] = set()
         expiry = Expiry(self.is_awaited, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock)
         publisher = ReliablePublisher(publisher=self.publisher, clock=self.clock)
-        settlement = Settlement(work, publisher, ReplyRoute(work, publisher, expiry, late_after=60), self.metrics)
+        settlement = Settlement(
+            work,
+            publisher,
+            ReplyRoute(work, publisher, expiry, late_after=60),
+            self.metrics,
+            wall_clock=self.clock.seconds,
+        )
         self.provider = Provider(
             work,
             model=self.model,
@@ -121,7 +127,7 @@ class SettlementTestCase(SynchronousTestCase):
         self.reliable = ReliablePublisher(publisher=self.publisher, clock=self.clock)
         expiry = Expiry(lambda _: None, reply_timeout=90, wall_clock=self.clock.seconds, clock=self.clock)
         replies = ReplyRoute(entry, self.reliable, expiry, late_after=60)
-        self.settlement = Settlement(entry, self.reliable, replies, self.metrics)
+        self.settlement = Settlement(entry, self.reliable, replies, self.metrics, wall_clock=self.clock.seconds)
         self.task = self.new_task()
 
     @property
