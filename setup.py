@@ -57,6 +57,7 @@ setup(
         "msgspec>=0.19",
         "google-re2>=1.1.20240702",
         "PyYAML>=6,<6.1",
+        "python-dotenv>=0.21",
         "pydantic-settings>=2.7",
     ],
     extras_require={

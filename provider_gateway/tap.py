@@ -20,8 +20,9 @@ from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
 from provider_gateway.app.service import GatewayService
 from provider_gateway.clocks import WALL_CLOCK, make_monotonic
+from provider_gateway.config.found_files import find_queues, find_variables
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
-from provider_gateway.config.settings import ROLES, find_queues, load_settings
+from provider_gateway.config.settings import ROLES, load_settings
 from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_server.access_log import open_access_log
@@ -34,7 +35,7 @@ from provider_gateway.workers.log_relay import copy_to, log_again
 from provider_gateway.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.application.service import IService
     from twisted.logger import ILogObserver
@@ -76,12 +77,13 @@ def _make_service(options: Options) -> IService:
         return _make_demo(options)
     settings = load_settings(_path(options["env-file"]))
     entries, source = find_queues(_path(options["queues"]), settings)
+    variables = find_variables(_path(options["env-file"]))
     if options["worker"] is not None:
-        return _make_worker(options["worker"], settings, entries, roles)
+        return _make_worker(options["worker"], settings, entries, roles, variables)
     log_file = _log_file(options.parent or {})
     observer = log_observer(log_file, settings.log_level) if log_file is not None else None
     # With workers, too: a wrong certificate is found before the first worker is started.
-    service = _load_gateway(settings, entries, roles, observer=observer, changes=not options["check"])
+    service = _load_gateway(settings, entries, roles, variables, observer=observer, changes=not options["check"])
     if options["check"]:
         sys.stdout.write(effective_settings(settings, entries, source, roles))
         if not options["connect"]:
@@ -98,6 +100,7 @@ def _load_gateway(
     settings: Settings,
     entries: Sequence[QueueEntry],
     roles: Sequence[Role],
+    variables: Mapping[str, str],
     *,
     observer: ILogObserver | None,
     listeners: Listeners | None = None,
@@ -106,6 +109,7 @@ def _load_gateway(
     """Read the files that the settings name, then make the service.
 
     Args:
+        variables: of the environment, for the headers of models.
         changes: False if the result store is not to be made or changed.
 
     Raises:
@@ -119,7 +123,9 @@ def _load_gateway(
         entries,
         roles,
         metrics=metrics,
-        credentials=load_credentials(reactor, settings, roles, metrics, WALL_CLOCK),
+        credentials=load_credentials(
+            reactor, settings, roles, metrics, WALL_CLOCK, entries=entries, variables=variables
+        ),
         access_log=open_access_log(settings.access_log) if "gateway" in roles else None,
         observer=observer,
         fatal=_fatal,
@@ -144,13 +150,19 @@ def _make_supervisor(
     )
 
 
-def _make_worker(number: int, settings: Settings, entries: Sequence[QueueEntry], roles: list[Role]) -> IService:
+def _make_worker(
+    number: int,
+    settings: Settings,
+    entries: Sequence[QueueEntry],
+    roles: list[Role],
+    variables: Mapping[str, str],
+) -> IService:
     def reload() -> None:
         service.reload()
 
     listeners = InheritedListeners(reactor, number, reload=reload, on_lost=_stop_once)
     observer = log_observer(sys.stdout, settings.log_level, worker=number)
-    service = _load_gateway(settings, entries, roles, observer=observer, listeners=listeners)
+    service = _load_gateway(settings, entries, roles, variables, observer=observer, listeners=listeners)
     service.when_running().addCallback(lambda _: listeners.say_running())
     _on_signals(service.reload)
     reactor.callWhenRunning(_collect_less_garbage)
@@ -176,7 +188,7 @@ def _make_demo(options: Options) -> Demo:
         reactor,
         files=files,
         entry=entries[0],
-        make_gateway=lambda settings: _load_gateway(settings, entries, ROLES, observer=None),
+        make_gateway=lambda settings: _load_gateway(settings, entries, ROLES, os.environ, observer=None),
         fatal=_fatal,
     )
 

@@ -141,6 +141,7 @@ class GatewayService(ProcessService):
                 tls=credentials.model,
                 is_awaited=self._gateway.is_awaited if self._gateway is not None else lambda _: None,
                 wall_clock=wall_clock,
+                model_credentials=credentials.models,
             )
         open_publishing = self._publisher.open if self._kept is None else self._kept.open_publishing
         self._connections = [

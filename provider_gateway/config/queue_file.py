@@ -30,6 +30,8 @@ from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_t
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provider_gateway.config.masked_url import MaskedURL
+
 #: A week. A longer time is a mistake, or stands for "no limit", which is not supported.
 MAX_SECONDS = 604_800
 
@@ -201,6 +203,16 @@ class QueueEntry(StrictModel):
         if self.exchange_type == "fanout" or len(self.binding_key) != 1:
             return None
         return None if {"*", "#"} & set(self.binding_key[0]) else self.binding_key[0] or None
+
+    @property
+    def model_url(self) -> MaskedURL | None:
+        """The URL of the entry's own model; None for that of the ``MODEL_*`` variables."""
+        return self.model.url if self.model is not None else None
+
+    @property
+    def model_ready_url(self) -> MaskedURL | None:
+        """The ready URL of the entry, or a path on the host of its model; None if the entry has none."""
+        return self.model.ready_url if self.model is not None and self.model.ready_url is not None else self.ready_url
 
     @property
     def seed_route(self) -> DleParams | None:

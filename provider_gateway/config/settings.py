@@ -32,7 +32,7 @@ from provider_gateway.config.model_url import (
     parse_ready_url,
     ready_url,
 )
-from provider_gateway.config.queue_file import BUILT_IN, MAX_SECONDS, QueueEntry, load_queues
+from provider_gateway.config.queue_file import MAX_SECONDS
 from provider_gateway.config.result_settings import ResultSettings, expiry_risks
 from provider_gateway.config.seed_files import seed_file, seed_file_if_there
 from provider_gateway.config.yaml_file import describe
@@ -41,10 +41,10 @@ from provider_gateway.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from provider_gateway.config.queue_file import QueueEntry
+
 Role = Literal["gateway", "provider"]
 ROLES: tuple[Role, ...] = ("gateway", "provider")
-
-_QUEUE_FILES = (Path("conf/queue_config.yaml"), Path("configs/queue_config.yaml"))
 
 
 def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
@@ -228,10 +228,14 @@ class Settings(ResultSettings):
             return self.model_url
         return model_url(self.model_host, self.model_port, self.model_path)
 
+    def url_of(self, entry: QueueEntry) -> MaskedURL:
+        """The URL of an entry's model: its own, else :attr:`effective_model_url`."""
+        return entry.model_url or self.effective_model_url
+
     def effective_ready_url(self, entry: QueueEntry) -> MaskedURL | None:
-        """The whole URL that says whether an entry's model is ready: the entry's, else ``MODEL_READY_URL``."""
-        given = entry.ready_url or self.model_ready_url
-        return None if given is None else ready_url(given, self.effective_model_url)
+        """The whole URL that says whether an entry's model is ready; ``MODEL_READY_URL`` is for ``MODEL_URL`` alone."""
+        given = entry.model_ready_url or (self.model_ready_url if entry.model_url is None else None)
+        return None if given is None else ready_url(given, self.url_of(entry))
 
 
 def _name_used(name: str) -> str:
@@ -276,22 +280,3 @@ def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         msg = f"{name}: {expected}{more}"
         raise SettingsError(msg) from None
-
-
-def find_queues(option: Path | None, settings: Settings) -> tuple[tuple[QueueEntry, ...], str]:
-    """Find and read the queue file.
-
-    Args:
-        option: ``--queues`` of the command line.
-
-    Returns:
-        The entries, and where they come from: the file's path, or "built-in" if there is no file.
-
-    Raises:
-        SettingsError: the file is wrong, or was named and does not exist.
-    """
-    named = option or settings.queues_conf
-    path = named or next((path for path in _QUEUE_FILES if path.exists()), None)
-    if path is None:
-        return BUILT_IN, "built-in"
-    return load_queues(path), str(path)

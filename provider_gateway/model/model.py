@@ -37,7 +37,7 @@ from provider_gateway.model.retry_after import retry_after
 from provider_gateway.net.failure_reasons import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from treq.client import HTTPClient
     from twisted.internet.defer import Deferred
@@ -129,6 +129,7 @@ class Model:
         wall_clock: a date in ``Retry-After`` is compared with it, if the response has none of its own.
         on_unsafe_header: called for each header of a message that is malformed. It is not sent.
         errors: tells what the model says about its errors.
+        headers: sent with each call, in place of a message's header of that name.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class Model:
         wall_clock: WallClock,
         on_unsafe_header: Callable[[], object] = lambda: None,
         errors: ModelErrors | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._clock = clock
         self._post = TreqPost(client, url, clock)
@@ -148,6 +150,7 @@ class Model:
         self._wall_clock = wall_clock
         self._on_unsafe_header = on_unsafe_header
         self._errors = errors or ModelErrors()
+        self._headers = dict(headers or {})
         #: By time limit in seconds. Each queue has one.
         self._deadlines: dict[float, Deadlines[_Call]] = {}
 
@@ -263,6 +266,8 @@ class Model:
         if coding is not None:
             headers["Content-Encoding"] = coding
         headers[RQUID] = rquid
+        if self._headers:
+            headers |= self._headers  # of names that differ in their case only, the last one is sent
         return self._post.send(headers, message.body, needs_new=needs_new)
 
     def _judge(self, response: IResponse, body: bytes) -> ModelResponse:

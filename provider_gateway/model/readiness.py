@@ -11,10 +11,12 @@ from twisted.logger import Logger
 
 from provider_gateway.http_client.body import SMALL, CappedBody
 from provider_gateway.http_client.errors import ResponseCutOff, ResponseError
-from provider_gateway.http_client.treq_post import FixedURL
+from provider_gateway.http_client.treq_post import FixedURL, RequestHeaders
 from provider_gateway.net.failure_reasons import reason_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from treq.client import HTTPClient
     from twisted.web.iweb import IResponse
 
@@ -31,15 +33,20 @@ class Readiness:
         clock: measures the time limit.
         client: from :func:`~provider_gateway.model.client.model_client`.
         url: any status of 2xx says that the model is ready. Redirects are not followed.
+        headers: sent with each question.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: Any, client: HTTPClient, url: MaskedURL) -> None:
+    def __init__(
+        self, clock: Any, client: HTTPClient, url: MaskedURL, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._clock = clock
         self._client = client
         self._url = url
         self._fixed = FixedURL.of(url.reveal())
+        #: Its own class, by which treq leaves them as they are.
+        self._headers = RequestHeaders(headers or {})
         self._is_ready = True
 
     async def is_ready(self) -> bool:
@@ -95,7 +102,9 @@ class Readiness:
 
     async def _get(self) -> IResponse:
         try:
-            response: IResponse = await self._client.get(self._fixed, allow_redirects=False, unbuffered=True)
+            response: IResponse = await self._client.get(
+                self._fixed, headers=self._headers, allow_redirects=False, unbuffered=True
+            )
         except ConnectingCancelledError:
             raise CancelledError from None
         return response

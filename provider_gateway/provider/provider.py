@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.consumer import Delivery
     from provider_gateway.config.queue_file import QueueEntry
-    from provider_gateway.model.model import Model
+    from provider_gateway.model.interface import CallsModel
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.provider.expiry import Expiry
     from provider_gateway.provider.intake import Intake
@@ -71,7 +71,7 @@ class Provider:
         self,
         entry: QueueEntry,
         *,
-        model: Model,
+        model: CallsModel,
         timeout: float,
         max_body_bytes: int,
         retry: RetryRoute,

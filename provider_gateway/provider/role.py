@@ -13,14 +13,11 @@ from twisted.internet.defer import Deferred
 
 from provider_gateway.amqp.consumer import Consumer
 from provider_gateway.amqp.declare import declare
-from provider_gateway.model.client import model_client
-from provider_gateway.model.model import Model
-from provider_gateway.model.model_errors import ModelErrors, secrets_in
-from provider_gateway.model.readiness import Readiness
 from provider_gateway.provider.cancellations import Cancellations
 from provider_gateway.provider.expiry import Expiry
 from provider_gateway.provider.intake import Intake
 from provider_gateway.provider.model_gate import ModelGate, State
+from provider_gateway.provider.models import Models
 from provider_gateway.provider.provider import Provider
 from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.provider.reply_route import ReplyRoute
@@ -31,17 +28,17 @@ from provider_gateway.provider.unstarted import Unstarted
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from twisted.web.iweb import IPolicyForHTTPS
+    from collections.abc import Callable, Mapping, Sequence
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.amqp.session import Session
     from provider_gateway.clocks import WallClock
-    from provider_gateway.config.masked_url import MaskedURL
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
+    from provider_gateway.model.interface import AsksReadiness
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.security.model_credentials import ModelCredentials
+    from provider_gateway.security.tls import ClientTLS
 
 
 #: What metrics and ``/health/ready`` say of a model.
@@ -58,7 +55,7 @@ def _jittered(seconds: float) -> float:
     return random.uniform(1 - _JITTER, 1) * seconds  # noqa: S311 - no secret
 
 
-def _ask(readiness: Readiness) -> Deferred[bool]:
+def _ask(readiness: AsksReadiness) -> Deferred[bool]:
     return Deferred.fromCoroutine(readiness.is_ready())
 
 
@@ -74,9 +71,10 @@ class ProviderRole:
 
     Args:
         publisher: publishes replies and copies; another connection than the one that consumes.
-        tls: TLS towards the model.
+        tls: TLS towards the model of ``MODEL_URL``.
         is_awaited: see :class:`.Expiry`.
         wall_clock: deadlines are compared with it.
+        model_credentials: of entries with a model of their own, by queue.
     """
 
     def __init__(
@@ -87,24 +85,19 @@ class ProviderRole:
         *,
         publisher: Publisher,
         metrics: Metrics,
-        tls: IPolicyForHTTPS,
+        tls: ClientTLS,
         is_awaited: Callable[[str], bool | None],
         wall_clock: WallClock,
+        model_credentials: Mapping[str, ModelCredentials] | None = None,
     ) -> None:
-        client = model_client(reactor, tls, connections=sum(entry.prefetch for entry in entries))
-        url = settings.effective_model_url.reveal()
-        model = Model(
+        self._models = Models(
             reactor,
-            client,
-            url=url,
-            max_body_bytes=settings.max_body_bytes,
+            settings,
+            entries,
+            tls=tls,
+            credentials=model_credentials or {},
+            metrics=metrics,
             wall_clock=wall_clock,
-            on_unsafe_header=metrics.headers_dropped.inc,
-            errors=ModelErrors(
-                in_log=settings.log_model_errors,
-                to_callers=settings.model_errors_to_callers,
-                secrets=secrets_in(url),
-            ),
         )
         expiry = Expiry(is_awaited, reply_timeout=settings.reply_timeout, wall_clock=wall_clock, clock=reactor)
         late_after = min(_LATE_AFTER, settings.reply_queue_expires / 2)
@@ -116,12 +109,8 @@ class ProviderRole:
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
         self._gates: dict[str, ModelGate] = {}
-        #: By ready URL: entries may share one.
-        readiness: dict[MaskedURL, Readiness] = {}
         for entry in entries:
-            ready_url = settings.effective_ready_url(entry)
-            if ready_url is not None and ready_url not in readiness:
-                readiness[ready_url] = Readiness(reactor, client, ready_url)
+            connected = self._models.of(entry)
             gate = self._gates[entry.queue_name] = ModelGate(
                 prefetch=entry.prefetch,
                 min_concurrency=entry.min_concurrency,
@@ -129,7 +118,7 @@ class ProviderRole:
                 is_adaptive=entry.concurrency == "adaptive",
                 clock=reactor,
                 jitter=_jittered,
-                is_ready=None if ready_url is None else partial(_ask, readiness[ready_url]),
+                is_ready=None if connected.readiness is None else partial(_ask, connected.readiness),
             )
             _show(gate, entry.queue_name, metrics)
             intake = Intake(entry, room, gate)
@@ -142,7 +131,7 @@ class ProviderRole:
             )
             provider = Provider(
                 entry,
-                model=model,
+                model=connected.model,
                 timeout=entry.timeout if entry.timeout is not None else settings.model_timeout,
                 max_body_bytes=settings.max_body_bytes,
                 retry=RetryRoute(entry, entries),
@@ -209,3 +198,4 @@ class ProviderRole:
         """Stop serving. Deliveries in flight stay unacknowledged, so the broker delivers them again."""
         for provider in self._providers:
             provider.abandon()
+        self._models.close()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from provider_gateway.config.found_files import find_queues
 from provider_gateway.config.queue_file import BUILT_IN
-from provider_gateway.config.settings import find_queues, load_settings
+from provider_gateway.config.settings import load_settings
 from provider_gateway.errors import SettingsError
 from tests.unit.config.base import RMQ_URL, SettingsTestCase
 
