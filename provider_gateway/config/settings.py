@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - pydantic evaluates the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator

@@ -34,7 +34,7 @@ class ModelCredentials:
 
     @property
     def secrets(self) -> list[str]:
-        """What nobody else may see, should the model repeat it: the values, and their words, such as one after Bearer."""
+        """What nobody else may see, should the model repeat it: the values, and long words of them."""
         words = [word for value in self.headers.values() for word in value.split() if len(word) >= _SECRET_LENGTH]
         return [*self.headers.values(), *words]
 
