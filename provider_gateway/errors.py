@@ -108,16 +108,34 @@ class BodyTooLarge(GatewayError):
     status, problem, title = 413, "body-too-large", "Body too large"
 
 
-class UnsupportedMediaType(GatewayError):
+class Unsendable(GatewayError):
+    """Base of the errors about a request that its model cannot be sent. The model was not called.
+
+    Attributes:
+        reason: ``pg-reason``.
+    """
+
+    reason: ClassVar[str]
+
+
+class UnsupportedMediaType(Unsendable):
     """The body is not declared as JSON."""
 
     status, problem, title = 415, "unsupported-media-type", "Unsupported media type"
+    reason = "content-encoding"
 
 
 class InvalidJSON(GatewayError):
     """The body is declared as JSON and is not valid JSON."""
 
     status, problem, title = 422, "invalid-json", "The body is not valid JSON"
+
+
+class InvalidInference(Unsendable):
+    """The body cannot be made a request of the protocol that the model speaks (Open Inference Protocol over gRPC)."""
+
+    status, problem, title = 400, "invalid-inference", "The body is no inference request"
+    reason = problem
 
 
 class RateLimited(GatewayError):

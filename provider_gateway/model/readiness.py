@@ -1,7 +1,8 @@
-"""Asks the model's ready URL whether the model takes calls."""
+"""Asks whether the model takes calls: the model's ready URL, or in another protocol's way."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,27 +27,23 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0
 
 
-class Readiness:
-    """The ready URL of a model.
+class AskedReadiness(ABC):
+    """A model that is asked whether it is ready.
 
     Args:
         clock: measures the time limit.
-        client: from :func:`~provider_gateway.model.client.model_client`.
-        url: any status of 2xx says that the model is ready. Redirects are not followed.
-        headers: sent with each question.
+        where: names the model in the log: its ready URL, or its address.
+
+    Attributes:
+        seconds: the time limit.
     """
 
     _log = Logger()
+    seconds = _TIMEOUT
 
-    def __init__(
-        self, clock: Any, client: HTTPClient, url: MaskedURL, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, clock: Any, where: object) -> None:
         self._clock = clock
-        self._client = client
-        self._url = url
-        self._fixed = FixedURL.of(url.reveal())
-        #: Its own class, by which treq leaves them as they are.
-        self._headers = RequestHeaders(headers or {})
+        self._where = where
         self._is_ready = True
 
     async def is_ready(self) -> bool:
@@ -60,9 +57,9 @@ class Readiness:
         if is_ready != self._is_ready:
             self._is_ready = is_ready
             if is_ready:
-                self._log.info("The model is ready by {url}", url=str(self._url))
+                self._log.info("The model is ready by {url}", url=str(self._where))
             else:
-                self._log.warn("The model is not ready by {url}: {reason}", url=str(self._url), reason=reason)
+                self._log.warn("The model is not ready by {url}: {reason}", url=str(self._where), reason=reason)
         return is_ready
 
     async def why_not(self) -> str | None:
@@ -74,16 +71,44 @@ class Readiness:
         Raises:
             CancelledError: the caller cancelled the question.
         """
-        asking = Deferred.fromCoroutine(self._status())
-        asking.addTimeout(_TIMEOUT, self._clock)
+        asking = Deferred.fromCoroutine(self.reason())
+        asking.addTimeout(self.seconds, self._clock)
         try:
-            status = await asking
+            return await asking
         except DeferredTimeoutError:
-            return f"no answer within {_TIMEOUT:g} s"
+            return f"no answer within {self.seconds:g} s"
         except CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever keeps the URL from answering, the model is not ready
+        except Exception as error:  # noqa: BLE001 - whatever keeps it from answering, the model is not ready
             return reason_of(error)
+
+    @abstractmethod
+    async def reason(self) -> str | None:
+        """Ask, without a time limit; returns None if the model is ready, else the reason why not."""
+
+
+class Readiness(AskedReadiness):
+    """The ready URL of a model.
+
+    Args:
+        clock: measures the time limit.
+        client: from :func:`~provider_gateway.model.client.model_client`.
+        url: any status of 2xx says that the model is ready. Redirects are not followed.
+        headers: sent with each question.
+    """
+
+    def __init__(
+        self, clock: Any, client: HTTPClient, url: MaskedURL, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(clock, url)
+        self._client = client
+        self._fixed = FixedURL.of(url.reveal())
+        #: Its own class, by which treq leaves them as they are.
+        self._headers = RequestHeaders(headers or {})
+
+    async def reason(self) -> str | None:
+        """Ask the URL."""
+        status = await self._status()
         return None if 200 <= status < 300 else f"HTTP status {status}"
 
     async def _status(self) -> int:

@@ -19,7 +19,7 @@ from provider_gateway.errors import (
     ModelBusy,
     ModelFailure,
     ModelUnreachable,
-    UnsupportedMediaType,
+    Unsendable,
 )
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.provider.after_call import AfterCall
@@ -237,9 +237,9 @@ class Provider:
                     return
                 # A model that cannot be reached has not refused it: that makes no message peculiar.
                 refusals = 1 if isinstance(failure, ModelUnreachable) else refusals + 1
-            except UnsupportedMediaType as error:
+            except Unsendable as error:
                 self._gate.unused()
-                await self._after_call.ended(task, error, "content-encoding")
+                await self._after_call.ended(task, error, error.reason)
                 return
             except BaseException:
                 self._gate.unused()

@@ -7,7 +7,7 @@ last. A wrong file raises a SettingsError that names its variable, and what was 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
@@ -137,6 +137,14 @@ class ServerTLS:
         return connection.is_trusted
 
 
+class PEM(NamedTuple):
+    """The contents of the files of a :class:`ClientTLS`, for a library with a TLS of its own; None for no file."""
+
+    cacert: bytes | None
+    cert: bytes | None
+    key: bytes | None
+
+
 @implementer(IPolicyForHTTPS)
 class ClientTLS:
     """TLS towards a server: checks its host name, and presents our certificate if there is one.
@@ -154,6 +162,7 @@ class ClientTLS:
     Attributes:
         name: names this side in logs and metrics.
         files: the files that were read.
+        pem: their contents, another object after each :meth:`load`.
     """
 
     def __init__(
@@ -185,7 +194,9 @@ class ClientTLS:
         if self._cert is not None and self._key is not None:
             key_pair = read_key_pair(self._cert, self._key)
             self._on_expiry(self._side, expiry(key_pair))
+        contents = [None if file is None else file.read() for file in (self._cacert, self._cert, self._key)]
         self._trust_root, self._key_pair = trust_root, key_pair
+        self.pem = PEM(*contents)
 
     def to(self, host: str) -> IOpenSSLClientConnectionCreator:
         """TLS for one host."""

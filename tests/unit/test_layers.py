@@ -20,7 +20,7 @@ LAYERS = tuple(
         config message http_client
         topology
         security amqp model devbroker store
-        http_server
+        http_server grpc_model
         webhooks
         results
         gateway provider
