@@ -6,10 +6,10 @@ WORKDIR /src
 COPY constraints.txt setup.py pyproject.toml README.md ./
 COPY provider_gateway provider_gateway
 COPY twisted twisted
-RUN pip wheel --constraint constraints.txt --wheel-dir /wheels '.[postgresql]'
+RUN pip wheel --constraint constraints.txt --wheel-dir /wheels '.[postgresql,grpc]'
 # Install only from the wheels, so that nothing unpinned gets in. The image does not need pip.
 RUN python -m venv --without-pip /opt/provider-gateway \
- && pip --python /opt/provider-gateway/bin/python install --no-cache-dir --no-compile --no-index --find-links /wheels 'provider-gateway[postgresql]'
+ && pip --python /opt/provider-gateway/bin/python install --no-cache-dir --no-compile --no-index --find-links /wheels 'provider-gateway[postgresql,grpc]'
 # Bytecode that is never compared with its source: layers round file times, and bytecode cannot be written again later.
 # Twisted considers its plugin cache stale unless it is newer than every plugin, in whole seconds: hence the old date.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/provider-gateway/lib \

@@ -99,7 +99,7 @@ $(TOOLS): setup.py constraints.txt devtools/virtualenv.sh
 	@rm -rf $(@D)
 	@mkdir $(@D)
 	@if [ $(@D) = .venv-lowest ]; then "$(PYTHON)" -m devtools.lowest_versions; fi >$(@D)/constraints.txt
-	@sh devtools/virtualenv.sh "$(PYTHON)" $(@D) postgresql $(@D)/constraints.txt
+	@sh devtools/virtualenv.sh "$(PYTHON)" $(@D) postgresql,grpc $(@D)/constraints.txt
 	@touch $@
 
 clean:

@@ -14,7 +14,7 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(\[[a-z,]+\])?>=([0-9.]+)(,<[0-9.]+
 
 
 def requirements(setup: str) -> list[str]:
-    """The requirements of a setup.py, and those of its extra that the program can use.
+    """The requirements of a setup.py, and those of its extras that the program can use.
 
     Args:
         setup: its text.
@@ -24,7 +24,8 @@ def requirements(setup: str) -> list[str]:
         for each in ast.walk(ast.parse(setup))
         if isinstance(each, ast.keyword) and each.arg in {"install_requires", "extras_require"}
     }
-    return [*found["install_requires"], *found["extras_require"]["postgresql"]]
+    extras = found["extras_require"]
+    return [*found["install_requires"], *extras["postgresql"], *extras["grpc"]]
 
 
 def lowest(requirement: str) -> str:

@@ -109,11 +109,7 @@ class BodyTooLarge(GatewayError):
 
 
 class Unsendable(GatewayError):
-    """Base of the errors about a request that its model cannot be sent. The model was not called.
-
-    Attributes:
-        reason: ``pg-reason``.
-    """
+    """Base: the model was not called, since it cannot be with this message. ``reason`` is the ``pg-reason``."""
 
     reason: ClassVar[str]
 
@@ -129,13 +125,6 @@ class InvalidJSON(GatewayError):
     """The body is declared as JSON and is not valid JSON."""
 
     status, problem, title = 422, "invalid-json", "The body is not valid JSON"
-
-
-class InvalidInference(Unsendable):
-    """The body cannot be made a request of the protocol that the model speaks (Open Inference Protocol over gRPC)."""
-
-    status, problem, title = 400, "invalid-inference", "The body is no inference request"
-    reason = problem
 
 
 class RateLimited(GatewayError):

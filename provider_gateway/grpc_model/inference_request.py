@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from provider_gateway.errors import InvalidInference
 from provider_gateway.grpc_model.datatypes import check_range, elements_in, to_raw
+from provider_gateway.grpc_model.errors import InvalidInference
 from provider_gateway.grpc_model.messages import ModelInferRequest
 from provider_gateway.grpc_model.tensor_json import check_count, datatype_of, json_values, parse_request
 

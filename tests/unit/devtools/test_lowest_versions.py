@@ -26,8 +26,9 @@ class LowestVersionsTests(SynchronousTestCase):
                 lowest(requirement)
 
     def test_setup(self) -> None:
-        """Every requirement of setup.py has a lower bound, also that of PostgreSQL's store."""
+        """Every requirement of setup.py has a lower bound, also those of the extras."""
         constraints = [lowest(each) for each in requirements(SETUP.read_text(encoding="utf-8"))]
         names = [each.partition("==")[0] for each in constraints]
         self.assertIn("twisted", names)
         self.assertIn("psycopg", names)
+        self.assertIn("grpcio", names)

