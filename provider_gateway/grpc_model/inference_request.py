@@ -44,14 +44,13 @@ class WantedForms:
         return self._otherwise if wanted is None else wanted is True
 
 
-def infer_request(body: bytes, json_length: str | None, *, model: str, version: str) -> tuple[bytes, WantedForms]:
+def infer_request(body: bytes, json_length: str | None, *, model: str) -> tuple[bytes, WantedForms]:
     """The encoded ``ModelInferRequest``, and in which form the outputs are wanted.
 
     Args:
         body: of the REST request.
         json_length: the value of its header :data:`JSON_LENGTH`; None without one: then all of it is JSON.
         model: the name of the model to call.
-        version: its version; empty to leave the choice to the server.
 
     Raises:
         InvalidInference: the body is no such request.
@@ -59,7 +58,7 @@ def infer_request(body: bytes, json_length: str | None, *, model: str, version: 
     try:
         text, binary = _parts(body, json_length)
         given = parse_request(text)
-        request = ModelInferRequest(model_name=model, model_version=version, id=given.id or "")
+        request = ModelInferRequest(model_name=model, id=given.id or "")
         put_parameters(request.parameters, given.parameters)
         for each in given.outputs or ():
             put_parameters(request.outputs.add(name=each.name).parameters, each.parameters)

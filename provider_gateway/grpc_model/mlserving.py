@@ -88,14 +88,6 @@ class MLServingModel:
         await take_room(room, len(body))
         return ModelResponse(200, body, JSON, headers)
 
-    def readiness(self, clock: Any, where: object) -> MLServingReadiness:
-        """What asks whether the model can be reached.
-
-        Args:
-            where: names the model in the log.
-        """
-        return MLServingReadiness(clock, where, self._caller)
-
 
 class MLServingReadiness(AskedReadiness):
     """Whether there is a connection: the interface has no method that asks the model.

@@ -41,7 +41,6 @@ class OpenInferenceModel:
 
     Args:
         name: its name there.
-        version: its version; empty to leave the choice to the server.
         headers: sent with each call, in place of a message's header of that name.
         on_unsafe_header: called for each header of a message that gRPC cannot send.
     """
@@ -51,12 +50,11 @@ class OpenInferenceModel:
         caller: Caller,
         *,
         name: str,
-        version: str = "",
         headers: Mapping[str, str],
         on_unsafe_header: Callable[[], object] = lambda: None,
     ) -> None:
         self._caller = caller
-        self._name, self._version = name, version
+        self._name = name
         self._headers = dict(headers)
         self._on_unsafe_header = on_unsafe_header
 
@@ -80,7 +78,7 @@ class OpenInferenceModel:
             msg = f"The body has the Content-Encoding {coding}; the model of this queue needs it without."
             raise UnsupportedMediaType(msg)
         json_length = text_header(message, JSON_LENGTH.lower())
-        request, wanted = infer_request(message.body, json_length, model=self._name, version=self._version)
+        request, wanted = infer_request(message.body, json_length, model=self._name)
         headers = sent_headers(message, rquid, self._headers, self._on_unsafe_header)
         metadata = to_metadata(headers, self._on_unsafe_header)
         found = await self._caller.call(f"{_SERVICE}ModelInfer", request, metadata, timeout)
@@ -101,14 +99,6 @@ class OpenInferenceModel:
             return ModelResponse(200, body, JSON, answered)
         return ModelResponse(200, body, _BINARY, {**answered, JSON_LENGTH: str(length)})
 
-    def readiness(self, clock: Any, where: object) -> OpenInferenceReadiness:
-        """What asks whether the model is ready.
-
-        Args:
-            where: names the model in the log.
-        """
-        return OpenInferenceReadiness(clock, where, self._caller, self._name, self._version, self._headers)
-
 
 class OpenInferenceReadiness(AskedReadiness):
     """``ServerReady`` and ``ModelReady``.
@@ -117,15 +107,13 @@ class OpenInferenceReadiness(AskedReadiness):
         where: names the model in the log.
     """
 
-    def __init__(
-        self, clock: Any, where: object, caller: Caller, name: str, version: str, headers: Mapping[str, str]
-    ) -> None:
+    def __init__(self, clock: Any, where: object, caller: Caller, name: str, headers: Mapping[str, str]) -> None:
         super().__init__(clock, where)
         self._caller = caller
         self._metadata = to_metadata(headers, lambda: None)
         self._questions = (
             ("ServerReady", ServerReadyRequest(), ServerReadyResponse),
-            ("ModelReady", ModelReadyRequest(name=name, version=version), ModelReadyResponse),
+            ("ModelReady", ModelReadyRequest(name=name), ModelReadyResponse),
         )
 
     async def reason(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from provider_gateway.config.model_entry import GRPC
 from provider_gateway.errors import SettingsError
 from provider_gateway.model.interface import ModelTarget
 from provider_gateway.model.model_errors import ModelErrors, secrets_in
@@ -32,10 +33,18 @@ def connect(reactor: Any, target: ModelTarget) -> ConnectedModel:
     Raises:
         SettingsError: the protocol is not available.
     """
-    if target.protocol == "http":
+    if target.protocol not in GRPC:
         return over_http(reactor, target)
-    msg = f"model.protocol of queue {target.queues[0]!r}: {target.protocol} is not available"
-    raise SettingsError(msg)
+    try:
+        # Imported late: it needs an extra, and other processes do without the memory that it takes.
+        from provider_gateway.grpc_model.over_grpc import over_grpc  # noqa: PLC0415 - see above
+    except ImportError as error:
+        msg = (
+            f"model.protocol of queue {target.queues[0]!r}: {target.protocol} needs grpcio and protobuf ({error}): "
+            "pip install 'provider-gateway[grpc]'"
+        )
+        raise SettingsError(msg) from None
+    return over_grpc(reactor, target)
 
 
 class Models:

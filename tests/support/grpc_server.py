@@ -13,7 +13,9 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from provider_gateway.config.masked_url import MaskedURL
-from provider_gateway.grpc_model.factory import GRPCModel, grpc_model
+from provider_gateway.grpc_model.over_grpc import over_grpc
+from provider_gateway.model.interface import ConnectedModel, ModelTarget
+from provider_gateway.model.model_errors import ModelErrors
 from provider_gateway.security.pem import PEMFile
 from provider_gateway.security.tls import ClientTLS
 from tests.support.certificates import certificates
@@ -98,13 +100,26 @@ class GRPCTestCase(TestCase):
         files = [PEMFile.if_set(name, path) for name, path in (("cacert", cacert), ("cert", cert), ("key", key))]
         return ClientTLS("model", cacert=files[0], cert=files[1], key=files[2])
 
-    def model_at(self, url: str, *, name: str | None = None, tls: ClientTLS | None = None, **options: Any) -> GRPCModel:
-        """The model at a URL."""
-        options = {"headers": {}, "max_body_bytes": 100_000, "wall_clock": time.time, **options}
+    def model_at(
+        self, url: str, *, name: str | None = None, tls: ClientTLS | None = None, **more: Any
+    ) -> ConnectedModel:
+        """The model at a URL: one of the Open Inference Protocol, if it has a name."""
+        given: dict[str, Any] = {
+            "queues": ("q",),
+            "protocol": "mlserving-grpc" if name is None else "open-inference-grpc",
+            "ready_url": None,
+            "headers": {},
+            "connections": 10,
+            "max_body_bytes": 100_000,
+            "wall_clock": time.time,
+            "on_unsafe_header": self.is_unsafe,
+            "errors": ModelErrors(),
+            **more,
+        }
         tls = tls or self.tls(certificates() / "cacert.pem")
-        made = grpc_model(reactor, MaskedURL(url), name=name, tls=tls, on_unsafe_header=self.is_unsafe, **options)
-        self.addCleanup(made.close)
-        return made
+        connected = over_grpc(reactor, ModelTarget(url=MaskedURL(url), name=name, tls=tls, **given))
+        self.addCleanup(connected.close)
+        return connected
 
     def is_unsafe(self) -> None:
         """Count a header that is left out."""

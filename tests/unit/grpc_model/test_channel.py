@@ -20,7 +20,7 @@ from tests.support.certificates import authority, certificates
 from tests.support.grpc_server import GRPCTestCase
 
 if TYPE_CHECKING:
-    from provider_gateway.grpc_model.factory import GRPCModel
+    from provider_gateway.model.interface import ConnectedModel
 
 
 def credentials(folder: Path, stem: str = "server", clients: Path | None = None) -> grpc.ServerCredentials:
@@ -37,15 +37,22 @@ class ConnectionTestCase(GRPCTestCase):
         super().setUp()
         self.server.methods["Predict"] = lambda _request, _context: b""
 
-    async def failing(self, made: GRPCModel, timeout: float = 10) -> Any:
+    async def failing(self, made: ConnectedModel, timeout: float = 10) -> Any:
         """The failure of a call."""
         return await self.assertFailure(Deferred.fromCoroutine(self.call(made, timeout)), ModelFailure)
 
-    async def call(self, made: GRPCModel, timeout: float = 10) -> Any:
+    async def why_not(self, made: ConnectedModel) -> str | None:
+        """Why the model is not ready."""
+        assert made.readiness is not None
+        return await made.readiness.why_not()
+
+    async def call(self, made: ConnectedModel, timeout: float = 10) -> Any:
         """Call the model."""
         return await made.model.call(Message(b"1"), "r1", timeout)
 
-    async def assert_unreachable(self, made: GRPCModel, cause: str, reason: str = "connection", **how: Any) -> None:
+    async def assert_unreachable(
+        self, made: ConnectedModel, cause: str, reason: str = "connection", **how: Any
+    ) -> None:
         """Check that a call says that nothing was sent, and that a question says the same."""
         failure = await self.failing(made, **how)
         self.assertIs(type(failure), ModelUnreachable, f"{failure} {failure.cause}")
@@ -86,11 +93,11 @@ class TCPTests(ConnectionTestCase):
         made = self.model_at(f"http://localhost:{port}")
         for _ in range(3):
             await self.assert_unreachable(made, "refused")
-        self.assertIn("refused", await made.readiness.why_not() or "")
+        self.assertIn("refused", await self.why_not(made) or "")
         server = self.serve(port=port)
         server.methods["Predict"] = lambda _request, _context: b""
         await self.call(made)
-        self.assertIsNone(await made.readiness.why_not())
+        self.assertIsNone(await self.why_not(made))
 
     async def test_restart(self) -> None:
         """A server that ends between calls and comes back is away, and then it is not."""
@@ -98,18 +105,18 @@ class TCPTests(ConnectionTestCase):
         await self.call(made)
         self.server.stop()
         await self.assert_unreachable(made, "refused")
-        self.assertIn("refused", await made.readiness.why_not() or "")
+        self.assertIn("refused", await self.why_not(made) or "")
         server = self.serve(port=self.server.port)
         server.methods["Predict"] = lambda _request, _context: b""
-        self.assertIsNone(await made.readiness.why_not())
+        self.assertIsNone(await self.why_not(made))
         await self.call(made)
 
     async def test_gone_since_the_last_call(self) -> None:
         """Readiness looks at the connection anew: one that was made before says nothing."""
         made = self.model_at(f"http://127.0.0.1:{self.server.port}")
-        self.assertIsNone(await made.readiness.why_not())
+        self.assertIsNone(await self.why_not(made))
         self.server.stop()
-        self.assertIn("refused", await made.readiness.why_not() or "")
+        self.assertIn("refused", await self.why_not(made) or "")
 
     async def test_lost(self) -> None:
         """A connection that ends with the request under way is a failure: it may have reached the model."""
@@ -230,7 +237,7 @@ class TLSTests(ConnectionTestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
 
-    def secure(self, given: grpc.ServerCredentials) -> GRPCModel:
+    def secure(self, given: grpc.ServerCredentials) -> ConnectedModel:
         """The model behind a new server with TLS."""
         self.secured = self.serve(given)
         self.secured.methods["Predict"] = lambda _request, _context: b""
@@ -244,7 +251,7 @@ class TLSTests(ConnectionTestCase):
         """A server with a certificate of the CA is called, and is ready."""
         made = self.secure(credentials(certificates()))
         await self.call(made)
-        self.assertIsNone(await made.readiness.why_not())
+        self.assertIsNone(await self.why_not(made))
 
     async def test_not_trusted(self) -> None:
         """A certificate of another CA, or for another host: no request is sent."""
@@ -278,7 +285,7 @@ class TLSTests(ConnectionTestCase):
         await self.assert_not_served(self.model_at(self.url(), tls=self.tls(ca, cert, key)))
         self.assertEqual(len(self.secured.requests), 1)
 
-    async def assert_not_served(self, made: GRPCModel) -> None:
+    async def assert_not_served(self, made: ConnectedModel) -> None:
         """Check that a call does not reach the method; with TLS 1.3 the server refuses after our handshake."""
         await self.assert_unreachable(made, "")
 

@@ -36,8 +36,8 @@ def encoded(*inputs: dict[str, Any], binary: bytes | None = None, **more: Any) -
     """What is made of a request with these inputs."""
     text = json.dumps({"inputs": inputs, **more}).encode()
     if binary is None:
-        return infer_request(text, None, model="m", version="")
-    return infer_request(text + binary, str(len(text)), model="m", version="2")
+        return infer_request(text, None, model="m")
+    return infer_request(text + binary, str(len(text)), model="m")
 
 
 def request(*inputs: dict[str, Any], binary: bytes | None = None, **more: Any) -> Any:
@@ -108,7 +108,6 @@ class RequestTests(SynchronousTestCase):
             binary=b"\0\0\xc0\x7f" + b"\1\0\0\0\xff",
         )
         self.assertEqual(list(made.raw_input_contents), [b"\0\0\xc0\x7f", b"\1\0\xff\xff", b"\1\0\0\0\xff", b""])
-        self.assertEqual(made.model_version, "2")
         self.assertEqual(list(made.inputs[0].parameters), [])
 
     def test_which_outputs_are_binary(self) -> None:
@@ -174,7 +173,7 @@ class RequestTests(SynchronousTestCase):
             (b"[" * 100_000, ""),
             (b'{"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": ' + b"[" * 100_000, ""),
         ):
-            error = str(self.assertRaises(InvalidInference, infer_request, body, None, model="m", version=""))
+            error = str(self.assertRaises(InvalidInference, infer_request, body, None, model="m"))
             self.assertIn(part, error)
             self.assertNotIn("\n", error)
 
@@ -194,7 +193,7 @@ class RequestTests(SynchronousTestCase):
         ):
             self.assertIn(part, self.refused(*inputs, binary=binary))
         for length in ("x", "-1", "1.5", "", "9" * 30, "٣", "100"):
-            error = self.assertRaises(InvalidInference, infer_request, b"{}", length, model="m", version="")
+            error = self.assertRaises(InvalidInference, infer_request, b"{}", length, model="m")
             self.assertIn("Inference-Header-Content-Length", str(error))
 
 
