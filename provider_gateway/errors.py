@@ -111,6 +111,7 @@ class BodyTooLarge(GatewayError):
 class Unsendable(GatewayError):
     """Base: the model was not called, since it cannot be with this message. ``reason`` is the ``pg-reason``."""
 
+    status, problem, title = 400, "unsendable", "The message does not fit its model"
     reason: ClassVar[str]
 
 
