@@ -15,6 +15,8 @@ _SAME = {"x-gzip": "gzip", "x-compress": "compress"}
 #: What ``content_encoding`` of AMQP says of a body that has no coding: names of charsets, and MIME's transfer encodings
 #: without a transformation (RFC 2045, 6.2). Spring AMQP and kombu write them into every message.
 _PLAIN_IN_AMQP = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "7bit", "8bit", "binary"})
+#: Names of no coding, and of any.
+_NONE = frozenset({"identity", "*"})
 #: IANA's registry.
 _REGISTERED = frozenset({"*", "aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "zstd"})
 #: Of an Accept-Encoding with more characters, only registered codings are remembered while its caller waits.
@@ -29,6 +31,31 @@ def codings_of(value: str) -> list[str]:
     """
     members = (member.strip(" \t") for member in value.split(","))
     return [member for member in members if member and member.lower() != "identity"]
+
+
+def canonical(coding: str) -> str:
+    """A coding in lower case, and by its usual name."""
+    coding = coding.lower()
+    return _SAME.get(coding, coding)
+
+
+def is_coding(name: str) -> bool:
+    """True if a name can be that of a content coding. A message's ``content_encoding`` may name what is none."""
+    lowered = name.lower()
+    return lowered not in _NONE and lowered not in _PLAIN_IN_AMQP and _TOKEN.fullmatch(name) is not None
+
+
+def asked_for(value: object) -> tuple[str, ...]:
+    """The codings that a message asks for in its reply, in canonical form.
+
+    Args:
+        value: of the header ``pg-accept-encoding``: of any type, and with any content. What is no coding is left out,
+            and so is ``*``. A value of more than 200 characters asks for none.
+    """
+    if not isinstance(value, str) or len(value) > _LONG:
+        return ()
+    codings = dict.fromkeys(map(canonical, codings_of(value)))
+    return tuple(filter(is_coding, codings))
 
 
 def coding_in_message(content_encoding: object, headers: Mapping[str, object]) -> str | None:
@@ -57,7 +84,7 @@ def coding_in_message(content_encoding: object, headers: Mapping[str, object]) -
 
 def _coding_in_header(value: object) -> str | None:
     codings = codings_of(value) if isinstance(value, str) else []
-    if all(_SAME.get(coding.lower(), coding.lower()) in _REGISTERED - {"*"} for coding in codings):
+    if all(canonical(coding) in _REGISTERED - {"*"} for coding in codings):
         return ", ".join(codings) or None
     return None
 
@@ -75,7 +102,7 @@ def accepted_codings(values: Sequence[bytes] | None) -> frozenset[str] | None:
     text = b",".join(values).decode("latin-1").lower()
     for member in text.split(","):
         name, _, weight = member.partition(";")
-        coding = _SAME.get(name.strip(), name.strip())
+        coding = canonical(name.strip())
         (refused if _NO_WEIGHT.fullmatch(weight) else accepted).add(coding)
     if "*" in accepted:
         accepted |= _REGISTERED
@@ -93,9 +120,8 @@ def are_accepted(coding: str, accepted: frozenset[str] | None) -> bool:
         coding: from :func:`coding_in_message`.
         accepted: from :func:`accepted_codings`.
     """
-    return accepted is None or all(_is_accepted(each.lower(), accepted) for each in codings_of(coding))
+    return accepted is None or all(_is_accepted(canonical(each), accepted) for each in codings_of(coding))
 
 
 def _is_accepted(coding: str, accepted: frozenset[str]) -> bool:
-    coding = _SAME.get(coding, coding)
     return coding in accepted or ("*" in accepted and coding not in _REGISTERED)

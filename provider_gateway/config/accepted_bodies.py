@@ -8,12 +8,10 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from provider_gateway.config.queue_names import as_list
+from provider_gateway.content_codings import canonical, is_coding
 
 _TOKEN = "[!#$%&'+.^_`|~0-9a-z-]+"  # noqa: S105 - RFC 9110, 5.6.2, in lower case and without the asterisk
 _RANGE = re.compile(rf"\*/\*|{_TOKEN}/(?:\*|{_TOKEN})")
-_CODING = re.compile(_TOKEN)
-#: Names that stand for another one (RFC 9110, 8.4.1).
-_SAME = {"x-gzip": "gzip", "x-compress": "compress"}
 
 
 def _media_range(value: object) -> object:
@@ -29,11 +27,11 @@ def _media_range(value: object) -> object:
 def _coding(value: object) -> object:
     if not isinstance(value, str):
         return value
-    text = value.strip().lower()
-    if not _CODING.fullmatch(text) or text == "identity":
+    text = canonical(value.strip())
+    if not is_coding(text):
         msg = f"expected a content coding such as gzip, found {value!r}"
         raise ValueError(msg)
-    return _SAME.get(text, text)
+    return text
 
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:

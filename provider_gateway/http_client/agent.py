@@ -20,6 +20,8 @@ from provider_gateway.http_client.response_reader import Readers
 from provider_gateway.http_client.treq_post import RequestHeaders
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IReactorTime
     from twisted.web.http_headers import Headers
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 #: Headers that the agent writes itself, or that have no place on a persistent connection without a proxy.
 _WRITTEN_BY_AGENT = frozenset({b"Accept-Encoding", b"Connection", b"Content-Length", b"Host", b"Transfer-Encoding"})
 _TARGET = re.compile(rb"[\x21-\x7e]+")
+_NONE: Collection[str] = ()
 _PORTS = {b"http": 80, b"https": 443}
 #: Seconds by which a server's time is undercut at most, and the part of a time that is used at least.
 _MARGIN, _PART = 1.0, 0.5
@@ -61,12 +64,15 @@ class ConnectionPool(Factory):
         #: Idle connections, each with what closes it; the one that was idle longest first.
         self._idle: dict[Connection, Deadlines[Connection]] = {}
 
-    def send(self, request: bytes, body: bytes = b"", *, needs_new: bool = False) -> Deferred[IResponse]:
+    def send(
+        self, request: bytes, body: bytes = b"", codings: Collection[str] = (), *, needs_new: bool = False
+    ) -> Deferred[IResponse]:
         """Send a request on an idle connection, or on a new one.
 
         Args:
             request: the whole request, or its head.
             body: see :meth:`Connection.send`.
+            codings: as there.
             needs_new: True for a new connection.
 
         Returns:
@@ -76,11 +82,11 @@ class ConnectionPool(Factory):
             connection, deadlines = self._idle.popitem()
             deadlines.stop(connection)
             if not connection.has_arrivals():
-                return connection.send(request, body)
+                return connection.send(request, body, codings)
             connection.abort()
         # The endpoint is asked for each time: the certificates that it trusts may have changed.
         connecting: Any = self._endpoints.endpointForURI(self._uri).connect(self)
-        return connecting.addCallback(Connection.send, request, body)  # type: ignore[no-any-return] # a Deferred is one
+        return connecting.addCallback(Connection.send, request, body, codings)  # type: ignore[no-any-return] # a Deferred is one
 
     def buildProtocol(self, _: IAddress | None) -> Connection:  # type: ignore[override] # a Connection is an IProtocol
         """A new connection (twisted.internet.interfaces.IProtocolFactory)."""
@@ -132,8 +138,9 @@ class _Destination(NamedTuple):
 class PersistentAgent:
     """Sends each request on a connection that no other request is using. Nothing is sent twice by itself.
 
-    Every request asks for a body without a content coding, and a response with one is an error: treq would ask for
-    gzip, and Twisted's decoder turns a broken body into an empty one.
+    A request asks for a body without a content coding, or for the codings that its RequestHeaders name. A response with
+    another one is an error, and nothing is decoded: treq would ask for gzip, and Twisted's decoder turns a broken body
+    into an empty one.
 
     Args:
         connections: how many idle connections to keep to each server.
@@ -171,10 +178,10 @@ class PersistentAgent:
         if destination is None:
             destination = self._destinations[uri] = self._destination(uri)
         lines = [method, destination.head]
-        needs_new = False
+        needs_new, codings = False, _NONE
         if isinstance(headers, RequestHeaders):
             lines.append(headers.lines)
-            needs_new = headers.needs_new
+            needs_new, codings = headers.needs_new, headers.codings
         elif headers is not None:
             for name, values in headers.getAllRawHeaders():
                 if name not in _WRITTEN_BY_AGENT:
@@ -182,14 +189,14 @@ class PersistentAgent:
                         lines += (name, b": ", value, b"\r\n")
         if bodyProducer is not None and len(bodyProducer) > PIECE:
             lines.append(b"Content-Length: %d\r\n\r\n" % len(bodyProducer))
-            return destination.pool.send(b"".join(lines), bodyProducer, needs_new=needs_new)
+            return destination.pool.send(b"".join(lines), bodyProducer, codings, needs_new=needs_new)
         if bodyProducer is not None:
             lines += (b"Content-Length: %d\r\n\r\n" % len(bodyProducer), bodyProducer)
         elif method in (b"POST", b"PUT"):
             lines.append(b"Content-Length: 0\r\n\r\n")
         else:
             lines.append(b"\r\n")
-        return destination.pool.send(b"".join(lines), needs_new=needs_new)
+        return destination.pool.send(b"".join(lines), b"", codings, needs_new=needs_new)
 
     def _destination(self, url: bytes) -> _Destination:
         uri = URI.fromBytes(url)

@@ -27,12 +27,12 @@ from provider_gateway.http_client.errors import (
     UnrequestedCoding,
 )
 from provider_gateway.http_client.response import Response
-from provider_gateway.http_client.response_reader import check_not_coded
+from provider_gateway.http_client.response_reader import checked_for_codings
 from provider_gateway.net.arrivals import arrivals_on
 from provider_gateway.net.eager_tcp import send_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from twisted.web.iweb import IResponse
 
@@ -69,8 +69,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_expected", "_is_connected", "_is_paused", "_is_reused", "_is_unsent", "_on_idle", "_on_lost", "_reader",
-        "_readers", "_response", "_rest", "has_arrivals", "is_dropped", "transport",
+        "_codings", "_expected", "_is_connected", "_is_paused", "_is_reused", "_is_unsent", "_on_idle", "_on_lost",
+        "_reader", "_readers", "_response", "_rest", "has_arrivals", "is_dropped", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +86,7 @@ class Connection:
         self._readers = readers
         self._on_idle = on_idle
         self._on_lost = on_lost
+        self._codings: Collection[str] = ()
         #: Reads the response. Set from its first byte to its last.
         self._reader: ResponseReader | None = None
         #: The Deferred of the request, until the response's headers have arrived.
@@ -95,9 +96,7 @@ class Connection:
         #: False until the TLS handshake is complete on our side.
         self._is_connected = not is_secure
         self._is_reused = False
-        self.is_dropped = False
-        self._is_paused = False
-        self._is_unsent = False
+        self.is_dropped = self._is_paused = self._is_unsent = False
         #: What is not written yet of a large body.
         self._rest: memoryview | None = None
 
@@ -116,12 +115,13 @@ class Connection:
         """Note the end of the TLS handshake (twisted.internet.interfaces.IHandshakeListener)."""
         self._is_connected = True
 
-    def send(self, request: bytes, body: bytes = b"") -> Deferred[IResponse]:
+    def send(self, request: bytes, body: bytes = b"", codings: Collection[str] = ()) -> Deferred[IResponse]:
         """Send a request.
 
         Args:
             request: the whole request, or its head.
             body: a large body, which is written piece by piece: as one, it would be copied several times.
+            codings: content codings that the request asks for; a response with another one is an error.
 
         Returns:
             A Deferred that fires with the response when its headers have arrived, or fails with ResponseError.
@@ -130,6 +130,7 @@ class Connection:
         """
         expected: Deferred[IResponse] = Deferred(self._cancel)
         self._expected = expected
+        self._codings = codings
         self.transport.write(request)
         if body:
             self._rest = memoryview(body)
@@ -168,7 +169,7 @@ class Connection:
         assert expected is not None
         assert reader.status is not None
         try:
-            check_not_coded(reader.status, reader.headers)
+            reader.headers = checked_for_codings(reader.status, reader.headers, self._codings)
         except UnrequestedCoding:
             self.abort()
             expected.errback(Failure())

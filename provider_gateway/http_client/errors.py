@@ -26,7 +26,7 @@ class HeadTooLarge(InvalidResponse):
 
 
 class UnrequestedCoding(ResponseError):
-    """The body has a content coding. Every request asks for ``identity``, which means none (RFC 9110, 12.5.3).
+    """The body has a content coding that the request did not ask for (RFC 9110, 12.5.3).
 
     Attributes:
         codings: the values of Content-Encoding, as received.

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.web.http_headers import Headers
 
-from provider_gateway.content_codings import codings_of
+from provider_gateway.content_codings import canonical, codings_of
 from provider_gateway.http_client.errors import HeadTooLarge, InvalidResponse, UnrequestedCoding
+from provider_gateway.http_client.treq_post import CodedHeaders
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: Limit in bytes of everything between pieces of bodies: responses with a status of 1xx, status line and headers
 #: together; chunk sizes and extensions; trailers.
 MAX_HEAD_BYTES = 65_536
+#: Codings of one body: what one message has room for.
+_MAX_CODINGS = 8
 #: How many readers are kept. There are more only while more responses arrive at the same time.
 _MAX_FREE = 16
 #: For how many seconds a server keeps an idle connection, in a Keep-Alive header (RFC 2068, 19.7.1.1; the syntax is in
@@ -20,15 +27,25 @@ _MAX_FREE = 16
 _TIMEOUT = re.compile(rb"(?:^|[,;])\s*timeout\s*=\s*(\"?)([0-9]{1,9})\1\s*(?=$|[,;])", re.IGNORECASE)
 
 
-def check_not_coded(status: int, headers: Headers) -> None:
-    """Check that a response has no content coding.
+def checked_for_codings(status: int, headers: Headers, asked_for: Collection[str]) -> Headers:
+    """Check that a response has no content coding but those that were asked for.
+
+    Args:
+        asked_for: codings in canonical form.
+
+    Returns:
+        The headers; CodedHeaders if the body has codings.
 
     Raises:
-        UnrequestedCoding: it has one.
+        UnrequestedCoding: it has another one, or more than anybody uses.
     """
-    codings = headers.getRawHeaders(b"content-encoding")
-    if codings is not None and codings_of(b",".join(codings).decode("latin-1")):
-        raise UnrequestedCoding(codings, status, headers)
+    values = headers.getRawHeaders(b"content-encoding")
+    if values is None:
+        return headers
+    codings = codings_of(b",".join(values).decode("latin-1"))
+    if len(codings) > _MAX_CODINGS or any(canonical(coding) not in asked_for for coding in codings):
+        raise UnrequestedCoding(values, status, headers)
+    return CodedHeaders(headers, ", ".join(codings)) if codings else headers
 
 
 class ResponseReader:

@@ -25,7 +25,7 @@ from treq.cookies import IndexableCookieJar
 from twisted.web.http_headers import Headers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from twisted.internet.defer import Deferred
     from twisted.web.iweb import IAgent
@@ -71,6 +71,7 @@ class RequestHeaders(Headers):
     Args:
         headers: names and values. Of names that differ in their case only, the last one is sent.
         needs_new: True if the request must not go out on a connection that has served another one.
+        codings: content codings, in canonical form, that the response may have besides none.
 
     Raises:
         ValueError: a header contains a line end or NUL. The caller checks everything else.
@@ -78,14 +79,18 @@ class RequestHeaders(Headers):
     Attributes:
         lines: all headers, each with its line end.
         needs_new: as given.
+        codings: as given.
     """
 
-    __slots__ = ("lines", "needs_new")
+    __slots__ = ("codings", "lines", "needs_new")
 
-    def __init__(self, headers: Mapping[str, str], *, needs_new: bool = False) -> None:
+    def __init__(self, headers: Mapping[str, str], *, needs_new: bool = False, codings: Collection[str] = ()) -> None:
         super().__init__()
         self.needs_new = needs_new
+        self.codings = codings
         lines = {name.lower(): f"{name}: {value}\r\n" for name, value in headers.items()}
+        if codings:  # beside the agent's own: identity
+            lines["accept-encoding"] = f"Accept-Encoding: {', '.join(codings)}\r\n"
         # Lone surrogates stand for bytes that are not UTF-8 (PEP 383).
         self.lines = "".join(lines.values()).encode("utf-8", "surrogateescape")
         if b"\0" in self.lines or not self.lines.count(b"\r") == self.lines.count(b"\n") == len(lines):
@@ -102,6 +107,28 @@ class RequestHeaders(Headers):
     def hasHeader(self, name: bytes | str) -> bool:  # noqa: ARG002 - Twisted's signature
         """Say yes: the agent that keeps cookies adds none to a request that has a Cookie header."""
         return True
+
+
+class CodedHeaders(Headers):
+    """Headers of a response whose body has content codings that were asked for.
+
+    treq does not see the codings: the agent that decodes content would decode, and hand on what is broken as it is.
+
+    Attributes:
+        coding: the codings, as Content-Encoding has them.
+    """
+
+    __slots__ = ("coding",)
+
+    def __init__(self, headers: Headers, coding: str) -> None:
+        super().__init__(dict(headers.getAllRawHeaders()))
+        self.removeHeader(b"content-encoding")
+        self.coding = coding
+
+
+def coding_of(headers: Headers) -> str | None:
+    """The content codings of a response's body; None if it has none."""
+    return headers.coding if isinstance(headers, CodedHeaders) else None
 
 
 _NO_COOKIES = NoCookies()
@@ -131,12 +158,15 @@ class TreqPost:
         self._url = FixedURL.of(url)
         self._reactor = reactor
 
-    def send(self, headers: Mapping[str, str], body: bytes, *, needs_new: bool = False) -> Deferred[Any]:
+    def send(
+        self, headers: Mapping[str, str], body: bytes, *, needs_new: bool = False, codings: Collection[str] = ()
+    ) -> Deferred[Any]:
         """Send a request. Redirects are not followed.
 
         Args:
             headers: see :class:`RequestHeaders`.
             needs_new: as there.
+            codings: as there. The response's headers are CodedHeaders if it has some.
 
         Returns:
             A Deferred of the response when its headers are there.
@@ -148,7 +178,7 @@ class TreqPost:
             "POST",
             self._url,
             data=body,
-            headers=RequestHeaders(headers, needs_new=needs_new),
+            headers=RequestHeaders(headers, needs_new=needs_new, codings=codings),
             cookies=_NO_COOKIES,
             allow_redirects=False,
             unbuffered=True,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider_gateway.message.ids import RQUID, fresh_id, rquid_of
 from provider_gateway.message.message import (
+    PG_ACCEPT_ENCODING,
     PG_COPY,
     PG_DEADLINE,
     PG_MODEL_ERROR,
@@ -51,7 +52,7 @@ _BEFORE_RQUID = 1 + len(RQUID) + 1 + 4
 
 
 def _copied(name: str) -> bool:
-    return name not in _BROKERS and not name.startswith(_NOT_COPIED_PREFIXES)
+    return name not in _BROKERS and (not name.startswith(_NOT_COPIED_PREFIXES) or name == PG_ACCEPT_ENCODING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ PG_COPY = "pg-copy"
 PG_DEADLINE = "pg-deadline"
 #: On requests: milliseconds since 1970, when the gateway published the message.
 PG_PUBLISHED = "pg-published"
+#: On requests: content codings that the reply may have.
+PG_ACCEPT_ENCODING = "pg-accept-encoding"
 #: On replies: milliseconds between that time and the start of the model call.
 PG_WAITED = "pg-waited"
 #: On requests whose answer is kept if nobody waits for it: the queue for such replies, and whose request it is (empty

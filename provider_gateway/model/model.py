@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 
+from provider_gateway.content_codings import asked_for
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import (
     HeadersTooLarge,
@@ -29,9 +30,10 @@ from provider_gateway.http_client.errors import (
     ResponseError,
     UnrequestedCoding,
 )
-from provider_gateway.http_client.treq_post import TreqPost
+from provider_gateway.http_client.treq_post import TreqPost, coding_of
 from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID
+from provider_gateway.message.message import PG_ACCEPT_ENCODING
 from provider_gateway.model.model_errors import ModelErrors
 from provider_gateway.model.retry_after import retry_after
 from provider_gateway.net.failure_reasons import reason_of
@@ -63,6 +65,7 @@ class ModelResponse:
         content_type: JSON's if the response had none, or a malformed one.
         headers: the headers that travel in a message.
         model_error: what a 4xx says, for log and parked message.
+        content_encoding: content codings of the body; None if it has none.
     """
 
     status: int
@@ -70,6 +73,7 @@ class ModelResponse:
     content_type: str
     headers: dict[str, str]
     model_error: str = ""
+    content_encoding: str | None = None
 
 
 def _failure(error: ResponseError, *, has_headers: bool) -> ModelFailure:
@@ -183,7 +187,7 @@ class Model:
             ModelUnreachable: no connection to it could be made, within the time limit or at all; or the TLS handshake
                 failed. It has not seen the request.
             ModelFailure: the call timed out; its status was 408, or neither 2xx nor 4xx; its response was malformed,
-                incomplete, coded or too large.
+                incomplete, coded without being asked for, or too large.
             UnsupportedMediaType: the message's ``content_encoding`` is malformed. The model was not called.
             CancelledError: the caller cancelled the call.
         """
@@ -268,7 +272,10 @@ class Model:
         headers[RQUID] = rquid
         if self._headers:
             headers |= self._headers  # of names that differ in their case only, the last one is sent
-        return self._post.send(headers, message.body, needs_new=needs_new)
+        codings: tuple[str, ...] = ()
+        if PG_ACCEPT_ENCODING in message.headers:
+            codings = asked_for(message.headers[PG_ACCEPT_ENCODING])
+        return self._post.send(headers, message.body, needs_new=needs_new, codings=codings)
 
     def _judge(self, response: IResponse, body: bytes) -> ModelResponse:
         status: int = response.code
@@ -284,7 +291,8 @@ class Model:
         except HeadersTooLarge as error:
             msg = f"The model's answer cannot be passed on. {error}"
             raise ModelFailure(msg, "body") from None
+        content_type, coding = safe_content_type(content_type), coding_of(response.headers)
         if status < 300:
-            return ModelResponse(status, body, safe_content_type(content_type), headers)
+            return ModelResponse(status, body, content_type, headers, content_encoding=coding)
         said = self._errors.for_log(self._errors.of_response(response.headers, body))
-        return ModelResponse(status, body, safe_content_type(content_type), headers, said)
+        return ModelResponse(status, body, content_type, headers, said, coding)

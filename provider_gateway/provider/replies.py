@@ -24,6 +24,7 @@ def result_reply(task: Task, response: ModelResponse) -> Message:
     return Message(
         body=response.body,
         content_type=response.content_type,
+        content_encoding=response.content_encoding,
         correlation_id=task.message.correlation_id,
         headers=headers,
     )

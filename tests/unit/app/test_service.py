@@ -18,6 +18,7 @@ from provider_gateway.observability.metrics import Metrics
 from provider_gateway.security.credentials import Credentials, load_credentials
 from provider_gateway.security.folder_watch import FolderWatch
 from provider_gateway.security.reloader import Reloader
+from tests.support.model_peer import response
 from tests.support.observability import counted
 from tests.support.queue_entries import entry
 from tests.support.service import ServiceTestCase
@@ -224,6 +225,19 @@ class CodingTests(ServiceTestCase):
             self.assertEqual((headers[b"content-encoding"], body), ([b"GZIP"], b"\x1f\x8b"))
         self.answer()
         self.assertEqual([reply.status for reply in self.take("back")], [200])
+        self.assert_settled()
+
+    def test_asked_for(self) -> None:
+        """The reply has the coding that a message asks for and the model uses, at the second attempt as well."""
+        self.ask(headers={"pg-accept-encoding": "gzip"})
+        self.answer(500)
+        self.advance(60)
+        for call in self.calls:
+            self.assertEqual(call.request()[1][b"accept-encoding"], [b"identity", b"gzip"])
+        self.calls[-1].respond(response(200, b"\x1f\x8b", "Content-Encoding: gzip"))
+        self.pump()
+        (reply,) = self.take("back")
+        self.assertEqual((reply.status, reply.body, reply.content_encoding), (200, b"\x1f\x8b", "gzip"))
         self.assert_settled()
 
     def test_malformed(self) -> None:

@@ -227,6 +227,8 @@ MISTAKES = (
     ("accept: [1]", ("[0].accept[0]: expected a valid string",)),
     ("acceptEncoding: identity", ("[0].acceptEncoding[0]: expected a content coding",)),
     ("acceptEncoding: ['*']", ("[0].acceptEncoding[0]: expected a content coding",)),
+    ("acceptEncoding: [gzip, UTF-8]", ("[0].acceptEncoding[1]: expected a content coding",)),
+    ("acceptEncoding: binary", ("[0].acceptEncoding[0]: expected a content coding",)),
     (
         (
             "model: {name: m}, openInference: true}\n"
