@@ -116,10 +116,19 @@ class Unsendable(GatewayError):
 
 
 class UnsupportedMediaType(Unsendable):
-    """The body is not declared as JSON."""
+    """The body has a media type, a charset or a content coding that is not accepted.
+
+    Args:
+        detail: text of the problem document.
+        accepted: headers of the response that say what is accepted (RFC 9110, 15.5.16).
+    """
 
     status, problem, title = 415, "unsupported-media-type", "Unsupported media type"
     reason = "content-encoding"
+
+    def __init__(self, detail: str, accepted: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(detail)
+        self.accepted = accepted
 
 
 class InvalidJSON(GatewayError):

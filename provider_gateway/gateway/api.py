@@ -147,13 +147,13 @@ class API:
                     return await self._recorded.predict(request, routing_key, terms)
             self._expected_waits.check(routing_key)
             if request.body_size > LARGE:
-                await self._messages.check_in_turns(request)
+                await self._messages.check_in_turns(request, routing_key)
                 self._expected_waits.check(routing_key)  # others may have been taken meanwhile
             accepted = accepted_codings(request.requestHeaders.getRawHeaders(b"Accept-Encoding"))
             try:
                 # No variable refers to the message: it would hold headers and body while the request waits.
                 reply = await self._rpc.call(
-                    self._messages.take(request, self._rpc.reply_queue),
+                    self._messages.take(request, routing_key, self._rpc.reply_queue),
                     self._routes.exchange(routing_key),
                     routing_key,
                 )
@@ -263,8 +263,8 @@ class API:
         routing_key = self._messages.routing_key(request)
         self._admission.authorise(request, routing_key)
         if request.body_size > LARGE:
-            await self._messages.check_in_turns(request)
-        message = self._messages.take(request, None)
+            await self._messages.check_in_turns(request, routing_key)
+        message = self._messages.take(request, routing_key, None)
         confirmed = self._publisher.publish(message, self._routes.exchange(routing_key), routing_key)
         try:
             await confirmed.addTimeout(self._reply_timeout, self._clock)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Headers that a browser may send across origins, and those of a response that it may show to the page.
-_REQUEST_HEADERS = f"Content-Type, routing-key, {RQUID}, Prefer, Idempotency-Key, Webhook"
+_REQUEST_HEADERS = f"Content-Type, Content-Encoding, routing-key, {RQUID}, Prefer, Idempotency-Key, Webhook"
 _RESPONSE_HEADERS = f"{RQUID}, Location, Retry-After, Preference-Applied, Idempotent-Replayed"
 #: No white space and no controls: the value is written into the response.
 _ORIGIN = re.compile(r"[\x21-\x7e]+")

@@ -17,7 +17,6 @@ from provider_gateway.gateway.admission import owner_of
 from provider_gateway.gateway.json_body import LARGE
 from provider_gateway.gateway.response import write_result
 from provider_gateway.gateway.status_document import answer_accepted, locate, retry_after
-from provider_gateway.message.http_headers import JSON
 from provider_gateway.results.errors import IdempotencyInProgress, may_be_accepted
 from provider_gateway.results.idempotency import idempotency_key, is_accepted
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from provider_gateway.gateway.admission import Admission
     from provider_gateway.gateway.request_message import RequestMessages
     from provider_gateway.gateway.request_terms import RequestTerms
+    from provider_gateway.message.message import Message
+    from provider_gateway.results.idempotency import IdempotencyKey
     from provider_gateway.results.results import Results
     from provider_gateway.results.submissions import Submission
     from provider_gateway.store.records import Record
@@ -80,7 +81,7 @@ class RecordedRequests:
         """
         ends = self._clock.seconds() + terms.seconds(self._reply_timeout)
         if request.body_size > LARGE:
-            await self._messages.check_in_turns(request)
+            await self._messages.check_in_turns(request, routing_key)
         accepted = accepted_codings(request.requestHeaders.getRawHeaders(b"Accept-Encoding"))
         submission = await self._submit(request, routing_key, terms)
         record, existing = submission.record, submission.existing
@@ -107,7 +108,9 @@ class RecordedRequests:
 
     async def _submit(self, request: Any, routing_key: str, terms: RequestTerms) -> Submission:
         webhook = None if terms.webhook is None else self._admission.endpoint(request, terms.webhook)
-        message = self._messages.take(request, self._results.results_queue, has_deadline=terms.has_deadline)
+        message = self._messages.take(
+            request, routing_key, self._results.results_queue, has_deadline=terms.has_deadline
+        )
         assert message.correlation_id is not None
         owner = owner_of(request)
         key = terms.key
@@ -117,7 +120,7 @@ class RecordedRequests:
             routing_key=routing_key,
             rquid=request.rquid,
             webhook=webhook,
-            key=None if key is None else idempotency_key(owner, routing_key, key, JSON, message.body),
+            key=None if key is None else self._key(owner, routing_key, key, message),
         )
         try:
             return await self._results.submit(message, self._routes.exchange(routing_key), record)
@@ -125,6 +128,13 @@ class RecordedRequests:
             if may_be_accepted(error):
                 locate(error, message.correlation_id)  # not the record's id if it took the place of an earlier message
             raise
+
+    @staticmethod
+    def _key(owner: str | None, routing_key: str, key: str, message: Message) -> IdempotencyKey:
+        assert message.content_type is not None
+        return idempotency_key(
+            owner, routing_key, key, message.content_type, message.body, coding=message.content_encoding
+        )
 
     async def _waited_for(self, submission: Submission, seconds: float, terms: RequestTerms) -> Record:
         # A caller that takes 202 for an answer gets it at a drain; others wait as long as those without a record do.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from provider_gateway.content_codings import accepted_codings, are_accepted
 from provider_gateway.errors import BadRequest
 from provider_gateway.gateway.admission import owner_of
 from provider_gateway.gateway.json_body import LARGE, InTurns, check_json
-from provider_gateway.gateway.media_type import check_media_type
-from provider_gateway.message.http_headers import JSON, headers_from_http
+from provider_gateway.gateway.media_type import AcceptedBodies
+from provider_gateway.message.http_headers import headers_from_http
 from provider_gateway.message.ids import RQUID, fresh_id
-from provider_gateway.message.message import PG_DEADLINE, PG_PUBLISHED, Message
+from provider_gateway.message.message import PG_ACCEPT_ENCODING, PG_DEADLINE, PG_PUBLISHED, Message
 from provider_gateway.topology.routing import checked_routing_key
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.results.results import Results
     from provider_gateway.topology.routing import Routes
+
+
+#: Size of the cache from routing key to what is accepted for it. Callers use few keys.
+_KEYS = 1000
 
 
 class RequestMessages:
@@ -48,6 +54,7 @@ class RequestMessages:
         self._max_json_depth = max_json_depth
         self._in_turns = InTurns(clock, max_json_depth)
         self._wall_clock = wall_clock
+        self._bodies = lru_cache(_KEYS)(lambda routing_key: AcceptedBodies(routes.entries(routing_key)))
 
     def routing_key(self, request: IRequest) -> str:
         """The routing key that a request names, or the queue file's.
@@ -70,18 +77,20 @@ class RequestMessages:
             raise BadRequest(msg)
         return self._routes.default_routing_key
 
-    async def check_in_turns(self, request: Any) -> None:
+    async def check_in_turns(self, request: Any, routing_key: str) -> None:
         """Check a large body, for :meth:`take`.
 
         Raises:
-            UnsupportedMediaType: it is not declared as JSON.
-            InvalidJSON: it is not JSON, or is nested too deeply.
+            UnsupportedMediaType: it is not declared as a body that is accepted for this key.
+            InvalidJSON: it is declared as JSON, and is not, or is nested too deeply.
         """
-        check_media_type(request)
-        await self._in_turns.check(request.content.getvalue())
+        if self._bodies(routing_key).declared(request.requestHeaders.values).is_json:
+            await self._in_turns.check(request.content.getvalue())
 
-    def take(self, request: Any, reply_to: str | None, *, has_deadline: bool = True) -> Message:
+    def take(self, request: Any, routing_key: str, reply_to: str | None, *, has_deadline: bool = True) -> Message:
         """Make a message of a request's body and headers, and make the request forget them.
+
+        A body that is not JSON is taken as it is.
 
         Args:
             reply_to: the queue for the reply, for which the message gets the time, and what keeping the answer needs;
@@ -89,25 +98,36 @@ class RequestMessages:
             has_deadline: False if the message may be started after the caller has stopped waiting.
 
         Raises:
-            UnsupportedMediaType: the body is not declared as JSON.
-            InvalidJSON: the body is not JSON, or is nested too deeply.
+            UnsupportedMediaType: the body is not declared as one that is accepted for this key.
+            InvalidJSON: the body is declared as JSON, and is not, or is nested too deeply.
             HeadersTooLarge: the headers do not fit a message.
         """
-        check_media_type(request)
+        bodies = self._bodies(routing_key)
+        content_type, coding, is_json = bodies.declared(request.requestHeaders.values)
         body: bytes = request.content.getvalue()  # unlike read(), it copies nothing
-        if len(body) <= LARGE:
+        if is_json and len(body) <= LARGE:
             check_json(body, self._max_json_depth)
         headers: dict[str, Any] = headers_from_http(request.requestHeaders.getAllRawHeaders())
         headers[RQUID] = request.rquid
-        headers["Content-Type"] = JSON  # beside the property: the seed's provider hands on headers only
+        headers["Content-Type"] = content_type  # beside the property: the seed's provider hands on headers only
+        if coding is not None:
+            headers["Content-Encoding"] = coding  # likewise
         if reply_to is not None:
             published = self._wall_clock()
             headers[PG_PUBLISHED] = int(1000 * published)
             if has_deadline:
                 headers[PG_DEADLINE] = int(1000 * (published + self._reply_timeout))
+            if bodies.codings and (wanted := _wanted(request, bodies.codings)):
+                headers[PG_ACCEPT_ENCODING] = wanted
             if self._results is not None:
                 headers |= self._results.headers(owner_of(request))
-        message = Message(body=body, headers=headers, correlation_id=fresh_id(), reply_to=reply_to)
+        message = Message(body, headers, content_type, fresh_id(), reply_to, content_encoding=coding)
         request.correlation_id = message.correlation_id
         request.forget_content()
         return message
+
+
+def _wanted(request: Any, codings: tuple[str, ...]) -> str:
+    """Those of an entry's codings that the caller names in its Accept-Encoding. Without the header it names none."""
+    accepted = accepted_codings(request.requestHeaders.values.get(b"Accept-Encoding"))
+    return "" if accepted is None else ", ".join(each for each in codings if are_accepted(each, accepted))

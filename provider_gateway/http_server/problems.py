@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from provider_gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound
+from provider_gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, UnsupportedMediaType
 from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 
 if TYPE_CHECKING:
@@ -56,4 +56,7 @@ def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
         request.setHeader("Location", error.location)
     if isinstance(error, MethodNotAllowed):
         request.setHeader("Allow", ", ".join(error.allowed))
+    if isinstance(error, UnsupportedMediaType):
+        for name, value in error.accepted.items():
+            request.setHeader(name, value)
     return with_length(request, PROBLEM_JSON, problem_body(error, rquid))

@@ -23,7 +23,7 @@ class IdempotencyKey(NamedTuple):
 
     Attributes:
         digest: of owner, routing key and key.
-        fingerprint: of media type and body.
+        fingerprint: of media type, content coding and body.
     """
 
     digest: bytes
@@ -39,19 +39,24 @@ def _digest(*parts: bytes) -> bytes:
     return whole.digest()
 
 
-def idempotency_key(owner: str | None, routing_key: str, key: str, media_type: str, body: bytes) -> IdempotencyKey:
+def idempotency_key(
+    owner: str | None, routing_key: str, key: str, media_type: str, body: bytes, *, coding: str | None = None
+) -> IdempotencyKey:
     """The values to keep of an ``Idempotency-Key``.
 
     Args:
         owner: the identity that sent it. The same key of another one is another key, and so it is for another
             routing key.
         key: without its quotes.
-        media_type: of the body.
+        media_type: of the body, with its parameters: a multipart body with another boundary is another one.
+        coding: content codings of the body; None if it has none.
     """
     # An owner may be an empty text; None has no bytes at all, and a part less.
     scope = () if owner is None else (owner.encode("utf-8", "surrogateescape"),)
     texts = [each.encode("utf-8", "surrogateescape") for each in (routing_key, key)]
-    return IdempotencyKey(_digest(*scope, *texts), _digest(media_type.encode("utf-8", "surrogateescape"), body))
+    # A part more with a coding: without one, the digests of earlier versions stay as they were.
+    declared = [each.encode("utf-8", "surrogateescape") for each in (media_type, coding) if each is not None]
+    return IdempotencyKey(_digest(*scope, *texts), _digest(*declared, body))
 
 
 def check_same(holder: Record, fingerprint: bytes | None) -> None:

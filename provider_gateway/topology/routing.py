@@ -91,6 +91,11 @@ class Routes:
         """The exchange of the first entry whose binding matches; of the first entry if none does."""
         return self._exchange(routing_key)
 
+    def entries(self, routing_key: str) -> list[QueueEntry]:
+        """The entries whose queues get the messages with this key; none if the queue file does not say."""
+        exchange = self._exchange(routing_key)
+        return [entry for entry in self._entries if entry.exchange == exchange and matches(entry, routing_key)]
+
     def _first_match(self, routing_key: str) -> str:
         for entry in self._entries:
             if matches(entry, routing_key):

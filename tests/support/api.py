@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -50,6 +50,9 @@ class APITestCase(SynchronousTestCase):
     routing_key: str | None = None
     max_in_flight = 2
     cors_origins: tuple[str, ...] = ()
+    #: More keys of the entry, and more entries.
+    keys: ClassVar[dict[str, object]] = {}
+    others: ClassVar[tuple[dict[str, object], ...]] = ()
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -57,10 +60,11 @@ class APITestCase(SynchronousTestCase):
         self.rpc, self.publisher = FakeRPC(), FakePublisher()
         self.expected_waits = ExpectedWaits(90, self.clock, self.metrics)
         entry = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "routingKey": self.routing_key}
+        entries = [entry | self.keys, *self.others]
         self.api = API(
             rpc=self.rpc,
             publisher=self.publisher,
-            routes=Routes([QueueEntry.model_validate(entry)]),
+            routes=Routes([QueueEntry.model_validate(each) for each in entries]),
             reply_timeout=90,
             max_in_flight=self.max_in_flight,
             max_json_depth=128,

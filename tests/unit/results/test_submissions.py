@@ -356,7 +356,11 @@ class KeyTests(FakeBrokerTestCase):
         ]
         self.assertEqual(len({idempotency_key(*each).digest for each in values}), len(values))
         bodies = [("a", b"b"), ("ab", b""), ("", b"ab"), ("a", b"c")]
-        self.assertEqual(len({idempotency_key("", "", "", *each).fingerprint for each in bodies}), len(bodies))
+        prints = {idempotency_key("", "", "", *each).fingerprint for each in bodies}
+        prints |= {idempotency_key("", "", "", "a", b"b", coding=coding).fingerprint for coding in ("gzip", "br")}
+        self.assertEqual(len(prints), len(bodies) + 2)
+        old = idempotency_key("", "", "", "application/json", b"{}").fingerprint
+        self.assertEqual(old.hex()[:16], "2a9a342edd455436")  # keys that are stored already stay valid
 
 
 class OnBrokerTests(ResultsTestCase):
