@@ -126,11 +126,6 @@ class CodedHeaders(Headers):
         self.coding = coding
 
 
-def coding_of(headers: Headers) -> str | None:
-    """The content codings of a response's body; None if it has none."""
-    return headers.coding if isinstance(headers, CodedHeaders) else None
-
-
 _NO_COOKIES = NoCookies()
 
 

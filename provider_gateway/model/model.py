@@ -30,7 +30,7 @@ from provider_gateway.http_client.errors import (
     ResponseError,
     UnrequestedCoding,
 )
-from provider_gateway.http_client.treq_post import TreqPost, coding_of
+from provider_gateway.http_client.treq_post import CodedHeaders, TreqPost
 from provider_gateway.message.http_headers import headers_from_http, headers_to_http, safe_content_type, text_of
 from provider_gateway.message.ids import RQUID
 from provider_gateway.message.message import PG_ACCEPT_ENCODING
@@ -291,7 +291,8 @@ class Model:
         except HeadersTooLarge as error:
             msg = f"The model's answer cannot be passed on. {error}"
             raise ModelFailure(msg, "body") from None
-        content_type, coding = safe_content_type(content_type), coding_of(response.headers)
+        content_type = safe_content_type(content_type)
+        coding = response.headers.coding if isinstance(response.headers, CodedHeaders) else None
         if status < 300:
             return ModelResponse(status, body, content_type, headers, content_encoding=coding)
         said = self._errors.for_log(self._errors.of_response(response.headers, body))

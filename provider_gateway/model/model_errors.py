@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from provider_gateway.http_client.treq_post import coding_of
+from provider_gateway.http_client.treq_post import CodedHeaders
 from provider_gateway.message.http_headers import text_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ class ModelErrors:
         """The text of a response that is no result; empty if its body is neither text nor JSON, or coded."""
         if not (self._in_log or self._to_callers) or not body:
             return ""
-        if coding_of(headers) is not None:
+        if isinstance(headers, CodedHeaders) or any(
+            value.strip().lower() not in (b"", b"identity") for value in headers.getRawHeaders(b"content-encoding", [])
+        ):
             return ""
         content_type = text_of(headers.getRawHeaders(b"content-type", [b""])[0])
         # Secrets are looked for in all of it: the beginning of one must not be left over.

@@ -82,15 +82,15 @@ class AskedForTests(ModelTestCase):
         self.assert_failure(calling, "body")
 
     def test_statuses(self) -> None:
-        """A rejection may be coded, too. A failure stays one."""
+        """A rejection may be coded, too. A failure stays one. Neither is read for its error text."""
         for status in (404, 500):
             calling = self.call(headers={ASKED: "gzip"})
-            self.accept().respond(response(status, b"1", "Content-Encoding: gzip"))
+            self.accept().respond(response(status, b"1", "Content-Encoding: gzip", "Content-Type: text/plain"))
             if status == 404:
                 answer = self.successResultOf(calling)
-                self.assertEqual((answer.status, answer.content_encoding), (404, "gzip"))
+                self.assertEqual((answer.status, answer.content_encoding, answer.model_error), (404, "gzip", ""))
             else:
-                self.assert_failure(calling, "status")
+                self.assertEqual(self.assert_failure(calling, "status").model_error, "")
             self.reactor.advance(60)
 
     def test_too_long(self) -> None:
