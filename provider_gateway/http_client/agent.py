@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _WRITTEN_BY_AGENT = frozenset({b"Accept-Encoding", b"Connection", b"Content-Length", b"Host", b"Transfer-Encoding"})
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _NONE: Collection[str] = ()
+_IDENTITY = b"Accept-Encoding: identity"
 _PORTS = {b"http": 80, b"https": 443}
 #: Seconds by which a server's time is undercut at most, and the part of a time that is used at least.
 _MARGIN, _PART = 1.0, 0.5
@@ -182,6 +183,8 @@ class PersistentAgent:
         if isinstance(headers, RequestHeaders):
             lines.append(headers.lines)
             needs_new, codings = headers.needs_new, headers.codings
+            if codings:
+                lines[1] = destination.head.replace(_IDENTITY, b"Accept-Encoding: " + ", ".join(codings).encode(), 1)
         elif headers is not None:
             for name, values in headers.getAllRawHeaders():
                 if name not in _WRITTEN_BY_AGENT:
@@ -207,7 +210,7 @@ class PersistentAgent:
         host = b"[%s]" % uri.host if b":" in uri.host else uri.host
         if uri.port != _PORTS[uri.scheme]:
             host += b":%d" % uri.port
-        head = b" %s HTTP/1.1\r\nHost: %s\r\nAccept-Encoding: identity\r\n" % (target, host)
+        head = b" %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (target, host, _IDENTITY)
         key = (uri.scheme, uri.host, uri.port)
         if key not in self._pools:
             self._pools[key] = ConnectionPool(

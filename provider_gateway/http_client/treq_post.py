@@ -71,7 +71,7 @@ class RequestHeaders(Headers):
     Args:
         headers: names and values. Of names that differ in their case only, the last one is sent.
         needs_new: True if the request must not go out on a connection that has served another one.
-        codings: content codings, in canonical form, that the response may have besides none.
+        codings: content codings, in canonical form, to ask for; without any, none is asked for.
 
     Raises:
         ValueError: a header contains a line end or NUL. The caller checks everything else.
@@ -89,8 +89,6 @@ class RequestHeaders(Headers):
         self.needs_new = needs_new
         self.codings = codings
         lines = {name.lower(): f"{name}: {value}\r\n" for name, value in headers.items()}
-        if codings:  # beside the agent's own: identity
-            lines["accept-encoding"] = f"Accept-Encoding: {', '.join(codings)}\r\n"
         # Lone surrogates stand for bytes that are not UTF-8 (PEP 383).
         self.lines = "".join(lines.values()).encode("utf-8", "surrogateescape")
         if b"\0" in self.lines or not self.lines.count(b"\r") == self.lines.count(b"\n") == len(lines):

@@ -6,17 +6,19 @@ import contextlib
 import socket
 import ssl
 import struct
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from provider_gateway.config.model_url import parse_ready_url
 from provider_gateway.config.settings import Settings
 from provider_gateway.errors import ModelFailure
 from provider_gateway.message.message import Message
 from provider_gateway.model.client import model_client
 from provider_gateway.model.model import Model
+from provider_gateway.model.readiness import Readiness
 from provider_gateway.security.tls import model_tls
 from tests.support.certificates import certificates
 
@@ -58,7 +60,15 @@ def by_close_notify_and_reset(connection: socket.socket) -> None:
 
 
 class EndsTestCase(TestCase):
-    """A model in a thread, for one call."""
+    """A model in a thread, for one call.
+
+    Attributes:
+        asked: what the call asks for as codings of its answer.
+        reason: of the failures that are expected.
+    """
+
+    asked = ""
+    reason = "body"
 
     def listen(self) -> socket.socket:
         """Listen on a free port."""
@@ -77,7 +87,7 @@ class EndsTestCase(TestCase):
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a reset would drop what Nagle holds back
         connection = self.wrap(accepted)
         request = b""
-        while not request.endswith(b"\r\n\r\n[1]"):
+        while not request.endswith((b"\r\n\r\n[1]", b"\r\n\r\n") if request.startswith(b"GET") else b"\r\n\r\n[1]"):
             request += connection.recv(4096)
         connection.sendall(data)
         end(connection)
@@ -86,18 +96,36 @@ class EndsTestCase(TestCase):
         """The body of the response; or what the failure says is missing."""
         listener = self.listen()
         answered = deferToThread(self.answer, listener, data, end)
-        settings = Settings(_env_file=None, rmq_url="amqp://x/", model_cacert=certificates() / "cacert.pem")
-        client = model_client(reactor, model_tls(settings, lambda *_: None), connections=1)
-        scheme = "http" if type(self).wrap is EndsTestCase.wrap else "https"
-        url = f"{scheme}://localhost:{listener.getsockname()[1]}/"
+        client, url = self.client(listener)
         model = Model(reactor, client, url=url, max_body_bytes=1000, wall_clock=reactor.seconds)
         try:
-            return (await model.call(Message(b"[1]"), "r1", 10)).body
+            return (await model.call(Message(b"[1]", {"pg-accept-encoding": self.asked}), "r1", 10)).body
         except ModelFailure as failure:
-            self.assertEqual((failure.reason, failure.status), ("body", 502), (data, end.__name__, failure.cause))
+            self.assertEqual((failure.reason, failure.status), (self.reason, 502), (data, end.__name__, failure.cause))
             return failure.detail
         finally:
             await answered
+
+    def client(self, listener: socket.socket) -> tuple[Any, str]:
+        """A client for the model, and the model's URL."""
+        settings = Settings(_env_file=None, rmq_url="amqp://x/", model_cacert=certificates() / "cacert.pem")
+        scheme = "http" if type(self).wrap is EndsTestCase.wrap else "https"
+        url = f"{scheme}://localhost:{listener.getsockname()[1]}/"
+        return model_client(reactor, model_tls(settings, lambda *_: None), connections=1), url
+
+    def answer_questions(self, listener: socket.socket, data: bytes, end: Callable[[socket.socket], None]) -> None:
+        """Answer each question; one without a whole answer is sent once more."""
+        for _ in range(1 if b"\r\n\r\n" in data else 2):
+            self.answer(listener, data, end)
+
+    async def assert_ready(self, expected: bool, data: bytes, *ends: Callable[[socket.socket], None]) -> None:
+        """Check what an answer of the ready URL says, for each way to end the connection."""
+        for end in ends:
+            listener = self.listen()
+            asked = deferToThread(self.answer_questions, listener, data, end)
+            client, url = self.client(listener)
+            self.assertEqual(await Readiness(reactor, client, parse_ready_url(url)).is_ready(), expected, end.__name__)
+            await asked
 
     async def assert_cut_off(self, what: str, data: bytes, *ends: Callable[[socket.socket], None]) -> None:
         """Check that a response is a failure which names what is missing, for each way to end the connection."""
@@ -140,6 +168,24 @@ class TCPTests(EndsTestCase):
         """A coded body that breaks off is a failure for its coding, before its end is looked at."""
         await self.assert_cut_off("Content-Encoding gzip", GZIP, by_fin, by_reset)
 
+    async def test_coded_as_asked(self) -> None:
+        """A coded body that was asked for ends as any other: nothing in it says whether it is complete."""
+        self.asked = "gzip"
+        await self.assert_complete(GZIP[-3:], GZIP, by_fin)
+        await self.assert_cut_off("has no length", GZIP, by_reset)
+
+    async def test_statuses(self) -> None:
+        """A rejection that is cut off is a failure as well: what is wrong with the request is not known."""
+        for head in (b"HTTP/1.1 404 Not Found\r\n\r\n", b"HTTP/1.1 204 No\r\nContent-Le", b"HTTP/1.1 200 OK\r\n"):
+            self.reason = "body" if head.endswith(b"\r\n\r\n") else "connection"
+            await self.assert_cut_off("", head + b"{" * head.endswith(b"\r\n\r\n"), by_reset)
+
+    async def test_readiness(self) -> None:
+        """A ready URL whose answer has no whole head says nothing; a whole head does, however the body ends."""
+        await self.assert_ready(True, OPEN_END, by_fin, by_reset)
+        await self.assert_ready(False, b"HTTP/1.1 200 OK\r\nContent-Le", by_fin, by_reset)
+        await self.assert_ready(False, b"HTTP/1.1 503 Busy\r\n\r\n", by_fin, by_reset)
+
 
 class TLS13Tests(EndsTestCase):
     """With TLS the end in order is close_notify. A FIN may come from anybody."""
@@ -165,6 +211,12 @@ class TLS13Tests(EndsTestCase):
         await self.assert_complete(b"[1]", CHUNKED + b"3\r\n[1]\r\n0\r\n\r\n", *ends)
         await self.assert_cut_off("Content-Length", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[1]", *ends)
         await self.assert_cut_off("last chunk", CHUNKED + b"3\r\n[1]\r\n", *ends)
+
+    async def test_readiness(self) -> None:
+        """A ready URL whose answer has no whole head says nothing; a whole head does, however the body ends."""
+        ends = (in_order, by_fin, by_reset)
+        await self.assert_ready(True, OPEN_END + b"y", *ends)
+        await self.assert_ready(False, b"HTTP/1.1 200 OK\r\nContent-Le", *ends)
 
 
 class TLS12Tests(TLS13Tests):
