@@ -34,6 +34,7 @@ from provider_gateway.http_server.access_log import AccessRecord
 from provider_gateway.net.tls_transport import ServerFactory
 from provider_gateway.provider.role import ProviderRole
 from provider_gateway.topology.checks import check_entries, warnings
+from provider_gateway.topology.routing import served_paths
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -126,7 +127,7 @@ class GatewayService(ProcessService):
                 entries,
                 publisher=self._publisher,
                 metrics=metrics,
-                on_finished=AccessRecord(metrics, reactor, access_log, wall_clock),
+                on_finished=AccessRecord(metrics, reactor, access_log, wall_clock, served_paths(entries)),
                 credentials=credentials,
                 wall_clock=wall_clock,
                 results=self._kept.results if self._kept is not None else None,

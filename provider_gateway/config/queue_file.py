@@ -205,6 +205,13 @@ class QueueEntry(StrictModel):
         return None if {"*", "#"} & set(self.binding_key[0]) else self.binding_key[0] or None
 
     @property
+    def taken_keys(self) -> tuple[str, ...]:
+        """Routing keys that lead to the queue: patterns for a topic exchange, else the keys themselves."""
+        if not self.exchange:
+            return (self.queue_name,)
+        return ("#",) if self.exchange_type == "fanout" else self.binding_key
+
+    @property
     def model_url(self) -> MaskedURL | None:
         """The URL of the entry's own model; None for that of the ``MODEL_*`` variables."""
         return self.model.url if self.model is not None else None

@@ -9,6 +9,7 @@ from provider_gateway.message.http_headers import text_of
 from provider_gateway.message.ids import RQUID_BYTES, checked_rquid, fresh_rquid
 
 if TYPE_CHECKING:
+    from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.gateway.origins import Origins
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.access_rules import AccessRules
@@ -81,6 +82,10 @@ class Admission:
     def may_use(self, request: Any, routing_key: str) -> bool:
         """True if the access file allows the caller to use a routing key. Nothing is counted for its rate."""
         return self._access_rules is None or self._access_rules.allow(request.identity, routing_key)
+
+    def may_use_any(self, request: Any, entry: QueueEntry) -> bool:
+        """True if the access file allows the caller to use some routing key that leads to an entry's queue."""
+        return self._access_rules is None or self._access_rules.allow_any(request.identity, entry)
 
     def endpoint(self, request: Any, name: str) -> str:
         """The endpoint that a ``Webhook`` header names, as records keep it.

@@ -12,6 +12,7 @@ from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
 from provider_gateway.gateway.admission import Admission
 from provider_gateway.gateway.json_body import LARGE
+from provider_gateway.gateway.model_list import MODELS, ModelList
 from provider_gateway.gateway.origins import Origins
 from provider_gateway.gateway.recorded_requests import RecordedRequests
 from provider_gateway.gateway.request_message import RequestMessages
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
+    from twisted.web.resource import IResource
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.topology.routing import Routes
 
+PREDICT = "/v1/predict"
 _BELOW = REQUESTS.encode()
 
 
@@ -95,6 +98,7 @@ class API:
         self._admission = Admission(
             max_in_flight=max_in_flight, origins=self._origins, access_rules=access_rules, metrics=metrics
         )
+        self._models = ModelList(routes.queues, self._admission)
         self._messages = RequestMessages(
             routes=routes,
             results=results,
@@ -124,6 +128,10 @@ class API:
                 on_unsafe=metrics.headers_dropped.inc,
             )
 
+    def resource(self) -> IResource:
+        """What the listener serves: the routes, and the paths that entries of the queue file add."""
+        return self.app.resource(dict.fromkeys(self._routes.path_keys, PREDICT))
+
     def drain(self) -> None:
         """Answer new requests with 503 from now on."""
         self._admission.drain()
@@ -133,7 +141,7 @@ class API:
         """Respond with 200: the listener runs. The response is the seed's."""
         return with_length(request, JSON, b'{"status": "OK"}')
 
-    @app.route("/v1/predict", methods=["POST"])
+    @app.route(PREDICT, methods=["POST"])
     async def predict(self, request: Any) -> bytes:
         """Publish the body, wait for the reply, respond with it."""
         # All in one coroutine: a second one would take 300 bytes more for each waiting request.
@@ -174,6 +182,11 @@ class API:
         finally:
             self._admission.in_flight -= 1
 
+    @app.route(MODELS, methods=["GET"])
+    def list_models(self, request: IRequest) -> bytes:
+        """List the models that the caller may use."""
+        return self._models.answer(request)
+
     @app.route(REQUESTS, methods=["GET"])
     async def list_requests(self, request: IRequest) -> bytes:
         """List the caller's requests."""
@@ -194,11 +207,16 @@ class API:
         """Respond as ``/v1/predict`` would have."""
         return await self._fetch(request, lambda stored: stored.result(request, id_))
 
-    @app.route("/v1/predict", methods=["OPTIONS"])
+    @app.route(PREDICT, methods=["OPTIONS"])
     @app.route("/v1/publish", methods=["OPTIONS"])
     def preflight(self, request: IRequest) -> bytes:
         """List the methods; also answers a browser's CORS preflight (Fetch standard) if its origin is allowed."""
         return self._origins.preflight(request, "POST")
+
+    @app.route(MODELS, methods=["OPTIONS"])
+    def preflight_models(self, request: IRequest) -> bytes:
+        """As :meth:`preflight`."""
+        return self._origins.preflight(request, "GET, HEAD")
 
     @app.route(REQUESTS, methods=["OPTIONS"])
     @app.route(f"{REQUESTS}/<id_>/result", methods=["OPTIONS"])

@@ -17,7 +17,6 @@ from provider_gateway.topology.routing import checked_routing_key
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
-    from twisted.web.iweb import IRequest
 
     from provider_gateway.clocks import WallClock
     from provider_gateway.results.results import Results
@@ -56,22 +55,29 @@ class RequestMessages:
         self._wall_clock = wall_clock
         self._bodies = lru_cache(_KEYS)(lambda routing_key: AcceptedBodies(routes.entries(routing_key)))
 
-    def routing_key(self, request: IRequest) -> str:
-        """The routing key that a request names, or the queue file's.
+    def routing_key(self, request: Any) -> str:
+        """The routing key that a request names, or that of its path, or the queue file's.
 
         Raises:
-            BadRequest: there is none, or it is malformed.
+            BadRequest: there is none, it is malformed, or it is not that of the path.
         """
+        of_path = self._routes.path_keys.get(request.path)
         sent = request.requestHeaders.getRawHeaders(b"routing-key", [])
         if len(sent) > 1:
             msg = "There are several routing-key headers; send one."
             raise BadRequest(msg)
         if sent:
             try:
-                return checked_routing_key(sent[0].decode())
+                routing_key = checked_routing_key(sent[0].decode())
             except UnicodeDecodeError:
                 msg = "The routing-key header is not UTF-8."
                 raise BadRequest(msg) from None
+            if of_path is not None and routing_key != of_path:
+                msg = "The routing-key header is not the routing key of this path; leave it out."
+                raise BadRequest(msg)
+            return routing_key
+        if of_path is not None:
+            return of_path
         if self._routes.default_routing_key is None:
             msg = "The routing-key header is missing, and the queue file names no routingKey to use without it."
             raise BadRequest(msg)

@@ -100,7 +100,7 @@ class GatewayRole:
             logs_responses=settings.log_level == "debug",
         )
         self.site = GatewaySite(
-            self._api.app.resource(),
+            self._api.resource(),
             reactor,
             settings.limits,
             on_finished,

@@ -12,6 +12,7 @@ from provider_gateway.message.http_headers import text_of
 from provider_gateway.security.identity import text_of_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from prometheus_client import Counter, Histogram
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
 
 #: Values of labels. Everything else is "other": a scanner must not create time series.
-_ROUTES = {each.encode(): each for each in ("/v1/predict", "/v1/publish", "/v1/requests", "/health")}
+_ROUTES = {each.encode(): each for each in ("/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health")}
 #: Paths with an id, and the route that each of them counts for.
 _PATTERNS = (
     (re.compile(rb"/v1/requests/[0-9a-f]{32}"), "/v1/requests/{id}"),
@@ -62,20 +63,29 @@ class AccessRecord:
         clock: the clock that ``received_at`` was read from.
         access_log: one JSON line per request is written to it; None for no access log.
         wall_clock: has the time of the lines.
+        paths: that the queue file adds; each is a route of its own.
     """
 
-    def __init__(self, metrics: Metrics, clock: IReactorTime, access_log: TextIO | None, wall_clock: WallClock) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: IReactorTime,
+        access_log: TextIO | None,
+        wall_clock: WallClock,
+        paths: Iterable[str] = (),
+    ) -> None:
         self._metrics = metrics
         self._clock = clock
         self._access_log = access_log
         self._wall_clock = wall_clock
+        self._routes = _ROUTES | {path.encode(): path for path in paths}
         #: Series by route, method and status. Looking one up by its labels costs 3 µs, and a request counts in two.
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def __call__(self, request: BoundedRequest) -> None:
         """Record one request."""
         assert request.received_at is not None
-        route, method = _ROUTES.get(request.path) or _route(request.path), _METHODS.get(request.method, _OTHER)
+        route, method = self._routes.get(request.path) or _route(request.path), _METHODS.get(request.method, _OTHER)
         requests, durations = self._series.get((route, method, request.code)) or self._begin(
             route, method, request.code
         )

@@ -14,9 +14,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
+from werkzeug.exceptions import MethodNotAllowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from provider_gateway.http_server.request import BoundedRequest
 
@@ -52,9 +53,14 @@ class App(Klein):
 
         return remember
 
-    def resource(self) -> KleinResource:
-        """The resource that serves the application (klein.Klein)."""
-        return TableResource(self)
+    def resource(self, more: Mapping[bytes, str] | None = None) -> KleinResource:
+        """The resource that serves the application (klein.Klein).
+
+        Args:
+            more: more paths, each with the path of a route without parameters that serves it. They are compared byte by
+                byte.
+        """
+        return TableResource(self, more or {})
 
     def answer_to(self, request: BoundedRequest, failure: Failure) -> bytes:
         """Set status and headers of the response to a failed request, and return its body.
@@ -73,7 +79,7 @@ class App(Klein):
 class TableResource(KleinResource):
     """Serves an application's requests from its table, or by Klein."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, more: Mapping[bytes, str]) -> None:
         super().__init__(app)
         self._table_app = app
         self._table = {
@@ -82,13 +88,23 @@ class TableResource(KleinResource):
             if not rule.arguments
             for method in rule.methods or ()
         }
+        #: The methods of the paths that Klein does not know.
+        self._methods = {
+            path: sorted(method.decode() for served, method in self._table if served == like.encode())
+            for path, like in more.items()
+        }
+        for path, like in more.items():
+            for method in map(str.encode, self._methods[path]):
+                self._table[path, method] = self._table[like.encode(), method]
 
     def render(self, request: Any) -> Any:
         """Begin to serve a request (twisted.web.resource.IResource)."""
         endpoint = self._table.get((request.path, request.method))
-        if endpoint is None:
+        if endpoint is None and request.path not in self._methods:
             return super().render(request)
         try:
+            if endpoint is None:
+                raise MethodNotAllowed(self._methods[request.path])
             answer: Any = self._table_app.execute_endpoint(endpoint, request)
         except Exception:  # noqa: BLE001 - every error gets a response
             answer = Failure()

@@ -11,6 +11,7 @@ from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_t
 from provider_gateway.errors import BadRequest, Forbidden, RateLimited
 from provider_gateway.security.identity import identity_matches
 from provider_gateway.security.webhook_endpoints import WebhookEntry, checked_names, load_endpoint
+from provider_gateway.topology.overlaps import can_lead
 from provider_gateway.topology.routing import topic_matches
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
+    from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.security.identity import Identity
     from provider_gateway.security.webhook_endpoints import Endpoint
 
@@ -212,6 +214,13 @@ class AccessRules:
     def allow(self, identity: Identity, routing_key: str) -> bool:
         """True if a rule lets an identity use a routing key. Nothing is counted."""
         return any(rule.allows(identity, routing_key) for rule in self._rules)
+
+    def allow_any(self, identity: Identity, entry: QueueEntry) -> bool:
+        """True if the rules let an identity use some routing key that leads to an entry's queue. Nothing is counted."""
+        patterns = {
+            pattern for rule in self._rules if any(map(rule.is_for, identity.names)) for pattern in rule.routing_keys
+        }
+        return any(can_lead(entry, pattern) for pattern in patterns)
 
     def _spend(self, index: int, rule: AccessRule, rate: float, name: str) -> None:
         now = self._clock.seconds()

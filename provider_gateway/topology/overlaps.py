@@ -37,6 +37,17 @@ def _overlap(one: QueueEntry, other: QueueEntry) -> str | None:
     return None
 
 
+def can_lead(entry: QueueEntry, pattern: str) -> bool:
+    """True if some routing key that a pattern matches leads to an entry's queue.
+
+    Args:
+        pattern: as of a topic exchange.
+    """
+    if entry.exchange and entry.exchange_type == "topic":
+        return any(common_key(key, pattern) is not None for key in entry.binding_key)
+    return entry.exchange_type == "fanout" or any(topic_matches(pattern, key) for key in entry.taken_keys)
+
+
 def common_key(one: str, other: str) -> str | None:
     """A routing key that both binding keys of a topic exchange match; None if there is none."""
     patterns = one.split(".") if one else [], other.split(".") if other else []

@@ -81,11 +81,20 @@ class Routes:
 
     def __init__(self, entries: Sequence[QueueEntry]) -> None:
         self._entries = entries
+        #: The routing keys of requests to paths that entries add.
+        self.path_keys: dict[bytes, str] = {
+            path.encode(): entry.path_key for entry in entries if entry.path_key is not None for path in entry.paths
+        }
         defaults = [entry.routing_key for entry in entries if entry.routing_key is not None]
         #: For HTTP requests without a routing key: the first ``routingKey`` of the queue file.
         self.default_routing_key: str | None = defaults[0] if defaults else None
         # Matching a key with a binding costs 3 µs; callers use few keys.
         self._exchange = lru_cache(_KEYS)(self._first_match)
+
+    @property
+    def queues(self) -> Sequence[QueueEntry]:
+        """The entries of the queue file."""
+        return self._entries
 
     def exchange(self, routing_key: str) -> str:
         """The exchange of the first entry whose binding matches; of the first entry if none does."""
@@ -101,6 +110,11 @@ class Routes:
             if matches(entry, routing_key):
                 return entry.exchange
         return self._entries[0].exchange
+
+
+def served_paths(entries: Sequence[QueueEntry]) -> list[str]:
+    """The paths that entries add to the gateway's."""
+    return [path for entry in entries for path in entry.paths]
 
 
 def matches(entry: QueueEntry, routing_key: str) -> bool:

@@ -68,6 +68,7 @@ class AdminTests(SecurityTestCase):
         """Other paths are 404, even those of the HTTPS listener."""
         for path in (
             b"/",
+            b"/v1/models",
             b"/v1/predict",
             b"/v1/publish",
             b"/settings",

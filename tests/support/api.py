@@ -53,6 +53,8 @@ class APITestCase(SynchronousTestCase):
     #: More keys of the entry, and more entries.
     keys: ClassVar[dict[str, object]] = {}
     others: ClassVar[tuple[dict[str, object], ...]] = ()
+    #: All entries in place of these.
+    entries: ClassVar[list[QueueEntry] | None] = None
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -64,7 +66,7 @@ class APITestCase(SynchronousTestCase):
         self.api = API(
             rpc=self.rpc,
             publisher=self.publisher,
-            routes=Routes([QueueEntry.model_validate(each) for each in entries]),
+            routes=Routes(self.entries or [QueueEntry.model_validate(each) for each in entries]),
             reply_timeout=90,
             max_in_flight=self.max_in_flight,
             max_json_depth=128,
@@ -76,7 +78,7 @@ class APITestCase(SynchronousTestCase):
             metrics=self.metrics,
         )
         self.site = GatewaySite(
-            self.api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY), wall_clock=self.clock.seconds
+            self.api.resource(), self.clock, Limits(max_body_bytes=MAX_BODY), wall_clock=self.clock.seconds
         )
 
     def post(self, *headers: str, body: bytes = b"{}", path: str = "/v1/predict") -> Client:

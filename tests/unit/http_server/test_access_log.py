@@ -57,6 +57,17 @@ class RecordTests(APITestCase):
             client.request("POST", f"/wp-{number}", b"{}")
         self.assertEqual(self.requests(), {("other", "other", "404"), ("other", "POST", "404")})
 
+    def test_added_paths(self) -> None:
+        """Paths of the queue file are routes of their own; other paths below or beside them are not."""
+        record = AccessRecord(self.metrics, self.clock, None, self.clock.seconds, ["/v1/fraud"])
+        self.site = GatewaySite(self.api.app.resource(), self.clock, Limits(), record)
+        client = Client(self.site)
+        for path in ("/v1/fraud", "/v1/fraud/x", "/v1/models"):
+            client.request("GET", path)
+        self.assertEqual(
+            self.requests(), {("/v1/fraud", "GET", "404"), ("other", "GET", "404"), ("/v1/models", "GET", "200")}
+        )
+
     def test_line(self) -> None:
         """Each request is one JSON line with its ids; the bytes of a request cannot break the line."""
         client = self.post(KEY, "RqUID: r1", path="/v1/predict?secret=1")
