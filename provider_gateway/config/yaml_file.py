@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -83,6 +84,7 @@ def _sources(value: yaml.Node, into: yaml.MappingNode) -> list[yaml.MappingNode]
     return sources
 
 
+_INSTANCE = re.compile(r" or instance of \w+")
 _DESCRIPTIONS = {
     "missing": "is required and missing",
     "extra_forbidden": "unknown key; docs/settings.md lists the file's keys",
@@ -101,6 +103,8 @@ def describe(error: ErrorDetails) -> str:
     if kind in _DESCRIPTIONS:
         return _DESCRIPTIONS[kind]
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    # Python's words for what the user writes as a list or a mapping.
+    text = _INSTANCE.sub("", text.replace("a valid tuple", "a list"))
     if kind == "string_pattern_mismatch":
         text = f"text like {error['ctx']['pattern']}"
     shown = ""

@@ -15,7 +15,7 @@ from provider_gateway.config.queue_file import QueueEntry, load_queues, parse_qu
 from provider_gateway.errors import Forbidden, RateLimited, SettingsError
 from provider_gateway.security.access_rules import AccessRule, AccessRules
 from provider_gateway.security.identity import Identity
-from provider_gateway.topology.checks import check_ways_back, warnings
+from provider_gateway.topology.checks import check_entries, warnings
 from provider_gateway.topology.routing import Routes
 from tests.fuzz.profiles import fuzzed
 from tests.fuzz.yaml_texts import REPEATED, RULES, access_files, queue_files
@@ -88,10 +88,12 @@ class QueueFileTests(FileTestCase):
         self.assertTrue(all(isinstance(each, QueueEntry) for each in entries))
         self.assertEqual(len({each.queue_name for each in entries}), len(entries))
         Routes(entries).exchange("a.b")
+        shown = yaml.safe_dump([each.model_dump(by_alias=True, mode="json", exclude_none=True) for each in entries])
+        self.assertNotIn("${TOKEN}", shown)
         for line in warnings(entries, 300):
             self.assertEqual(line.splitlines(), [line])
         try:
-            check_ways_back(entries)
+            check_entries(entries)
         except SettingsError as error:
             self.assertEqual(str(error).splitlines(), [str(error)])
 

@@ -20,6 +20,26 @@ QUEUES = (
   prefetch: 3
 """,
     "- &one {topic: '', queueName: a}\n- {<<: *one, queueName: b, queueType: quorum}\n",
+    """
+- topic: ML.MQ
+  queueName: fraud
+  bindingKey: ['predict.*', check]
+  routingKey: predict.fraud
+  paths: [/v1/fraud, '/v1/models/fraud:predict']
+  accept: [application/json, 'image/*']
+  acceptEncoding: gzip
+  openInference: true
+  model:
+    url: https://fraud:8443/predict?key=1
+    protocol: http
+    cacert: ca.pem
+    cert: cert.pem
+    key: key.pem
+    headers: {Authorization: 'Bearer ${TOKEN}', x-a: b}
+    readyUrl: /ready
+    name: fraud
+- {topic: ML.MQ, queueName: other, bindingKey: '#.other', paths: /v1/other, routingKey: other}
+""",
 )
 RULES = (
     """
@@ -54,6 +74,8 @@ _QUEUE_KEYS = (
     ),
     *("concurrency", "minConcurrency", "maxPause", "busyTimeout", "readyUrl"),
     *("prefetch", "timeout", "dle", "dleParams", "argQueue", "maxAttempts", "retryDelay", "parkingQueue"),
+    *("model", "paths", "accept", "acceptEncoding", "openInference"),
+    *("url", "protocol", "cacert", "cert", "key", "headers", "name", "Authorization"),
     *("dleExchange", "dleExchangeType", "dleQueue", "dleArgs", "x-message-ttl", "x-dead-letter-exchange"),
 )
 _RULE_KEYS = ("identities", "routingKeys", "rate", "burst")

@@ -159,7 +159,7 @@ class EntryTests(SynchronousTestCase):
 
 #: Keys of an entry, and what the error must contain.
 MISTAKES = (
-    ("model: x", ("[0].model", "valid dictionary")),
+    ("model: x", ("[0].model: expected a valid dictionary, found 'x'",)),
     ("model: {urls: 'http://m/'}", ("[0].model.urls", "unknown key")),
     ("model: {url: 'ftp://m/'}", ("[0].model.url: expected http://…",)),
     ("model: {url: 'http://hunter2@m/'}", ("[0].model.url: expected", "without user")),
@@ -220,6 +220,8 @@ MISTAKES = (
     ("paths: [/a, /a]", ("[0].paths: '/a' is a path of queue 'q' already",)),
     ("paths: [/a]}\n- {topic: t, queueName: p, bindingKey: c, paths: /a", ("[1].paths: '/a' is a path of queue 'q'",)),
     ("paths: [/a], routingKey: 'b.#'", ("[0]: paths: needs a routingKey",)),
+    ("accept: 5", ("[0].accept: expected a list, found 5",)),
+    ("paths: {a: b}", ("[0].paths: expected a list",)),
     ("accept: []", ("[0].accept: expected at least one",)),
     ("accept: json", ("[0].accept[0]: expected a media type", "'json'")),
     ("accept: ['*/json']", ("[0].accept[0]: expected a media type",)),
