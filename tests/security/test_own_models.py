@@ -127,6 +127,17 @@ class ModelTests(OwnModelsTestCase):
             for secret in (TOKEN, LITERAL, QUERY):
                 self.assertNotIn(secret, text)
 
+    def test_reload(self) -> None:
+        """An entry's certificate is loaded again when it changes: its model sees the new one, the other one the old."""
+        self.shown["fraud"] = renewed = trusted_authority().issue("towards fraud, renewed")
+        renewed.write(*(self.deployment.folder / f"fraud-{part}.pem" for part in ("cert", "key")))
+        self.gateway.logged(f"TLS towards the model of {self.deployment.queue}.fraud: loaded again")
+        for name, model in self.models.items():
+            model.break_connections()
+            model.peers.clear()
+            self.assertEqual(self.send(f"/v1/{name}").status, 200)
+            self.assertEqual(model.peers, [self.shown[name].certificate.serial_number])
+
     def test_missing_variable(self) -> None:
         """Without the variable a provider does not start, with one line; a gateway starts: it calls no model."""
         for arguments, expected in (("provider", 1), ("gateway", 0)):
