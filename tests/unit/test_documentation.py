@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import AliasChoices
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.config.model_entry import ModelEntry
+from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.config.settings import Settings
 from provider_gateway.gateway.api import API
 from provider_gateway.http_server import access_log
@@ -35,6 +37,12 @@ class DocumentationTests(SynchronousTestCase):
             alias = field.validation_alias
             names |= {str(each) for each in alias.choices} if isinstance(alias, AliasChoices) else {name.upper()}
         self.assertEqual(first_column("settings.md", "Variables"), names)
+
+    def test_queue_file(self) -> None:
+        """docs/settings.md lists every key of an entry of the queue file, and of its model."""
+        keys = {str(field.alias) for field in QueueEntry.model_fields.values()}
+        keys |= {f"model.{field.alias}" for field in ModelEntry.model_fields.values()}
+        self.assertEqual(first_column("settings.md", "Queue file"), keys)
 
     def test_metrics(self) -> None:
         """docs/operation.md lists every metric that the program exports."""
