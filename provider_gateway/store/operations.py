@@ -1,10 +1,12 @@
 """The operations that change a store, and their rules. They are the same for every database, and run in a transaction.
 
-A transaction reads the records of all its operations, applies the operations in their order, and writes what changed.
+A transaction reads the records that its operations name, applies the changes in their order, and writes what changed.
+The other operations follow: the database does them itself.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,17 +45,22 @@ class Operation:
         """Bytes of the body to store."""
         return 0
 
+
+@dataclass(frozen=True, slots=True)
+class Change(Operation, ABC):
+    """A change of records by our rules."""
+
+    @abstractmethod
     def apply(self, changes: Changes) -> Any:
         """Do it.
 
         Returns:
             What the caller gets after the commit.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class Add(Operation):
+class Add(Change):
     """:meth:`.ResultStore.add`."""
 
     record: Record
@@ -81,8 +88,8 @@ class Add(Operation):
 
 
 @dataclass(frozen=True, slots=True)
-class _OfRecord(Operation):
-    """An operation on a record that is there."""
+class _OfRecord(Change):
+    """A change of a record that is there."""
 
     of: str
 
@@ -133,7 +140,7 @@ class Discard(_OfRecord):
 
 
 @dataclass(frozen=True, slots=True)
-class Finish(Operation):
+class Finish(Change):
     """:meth:`.ResultStore.finish`."""
 
     must_succeed: ClassVar[bool] = True
@@ -200,16 +207,38 @@ class Erase(_OfRecord):
 
 
 @dataclass(frozen=True, slots=True)
-class Purge(Operation):
-    """:meth:`.ResultStore.purge`. Its rows are found by the database, after all else is written."""
+class Command(Operation, ABC):
+    """What the database does itself, after all changes are written."""
 
-    now: float
-    limit: int
+    @abstractmethod
+    def run(self, transaction: Transaction) -> Any:
+        """Do it.
+
+        Returns:
+            What the caller gets after the commit.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class Probe(Operation):
+class Purge(Command):
+    """:meth:`.ResultStore.purge`."""
+
+    now: float
+    ttl: float
+    limit: int
+
+    def run(self, transaction: Transaction) -> int:
+        """See the class."""
+        return transaction.purge(self.now, self.ttl, self.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Command):
     """Find out whether the store takes changes."""
+
+    def run(self, transaction: Transaction) -> None:
+        """See the class."""
+        transaction.probe()
 
 
 def execute(transaction: Transaction, operations: Sequence[Operation], ttl: float) -> list[Any]:
@@ -223,13 +252,9 @@ def execute(transaction: Transaction, operations: Sequence[Operation], ttl: floa
     found = transaction.records(id_ for id_ in ids if id_ is not None)
     found += [record for record in transaction.holders(key for key in keys if key is not None) if record.id not in ids]
     changes = Changes(found, ttl)
-    ruled = [each for each in operations if not isinstance(each, Purge | Probe)]
-    answers = {id(operation): operation.apply(changes) for operation in ruled}
+    answers = [each.apply(changes) if isinstance(each, Change) else None for each in operations]
     changes.write(transaction)
-    for operation in operations:
-        if isinstance(operation, Purge):
-            answers[id(operation)] = transaction.purge(operation.now, ttl, operation.limit)
-        elif isinstance(operation, Probe):
-            transaction.probe()
-            answers[id(operation)] = None
-    return [answers[id(operation)] for operation in operations]
+    return [
+        each.run(transaction) if isinstance(each, Command) else answer
+        for each, answer in zip(operations, answers, strict=True)
+    ]

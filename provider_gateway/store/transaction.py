@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.store.columns import (
@@ -27,7 +28,7 @@ _SELECT = f"SELECT {', '.join(RECORD)} FROM requests "  # noqa: S608 - names of 
 FINAL = tuple(status for status in Status if status.is_final)
 
 
-class Transaction:
+class Transaction(ABC):
     """Reads and changes rows. An engine overrides what its database does faster, or in another way.
 
     Placeholders are ``?`` here; :meth:`execute` and :meth:`execute_many` may rewrite them.
@@ -170,6 +171,6 @@ class Transaction:
             pending=pending, oldest_pending=None if oldest is None else oldest / 1000, bytes=self.database_bytes()
         )
 
+    @abstractmethod
     def database_bytes(self) -> int:
         """Size of the database."""
-        raise NotImplementedError
