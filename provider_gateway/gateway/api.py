@@ -159,7 +159,8 @@ class API:
                 )
             except (DeadlinePassed, OutcomeUnknown) as error:
                 if self._recorded is not None:
-                    await self._recorded.keep(request, routing_key, error)
+                    is_confirmed = self._rpc.is_confirmed(request.correlation_id)
+                    await self._recorded.keep(request, routing_key, error, is_confirmed=is_confirmed)
                 raise
             return self._respond(request, reply, routing_key, accepted)
         finally:

@@ -18,7 +18,7 @@ from provider_gateway.gateway.json_body import LARGE
 from provider_gateway.gateway.response import write_result
 from provider_gateway.gateway.status_document import answer_accepted, locate, retry_after
 from provider_gateway.message.http_headers import JSON
-from provider_gateway.results.errors import IdempotencyInProgress, may_be_accepted
+from provider_gateway.results.errors import IdempotencyInProgress, NotConfirmed, may_be_accepted
 from provider_gateway.results.idempotency import idempotency_key, is_accepted
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ class RecordedRequests:
         )
         try:
             return await self._results.submit(message, self._routes.exchange(routing_key), record)
-        except OutcomeUnknown as error:
-            if may_be_accepted(error):
-                locate(error, message.correlation_id)  # not the record's id if it took the place of an earlier message
+        except NotConfirmed as error:
+            if error.request_id is not None:
+                locate(error, error.request_id)
             raise
 
     async def _waited_for(self, submission: Submission, seconds: float, terms: RequestTerms) -> Record:
@@ -148,10 +148,13 @@ class RecordedRequests:
         msg = f"No reply within {self._reply_timeout:g} s. The request may still be executed."
         return DeadlinePassed(msg)
 
-    async def keep(self, request: Any, routing_key: str, error: GatewayError) -> None:
+    async def keep(self, request: Any, routing_key: str, error: GatewayError, *, is_confirmed: bool) -> None:
         """Record a request that ended with 504, so that its answer is kept, and have the error name it.
 
         With a store that is away the error names nothing. To be called in the turn in which the call ended.
+
+        Args:
+            is_confirmed: True if the broker has its message.
         """
         if not may_be_accepted(error):
             return  # there is no answer to come
@@ -159,7 +162,8 @@ class RecordedRequests:
             request.correlation_id, owner=owner_of(request), routing_key=routing_key, rquid=request.rquid
         )
         age = self._clock.seconds() - request.received_at
-        if await self._results.keep(replace(record, created=record.created - age)):
+        record = replace(record, created=record.created - age)
+        if await self._results.keeping.keep(record, is_confirmed=is_confirmed):
             locate(error, record.id)
 
 

@@ -72,7 +72,8 @@ class GatewayRole:
             expected_waits=expected_waits,
             metrics=metrics,
             on_late=results.replies.late if results is not None else None,
-            on_lost=results.publish_again if results is not None else None,
+            on_lost=results.keeping.publish_again if results is not None else None,
+            on_outcome=results.keeping.published if results is not None else lambda _id, _error: None,
         )
         self._expires = settings.reply_queue_expires
         self._replies = ReplyQueue(

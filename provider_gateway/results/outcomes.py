@@ -60,7 +60,7 @@ def problem_result(error: GatewayError, rquid: str | None) -> Result:
 
 def expired(record: Record, now: float) -> Outcome:
     """The outcome of a request that was pending for too long."""
-    msg = "There was no answer while the request was kept (RESULT_TTL)."
+    msg = "There was no answer in time (RESULT_TTL). If the broker did not confirm the message, it may be lost."
     result = problem_result(DeadlinePassed(msg), record.rquid)
     return Outcome(id=record.id, status=Status.EXPIRED, finished=now, result=result, replaces=_PENDING)
 

@@ -107,7 +107,8 @@ class Accept(_OfRecord):
         """See the class."""
         record = changes.get(self.of)
         if record is not None and record.accept_by is not None:
-            changes.put(replace(record, accept_by=None))
+            expires = max(record.expires, record.created + changes.ttl)
+            changes.put(replace(record, accept_by=None, expires=expires))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,22 @@ class TakeOver(_OfRecord):
             return False
         changes.put(replace(record, accept_by=self.accept_by))
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireAt(_OfRecord):
+    """:meth:`.ResultStore.expire_at`."""
+
+    expires: float
+
+    def apply(self, changes: Changes) -> None:
+        """See the class."""
+        record = changes.get(self.of)
+        if record is None or record.status is not Status.PENDING:
+            return
+        is_confirmed = record.key is not None and record.accept_by is None
+        if not is_confirmed or self.expires > record.expires:
+            changes.put(replace(record, expires=self.expires))
 
 
 @dataclass(frozen=True, slots=True)

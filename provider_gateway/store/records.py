@@ -169,7 +169,7 @@ class ResultStore(Protocol):
         ...
 
     def accept(self, id_: str) -> Deferred[None]:
-        """Note that the publish of a record is confirmed: it cannot be taken over any more."""
+        """Note that the publish of a record is confirmed: it cannot be taken over, and does not expire early."""
         ...
 
     def take_over(self, id_: str, seen: float, accept_by: float) -> Deferred[bool]:
@@ -181,6 +181,13 @@ class ResultStore(Protocol):
 
         Returns:
             True for one caller only.
+        """
+        ...
+
+    def expire_at(self, id_: str, expires: float) -> Deferred[None]:
+        """Change when a pending record expires, in seconds since 1970.
+
+        A record that is final stays as it is. One that :meth:`accept` was called for does not expire earlier.
         """
         ...
 

@@ -14,7 +14,7 @@ from provider_gateway.store.connections import Connections
 from provider_gateway.store.engine import Verdict
 from provider_gateway.store.figures import ShownFigures
 from provider_gateway.store.group_commit import GroupCommit
-from provider_gateway.store.operations import Accept, Add, Discard, Erase, Finish, Purge, TakeOver, execute
+from provider_gateway.store.operations import Accept, Add, Discard, Erase, ExpireAt, Finish, Purge, TakeOver, execute
 from provider_gateway.store.records import Status
 
 if TYPE_CHECKING:
@@ -98,6 +98,10 @@ class SQLStore:
     def take_over(self, id_: str, seen: float, accept_by: float) -> Deferred[bool]:
         """See :meth:`.ResultStore.take_over`."""
         return self._writer.submit(TakeOver(id_, seen, accept_by))
+
+    def expire_at(self, id_: str, expires: float) -> Deferred[None]:
+        """See :meth:`.ResultStore.expire_at`."""
+        return self._writer.submit(ExpireAt(id_, expires))
 
     def discard(self, id_: str) -> Deferred[None]:
         """See :meth:`.ResultStore.discard`."""

@@ -91,9 +91,21 @@ class MemoryStore:
     def accept(self, id_: str) -> Deferred[None]:
         def accept() -> None:
             if id_ in self.records:
-                self.records[id_] = replace(self.records[id_], accept_by=None)
+                record = self.records[id_]
+                expires = max(record.expires, record.created + self._ttl) if record.accept_by else record.expires
+                self.records[id_] = replace(record, accept_by=None, expires=expires)
 
         return self._run("accept", accept)
+
+    def expire_at(self, id_: str, expires: float) -> Deferred[None]:
+        def expire_at() -> None:
+            record = self.records.get(id_)
+            if record is not None and record.status is Status.PENDING:
+                is_confirmed = record.key is not None and record.accept_by is None
+                if not is_confirmed or expires > record.expires:
+                    self.records[id_] = replace(record, expires=expires)
+
+        return self._run("expire_at", expire_at)
 
     def take_over(self, id_: str, seen: float, accept_by: float) -> Deferred[bool]:
         def take_over() -> bool:

@@ -144,6 +144,24 @@ class Contract(RemovalContract):
         self.assertFalse(await other.take_over("unknown", NOW, NOW + 90))
         await other.accept("unknown")
 
+    async def test_expire_at(self: Any) -> None:
+        """A pending record expires when it is told to; earlier only as long as its publish may not be confirmed."""
+        one, other = await self.stores(2)
+        await one.add(record("a"))
+        await one.add(record("k", key=b"k", key_expires=NOW + 5000, accept_by=NOW + 30))
+        for id_ in "ak":
+            await one.expire_at(id_, NOW + 5)
+            self.assertEqual(["a", "k"].index(id_) + 1, len(await other.overdue(NOW + 5, 10)))
+        await one.accept("k")
+        self.assertEqual(NOW + 1000, (await other.get("k")).expires)
+        for expires, wanted in ((NOW + 5, NOW + 1000), (NOW + 2000, NOW + 2000)):
+            await other.expire_at("k", expires)
+            self.assertEqual(wanted, (await one.get("k")).expires)
+        await one.finish(outcome("a"))
+        await one.expire_at("a", NOW + 5)
+        self.assertEqual(NOW + 1001, (await one.get("a")).expires)
+        await one.expire_at("unknown", NOW)
+
     async def test_discard(self: Any) -> None:
         """Only a pending record is discarded."""
         store = await self.store()

@@ -77,7 +77,7 @@ class LateReplyTests(ResultsTestCase):
         """
         record = self.record()
         self.patch(self.store, "add", self.later_added)
-        kept = self.results.keep(record)
+        kept = self.results.keeping.keep(record, is_confirmed=True)
         self.reply(record.id, queue=MINE)
         self.assertEqual(self.unacked(MINE), 1)
         self.add()

@@ -74,12 +74,12 @@ class OwnershipTests(ResultsTestCase):
     def test_keep(self) -> None:
         """The record of a 504 is committed, and does not take the place of an answer that was faster."""
         record = self.record()
-        self.assertTrue(self.successResultOf(self.results.keep(record)))
+        self.assertTrue(self.successResultOf(self.results.keeping.keep(record, is_confirmed=True)))
         self.reply(record.id)
-        self.assertTrue(self.successResultOf(self.results.keep(record)))
+        self.assertTrue(self.successResultOf(self.results.keeping.keep(record, is_confirmed=True)))
         self.assertEqual(self.status(record.id), Status.SUCCEEDED)
         self.store.go_away()
-        self.assertFalse(self.successResultOf(self.results.keep(self.record())))
+        self.assertFalse(self.successResultOf(self.results.keeping.keep(self.record(), is_confirmed=True)))
 
 
 class RetentionTests(ResultsTestCase):
