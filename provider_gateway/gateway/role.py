@@ -84,6 +84,8 @@ class GatewayRole:
             deliver=self._rpc.deliver,
             clock=reactor,
         )
+        if results is not None:
+            results.replies.on_many_late = self._replies.make_room
         self._api = API(
             rpc=self._rpc,
             publisher=publisher,

@@ -41,6 +41,7 @@ class Replies:
 
     Attributes:
         consumers: channels that are needed to consume.
+        on_many_late: see :class:`.LateReplies`. Set by whoever consumes the queue that the late replies come from.
     """
 
     def __init__(
@@ -72,7 +73,15 @@ class Replies:
             wall_clock=wall_clock,
             metrics=metrics,
         )
-        self._late = LateReplies(publisher, self._queue.name, max_held=limits.max_held, kept=kept, clock=clock)
+        self.on_many_late: Callable[[], object] = lambda: None
+        self._late = LateReplies(
+            publisher,
+            self._queue.name,
+            max_held=limits.max_held,
+            kept=kept,
+            on_many=self._many_late,
+            clock=clock,
+        )
         self._retention = Retention(
             store, webhook=webhooks.publish, on_stored=on_stored, clock=clock, wall_clock=wall_clock
         )
@@ -96,6 +105,9 @@ class Replies:
     def late(self, delivery: Delivery) -> None:
         """Take a reply of this instance's queue for which no caller waits: it is stored, and then acknowledged."""
         self._late.forward(delivery)
+
+    def _many_late(self) -> None:
+        self.on_many_late()
 
     def waiting_for(self) -> list[str]:
         """What is missing to be ready."""
