@@ -15,7 +15,7 @@ from provider_gateway.gateway.json_body import LARGE
 from provider_gateway.gateway.origins import Origins
 from provider_gateway.gateway.recorded_requests import RecordedRequests
 from provider_gateway.gateway.request_message import RequestMessages
-from provider_gateway.gateway.request_terms import SPECIAL, request_terms
+from provider_gateway.gateway.request_terms import SPECIAL, check_no_webhook, request_terms
 from provider_gateway.gateway.response import write_reply
 from provider_gateway.gateway.status_document import REQUESTS
 from provider_gateway.gateway.stored_requests import StoredRequests
@@ -263,6 +263,7 @@ class API:
     async def _publish(self, request: Any) -> bytes:
         routing_key = self._messages.routing_key(request)
         self._admission.authorise(request, routing_key)
+        check_no_webhook(request.requestHeaders.values)
         if request.body_size > LARGE:
             await self._messages.check_in_turns(request)
         message = self._messages.take(request, None)
