@@ -163,7 +163,7 @@ class SQLiteFaultTests(FaultTests):
     async def test_38_workers(self) -> None:
         """One of two workers on one file is killed under load: the others have all answers."""
         gateway = self.serve(WORKERS="2", HTTP_PORT=str(free_ports(1)[0]))
-        await gateway.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in gateway.log))
+        await gateway.ready()
         self.ports.append(await gateway.port("https"))
         await self.load()
         os.kill(children(gateway)[0], signal.SIGKILL)
