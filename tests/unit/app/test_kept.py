@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from provider_gateway.results.unconfirmed import EXPIRES_AFTER
 from provider_gateway.store.records import Status
 from tests.support.observability import counted
 from tests.unit.app.base import ASYNC, KeptTestCase
@@ -62,6 +63,26 @@ class KeptTests(WayTestCase):
         self.assertEqual((self.only()[1], self.store.results[id_].body), (Status.SUCCEEDED, b"13"))
         self.assertEqual([counted(self.metrics.replies, kind) for kind in ("late", "stored")], [1, 1])
         self.assert_settled()
+
+    def test_unconfirmed(self) -> None:
+        """A record expires soon if the broker has not confirmed its message when the caller gets 504, until it does."""
+        left = []
+        for is_held in (False, True):
+            if is_held:
+                self.broker.faults.hold_confirms()
+            client = self.post()
+            self.advance(90)
+            self.assertEqual(self.answered(client).status, 504)
+            left.append(self.left())
+            self.broker.faults.release_confirms()
+            self.pump()
+            left.append(self.left())
+            self.store.records.clear()
+        self.assertEqual([round(each, -2) for each in left], [86_400, 86_400, EXPIRES_AFTER, 86_400])
+
+    def left(self) -> float:
+        """Seconds that the only record has."""
+        return self.store.records[self.only()[0]].expires - self.wall_clock()
 
     def test_answer_while_the_record_is_made(self) -> None:
         """An answer that comes between the end of the time and the commit of the record is kept, not overwritten."""
