@@ -33,7 +33,7 @@ class Replies:
     """Consumes what belongs to requests whose answers are kept.
 
     Args:
-        publisher: forwards late replies to the results queue.
+        publisher: publishes late replies, and what is overdue, to the results queue.
         notices: the queue for notices.
         on_stored: called with each record that this process has made final.
         kept: a Deferred for an id that fires when its record, which is being made, is committed; None if none is being
@@ -83,7 +83,7 @@ class Replies:
             clock=clock,
         )
         self._retention = Retention(
-            store, webhook=webhooks.publish, on_stored=on_stored, clock=clock, wall_clock=wall_clock
+            store, publisher, self._queue.name, on_stored=on_stored, clock=clock, wall_clock=wall_clock
         )
         self.consumers = 1 + NoticeQueue.channels + webhooks.consumers
         store.on_change = self._queue.store_changed
