@@ -154,7 +154,7 @@ class GatewayRole:
             self._results.abandon()
 
     async def close(self) -> None:
-        """Finish with what is stored and forwarded, and delete the reply queue.
+        """Finish with what is stored, forwarded and published, and delete the reply queue.
 
         The queue stays if a reply to a request that was given up may still come: without it, such a reply would be
         unrouted, and its message parked.
@@ -165,6 +165,8 @@ class GatewayRole:
             self._log.info("{queue} is left to expire: late replies may come", queue=self._replies.name)
         else:
             await self._replies.close()
+        if self._results is not None:
+            await self._results.idle()  # last: a broker that confirms nothing must not keep the rest from its end
 
     def stop(self) -> None:
         """Leave to the broker what :meth:`close` had no time for."""

@@ -77,6 +77,10 @@ class Keeping:
         """
         self._working.start(self._unconfirmed.confirm(id_) if error is None else self._fail(id_, error))
 
+    def idle(self) -> Deferred[None]:
+        """A Deferred that fires when nothing is published again, and the store knows how that ended."""
+        return self._working.empty()
+
     async def _fail(self, id_: str, error: GatewayError) -> None:
         record = await self._pending(id_)
         if record is not None:

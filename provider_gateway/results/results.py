@@ -261,6 +261,11 @@ class Results:
         self._waiting.told(id_)
         self._notices.notify(self._done, id_)
 
+    async def idle(self) -> None:
+        """Wait until the broker has confirmed what is published, also what is published again."""
+        await self._submissions.idle()
+        await self.keeping.idle()
+
     def drain(self) -> None:
         """End the waits that end at a drain, now and from now on."""
         self._waiting.drain()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import GatewayError, OutcomeUnknown, PublishRefused, StoreUnavailable
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from twisted.internet.interfaces import IReactorTime
-    from twisted.python.failure import Failure
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock
@@ -113,8 +113,7 @@ class Submissions:
 
     async def _publish(self, message: Message, exchange: str, record: Record) -> None:
         confirmed: Deferred[None] = Deferred()
-        publishing = Deferred.fromCoroutine(self.until_confirmed(message, exchange, record))
-        publishing.addBoth(self._confirm, confirmed, record)
+        self._working.start(self._publish_and_confirm(message, exchange, record, confirmed))
         try:
             await confirmed.addTimeout(self._confirm_timeout, self._clock)
         except DeferredTimeoutError:
@@ -126,6 +125,20 @@ class Submissions:
             await self._discard(record)
             raise
         await self._accept(record)
+
+    async def _publish_and_confirm(
+        self, message: Message, exchange: str, record: Record, confirmed: Deferred[None]
+    ) -> None:
+        outcome = None
+        try:
+            await self.until_confirmed(message, exchange, record)
+        except Exception:  # noqa: BLE001 - whoever waits gets it
+            outcome = Failure()
+        self._confirm(outcome, confirmed, record)
+
+    def idle(self) -> Deferred[None]:
+        """A Deferred that fires when no publish is under way, and the store knows how those before ended."""
+        return self._working.empty()
 
     async def until_confirmed(self, message: Message, exchange: str, record: Record, *, is_first: bool = True) -> None:
         """Publish a message, and again, if the broker may or may not have it: the record takes only one reply.

@@ -252,6 +252,6 @@ class ResultStore(Protocol):
         """What metrics say of the store."""
         ...
 
-    def close(self) -> Deferred[None]:
+    def close(self, seconds: float) -> Deferred[None]:
         """Commit what is under way, for a limited time, and close the connections."""
         ...

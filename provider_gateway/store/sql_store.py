@@ -32,8 +32,6 @@ T = TypeVar("T")
 _STORED = (Status.SUCCEEDED, Status.FAILED, Status.PARKED, Status.EXPIRED)
 #: Seconds that a read may take.
 _READ_TIMEOUT = 5.0
-#: Seconds for what is under way when the store is closed.
-_CLOSE_TIMEOUT = 5.0
 
 
 class SQLStore:
@@ -143,13 +141,13 @@ class SQLStore:
         """See :meth:`.ResultStore.figures`."""
         return self._read(lambda transaction: transaction.figures())
 
-    def close(self) -> Deferred[None]:
+    def close(self, seconds: float) -> Deferred[None]:
         """See :meth:`.ResultStore.close`."""
         if not self._is_open:
             return succeed(None)
         self._is_open = False
         self._figures.stop()
-        return self._writer.close(_CLOSE_TIMEOUT).addCallback(self._end)
+        return self._writer.close(seconds).addCallback(self._end)
 
     # In threads.
 

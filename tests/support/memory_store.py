@@ -225,5 +225,5 @@ class MemoryStore:
 
         return self._run("figures", figures)
 
-    def close(self) -> Deferred[None]:
+    def close(self, seconds: float) -> Deferred[None]:
         return succeed(None)

@@ -237,7 +237,7 @@ class ClosedContract:
         """What was committed before the end is there at the next start; a closed store takes nothing."""
         (store,) = await self.stores(1)
         last = store.add(record("a"))
-        await store.close()
+        await store.close(5)
         self.assertIsNone(await last)
         for call in (store.get("a"), store.add(record("b")), store.finish(outcome("a"))):
             await self.assertFailure(call, StoreUnavailable)

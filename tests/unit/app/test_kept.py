@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import CancelledError, Deferred
+
 from provider_gateway.results.unconfirmed import EXPIRES_AFTER
 from provider_gateway.store.records import Status
 from tests.support.observability import counted
@@ -160,14 +162,29 @@ class StopTests(WayTestCase):
         self.assertEqual((answer.status, self.only()[1]), (504, Status.PENDING))
         self.assertEqual(answer.headers["location"], f"/v1/requests/{self.only()[0]}")
 
+    def test_publishes_are_finished(self) -> None:
+        """What is published again, after its caller got 504, may be confirmed before the connections are closed."""
+        results = self.service._kept.results
+        for is_confirmed in (True, False):
+            idle: Deferred[None] = Deferred()
+            self.patch(results, "idle", lambda idle=idle: idle)
+            closing = Deferred.fromCoroutine(self.service._gateway.close())
+            self.pump()
+            self.assertNoResult(closing)
+            idle.callback(None) if is_confirmed else closing.cancel()
+            self.pump()
+            self.assertTrue(closing.called)
+            closing.addErrback(lambda failure: failure.trap(CancelledError))
+
     def test_store_is_closed_last(self) -> None:
         """The store is closed when both connections to the broker are."""
         closed: list[list[bool]] = []
         close = self.store.close
 
-        def note() -> Any:
+        def note(seconds: float) -> Any:
+            self.assertTrue(0 < seconds < 1)  # the process waits for a second at most
             closed.append([link.at_client.ended for link in self.links[self.first_link :]])
-            return close()
+            return close(seconds)
 
         self.patch(self.store, "close", note)
         stopping = self.service.stopService()

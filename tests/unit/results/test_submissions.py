@@ -66,6 +66,20 @@ class OrderTests(FakeBrokerTestCase):
             self.assertEqual(self.store.records, {})
         self.assertEqual(self.changed, ["c1"] * len(errors))
 
+    def test_idle(self) -> None:
+        """A stop can wait until the broker has confirmed what is published, and published again after its 504."""
+        submitted = self.submit(keyed=True)
+        self.publisher.fail(OutcomeUnknown("lost"))
+        self.clock.advance(90)
+        self.failureResultOf(submitted, OutcomeUnknown)
+        idle = self.submissions.idle()
+        self.store.slow = {"accept"}
+        self.publisher.waiting.pop().callback(None)
+        self.publisher.confirm()
+        self.assertNoResult(idle)
+        self.store.catch_up()
+        self.successResultOf(idle)
+
     def test_maybe_accepted(self) -> None:
         """A message that the broker may have is published again, with the same id, until the broker confirms it."""
         submitted = self.submit(keyed=True)
