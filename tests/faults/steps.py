@@ -150,7 +150,7 @@ class StepTestCase(KeepingTestCase, ABC):
 
     async def killed(self) -> None:
         """Wait until the gateway has been killed; another one starts."""
-        self.assertEqual(await self.gateway.when_ended().addTimeout(30, reactor), -9)
+        self.assertEqual(await self.gateway.when_ended().addTimeout(15, reactor), -9)
         self.killing = None
         self.trap.clear()
         await self.begin()
