@@ -27,7 +27,7 @@ class Steps(StepTestCase):
 
     async def submitted(self, kind: str = "echo") -> tuple[KeptCallers, Deferred[Entry]]:
         """Send a request whose gateway will be killed; its caller tries again until another gateway answers."""
-        # The broker may confirm a message later than its reply comes; then nothing would be left to note, nor to commit.
+        # The broker may confirm a message later than its reply comes. Then nothing is left to note, and to commit.
         released, callers = self.hold(), self.kept_callers()
         sending = Deferred.fromCoroutine(callers.send(KEYED, kind))
         await self.killed()
