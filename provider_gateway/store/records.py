@@ -253,5 +253,8 @@ class ResultStore(Protocol):
         ...
 
     def close(self, seconds: float) -> Deferred[None]:
-        """Commit what is under way, for a limited time, and close the connections."""
+        """Commit what is under way, for a limited time, and close the connections.
+
+        Cancel the Deferred to close them at once.
+        """
         ...

@@ -147,7 +147,8 @@ class SQLStore:
             return succeed(None)
         self._is_open = False
         self._figures.stop()
-        return self._writer.close(seconds).addCallback(self._end)
+        # Also if whoever waits gives up: the end of the process joins the threads, and one may be stuck.
+        return self._writer.close(seconds).addBoth(self._end)
 
     # In threads.
 
@@ -212,7 +213,8 @@ class SQLStore:
             self._log.warn("The result store is away: {reason}", reason=self._engine.explain(error))
         self.on_change()
 
-    def _end(self, _: None) -> None:
+    def _end(self, outcome: T) -> T:
         for pool in (self._reading, self._writing):
             pool.interrupt()
             pool.close()
+        return outcome
