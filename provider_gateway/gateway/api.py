@@ -12,6 +12,7 @@ from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
 from provider_gateway.gateway.admission import Admission
 from provider_gateway.gateway.json_body import LARGE
+from provider_gateway.gateway.kept_answers import KeptAnswers
 from provider_gateway.gateway.origins import Origins
 from provider_gateway.gateway.recorded_requests import RecordedRequests
 from provider_gateway.gateway.request_message import RequestMessages
@@ -106,23 +107,17 @@ class API:
         self._recorded: RecordedRequests | None = None
         self._stored: StoredRequests | None = None
         if results is not None:
+            answers = KeptAnswers(results, wall_clock, metrics.headers_dropped.inc)
             self._recorded = RecordedRequests(
                 results,
+                answers,
                 admission=self._admission,
                 messages=self._messages,
                 routes=routes,
                 reply_timeout=reply_timeout,
                 clock=clock,
-                wall_clock=wall_clock,
-                on_unsafe=metrics.headers_dropped.inc,
             )
-            self._stored = StoredRequests(
-                results,
-                admission=self._admission,
-                reply_timeout=reply_timeout,
-                wall_clock=wall_clock,
-                on_unsafe=metrics.headers_dropped.inc,
-            )
+            self._stored = StoredRequests(results, answers, self._admission, reply_timeout)
 
     def drain(self) -> None:
         """Answer new requests with 503 from now on."""

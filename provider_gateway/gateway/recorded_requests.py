@@ -15,20 +15,17 @@ from provider_gateway.errors import (
 )
 from provider_gateway.gateway.admission import owner_of
 from provider_gateway.gateway.json_body import LARGE
-from provider_gateway.gateway.response import write_result
-from provider_gateway.gateway.status_document import answer_accepted, locate, retry_after
+from provider_gateway.gateway.status_document import locate
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.results.errors import IdempotencyInProgress, NotConfirmed, may_be_accepted
 from provider_gateway.results.idempotency import idempotency_key, is_accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from twisted.internet.interfaces import IReactorTime
 
-    from provider_gateway.clocks import WallClock
     from provider_gateway.errors import GatewayError
     from provider_gateway.gateway.admission import Admission
+    from provider_gateway.gateway.kept_answers import KeptAnswers
     from provider_gateway.gateway.request_message import RequestMessages
     from provider_gateway.gateway.request_terms import RequestTerms
     from provider_gateway.results.results import Results
@@ -42,29 +39,26 @@ class RecordedRequests:
 
     Args:
         reply_timeout: seconds that a caller waits at most.
-        on_unsafe: called for each header of a result that is malformed. It is left out.
     """
 
     def __init__(
         self,
         results: Results,
+        answers: KeptAnswers,
         *,
         admission: Admission,
         messages: RequestMessages,
         routes: Routes,
         reply_timeout: float,
         clock: IReactorTime,
-        wall_clock: WallClock,
-        on_unsafe: Callable[[], object],
     ) -> None:
         self._results = results
+        self._answers = answers
         self._admission = admission
         self._messages = messages
         self._routes = routes
         self._reply_timeout = reply_timeout
         self._clock = clock
-        self._wall_clock = wall_clock
-        self._on_unsafe = on_unsafe
 
     async def predict(self, request: Any, routing_key: str, terms: RequestTerms) -> bytes:
         """Record and publish a request, and wait for its answer as long as its caller wants to.
@@ -89,7 +83,7 @@ class RecordedRequests:
             if not record.status.is_final and self._clock.seconds() < ends:
                 record = await self._waited_for(submission, ends - self._clock.seconds(), terms)
             if record.status.is_final:
-                body = write_result(request, await self._results.result(record), accepted, self._on_unsafe)
+                body = await self._answers.result(request, record, accepted)
                 if existing:
                     request.setHeader("Idempotent-Replayed", "true")
                 return body
@@ -98,9 +92,7 @@ class RecordedRequests:
                 raise  # nothing was accepted now: it may be repeated
         # Ours is accepted, also if the store could not note that.
         if terms.preferences.is_async and (not existing or is_accepted(record)):
-            return answer_accepted(
-                request, record, retry_after(record, self._wall_clock()), _applied(terms, self._reply_timeout)
-            )
+            return self._answers.accepted(request, record, _applied(terms, self._reply_timeout))
         error = self._no_answer(ends, existing=existing)
         locate(error, record.id)
         raise error
