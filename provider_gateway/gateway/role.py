@@ -71,7 +71,7 @@ class GatewayRole:
             clock=reactor,
             expected_waits=expected_waits,
             metrics=metrics,
-            on_late=results.replies.late if results is not None else None,
+            on_late=results.replies.late.forward if results is not None else None,
             on_lost=results.keeping.publish_again if results is not None else None,
             on_outcome=results.keeping.published if results is not None else lambda _id, _error: None,
         )
@@ -85,7 +85,7 @@ class GatewayRole:
             clock=reactor,
         )
         if results is not None:
-            results.replies.on_many_late = self._replies.make_room
+            results.replies.late.on_many = self._replies.make_room
         self._api = API(
             rpc=self._rpc,
             publisher=publisher,

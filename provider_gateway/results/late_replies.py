@@ -78,8 +78,11 @@ class LateReplies:
         max_held: bytes of replies that are held at a time. What is more is given back when there is room.
         kept: a Deferred for an id that fires when its record, which is being made, is committed; None if none is being
             made.
-        on_many: called when many late replies are unacknowledged: their consumer must be replaced by one with room.
         clock: times confirms and delays.
+
+    Attributes:
+        on_many: called when many late replies are unacknowledged: their consumer must be replaced by one with room.
+            Whoever consumes the queue that they come from sets it.
     """
 
     _log = Logger()
@@ -91,14 +94,13 @@ class LateReplies:
         *,
         max_held: int,
         kept: Callable[[str], Deferred[None] | None],
-        on_many: Callable[[], object],
         clock: IReactorTime,
     ) -> None:
         self._publisher = publisher
         self._queue = queue
         self._max_held = max_held
         self._kept = kept
-        self._on_many = on_many
+        self.on_many: Callable[[], object] = lambda: None
         self._clock = clock
         #: Bytes of the bodies of all that is forwarded or waits for that.
         self._held = 0
@@ -129,7 +131,7 @@ class LateReplies:
                 self._waiting.append(delivery)
         if len(self._recent) >= _MANY:
             self._recent.clear()
-            self._on_many()
+            self.on_many()
 
     def empty(self) -> Deferred[None]:
         """A Deferred that fires when nothing is being forwarded."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from provider_gateway.amqp.declare import declares
 from provider_gateway.amqp.notice_queue import NoticeQueue
 from provider_gateway.deferreds import shield
 from provider_gateway.errors import BadRequest
@@ -14,13 +15,16 @@ from provider_gateway.message.message import PG_OWNER, PG_RESULTS
 from provider_gateway.results.errors import RequestCanceled, gone, not_found
 from provider_gateway.results.idempotency import ACCEPT_WITHIN, is_accepted
 from provider_gateway.results.keeping import Keeping
+from provider_gateway.results.late_replies import LateReplies
 from provider_gateway.results.replies import Replies
+from provider_gateway.results.results_queue import ResultsQueue
+from provider_gateway.results.retention import Retention
 from provider_gateway.results.submissions import Submissions
 from provider_gateway.results.unconfirmed import Unconfirmed
 from provider_gateway.results.waiting import Waiting
 from provider_gateway.store.records import Record, Status
 from provider_gateway.topology.reply_addresses import results_name
-from provider_gateway.topology.result_objects import canceled_exchange, done_exchange
+from provider_gateway.topology.result_objects import canceled_exchange, done_exchange, result_objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +51,7 @@ class Results:
     whoever knows its id.
 
     Args:
-        publisher: publishes request messages, and late replies to the results queue.
+        publisher: publishes request messages; and to the results queue late replies, and what is overdue.
         notices: publishes the ids of what is final, or canceled.
         entries: all of the queue file.
         instance: name of this process.
@@ -101,16 +105,25 @@ class Results:
         self.keeping = Keeping(store, self._submissions, unconfirmed)
         self.replies = Replies(
             store,
-            publisher,
-            self._waiting.notices,
-            webhooks,
-            entries,
-            on_stored=self._stored,
-            kept=self.keeping.committed,
-            limits=limits,
-            clock=clock,
-            wall_clock=wall_clock,
-            metrics=metrics,
+            queue=ResultsQueue(
+                self.results_queue,
+                store,
+                declare=declares(*result_objects(entries)),
+                limits=limits,
+                webhook=webhooks.publish,
+                on_stored=self._stored,
+                clock=clock,
+                wall_clock=wall_clock,
+                metrics=metrics,
+            ),
+            late=LateReplies(
+                publisher, self.results_queue, max_held=limits.max_held, kept=self.keeping.committed, clock=clock
+            ),
+            retention=Retention(
+                store, publisher, self.results_queue, on_stored=self._stored, clock=clock, wall_clock=wall_clock
+            ),
+            notices=self._waiting.notices,
+            webhooks=webhooks,
         )
 
     def headers(self, owner: str | None) -> dict[str, str]:

@@ -37,7 +37,7 @@ class LateReplyTests(ResultsTestCase):
             pass
 
         consumer = Consumer(MINE, prefetch=1000, declare=declare, deliver=self.deliver, clock=self.clock)
-        self.results.replies.on_many_late = consumer.renew
+        self.results.replies.late.on_many = consumer.renew
         self.run_(consumer.open(self.one.consuming))
         self.pump()
 
@@ -47,7 +47,7 @@ class LateReplyTests(ResultsTestCase):
             self.matched += 1
             delivery.ack()
         else:
-            self.results.replies.late(delivery)
+            self.results.replies.late.forward(delivery)
 
     def assert_none_left(self) -> None:
         self.assertEqual((self.waiting(MINE), self.unacked(MINE)), (0, 0))
@@ -154,8 +154,8 @@ class LateReplyTests(ResultsTestCase):
         self.lose(self.one.publishing)
         ids = [self.pending().id for _ in range(20)]
         deliveries = []
-        late = self.results.replies.late
-        self.patch(self.results.replies, "late", lambda each: deliveries.append(each) or late(each))
+        late = self.results.replies.late.forward
+        self.patch(self.results.replies.late, "forward", lambda each: deliveries.append(each) or late(each))
         self.one.consuming.close()
         self.pump()
         self.one.consuming = self.connect()
@@ -217,8 +217,8 @@ class LateReplyTests(ResultsTestCase):
         accept = self.refuse()
         ids = [self.pending().id for _ in range(900)]
         deliveries: list[Delivery] = []
-        late = self.results.replies.late
-        self.patch(self.results.replies, "late", lambda each: deliveries.append(each) or late(each))
+        late = self.results.replies.late.forward
+        self.patch(self.results.replies.late, "forward", lambda each: deliveries.append(each) or late(each))
         for each in ids:
             self.send(each, b"")
         self.pump()
@@ -236,7 +236,7 @@ class LateReplyTests(ResultsTestCase):
         self.make_queue(MINE, **{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": QUEUE})
         self.consume()
         said: list[str] = []
-        self.patch(self.results.replies._late, "_log", Logger(observer=lambda event: said.append(event["log_format"])))
+        self.patch(self.results.replies.late, "_log", Logger(observer=lambda event: said.append(event["log_format"])))
         self.refuse()
         ids = [self.pending().id for _ in range(300)]
         for each in ids:

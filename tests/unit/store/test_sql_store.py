@@ -92,7 +92,7 @@ class CloseTests(TestCase):
         added = store.add(record("a"))
         await engine.stuck
         with self.assertRaises(DeferredTimeoutError):
-            await store.close().addTimeout(0.1, reactor)
+            await store.close(9).addTimeout(0.1, reactor)
         self.assertTrue(engine.is_interrupted)
         with self.assertRaises(StoreUnavailable):
             await added
