@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
@@ -12,6 +13,9 @@ from provider_gateway.errors import NotFound
 from provider_gateway.results.errors import Gone, RequestCanceled
 from provider_gateway.store.records import Finished, Outcome, Status
 from tests.unit.results.base import NOW, TTL, ResultsTestCase
+
+if TYPE_CHECKING:
+    from provider_gateway.store.records import Record
 
 
 class OwnershipTests(ResultsTestCase):
@@ -134,6 +138,14 @@ class RetentionTests(ResultsTestCase):
         self.pump()
         self.assertEqual([each.status for each in left.webhooks.published], [Status.EXPIRED])
 
+    def being_ended(self, webhook: str | None) -> Record:
+        """A record that was found to be overdue, which the gateway learns at :meth:`.MemoryStore.catch_up`."""
+        record = self.pending(webhook=webhook)
+        self.store.records[record.id] = replace(record, expires=self.wall_clock())
+        self.store.slow = {"overdue"}
+        self.advance(31)
+        return record
+
     def test_answered_meanwhile(self) -> None:
         """An answer that comes while a record is being ended stays, and no webhook says that it has expired."""
         answers = (
@@ -143,9 +155,7 @@ class RetentionTests(ResultsTestCase):
         )
         for status, headers in answers:
             for webhook in ("hook", None):
-                record = self.pending(webhook=webhook)
-                self.store.slow = {"overdue"}
-                self.advance(TTL + 31)
+                record = self.being_ended(webhook)
                 self.reply(record.id, **headers)
                 self.store.slow = set()
                 self.store.catch_up()
@@ -156,9 +166,7 @@ class RetentionTests(ResultsTestCase):
 
     def test_canceled_meanwhile(self) -> None:
         """A request that is canceled while its record is being ended stays so, and has no webhook."""
-        record = self.pending(webhook="hook")
-        self.store.slow = {"overdue"}
-        self.advance(TTL + 31)
+        record = self.being_ended("hook")
         self.successResultOf(self.results.erase(record.id, "ann"))
         self.store.slow = set()
         self.store.catch_up()
