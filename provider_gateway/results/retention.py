@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 #: Seconds between two looks. Replicas look at different times: each does what there is to do.
 _EVERY = 20.0
 _SPREAD = 0.5
-#: Records and results in a batch. It is small, for requests wait while it is deleted.
+#: Pending records that expire in a batch.
 _BATCH = 50
-#: The pause after a batch: seconds at least, and as a multiple of the time that it took. So requests have most of the
-#: store's time, also while the disk is slow.
-_PAUSE, _PAUSES = 0.02, 2
+#: Records and results that are deleted in a batch at most. The store takes fewer if these would take it too long.
+_MOST = 2000
+#: If a batch deleted fewer rows, what is left can wait for the next look.
+_FEW = 20
+#: The pause after a batch: seconds at least, and as a share of the time that it took. The wait for the transaction
+#: before is part of that time: with more, the purge would not keep up with requests under full load.
+_PAUSE, _SHARE = 0.03, 0.5
 #: Seconds to wait for a confirm. The next look tries again.
 _CONFIRM_TIMEOUT = 20.0
 
@@ -87,7 +91,7 @@ class Retention:
                 self._sent.clear()
                 started = self._clock.seconds()
                 while await self._expire() or await self._purge():
-                    await sleep(self._clock, max(_PAUSE, _PAUSES * (self._clock.seconds() - started)))
+                    await sleep(self._clock, max(_PAUSE, _SHARE * (self._clock.seconds() - started)))
                     started = self._clock.seconds()
             except StoreUnavailable as error:
                 self._log.info("Records whose time is over are not ended now: {reason}", reason=error.detail)
@@ -127,4 +131,4 @@ class Retention:
 
     async def _purge(self) -> bool:
         """Delete a batch. Returns True if there may be more."""
-        return await self._store.purge(self._wall_clock(), _BATCH) >= _BATCH
+        return await self._store.purge(self._wall_clock(), _MOST) >= _FEW

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from provider_gateway.store.changes import Changes
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provider_gateway.store.transaction import Transaction
+
+#: Seconds for the purge of a transaction: the requests of the next one wait meanwhile.
+_PURGE_SECONDS = 0.002
+#: Rows that a purge deletes at least for each operation of its transaction. A request adds two rows by two operations,
+#: and the transactions between two purges have no purge: with less, a store under full load would grow without end.
+_PURGED_PER_OPERATION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +235,11 @@ class Command(Operation, ABC):
     """What the database does itself, after all changes are written."""
 
     @abstractmethod
-    def run(self, transaction: Transaction) -> Any:
+    def run(self, transaction: Transaction, operations: int) -> Any:
         """Do it.
+
+        Args:
+            operations: how many the transaction has.
 
         Returns:
             What the caller gets after the commit.
@@ -244,16 +254,24 @@ class Purge(Command):
     ttl: float
     limit: int
 
-    def run(self, transaction: Transaction) -> int:
-        """See the class."""
-        return transaction.purge(self.now, self.ttl, self.limit)
+    def run(self, transaction: Transaction, operations: int) -> int:
+        """Delete portions until the time is over, and enough rows are gone for that many operations."""
+        ends, enough = monotonic() + _PURGE_SECONDS, _PURGED_PER_OPERATION * operations
+        limit, rows = self.limit, 0
+        while limit > 0 and (rows < enough or monotonic() < ends):
+            portion = min(transaction.portion, limit)
+            deleted = transaction.purge(self.now, self.ttl, portion)
+            limit, rows = limit - portion, rows + deleted
+            if deleted < portion:
+                break
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
 class Probe(Command):
     """Find out whether the store takes changes."""
 
-    def run(self, transaction: Transaction) -> None:
+    def run(self, transaction: Transaction, operations: int) -> None:  # noqa: ARG002 - all commands get it
         """See the class."""
         transaction.probe()
 
@@ -272,6 +290,6 @@ def execute(transaction: Transaction, operations: Sequence[Operation], ttl: floa
     answers = [each.apply(changes) if isinstance(each, Change) else None for each in operations]
     changes.write(transaction)
     return [
-        each.run(transaction) if isinstance(each, Command) else answer
+        each.run(transaction, len(operations)) if isinstance(each, Command) else answer
         for each, answer in zip(operations, answers, strict=True)
     ]

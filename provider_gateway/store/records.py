@@ -241,7 +241,8 @@ class ResultStore(Protocol):
         """Delete results whose time is over, and records that are past it for as long as they were kept.
 
         Args:
-            limit: rows of each kind to delete at most.
+            limit: rows of each kind to delete at most. Fewer are deleted if that takes so long that requests would
+                wait for it.
 
         Returns:
             How many rows were deleted.
