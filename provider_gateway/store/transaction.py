@@ -34,6 +34,10 @@ _PURGE_RECORDS = f"DELETE FROM requests WHERE id IN {_DUE}"  # noqa: S608
 FINAL = tuple(status for status in Status if status.is_final)
 
 
+def _replacing(columns: Sequence[str]) -> str:
+    return f"(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns[1:])}"
+
+
 class Transaction(ABC):
     """Reads and changes rows. An engine overrides what its database does faster, or in another way.
 
@@ -85,22 +89,13 @@ class Transaction(ABC):
             Conflict: another transaction has inserted a row with one of these ids or keys.
         """
         rows = [record_row(record) for record in sorted(records, key=lambda each: (each.key or b"", each.id))]
-        self.execute_many(
-            f"INSERT INTO requests ({', '.join(RECORD)}) VALUES ({', '.join('?' * len(RECORD))}) "  # noqa: S608 - ours
-            "ON CONFLICT DO NOTHING",
-            rows,
-        )
-        if self._cursor.rowcount != len(rows):
+        if self._insert("requests", RECORD, rows, "DO NOTHING") != len(rows):
             raise Conflict
 
     def update(self, records: Sequence[Record]) -> None:
         """Give records new values."""
-        changed = RECORD[1:]
         rows = [record_row(record) for record in sorted(records, key=lambda each: each.id)]
-        self.execute_many(
-            f"UPDATE requests SET {', '.join(f'{name} = ?' for name in changed)} WHERE id = ?",  # noqa: S608 - ours
-            [(*row[1:], row[0]) for row in rows],
-        )
+        self._insert("requests", RECORD, rows, _replacing(RECORD))  # all are there: none is inserted
 
     def delete(self, ids: Collection[str]) -> None:
         """Delete records and their results."""
@@ -113,11 +108,17 @@ class Transaction(ABC):
 
     def put_results(self, results: Sequence[tuple[Record, Result]]) -> None:
         """Add results, or replace them. Each is kept as long as its record says."""
-        self.execute_many(
-            f"INSERT INTO results ({', '.join(RESULT)}) VALUES ({', '.join('?' * len(RESULT))}) "  # noqa: S608 - ours
-            f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in RESULT[1:])}",
-            [result_row(record.id, record.expires, result) for record, result in results],
+        rows = [result_row(record.id, record.expires, result) for record, result in results]
+        self._insert("results", RESULT, rows, _replacing(RESULT))
+
+    def _insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str) -> int:
+        """Insert rows by one statement, see :data:`_PURGE_RESULTS`; returns how many were inserted or replaced."""
+        row = f"({', '.join('?' * len(columns))})"
+        statement = (
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * len(rows))} "  # noqa: S608 - ours
+            f"ON CONFLICT {conflict}"
         )
+        return int(self.execute(statement, [value for each in rows for value in each]).rowcount)
 
     def purge(self, now: float, ttl: float, limit: int) -> int:
         """Delete results whose time is over, and records that are past it by ``ttl``.
