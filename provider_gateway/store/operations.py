@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from provider_gateway.store.changes import Changes
@@ -16,7 +15,7 @@ from provider_gateway.store.columns import milliseconds
 from provider_gateway.store.records import Finished, Outcome, Record, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from provider_gateway.store.transaction import Transaction
 
@@ -248,17 +247,22 @@ class Command(Operation, ABC):
 
 @dataclass(frozen=True, slots=True)
 class Purge(Command):
-    """:meth:`.ResultStore.purge`."""
+    """:meth:`.ResultStore.purge`.
+
+    Attributes:
+        clock: returns seconds; it measures how long the purge takes, in a thread.
+    """
 
     now: float
     ttl: float
     limit: int
+    clock: Callable[[], float]
 
     def run(self, transaction: Transaction, operations: int) -> int:
         """Delete portions until the time is over, and enough rows are gone for that many operations."""
-        ends, enough = monotonic() + _PURGE_SECONDS, _PURGED_PER_OPERATION * operations
+        ends, enough = self.clock() + _PURGE_SECONDS, _PURGED_PER_OPERATION * operations
         limit, rows = self.limit, 0
-        while limit > 0 and (rows < enough or monotonic() < ends):
+        while limit > 0 and (rows < enough or self.clock() < ends):
             portion = min(transaction.portion, limit)
             deleted = transaction.purge(self.now, self.ttl, portion)
             limit, rows = limit - portion, rows + deleted

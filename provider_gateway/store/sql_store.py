@@ -115,7 +115,7 @@ class SQLStore:
 
     def purge(self, now: float, limit: int) -> Deferred[int]:
         """See :meth:`.ResultStore.purge`."""
-        return self._writer.submit(Purge(now, self._ttl, limit)).addCallback(self._count_purged)
+        return self._writer.submit(Purge(now, self._ttl, limit, self._reactor.seconds)).addCallback(self._count_purged)
 
     # Reads.
 

@@ -7,7 +7,6 @@ from unittest.mock import Mock
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.store import operations
 from provider_gateway.store.operations import Operation, Probe, Purge, execute
 from provider_gateway.store.transaction import Transaction
 
@@ -17,6 +16,7 @@ class _Rows(Transaction):
 
     def __init__(self, due: int, seconds: float, clock: Clock) -> None:
         super().__init__(Mock())
+        self.portions = 0
         self._due = due
         self._seconds = seconds
         self._clock = clock
@@ -27,6 +27,7 @@ class _Rows(Transaction):
 
     def purge(self, now: float, ttl: float, limit: int) -> int:
         """Delete some of them."""
+        self.portions += 1
         deleted = min(limit, self._due)
         self._due -= deleted
         self._clock.advance(deleted * self._seconds)
@@ -38,12 +39,12 @@ class PurgeTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.patch(operations, "monotonic", self.clock.seconds)
 
     def purge(self, due: int, seconds: float, *, limit: int = 2000, beside: int = 0) -> int:
         """Purge in a transaction with other operations; returns how many rows were deleted."""
-        purge: list[Operation] = [Purge(0.0, 60.0, limit)]
-        return int(execute(_Rows(due, seconds, self.clock), [*purge, *[Probe()] * beside], 60.0)[0])
+        purge: list[Operation] = [Purge(0.0, 60.0, limit, self.clock.seconds)]
+        self.rows = _Rows(due, seconds, self.clock)
+        return int(execute(self.rows, [*purge, *[Probe()] * beside], 60.0)[0])
 
     def test_time(self) -> None:
         """A purge ends soon: the requests of the next transaction wait for it."""
@@ -65,3 +66,4 @@ class PurgeTests(SynchronousTestCase):
     def test_none_left(self) -> None:
         """It ends when no more rows are due."""
         self.assertEqual([self.purge(due, 0.0) for due in (0, 24, 25, 60)], [0, 24, 25, 60])
+        self.assertEqual(self.rows.portions, 3)
