@@ -117,9 +117,9 @@ class Submissions:
         try:
             await confirmed.addTimeout(self._confirm_timeout, self._clock)
         except DeferredTimeoutError:
-            # It goes on. With a key, it can be taken over if this process dies meanwhile.
+            # It goes on. With a key, it can be taken over if this process dies meanwhile, and must not get another id.
             msg = f"The broker did not confirm the message within {self._confirm_timeout:g} s."
-            is_noted = await self._unconfirmed.add(record)
+            is_noted = record.key is not None or await self._unconfirmed.add(record)
             raise NotConfirmed(msg, record.id if is_noted else None) from None
         except GatewayError:
             await self._discard(record)

@@ -113,8 +113,7 @@ class Accept(_OfRecord):
         """See the class."""
         record = changes.get(self.of)
         if record is not None and record.accept_by is not None:
-            expires = max(record.expires, record.created + changes.ttl)
-            changes.put(replace(record, accept_by=None, expires=expires))
+            changes.put(replace(record, accept_by=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +143,7 @@ class ExpireAt(_OfRecord):
     def apply(self, changes: Changes) -> None:
         """See the class."""
         record = changes.get(self.of)
-        if record is None or record.status is not Status.PENDING:
-            return
-        is_confirmed = record.key is not None and record.accept_by is None
-        if not is_confirmed or self.expires > record.expires:
+        if record is not None and record.status is Status.PENDING:
             changes.put(replace(record, expires=self.expires))
 
 

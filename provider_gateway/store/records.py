@@ -169,7 +169,7 @@ class ResultStore(Protocol):
         ...
 
     def accept(self, id_: str) -> Deferred[None]:
-        """Note that the publish of a record is confirmed: it cannot be taken over, and does not expire early."""
+        """Note that the publish of a record is confirmed: it cannot be taken over any more."""
         ...
 
     def take_over(self, id_: str, seen: float, accept_by: float) -> Deferred[bool]:
@@ -185,10 +185,7 @@ class ResultStore(Protocol):
         ...
 
     def expire_at(self, id_: str, expires: float) -> Deferred[None]:
-        """Change when a pending record expires, in seconds since 1970.
-
-        A record that is final stays as it is. One that :meth:`accept` was called for does not expire earlier.
-        """
+        """Change when a pending record expires, in seconds since 1970. A record that is final stays as it is."""
         ...
 
     def discard(self, id_: str) -> Deferred[None]:

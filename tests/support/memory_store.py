@@ -91,9 +91,7 @@ class MemoryStore:
     def accept(self, id_: str) -> Deferred[None]:
         def accept() -> None:
             if id_ in self.records:
-                record = self.records[id_]
-                expires = max(record.expires, record.created + self._ttl) if record.accept_by else record.expires
-                self.records[id_] = replace(record, accept_by=None, expires=expires)
+                self.records[id_] = replace(self.records[id_], accept_by=None)
 
         return self._run("accept", accept)
 
@@ -101,9 +99,7 @@ class MemoryStore:
         def expire_at() -> None:
             record = self.records.get(id_)
             if record is not None and record.status is Status.PENDING:
-                is_confirmed = record.key is not None and record.accept_by is None
-                if not is_confirmed or expires > record.expires:
-                    self.records[id_] = replace(record, expires=expires)
+                self.records[id_] = replace(record, expires=expires)
 
         return self._run("expire_at", expire_at)
 
