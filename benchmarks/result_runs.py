@@ -120,9 +120,9 @@ def accept(bed: Testbed, subject: Subject, store: Store, concurrency: int, count
     return Accepted(load, cpu_ms(before, cpu(pids), count), time.monotonic() - began)
 
 
-def warm_up(subject: Subject, store: Store) -> str:
-    """Send some requests; returns the id of one of ours that is answered."""
-    send(subject, _BESIDE, _WARM_UP)
+def warm_up(subject: Subject, store: Store, concurrency: int = _BESIDE) -> str:
+    """Send some requests: connections to the database are made. Returns the id of one of ours that is answered."""
+    send(subject, concurrency, _WARM_UP)
     if subject.kind.name.startswith(PEER):
         return ""
     wait_until_stored(store, "requests")
@@ -132,6 +132,7 @@ def warm_up(subject: Subject, store: Store) -> str:
 def fill(subject: Subject, store: Store, count: int, expires: float | None = None) -> None:
     """Store this many more results, which are copies of one that the process has stored itself."""
     add_rows(store, warm_up(subject, store), count, expires)
+    store.settle()
 
 
 def fetch(subject: Subject, rows: int, count: int) -> Load:
@@ -214,11 +215,13 @@ class Purge:
 
     Attributes:
         left: results that were not purged yet when the loads ended.
+        keeps_up: rows purged for each row that the requests added meanwhile.
     """
 
     before: list[Load]
     during: list[Load]
     left: int
+    keeps_up: float
 
 
 def purge(subject: Subject, store: Store, rows: int, count: int, seconds: float) -> Purge:
@@ -243,5 +246,8 @@ def purge(subject: Subject, store: Store, rows: int, count: int, seconds: float)
             msg = f"{store.name}: nothing was purged in {_PATIENCE} s"
             raise LoadError(msg)
         time.sleep(0.2)
+    purged = _total(subject, "results_purged")
     during = [send(subject, _BESIDE, count) for _ in range(_LOADS)]
-    return Purge(before, during, int(store.sql(due)))
+    purged = _total(subject, "results_purged") - purged
+    # A request adds a record and a result.
+    return Purge(before, during, int(store.sql(due)), purged / (2 * count * _LOADS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import sqlite3
 from contextlib import closing
@@ -41,6 +42,10 @@ class Store(Protocol):
         """Run a statement; returns the first column of its first row."""
         ...
 
+    def settle(self) -> None:
+        """Do now what the database would do some time after many rows were added, beside what is measured."""
+        ...
+
 
 class SQLiteStore:
     """A file of its own."""
@@ -63,6 +68,10 @@ class SQLiteStore:
             )
             row = connection.execute(statement).fetchone()
         return str(row[0]) if row else ""
+
+    def settle(self) -> None:
+        self.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        os.sync()
 
     def remove(self) -> None:
         """Delete the file."""
@@ -88,6 +97,11 @@ class PostgreSQLStore:
 
     def sql(self, statement: str) -> str:
         return self._server.sql(statement, database=self._database)
+
+    def settle(self) -> None:
+        self.sql("VACUUM (ANALYZE)")
+        self.sql("CHECKPOINT")
+        os.sync()
 
 
 def start_postgresql(stack: ExitStack) -> PostgreSQL:

@@ -25,6 +25,7 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.python.modules import getModule
 
+from devtools.failures import failures_of, section
 from devtools.figures import BAD, FIGURES, SUMMARY, counts, figures_of, summary
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ class Result:
         if not is_told and (self.status or not SUMMARY.search(self.output)):
             # trial crashed, was killed, or refused its options: no test says so.
             self.figures["errors"] += 1
+            last = self.output.rstrip().rpartition("\n")[2]
+            self.output += section("ERROR", self.unit.name, f"trial ended with status {self.status}: {last}")
 
     @property
     def is_good(self) -> bool:
@@ -247,6 +250,17 @@ def tell(result: Result) -> None:
     print(f"{result.seconds:6.1f} s  {summary(result.figures):<32} {result.unit.name}", flush=True)
 
 
+def closing(results: Sequence[Result], seconds: float) -> str:
+    """The last lines of a run: the units and tests that failed, then the figures."""
+    total = sum((result.figures for result in results), Counter())
+    lines = [""]
+    if failed := [result for result in results if not result.is_good]:
+        lines += ["Failed (the output is above):", *(f"  {result.unit.name}" for result in failed), ""]
+        lines += [*(str(each) for result in failed for each in failures_of(result.output)), ""]
+    lines += [f"Ran {sum(total[name] for name in FIGURES)} tests in {seconds:.1f}s", "", summary(total), counts(total)]
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run all tests; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m devtools.run_tests", allow_abbrev=False)
@@ -271,15 +285,8 @@ def main() -> int:
         except KeyboardInterrupt:
             print("interrupted")
             return 130
-        failed = [result.unit.name for result in results if not result.is_good]
-        total = sum((result.figures for result in results), Counter())
-        if failed:
-            print("\nFailed (the output is above):\n  " + "\n  ".join(failed))
-        figures = sum(total[name] for name in FIGURES)
-        print(
-            f"\nRan {figures} tests in {time.monotonic() - started:.1f}s\n\n{summary(total)}\n{counts(total)}",
-            flush=True,
-        )
+        print(closing(results, time.monotonic() - started), flush=True)
+        failed = not all(result.is_good for result in results)
         if failed or not known.until_failure:
             return 1 if failed else 0
 

@@ -69,6 +69,11 @@ class Delivery:
         if not self.is_lost:
             self._channel.channel.basic_reject(self._tag)
 
+    def dead_letter(self) -> None:
+        """Let the broker dead-letter it. Of a queue without a dead-letter exchange, the broker drops it."""
+        if not self.is_lost:
+            self._channel.channel.basic_reject(self._tag, requeue=False)
+
 
 class Consumer:
     """Consumes one queue.
@@ -160,13 +165,22 @@ class Consumer:
         self._prefetch = prefetch
         self._watching.start(self._change())
 
-    async def _change(self) -> None:
+    def renew(self) -> None:
+        """Replace the running consumer by one with the same prefetch.
+
+        Deliveries that are not acknowledged yet count for the consumer that they came from: the new one has room.
+        """
+        self._watching.start(self._change(is_renewal=True))
+
+    async def _change(self, *, is_renewal: bool = False) -> None:
         """Cancel the consumer, and begin a new one unless there is to be a pause."""
         await self._changing.acquire()
         messages, session = self._channel, self._session
         try:
-            if messages is None or self._stopping or self._consumes_with == self._prefetch:
-                return  # it is opened again with its session, or not at all; or an earlier change did it
+            if messages is None or self._stopping:
+                return  # it is opened again with its session, or not at all
+            if self._consumes_with == self._prefetch and not (is_renewal and self._prefetch):
+                return  # an earlier change did it
             tag, self._tag, self._consumes_with = self._tag, None, 0
             if tag is not None:
                 await shield(messages.channel.basic_cancel(tag))

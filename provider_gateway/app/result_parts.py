@@ -101,6 +101,10 @@ class ResultParts:
         await self._notices.open(session)  # declares the results queue, which late replies are published to
         await self._publisher.open(session)
 
-    def close(self) -> Deferred[None]:
-        """Close the store. To be called when the connections to the broker are closed."""
-        return self._store.close()
+    def close(self, seconds: float) -> Deferred[None]:
+        """Close the store. To be called when the connections to the broker are closed.
+
+        Args:
+            seconds: for commits that are under way.
+        """
+        return self._store.close(seconds)

@@ -279,7 +279,7 @@ class GatewayService(ProcessService):
         if self._gateway is not None:
             self._gateway.stop()
         if self._kept is not None:
-            await self._until(self._kept.close(), for_responses)
+            await self._until(self._kept.close(0.5 * for_responses), for_responses)
         if admin is not None:
             await maybeDeferred(admin.stopListening)
         self._log.info("stopped")

@@ -12,11 +12,12 @@ from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
 from provider_gateway.gateway.admission import Admission
 from provider_gateway.gateway.json_body import LARGE
+from provider_gateway.gateway.kept_answers import KeptAnswers
 from provider_gateway.gateway.model_list import MODELS, ModelList
 from provider_gateway.gateway.origins import Origins
 from provider_gateway.gateway.recorded_requests import RecordedRequests
 from provider_gateway.gateway.request_message import RequestMessages
-from provider_gateway.gateway.request_terms import SPECIAL, request_terms
+from provider_gateway.gateway.request_terms import SPECIAL, check_no_webhook, request_terms
 from provider_gateway.gateway.response import write_reply
 from provider_gateway.gateway.status_document import REQUESTS
 from provider_gateway.gateway.stored_requests import StoredRequests
@@ -110,23 +111,17 @@ class API:
         self._recorded: RecordedRequests | None = None
         self._stored: StoredRequests | None = None
         if results is not None:
+            answers = KeptAnswers(results, wall_clock, metrics.headers_dropped.inc)
             self._recorded = RecordedRequests(
                 results,
+                answers,
                 admission=self._admission,
                 messages=self._messages,
                 routes=routes,
                 reply_timeout=reply_timeout,
                 clock=clock,
-                wall_clock=wall_clock,
-                on_unsafe=metrics.headers_dropped.inc,
             )
-            self._stored = StoredRequests(
-                results,
-                admission=self._admission,
-                reply_timeout=reply_timeout,
-                wall_clock=wall_clock,
-                on_unsafe=metrics.headers_dropped.inc,
-            )
+            self._stored = StoredRequests(results, answers, self._admission, reply_timeout)
 
     def resource(self) -> IResource:
         """What the listener serves: the routes, and the paths that entries of the queue file add."""
@@ -167,7 +162,8 @@ class API:
                 )
             except (DeadlinePassed, OutcomeUnknown) as error:
                 if self._recorded is not None:
-                    await self._recorded.keep(request, routing_key, error)
+                    is_confirmed = self._rpc.is_confirmed(request.correlation_id)
+                    await self._recorded.keep(request, routing_key, error, is_confirmed=is_confirmed)
                 raise
             return self._respond(request, reply, routing_key, accepted)
         finally:
@@ -280,6 +276,7 @@ class API:
     async def _publish(self, request: Any) -> bytes:
         routing_key = self._messages.routing_key(request)
         self._admission.authorise(request, routing_key)
+        check_no_webhook(request.requestHeaders.values)
         if request.body_size > LARGE:
             await self._messages.check_in_turns(request, routing_key)
         message = self._messages.take(request, routing_key, None)

@@ -15,19 +15,16 @@ from provider_gateway.errors import (
 )
 from provider_gateway.gateway.admission import owner_of
 from provider_gateway.gateway.json_body import LARGE
-from provider_gateway.gateway.response import write_result
-from provider_gateway.gateway.status_document import answer_accepted, locate, retry_after
-from provider_gateway.results.errors import IdempotencyInProgress, may_be_accepted
+from provider_gateway.gateway.status_document import locate
+from provider_gateway.results.errors import IdempotencyInProgress, NotConfirmed, may_be_accepted
 from provider_gateway.results.idempotency import idempotency_key, is_accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from twisted.internet.interfaces import IReactorTime
 
-    from provider_gateway.clocks import WallClock
     from provider_gateway.errors import GatewayError
     from provider_gateway.gateway.admission import Admission
+    from provider_gateway.gateway.kept_answers import KeptAnswers
     from provider_gateway.gateway.request_message import RequestMessages
     from provider_gateway.gateway.request_terms import RequestTerms
     from provider_gateway.message.message import Message
@@ -43,29 +40,26 @@ class RecordedRequests:
 
     Args:
         reply_timeout: seconds that a caller waits at most.
-        on_unsafe: called for each header of a result that is malformed. It is left out.
     """
 
     def __init__(
         self,
         results: Results,
+        answers: KeptAnswers,
         *,
         admission: Admission,
         messages: RequestMessages,
         routes: Routes,
         reply_timeout: float,
         clock: IReactorTime,
-        wall_clock: WallClock,
-        on_unsafe: Callable[[], object],
     ) -> None:
         self._results = results
+        self._answers = answers
         self._admission = admission
         self._messages = messages
         self._routes = routes
         self._reply_timeout = reply_timeout
         self._clock = clock
-        self._wall_clock = wall_clock
-        self._on_unsafe = on_unsafe
 
     async def predict(self, request: Any, routing_key: str, terms: RequestTerms) -> bytes:
         """Record and publish a request, and wait for its answer as long as its caller wants to.
@@ -90,7 +84,7 @@ class RecordedRequests:
             if not record.status.is_final and self._clock.seconds() < ends:
                 record = await self._waited_for(submission, ends - self._clock.seconds(), terms)
             if record.status.is_final:
-                body = write_result(request, await self._results.result(record), accepted, self._on_unsafe)
+                body = await self._answers.result(request, record, accepted)
                 if existing:
                     request.setHeader("Idempotent-Replayed", "true")
                 return body
@@ -99,9 +93,7 @@ class RecordedRequests:
                 raise  # nothing was accepted now: it may be repeated
         # Ours is accepted, also if the store could not note that.
         if terms.preferences.is_async and (not existing or is_accepted(record)):
-            return answer_accepted(
-                request, record, retry_after(record, self._wall_clock()), _applied(terms, self._reply_timeout)
-            )
+            return self._answers.accepted(request, record, _applied(terms, self._reply_timeout))
         error = self._no_answer(ends, existing=existing)
         locate(error, record.id)
         raise error
@@ -124,9 +116,9 @@ class RecordedRequests:
         )
         try:
             return await self._results.submit(message, self._routes.exchange(routing_key), record)
-        except OutcomeUnknown as error:
-            if may_be_accepted(error):
-                locate(error, message.correlation_id)  # not the record's id if it took the place of an earlier message
+        except NotConfirmed as error:
+            if error.request_id is not None:
+                locate(error, error.request_id)
             raise
 
     @staticmethod
@@ -158,10 +150,13 @@ class RecordedRequests:
         msg = f"No reply within {self._reply_timeout:g} s. The request may still be executed."
         return DeadlinePassed(msg)
 
-    async def keep(self, request: Any, routing_key: str, error: GatewayError) -> None:
+    async def keep(self, request: Any, routing_key: str, error: GatewayError, *, is_confirmed: bool) -> None:
         """Record a request that ended with 504, so that its answer is kept, and have the error name it.
 
         With a store that is away the error names nothing. To be called in the turn in which the call ended.
+
+        Args:
+            is_confirmed: True if the broker has its message.
         """
         if not may_be_accepted(error):
             return  # there is no answer to come
@@ -169,7 +164,8 @@ class RecordedRequests:
             request.correlation_id, owner=owner_of(request), routing_key=routing_key, rquid=request.rquid
         )
         age = self._clock.seconds() - request.received_at
-        if await self._results.keep(replace(record, created=record.created - age)):
+        record = replace(record, created=record.created - age)
+        if await self._results.keeping.keep(record, is_confirmed=is_confirmed):
             locate(error, record.id)
 
 

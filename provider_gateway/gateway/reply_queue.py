@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.session import Session
     from provider_gateway.config.queue_file import QueueEntry
 
-#: Replies that may be unacknowledged at a time. Each is acknowledged as it arrives.
+#: Replies that may be unacknowledged at a time. Each is acknowledged as it arrives; only late ones may be held.
 _PREFETCH = 1000
 
 
@@ -84,6 +84,10 @@ class ReplyQueue:
                 await self._delete(session)
             raise
         self._was_open = True
+
+    def make_room(self) -> None:
+        """Have replies delivered although many late ones are not acknowledged yet."""
+        self._consumer.renew()
 
     async def close(self) -> None:
         """Stop consuming, and delete the queue. Without a connection it is left to expire."""

@@ -74,6 +74,23 @@ def request_terms(headers: Mapping[bytes, Sequence[bytes]], *, has_store: bool) 
     return terms if terms.preferences.is_async or terms.key is not None or terms.webhook is not None else None
 
 
+def check_no_webhook(headers: Mapping[bytes, Sequence[bytes]]) -> None:
+    """Check that a request which is only published names no endpoint: no answer of it is kept that could be told.
+
+    Args:
+        headers: values by canonical name.
+
+    Raises:
+        BadRequest: it does.
+    """
+    if _WEBHOOK in headers:
+        msg = (
+            "Webhooks belong to requests to /v1/predict with Prefer: respond-async. Send this one there, or leave its "
+            "Webhook header out: no answer is kept of what is sent to /v1/publish."
+        )
+        raise BadRequest(msg)
+
+
 def _only(headers: Mapping[bytes, Sequence[bytes]], name: bytes) -> str | None:
     """The value of a header that may be sent once, as Latin-1; None without it."""
     values = headers.get(name, ())

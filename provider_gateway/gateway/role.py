@@ -71,8 +71,9 @@ class GatewayRole:
             clock=reactor,
             expected_waits=expected_waits,
             metrics=metrics,
-            on_late=results.replies.late if results is not None else None,
-            on_lost=results.publish_again if results is not None else None,
+            on_late=results.replies.late.forward if results is not None else None,
+            on_lost=results.keeping.publish_again if results is not None else None,
+            on_outcome=results.keeping.published if results is not None else lambda _id, _error: None,
         )
         self._expires = settings.reply_queue_expires
         self._replies = ReplyQueue(
@@ -83,6 +84,8 @@ class GatewayRole:
             deliver=self._rpc.deliver,
             clock=reactor,
         )
+        if results is not None:
+            results.replies.late.on_many = self._replies.make_room
         self._api = API(
             rpc=self._rpc,
             publisher=publisher,
@@ -151,7 +154,7 @@ class GatewayRole:
             self._results.abandon()
 
     async def close(self) -> None:
-        """Finish with what is stored and forwarded, and delete the reply queue.
+        """Finish with what is stored, forwarded and published, and delete the reply queue.
 
         The queue stays if a reply to a request that was given up may still come: without it, such a reply would be
         unrouted, and its message parked.
@@ -162,6 +165,8 @@ class GatewayRole:
             self._log.info("{queue} is left to expire: late replies may come", queue=self._replies.name)
         else:
             await self._replies.close()
+        if self._results is not None:
+            await self._results.idle()  # last: a broker that confirms nothing must not keep the rest from its end
 
     def stop(self) -> None:
         """Leave to the broker what :meth:`close` had no time for."""

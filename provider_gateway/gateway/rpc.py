@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from provider_gateway.deadlines import Deadlines
-from provider_gateway.errors import DeadlinePassed, OutcomeUnknown
+from provider_gateway.errors import DeadlinePassed, GatewayError, OutcomeUnknown
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.message.message import PG_WAITED, Message
 from provider_gateway.recent import Recent
@@ -34,6 +34,8 @@ class _Call(Deferred[Message]):
     correlation_id = ""
     expected: ExpectedWait
     began: float
+    #: Fires when the message is confirmed, or cannot be. None if that is of no interest.
+    published: Deferred[None] | None = None
 
 
 class _GivenUp(NamedTuple):
@@ -55,6 +57,8 @@ class RPCClient:
         on_late: takes the replies for which no call waits, and acknowledges them; None if they are dropped.
         on_lost: called with message, exchange and routing key if the broker may or may not have the message; None if
             nothing is to be done about that.
+        on_outcome: called when the outcome of a publish is known whose call was given up before: with the correlation
+            id, and None if the broker has the message, or the error if not.
     """
 
     _log = Logger()
@@ -70,10 +74,12 @@ class RPCClient:
         metrics: Metrics,
         on_late: Callable[[Delivery], object] | None = None,
         on_lost: Callable[[Message, str, str], object] | None = None,
+        on_outcome: Callable[[str, GatewayError | None], object] = lambda _id, _error: None,
     ) -> None:
         self.reply_queue = reply_queue
         self._on_late = on_late
         self._on_lost = on_lost
+        self._on_outcome = on_outcome
         self._publisher = publisher
         self._reply_timeout = reply_timeout
         self._clock = clock
@@ -87,6 +93,8 @@ class RPCClient:
         self._given_up = Recent(_REMEMBERED)
         #: Those of them whose reply has not come.
         self._unanswered: dict[str, _GivenUp] = {}
+        #: Those whose messages the broker has not confirmed. Not known without ``on_lost``.
+        self._unconfirmed: set[str] = set()
 
     def call(self, message: Message, exchange: str, routing_key: str) -> Deferred[Message]:
         """Publish a request message, and keep nothing of it but its correlation id once it is confirmed.
@@ -111,7 +119,10 @@ class RPCClient:
         self._deadlines.start(correlation_id)
         # Held until the confirm.
         sent = (message, exchange, routing_key) if self._on_lost is not None else None
-        self._publisher.publish(message, exchange, routing_key).addErrback(self._not_published, correlation_id, sent)
+        published = self._publisher.publish(message, exchange, routing_key)
+        published.addErrback(self._not_published, correlation_id, sent)
+        if sent is not None:
+            call.published = published
         return call
 
     def is_awaited(self, correlation_id: str) -> bool | None:
@@ -122,6 +133,13 @@ class RPCClient:
         if correlation_id in self._pending:
             return True
         return False if correlation_id in self._given_up else None
+
+    def is_confirmed(self, correlation_id: str) -> bool:
+        """False if a call was given up before the broker had confirmed its message, and it still has not.
+
+        If the publish has failed, it is False in the turn in which the call ended.
+        """
+        return correlation_id not in self._unconfirmed
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand a delivery of the reply queue to its call, or count it as late or unknown; acknowledge it.
@@ -168,6 +186,9 @@ class RPCClient:
         self._unanswered[call.correlation_id] = _GivenUp(self._clock.seconds(), call.expected, call.began)
         if len(self._unanswered) > _REMEMBERED:
             del self._unanswered[next(iter(self._unanswered))]
+        if call.published is not None and not call.published.called:
+            self._unconfirmed.add(call.correlation_id)
+            call.published.addCallback(self._confirmed, call.correlation_id)
 
     def _end(self, correlation_id: str) -> _Call | None:
         """Forget a call and return it; None if it has ended already."""
@@ -192,6 +213,11 @@ class RPCClient:
         )
         waiting.errback(DeadlinePassed(msg))
 
+    def _confirmed(self, _: object, correlation_id: str) -> None:
+        if correlation_id in self._unconfirmed:
+            self._unconfirmed.remove(correlation_id)
+            self._on_outcome(correlation_id, None)
+
     def _not_published(self, failure: Failure, correlation_id: str, sent: tuple[Message, str, str] | None) -> None:
         if isinstance(failure.value, OutcomeUnknown) and failure.value.was_read:
             return  # only the confirm is missing, which is not waited for
@@ -200,8 +226,14 @@ class RPCClient:
             if failure.check(OutcomeUnknown):
                 waiting.expected.end()
                 self._give_up(waiting)  # the broker may have accepted the message: a reply may come
+                self._unconfirmed.add(correlation_id)
             else:
                 waiting.expected.take_back()
             waiting.errback(failure)
+        # Last: the call's record is being made now.
+        is_told = correlation_id in self._unconfirmed
+        self._unconfirmed.discard(correlation_id)
         if sent is not None and self._on_lost is not None and failure.check(OutcomeUnknown):
-            self._on_lost(*sent)  # last: the call's record is being made now
+            self._on_lost(*sent)
+        elif is_told and isinstance(failure.value, GatewayError):
+            self._on_outcome(correlation_id, failure.value)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-
-from provider_gateway.http_server.problems import with_length
-from provider_gateway.message.http_headers import JSON
 
 if TYPE_CHECKING:
     from provider_gateway.errors import GatewayError
@@ -15,8 +11,6 @@ if TYPE_CHECKING:
 
 #: The path of all requests; that of one is below it.
 REQUESTS = "/v1/requests"
-#: Seconds after which to ask again: this part of the age of a request, between 1 and the most.
-_PART, _MOST = 0.1, 30
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,29 +43,6 @@ def status_document(record: Record) -> dict[str, Any]:
         "model_status": record.model_status,
         "links": {"self": location, "result": f"{location}/result"},
     }
-
-
-def answer_accepted(request: Any, record: Record, retry_after: int, applied: str | None) -> bytes:
-    """Answer with 202: there is no result yet.
-
-    Args:
-        retry_after: seconds.
-        applied: the preferences that were honoured (RFC 7240, 3); None for none.
-
-    Returns:
-        The body.
-    """
-    request.setResponseCode(202)
-    request.setHeader("Location", location_of(record.id))
-    request.setHeader("Retry-After", str(retry_after))
-    if applied:
-        request.setHeader("Preference-Applied", applied)
-    return with_length(request, JSON, json.dumps(status_document(record)).encode())
-
-
-def retry_after(record: Record, now: float) -> int:
-    """Seconds after which to ask for the result again: the longer it has taken, the longer it may still take."""
-    return int(min(max(1.0, _PART * (now - record.created)), _MOST))
 
 
 def _text_of_time(seconds: float) -> str:

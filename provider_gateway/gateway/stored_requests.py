@@ -11,17 +11,14 @@ from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import BadRequest, Forbidden, NotFound
 from provider_gateway.gateway.admission import owner_of
 from provider_gateway.gateway.preferences import preferences
-from provider_gateway.gateway.response import write_result
-from provider_gateway.gateway.status_document import REQUESTS, answer_accepted, retry_after, status_document
+from provider_gateway.gateway.status_document import REQUESTS, status_document
 from provider_gateway.http_server.problems import with_length
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.store.records import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from provider_gateway.clocks import WallClock
     from provider_gateway.gateway.admission import Admission
+    from provider_gateway.gateway.kept_answers import KeptAnswers
     from provider_gateway.results.results import Results
     from provider_gateway.store.records import Record
 
@@ -38,23 +35,13 @@ class StoredRequests:
 
     Args:
         reply_timeout: seconds that a caller waits at most.
-        on_unsafe: called for each header of a result that is malformed. It is left out.
     """
 
-    def __init__(
-        self,
-        results: Results,
-        *,
-        admission: Admission,
-        reply_timeout: float,
-        wall_clock: WallClock,
-        on_unsafe: Callable[[], object],
-    ) -> None:
+    def __init__(self, results: Results, answers: KeptAnswers, admission: Admission, reply_timeout: float) -> None:
         self._results = results
+        self._answers = answers
         self._admission = admission
         self._reply_timeout = reply_timeout
-        self._wall_clock = wall_clock
-        self._on_unsafe = on_unsafe
 
     async def status(self, request: Any, id_: str) -> bytes:
         """Answer with the status document of a request.
@@ -83,10 +70,9 @@ class StoredRequests:
         if seconds and not record.status.is_final:
             record = await self._results.wait(id_, seconds) or await self._record(request, id_)
         if record.status.is_final:
-            return write_result(request, await self._results.result(record), accepted, self._on_unsafe)
-        # Whoever has waited asks again at once: nothing is gained by a pause, and the answer may come in it.
-        pause = 1 if seconds else retry_after(record, self._wall_clock())
-        return answer_accepted(request, record, pause, None if wait is None else f"wait={seconds:g}")
+            return await self._answers.result(request, record, accepted)
+        applied = None if wait is None else f"wait={seconds:g}"
+        return self._answers.accepted(request, record, applied, has_waited=bool(seconds))
 
     async def list(self, request: Any) -> bytes:
         """Answer with the caller's own requests, the newest first.

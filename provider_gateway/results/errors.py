@@ -41,6 +41,19 @@ class ResultTooLarge(GatewayError):
     status, problem, title = 502, "result-too-large", "The answer is too large to be kept"
 
 
+class NotConfirmed(OutcomeUnknown):
+    """The broker has not confirmed a recorded message in time. It is published until it is confirmed.
+
+    Args:
+        detail: text of the problem document.
+        request_id: by which the caller finds the answer; None if nobody can promise that there will be one.
+    """
+
+    def __init__(self, detail: str, request_id: str | None) -> None:
+        super().__init__(detail)
+        self.request_id = request_id
+
+
 def may_be_accepted(error: GatewayError) -> bool:
     """True if the broker may have the message of a request that ended with this error: an answer may come."""
     if isinstance(error, PublishRefused) and error.is_certain:

@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import DeadlinePassed, GatewayError, ModelFailure
 from provider_gateway.message.http_headers import headers_to_http, safe_content_type
-from provider_gateway.message.ids import rquid_of
-from provider_gateway.message.message import PG_ATTEMPTS, PG_OWNER, PG_PARKED, PG_REASON, PG_ROUTING_KEY
+from provider_gateway.message.ids import RQUID, rquid_of
+from provider_gateway.message.message import (
+    PG_ATTEMPTS,
+    PG_OWNER,
+    PG_PARKED,
+    PG_REASON,
+    PG_ROUTING_KEY,
+    PG_STATUS,
+    Message,
+)
 from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 from provider_gateway.results.errors import ResultTooLarge
-from provider_gateway.store.records import Outcome, Record, Result, Status
+from provider_gateway.store.records import REPLACEABLE, Outcome, Record, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provider_gateway.message.message import Message
-
 #: ``pg-reason`` of the reply to a message that was dropped unstarted.
 EXPIRED = "expired"
+#: ``pg-reason`` of :func:`overdue_reply`.
+OVERDUE = "overdue"
 #: What :func:`.fresh_id` makes, and what a program may use that follows our example: an id that cannot be guessed.
 _OURS = re.compile(r"[0-9a-f]{32}")
 #: What an outcome replaces that no reply told of: an answer that came meanwhile stays.
@@ -49,6 +57,7 @@ def outcome_of(
         attempts=_count(reply.headers.get(PG_ATTEMPTS)),
         model_status=model_status,
         keeps_key=is_of_model,
+        replaces=_PENDING if reply.headers.get(PG_REASON) == OVERDUE else REPLACEABLE,
         restored=_restored(reply, now, ttl),
     )
 
@@ -58,11 +67,20 @@ def problem_result(error: GatewayError, rquid: str | None) -> Result:
     return Result(status=error.status, body=problem_body(error, rquid), content_type=PROBLEM_JSON)
 
 
+_NO_ANSWER = "There was no answer in time (RESULT_TTL). If the broker did not confirm the message, it may be lost."
+
+
 def expired(record: Record, now: float) -> Outcome:
     """The outcome of a request that was pending for too long."""
-    msg = "There was no answer while the request was kept (RESULT_TTL)."
-    result = problem_result(DeadlinePassed(msg), record.rquid)
+    result = problem_result(DeadlinePassed(_NO_ANSWER), record.rquid)
     return Outcome(id=record.id, status=Status.EXPIRED, finished=now, result=result, replaces=_PENDING)
+
+
+def overdue_reply(record: Record) -> Message:
+    """A message to the results queue that gives a request the outcome of :func:`expired`."""
+    result = problem_result(DeadlinePassed(_NO_ANSWER), record.rquid)
+    headers = {PG_STATUS: result.status, PG_REASON: OVERDUE, RQUID: record.rquid}
+    return Message(result.body, headers, correlation_id=record.id, content_type=PROBLEM_JSON)
 
 
 def refused(record: Record, error: GatewayError, now: float) -> Outcome:
@@ -91,7 +109,7 @@ def _read(reply: Message, max_body: int, on_unsafe: Callable[[], object]) -> tup
     )
     if reply.headers.get(PG_PARKED) is not None:
         return Status.PARKED, result, model_status
-    if reason == EXPIRED:
+    if reason in (EXPIRED, OVERDUE):
         return Status.EXPIRED, result, model_status
     return Status.SUCCEEDED if status < 400 else Status.FAILED, result, model_status
 

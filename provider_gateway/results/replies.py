@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provider_gateway.amqp.declare import declares
 from provider_gateway.amqp.notice_queue import NoticeQueue
-from provider_gateway.results.late_replies import LateReplies
-from provider_gateway.results.results_queue import ResultsQueue
-from provider_gateway.results.retention import Retention
-from provider_gateway.topology.reply_addresses import results_name
-from provider_gateway.topology.result_objects import result_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IReactorTime
-
-    from provider_gateway.amqp.consumer import Delivery
-    from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.amqp.session import Session
-    from provider_gateway.clocks import WallClock
-    from provider_gateway.config.queue_file import QueueEntry
-    from provider_gateway.observability.metrics import Metrics
-    from provider_gateway.results.limits import KeptLimits
-    from provider_gateway.store.records import Record, ResultStore
+    from provider_gateway.results.late_replies import LateReplies
+    from provider_gateway.results.results_queue import ResultsQueue
+    from provider_gateway.results.retention import Retention
+    from provider_gateway.store.records import ResultStore
     from provider_gateway.webhooks.webhooks import Webhooks
 
 
@@ -33,51 +19,32 @@ class Replies:
     """Consumes what belongs to requests whose answers are kept.
 
     Args:
-        publisher: forwards late replies to the results queue.
         notices: the queue for notices.
-        on_stored: called with each record that this process has made final.
-        kept: a Deferred for an id that fires when its record, which is being made, is committed; None if none is being
-            made.
 
     Attributes:
         consumers: channels that are needed to consume.
+        late: takes the replies of this instance's queue for which no caller waits: they are stored, and then
+            acknowledged.
     """
 
     def __init__(
         self,
         store: ResultStore,
-        publisher: Publisher,
+        *,
+        queue: ResultsQueue,
+        late: LateReplies,
+        retention: Retention,
         notices: NoticeQueue,
         webhooks: Webhooks,
-        entries: Sequence[QueueEntry],
-        *,
-        on_stored: Callable[[Record], object],
-        kept: Callable[[str], Deferred[None] | None],
-        limits: KeptLimits,
-        clock: IReactorTime,
-        wall_clock: WallClock,
-        metrics: Metrics,
     ) -> None:
         self._store = store
+        self._queue = queue
+        self.late = late
+        self._retention = retention
         self._notices = notices
         self._webhooks = webhooks
-        self._queue = ResultsQueue(
-            results_name(entries),
-            store,
-            declare=declares(*result_objects(entries)),
-            limits=limits,
-            webhook=webhooks.publish,
-            on_stored=on_stored,
-            clock=clock,
-            wall_clock=wall_clock,
-            metrics=metrics,
-        )
-        self._late = LateReplies(publisher, self._queue.name, max_held=limits.max_held, kept=kept, clock=clock)
-        self._retention = Retention(
-            store, webhook=webhooks.publish, on_stored=on_stored, clock=clock, wall_clock=wall_clock
-        )
         self.consumers = 1 + NoticeQueue.channels + webhooks.consumers
-        store.on_change = self._queue.store_changed
+        store.on_change = queue.store_changed
 
     async def open(self, session: Session) -> None:
         """Consume on a new session.
@@ -93,10 +60,6 @@ class Replies:
         """Begin to end the time of records."""
         self._retention.start()
 
-    def late(self, delivery: Delivery) -> None:
-        """Take a reply of this instance's queue for which no caller waits: it is stored, and then acknowledged."""
-        self._late.forward(delivery)
-
     def waiting_for(self) -> list[str]:
         """What is missing to be ready."""
         missing = [] if self._queue.is_consumed else [f"consumer of {self._queue.name}"]
@@ -111,11 +74,11 @@ class Replies:
     async def close(self) -> None:
         """Finish with the replies that are held, and take no more. The store has to be open."""
         self._retention.stop()
-        await self._late.empty()
+        await self.late.empty()
         await self._queue.close()
         await self._webhooks.close()
 
     def stop(self) -> None:
         """Leave to the broker what :meth:`close` had no time for."""
-        self._late.cancel()
+        self.late.cancel()
         self._queue.abandon()

@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from provider_gateway.amqp.declare import declares
 from provider_gateway.amqp.notice_queue import NoticeQueue
-from provider_gateway.deferreds import Waiters, shield
-from provider_gateway.errors import BadRequest, StoreUnavailable
+from provider_gateway.deferreds import shield
+from provider_gateway.errors import BadRequest
 from provider_gateway.message.message import PG_OWNER, PG_RESULTS
 from provider_gateway.results.errors import RequestCanceled, gone, not_found
 from provider_gateway.results.idempotency import ACCEPT_WITHIN, is_accepted
+from provider_gateway.results.keeping import Keeping
+from provider_gateway.results.late_replies import LateReplies
 from provider_gateway.results.replies import Replies
+from provider_gateway.results.results_queue import ResultsQueue
+from provider_gateway.results.retention import Retention
 from provider_gateway.results.submissions import Submissions
+from provider_gateway.results.unconfirmed import Unconfirmed
 from provider_gateway.results.waiting import Waiting
 from provider_gateway.store.records import Record, Status
 from provider_gateway.topology.reply_addresses import results_name
-from provider_gateway.topology.result_objects import canceled_exchange, done_exchange
+from provider_gateway.topology.result_objects import canceled_exchange, done_exchange, result_objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +51,7 @@ class Results:
     whoever knows its id.
 
     Args:
-        publisher: publishes request messages, and late replies to the results queue.
+        publisher: publishes request messages; and to the results queue late replies, and what is overdue.
         notices: publishes the ids of what is final, or canceled.
         entries: all of the queue file.
         instance: name of this process.
@@ -53,6 +59,7 @@ class Results:
 
     Attributes:
         results_queue: where replies are stored from: ``reply_to`` of the messages given to :meth:`submit`.
+        keeping: makes the records of requests that were published without one.
         replies: what comes of these requests.
     """
 
@@ -76,7 +83,6 @@ class Results:
         self._wall_clock = wall_clock
         self.results_queue = results_name(entries)
         self._done, self._canceled = done_exchange(entries).name, canceled_exchange(entries).name
-        self._keeping: dict[str, Waiters[None]] = {}
         self._waiting = Waiting(
             store,
             lambda on_notice, on_bound: NoticeQueue(
@@ -84,9 +90,11 @@ class Results:
             ),
             clock,
         )
+        unconfirmed = Unconfirmed(store, clock, wall_clock)
         self._submissions = Submissions(
             store,
             publisher,
+            unconfirmed,
             on_stored=self._stored,
             on_changed=self._tell,
             accepted=lambda id_, seconds: self._waiting.wait(id_, seconds, ends_at_drain=True, until=is_accepted),
@@ -94,18 +102,28 @@ class Results:
             clock=clock,
             wall_clock=wall_clock,
         )
+        self.keeping = Keeping(store, self._submissions, unconfirmed)
         self.replies = Replies(
             store,
-            publisher,
-            self._waiting.notices,
-            webhooks,
-            entries,
-            on_stored=self._stored,
-            kept=self._kept,
-            limits=limits,
-            clock=clock,
-            wall_clock=wall_clock,
-            metrics=metrics,
+            queue=ResultsQueue(
+                self.results_queue,
+                store,
+                declare=declares(*result_objects(entries)),
+                limits=limits,
+                webhook=webhooks.publish,
+                on_stored=self._stored,
+                clock=clock,
+                wall_clock=wall_clock,
+                metrics=metrics,
+            ),
+            late=LateReplies(
+                publisher, self.results_queue, max_held=limits.max_held, kept=self.keeping.committed, clock=clock
+            ),
+            retention=Retention(
+                store, publisher, self.results_queue, on_stored=self._stored, clock=clock, wall_clock=wall_clock
+            ),
+            notices=self._waiting.notices,
+            webhooks=webhooks,
         )
 
     def headers(self, owner: str | None) -> dict[str, str]:
@@ -122,7 +140,7 @@ class Results:
         webhook: str | None = None,
         key: IdempotencyKey | None = None,
     ) -> Record:
-        """A pending record, for :meth:`submit` or :meth:`keep`.
+        """A pending record, for :meth:`submit` or :meth:`.Keeping.keep`.
 
         Args:
             id_: the correlation id of the message.
@@ -155,42 +173,12 @@ class Results:
             A Deferred that fires with what became of it. It fails with:
             :class:`StoreUnavailable`: nothing was published;
             :class:`IdempotencyKeyReused`: the key belongs to a request with another body;
-            :class:`OutcomeUnknown`: the broker may have accepted the message. If :func:`.may_be_accepted` says so, the
-            record stays: answer with its ``Location``, and with the message's ``correlation_id``;
+            :class:`NotConfirmed`: the broker may have accepted the message, and the record stays: answer with the
+            ``Location`` of the error's request, if it names one;
             any other :class:`GatewayError` of :meth:`.Publisher.publish`: the message was not accepted, and the record
             is gone.
         """
         return shield(Deferred.fromCoroutine(self._submissions.submit(message, exchange, record)))
-
-    def keep(self, record: Record) -> Deferred[bool]:
-        """Record a request that was published without a record, before its caller gets 504.
-
-        It is to be called in the turn in which the call ended, so that a late reply finds the record.
-
-        Returns:
-            A Deferred that fires with True once the record is committed, and with False if the store is away. It does
-            not fail.
-        """
-        self._keeping[record.id] = Waiters()
-        return shield(Deferred.fromCoroutine(self._keep(record)))
-
-    async def _keep(self, record: Record) -> bool:
-        try:
-            await self._store.add(record)
-        except StoreUnavailable:
-            return False
-        finally:
-            self._keeping.pop(record.id).fire(None)
-        return True
-
-    def publish_again(self, message: Message, exchange: str, routing_key: str) -> None:  # noqa: ARG002 - in the record
-        """Publish again what the broker may not have. To be called after :meth:`keep`, in the same turn."""
-        self._submissions.publish_again(message, exchange, self._kept(message.correlation_id or ""))
-
-    def _kept(self, id_: str) -> Deferred[None] | None:
-        """A Deferred that fires when the record that is being made for a request is committed, or cannot be."""
-        keeping = self._keeping.get(id_)
-        return keeping.wait() if keeping is not None else None
 
     async def wait(self, id_: str, seconds: float, *, ends_at_drain: bool = True) -> Record | None:
         """Wait until a request is final, whichever replica stores its answer. Cancel it when the caller has left.
@@ -285,6 +273,11 @@ class Results:
         """Have everybody who waits for a record read it."""
         self._waiting.told(id_)
         self._notices.notify(self._done, id_)
+
+    async def idle(self) -> None:
+        """Wait until the broker has confirmed what is published, also what is published again."""
+        await self._submissions.idle()
+        await self.keeping.idle()
 
     def drain(self) -> None:
         """End the waits that end at a drain, now and from now on."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import GatewayError, OutcomeUnknown, PublishRefused, StoreUnavailable
-from provider_gateway.results.errors import may_be_accepted
+from provider_gateway.results.errors import NotConfirmed, may_be_accepted
 from provider_gateway.results.idempotency import ACCEPT_WITHIN, check_same, is_accepted, may_be_repeated
 from provider_gateway.results.outcomes import refused
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from twisted.internet.interfaces import IReactorTime
-    from twisted.python.failure import Failure
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock
     from provider_gateway.message.message import Message
+    from provider_gateway.results.unconfirmed import Unconfirmed
     from provider_gateway.store.records import Record, ResultStore
 
 #: Seconds before a message that may have been lost is published again; doubled up to the last.
@@ -56,6 +57,7 @@ class Submissions:
     """Records requests and publishes them.
 
     Args:
+        unconfirmed: the records whose messages are not confirmed, though their callers were told of them.
         on_stored: called with each record that became final.
         on_changed: called with the id of each record that is accepted or gone, and may be waited for.
         accepted: waits until a record is accepted, final or gone, at most for some seconds; returns it as it is then.
@@ -68,6 +70,7 @@ class Submissions:
         self,
         store: ResultStore,
         publisher: Publisher,
+        unconfirmed: Unconfirmed,
         *,
         on_stored: Callable[[Record], object],
         on_changed: Callable[[str], object],
@@ -84,6 +87,7 @@ class Submissions:
         self._confirm_timeout = confirm_timeout
         self._clock = clock
         self._wall_clock = wall_clock
+        self._unconfirmed = unconfirmed
         self._working = InFlight(lambda f: self._log.failure("The outcome of a publish cannot be kept", f))
 
     async def submit(self, message: Message, exchange: str, record: Record) -> Submission:
@@ -109,46 +113,41 @@ class Submissions:
 
     async def _publish(self, message: Message, exchange: str, record: Record) -> None:
         confirmed: Deferred[None] = Deferred()
-        publishing = Deferred.fromCoroutine(self._until_confirmed(message, exchange, record))
-        publishing.addBoth(self._confirm, confirmed, record)
+        self._working.start(self._publish_and_confirm(message, exchange, record, confirmed))
         try:
             await confirmed.addTimeout(self._confirm_timeout, self._clock)
         except DeferredTimeoutError:
-            # It goes on. With a key, it can be taken over if this process dies meanwhile.
+            # It goes on. With a key, it can be taken over if this process dies meanwhile, and must not get another id.
             msg = f"The broker did not confirm the message within {self._confirm_timeout:g} s."
-            raise OutcomeUnknown(msg) from None
+            is_noted = record.key is not None or await self._unconfirmed.add(record)
+            raise NotConfirmed(msg, record.id if is_noted else None) from None
         except GatewayError:
             await self._discard(record)
             raise
         await self._accept(record)
 
-    def publish_again(self, message: Message, exchange: str, kept: Deferred[None] | None) -> None:
-        """Publish a message that was published without a record, if it has one now, until the broker has confirmed it.
-
-        Args:
-            kept: fires when its record is committed, or cannot be; None if that is known already.
-        """
-        self._working.start(self._publish_again(message, exchange, kept))
-
-    async def _publish_again(self, message: Message, exchange: str, kept: Deferred[None] | None) -> None:
-        if kept is not None:
-            await kept
+    async def _publish_and_confirm(
+        self, message: Message, exchange: str, record: Record, confirmed: Deferred[None]
+    ) -> None:
+        outcome = None
         try:
-            record = await self._store.get(message.correlation_id or "")
-        except StoreUnavailable:
-            return
-        if record is None or record.status.is_final:
-            return  # nobody was promised an answer, or it is there
-        try:
-            await self._until_confirmed(message, exchange, record, is_first=False)
-        except GatewayError as error:
-            await self._fail(record, error)
+            await self.until_confirmed(message, exchange, record)
+        except Exception:  # noqa: BLE001 - whoever waits gets it
+            outcome = Failure()
+        self._confirm(outcome, confirmed, record)
 
-    async def _until_confirmed(self, message: Message, exchange: str, record: Record, *, is_first: bool = True) -> None:
+    def idle(self) -> Deferred[None]:
+        """A Deferred that fires when no publish is under way, and the store knows how those before ended."""
+        return self._working.empty()
+
+    async def until_confirmed(self, message: Message, exchange: str, record: Record, *, is_first: bool = True) -> None:
         """Publish a message, and again, if the broker may or may not have it: the record takes only one reply.
 
         Without this, a request whose message was lost with a connection would stay pending, though its caller was told
         to come back.
+
+        Args:
+            is_first: False if it was published before.
 
         Raises:
             GatewayError: the broker has not accepted the message, or refuses it each time.
@@ -198,14 +197,19 @@ class Submissions:
         if not confirmed.called:
             confirmed.callback(outcome)  # a Failure makes it fail
         elif outcome is None:
-            self._working.start(self._accept(record))
+            self._working.start(self._confirm_late(record))
         else:
             error = outcome.value
             if isinstance(error, GatewayError) and not may_be_accepted(error):
-                self._working.start(self._fail(record, error))
+                self._working.start(self.fail(record, error))
 
-    async def _fail(self, record: Record, error: GatewayError) -> None:
+    async def _confirm_late(self, record: Record) -> None:
+        await self._unconfirmed.confirm(record.id)
+        await self._accept(record)
+
+    async def fail(self, record: Record, error: GatewayError) -> None:
         """End a request whose message was not accepted, after its caller was told that it may have been."""
+        self._unconfirmed.forget(record.id)
         finished = await self._store.finish(refused(record, error, self._wall_clock()))
         if finished.record is not None:
             self._on_stored(finished.record)

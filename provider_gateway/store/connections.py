@@ -41,7 +41,7 @@ class Connections(adbapi.ConnectionPool):
     def __init__(self, reactor: Any, engine: Engine, count: int, prepare: Callable[[Any], None]) -> None:
         self._engine = engine
         self._prepare = prepare
-        self._opened: dict[int, Any] = {}
+        self._busy: dict[int, Any] = {}
         super().__init__(
             engine.module, cp_reactor=reactor, cp_min=1, cp_max=count, cp_openfun=self._open, **engine.arguments
         )
@@ -52,7 +52,8 @@ class Connections(adbapi.ConnectionPool):
 
     def interrupt(self) -> None:
         """Make threads that are stuck come back with an error."""
-        for connection in list(self._opened.values()):
+        # No idle ones: SQLite leaves its log behind if a connection that was interrupted is closed.
+        for connection in list(self._busy.values()):
             self._engine.interrupt(connection)
 
     def _open(self, connection: Any) -> None:
@@ -61,14 +62,16 @@ class Connections(adbapi.ConnectionPool):
         except BaseException:
             connection.close()
             raise
-        self._opened[id(connection)] = connection
 
     def _work(self, _: adbapi.Connection, work: Callable[[Any], T]) -> T:
         connection = self.connect()
+        self._busy[id(connection)] = connection
         try:
             return work(connection)
         except Exception as error:
             if self._engine.judge(error) is Verdict.AWAY:
-                del self._opened[id(connection)]
+                del self._busy[id(connection)]
                 self.disconnect(connection)
             raise
+        finally:
+            self._busy.pop(id(connection), None)

@@ -1,10 +1,12 @@
 """The operations that change a store, and their rules. They are the same for every database, and run in a transaction.
 
-A transaction reads the records of all its operations, applies the operations in their order, and writes what changed.
+A transaction reads the records that its operations name, applies the changes in their order, and writes what changed.
+The other operations follow: the database does them itself.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,9 +15,15 @@ from provider_gateway.store.columns import milliseconds
 from provider_gateway.store.records import Finished, Outcome, Record, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from provider_gateway.store.transaction import Transaction
+
+#: Seconds for the purge of a transaction: the requests of the next one wait meanwhile.
+_PURGE_SECONDS = 0.002
+#: Rows that a purge deletes at least for each operation of its transaction. A request adds two rows by two operations,
+#: and the transactions between two purges have no purge: with less, a store under full load would grow without end.
+_PURGED_PER_OPERATION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +51,22 @@ class Operation:
         """Bytes of the body to store."""
         return 0
 
+
+@dataclass(frozen=True, slots=True)
+class Change(Operation, ABC):
+    """A change of records by our rules."""
+
+    @abstractmethod
     def apply(self, changes: Changes) -> Any:
         """Do it.
 
         Returns:
             What the caller gets after the commit.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class Add(Operation):
+class Add(Change):
     """:meth:`.ResultStore.add`."""
 
     record: Record
@@ -81,8 +94,8 @@ class Add(Operation):
 
 
 @dataclass(frozen=True, slots=True)
-class _OfRecord(Operation):
-    """An operation on a record that is there."""
+class _OfRecord(Change):
+    """A change of a record that is there."""
 
     of: str
 
@@ -122,6 +135,19 @@ class TakeOver(_OfRecord):
 
 
 @dataclass(frozen=True, slots=True)
+class ExpireAt(_OfRecord):
+    """:meth:`.ResultStore.expire_at`."""
+
+    expires: float
+
+    def apply(self, changes: Changes) -> None:
+        """See the class."""
+        record = changes.get(self.of)
+        if record is not None and record.status is Status.PENDING:
+            changes.put(replace(record, expires=self.expires))
+
+
+@dataclass(frozen=True, slots=True)
 class Discard(_OfRecord):
     """:meth:`.ResultStore.discard`."""
 
@@ -133,7 +159,7 @@ class Discard(_OfRecord):
 
 
 @dataclass(frozen=True, slots=True)
-class Finish(Operation):
+class Finish(Change):
     """:meth:`.ResultStore.finish`."""
 
     must_succeed: ClassVar[bool] = True
@@ -200,16 +226,54 @@ class Erase(_OfRecord):
 
 
 @dataclass(frozen=True, slots=True)
-class Purge(Operation):
-    """:meth:`.ResultStore.purge`. Its rows are found by the database, after all else is written."""
+class Command(Operation, ABC):
+    """What the database does itself, after all changes are written."""
 
-    now: float
-    limit: int
+    @abstractmethod
+    def run(self, transaction: Transaction, operations: int) -> Any:
+        """Do it.
+
+        Args:
+            operations: how many the transaction has.
+
+        Returns:
+            What the caller gets after the commit.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class Probe(Operation):
+class Purge(Command):
+    """:meth:`.ResultStore.purge`.
+
+    Attributes:
+        clock: returns seconds; it measures how long the purge takes, in a thread.
+    """
+
+    now: float
+    ttl: float
+    limit: int
+    clock: Callable[[], float]
+
+    def run(self, transaction: Transaction, operations: int) -> int:
+        """Delete portions until the time is over, and enough rows are gone for that many operations."""
+        ends, enough = self.clock() + _PURGE_SECONDS, _PURGED_PER_OPERATION * operations
+        limit, rows = self.limit, 0
+        while limit > 0 and (rows < enough or self.clock() < ends):
+            portion = min(transaction.portion, limit)
+            deleted = transaction.purge(self.now, self.ttl, portion)
+            limit, rows = limit - portion, rows + deleted
+            if deleted < portion:
+                break
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Command):
     """Find out whether the store takes changes."""
+
+    def run(self, transaction: Transaction, operations: int) -> None:  # noqa: ARG002 - all commands get it
+        """See the class."""
+        transaction.probe()
 
 
 def execute(transaction: Transaction, operations: Sequence[Operation], ttl: float) -> list[Any]:
@@ -223,13 +287,9 @@ def execute(transaction: Transaction, operations: Sequence[Operation], ttl: floa
     found = transaction.records(id_ for id_ in ids if id_ is not None)
     found += [record for record in transaction.holders(key for key in keys if key is not None) if record.id not in ids]
     changes = Changes(found, ttl)
-    ruled = [each for each in operations if not isinstance(each, Purge | Probe)]
-    answers = {id(operation): operation.apply(changes) for operation in ruled}
+    answers = [each.apply(changes) if isinstance(each, Change) else None for each in operations]
     changes.write(transaction)
-    for operation in operations:
-        if isinstance(operation, Purge):
-            answers[id(operation)] = transaction.purge(operation.now, ttl, operation.limit)
-        elif isinstance(operation, Probe):
-            transaction.probe()
-            answers[id(operation)] = None
-    return [answers[id(operation)] for operation in operations]
+    return [
+        each.run(transaction, len(operations)) if isinstance(each, Command) else answer
+        for each, answer in zip(operations, answers, strict=True)
+    ]

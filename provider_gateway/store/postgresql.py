@@ -136,7 +136,7 @@ class PostgreSQL:
             return Verdict.REPEAT
         if sqlstate is not None:
             return Verdict.DATA if sqlstate.startswith(_OF_DATA) else Verdict.AWAY
-        is_away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | OSError)
+        is_away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | OSError | SettingsError)
         return Verdict.AWAY if is_away else Verdict.DATA
 
     def explain(self, error: Exception) -> str:

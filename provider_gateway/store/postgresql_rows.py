@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.store.columns import RECORD, RESULT, milliseconds, record_of, record_row, result_row, text
+from provider_gateway.store.columns import RECORD, RESULT, record_of, record_row, result_row, text
 from provider_gateway.store.engine import Conflict
-from provider_gateway.store.transaction import FINAL, Transaction
+from provider_gateway.store.transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from provider_gateway.store.records import Record, Result
+    from provider_gateway.store.records import Record, Result, Status
 
 #: Bytes of results in one statement. PostgreSQL takes 1 GB, and keeps several copies of it meanwhile.
 _MAX_BYTES = 16 * 1024 * 1024
@@ -42,13 +42,13 @@ _PUT = (
 )
 #: Rows that others have locked are left for the next time: nobody waits for a purge, and it waits for nobody.
 _PURGE_RESULTS = """\
-DELETE FROM results WHERE id IN (
-    SELECT id FROM results WHERE expires <= %b ORDER BY expires LIMIT %b FOR UPDATE SKIP LOCKED)"""
+DELETE FROM results WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM results WHERE expires <= %b ORDER BY expires LIMIT %b FOR UPDATE SKIP LOCKED))"""
 _PURGE_RECORDS = """\
 WITH gone AS (
-    DELETE FROM requests WHERE id IN (
-        SELECT id FROM requests WHERE status = %b AND expires <= %b
-        ORDER BY expires LIMIT %b FOR UPDATE SKIP LOCKED)
+    DELETE FROM requests WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM requests WHERE status = %b AND expires <= %b
+        ORDER BY expires LIMIT %b FOR UPDATE SKIP LOCKED))
     RETURNING id),
 bodies AS (DELETE FROM results WHERE id IN (SELECT id FROM gone))
 SELECT count(*) FROM gone"""
@@ -61,6 +61,10 @@ class PostgreSQLTransaction(Transaction):
         cursor: of psycopg.
         locks: lock the records that are read.
     """
+
+    purge_limit = 250
+
+    portion = 100  # most of its time is that of the round trips
 
     def __init__(self, cursor: Any, *, locks: bool) -> None:
         super().__init__(cursor)
@@ -118,13 +122,13 @@ class PostgreSQLTransaction(Transaction):
             int(self.execute(statement, [list(column) for column in zip(*rows, strict=True)]).rowcount) if rows else 0
         )
 
-    def purge(self, now: float, ttl: float, limit: int) -> int:
-        """Delete results whose time is over, and records that are past it by ``ttl``."""
-        deleted = int(self.execute(_PURGE_RESULTS, (milliseconds(now), limit)).rowcount)
-        for status in FINAL:
-            gone = self.execute(_PURGE_RECORDS, (status.value, milliseconds(now - ttl), limit)).fetchone()[0]
-            limit, deleted = limit - gone, deleted + gone
-        return deleted
+    def _purge_results(self, until: int, limit: int) -> int:
+        """Delete results whose time is over at ``until``, in milliseconds. Returns how many."""
+        return int(self.execute(_PURGE_RESULTS, (until, limit)).rowcount)
+
+    def _purge_records(self, status: Status, until: int, limit: int) -> int:
+        """Delete records of a status whose time is over, and the results that they have still. Returns how many."""
+        return int(self.execute(_PURGE_RECORDS, (status.value, until, limit)).fetchone()[0])
 
     def database_bytes(self) -> int:
         """Size of our tables and their indexes."""

@@ -184,6 +184,10 @@ class ResultStore(Protocol):
         """
         ...
 
+    def expire_at(self, id_: str, expires: float) -> Deferred[None]:
+        """Change when a pending record expires, in seconds since 1970. A record that is final stays as it is."""
+        ...
+
     def discard(self, id_: str) -> Deferred[None]:
         """Delete a pending record: its message was not accepted."""
         ...
@@ -234,7 +238,8 @@ class ResultStore(Protocol):
         """Delete results whose time is over, and records that are past it for as long as they were kept.
 
         Args:
-            limit: rows of each kind to delete at most.
+            limit: rows of each kind to delete at most. Fewer are deleted if that takes so long that requests would
+                wait for it.
 
         Returns:
             How many rows were deleted.
@@ -245,6 +250,9 @@ class ResultStore(Protocol):
         """What metrics say of the store."""
         ...
 
-    def close(self) -> Deferred[None]:
-        """Commit what is under way, for a limited time, and close the connections."""
+    def close(self, seconds: float) -> Deferred[None]:
+        """Commit what is under way, for a limited time, and close the connections.
+
+        Cancel the Deferred to close them at once.
+        """
         ...

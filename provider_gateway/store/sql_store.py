@@ -14,7 +14,7 @@ from provider_gateway.store.connections import Connections
 from provider_gateway.store.engine import Verdict
 from provider_gateway.store.figures import ShownFigures
 from provider_gateway.store.group_commit import GroupCommit
-from provider_gateway.store.operations import Accept, Add, Discard, Erase, Finish, Purge, TakeOver, execute
+from provider_gateway.store.operations import Accept, Add, Discard, Erase, ExpireAt, Finish, Purge, TakeOver, execute
 from provider_gateway.store.records import Status
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ T = TypeVar("T")
 _STORED = (Status.SUCCEEDED, Status.FAILED, Status.PARKED, Status.EXPIRED)
 #: Seconds that a read may take.
 _READ_TIMEOUT = 5.0
-#: Seconds for what is under way when the store is closed.
-_CLOSE_TIMEOUT = 5.0
 
 
 class SQLStore:
@@ -99,6 +97,10 @@ class SQLStore:
         """See :meth:`.ResultStore.take_over`."""
         return self._writer.submit(TakeOver(id_, seen, accept_by))
 
+    def expire_at(self, id_: str, expires: float) -> Deferred[None]:
+        """See :meth:`.ResultStore.expire_at`."""
+        return self._writer.submit(ExpireAt(id_, expires))
+
     def discard(self, id_: str) -> Deferred[None]:
         """See :meth:`.ResultStore.discard`."""
         return self._writer.submit(Discard(id_))
@@ -113,7 +115,7 @@ class SQLStore:
 
     def purge(self, now: float, limit: int) -> Deferred[int]:
         """See :meth:`.ResultStore.purge`."""
-        return self._writer.submit(Purge(now, limit)).addCallback(self._count_purged)
+        return self._writer.submit(Purge(now, self._ttl, limit, self._reactor.seconds)).addCallback(self._count_purged)
 
     # Reads.
 
@@ -139,13 +141,14 @@ class SQLStore:
         """See :meth:`.ResultStore.figures`."""
         return self._read(lambda transaction: transaction.figures())
 
-    def close(self) -> Deferred[None]:
+    def close(self, seconds: float) -> Deferred[None]:
         """See :meth:`.ResultStore.close`."""
         if not self._is_open:
             return succeed(None)
         self._is_open = False
         self._figures.stop()
-        return self._writer.close(_CLOSE_TIMEOUT).addCallback(self._end)
+        # Also if whoever waits gives up: the end of the process joins the threads, and one may be stuck.
+        return self._writer.close(seconds).addBoth(self._end)
 
     # In threads.
 
@@ -210,7 +213,8 @@ class SQLStore:
             self._log.warn("The result store is away: {reason}", reason=self._engine.explain(error))
         self.on_change()
 
-    def _end(self, _: None) -> None:
+    def _end(self, outcome: T) -> T:
         for pool in (self._reading, self._writing):
             pool.interrupt()
             pool.close()
+        return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.store.columns import (
@@ -23,18 +24,35 @@ if TYPE_CHECKING:
     from provider_gateway.store.records import Record, Result
 
 _SELECT = f"SELECT {', '.join(RECORD)} FROM requests "  # noqa: S608 - names of our own
+# One statement for all rows: Python's sqlite3 lets go of the interpreter lock in each step of a statement, and waits
+# until it gets the lock back.
+_PURGE_RESULTS = "DELETE FROM results WHERE id IN (SELECT id FROM results WHERE expires <= ? ORDER BY expires LIMIT ?)"
+_DUE = "(SELECT id FROM requests WHERE status = ? AND expires <= ? ORDER BY expires, created LIMIT ?)"
+_PURGE_RESULTS_OF = f"DELETE FROM results WHERE id IN {_DUE}"  # noqa: S608 - names of our own
+_PURGE_RECORDS = f"DELETE FROM requests WHERE id IN {_DUE}"  # noqa: S608
 #: All statuses but ``pending``.
 FINAL = tuple(status for status in Status if status.is_final)
 
 
-class Transaction:
+def _replacing(columns: Sequence[str]) -> str:
+    return f"(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns[1:])}"
+
+
+class Transaction(ABC):
     """Reads and changes rows. An engine overrides what its database does faster, or in another way.
 
     Placeholders are ``?`` here; :meth:`execute` and :meth:`execute_many` may rewrite them.
 
     Args:
         cursor: a DB-API cursor whose connection has begun a transaction.
+
+    Attributes:
+        portion: rows of each kind that one :meth:`purge` deletes: so few that it takes about a millisecond.
     """
+
+    portion = 25
+
+    purge_limit = 25
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
@@ -71,22 +89,13 @@ class Transaction:
             Conflict: another transaction has inserted a row with one of these ids or keys.
         """
         rows = [record_row(record) for record in sorted(records, key=lambda each: (each.key or b"", each.id))]
-        self.execute_many(
-            f"INSERT INTO requests ({', '.join(RECORD)}) VALUES ({', '.join('?' * len(RECORD))}) "  # noqa: S608 - ours
-            "ON CONFLICT DO NOTHING",
-            rows,
-        )
-        if self._cursor.rowcount != len(rows):
+        if self._insert("requests", RECORD, rows, "DO NOTHING") != len(rows):
             raise Conflict
 
     def update(self, records: Sequence[Record]) -> None:
         """Give records new values."""
-        changed = RECORD[1:]
         rows = [record_row(record) for record in sorted(records, key=lambda each: each.id)]
-        self.execute_many(
-            f"UPDATE requests SET {', '.join(f'{name} = ?' for name in changed)} WHERE id = ?",  # noqa: S608 - ours
-            [(*row[1:], row[0]) for row in rows],
-        )
+        self._insert("requests", RECORD, rows, _replacing(RECORD))  # all are there: none is inserted
 
     def delete(self, ids: Collection[str]) -> None:
         """Delete records and their results."""
@@ -99,11 +108,17 @@ class Transaction:
 
     def put_results(self, results: Sequence[tuple[Record, Result]]) -> None:
         """Add results, or replace them. Each is kept as long as its record says."""
-        self.execute_many(
-            f"INSERT INTO results ({', '.join(RESULT)}) VALUES ({', '.join('?' * len(RESULT))}) "  # noqa: S608 - ours
-            f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in RESULT[1:])}",
-            [result_row(record.id, record.expires, result) for record, result in results],
+        rows = [result_row(record.id, record.expires, result) for record, result in results]
+        self._insert("results", RESULT, rows, _replacing(RESULT))
+
+    def _insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str) -> int:
+        """Insert rows by one statement, see :data:`_PURGE_RESULTS`; returns how many were inserted or replaced."""
+        row = f"({', '.join('?' * len(columns))})"
+        statement = (
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * len(rows))} "  # noqa: S608 - ours
+            f"ON CONFLICT {conflict}"
         )
+        return int(self.execute(statement, [value for each in rows for value in each]).rowcount)
 
     def purge(self, now: float, ttl: float, limit: int) -> int:
         """Delete results whose time is over, and records that are past it by ``ttl``.
@@ -114,19 +129,23 @@ class Transaction:
         Returns:
             How many rows were deleted.
         """
-        due = self.execute("SELECT id FROM results WHERE expires <= ? LIMIT ?", (milliseconds(now), limit)).fetchall()
-        self.execute_many("DELETE FROM results WHERE id = ?", due)
-        deleted = len(due)
+        deleted = self._purge_results(milliseconds(now), limit)
         for status in FINAL:
-            gone = self.execute(
-                "SELECT id FROM requests WHERE status = ? AND expires <= ? LIMIT ?",
-                (status.value, milliseconds(now - ttl), limit),
-            ).fetchall()
-            limit -= len(gone)
-            deleted += len(gone)
-            self.execute_many("DELETE FROM results WHERE id = ?", gone)
-            self.execute_many("DELETE FROM requests WHERE id = ?", gone)
+            if limit <= 0:
+                break
+            gone = self._purge_records(status, milliseconds(now - ttl), limit)
+            limit, deleted = limit - gone, deleted + gone
         return deleted
+
+    def _purge_results(self, until: int, limit: int) -> int:
+        """Delete results whose time is over at ``until``, in milliseconds. Returns how many."""
+        return int(self.execute(_PURGE_RESULTS, (until, limit)).rowcount)
+
+    def _purge_records(self, status: Status, until: int, limit: int) -> int:
+        """Delete records of a status whose time is over, and the results that they have still. Returns how many."""
+        values = (status.value, until, limit)
+        self.execute(_PURGE_RESULTS_OF, values)
+        return int(self.execute(_PURGE_RECORDS, values).rowcount)
 
     def probe(self) -> None:
         """Change nothing, by a write: it fails if the database takes none."""
@@ -170,6 +189,6 @@ class Transaction:
             pending=pending, oldest_pending=None if oldest is None else oldest / 1000, bytes=self.database_bytes()
         )
 
+    @abstractmethod
     def database_bytes(self) -> int:
         """Size of the database."""
-        raise NotImplementedError

@@ -87,7 +87,7 @@ class Webhooks:
 
         To be called after the commit of each outcome of a record with a webhook, and before its reply is acknowledged:
         also when the reply was delivered before, and the outcome is not new. A webhook that is published twice has the
-        same ``webhook-id``. A record whose time is over is published first and then marked.
+        same ``webhook-id``.
 
         Args:
             record: as it is now: final, and with a ``webhook``. Others are ignored.

@@ -71,6 +71,7 @@ OBJECTS = {
     "single/pod-disruption-budget.yaml": ["PodDisruptionBudget provider-gateway"],
     "single/service-admin.yaml": ["Service provider-gateway-admin"],
     "single/service.yaml": ["Service provider-gateway"],
+    "webhooks/network-policy.yaml": ["NetworkPolicy provider-gateway-webhooks"],
 }
 GUIDES = ("docs/openshift.md", "docs/scaling.md")
 #: Commands that docs/openshift.md has to contain.
@@ -83,6 +84,7 @@ STEPS = (
     "oc apply -k openshift/gateway",
     "oc apply -k openshift/provider",
     "oc apply -k openshift/postgresql",
+    "oc apply -k openshift/webhooks",
 )
 
 

@@ -26,8 +26,8 @@ from tests.deployment.validation import validate
 
 #: SQLite is for one pod, so the single container has one more.
 OPTIONAL = {
-    "single": ["load-balancer", "fluentd", "postgresql", "several-pods"],
-    "split": ["load-balancer", "fluentd", "postgresql"],
+    "single": ["load-balancer", "fluentd", "postgresql", "webhooks", "several-pods"],
+    "split": ["load-balancer", "fluentd", "postgresql", "webhooks"],
 }
 SIDECAR = ROOT / "kubernetes/components/fluentd/sidecar.yaml"
 
@@ -69,7 +69,7 @@ class KustomizeTests(SynchronousTestCase):
             self.assertEqual(open_ones, {name})
             self.assertEqual([each["port"] for each in services[name]["ports"]], [5050])
             names = {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"}
-            self.assertIn("provider-gateway-postgresql", names)
+            self.assertLessEqual({"provider-gateway-postgresql", "provider-gateway-webhooks"}, names)
             for each in objects:
                 if each["kind"] == "Deployment":
                     self.assertEqual("initContainers" in pod(each)["spec"], each["metadata"]["name"] == name)

@@ -80,12 +80,20 @@ class NetworkTests(SynchronousTestCase):
 
     def test_postgresql(self) -> None:
         """The policy for PostgreSQL lets gateways out to its port, and nobody else."""
-        (policy,) = documents(ROOT / "postgresql/network-policy.yaml")
+        self.check_way_out("postgresql", 5432)
+
+    def test_webhooks(self) -> None:
+        """The policy for webhooks lets gateways out to HTTPS, and nobody else."""
+        self.check_way_out("webhooks", 443)
+
+    def check_way_out(self, folder: str, port: int) -> None:
+        """Check that an optional policy lets gateways out to one port."""
+        (policy,) = documents(ROOT / folder / "network-policy.yaml")
         for world in worlds():
             policies = [policy, world.named("NetworkPolicy", "provider-gateway-default-deny")]
             for workload in world.workloads():
                 source = Peer("", tuple(pod(workload)["metadata"]["labels"].items()))
-                way_out = {(5432, "TCP")} if component_of(workload) in {"single", "gateway"} else set()
+                way_out = {(port, "TCP")} if component_of(workload) in {"single", "gateway"} else set()
                 for target in OUTSIDE:
                     self.assertEqual(allowed(policies, "egress", source, target), way_out, target.name)
 

@@ -185,7 +185,7 @@ class KeptCallers:
         fetching = [
             tokens.run(lambda id_=id_: Deferred.fromCoroutine(self.fetch(id_, ends - reactor.seconds())))
             for id_, entry in list(self._ledger.told.items())
-            if not entry.fetched
+            if not entry.fetched[id_]
         ]
         await gatherResults(fetching, consumeErrors=True)
 
@@ -200,7 +200,7 @@ class KeptCallers:
         while (reply := await self._get(f"{_PATH}{id_}/result", ends, headers)) is None or reply.status == 202:
             if reactor.seconds() > ends:
                 if reply is not None:
-                    self._ledger.ended(entry, "pending")
+                    self._ledger.ended(entry, "pending", id_)
                 return False
             await deferLater(reactor, AGAIN)
         status = await self._get(f"{_PATH}{id_}", ends)
@@ -209,8 +209,9 @@ class KeptCallers:
         if status.status != 200:
             self._ledger.wrong.append(f"{entry.request} ({id_}): {status.status} {status.body[:200]!r}")
             return False
-        self._ledger.ended(entry, json.loads(status.body)["status"])
-        self._ledger.fetched(entry, entry.state, reply)
+        state = json.loads(status.body)["status"]
+        self._ledger.ended(entry, state, id_)
+        self._ledger.fetched(entry, state, reply, id_)
         return True
 
     async def _get(self, path: str, ends: float, headers: dict[str, str] | None = None) -> Reply | None:

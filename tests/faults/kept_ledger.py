@@ -46,8 +46,8 @@ class Entry:
         webhook: True if its end is to be told by webhook.
         may_be_accepted: False if each try was refused for certain.
         ids: that callers were told.
-        state: at the end.
-        fetched: number of times that its answer was fetched.
+        states: by id, as they were read last.
+        fetched: number of times that an answer was fetched, by id.
         said: the responses to it.
     """
 
@@ -58,11 +58,22 @@ class Entry:
     webhook: bool = False
     may_be_accepted: bool = False
     ids: set[str] = field(default_factory=set)
-    state: str | None = None
-    fetched: int = 0
+    states: dict[str, str] = field(default_factory=dict)
+    fetched: Counter[str] = field(default_factory=Counter)
     direct: int = 0
     events: set[tuple[str, str]] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
+
+    @property
+    def state(self) -> str | None:
+        """The state of a request with one id, as it was read last; that of the last one if there are several."""
+        return next(reversed(self.states.values()), None)
+
+    @property
+    def only(self) -> str:
+        """Its only id."""
+        (id_,) = self.ids
+        return id_
 
     @property
     def may_be_lost(self) -> bool:
@@ -99,8 +110,6 @@ class KeptLedger:
             other = self.told.setdefault(id_, entry)
             if other is not entry:
                 self._object(entry, f"has the id of {other.request}, {id_}")
-        if len(entry.ids) > 1:
-            self._object(entry, f"has {len(entry.ids)} ids: {', '.join(sorted(entry.ids))}")
 
     def answered(self, entry: Entry, reply: Reply) -> None:
         """A caller got the answer at once."""
@@ -108,15 +117,16 @@ class KeptLedger:
         entry.direct += 1
         self._compare(entry, None, reply)
 
-    def ended(self, entry: Entry, state: str) -> None:
-        """The status of a request was read."""
-        if entry.state in FINAL and state != entry.state and (entry.state, state) not in _CHANGES:
-            self._object(entry, f"was {entry.state}, and is {state}")
-        entry.state = state
+    def ended(self, entry: Entry, state: str, id_: str | None = None) -> None:
+        """The status of a request was read, by one of its ids; None for the only one."""
+        before = entry.states.pop(id_ or entry.only, None)
+        if before in FINAL and state != before and (before, state) not in _CHANGES:
+            self._object(entry, f"was {before}, and is {state}")
+        entry.states[id_ or entry.only] = state
 
-    def fetched(self, entry: Entry, state: str | None, reply: Reply) -> None:
+    def fetched(self, entry: Entry, state: str | None, reply: Reply, id_: str | None = None) -> None:
         """A kept answer was fetched."""
-        entry.fetched += 1
+        entry.fetched[id_ or entry.only] += 1
         self._compare(entry, state, reply)
 
     def event(self, id_: str, webhook_id: str, kind: str) -> None:
@@ -136,14 +146,22 @@ class KeptLedger:
     def lost(self) -> list[str]:
         """Ids without a final state, or without a fetched answer."""
         return [
-            f"{entry.request} ({id_}): {entry.state}, fetched {entry.fetched} times, key {entry.key}, {entry.said}"
+            f"{entry.request} ({id_}): {entry.states.get(id_)}, fetched {entry.fetched[id_]} times, {entry.said}"
             for id_, entry in self.told.items()
-            if entry.state not in FINAL or not entry.fetched
+            if entry.states.get(id_) not in FINAL or not entry.fetched[id_]
         ]
 
     def pending(self) -> list[Entry]:
         """Requests whose callers were told an id, and that are still pending."""
-        return [entry for entry in self.told.values() if entry.state == "pending"]
+        return [entry for id_, entry in self.told.items() if entry.states.get(id_) == "pending"]
+
+    def twice(self) -> list[str]:
+        """Requests with several ids. The key of one that has expired is free for another: others had to have one."""
+        return [
+            f"{entry.request}: {entry.states}, {entry.said}"
+            for entry in self.entries.values()
+            if len(entry.ids) > 1 and sum(entry.states.get(id_) != "expired" for id_ in entry.ids) > 1
+        ]
 
     def untold(self) -> list[str]:
         """Requests whose webhooks did not come."""
@@ -151,7 +169,7 @@ class KeptLedger:
 
     def summary(self) -> str:
         """The ledger as a table."""
-        states = Counter(str(entry.state) for entry in self.told.values())
+        states = Counter(str(entry.states.get(id_)) for id_, entry in self.told.items())
         rows: dict[str, object] = {
             "requests": len(self.entries),
             "answered at once": sum(entry.direct > 0 for entry in self.entries.values()),
@@ -163,6 +181,7 @@ class KeptLedger:
             "parked or refused by faults": self.answers["by faults"],
             "lost": len(self.lost()),
             "wrong": len(self.wrong),
+            "with several ids": len(self.twice()),
             "without their webhook": len(self.untold()),
         }
         return "\n".join(f"{name:<32} {value}" for name, value in rows.items())
@@ -174,7 +193,12 @@ class KeptLedger:
             by_faults_at_most: requests that may end as ``parked`` or ``failed`` though the model has an answer to them.
         """
         found = []
-        for name, lines in (("lost", self.lost()), ("wrong", self.wrong), ("no webhook", self.untold())):
+        for name, lines in (
+            ("lost", self.lost()),
+            ("wrong", self.wrong),
+            ("several ids", self.twice()),
+            ("no webhook", self.untold()),
+        ):
             if lines:
                 found.append(f"{name} {len(lines)}:\n  " + "\n  ".join(lines[:_SHOWN]))
         if self.answers["by faults"] > by_faults_at_most:

@@ -6,6 +6,7 @@ PostgreSQL's by a proxy.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import reactor
@@ -104,7 +105,7 @@ class PostgreSQLTrap:
         return Action.DROP
 
 
-class StepTestCase(KeepingTestCase):
+class StepTestCase(KeepingTestCase, ABC):
     """A gateway that is killed, and the one in its place; the model is called by a provider that lives on.
 
     Attributes:
@@ -133,9 +134,9 @@ class StepTestCase(KeepingTestCase):
         await self.provider.ready()
         await self.begin()
 
+    @abstractmethod
     async def set_trap(self) -> None:
         """Make the store and the trap."""
-        raise NotImplementedError
 
     async def begin(self, **variables: str) -> None:
         """Start a gateway in place of the last one."""
@@ -149,7 +150,7 @@ class StepTestCase(KeepingTestCase):
 
     async def killed(self) -> None:
         """Wait until the gateway has been killed; another one starts."""
-        self.assertEqual(await self.gateway.when_ended().addTimeout(30, reactor), -9)
+        self.assertEqual(await self.gateway.when_ended().addTimeout(15, reactor), -9)
         self.killing = None
         self.trap.clear()
         await self.begin()

@@ -226,7 +226,7 @@ class WorkersTests(ClockStepTestCase):
     async def test_30_workers(self) -> None:
         """Requests keep their limits and survive, and a worker that died is started again after its pause."""
         gateway = self.serve(WORKERS="2", REPLY_TIMEOUT=str(LIMIT))
-        await gateway.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in gateway.log))
+        await gateway.ready()
         released = self.hold()
         asked = [self.ask(gateway) for _ in range(4)]
         await self.model.asked(4)

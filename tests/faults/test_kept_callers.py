@@ -108,7 +108,7 @@ class KeptCallersTests(TestCase):
         entry = await self.send(UNKEYED)
         self.gateway.fetches_pending = 2
         await self.balances()
-        self.assertEqual((entry.fetched, entry.state, set(entry.ids)), (1, "succeeded", {"id-0"}))
+        self.assertEqual((entry.fetched.total(), entry.state, set(entry.ids)), (1, "succeeded", {"id-0"}))
 
     async def test_unknown(self) -> None:
         """Without a key, a lost connection leaves the outcome unknown, and nothing is promised."""
@@ -140,7 +140,7 @@ class KeptCallersTests(TestCase):
         entry = await self.send(UNKEYED)
         self.gateway.kept.clear()
         await self.callers.fetch_all(5)
-        self.assertEqual((len(self.ledger.wrong), entry.fetched), (2, 0))
+        self.assertEqual((len(self.ledger.wrong), entry.fetched.total()), (2, 0))
 
     async def test_rate(self) -> None:
         """Requests go out at a steady rate until the callers are stopped."""

@@ -107,7 +107,10 @@ class KeptLedgerTests(SynchronousTestCase):
         entry = self.told("echo-1", key=True)
         self.end(entry, "succeeded", right(entry))
         self.ledger.tell(entry, "another id")
-        self.fails("has 2 ids")
+        self.fails("several ids 1:")
+        self.ledger.ended(entry, "expired", "another id")
+        self.ledger.fetched(entry, None, right(entry), "another id")
+        self.ledger.check(self)
         self.ledger = KeptLedger()
         for request in ("echo-1", "echo-2"):
             entry = self.ledger.sent(request)

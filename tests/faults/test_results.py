@@ -27,9 +27,11 @@ class Steps(StepTestCase):
 
     async def submitted(self, kind: str = "echo") -> tuple[KeptCallers, Deferred[Entry]]:
         """Send a request whose gateway will be killed; its caller tries again until another gateway answers."""
-        callers = self.kept_callers()
+        # The broker may confirm a message later than its reply comes. Then nothing is left to note, and to commit.
+        released, callers = self.hold(), self.kept_callers()
         sending = Deferred.fromCoroutine(callers.send(KEYED, kind))
         await self.killed()
+        released.callback(None)
         return callers, sending
 
     async def submission(self, passes: float = 0) -> None:
@@ -46,8 +48,9 @@ class Steps(StepTestCase):
         entry = await sending
         await self.kept_balances(callers)
         self.ended |= entry.ids
-        # By now the answer may be there; then it comes at once.
-        self.assertIn((len(entry.ids), entry.direct, entry.state), ((1, 0, "succeeded"), (0, 1, None), (1, 1, None)))
+        # By now the answer may be there; then it comes at once. A confirm that is late makes a 504 with an id before.
+        outcomes = (1, 0, "succeeded"), (0, 1, None), (1, 1, None), (1, 1, "succeeded")
+        self.assertIn((len(entry.ids), entry.direct, entry.state), outcomes)
 
     async def is_told(self, callers: KeptCallers) -> bool:
         return bool(callers.statuses["409 idempotency-in-progress"])

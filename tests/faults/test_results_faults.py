@@ -6,6 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
@@ -98,6 +99,23 @@ class PostgreSQLFaultTests(FaultTests):
         self.server.resume()
         await self.balances()
 
+    async def test_36_stop_while_frozen(self) -> None:
+        """A gateway that is told to stop while PostgreSQL is frozen ends, though a thread waits for the server."""
+        gateway = await self.serve_ready(DRAIN_TIMEOUT="1")
+        self.server.suspend()
+        self.addCleanup(self.server.resume)
+        headers = {"routing-key": "predict.now", "Prefer": "respond-async", "Content-Type": "application/json"}
+        asking = self.lean.ask(self.ports[0], "POST", "/v1/predict", headers, b"[1]")
+        asked = Deferred.fromCoroutine(asking).addErrback(lambda _: None)  # whatever comes of it
+
+        async def is_served() -> bool:
+            return await self.metric(gateway, "http_in_flight") == 1
+
+        await self.look_until("the request is served", is_served)
+        gateway.signal("TERM")
+        self.assertEqual(await gateway.when_ended().addTimeout(20, reactor), 0)
+        await asked
+
     async def test_36_no_connections(self) -> None:
         """No connection can be made any more, and the open ones are ended: as if it were away, until there is room."""
         await self.begin()
@@ -163,7 +181,7 @@ class SQLiteFaultTests(FaultTests):
     async def test_38_workers(self) -> None:
         """One of two workers on one file is killed under load: the others have all answers."""
         gateway = self.serve(WORKERS="2", HTTP_PORT=str(free_ports(1)[0]))
-        await gateway.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in gateway.log))
+        await gateway.ready()
         self.ports.append(await gateway.port("https"))
         await self.load()
         os.kill(children(gateway)[0], signal.SIGKILL)

@@ -38,9 +38,13 @@ class SizeTests(LoadedTestCase):
         await callers.call(SOME)
         return callers
 
-    async def unbroken(self, gateway: Gateway) -> None:
-        """Check that no connection was lost, and that all plain requests were answered."""
-        await self.balances()
+    async def unbroken(self, gateway: Gateway, faults: int = 0) -> None:
+        """Check that no connection was lost, and that all plain requests were answered.
+
+        Args:
+            faults: channels that the broker closed: what it had not confirmed then was published again.
+        """
+        await self.balances(faults)
         self.assertEqual(await self.metric(gateway, "amqp_reconnects_total"), 0)
         self.assertEqual(set(self.http.statuses), {200})
 
@@ -80,4 +84,4 @@ class SizeTests(LoadedTestCase):
         await self.until("stand-ins", lambda: self.ledger.statuses[502] == SOME)
         self.odd(answers_at_length(body=MAX_MESSAGE_SIZE - 2))
         await self.on_channel(self.publish_odd)
-        await self.unbroken(gateway)
+        await self.unbroken(gateway, faults=1)

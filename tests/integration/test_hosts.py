@@ -104,7 +104,7 @@ class UnderscoreTests(HostsTestCase):
             MODEL_URL=f"https://ml_model:{port}/predict",
             MODEL_CACERT=str((self.folder / "model_ca.pem").resolve()),
         )
-        await gateway.logged("ready")
+        await gateway.ready()
         for host in ("gateway_1", "gateway_1:5050", "-a-", "[::1]:5050", "xn--mnchen-3ya.example"):
             response, body = await self.post(gateway, [1], host=host)
             self.assertEqual((response.code, body), (200, [1]), host)
@@ -149,7 +149,7 @@ class TroubleTests(HostsTestCase):
         """Each is one line in the log, and the last address of the list is used."""
         bad = self.addresses()
         gateway = self.start_with_names(RMQ_URL=",".join([*bad, self.broker.url]))
-        await gateway.logged("ready")
+        await gateway.ready()
         for connection in ("publish", "consume"):
             lines = [
                 line
@@ -229,7 +229,7 @@ class IPv6Tests(HostsTestCase):
             ADMIN_ADDR="[::1]",
             ACCESS_LOG="access.log",
         )
-        await gateway.logged("ready")
+        await gateway.ready()
         await self.served(gateway, model_port)
         self.assertIn('"status": 200', (self.folder / "access.log").read_text())
         await self.stop(gateway)
@@ -251,7 +251,7 @@ class IPv6Tests(HostsTestCase):
             ADMIN_ADDR="::1",
             WORKERS="2",
         )
-        await gateway.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in gateway.log))
+        await gateway.ready()
         await self.served(gateway, model_port)
         await self.stop(gateway)
 

@@ -28,7 +28,7 @@ class ReplyQueueTests(IntegrationTestCase):
         """SIGTERM: an instance deletes its queue, used or not, and each worker its own; ``--check`` makes none."""
         gateways = [await self.start().ready() for _ in range(2)]
         workers = self.start(WORKERS="2")
-        await workers.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in workers.log))
+        await workers.ready()
         response, _ = await self.post(gateways[0], [1])
         self.assertEqual((response.code, len(await self.reply_queues())), (200, 4))
         checked = self.start("--check", "--connect", MODEL_URL=self.model_url)

@@ -63,7 +63,7 @@ class WorkersTestCase(IntegrationTestCase):
     async def start_workers(self, *arguments: str, **variables: str) -> Gateway:
         """Start a gateway; returns when its workers are ready."""
         gateway = self.start(*arguments, **{"WORKERS": "2", **variables})
-        await gateway.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in gateway.log))
+        await gateway.ready()
         self.addCleanup(self._end, gateway)
         self.pids = children(gateway.transport.pid)
         self.assertEqual(len(self.pids), 2)
@@ -350,7 +350,7 @@ class EndTests(WorkersTestCase):
         self.addCleanup(lambda: is_alive(pid) and os.kill(pid, signal.SIGKILL))
 
         reader = Gateway.start(self, ["/usr/bin/tail", "-n", "+1", "-F", str(log)], {})
-        await reader.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in reader.log))
+        await reader.ready()
         self.assertEqual({line.get("worker") for line in reader.log}, {None, 0, 1})
         workers = children(pid)
         os.kill(pid, signal.SIGTERM)

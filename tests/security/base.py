@@ -54,7 +54,7 @@ class Deployment:
         self._environment = self._make_environment()
         self.gateway = self.run(*test_class.arguments)
         try:
-            self.gateway.logged("ready")
+            self.gateway.ready()
         except AssertionError:
             self.gateway.stop()
             raise

@@ -109,6 +109,13 @@ class GatewayProcess:
         )
         return found
 
+    def ready(self) -> None:
+        """Wait until it is ready; with ``WORKERS``, until all of them are: each logs "ready", the supervisor last."""
+        self.until(
+            'log line "ready"',
+            lambda: any(line["message"] == "ready" and "worker" not in line for line in self.log),
+        )
+
     def port(self, what: str) -> int:
         """The port of its "https" or "admin" listener."""
         return int(self.logged(f"{what} listener")["port"])

@@ -64,9 +64,7 @@ class ReloadTestCase(SecurityTestCase):
         replace(folder / "ca.pem", pem(cls.root.certificate))
         authorities = (cls.root, cls.other_root, cls.intermediate)
         replace(folder / "crl.pem", b"".join(each.revocation_list() for each in authorities))
-        replace(
-            folder / "access.yaml", b"# %s\n" % uuid.uuid4().bytes.hex().encode() + yaml.safe_dump(EVERYBODY).encode()
-        )
+        replace(folder / "access.yaml", yaml.safe_dump(EVERYBODY).encode())
 
     @classmethod
     def server_holder(cls) -> Holder:
@@ -96,10 +94,19 @@ class ReloadTestCase(SecurityTestCase):
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Load the files of the baseline."""
+        """Load the files of the baseline.
+
+        A reload may be due at any time, from a change before: a line says "loaded again" of the baseline only if it
+        comes after the line about an access file that is wrong in its own way. The access file is read last.
+        """
+        marker, begin = uuid.uuid4().hex, len(self.gateway.log)
         self.write_baseline(self.folder)
+        replace(self.folder / "access.yaml", b"[%s]" % marker.encode())
+        self.gateway.hang_up()
+        self.gateway.logged(marker, begin)
         self.log_begin = len(self.gateway.log)
-        self.reload(ACCESS)  # always differs, and is read last
+        replace(self.folder / "access.yaml", yaml.safe_dump(EVERYBODY).encode())
+        self.reload(ACCESS)
 
     def tls_of(self, holder: Holder | None, **how: object) -> ssl.SSLContext:
         return super().tls_of(holder, **{"trusted": self.folder / "trusted-by-clients.pem", **how})

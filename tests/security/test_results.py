@@ -155,8 +155,8 @@ class AccessTests(ResultsTestCase):
         """While the access file does not allow the routing key, nothing is fetched, listed or erased."""
         kept = self.accepted(self.alice)
         location = self.accepted(self.alice, b'"secret"', b"routing-key: other.now")
-        self.load([{"identities": ["alice"], "routingKeys": ["predict.*"]}])
         try:
+            self.load([{"identities": ["alice"], "routingKeys": ["predict.*"]}])
             for connection in self.on_both(self.alice):
                 for target, method in ((location, "GET"), (f"{location}/result", "GET"), (location, "DELETE")):
                     self.assert_problem(connection.ask(ask_for(target, method)), 403, "forbidden")
@@ -173,4 +173,7 @@ class AccessTests(ResultsTestCase):
         replace(self.deployment.folder / "access.yaml", yaml.safe_dump(rules).encode())
         self.gateway.hang_up()
         text = f"{ACCESS}: loaded again"
-        self.gateway.until("reload", lambda: sum(text in line["message"] for line in self.gateway.log[begin:]) == 2)
+        self.gateway.until(
+            "reload by both workers",
+            lambda: {line["worker"] for line in self.gateway.log[begin:] if text in line["message"]} == {0, 1},
+        )

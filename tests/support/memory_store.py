@@ -95,6 +95,14 @@ class MemoryStore:
 
         return self._run("accept", accept)
 
+    def expire_at(self, id_: str, expires: float) -> Deferred[None]:
+        def expire_at() -> None:
+            record = self.records.get(id_)
+            if record is not None and record.status is Status.PENDING:
+                self.records[id_] = replace(record, expires=expires)
+
+        return self._run("expire_at", expire_at)
+
     def take_over(self, id_: str, seen: float, accept_by: float) -> Deferred[bool]:
         def take_over() -> bool:
             record = self.records.get(id_)
@@ -213,5 +221,5 @@ class MemoryStore:
 
         return self._run("figures", figures)
 
-    def close(self) -> Deferred[None]:
+    def close(self, seconds: float) -> Deferred[None]:
         return succeed(None)

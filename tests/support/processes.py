@@ -119,6 +119,6 @@ class Gateway(Process):
         return int((await self.logged(f"{what} listener"))["port"])
 
     async def ready(self) -> Gateway:
-        """Wait for its log line "ready"."""
-        await self.logged("ready")
+        """Wait until it is ready; with ``WORKERS``, until all of them are: each logs "ready", the supervisor last."""
+        await self.when(lambda: any(line["message"] == "ready" and "worker" not in line for line in self.log))
         return self

@@ -144,6 +144,19 @@ class Contract(RemovalContract):
         self.assertFalse(await other.take_over("unknown", NOW, NOW + 90))
         await other.accept("unknown")
 
+    async def test_expire_at(self: Any) -> None:
+        """A pending record expires when it is told to; what is final stays as it is."""
+        one, other = await self.stores(2)
+        await one.add(record("a"))
+        for expires, overdue in ((NOW + 5, 1), (NOW + 2000, 0)):
+            await one.expire_at("a", expires)
+            self.assertEqual(expires, (await other.get("a")).expires)
+            self.assertEqual(overdue, len(await other.overdue(NOW + 5, 10)))
+        await one.finish(outcome("a"))
+        await one.expire_at("a", NOW + 5)
+        self.assertEqual(NOW + 1001, (await one.get("a")).expires)
+        await one.expire_at("unknown", NOW)
+
     async def test_discard(self: Any) -> None:
         """Only a pending record is discarded."""
         store = await self.store()
@@ -219,7 +232,7 @@ class ClosedContract:
         """What was committed before the end is there at the next start; a closed store takes nothing."""
         (store,) = await self.stores(1)
         last = store.add(record("a"))
-        await store.close()
+        await store.close(5)
         self.assertIsNone(await last)
         for call in (store.get("a"), store.add(record("b")), store.finish(outcome("a"))):
             await self.assertFailure(call, StoreUnavailable)

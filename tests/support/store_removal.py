@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import gatherResults
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from provider_gateway.store.records import ResultStore
 
 
-class RemovalContract:
+class RemovalContract(ABC):
     """Tests of a store, see :class:`.Contract`."""
 
     timeout = 60
 
+    @abstractmethod
     async def stores(self, count: int) -> Sequence[ResultStore]:
         """Open several stores on one database, as several processes have them."""
-        raise NotImplementedError
 
     async def store(self) -> ResultStore:
         (store,) = await self.stores(1)

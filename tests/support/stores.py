@@ -46,5 +46,5 @@ async def until_up(store: SQLStore, case: TestCase) -> None:
     is_there: Deferred[None] = Deferred()
     store.on_change = lambda: is_there.callback(None) if store.is_up and not is_there.called else None
     store.open()
-    case.addCleanup(store.close)
+    case.addCleanup(store.close, 5)
     await is_there

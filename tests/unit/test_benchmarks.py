@@ -156,7 +156,7 @@ class PresentationTests(SynchronousTestCase):
             self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
 
     def test_results(self) -> None:
-        """The bars are about the most callers, the p50 of fetches, the median long-poll and the p99 during a purge."""
+        """The bars: rates by callers, the p50 of fetches, the median long-poll, and the p99 and the rate of a purge."""
         rates = {"ours": 1600.0, "peer": 1000.0}
         runs = results.Runs(polled=[30.0, 80.0, 40.0])
         for store in ("SQLite", "PostgreSQL"):
@@ -165,14 +165,16 @@ class PresentationTests(SynchronousTestCase):
                     cpu = {"process": 0.6, "broker": 0.2}
                     runs.accepted[store, name, concurrency] = [Accepted(load(rate - concurrency, 9), cpu, 2.0)]
             runs.fetched.update({(store, 1000): [load(1, 2)], (store, 1_000_000): [load(1, 4)]})
-            runs.purged[store] = Purge([load(900, 10)] * 2, [load(800, 12), load(800, 15), load(800, 40)], 12_345)
+            runs.purged[store] = Purge([load(900, 10)] * 2, [load(800, 12), load(800, 15), load(800, 40)], 12_345, 0.9)
         section = results.present(runs)
         bars = {bar.text: (round(bar.measured, 2), bar.is_met) for bar in section.bars}
         self.assertEqual(bars["accepted per second with SQLite, 256 callers"], (1344, True))
         self.assertEqual(bars["accepted per second with PostgreSQL, 256 callers, against the peer's"], (1.81, False))
         self.assertEqual(bars["p50 of a fetch among 1,000,000 rows, against 1,000, SQLite"], (2, False))
         self.assertEqual(bars["p50 from another replica's commit to the response"], (40, True))
+        self.assertEqual(bars["accepted per second with SQLite, 64 callers"], (1536, True))
         self.assertEqual(bars["p99 during a purge, against before, PostgreSQL"], (1.5, True))
+        self.assertEqual(bars["rows purged for each row that requests add meanwhile, SQLite"], (0.9, False))
         self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
 
     def test_document(self) -> None:

@@ -5,44 +5,37 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import CancelledError, Deferred
+
+from provider_gateway.results.unconfirmed import EXPIRES_AFTER
 from provider_gateway.store.records import Status
-from tests.support.memory_store import MemoryStore
 from tests.support.observability import counted
-from tests.support.service import ServiceTestCase
+from tests.unit.app.base import ASYNC, KeptTestCase
 
 if TYPE_CHECKING:
     from tests.support.http_client import Client
 
-ASYNC = "Prefer: respond-async"
 
-
-class KeptTestCase(ServiceTestCase):
-    """A process with a store."""
-
-    def setUp(self) -> None:
-        self.kept = self.store = MemoryStore()
-        super().setUp()
-
-    def begin(self, **settings: Any) -> None:
-        super().begin(**{"model_timeout": 1000, **settings})
+class WayTestCase(KeptTestCase):
+    """Looks at the store and at the queues."""
 
     def document(self, client: Client) -> Any:
         return json.loads(self.answered(client).body)
 
     def only(self) -> tuple[str, Status]:
         """Id and status of the only record."""
-        ((id_, record),) = self.kept.records.items()
+        ((id_, record),) = self.store.records.items()
         return id_, record.status
 
 
-class KeptTests(KeptTestCase):
+class KeptTests(WayTestCase):
     """What becomes of requests."""
 
     def test_plain(self) -> None:
         """A plain request that is answered in time leaves nothing in the store, and does not ask it."""
         client = self.post()
         self.answer()
-        self.assertEqual((self.answered(client).status, self.kept.calls), (200, []))
+        self.assertEqual((self.answered(client).status, self.store.calls), (200, []))
         self.assert_settled()
 
     def test_asynchronous(self) -> None:
@@ -52,7 +45,7 @@ class KeptTests(KeptTestCase):
         self.advance(900)
         self.answer(200, b"13")
         id_, status = self.only()
-        self.assertEqual((status, self.kept.results[id_].body), (Status.SUCCEEDED, b"13"))
+        self.assertEqual((status, self.store.results[id_].body), (Status.SUCCEEDED, b"13"))
         self.assertEqual(accepted.headers["location"], f"/v1/requests/{id_}")
         self.assertEqual(counted(self.metrics.replies, "stored"), 1)
         self.assert_settled()
@@ -60,26 +53,46 @@ class KeptTests(KeptTestCase):
     def test_late_answer(self) -> None:
         """At 504 the record is committed before the caller is answered; the late answer is stored."""
         client = self.post()
-        self.kept.slow = {"add"}
+        self.store.slow = {"add"}
         self.advance(90)
         self.assertEqual((self.only()[1], client.responses()), (Status.PENDING, []))
-        self.kept.catch_up()
+        self.store.catch_up()
         answer = self.answered(client)
         id_, _ = self.only()
         self.assertEqual((answer.status, answer.headers["location"]), (504, f"/v1/requests/{id_}"))
         self.assertEqual((self.document(client)["request_id"], self.document(client)["uid"]), (id_, id_))
         self.answer(200, b"13")
-        self.assertEqual((self.only()[1], self.kept.results[id_].body), (Status.SUCCEEDED, b"13"))
+        self.assertEqual((self.only()[1], self.store.results[id_].body), (Status.SUCCEEDED, b"13"))
         self.assertEqual([counted(self.metrics.replies, kind) for kind in ("late", "stored")], [1, 1])
         self.assert_settled()
+
+    def test_unconfirmed(self) -> None:
+        """A record expires soon if the broker has not confirmed its message when the caller gets 504, until it does."""
+        left = []
+        for is_held in (False, True):
+            if is_held:
+                self.broker.faults.hold_confirms()
+            client = self.post()
+            self.advance(90)
+            self.assertEqual(self.answered(client).status, 504)
+            left.append(self.left())
+            self.broker.faults.release_confirms()
+            self.pump()
+            left.append(self.left())
+            self.store.records.clear()
+        self.assertEqual([round(each, -2) for each in left], [86_400, 86_400, EXPIRES_AFTER, 86_400])
+
+    def left(self) -> float:
+        """Seconds that the only record has."""
+        return self.store.records[self.only()[0]].expires - self.wall_clock()
 
     def test_answer_while_the_record_is_made(self) -> None:
         """An answer that comes between the end of the time and the commit of the record is kept, not overwritten."""
         client = self.post()
-        self.kept.slow = {"add"}
+        self.store.slow = {"add"}
         self.advance(90)
         self.answer(200, b"13")
-        self.kept.catch_up()
+        self.store.catch_up()
         self.assertEqual(self.answered(client).status, 504)
         self.assertEqual(self.only()[1], Status.SUCCEEDED)
         self.assert_settled()
@@ -92,13 +105,13 @@ class KeptTests(KeptTestCase):
         self.answer(number=1)
         self.pump()
         self.assertEqual({self.answered(each).status for each in clients}, {504})
-        statuses = sorted(record.status for record in self.kept.records.values())
+        statuses = sorted(record.status for record in self.store.records.values())
         self.assertEqual(statuses, [Status.EXPIRED, Status.SUCCEEDED, Status.SUCCEEDED])
         self.assert_settled()
 
     def test_store_away(self) -> None:
         """While the store is away, plain requests are served, with a plain 504; asynchronous ones get 503."""
-        self.kept.go_away()
+        self.store.go_away()
         self.pump()
         client = self.post()
         self.answer()
@@ -120,8 +133,8 @@ class KeptTests(KeptTestCase):
             self.answer(500)
             self.advance(60)
         id_, status = self.only()
-        self.assertEqual((status, self.kept.records[id_].attempts), (Status.PARKED, 3))
-        self.assertEqual(self.kept.results[id_].status, 502)
+        self.assertEqual((status, self.store.records[id_].attempts), (Status.PARKED, 3))
+        self.assertEqual(self.store.results[id_].status, 502)
 
     def test_connections_break(self) -> None:
         """An asynchronous request survives the loss of all connections between any two steps."""
@@ -136,7 +149,7 @@ class KeptTests(KeptTestCase):
         self.assert_settled()
 
 
-class StopTests(KeptTestCase):
+class StopTests(WayTestCase):
     """The process stops."""
 
     def test_abandoned(self) -> None:
@@ -149,16 +162,31 @@ class StopTests(KeptTestCase):
         self.assertEqual((answer.status, self.only()[1]), (504, Status.PENDING))
         self.assertEqual(answer.headers["location"], f"/v1/requests/{self.only()[0]}")
 
+    def test_publishes_are_finished(self) -> None:
+        """What is published again, after its caller got 504, may be confirmed before the connections are closed."""
+        results = self.service._kept.results
+        for is_confirmed in (True, False):
+            idle: Deferred[None] = Deferred()
+            self.patch(results, "idle", lambda idle=idle: idle)
+            closing = Deferred.fromCoroutine(self.service._gateway.close())
+            self.pump()
+            self.assertNoResult(closing)
+            idle.callback(None) if is_confirmed else closing.cancel()
+            self.pump()
+            self.assertTrue(closing.called)
+            closing.addErrback(lambda failure: failure.trap(CancelledError))
+
     def test_store_is_closed_last(self) -> None:
         """The store is closed when both connections to the broker are."""
         closed: list[list[bool]] = []
-        close = self.kept.close
+        close = self.store.close
 
-        def note() -> Any:
+        def note(seconds: float) -> Any:
+            self.assertTrue(0 < seconds < 1)  # the process waits for a second at most
             closed.append([link.at_client.ended for link in self.links[self.first_link :]])
-            return close()
+            return close(seconds)
 
-        self.patch(self.kept, "close", note)
+        self.patch(self.store, "close", note)
         stopping = self.service.stopService()
         self.advance(120)
         self.successResultOf(stopping)

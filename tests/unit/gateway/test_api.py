@@ -346,6 +346,20 @@ class AnswerTests(APITestCase):
 class PublishTests(APITestCase):
     """``/v1/publish`` waits for the broker's confirm, not for a reply."""
 
+    def test_webhook(self) -> None:
+        """A webhook is told of answers that are kept: 400 says where it belongs, and nothing is published.
+
+        However the header is spelled, also empty or sent twice. ``Prefer``, a wish, is ignored (RFC 7240).
+        """
+        for headers in (["Webhook: w"], ["webhook:"], ["WEBHOOK: a", "Webhook: b"]):
+            response = self.post(KEY, "Prefer: respond-async", *headers, path="/v1/publish").response()
+            problem = json.loads(response.body)
+            self.assertEqual((response.status, problem["type"].rpartition(":")[2]), (400, "bad-request"))
+            self.assertIn("/v1/predict", problem["detail"])
+        self.assertEqual(self.publisher.published, [])
+        self.assertEqual(self.post(KEY, "Prefer: respond-async", path="/v1/publish").responses(), [])
+        self.assertEqual(len(self.publisher.published), 1)
+
     def test_confirmed(self) -> None:
         """The response is 202 with the message's ids, and comes once the broker has confirmed the message."""
         client = self.post(KEY, "RqUID: r1", path="/v1/publish", body=b"[1]")

@@ -307,7 +307,9 @@ class LostTests(RPCTestCase):
             expected_waits=self.expected_waits,
             metrics=self.metrics,
             on_lost=lambda *sent: self.lost.append(sent),
+            on_outcome=lambda *outcome: self.outcomes.append(outcome),
         )
+        self.outcomes: list[Any] = []
 
     def ids(self) -> list[tuple[str | None, str, str]]:
         return [(message.correlation_id, *where) for message, *where in self.lost]
@@ -325,8 +327,51 @@ class LostTests(RPCTestCase):
         self.assertEqual(self.ids(), [("c1", "ML.MQ", "predict.now"), ("c2", "ML.MQ", "predict.now")])
 
     def test_not_lost(self) -> None:
-        """A message that the broker has read, or has certainly not taken, is not."""
+        """A message that the broker has read, or has certainly not taken, is not.
+
+        If its caller got 504 before, that is told.
+        """
         for error in (OutcomeUnknown("read", was_read=True), NoRoute("nowhere"), BrokerUnavailable("away")):
             self.call(error.detail).addErrback(lambda _: None)
             self.publisher.fail(error)
-        self.assertEqual(self.lost, [])
+        self.assertEqual((self.lost, self.outcomes), ([], []))
+        for error in (OutcomeUnknown("read", was_read=True), NoRoute("nowhere"), BrokerUnavailable("away")):
+            self.give_up(error.detail)
+            self.publisher.fail(error)
+            told = None if isinstance(error, OutcomeUnknown) else error
+            self.assertEqual(self.outcomes.pop(), (error.detail, told))
+            self.assertTrue(self.rpc.is_confirmed(error.detail))
+        self.assertEqual((self.lost, self.outcomes), ([], []))
+
+    def give_up(self, id_: str) -> None:
+        late = self.call(id_)
+        self.clock.advance(90)
+        self.failureResultOf(late, DeadlinePassed)
+
+    def test_confirmed(self) -> None:
+        """It is known, when a call ends, whether its message is confirmed; and told, if that comes later."""
+        self.call("c1").addErrback(lambda _: None)
+        self.publisher.confirm()
+        self.clock.advance(90)
+        self.assertTrue(self.rpc.is_confirmed("c1"))
+        self.give_up("c2")
+        self.assertFalse(self.rpc.is_confirmed("c2"))
+        self.publisher.confirm()
+        self.assertTrue(self.rpc.is_confirmed("c2"))
+        self.assertEqual(self.outcomes, [("c2", None)])
+
+    def test_confirmed_while_it_stops(self) -> None:
+        """A call that ends since the process stops tells so, too."""
+        for id_ in ("c1", "c2"):
+            self.call(id_).addErrback(lambda _: None)
+        self.publisher.confirm()
+        self.rpc.abandon()
+        self.assertEqual([self.rpc.is_confirmed(id_) for id_ in ("c1", "c2")], [False, True])
+
+    def test_lost_in_its_turn(self) -> None:
+        """In the turn in which a call ends with its publish, its message is not confirmed; then on_lost has it."""
+        said: list[bool] = []
+        waits = self.call("c1")
+        waits.addErrback(lambda _: said.append(self.rpc.is_confirmed("c1")))
+        self.publisher.fail(OutcomeUnknown("lost"))
+        self.assertEqual((said, self.rpc.is_confirmed("c1"), self.outcomes), ([False], True, []))

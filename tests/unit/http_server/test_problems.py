@@ -22,6 +22,7 @@ from provider_gateway.errors import (
 )
 from provider_gateway.http_server.problems import error_of, render
 from provider_gateway.message.problem import problem_body
+from provider_gateway.results.errors import NotConfirmed
 
 
 def all_errors(base: type[GatewayError] = GatewayError) -> list[type[GatewayError]]:
@@ -33,6 +34,8 @@ def example(kind: type[GatewayError]) -> GatewayError:
     """An error of this class."""
     if issubclass(kind, MethodNotAllowed):
         return kind("some detail", ("GET", "POST"))
+    if kind is NotConfirmed:
+        return kind("some detail", "id")
     if kind is ModelFailure:
         return kind("some detail", "timeout")
     if issubclass(kind, RateLimited | QueueTooLong):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pika
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 
 from provider_gateway.amqp.consumer import Consumer
+from provider_gateway.errors import Nacked
+from provider_gateway.message.ids import fresh_id
+from provider_gateway.results import late_replies
 from provider_gateway.store.records import Status
 from tests.unit.results.base import QUEUE, ResultsTestCase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provider_gateway.amqp.consumer import Delivery
 
 MINE = "response.host-1"
 
@@ -18,15 +29,25 @@ class LateReplyTests(ResultsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.make_queue(MINE)
+        self.matched = 0
         self.consume()
 
     def consume(self) -> None:
         async def declare(_: object) -> None:
             pass
 
-        consumer = Consumer(MINE, prefetch=1000, declare=declare, deliver=self.results.replies.late, clock=self.clock)
+        consumer = Consumer(MINE, prefetch=1000, declare=declare, deliver=self.deliver, clock=self.clock)
+        self.results.replies.late.on_many = consumer.renew
         self.run_(consumer.open(self.one.consuming))
         self.pump()
+
+    def deliver(self, delivery: Delivery) -> None:
+        """As the RPC client does: a caller waits for the reply to "awaited", and for no other one."""
+        if delivery.message.correlation_id == "awaited":
+            self.matched += 1
+            delivery.ack()
+        else:
+            self.results.replies.late.forward(delivery)
 
     def assert_none_left(self) -> None:
         self.assertEqual((self.waiting(MINE), self.unacked(MINE)), (0, 0))
@@ -77,7 +98,7 @@ class LateReplyTests(ResultsTestCase):
         """
         record = self.record()
         self.patch(self.store, "add", self.later_added)
-        kept = self.results.keep(record)
+        kept = self.results.keeping.keep(record, is_confirmed=True)
         self.reply(record.id, queue=MINE)
         self.assertEqual(self.unacked(MINE), 1)
         self.add()
@@ -133,8 +154,8 @@ class LateReplyTests(ResultsTestCase):
         self.lose(self.one.publishing)
         ids = [self.pending().id for _ in range(20)]
         deliveries = []
-        late = self.results.replies.late
-        self.patch(self.results.replies, "late", lambda each: deliveries.append(each) or late(each))
+        late = self.results.replies.late.forward
+        self.patch(self.results.replies.late, "forward", lambda each: deliveries.append(each) or late(each))
         self.one.consuming.close()
         self.pump()
         self.one.consuming = self.connect()
@@ -147,6 +168,101 @@ class LateReplyTests(ResultsTestCase):
         self.run_(self.one.publisher.open(self.one.publishing))
         self.pump()
         self.assertEqual({len(self.store.results[each].body) for each in ids}, {900})
+        self.assert_none_left()
+
+    def refuse(self) -> Callable[[], None]:
+        """Have the results queue refuse what is published to it; the returned function ends that."""
+        publish, self.attempts = self.one.publisher.publish, 0
+        self.addCleanup(self.results.replies.stop)
+
+        def refuse(*_: object) -> Deferred[None]:
+            self.attempts += 1
+            return fail(Nacked("The broker did not take the message."))
+
+        self.one.publisher.publish = refuse  # type: ignore[method-assign]
+        return lambda: setattr(self.one.publisher, "publish", publish)
+
+    def test_results_queue_refuses(self) -> None:
+        """However many late replies the results queue refuses, awaited ones arrive; later, each late one is stored."""
+        accept = self.refuse()
+        ids = [self.pending().id for _ in range(2500)]
+        for number, each in enumerate(ids):
+            self.send(each, b"x" * (number % 3))
+        self.pump()
+        self.assertEqual((self.waiting(MINE), self.unacked(MINE)), (0, 2500))
+        for _ in range(1500):
+            self.send("awaited")
+        self.pump()
+        self.assertEqual((self.matched, self.unacked(MINE)), (1500, 2500))
+        accept()
+        self.advance(60)
+        self.assertEqual([len(self.store.results[each].body) for each in ids], [n % 3 for n in range(2500)])
+        self.assert_none_left()
+        self.flushLoggedErrors()
+
+    def send(self, id_: str, body: bytes = b"42") -> None:
+        self.other().basic_publish("", MINE, body, pika.BasicProperties(correlation_id=id_))
+
+    def test_publishes_at_once(self) -> None:
+        """Of many replies that are refused, few are published again and again."""
+        self.refuse()
+        for _ in range(1000):
+            self.send(fresh_id(), b"")
+        self.pump()
+        self.assertEqual((self.unacked(MINE), self.attempts), (1000, 200))
+
+    def test_many_small_ones(self) -> None:
+        """The number of replies that are held with their headers is bounded, too; none is lost."""
+        self.patch(late_replies, "_MOST_HELD", 300)
+        accept = self.refuse()
+        ids = [self.pending().id for _ in range(900)]
+        deliveries: list[Delivery] = []
+        late = self.results.replies.late.forward
+        self.patch(self.results.replies.late, "forward", lambda each: deliveries.append(each) or late(each))
+        for each in ids:
+            self.send(each, b"")
+        self.pump()
+        self.assertEqual(sum(each.message.original is not None for each in deliveries), 300)
+        accept()
+        self.advance(60)
+        self.assertEqual({self.status(each) for each in ids}, {Status.SUCCEEDED})
+        self.assert_none_left()
+
+    def test_too_many(self) -> None:
+        """What is beyond all bounds is dead-lettered to the results queue by the broker; one log line says so."""
+        self.patch(late_replies, "_MOST_HELD", 100)
+        self.patch(late_replies, "_MOST_LEFT_OUT", 100)
+        self.delete(MINE)
+        self.make_queue(MINE, **{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": QUEUE})
+        self.consume()
+        said: list[str] = []
+        self.patch(self.results.replies.late, "_log", Logger(observer=lambda event: said.append(event["log_format"])))
+        self.refuse()
+        ids = [self.pending().id for _ in range(300)]
+        for each in ids:
+            self.send(each)
+        self.pump()
+        self.assertEqual(self.unacked(MINE), 200)
+        self.assertEqual({self.status(each) for each in ids[200:]}, {Status.SUCCEEDED})
+        self.assertEqual(len([line for line in said if "dead-letters" in line]), 1)
+
+    def test_left_out_and_lost(self) -> None:
+        """Replies that were left out and are delivered again on another connection do not count twice."""
+        for name, value in (("_AT_ONCE", 10), ("_MOST_HELD", 100), ("_MOST_LEFT_OUT", 150)):
+            self.patch(late_replies, name, value)
+        accept = self.refuse()
+        ids = [self.pending().id for _ in range(200)]
+        for each in ids:
+            self.send(each)
+        self.pump()
+        self.lose(self.one.consuming)
+        self.one.consuming = self.connect()
+        self.run_(self.results.replies.open(self.one.consuming))
+        self.consume()
+        self.assertEqual((self.waiting(MINE), self.unacked(MINE)), (0, 200))
+        accept()
+        self.advance(60)
+        self.assertEqual({self.status(each) for each in ids}, {Status.SUCCEEDED})
         self.assert_none_left()
 
     def test_close_waits(self) -> None:

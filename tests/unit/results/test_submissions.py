@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any
-
-from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-
-from provider_gateway.deferreds import Waiters
 from provider_gateway.errors import (
     BrokerUnavailable,
     DeadlinePassed,
@@ -19,76 +11,14 @@ from provider_gateway.errors import (
     PublishRefused,
     StoreUnavailable,
 )
-from provider_gateway.message.message import Message
-from provider_gateway.results.errors import IdempotencyKeyReused, may_be_accepted
+from provider_gateway.results.errors import IdempotencyKeyReused, NotConfirmed, may_be_accepted
 from provider_gateway.results.idempotency import ACCEPT_WITHIN, idempotency_key
-from provider_gateway.results.submissions import Submissions
-from provider_gateway.store.records import Record, Status
-from tests.support.fakes import FakePublisher
-from tests.support.memory_store import MemoryStore
+from provider_gateway.results.unconfirmed import EXPIRES_AFTER
+from provider_gateway.store.records import Status
 from tests.unit.results.base import NOW, ResultsTestCase
-
-if TYPE_CHECKING:
-    from provider_gateway.errors import GatewayError
+from tests.unit.results.fake_broker import FakeBrokerTestCase
 
 KEY = idempotency_key("ann", "work", "k1", "application/json", b"{}")
-
-
-class FakeBrokerTestCase(SynchronousTestCase):
-    """Submissions over a fake publisher."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.store = MemoryStore()
-        self.publisher = FakePublisher()
-        self.stored: list[Record] = []
-        self.changed: list[str] = []
-        self.news: Waiters[None] = Waiters()
-        self.submissions = self.new_submissions()
-
-    def new_submissions(self, confirm_timeout: float = 90) -> Submissions:
-        return Submissions(
-            self.store,
-            self.publisher,
-            on_stored=self.stored.append,
-            on_changed=self.change,
-            accepted=self.accepted,
-            confirm_timeout=confirm_timeout,
-            clock=self.clock,
-            wall_clock=lambda: NOW + self.clock.seconds(),
-        )
-
-    def change(self, id_: str) -> None:
-        self.changed.append(id_)
-        self.news.fire(None)
-
-    async def accepted(self, id_: str, seconds: float) -> Record | None:
-        with contextlib.suppress(DeferredTimeoutError):
-            await self.news.wait().addTimeout(seconds, self.clock)
-        return self.store.records.get(id_)
-
-    def submit(self, id_: str = "c1", *, keyed: bool = False, body: bytes = b"{}") -> Deferred[Any]:
-        key = idempotency_key("ann", "work", "k1", "application/json", body) if keyed else None
-        now = NOW + self.clock.seconds()
-        record = Record(
-            id=id_,
-            owner="ann",
-            routing_key="work",
-            rquid="r1",
-            created=now,
-            expires=now + 3600,
-            key=key.digest if key else None,
-            fingerprint=key.fingerprint if key else None,
-            key_expires=now + 7200 if key else None,
-            accept_by=now + ACCEPT_WITHIN if key else None,
-        )
-        message = Message(body, correlation_id=id_, reply_to="response.results")
-        return Deferred.fromCoroutine(self.submissions.submit(message, "ML.MQ", record))
-
-    def error_of(self, submitted: Deferred[Any], error: GatewayError) -> None:
-        """Let the newest publish fail."""
-        self.publisher.fail(error)
-        self.assertIs(self.failureResultOf(submitted).value, error)
 
 
 class OrderTests(FakeBrokerTestCase):
@@ -135,6 +65,20 @@ class OrderTests(FakeBrokerTestCase):
             self.error_of(self.submit(keyed=True), error)
             self.assertEqual(self.store.records, {})
         self.assertEqual(self.changed, ["c1"] * len(errors))
+
+    def test_idle(self) -> None:
+        """A stop can wait until the broker has confirmed what is published, and published again after its 504."""
+        submitted = self.submit(keyed=True)
+        self.publisher.fail(OutcomeUnknown("lost"))
+        self.clock.advance(90)
+        self.failureResultOf(submitted, OutcomeUnknown)
+        idle = self.submissions.idle()
+        self.store.slow = {"accept"}
+        self.publisher.waiting.pop().callback(None)
+        self.publisher.confirm()
+        self.assertNoResult(idle)
+        self.store.catch_up()
+        self.successResultOf(idle)
 
     def test_maybe_accepted(self) -> None:
         """A message that the broker may have is published again, with the same id, until the broker confirms it."""
@@ -190,11 +134,13 @@ class OrderTests(FakeBrokerTestCase):
         self.assertFalse(self.successResultOf(submitted).existing)
 
     def test_no_confirm(self) -> None:
-        """Without a confirm in time the record stays. A refusal that comes later makes the request fail."""
+        """Without a confirm in time the record stays, for a short time. A late refusal makes the request fail."""
         for number, error in enumerate((None, OutcomeUnknown("lost"), NoRoute("nowhere"))):
             submitted = self.submit(f"c{number}")
             self.clock.advance(90)
-            self.failureResultOf(submitted, OutcomeUnknown)
+            self.assertEqual(self.failureResultOf(submitted, NotConfirmed).value.request_id, f"c{number}")
+            expires = self.store.records[f"c{number}"].expires
+            self.assertEqual(expires, NOW + self.clock.seconds() + EXPIRES_AFTER)
             if error is None:
                 self.publisher.confirm()
             else:
@@ -205,13 +151,26 @@ class OrderTests(FakeBrokerTestCase):
         self.assertEqual([record.id for record in self.stored], ["c2"])
 
     def test_confirmed_late(self) -> None:
-        """A request with a key whose confirm does not come in time can be taken over, until it comes."""
-        submitted = self.submit(keyed=True)
+        """Without a confirm in time a request expires soon, or with a key can be taken over, until it comes."""
+        for keyed in (False, True):
+            submitted = self.submit(keyed=keyed)
+            whole = self.store.records["c1"].expires
+            self.clock.advance(90)
+            self.failureResultOf(submitted, NotConfirmed)
+            self.assertEqual((self.store.records["c1"].accept_by is not None, self.expires() == whole), (keyed, keyed))
+            self.publisher.confirm()
+            self.assertEqual((self.store.records["c1"].accept_by, self.expires()), (None, whole))
+            del self.store.records["c1"]
+
+    def expires(self) -> float:
+        return self.store.records["c1"].expires
+
+    def test_no_confirm_without_the_store(self) -> None:
+        """If the store is away when the confirm does not come, nobody is told to come back."""
+        submitted = self.submit()
+        self.store.go_away()
         self.clock.advance(90)
-        self.failureResultOf(submitted, OutcomeUnknown)
-        self.assertIsNotNone(self.store.records["c1"].accept_by)
-        self.publisher.confirm()
-        self.assertIsNone(self.store.records["c1"].accept_by)
+        self.assertIsNone(self.failureResultOf(submitted, NotConfirmed).value.request_id)
 
     def test_which_errors_leave_a_record(self) -> None:
         """An answer may come after these errors, and after no others."""
@@ -219,55 +178,6 @@ class OrderTests(FakeBrokerTestCase):
         none = (PublishRefused("", is_certain=True), NoRoute(""), StoreUnavailable(""))
         self.assertTrue(all(may_be_accepted(each) for each in some))
         self.assertFalse(any(may_be_accepted(each) for each in none))
-
-
-class AgainTests(FakeBrokerTestCase):
-    """Messages that were published without a record, and whose callers got 504 with one."""
-
-    def again(self, kept: Deferred[None] | None = None) -> None:
-        message = Message(b"{}", correlation_id="c1", reply_to="response.host-1")
-        self.submissions.publish_again(message, "ML.MQ", kept)
-
-    def record(self, status: Status = Status.PENDING) -> None:
-        self.store.records["c1"] = Record(
-            id="c1", owner="ann", routing_key="work", rquid="r1", created=NOW, expires=NOW + 3600, status=status
-        )
-
-    def test_again(self) -> None:
-        """They are published again when the record is committed and the broker there, until they are confirmed."""
-        kept: Deferred[None] = Deferred()
-        self.again(kept)
-        self.record()
-        kept.callback(None)
-        for number in range(2):
-            self.assertEqual(len(self.publisher.published), number)
-            self.clock.advance(1)
-            self.publisher.waiting.pop().callback(None)
-            if not number:
-                self.publisher.fail(OutcomeUnknown("lost"))
-        self.publisher.confirm()
-        self.assertEqual([each[1:3] for each in self.publisher.published], [("ML.MQ", "work")] * 2)
-        self.assertEqual((self.clock.getDelayedCalls(), self.store.records["c1"].status), ([], Status.PENDING))
-
-    def test_refused(self) -> None:
-        """If the broker refuses the message each time, the request has failed."""
-        self.record()
-        self.again()
-        for _ in range(3):
-            self.clock.advance(1)
-            self.publisher.waiting.pop().callback(None)
-            self.publisher.fail(PublishRefused("unreadable"))
-        self.assertEqual([record.status for record in self.stored], [Status.FAILED])
-
-    def test_not_again(self) -> None:
-        """Nothing is done without a record, for nobody was promised anything; with an answer; or without the store."""
-        self.again()
-        self.record(Status.SUCCEEDED)
-        self.again()
-        self.store.go_away()
-        self.again()
-        self.clock.advance(60)
-        self.assertEqual((self.publisher.published, self.publisher.waiting), ([], []))
 
 
 class KeyTests(FakeBrokerTestCase):

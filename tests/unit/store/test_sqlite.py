@@ -80,6 +80,19 @@ class TroubleTests(TestCase):
         await change
         self.assertTrue(store.is_up)
 
+    async def test_closed(self) -> None:
+        """A close leaves one file, as copies and backups want it: SQLite's log is written back, and removed."""
+        store = await opened(SQLite(self.path), self)
+        await store.add(record("a"))
+        await store.get("a")
+        await store.figures()
+        self.assertIn(f"{self.path.name}-wal", self.files())
+        await store.close(5)
+        self.assertEqual(self.files(), [self.path.name])
+
+    def files(self) -> list[str]:
+        return [each.name for each in self.path.parent.glob(f"{self.path.name}*")]
+
     async def test_removed(self) -> None:
         """A file that is removed in use is noticed, and a new one is made: the old one is used no more."""
         store = await opened(SQLite(self.path), self)
