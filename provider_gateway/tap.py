@@ -88,7 +88,7 @@ def _make_service(options: Options) -> IService:
         sys.stdout.write(effective_settings(settings, entries, source, roles))
         if not options["connect"]:
             raise SystemExit(0)
-        task.react(check_connections, (settings, entries, roles))
+        task.react(check_connections, (settings, entries, roles, variables))
     runs = service if settings.workers == 1 else _make_supervisor(options, settings, roles, log_file, observer)
     _on_signals(runs.reload)
     reactor.callWhenRunning(_collect_less_garbage)
@@ -187,8 +187,8 @@ def _make_demo(options: Options) -> Demo:
     return Demo(
         reactor,
         files=files,
-        entry=entries[0],
-        make_gateway=lambda settings: _load_gateway(settings, entries, ROLES, os.environ, observer=None),
+        entries=entries,
+        make_gateway=lambda settings: _load_gateway(settings, entries, ROLES, find_variables(None), observer=None),
         fatal=_fatal,
     )
 

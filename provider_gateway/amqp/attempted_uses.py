@@ -71,6 +71,7 @@ def uses(entries: Sequence[QueueEntry], roles: Sequence[Role], replies: str) -> 
     if "provider" in roles:
         for entry in entries:
             yield consuming(entry.queue_name)
+            yield _publish(entry.return_exchange, matching_key(entry))  # a message is given back through it
             if (dle := entry.seed_route) is not None:
                 yield _publish(dle.dle_exchange, matching_key(entry))
         yield _publish("", replies)

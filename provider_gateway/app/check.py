@@ -15,26 +15,24 @@ from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
 from provider_gateway.amqp.notice_queue import NoticeQueue
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.amqp.topology_check import Finding, TopologyCheck
+from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.broker_url import BrokerURL
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.store_url import StoreURL
-from provider_gateway.http_client.treq_post import FixedURL
-from provider_gateway.model.client import model_client
-from provider_gateway.model.readiness import Readiness
-from provider_gateway.net.failure_reasons import reason_of
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.provider.models import Models
+from provider_gateway.security.model_credentials import load_model_credentials
 from provider_gateway.security.tls import broker_tls, model_tls
 from provider_gateway.store.checking import try_store
 from provider_gateway.topology.checks import warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provider_gateway.amqp.session import Session
+    from provider_gateway.config.model_entry import ModelEntry
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Role, Settings
-
-#: Seconds for the model's response.
-_MODEL_TIMEOUT = 5.0
 
 
 def _plain(value: object) -> object:
@@ -64,22 +62,35 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
 
 
 def check_connections(
-    reactor: Any, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]
+    reactor: Any,
+    settings: Settings,
+    entries: Sequence[QueueEntry],
+    roles: Sequence[Role],
+    variables: Mapping[str, str],
 ) -> Deferred[None]:
-    """Try broker, topology, model and result store, and print the findings.
+    """Try broker, topology, models and result store, and print the findings.
 
-    Nothing is changed, see :mod:`provider_gateway.amqp.topology_check`.
+    Nothing is changed, see :mod:`provider_gateway.amqp.topology_check`, and no model is called.
+
+    Args:
+        variables: of the environment, for the headers of models.
 
     Returns:
         A Deferred that fails with SystemExit(1) if anything is wrong.
     """
-    return Deferred.fromCoroutine(_check(reactor, settings, entries, roles))
+    return Deferred.fromCoroutine(_check(reactor, settings, entries, roles, variables))
 
 
-async def _check(reactor: Any, settings: Settings, entries: Sequence[QueueEntry], roles: Sequence[Role]) -> None:
+async def _check(
+    reactor: Any,
+    settings: Settings,
+    entries: Sequence[QueueEntry],
+    roles: Sequence[Role],
+    variables: Mapping[str, str],
+) -> None:
     wrong = await _check_brokers(reactor, settings, entries, roles)
     if "provider" in roles:
-        wrong += await _check_model(reactor, settings, entries)
+        wrong += await _check_models(reactor, settings, entries, variables)
     if "gateway" in roles and settings.result_store is not None:
         wrong += await _check_store(reactor, settings.result_store)
     if wrong:
@@ -176,24 +187,38 @@ async def _check_store(reactor: Any, url: StoreURL) -> int:
     return len(wrong)
 
 
-async def _check_model(reactor: Any, settings: Settings, entries: Sequence[QueueEntry]) -> int:
-    """Ask the model, and its ready URLs. A model that is not ready for now is no mistake.
+async def _check_models(
+    reactor: Any, settings: Settings, entries: Sequence[QueueEntry], variables: Mapping[str, str]
+) -> int:
+    """Ask each model, and its ready URL. A model that is not ready for now is no mistake.
 
     Returns:
         How much is wrong.
     """
-    url = settings.effective_model_url
-    client = model_client(reactor, model_tls(settings, _ignore_expiry), connections=1)
-    for ready_url in dict.fromkeys(map(settings.effective_ready_url, entries)):
-        if ready_url is not None:
-            reason = await Readiness(reactor, client, ready_url).why_not()
-            _say(f"ready URL {ready_url}", "ready" if reason is None else f"not ready: {reason}")
-    try:
-        response = await client.get(
-            FixedURL.of(url.reveal()), allow_redirects=False, unbuffered=True, timeout=_MODEL_TIMEOUT, reactor=reactor
-        )
-    except Exception as error:  # noqa: BLE001 - whatever keeps the model from responding is the finding
-        _say(f"model {url}", f"FAILED: {reason_of(error)}")
-        return 1
-    _say(f"model {url}", f"answers (HTTP status {response.code} to GET)")
-    return 0
+    tls = model_tls(settings, _ignore_expiry)
+    models = Models(
+        reactor,
+        settings,
+        entries,
+        tls=tls,
+        credentials=load_model_credentials(entries, tls, variables, _ignore_expiry),
+        metrics=Metrics(),
+        wall_clock=WALL_CLOCK,
+    )
+    wrong = 0
+    seen: set[tuple[ModelEntry | None, str]] = set()
+    for group, connected in models.each():
+        own = group[0].model
+        # The model of MODEL_URL is known without its queues.
+        of = "" if own is None else f" of {', '.join(repr(entry.queue_name) for entry in group)}"
+        if connected.readiness is not None:
+            reason = await connected.readiness.why_not()
+            _say(f"ready URL {connected.readiness.where}{of}", "ready" if reason is None else f"not ready: {reason}")
+        asked = own, connected.where.reveal()
+        if connected.check is not None and asked not in seen:  # entries of one model may have other ready URLs
+            seen.add(asked)
+            text, is_wrong = await connected.check.find()
+            wrong += is_wrong
+            _say(f"model {connected.where}{of}", f"FAILED: {text}" if is_wrong else text)
+    models.close()
+    return wrong

@@ -53,6 +53,36 @@ def parse_url(text: str, expected: str) -> MaskedURL:
     return _url(scheme.lower(), host, port, target)
 
 
+def parse_model_host(text: str) -> str:
+    """Read the host of the model's URL. White space around it is ignored.
+
+    Raises:
+        ValueError: the text is no host. The error does not quote it.
+    """
+    try:
+        return parse_host(text.strip())
+    except ValueError as error:
+        if "://" not in text:
+            raise
+        msg = f"{error}; a whole URL goes into MODEL_URL"
+        raise ValueError(msg) from None
+
+
+def check_model_port(text: str) -> str:
+    """Refuse what Kubernetes puts into the variable, with advice; anything else is passed on.
+
+    Raises:
+        ValueError: the text is such a value.
+    """
+    if text.strip().startswith("tcp://"):
+        msg = (
+            "a valid integer, found a URL: Kubernetes sets the variable for a service named 'model'; "
+            "set enableServiceLinks to false for the pod, or set the variable there"
+        )
+        raise ValueError(msg)
+    return text
+
+
 def parse_model_path(text: str) -> MaskedURL:
     """Read the path of the model's URL. White space around it is ignored.
 
@@ -143,7 +173,7 @@ class NamedHost(PydanticBaseSettingsSource):
         if not host:
             return {}
         try:
-            return {"model_host": parse_host(host.strip())}
+            return {"model_host": parse_model_host(host)}
         except ValueError as error:
             msg = f"{name} (named by MODEL_HOST_ENV): expected {error}"
             raise SettingsError(msg) from None

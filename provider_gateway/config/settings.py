@@ -26,7 +26,9 @@ from provider_gateway.config.limits import Limits
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.model_url import (
     NamedHost,
+    check_model_port,
     model_url,
+    parse_model_host,
     parse_model_path,
     parse_model_url,
     parse_ready_url,
@@ -50,10 +52,6 @@ ROLES: tuple[Role, ...] = ("gateway", "provider")
 def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
     """A validator that parses text, and passes on values that are parsed already."""
     return lambda value: parse(value) if isinstance(value, str) else value
-
-
-def _host(text: str) -> str:
-    return parse_host(text.strip())
 
 
 def _address(text: str) -> str:
@@ -127,9 +125,9 @@ class Settings(ResultSettings):
     admin_port: Port = 5080
 
     model_url: Annotated[MaskedURL | None, NoDecode, BeforeValidator(_parsed(parse_model_url))] = None
-    model_host: Annotated[str | None, BeforeValidator(_parsed(_host))] = None
+    model_host: Annotated[str | None, BeforeValidator(_parsed(parse_model_host))] = None
     model_host_env: str | None = None
-    model_port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    model_port: Annotated[int, Field(ge=1, le=65535), BeforeValidator(_parsed(check_model_port))] = 8080
     model_path: Annotated[MaskedURL, NoDecode, BeforeValidator(_parsed(parse_model_path))] = MaskedURL("/predict")
     model_ready_url: Annotated[MaskedURL | None, NoDecode, BeforeValidator(_parsed(parse_ready_url))] = None
     model_cacert: Path | None = None

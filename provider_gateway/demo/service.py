@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -19,8 +18,10 @@ from twisted.web.http_headers import Headers
 
 from provider_gateway.app.process_service import ProcessService
 from provider_gateway.config.limits import Limits
+from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.settings import load_settings
 from provider_gateway.demo.certificates import certificates
+from provider_gateway.demo.examples import BODY, Examples, has_model, is_given, models_text
 from provider_gateway.demo.sample_model import SampleModel
 from provider_gateway.devbroker.login import common_name
 from provider_gateway.devbroker.server import Broker
@@ -29,10 +30,9 @@ from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.observability.json_log import log_observer
 from provider_gateway.security.pem import PEMFile
 from provider_gateway.security.tls import ClientTLS
-from provider_gateway.topology.routing import matching_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from twisted.internet.interfaces import IListeningPort
@@ -45,24 +45,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 #: Login of programs without a client certificate. The broker listens on loopback only and keeps nothing.
 USER = PASSWORD = "demo"  # noqa: S105 - see above
-BODY = '{"data": "[29, 29]"}'
-
-_EXAMPLE = """\
-    import pika
-    channel = pika.BlockingConnection(pika.URLParameters("{url}")).channel()
-    channel.basic_publish({exchange!r}, {key!r}, b'{body}')
-    for _, properties, body in channel.consume({reply_to!r}, auto_ack=True):
-        print(properties.headers["pg-status"], body)
-        break"""
-#: For an entry without ``replyTo``.
-_EXAMPLE_WITHOUT_REPLY_TO = """\
-    import pika
-    channel = pika.BlockingConnection(pika.URLParameters("{url}")).channel()
-    replies = channel.queue_declare("", exclusive=True).method.queue
-    channel.basic_publish({exchange!r}, {key!r}, b'{body}', pika.BasicProperties(reply_to=replies))
-    for _, properties, body in channel.consume(replies, auto_ack=True):
-        print(properties.headers["pg-status"], body)
-        break"""
 
 
 @dataclass(frozen=True)
@@ -96,10 +78,12 @@ def open_folder(folder: Path) -> DemoFiles:
 
 
 class Demo(ProcessService):
-    """Model, broker and gateway: starts them in this order, and stops the gateway first.
+    """Broker, model and gateway: starts them in this order, and stops the gateway first.
+
+    A model that the user names takes the place of the sample model. It gets no call that the user has not made.
 
     Args:
-        entry: the entry of the queue file that the printed examples use.
+        entries: those of the queue file. The printed examples use the first one.
         make_gateway: makes the gateway for settings; raises SettingsError.
         fatal: called with a line that says why the process cannot go on; must stop the process.
     """
@@ -112,7 +96,7 @@ class Demo(ProcessService):
         reactor: Any,
         *,
         files: DemoFiles,
-        entry: QueueEntry,
+        entries: Sequence[QueueEntry],
         make_gateway: Callable[[Settings], GatewayService],
         fatal: Callable[[str], object],
     ) -> None:
@@ -123,13 +107,15 @@ class Demo(ProcessService):
         self._ports: list[IListeningPort] = []
         self._gateway: GatewayService | None = None
         self._amqp_url = os.environ.get("RMQ_URL", "")
-        self._entry = entry
+        self._entries = entries
         self._certs = files.certs
         self._log_path = files.log.name
         self._results = files.results
+        #: The sample model serves the entries that name none.
+        self._is_sample = False
 
     async def _start(self) -> None:
-        values: dict[str, Any] = {"model_url": self._start_model()}
+        values: dict[str, Any] = {}
         if not os.environ.get("RESULT_STORE"):
             values["result_store"] = f"sqlite://{quote(str(self._results))}"
         if not self._amqp_url:
@@ -140,7 +126,8 @@ class Demo(ProcessService):
         else:
             where = f"Connecting to the broker of RMQ_URL; the reason for any delay is in {self._log_path}"
             self._reactor.callWhenRunning(self._say, where)
-        self._gateway = self._make_gateway(self._settings(values))
+        settings = self._with_model(self._settings(values))
+        self._gateway = self._make_gateway(settings)
         self._gateway.startService()
         await self._gateway.when_running()
         await self._show()
@@ -158,6 +145,14 @@ class Demo(ProcessService):
         elif self.running:
             self._log.failure("The demo failed", failure)
             self._fatal(f"the demo failed; see {self._log_path}")
+
+    def _with_model(self, settings: Settings) -> Settings:
+        """Settings with a model for every entry: the user's, or the sample model. Says which it is."""
+        self._is_sample = not (is_given(settings) or all(map(has_model, self._entries)))
+        self._reactor.callWhenRunning(self._say, models_text(self._entries, settings, is_sample=self._is_sample))
+        if not self._is_sample:
+            return settings
+        return settings.model_copy(update={"model_url": MaskedURL(self._start_model())})
 
     def _start_model(self) -> str:
         site = GatewaySite(SampleModel(self._reactor).app.resource(), self._reactor, Limits())
@@ -201,11 +196,41 @@ class Demo(ProcessService):
         )
 
     async def _show(self) -> None:
-        """Make the call that a user can try, and print it with its response."""
+        """Print what a user can try. If the sample model serves it, make these calls, and print their responses."""
         assert self._gateway is not None
+        entry = self._entries[0]
         url = f"https://localhost:{self._gateway.port('https')}/v1/predict"
-        key = matching_key(self._entry) or "any"  # a fanout exchange takes every key
-        headers = {"Content-Type": "application/json", "routing-key": key}
+        admin = f"http://localhost:{self._gateway.port('admin')}/health/ready"
+        is_sample = self._is_sample and not has_model(entry)
+        examples = Examples(entry, url, self._certs)
+        if is_sample and examples.takes_json:
+            await self._show_calls(examples, url)
+        else:
+            self._say(
+                f"""
+It runs. Try it from another terminal, in this folder, with a body for your model:
+
+    {examples.call()}
+
+An answer that can wait: submit (its Location is where to come back), and fetch it there:
+
+    {examples.call("-i", "-H", "Prefer: respond-async")}
+    {examples.fetch(urljoin(url, "/v1/requests/ID/result"))}"""
+            )
+        self._say(
+            f"""
+A program that speaks AMQP itself:
+
+{examples.program(self._amqp_url)}
+
+Health and metrics:                curl {admin}   …/metrics"""
+        )
+        if is_sample:
+            self._say('The model slow, failing, hanging:  add "delay": 2, "status": 500 or "hang": true to the body')
+        self._say(f"Log:                               {self._log_path}\n\nCtrl-C ends everything.")
+
+    async def _show_calls(self, examples: Examples, url: str) -> None:
+        """Make the calls that a user can try, and print them with their responses."""
         caller = ClientTLS(
             "gateway",
             cacert=PEMFile("--demo-folder", self._certs / "cacert.pem"),
@@ -216,7 +241,7 @@ class Demo(ProcessService):
         client = HTTPClient(Agent(self._reactor, caller))
 
         async def call(status: int, **more: str) -> tuple[Headers, str]:
-            wanted = Headers({name: [value] for name, value in {**headers, **more}.items()})
+            wanted = Headers({name: [value] for name, value in {**examples.headers, **more}.items()})
             response = await client.post(url, data=BODY.encode(), headers=wanted)
             text = await response.text()
             if response.code != status:
@@ -227,19 +252,11 @@ class Demo(ProcessService):
         _, text = await call(200)
         accepted, _ = await call(202, Prefer="respond-async")
         (location,) = accepted.getRawHeaders("Location", [])
-        curl = ["curl", "--cacert", f"{self._certs}/cacert.pem", "--cert", f"{self._certs}/client_cert.pem"]
-        curl += ["--key", f"{self._certs}/client_key.pem"]
-        fetch = [*curl, "-H", "Prefer: wait=60", urljoin(url, f"{location}/result")]
-        for name, value in headers.items():
-            curl += ["-H", f"{name}: {value}"]
-        submit = [*curl, "-i", "-H", "Prefer: respond-async", "-d", BODY, url]
-        admin, reply_to = self._gateway.port("admin"), self._entry.reply_to
-        example = _EXAMPLE if reply_to is not None else _EXAMPLE_WITHOUT_REPLY_TO
         self._say(
             f"""
 It runs. Try it from another terminal, in this folder:
 
-    {shlex.join([*curl, "-d", BODY, url])}
+    {examples.call()}
 
 Its answer just now (how many digits 2 to the power of the sum of the first Fibonacci numbers has):
 
@@ -247,18 +264,8 @@ Its answer just now (how many digits 2 to the power of the sum of the first Fibo
 
 An answer that can wait: submit (its Location is where to come back), and fetch what such a request got just now:
 
-    {shlex.join(submit)}
-    {shlex.join(fetch)}
-
-A program that speaks AMQP itself:
-
-{example.format(url=self._amqp_url, exchange=self._entry.exchange, key=key, body=BODY, reply_to=reply_to)}
-
-Health and metrics:                curl http://localhost:{admin}/health/ready   …/metrics
-The model slow, failing, hanging:  add "delay": 2, "status": 500 or "hang": true to the body
-Log:                               {self._log_path}
-
-Ctrl-C ends everything."""
+    {examples.call("-i", "-H", "Prefer: respond-async")}
+    {examples.fetch(urljoin(url, f"{location}/result"))}"""
         )
 
     @staticmethod

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from provider_gateway.config.host import bracketed
+from provider_gateway.grpc_model.answer_check import AnswerCheck
 from provider_gateway.grpc_model.caller import Caller
 from provider_gateway.grpc_model.channel import Channel
 from provider_gateway.grpc_model.mlserving import MLServingModel, MLServingReadiness
@@ -14,7 +15,8 @@ from provider_gateway.model.interface import ConnectedModel
 from provider_gateway.model.over_http import http_readiness
 
 if TYPE_CHECKING:
-    from provider_gateway.model.interface import AsksReadiness, CallsModel, ModelTarget
+    from provider_gateway.model.interface import CallsModel, ModelTarget
+    from provider_gateway.model.readiness import AskedReadiness
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -41,12 +43,13 @@ def over_grpc(reactor: Any, target: ModelTarget) -> ConnectedModel:
         errors=target.errors,
     )
     model: CallsModel
-    readiness: AsksReadiness | None = http_readiness(reactor, target)
+    by_grpc: AskedReadiness
     if target.protocol == "mlserving-grpc":
         model = MLServingModel(caller, headers=target.headers, on_unsafe_header=target.on_unsafe_header)
-        readiness = readiness or MLServingReadiness(reactor, target.url, caller)
+        by_grpc = MLServingReadiness(reactor, target.url, caller)
     else:
         name = target.name or ""
         model = OpenInferenceModel(caller, name=name, headers=target.headers, on_unsafe_header=target.on_unsafe_header)
-        readiness = readiness or OpenInferenceReadiness(reactor, target.url, caller, name, target.headers)
-    return ConnectedModel(model, readiness, channel.close)
+        by_grpc = OpenInferenceReadiness(reactor, target.url, caller, name, target.headers)
+    readiness = http_readiness(reactor, target) or by_grpc
+    return ConnectedModel(model, readiness, AnswerCheck(by_grpc), target.url, channel.close)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +35,13 @@ class CallsModel(Protocol):
 
 
 class AsksReadiness(Protocol):
-    """Asks whether a model takes calls. :class:`provider_gateway.model.readiness.Readiness` does it over HTTP."""
+    """Asks whether a model takes calls. :class:`provider_gateway.model.readiness.Readiness` does it over HTTP.
+
+    Attributes:
+        where: names what is asked.
+    """
+
+    where: object
 
     async def is_ready(self) -> bool:
         """Ask. A change is logged."""
@@ -43,6 +49,26 @@ class AsksReadiness(Protocol):
 
     async def why_not(self) -> str | None:
         """Ask, without a line in the log; None if the model is ready, else the reason why not."""
+        ...
+
+
+class Finding(NamedTuple):
+    """What a check finds.
+
+    Attributes:
+        text: one line.
+        is_wrong: no call can succeed until somebody changes something.
+    """
+
+    text: str
+    is_wrong: bool = False
+
+
+class ChecksModel(Protocol):
+    """Finds out if calls can succeed, without one; over HTTP, :class:`provider_gateway.model.path_check.PathCheck`."""
+
+    async def find(self) -> Finding:
+        """Ask. A model that cannot be reached is a finding, too."""
         ...
 
 
@@ -86,9 +112,13 @@ class ConnectedModel:
     Attributes:
         model: makes the calls.
         readiness: says whether it takes calls; None if that cannot be asked.
+        check: finds out if calls can succeed; None if that cannot be asked.
+        where: where calls go.
         close: closes what stays open between calls.
     """
 
     model: CallsModel
     readiness: AsksReadiness | None
+    check: ChecksModel | None
+    where: MaskedURL
     close: Callable[[], None] = lambda: None

@@ -11,6 +11,7 @@ from provider_gateway.model.client import model_client
 from provider_gateway.model.interface import ConnectedModel
 from provider_gateway.model.model import Model
 from provider_gateway.model.open_inference import infer_url, model_ready_url
+from provider_gateway.model.path_check import PathCheck
 from provider_gateway.model.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def over_http(reactor: Any, target: ModelTarget) -> ConnectedModel:
         errors=target.errors,
         headers=target.headers,
     )
-    return ConnectedModel(model, http_readiness(reactor, target, client))
+    check = PathCheck(reactor, client, target.url, target.headers)
+    return ConnectedModel(model, http_readiness(reactor, target, client), check, target.url)
 
 
 def http_readiness(reactor: Any, target: ModelTarget, client: HTTPClient | None = None) -> Readiness | None:

@@ -35,6 +35,7 @@ class AskedReadiness(ABC):
         where: names the model in the log: its ready URL, or its address.
 
     Attributes:
+        where: as given.
         seconds: the time limit.
     """
 
@@ -43,7 +44,7 @@ class AskedReadiness(ABC):
 
     def __init__(self, clock: Any, where: object) -> None:
         self._clock = clock
-        self._where = where
+        self.where = where
         self._is_ready = True
 
     async def is_ready(self) -> bool:
@@ -57,9 +58,9 @@ class AskedReadiness(ABC):
         if is_ready != self._is_ready:
             self._is_ready = is_ready
             if is_ready:
-                self._log.info("The model is ready by {url}", url=str(self._where))
+                self._log.info("The model is ready by {url}", url=str(self.where))
             else:
-                self._log.warn("The model is not ready by {url}: {reason}", url=str(self._where), reason=reason)
+                self._log.warn("The model is not ready by {url}: {reason}", url=str(self.where), reason=reason)
         return is_ready
 
     async def why_not(self) -> str | None:

@@ -12,7 +12,7 @@ from provider_gateway.model.over_http import over_http
 from provider_gateway.security.model_credentials import ModelCredentials
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from provider_gateway.clocks import WallClock
     from provider_gateway.config.masked_url import MaskedURL
@@ -71,11 +71,11 @@ class Models:
         wall_clock: WallClock,
     ) -> None:
         self._settings = settings
-        groups: dict[Key, list[QueueEntry]] = {}
+        self._groups: dict[Key, list[QueueEntry]] = {}
         for entry in entries:
-            groups.setdefault(self._key(entry), []).append(entry)
+            self._groups.setdefault(self._key(entry), []).append(entry)
         self._connected: dict[Key, ConnectedModel] = {}
-        for key, group in groups.items():
+        for key, group in self._groups.items():
             first = group[0]
             shown = credentials.get(first.queue_name) or ModelCredentials(tls)
             target = ModelTarget(
@@ -104,6 +104,11 @@ class Models:
     def of(self, entry: QueueEntry) -> ConnectedModel:
         """The model of an entry."""
         return self._connected[self._key(entry)]
+
+    def each(self) -> Iterator[tuple[Sequence[QueueEntry], ConnectedModel]]:
+        """Each model, with the entries that it serves."""
+        for key, group in self._groups.items():
+            yield group, self._connected[key]
 
     def close(self) -> None:
         """Close what stays open between calls."""

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pika
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
+from twisted.web.resource import Resource
+from twisted.web.server import Site
 
 from provider_gateway.amqp.endpoint import BrokerEndpoint
 from provider_gateway.amqp.topology_check import Finding, TopologyCheck
 from provider_gateway.config.broker_url import parse_broker_url
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.config.settings import Settings
+from provider_gateway.demo.sample_model import SampleModel
 from tests.support.integration import IntegrationTestCase
 
 if TYPE_CHECKING:
@@ -91,6 +94,105 @@ class DifferencesTests(CheckTestCase):
             self.assertEqual(len([line for line in found if part in line]), 1, (part, found))
         self.assertEqual(len([line for line in found if "FAILED" in line]), 3)
         self.assertEqual(await self.objects(), before)
+
+
+class Put(Resource):
+    """Takes PUT alone."""
+
+    isLeaf = True
+
+    def render_PUT(self, _request: Any) -> bytes:
+        return b""
+
+
+class ModelsTests(CheckTestCase):
+    """The models of all entries."""
+
+    def serve(self, resource: Resource) -> str:
+        """Serve a resource on a free port; returns the URL of its root."""
+        site = Site(resource)
+        site.noisy = False
+        port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"http://127.0.0.1:{port.getHost().port}"
+
+    async def of_models(self, *models: dict[str, Any] | None, status: int, **variables: str) -> list[str]:
+        """What the check says about the models of some entries; no model is called."""
+        self.names = [f"{self.queue}.{number}" for number in range(len(models))]
+        entries = [
+            self.entry(queueName=name, bindingKey=name, model=model)
+            for name, model in zip(self.names, models, strict=True)
+        ]
+        process = self.start("--check", "--connect", "--role", "provider", entries=entries, **variables)
+        self.assertEqual(await process.when_ended(), status, "\n".join(process.lines[-9:]) + process.errors)
+        self.assertNotIn("Traceback", "\n".join(process.lines) + process.errors)
+        self.assertNotIn("hunter2", "\n".join(process.lines) + process.errors)
+        self.assertEqual(self.model.requests, [])
+        return [line for line in process.lines if line.startswith(("model ", "ready URL "))]
+
+    async def test_each(self) -> None:
+        """Every entry's model is asked, with its headers, and has one line; entries that share one have it together."""
+        sample = self.serve(SampleModel(reactor).app.resource())
+        shared = {"url": f"{sample}/predict", "headers": {"Authorization": "Bearer ${TOKEN}"}}
+        asked: list[tuple[bytes, bytes, str]] = []
+        render = self.model.render
+
+        def noted(request: Any) -> Any:
+            asked.append((request.method, request.uri, request.getHeader("authorization")))
+            return render(request)
+
+        self.model.render = noted
+        keyed = {
+            "url": f"{self.model_url}?key=hunter2-hunter2",
+            "headers": {"Authorization": "Bearer ${TOKEN}"},
+            "readyUrl": "/ready",
+        }
+        lines = await self.of_models(None, shared, shared, keyed, status=0, TOKEN="hunter2-token")
+        _, second, third, fourth = (repr(name) for name in self.names)
+        self.assertEqual(
+            lines,
+            [
+                f"model {self.model_url}: answers (HTTP status 200 to GET)",
+                f"model {sample}/predict of {second}, {third}: answers (HTTP status 405 to OPTIONS, POST is allowed)",
+                f"ready URL {self.model_url.removesuffix('/predict')}/ready of {fourth}: ready",
+                f"model {self.model_url}?*** of {fourth}: answers (HTTP status 200 to GET)",
+            ],
+        )
+        keyed_uri = b"/predict?key=hunter2-hunter2"
+        self.assertEqual(
+            asked,
+            [
+                (b"OPTIONS", b"/predict", None),
+                (b"GET", b"/predict", None),
+                (b"GET", b"/ready", "Bearer hunter2-token"),
+                (b"OPTIONS", keyed_uri, "Bearer hunter2-token"),
+                (b"GET", keyed_uri, "Bearer hunter2-token"),
+            ],
+        )
+
+    async def test_wrong(self) -> None:
+        """A wrong path, one that takes no POST, and a model that is away are each a line that begins with FAILED."""
+        sample, put = self.serve(SampleModel(reactor).app.resource()), self.serve(Put())
+        self.model.ready_status = 404  # of every GET
+        nothing = "FAILED: there is nothing at its path (HTTP status 404 to GET). Compare the path with the one that"
+        lines = await self.of_models(
+            None,
+            {"url": f"{sample}/predictt"},
+            {"url": f"{put}/predict"},
+            {"url": f"{sample}/health"},
+            {"url": "http://127.0.0.1:1/predict"},
+            status=1,
+        )
+        expected = (
+            nothing,
+            nothing,
+            "FAILED: its path allows HEAD, PUT, and not POST",
+            "answers (HTTP status 200 to GET), and does not name POST as allowed, but GET",
+            "FAILED: Connection was refused",
+        )
+        for line, part, name in zip(lines, expected, self.names, strict=True):
+            self.assertIn(f": {part}", line)
+            self.assertTrue(line.startswith(f"model {self.model_url}: ") or f" of {name!r}: " in line, line)
 
 
 class PermissionTests(CheckTestCase):
@@ -179,10 +281,11 @@ class PermissionTests(CheckTestCase):
                 (
                     f"FAILED: binding of '{self.queue}': ",
                     "publishing to exchange",
+                    f"publishing to exchange '{self.queue}.return'",
                     "publishing to the default",
                     "grant write",
                 ),
-                4,
+                5,
             ),
             (3, (f"FAILED: consuming {queue}", f"FAILED: consuming {replies}.", "grant read"), 4),
             (4, (f"FAILED: exchange '{self.exchange}': ", f"FAILED: {replies}'"), 3),
@@ -194,6 +297,18 @@ class PermissionTests(CheckTestCase):
             self.assertEqual(len(found), count, "\n".join(found))
         left = await deferToThread(self.broker.control, "list_queues", "-p", self.vhost, "name")
         self.assertEqual(left.strip(), "")
+
+    async def test_no_rights(self) -> None:
+        """A user who may do nothing fails the check of a process: a line for each object and use, no traceback."""
+        await self.import_(("^$", "^$", "^$"))
+        for role, words in (
+            ("gateway,provider", ("grant configure", f"consuming queue '{self.queue}'", "publishing to the default")),
+            ("gateway", (f"publishing to exchange '{self.exchange}'",)),
+            ("provider", (f"consuming queue '{self.queue}'", f"publishing to exchange '{self.queue}.return'")),
+        ):
+            found = await self.check("--role", role, status=1, RMQ_URL=self.url(0))
+            for word in words:
+                self.assertTrue([line for line in found if line.startswith("FAILED") and word in line], (word, found))
 
     async def test_roles(self) -> None:
         """A role is checked for what it does: only a provider consumes the work queue, only a gateway publishes."""

@@ -11,10 +11,13 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
+from twisted.web.server import Site
 
 from tests.support.folders import ROOT
+from tests.support.model_server import ModelServer
 from tests.support.processes import TWISTD, Process
 
 
@@ -139,6 +142,78 @@ class DemoTests(TestCase):
         program = textwrap.dedent("\n".join(lines[start : lines.index("", start)]))
         out, err, status = await self.run_here([sys.executable, "-c", program])
         self.assertEqual((status, err, out), (0, "", "200 b'{\"result\": 500938}'\n"))
+
+    def own_model(self) -> tuple[ModelServer, str]:
+        """A model of the user's; returns it and its URL."""
+        model = ModelServer()
+        model.answer = lambda body: (200, b"mine: " + body, {"Content-Type": "text/plain"})
+        site = Site(model)
+        site.noisy = False
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return model, f"http://127.0.0.1:{port.getHost().port}/predict?key=hunter2-hunter2"
+
+    async def test_own_model(self) -> None:
+        """A model that is given, whole or in parts, serves the printed command. The demo says so and makes no call."""
+        model, url = self.own_model()
+        host, port = url.split("/")[2].split(":")
+        parts = {"MODEL_PORT": port, "MODEL_PATH": "/predict?key=hunter2-hunter2"}
+        for variables, named in (
+            ({"MODEL_URL": url}, "MODEL_URL says"),
+            ({"MODEL_HOST": host, **parts}, "MODEL_HOST, MODEL_PORT and MODEL_PATH say"),
+            ({"MODEL_HOST_ENV": "my_host", "MY_HOST": host, **parts}, "MODEL_HOST, MODEL_PORT and MODEL_PATH say"),
+        ):
+            del model.requests[:]
+            demo = self.start(**variables)
+            lines = await self.shown(demo)
+            shown = url.replace("key=hunter2-hunter2", "***")
+            self.assertEqual(lines[0], f"Model: {shown}, as {named}. The sample model is not used")
+            self.assertEqual(model.requests, [])
+            call, submit, fetch = [line for line in lines if line.strip().startswith("curl --cacert")]
+            out, err, status = await self.run_here([*shlex.split(call), "-sS"])
+            self.assertEqual((status, err, out), (0, "", 'mine: {"data": "[29, 29]"}'))
+            out, _, _ = await self.run_here([*shlex.split(submit), "-sS"])
+            (request,) = re.findall("Location: /v1/requests/([0-9a-f]{32})", out)
+            out, _, _ = await self.run_here([*shlex.split(fetch.replace("/ID/", f"/{request}/")), "-sS"])
+            self.assertEqual(out, 'mine: {"data": "[29, 29]"}')
+            self.assertEqual(len(model.requests), 2)
+            self.assertNotIn("hunter2", "\n".join(lines) + demo.errors)
+            demo.signal("TERM")
+            self.assertEqual(await demo.when_ended(), 0)
+
+    async def test_own_model_in_env_file(self) -> None:
+        """MODEL_URL may stand in ``.env``. A wrong one is one line; parts alone name no model, which is said."""
+        _, url = self.own_model()
+        (self.folder / ".env").write_text(f"MODEL_URL={url}\n")
+        lines = await self.shown(self.start())
+        self.assertIn("as MODEL_URL says", lines[0])
+        (self.folder / ".env").unlink()
+        demo = self.start(MODEL_URL="http://m:0/hunter2")
+        self.assertEqual(await demo.when_ended(), 1)
+        self.assertEqual(demo.errors, "provider-gateway: MODEL_URL: expected a port from 1 to 65535\n")
+        lines = await self.shown(self.start(MODEL_PORT="9", MODEL_URL=""))
+        self.assertIn("Model: the sample model. There is no MODEL_URL or MODEL_HOST, and MODEL_PORT alone", lines[0])
+        self.assertIn('    {"result": 500938}', lines)
+
+    async def test_models_of_the_queue_file(self) -> None:
+        """Entries with a model are served by theirs, others by the sample model, if there are any."""
+        _, url = self.own_model()
+        mine = f"- {{topic: MY.EX, queueName: mine, bindingKey: mine, routingKey: mine, model: {{url: '{url}'}}}}\n"
+        other = "- {topic: MY.EX, queueName: other, bindingKey: other}\n"
+        own = f"Model of queue 'mine': {url.partition('?')[0]}?***, as the queue file says"
+        for entries, expected in (
+            (mine, [own]),
+            (mine + other, [own, "Model of other queues: the sample model. There is no MODEL_URL or MODEL_HOST"]),
+        ):
+            (self.folder / "queues.yaml").write_text(entries)
+            lines = await self.shown(self.start("--queues", "queues.yaml"))
+            self.assertEqual(lines[: len(expected)], expected)
+            call, *_ = [line for line in lines if line.strip().startswith("curl --cacert")]
+            out, err, status = await self.run_here([*shlex.split(call), "-sS"])
+            self.assertEqual((status, err, out), (0, "", 'mine: {"data": "[29, 29]"}'))
+        call = call.replace("routing-key: mine", "routing-key: other")
+        out, err, status = await self.run_here([*shlex.split(call), "-sS"])
+        self.assertEqual((status, err, out), (0, "", '{"result": 500938}'))
 
     async def test_folder_that_cannot_be_used(self) -> None:
         """A demo folder that is a file ends the demo with one line."""

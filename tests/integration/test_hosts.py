@@ -128,6 +128,32 @@ class UnderscoreTests(HostsTestCase):
         self.assertRegex(output, r"model http://ml_model:\d+/predict: answers")
 
 
+class CertificateTests(HostsTestCase):
+    """The model's certificate, for a name with an underscore and for an IPv6 address."""
+
+    async def test_another_host(self) -> None:
+        """A certificate of the right CA for another host is refused: in --check --connect, and in the log of calls."""
+        other = x509.DNSName("ml-model"), x509.IPAddress(ip_address("127.0.0.1"))
+        for host, interface in (("ml_model", "127.0.0.1"), ("[::1]", "::1")):
+            port = self.model_over_tls(*other, interface=interface)
+            variables = {
+                "MODEL_URL": f"https://{host}:{port}/predict",
+                "MODEL_CACERT": str((self.folder / "model_ca.pem").resolve()),
+            }
+            reason = f"the server's certificate is for another host, not for {host.strip('[]')}"
+            check = self.start_with_names("--check", "--connect", **variables)
+            self.assertEqual(await check.when_ended(), 1)
+            [line] = [line for line in check.lines if line.startswith("model https:")]
+            self.assertEqual(line, f"model https://{host}:{port}/predict: FAILED: {reason}")
+            self.assertNotIn("Traceback", "\n".join(check.lines) + check.errors)
+            gateway = await self.start_with_names("--role", "provider", **variables).ready()
+            await self.on_channel(lambda channel: channel.basic_publish(self.exchange, "predict.now", b"1"))
+            line = await gateway.logged("the model is away")
+            self.assertIn(reason, line["cause"])
+            await self.stop(gateway)
+        self.assertEqual(self.model.requests, [])
+
+
 class TroubleTests(HostsTestCase):
     """Addresses of brokers that cannot be used, each for its own reason, before one that can."""
 

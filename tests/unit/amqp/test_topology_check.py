@@ -85,8 +85,8 @@ class CheckTests(SynchronousTestCase):
             self.assertEqual(message.properties.user_id, "provider-gateway-check")
             self.assertEqual(message.body, b"")
         expirations = [each.properties.expiration for each in self.peer.published]
-        self.assertEqual(expirations, ["none", None, "none", None])
-        self.assertEqual(len(self.peer.sent(spec.Tx.Select)), 2)
+        self.assertEqual(expirations, ["none", None, "none", None, "none", None])
+        self.assertEqual(len(self.peer.sent(spec.Tx.Select)), 3)
         self.assertEqual(self.peer.sent(spec.Tx.Commit), [])
 
     def test_trial_not_allowed(self) -> None:

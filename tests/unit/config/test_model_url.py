@@ -137,7 +137,8 @@ class PartsTests(SettingsTestCase):
     def test_refused(self) -> None:
         """A wrong part is one line that names its variable and does not quote what may be a password."""
         for variable, value, part in (
-            ("MODEL_HOST", "http://hunter2", "without scheme and path"),
+            ("MODEL_HOST", "http://hunter2", "without scheme and path; a whole URL goes into MODEL_URL"),
+            ("MODEL_HOST", "https://[::1]:8080/hunter2", "a whole URL goes into MODEL_URL"),
             ("MODEL_HOST", "m/hunter2", "without scheme and path"),
             ("MODEL_HOST", "m:80", "without a port"),
             ("MODEL_HOST", "u:hunter2@m", "without user and password"),
@@ -149,6 +150,13 @@ class PartsTests(SettingsTestCase):
             ("MODEL_HOST", "a?b", "letters"),
             ("MODEL_HOST", "a#b", "letters"),
             ("MODEL_PORT", "tcp://10.0.0.1:80", "a valid integer"),
+            ("MODEL_PORT", "tcp://10.0.0.1:80", "set enableServiceLinks to false"),
+            ("MODEL_PORT", "0", "greater than or equal to 1"),
+            ("MODEL_PORT", "65536", "less than or equal to 65535"),
+            ("MODEL_PORT", "-1", "greater than or equal to 1"),
+            ("MODEL_PORT", "80.5", "a valid integer"),
+            ("MODEL_PORT", "\uff18\uff10x", "a valid integer"),
+            ("MODEL_PATH", "http://m/hunter2", "begins with /"),
             ("MODEL_PATH", "predict", "begins with /"),
             ("MODEL_PATH", "/a b", "without fragment and spaces"),
             ("MODEL_URL", "http://m:0/", "a port from 1 to 65535"),
