@@ -88,7 +88,7 @@ def _make_service(options: Options) -> IService:
         sys.stdout.write(effective_settings(settings, entries, source, roles))
         if not options["connect"]:
             raise SystemExit(0)
-        task.react(check_connections, (settings, entries, roles, variables))
+        task.react(check_connections, (settings, entries, roles, variables, WALL_CLOCK))
     runs = service if settings.workers == 1 else _make_supervisor(options, settings, roles, log_file, observer)
     _on_signals(runs.reload)
     reactor.callWhenRunning(_collect_less_garbage)

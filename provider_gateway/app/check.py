@@ -15,7 +15,6 @@ from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
 from provider_gateway.amqp.notice_queue import NoticeQueue
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.amqp.topology_check import Finding, TopologyCheck
-from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.broker_url import BrokerURL
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.store_url import StoreURL
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from provider_gateway.amqp.session import Session
+    from provider_gateway.clocks import WallClock
     from provider_gateway.config.model_entry import ModelEntry
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Role, Settings
@@ -67,6 +67,7 @@ def check_connections(
     entries: Sequence[QueueEntry],
     roles: Sequence[Role],
     variables: Mapping[str, str],
+    wall_clock: WallClock,
 ) -> Deferred[None]:
     """Try broker, topology, models and result store, and print the findings.
 
@@ -74,11 +75,12 @@ def check_connections(
 
     Args:
         variables: of the environment, for the headers of models.
+        wall_clock: has the date, for the models.
 
     Returns:
         A Deferred that fails with SystemExit(1) if anything is wrong.
     """
-    return Deferred.fromCoroutine(_check(reactor, settings, entries, roles, variables))
+    return Deferred.fromCoroutine(_check(reactor, settings, entries, roles, variables, wall_clock))
 
 
 async def _check(
@@ -87,10 +89,11 @@ async def _check(
     entries: Sequence[QueueEntry],
     roles: Sequence[Role],
     variables: Mapping[str, str],
+    wall_clock: WallClock,
 ) -> None:
     wrong = await _check_brokers(reactor, settings, entries, roles)
     if "provider" in roles:
-        wrong += await _check_models(reactor, settings, entries, variables)
+        wrong += await _check_models(reactor, settings, entries, variables, wall_clock)
     if "gateway" in roles and settings.result_store is not None:
         wrong += await _check_store(reactor, settings.result_store)
     if wrong:
@@ -188,7 +191,11 @@ async def _check_store(reactor: Any, url: StoreURL) -> int:
 
 
 async def _check_models(
-    reactor: Any, settings: Settings, entries: Sequence[QueueEntry], variables: Mapping[str, str]
+    reactor: Any,
+    settings: Settings,
+    entries: Sequence[QueueEntry],
+    variables: Mapping[str, str],
+    wall_clock: WallClock,
 ) -> int:
     """Ask each model, and its ready URL. A model that is not ready for now is no mistake.
 
@@ -203,7 +210,7 @@ async def _check_models(
         tls=tls,
         credentials=load_model_credentials(entries, tls, variables, _ignore_expiry),
         metrics=Metrics(),
-        wall_clock=WALL_CLOCK,
+        wall_clock=wall_clock,
     )
     wrong = 0
     seen: set[tuple[ModelEntry | None, str]] = set()
