@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # The program; the program and what its tests need.
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
+# A server of others that tests call.
+MLSERVER := .venv-mlserver/.installed
 
 .PHONY: help demo test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench slow system clean
 
@@ -31,7 +33,7 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/twistd -n --pidfile= provider-gateway --demo
 
-test: $(TOOLS) system
+test: $(TOOLS) $(MLSERVER) system
 	@$(BIN)/python -m devtools.run_tests $(TRIAL_OPTIONS)
 
 unit: $(TOOLS)
@@ -102,5 +104,12 @@ $(TOOLS): setup.py constraints.txt devtools/virtualenv.sh
 	@sh devtools/virtualenv.sh "$(PYTHON)" $(@D) postgresql,grpc $(@D)/constraints.txt
 	@touch $@
 
+$(MLSERVER): tests/counterparts/mlserver-requirements.txt
+	@rm -rf $(@D)
+	@echo "Installing MLServer into $(@D), for tests (up to two minutes the first time)"
+	@"$(PYTHON)" -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest .demo _trial_temp* build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(dir $(MLSERVER)) .venv-lowest .venv-newest .demo _trial_temp* build *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Programs of others that speak the protocols that we speak: servers behind us, clients before us."""
