@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import struct
 
-from hypothesis import given, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.grpc_model.datatypes import DATATYPES, check_range, elements_in, from_raw, to_raw
@@ -80,17 +79,3 @@ class RawTests(SynchronousTestCase):
             self.assertRaises(ValueError, to_raw, DATATYPES[name], [value])
         self.assertIn("FP16", str(self.assertRaises(ValueError, to_raw, DATATYPES["FP16"], [70000.0])))
         check_range(DATATYPES["FP64"], [1.7e308])
-
-    @given(st.lists(st.binary(max_size=9)))
-    def test_any_bytes(self, values: list[bytes]) -> None:
-        """BYTES holds any bytes."""
-        self.assertEqual(from_raw(BYTES, to_raw(BYTES, values)), values)
-
-    @given(st.sampled_from([each for each in DATATYPES.values() if each.size]), st.binary(max_size=64))
-    def test_any_raw(self, datatype: object, raw: bytes) -> None:
-        """Any raw form of the right length is read, and is the same when written; but for what NaN it is."""
-        kind = datatype if datatype is not None else BF16
-        raw = raw[: len(raw) // kind.size * kind.size]  # type: ignore[attr-defined]
-        values = from_raw(kind, raw)  # type: ignore[arg-type]
-        if kind.name != "BOOL" and not any(isinstance(each, float) and not math.isfinite(each) for each in values):  # type: ignore[attr-defined]
-            self.assertEqual(to_raw(kind, values), raw)  # type: ignore[arg-type]
