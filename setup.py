@@ -77,6 +77,7 @@ setup(
             "requests",
             "ruff",
             "standardwebhooks",
+            "tritonclient[http]",
             "types-grpcio",
             "types-protobuf",
             "types-PyYAML",

@@ -1,4 +1,4 @@
-"""The HTTP API: a request becomes a message, its reply the response. Every failure becomes a problem document."""
+"""The HTTP API: a request becomes a message, its reply the response. Every failure gets a response."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from provider_gateway.gateway.admission import Admission
 from provider_gateway.gateway.json_body import LARGE
 from provider_gateway.gateway.kept_answers import KeptAnswers
 from provider_gateway.gateway.model_list import MODELS, ModelList
+from provider_gateway.gateway.open_inference import OpenInference
+from provider_gateway.gateway.open_inference_routes import OpenInferenceRoutes
 from provider_gateway.gateway.origins import Origins
 from provider_gateway.gateway.recorded_requests import RecordedRequests
 from provider_gateway.gateway.request_message import RequestMessages
@@ -21,7 +23,6 @@ from provider_gateway.gateway.request_terms import SPECIAL, check_no_webhook, re
 from provider_gateway.gateway.response import write_reply
 from provider_gateway.gateway.status_document import REQUESTS
 from provider_gateway.gateway.stored_requests import StoredRequests
-from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, render, with_length
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.message.ids import fresh_rquid
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock
     from provider_gateway.gateway.expected_wait import ExpectedWaits
+    from provider_gateway.gateway.readiness import Readiness
     from provider_gateway.gateway.rpc import RPCClient
     from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
@@ -49,7 +51,7 @@ PREDICT = "/v1/predict"
 _BELOW = REQUESTS.encode()
 
 
-class API:
+class API(OpenInferenceRoutes):
     """The routes of the HTTPS listener.
 
     Args:
@@ -61,12 +63,13 @@ class API:
         max_json_depth: depth of nested arrays and objects in bodies.
         access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
         expected_waits: refuses requests whose reply would come too late.
+        readiness: knows whether a model's queue is served.
         cors_origins: origins that a browser may call from; ``*`` is any origin.
         wall_clock: deadlines of messages are times of it.
         logs_responses: log each response, at the level "debug".
     """
 
-    app = App()
+    app = OpenInferenceRoutes.app
     _log = Logger()
 
     def __init__(
@@ -82,6 +85,7 @@ class API:
         cors_origins: Sequence[str],
         access_rules: AccessRules | None,
         expected_waits: ExpectedWaits,
+        readiness: Readiness,
         clock: IReactorTime,
         wall_clock: WallClock,
         metrics: Metrics,
@@ -100,6 +104,7 @@ class API:
             max_in_flight=max_in_flight, origins=self._origins, access_rules=access_rules, metrics=metrics
         )
         self._models = ModelList(routes.queues, self._admission)
+        self._open_inference = OpenInference(routes.queues, self._admission, readiness)
         self._messages = RequestMessages(
             routes=routes,
             results=results,
@@ -229,7 +234,7 @@ class API:
 
     @app.handle_errors(Exception)
     def problem(self, request: Any, failure: Failure) -> bytes:
-        """Respond to any failure with a problem document, and log it."""
+        """Respond to any failure in the form of its path, and log it."""
         rquid = request.rquid = request.rquid or fresh_rquid()
         error = error_of(failure)
         if self._stored is None and isinstance(error, MethodNotAllowed) and request.path.startswith(_BELOW):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from provider_gateway.config.short_strings import SHORT_STRING_BYTES
 from provider_gateway.content_codings import canonical, codings_of
-from provider_gateway.errors import UnsupportedMediaType
-from provider_gateway.message.http_headers import JSON, safe_content_type, text_of
+from provider_gateway.errors import BadRequest, UnsupportedMediaType
+from provider_gateway.message.http_headers import JSON, JSON_SIZE, safe_content_type, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PLAIN = [JSON.encode()]
 #: A body without Content-Type may be taken to be of this type (RFC 9110, 8.3).
-_UNKNOWN = "application/octet-stream"
+UNKNOWN = "application/octet-stream"
 _TOKEN = "[!#$%&'+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110, 5.6.2, without the asterisk: that is a range
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}")
 #: A parameter (RFC 9110, 5.6.6), or what stands in the place of one. In a quoted value a semicolon ends nothing.
@@ -34,11 +34,27 @@ class Declared(NamedTuple):
         content_type: as it is to travel.
         coding: content codings, as Content-Encoding has them; None if there are none.
         is_json: True if the body is to be JSON as it stands: it has no coding.
+        json_size: bytes of the JSON that the body begins with; None if that is the whole body.
     """
 
     content_type: str
     coding: str | None
     is_json: bool
+    json_size: int | None = None
+
+    def json_of(self, body: bytes) -> bytes:
+        """The part of a body that is to be JSON.
+
+        Raises:
+            BadRequest: the body is shorter.
+        """
+        size = self.json_size
+        if size is None:
+            return body
+        if size > len(body):
+            msg = f"{JSON_SIZE} is {size}, and the body has {len(body)} bytes."
+            raise BadRequest(msg)
+        return body[:size]
 
 
 _PLAIN_JSON = Declared(JSON, None, is_json=True)
@@ -56,7 +72,7 @@ class AcceptedBodies:
     """
 
     def __init__(self, entries: Sequence[QueueEntry]) -> None:
-        self._types = [entry.accept for entry in entries] or [(JSON,)]
+        self._types = [self._taken(entry) for entry in entries] or [(JSON,)]
         first, *others = [entry.accept_encoding for entry in entries] or [()]
         self.codings = tuple(each for each in first if all(each in other for other in others))
         self._takes_json = all(_includes(accept, JSON) for accept in self._types)
@@ -83,13 +99,17 @@ class AcceptedBodies:
         coding = None if values is None else self._coding(text_of(b",".join(values)))
         return Declared(content_type, coding, is_json=coding is None and _is_json(_media_type(content_type)))
 
+    def _taken(self, entry: QueueEntry) -> tuple[str, ...]:
+        """The media types that an entry takes."""
+        return entry.accept
+
     def _content_type(self, sent: str) -> str:
         """Check a Content-Type; returns it as it is to travel."""
         media_type = _media_type(sent)
         if not media_type and not sent.strip(" \t"):
-            media_type = sent = _UNKNOWN
+            media_type = sent = UNKNOWN
         if not _MEDIA_TYPE.fullmatch(media_type) or not all(_includes(accept, media_type) for accept in self._types):
-            found = "none" if sent is _UNKNOWN else sent
+            found = "none" if sent is UNKNOWN else sent
             msg = f"Expected Content-Type: {self._list()}, found {found!r}."
             raise self._unsupported(msg)
         others = _check_charset(sent) if _is_json(media_type) else True

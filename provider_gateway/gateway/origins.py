@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.message.http_headers import text_of
+from provider_gateway.message.http_headers import JSON_SIZE, text_of
 from provider_gateway.message.ids import RQUID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Headers that a browser may send across origins, and those of a response that it may show to the page.
-_REQUEST_HEADERS = f"Content-Type, Content-Encoding, routing-key, {RQUID}, Prefer, Idempotency-Key, Webhook"
-_RESPONSE_HEADERS = f"{RQUID}, Location, Retry-After, Preference-Applied, Idempotent-Replayed"
+_REQUEST_HEADERS = (
+    f"Content-Type, Content-Encoding, {JSON_SIZE}, routing-key, {RQUID}, Prefer, Idempotency-Key, Webhook"
+)
+_RESPONSE_HEADERS = f"{RQUID}, {JSON_SIZE}, Location, Retry-After, Preference-Applied, Idempotent-Replayed"
 #: No white space and no controls: the value is written into the response.
 _ORIGIN = re.compile(r"[\x21-\x7e]+")
 

@@ -10,6 +10,7 @@ from provider_gateway.errors import BadRequest
 from provider_gateway.gateway.admission import owner_of
 from provider_gateway.gateway.json_body import LARGE, InTurns, check_json
 from provider_gateway.gateway.media_type import AcceptedBodies
+from provider_gateway.gateway.tensor_bodies import TensorBodies
 from provider_gateway.message.http_headers import headers_from_http
 from provider_gateway.message.ids import RQUID, fresh_id
 from provider_gateway.message.message import PG_ACCEPT_ENCODING, PG_DEADLINE, PG_PUBLISHED, Message
@@ -54,6 +55,7 @@ class RequestMessages:
         self._in_turns = InTurns(clock, max_json_depth)
         self._wall_clock = wall_clock
         self._bodies = lru_cache(_KEYS)(lambda routing_key: AcceptedBodies(routes.entries(routing_key)))
+        self._tensors = lru_cache(_KEYS)(lambda routing_key: TensorBodies(routes.entries(routing_key)))
 
     def routing_key(self, request: Any) -> str:
         """The routing key that a request names, or that of its path, or the queue file's.
@@ -88,15 +90,17 @@ class RequestMessages:
 
         Raises:
             UnsupportedMediaType: it is not declared as a body that is accepted for this key.
+            BadRequest: it declares more JSON than it has bytes.
             InvalidJSON: it is declared as JSON, and is not, or is nested too deeply.
         """
-        if self._bodies(routing_key).declared(request.requestHeaders.values).is_json:
-            await self._in_turns.check(request.content.getvalue())
+        declared = self._accepted(request, routing_key).declared(request.requestHeaders.values)
+        if declared.is_json and len(text := declared.json_of(request.content.getvalue())) > LARGE:
+            await self._in_turns.check(text)
 
     def take(self, request: Any, routing_key: str, reply_to: str | None, *, has_deadline: bool = True) -> Message:
         """Make a message of a request's body and headers, and make the request forget them.
 
-        A body that is not JSON is taken as it is.
+        A body that is not JSON is taken as it is. One that begins with JSON is checked so far.
 
         Args:
             reply_to: the queue for the reply, for which the message gets the time, and what keeping the answer needs;
@@ -105,14 +109,16 @@ class RequestMessages:
 
         Raises:
             UnsupportedMediaType: the body is not declared as one that is accepted for this key.
+            BadRequest: the body declares more JSON than it has bytes.
             InvalidJSON: the body is declared as JSON, and is not, or is nested too deeply.
             HeadersTooLarge: the headers do not fit a message.
         """
-        bodies = self._bodies(routing_key)
-        content_type, coding, is_json = bodies.declared(request.requestHeaders.values)
+        bodies = self._accepted(request, routing_key)
+        declared = bodies.declared(request.requestHeaders.values)
+        content_type, coding, is_json, size = declared
         body: bytes = request.content.getvalue()  # unlike read(), it copies nothing
-        if is_json and len(body) <= LARGE:
-            check_json(body, self._max_json_depth)
+        if is_json and len(text := body if size is None else declared.json_of(body)) <= LARGE:
+            check_json(text, self._max_json_depth)
         headers: dict[str, Any] = headers_from_http(request.requestHeaders.getAllRawHeaders())
         headers[RQUID] = request.rquid
         headers["Content-Type"] = content_type  # beside the property: the seed's provider hands on headers only
@@ -131,6 +137,9 @@ class RequestMessages:
         request.correlation_id = message.correlation_id
         request.forget_content()
         return message
+
+    def _accepted(self, request: Any, routing_key: str) -> AcceptedBodies:
+        return (self._tensors if request.path in self._routes.infer_keys else self._bodies)(routing_key)
 
 
 def _wanted(request: Any, codings: tuple[str, ...]) -> str:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from provider_gateway.content_codings import are_accepted
 from provider_gateway.errors import ModelFailure
-from provider_gateway.http_server.problems import with_length
+from provider_gateway.http_server.problems import is_open_inference, with_length
 from provider_gateway.message.http_headers import JSON, bytes_of, headers_to_http, safe_content_type
 from provider_gateway.message.message import PG_STATUS, Message
+from provider_gateway.message.problem import PROBLEM_JSON, as_open_inference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,8 @@ def write_reply(
         return b""  # RFC 9110, 8.6: no content, and no Content-Length
     if status == 205:
         return with_length(request, JSON, b"")  # RFC 9110, 15.3.6: no content, but a Content-Length
+    if status >= 400 and coding is None and is_open_inference(request.path) and reply.content_type == PROBLEM_JSON:
+        return with_length(request, JSON, as_open_inference(reply.body))
     if coding is not None:
         request.setHeader(b"Content-Encoding", coding.encode())
     return with_length(request, safe_content_type(reply.content_type), reply.body)

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.expected_wait import ExpectedWaits
+from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.gateway.reply_queue import ReplyQueue
 from provider_gateway.gateway.rpc import RPCClient
 from provider_gateway.http_server.site import GatewaySite
@@ -86,6 +87,8 @@ class GatewayRole:
         )
         if results is not None:
             results.replies.late.on_many = self._replies.make_room
+        self._readiness = Readiness(self._lacks, reactor)
+        self._publisher = publisher
         self._api = API(
             rpc=self._rpc,
             publisher=publisher,
@@ -97,6 +100,7 @@ class GatewayRole:
             cors_origins=settings.cors_origins,
             access_rules=credentials.access_rules,
             expected_waits=expected_waits,
+            readiness=self._readiness,
             clock=reactor,
             wall_clock=wall_clock,
             metrics=metrics,
@@ -118,6 +122,7 @@ class GatewayRole:
         if self._results is not None:
             await self._results.replies.open(session)  # first: the reply queue dead-letters to the results queue
         await self._replies.open(session)
+        self._readiness.open(session)
 
     def is_awaited(self, correlation_id: str) -> bool | None:
         """True while the caller of this request waits, False once it has given up, None for a request of others."""
@@ -127,6 +132,10 @@ class GatewayRole:
         """What is missing for this role to be ready."""
         missing = [] if self._replies.is_consumed else [f"consumer of {self._replies.name}"]
         return missing if self._results is None else missing + self._results.replies.waiting_for()
+
+    def _lacks(self) -> list[str]:
+        """What is missing for requests to be taken."""
+        return self.waiting_for() if self._publisher.is_ready else ["a broker that takes messages", *self.waiting_for()]
 
     def degraded(self) -> list[str]:
         """What this role cannot do for now, as in no other process: its result store is away."""

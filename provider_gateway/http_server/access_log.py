@@ -23,11 +23,21 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
 
 #: Values of labels. Everything else is "other": a scanner must not create time series.
-_ROUTES = {each.encode(): each for each in ("/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health")}
-#: Paths with an id, and the route that each of them counts for.
+_ROUTES = {
+    each.encode(): each
+    for each in (
+    "/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health",
+    "/v2", "/v2/health/live", "/v2/health/ready",
+)}  # fmt: skip
+#: Paths with an id or a name, and the route that each of them counts for.
 _PATTERNS = (
     (re.compile(rb"/v1/requests/[0-9a-f]{32}"), "/v1/requests/{id}"),
     (re.compile(rb"/v1/requests/[0-9a-f]{32}/result"), "/v1/requests/{id}/result"),
+    *(
+        (re.compile(rb"/v2/models/[^/]+" + pattern + what.encode()), f"/v2/models/{{name}}{version}{what}")
+        for what in ("/infer", "/ready", "")
+        for pattern, version in ((b"", ""), (rb"/versions/[^/]+", "/versions/{version}"))
+    ),
 )
 _METHODS = {each.encode(): each for each in ("GET", "HEAD", "POST", "DELETE", "OPTIONS")}
 _OTHER = "other"

@@ -1,14 +1,15 @@
-"""Errors as HTTP responses: status, headers and problem document (RFC 9457)."""
+"""Errors as HTTP responses: status, headers, and problem document (RFC 9457) or the form of the protocol at ``/v2``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from provider_gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, UnsupportedMediaType
-from provider_gateway.message.problem import PROBLEM_JSON, problem_body
+from provider_gateway.message.http_headers import JSON
+from provider_gateway.message.problem import PROBLEM_JSON, open_inference_body, problem_body
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -40,14 +41,30 @@ def with_length(request: IRequest, content_type: str, body: bytes) -> bytes:
     return body
 
 
-def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
+def is_open_inference(path: bytes) -> bool:
+    """True for the paths of the Open Inference Protocol."""
+    return path == b"/v2" or path.startswith(b"/v2/")
+
+
+def error_body(path: bytes, error: GatewayError, rquid: str | None) -> tuple[str, bytes]:
+    """The media type and the body of the response for an error.
+
+    Args:
+        path: of the request; it may be malformed.
+    """
+    if is_open_inference(path):
+        return JSON, open_inference_body(error)
+    return PROBLEM_JSON, problem_body(error, rquid)
+
+
+def render(request: Any, error: GatewayError, rquid: str | None) -> bytes:
     """Set status and headers of the response for an error.
 
     Args:
         rquid: id of the request; None if it has none.
 
     Returns:
-        The body: the problem document.
+        The body.
     """
     request.setResponseCode(error.status, error.title.encode("ascii"))
     if error.retry_after is not None:
@@ -59,4 +76,4 @@ def render(request: IRequest, error: GatewayError, rquid: str | None) -> bytes:
     if isinstance(error, UnsupportedMediaType):
         for name, value in error.accepted.items():
             request.setHeader(name, value)
-    return with_length(request, PROBLEM_JSON, problem_body(error, rquid))
+    return with_length(request, *error_body(request.path, error, rquid))

@@ -13,11 +13,10 @@ from twisted.web.server import Request, version
 
 from provider_gateway.errors import BadRequest, Forbidden, GatewayError, NotFound, Overloaded
 from provider_gateway.http_server.parser import ChunkedParser, body_too_large
-from provider_gateway.http_server.problems import error_of, render
+from provider_gateway.http_server.problems import error_body, error_of, render
 from provider_gateway.http_server.received_headers import ReceivedHeaders
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.message.ids import RQUID, RQUID_BYTES, fresh_rquid, rquid_of
-from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -155,12 +154,12 @@ class BoundedRequest(Request):
         Method and path are not recorded: they may be malformed.
         """
         rquid = self.rquid = self._rquid_sent()
-        body = problem_body(error, rquid)
+        content_type, body = error_body(self.path, error, rquid)
         site = self.channel.site
         self.received_at = site.reactor.seconds()
         lines = [
             b"HTTP/1.1 %d %s" % (error.status, error.title.encode()),
-            b"Content-Type: " + PROBLEM_JSON.encode(),
+            b"Content-Type: " + content_type.encode(),
             b"Content-Length: %d" % len(body),
             b"%s: %s" % (RQUID_BYTES, rquid.encode()),
             *([] if error.retry_after is None else [b"Retry-After: %d" % error.retry_after]),
@@ -261,7 +260,7 @@ class BoundedRequest(Request):
         self.channel.write(b"\r\n".join((*lines, b"", data)))
 
     def answer(self, error: GatewayError) -> None:
-        """Answer with a problem document, and finish."""
+        """Answer with an error, and finish."""
         if self.rquid is None:
             self.rquid = self._rquid_sent()
         self.write(render(self, error, self.rquid))

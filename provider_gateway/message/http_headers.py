@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 JSON = "application/json"
+#: Bytes of JSON before the bytes of tensors (binary tensor extension of the Open Inference Protocol).
+JSON_SIZE = "Inference-Header-Content-Length"
 
 #: Upper bound of the bytes of a message's text headers. They travel in one frame; RabbitMQ's default is 131,072 bytes.
 MAX_HEADERS = 100_000

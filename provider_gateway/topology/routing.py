@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from provider_gateway.config.short_strings import SHORT_STRING_BYTES
 from provider_gateway.errors import BadRequest
+from provider_gateway.topology.open_inference import infer_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +82,10 @@ class Routes:
 
     def __init__(self, entries: Sequence[QueueEntry]) -> None:
         self._entries = entries
-        #: The routing keys of requests to paths that entries add.
-        self.path_keys: dict[bytes, str] = {
+        #: The routing keys of requests by the Open Inference Protocol, by path.
+        self.infer_keys = infer_keys(entries)
+        #: The routing keys of requests to paths that entries add, these among them.
+        self.path_keys: dict[bytes, str] = self.infer_keys | {
             path.encode(): entry.path_key for entry in entries if entry.path_key is not None for path in entry.paths
         }
         defaults = [entry.routing_key for entry in entries if entry.routing_key is not None]

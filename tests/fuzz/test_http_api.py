@@ -14,6 +14,7 @@ from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.json_body import check_json
+from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.message.message import Message
 from provider_gateway.observability.metrics import Metrics
@@ -58,6 +59,7 @@ class APITests(SynchronousTestCase):
             max_json_depth=128,
             access_rules=None,
             expected_waits=ExpectedWaits(90, self.clock, self.metrics),
+            readiness=Readiness(list, self.clock),
             cors_origins=cors,
             clock=self.clock,
             wall_clock=self.clock.seconds,

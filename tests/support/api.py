@@ -12,6 +12,7 @@ from provider_gateway.config.limits import Limits
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.expected_wait import ExpectedWaits
+from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.topology.routing import Routes
@@ -61,6 +62,8 @@ class APITestCase(SynchronousTestCase):
         self.metrics = Metrics()
         self.rpc, self.publisher = FakeRPC(), FakePublisher()
         self.expected_waits = ExpectedWaits(90, self.clock, self.metrics)
+        self.lacks: list[str] = []
+        self.readiness = Readiness(lambda: self.lacks, self.clock)
         entry = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "routingKey": self.routing_key}
         entries = [entry | self.keys, *self.others]
         self.api = API(
@@ -72,6 +75,7 @@ class APITestCase(SynchronousTestCase):
             max_json_depth=128,
             access_rules=None,
             expected_waits=self.expected_waits,
+            readiness=self.readiness,
             cors_origins=self.cors_origins,
             clock=self.clock,
             wall_clock=self.clock.seconds,

@@ -54,7 +54,7 @@ class DocumentationTests(SynchronousTestCase):
     def test_routes(self) -> None:
         """docs/interface.md lists every route of the HTTPS listener, and metrics know the path of each."""
         rules = [rule for rule in API.app.url_map.iter_rules() if "OPTIONS" not in (rule.methods or ())]
-        paths = [(rule.rule.replace("<id_>", "{id}"), (rule.methods or set()) - {"HEAD"}) for rule in rules]
+        paths = [(re.sub("<([a-z]+)_?>", r"{\1}", rule.rule), (rule.methods or set()) - {"HEAD"}) for rule in rules]
         routes = {f"{method} {path}" for path, methods in paths for method in methods}
         listed = {name for name in first_column("interface.md", "HTTP") if re.match(r"[A-Z]+ /", name)}
         self.assertEqual(listed, routes)

@@ -116,7 +116,8 @@ class OriginTests(APITestCase):
             self.assertEqual(response.status, status)
             self.assertEqual(response.headers["access-control-allow-origin"], "https://b.example")
             exposed = response.headers["access-control-expose-headers"].split(", ")
-            self.assertEqual(exposed, ["RqUID", "Location", "Retry-After", "Preference-Applied", "Idempotent-Replayed"])
+            expected = ["RqUID", "Inference-Header-Content-Length", "Location", "Retry-After", "Preference-Applied"]
+            self.assertEqual(exposed, [*expected, "Idempotent-Replayed"])
             self.assertEqual(response.headers["vary"], "Origin")
 
     def test_not_listed(self) -> None:

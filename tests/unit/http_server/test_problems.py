@@ -146,7 +146,8 @@ class RenderTests(SynchronousTestCase):
 
     def rendered(self, error: GatewayError) -> tuple[Any, dict[str, str], bytes]:
         """Status, headers (lower case) and body of the response for an error."""
-        request = DummyRequest([b"v1"])
+        request: Any = DummyRequest([b"v1"])
+        request.path = b"/v1"
         body = render(request, error, "r-1")
         headers = {
             name.decode().lower(): b", ".join(values).decode()
