@@ -125,9 +125,11 @@ class SecretsTests(SecurityTestCase):
             ["ps", "-ww", "-o", "args=", "-p", str(self.gateway.pid)], capture_output=True, text=True, check=True
         ).stdout
         self.assertIn("provider-gateway", self.seen["title"])
+        self.assert_nothing_seen()
+        self.seen.clear()
         self.keep_log()
         self.assertIn('"level": "debug"', self.seen["log"])
-        self.assert_nothing_seen()
+        self.assert_nothing_seen("answer")  # what the model says of its error is logged (LOG_MODEL_ERRORS)
 
     def test_model_that_repeats(self) -> None:
         """A model whose broken response repeats the request: no secret in the log or in the gateway's response."""
