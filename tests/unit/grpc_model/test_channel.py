@@ -104,6 +104,7 @@ class TCPTests(ConnectionTestCase):
         made = self.model_at(f"http://127.0.0.1:{self.server.port}")
         await self.call(made)
         self.server.stop()
+        await self.why_not(made)  # grpcio may not have noticed the end before
         await self.assert_unreachable(made, "refused")
         self.assertIn("refused", await self.why_not(made) or "")
         server = self.serve(port=self.server.port)
@@ -116,6 +117,7 @@ class TCPTests(ConnectionTestCase):
         made = self.model_at(f"http://127.0.0.1:{self.server.port}")
         self.assertIsNone(await self.why_not(made))
         self.server.stop()
+        self.assertIsNotNone(await self.why_not(made))
         self.assertIn("refused", await self.why_not(made) or "")
 
     async def test_lost(self) -> None:
