@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+#: The CA's own key. Not ``.pem``: what is copied or mounted as ``*.pem`` does not include it.
+CA_KEY = "ca.key"
+_CALLER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: Days for which the demo's certificates are valid.
 _DAYS = 30
 
@@ -57,6 +61,10 @@ def _subject_alternative(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
+def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 def _write(path: Path, data: bytes, mode: int) -> None:
     path.unlink(missing_ok=True)  # an existing file would keep its mode
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -68,11 +76,19 @@ class Authority:
     """A certificate authority in a folder.
 
     Args:
-        folder: created if needed; gets ``cacert.pem``. The CA's key stays in memory.
+        folder: created if needed; gets ``cacert.pem``.
         days: validity of the certificates.
+        keep_key: write the CA's key, too, as ``ca.key``; else it stays in memory.
     """
 
-    def __init__(self, folder: Path, days: int = 30, common_name: str = "provider-gateway example CA") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        days: int = 30,
+        common_name: str = "provider-gateway example CA",
+        *,
+        keep_key: bool = False,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         # A minute ago, because the clocks of two machines differ.
@@ -88,6 +104,32 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         _write(folder / "cacert.pem", certificate.public_bytes(Encoding.PEM), 0o644)
+        (folder / CA_KEY).unlink(missing_ok=True)  # the key of an older CA would sign what nobody trusts
+        if keep_key:
+            _write(folder / CA_KEY, _private_bytes(self._key), 0o600)
+
+    @classmethod
+    def kept(cls, folder: Path, days: int = 30) -> Authority:
+        """The authority that was made in this folder with ``keep_key``.
+
+        Args:
+            days: validity of further certificates; they end with the CA's own at the latest.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+            ValueError: the files are no certificate and key.
+        """
+        certificate = x509.load_pem_x509_certificate((folder / "cacert.pem").read_bytes())
+        key = load_pem_private_key((folder / CA_KEY).read_bytes(), password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            msg = f"{folder / CA_KEY} is not the key of cacert.pem"
+            raise ValueError(msg)
+        authority = cls.__new__(cls)
+        authority.folder = folder
+        authority.not_before = datetime.now(UTC) - timedelta(minutes=1)
+        authority.not_after = min(authority.not_before + timedelta(days=days), certificate.not_valid_after_utc)
+        authority._key, authority._subject = key, certificate.subject
+        return authority
 
     def _builder(self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         return (
@@ -123,23 +165,43 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         _write(self.folder / cert, certificate.public_bytes(Encoding.PEM), 0o644)
-        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write(self.folder / key, pem, 0o600)
+        _write(self.folder / key, _private_bytes(private), 0o600)
 
 
-def make_certificates(folder: Path, days: int = 30, names: tuple[str, ...] = ()) -> None:
+def make_certificates(folder: Path, days: int = 30, names: tuple[str, ...] = (), *, keep_key: bool = False) -> None:
     """Make the CA and all certificates.
 
     Args:
         folder: created if needed.
         days: validity of the certificates.
         names: further host names of the servers, beside those of this machine.
+        keep_key: keep the CA's key for further certificates.
     """
-    authority = Authority(folder, days)
+    authority = Authority(folder, days, keep_key=keep_key)
     for common_name, cert, key in SERVERS:
         authority.issue(cert, key, common_name, server=True, names=(*LOCAL_NAMES, common_name, *names))
     for common_name, cert, key in CLIENTS:
         authority.issue(cert, key, common_name, server=False)
+
+
+def add_caller(folder: Path, name: str, days: int = 30) -> None:
+    """Make a certificate for one more caller, ``NAME_cert.pem`` and ``NAME_key.pem``, with the CA of this folder.
+
+    Args:
+        folder: one that :func:`make_certificates` has made with ``keep_key``.
+        name: the common name: letters, digits, hyphens, dots and underscores.
+        days: validity, which ends with the CA's at the latest.
+
+    Raises:
+        OSError: there is no CA with its key, or the folder cannot be written.
+        ValueError: the name cannot be used, or belongs to another certificate of the folder; or the files are broken.
+    """
+    taken = {file for holder in (*SERVERS, *CLIENTS) for file in (holder.cert, holder.key)}
+    cert, key = f"{name}_cert.pem", f"{name}_key.pem"
+    if not _CALLER.fullmatch(name) or cert in taken:
+        msg = f"expected another name for a caller, of letters, digits, '-', '.' and '_', found {name!r:.80}"
+        raise ValueError(msg)
+    Authority.kept(folder, days).issue(cert, key, name, server=False)
 
 
 def certificates(folder: Path) -> Path:

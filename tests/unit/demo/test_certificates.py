@@ -138,6 +138,63 @@ class CommandLineTests(SynchronousTestCase):
         self.assertEqual(timedelta(days=2), found.not_valid_after_utc - found.not_valid_before_utc)
 
 
+class CallerTests(SynchronousTestCase):
+    """``--caller``: one more certificate of a CA that is there."""
+
+    def setUp(self) -> None:
+        self.folder, self.out = Path(self.mktemp()), StringIO()
+        self.patch(sys, "stdout", self.out)
+
+    def make(self, *arguments: str) -> None:
+        """Run the script."""
+        self.patch(sys, "argv", ["make_certs.py", str(self.folder), *arguments])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+
+    def error(self, *arguments: str) -> str:
+        """The line with which the script ends."""
+        return str(self.assertRaises(SystemExit, self.make, *arguments).code)
+
+    def test_caller(self) -> None:
+        """The certificate is a client's, of the same CA, with its own name; the other files stay as they are."""
+        self.make("--days", "2")
+        before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        self.make("--caller", "alice.b-c_d", "--days", "400")
+        authority = x509.load_pem_x509_certificate(before["cacert.pem"])
+        made = x509.load_pem_x509_certificate((self.folder / "alice.b-c_d_cert.pem").read_bytes())
+        made.verify_directly_issued_by(authority)
+        self.assertEqual(made.subject.rfc4514_string(), "CN=alice.b-c_d")
+        usage = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        self.assertEqual(list(usage), [ExtendedKeyUsageOID.CLIENT_AUTH])
+        self.assertEqual(made.not_valid_after_utc, authority.not_valid_after_utc)
+        key = load_pem_private_key((self.folder / "alice.b-c_d_key.pem").read_bytes(), password=None)
+        self.assertEqual(key.public_key(), made.public_key())
+        self.assertEqual(before, {name: (self.folder / name).read_bytes() for name in before})
+
+    def test_key_of_the_authority(self) -> None:
+        """The CA's key is for its owner only, and is not among the files ``*.pem``."""
+        self.make()
+        (path,) = (path for path in self.folder.iterdir() if path.suffix != ".pem")
+        self.assertEqual((path.name, oct(path.stat().st_mode & 0o777)), ("ca.key", "0o600"))
+
+    def test_demo_keeps_no_key(self) -> None:
+        """A CA that is made anew without its key leaves no key of an older one."""
+        self.make()
+        make_certificates(self.folder)
+        self.assertFalse((self.folder / "ca.key").exists())
+        self.assertIn("ca.key is not there: make the CA first", self.error("--caller", "alice"))
+
+    def test_errors(self) -> None:
+        """No CA, a name that would be another file's, a path, and a foreign key are one line each."""
+        self.assertIn("is not there", self.error("--caller", "alice"))
+        self.make()
+        for name in ("client", "server", "../x", "", "a b", "é", "-x"):
+            self.assertIn("expected another name", self.error(f"--caller={name}"), name)
+        (self.folder / "ca.key").write_bytes((self.folder / "client_key.pem").read_bytes())
+        self.assertIn("is not the key of cacert.pem", self.error("--caller", "alice"))
+        (self.folder / "ca.key").write_text("nonsense")
+        self.assertIn("--caller: ", self.error("--caller", "alice"))
+
+
 class ReuseTests(SynchronousTestCase):
     """A folder of certificates is used again as long as it is valid and complete."""
 
