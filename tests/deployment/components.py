@@ -7,10 +7,29 @@ SECRETS = {
     "provider-gateway-https": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-mq": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-model": {"tls.crt", "tls.key", "ca.crt"},
+    "provider-gateway-model-headers": {"IMAGES_TOKEN"},
+    "provider-gateway-models": {"images-ca.pem"},
     "provider-gateway-results": {"url", "ca.crt"},
     "rabbitmq-tls": {"tls.crt", "tls.key", "ca.crt"},
     "rabbitmq-erlang-cookie": {"cookie"},
 }
+#: The optional config map that a step of docs/openshift.md makes, and its keys.
+CALLERS, CALLERS_KEYS = "provider-gateway-callers", {"access.yaml", "crl.pem"}
+#: Limits of the HTTPS listener and of results; empty: the program's defaults.
+LIMITS = (
+    "HTTP_BODY_TIMEOUT",
+    "HTTP_HANDSHAKE_TIMEOUT",
+    "HTTP_HEADERS_TIMEOUT",
+    "HTTP_IDLE_TIMEOUT",
+    "HTTP_MAX_CONNECTIONS",
+    "HTTP_MAX_CONNECTIONS_PER_IDENTITY",
+    "HTTP_MAX_HEADERS",
+    "HTTP_MAX_HEADER_BYTES",
+    "HTTP_WRITE_TIMEOUT",
+    "MAX_IN_FLIGHT",
+    "MAX_JSON_DEPTH",
+    "RESULT_MAX_BYTES",
+)
 #: Ports by component: those of docs/settings.md, RabbitMQ and the sample model.
 PORTS = {
     "single": {"https": 5050, "admin": 5080},
@@ -44,6 +63,7 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return bool(selector) and selector.items() <= labels.items()
 
 
-def selector_of(component: str) -> dict[str, str]:
-    """The labels that select the pods of a component."""
-    return {"app.kubernetes.io/name": "provider-gateway", "app.kubernetes.io/component": component}
+def selector_of(component: str, model: str = "model") -> dict[str, str]:
+    """The labels that select the pods of a component; models have a name each."""
+    labels = {"app.kubernetes.io/name": "provider-gateway", "app.kubernetes.io/component": component}
+    return labels | ({"app.kubernetes.io/instance": model} if component == "model" else {})

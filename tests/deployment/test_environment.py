@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.queue_file import load_queues
 from provider_gateway.config.settings import Settings, load_settings
 from provider_gateway.demo.certificates import certificates
+from provider_gateway.errors import SettingsError
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.security.credentials import load_credentials
-from tests.deployment.components import SECRETS
-from tests.deployment.manifests import ROLES, World, component_of, environment, pod, worlds
+from tests.deployment.components import CALLERS_KEYS, LIMITS, SECRETS
+from tests.deployment.manifests import ROLES, World, component_of, environment, pod, templates, worlds
+from tests.support.certificates import authority, pem
 
 #: The example certificates that replace tls.crt, tls.key and ca.crt of each secret.
 STEMS = {
     "provider-gateway-https": ("server_cert.pem", "server_key.pem"),
     "provider-gateway-mq": ("client_cert_mq.pem", "client_key_mq.pem"),
     "provider-gateway-model": ("client_cert.pem", "client_key.pem"),
+    "provider-gateway-models": ("", ""),
     "provider-gateway-results": ("", ""),
 }
 COMMON = {
@@ -33,17 +37,27 @@ COMMON = {
     "MQ_CERT": "/certs/mq/tls.crt",
     "MQ_KEY": "/certs/mq/tls.key",
     "QUEUES_CONF": "/etc/provider-gateway/queue_config.yaml",
+    "MAX_BODY_BYTES": "",
+    "MAX_BUFFERED_BYTES": "",
     "DRAIN_TIMEOUT": "25",
     "WORKERS": "1",
     "LOG_LEVEL": "info",
 }
 #: From the secret of which every key is optional.
 STORE = "sqlite:///data/results.db"
+#: Parameters for files of the optional config map.
+OF_CALLERS = ("HTTP_ACCESS", "HTTP_CRL")
+#: What the secrets for models of the queue file's entries have in docs/openshift.md.
+(MODELS_CA,) = SECRETS["provider-gateway-models"]
+(MODELS_TOKEN,) = SECRETS["provider-gateway-model-headers"]
 OF_ROLE = {
     "gateway": {
         "HTTP_CERT": "/certs/https/tls.crt",
         "HTTP_KEY": "/certs/https/tls.key",
         "HTTP_CACERT": "/certs/https/ca.crt",
+        "HTTP_ACCESS": "",
+        "HTTP_CRL": "",
+        **dict.fromkeys(LIMITS, ""),
         "REPLY_TIMEOUT": "90",
         "RESULT_STORE": "",
         "RESULT_TTL": "86400",
@@ -137,7 +151,7 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertLessEqual(paths, set(keys), f"{world.name} {component}")
             folders = {"/certs/mq", "/etc/provider-gateway"}
             folders |= {"/certs/https", "/certs/results"} if "gateway" in ROLES[component] else set()
-            folders |= {"/certs/model"} if "provider" in ROLES[component] else set()
+            folders |= {"/certs/model", "/certs/models"} if "provider" in ROLES[component] else set()
             self.assertEqual({path.rpartition("/")[0] for path in keys}, folders)
 
     def test_program_accepts_it(self) -> None:
@@ -191,10 +205,64 @@ class EnvironmentTests(SynchronousTestCase):
             file.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(source, str):
                 names = dict(zip(("tls.crt", "tls.key"), STEMS[source], strict=True)) | {"ca.crt": "cacert.pem"}
-                file.write_bytes((made / names[key]).read_bytes())
+                file.write_bytes((made / names.get(key, "cacert.pem")).read_bytes())
             else:
                 file.write_text(source["data"][key])
         return root
+
+    def test_callers(self) -> None:
+        """With the values in the templates' descriptions, the mounted access file and revocation lists are used."""
+        callers = authority("callers")
+        for number, (world, component, spec) in enumerate(self.pods):
+            if "gateway" not in ROLES[component]:
+                continue
+            root = self.mount(Path(self.mktemp()) / str(number), world, spec)
+            (mount,) = (each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "callers")
+            folder = root / mount["mountPath"].lstrip("/")
+            folder.mkdir(parents=True)
+            (folder / "access.yaml").write_text('- {identities: ["*"], routingKeys: ["predict.*"]}')
+            (folder / "crl.pem").write_bytes(callers.revocation_list())
+            (root / "certs/https/ca.crt").write_bytes(pem(callers.certificate))
+            given = environment(spec["containers"][0]) | {name: self.described(component, name) for name in OF_CALLERS}
+            paths = {f"{mount['mountPath']}/{key}" for key in CALLERS_KEYS}
+            self.assertEqual(paths, {given[name] for name in OF_CALLERS})
+            credentials = load_credentials(Clock(), self.settings(given, root), ROLES[component], Metrics(), WALL_CLOCK)
+            assert credentials.server is not None
+            assert credentials.access_rules is not None
+            (folder / "access.yaml").unlink()
+            with self.assertRaisesRegex(SettingsError, "HTTP_ACCESS"):
+                load_credentials(Clock(), self.settings(given, root), ROLES[component], Metrics(), WALL_CLOCK)
+
+    def described(self, component: str, name: str) -> str:
+        """The path in the description of a template's parameter."""
+        (parameter,) = (each for each in templates()[component]["parameters"] if each["name"] == name)
+        return str(re.findall(r"/etc/\S+\.\w+", parameter["description"])[0])
+
+    def test_model_of_an_entry(self) -> None:
+        """An entry's model may have files of the secret for models, and headers from the one for variables."""
+        entry = f"""\
+- topic: ML.MQ
+  queueName: images
+  bindingKey: predict.image
+  model:
+    url: https://images.example.org/predict
+    cacert: {{root}}/certs/models/{MODELS_CA}
+    headers: {{{{Authorization: "Bearer ${{{{{MODELS_TOKEN}}}}}"}}}}
+"""
+        for number, (world, component, spec) in enumerate(self.pods):
+            root = self.mount(Path(self.mktemp()) / str(number), world, spec)
+            queues = root / "etc/provider-gateway/queue_config.yaml"
+            queues.write_text(entry.format(root=root))
+            given = environment(spec["containers"][0])
+            (secret,) = [each["secretRef"] for each in spec["containers"][0].get("envFrom", [])] or [None]
+            if "provider" not in ROLES[component]:
+                self.assertIsNone(secret)
+                continue
+            self.assertEqual(secret, {"name": "provider-gateway-model-headers", "optional": True})
+            settings = self.settings(given | {MODELS_TOKEN: "s3cret"}, root)
+            of_models: Any = {"entries": load_queues(queues), "variables": os.environ}
+            credentials = load_credentials(Clock(), settings, ROLES[component], Metrics(), WALL_CLOCK, **of_models)
+            self.assertEqual(credentials.models["images"].headers, {"Authorization": "Bearer s3cret"})
 
     def settings(self, given: dict[str, str], root: Path) -> Settings:
         """The settings that the program reads only from an environment, with its files below a folder."""
@@ -215,7 +283,7 @@ def mounted_files(world: World, spec: dict[str, Any]) -> dict[str, tuple[str | d
             name = volume["secret"]["secretName"]
             items = {each["key"] for each in volume["secret"].get("items", [])}
             sources[volume["name"]] = (name, items or SECRETS[name])
-        elif "configMap" in volume:
+        elif "configMap" in volume and not volume["configMap"].get("optional"):
             config = world.named("ConfigMap", volume["configMap"]["name"])
             sources[volume["name"]] = (config, set(config["data"]))
     return {

@@ -7,9 +7,10 @@ import shlex
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.deployment.components import SECRETS
+from tests.deployment.components import CALLERS, CALLERS_KEYS, LIMITS, SECRETS
 from tests.deployment.manifests import REPOSITORY, ROOT, documents, plain_objects, relative, templates, yaml_files
 from tests.deployment.process import process, read_parameters
+from tests.deployment.validation import validate
 
 #: The objects of each file.
 OBJECTS = {
@@ -39,16 +40,18 @@ OBJECTS = {
     "gateway/pod-disruption-budget.yaml": ["PodDisruptionBudget gateway"],
     "gateway/service-admin.yaml": ["Service gateway-admin"],
     "gateway/service.yaml": ["Service gateway"],
-    "kubernetes/base/model.yaml": ["Deployment model"],
+    "kubernetes/base/model.yaml": [
+        "Deployment model",
+        "Service model",
+        "PodDisruptionBudget model",
+        "NetworkPolicy model",
+    ],
     "kubernetes/components/fluentd/config-map.yaml": ["ConfigMap provider-gateway-fluentd"],
     "kubernetes/components/fluentd/network-policy.yaml": ["NetworkPolicy provider-gateway-fluentd"],
     "kubernetes/overlays/single/provider-gateway.yaml": ["Deployment provider-gateway"],
     "kubernetes/overlays/split/gateway.yaml": ["Deployment gateway"],
     "kubernetes/overlays/split/provider.yaml": ["Deployment provider"],
-    "model/network-policy.yaml": ["NetworkPolicy model"],
-    "model/pod-disruption-budget.yaml": ["PodDisruptionBudget model"],
     "model/service-account.yaml": ["ServiceAccount model"],
-    "model/service.yaml": ["Service model"],
     "postgresql/network-policy.yaml": ["NetworkPolicy provider-gateway-postgresql"],
     "prometheus-rules.yaml": ["PrometheusRule provider-gateway"],
     "provider/network-policy.yaml": ["NetworkPolicy provider"],
@@ -165,12 +168,16 @@ class GuideTests(SynchronousTestCase):
             first, apply = line.split(" | ")
             words = shlex.split(first)
             options = {word.split("=")[0]: word.partition("=")[2] for word in words if word.startswith("--")}
+            given = dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "-p")
             path = words[words.index("-f") + 1]
             self.assertEqual(options.keys(), {"--ignore-unknown-parameters", "--param-file"})
             self.assertEqual(apply, "oc apply -f -")
             template = documents(REPOSITORY / path)[0]
             values = read_parameters((REPOSITORY / options["--param-file"]).read_text())
-            self.assertTrue(process(template, values, ignore_unknown=True)["items"])
+            # Values of the command line win over those of the file.
+            for each in process(template, values | given, ignore_unknown=True)["items"]:
+                validate(each, line)
+            self.assertLessEqual(given.keys(), {each["name"] for each in template["parameters"]})
             processed.add(path)
         self.assertEqual(processed, {f"openshift/template-{name}.yaml" for name in templates()})
 
@@ -183,6 +190,18 @@ class GuideTests(SynchronousTestCase):
                 keys = {word.split("=")[1] for word in words if word.startswith(("--from-file", "--from-literal"))}
                 made[words[4]] = keys
         self.assertEqual(made, SECRETS)
+
+    def test_config_map_of_callers(self) -> None:
+        """A command makes the optional config map, with the keys that the templates' parameters name."""
+        (line,) = (each for each in commands(GUIDES[0]) if each.startswith("oc create configmap"))
+        _, _, _, name, *files = shlex.split(line)
+        self.assertEqual((name, {each.partition("=")[2] for each in files}), (CALLERS, CALLERS_KEYS))
+
+    def test_limits_are_named(self) -> None:
+        """The guide names every limit that is a parameter."""
+        text = (REPOSITORY / GUIDES[0]).read_text()
+        for name in ("MAX_BODY_BYTES", "MAX_BUFFERED_BYTES", *LIMITS):
+            self.assertIn(f"`{name}`", text)
 
     def test_files_of_secrets_are_those_of_the_tool(self) -> None:
         """The commands use files of certs-example/make_certs.py, each for the right secret."""

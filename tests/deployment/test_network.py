@@ -6,6 +6,7 @@ from collections.abc import Iterator  # noqa: TC003 - in an annotation of a test
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.deployment.components import selector_of
 from tests.deployment.manifests import ROOT, World, component_of, documents, plain_objects, pod, worlds
 from tests.deployment.network import Peer, allowed, matches
 
@@ -122,7 +123,7 @@ class NetworkTests(SynchronousTestCase):
                     *selector.get("matchLabels", {}),
                     *(each["key"] for each in selector.get("matchExpressions", [])),
                 }
-                self.assertIn(keys, [ours, {"rabbitmq-client"}], file)
+                self.assertIn(keys, [ours, ours | {"app.kubernetes.io/instance"}, {"rabbitmq-client"}], file)
 
     def test_policies_are_of_one_component(self) -> None:
         """A component's policy selects only its pods, covers both directions, and has the workload's name."""
@@ -131,6 +132,5 @@ class NetworkTests(SynchronousTestCase):
             policies = {component_of(each): each for each in world.kind("NetworkPolicy") if component_of(each)}
             self.assertEqual({key: each["metadata"]["name"] for key, each in policies.items()}, names)
             for component, policy in policies.items():
-                selector = {"app.kubernetes.io/name": "provider-gateway", "app.kubernetes.io/component": component}
-                self.assertEqual(policy["spec"]["podSelector"], {"matchLabels": selector})
+                self.assertEqual(policy["spec"]["podSelector"], {"matchLabels": selector_of(str(component))})
                 self.assertEqual(policy["spec"]["policyTypes"], ["Ingress", "Egress"])

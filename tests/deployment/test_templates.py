@@ -9,8 +9,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway import __version__
-from tests.deployment.manifests import ROOT, parameters, processed, templates
+from tests.deployment.components import LIMITS, selector_of, selects
+from tests.deployment.manifests import ROOT, parameters, pod, processed, templates, worlds
+from tests.deployment.network import Peer, allowed
 from tests.deployment.process import ProcessError, process, references
+from tests.deployment.validation import validate
 
 #: Parameters without a default: every cluster has its own values.
 WITHOUT_DEFAULT = {
@@ -19,10 +22,16 @@ WITHOUT_DEFAULT = {
     "provider": {"IMAGE"},
     "model": {"MODEL_IMAGE"},
 }
-#: Parameters that may be empty: they are for an https model.
-OPTIONAL = {"MODEL_URL", "MODEL_READY_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"}
-#: A whole volume, as JSON: the parameter file has plain values.
-VOLUME = "DATA_VOLUME"
+#: Parameters that may be empty: they are for an https model, for optional files, or limits with the program's defaults.
+OPTIONAL = {
+    *("MODEL_URL", "MODEL_READY_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"),
+    *("HTTP_ACCESS", "HTTP_CRL"),
+    *("MAX_BODY_BYTES", "MAX_BUFFERED_BYTES", *LIMITS),
+}
+#: Values that are JSON: the parameter file has plain values. A whole volume; a command; rules of a network policy.
+VOLUME, COMMAND, EGRESS = JSON = ("DATA_VOLUME", "MODEL_COMMAND", "MODEL_EGRESS")
+#: Parameters that change several places; they have tests of their own.
+SEVERAL = ("MODEL_NAME", "MODEL_HEALTH_PATH")
 RESOURCES_OF_MODEL = re.compile("MODEL_(CPU|MEMORY)_")
 #: Values other than the defaults, all different, to see where they arrive.
 OTHER = {
@@ -82,7 +91,8 @@ class TemplateTests(SynchronousTestCase):
         for component, template in templates().items():
             self.assertEqual(template["metadata"]["name"], f"provider-gateway-{component}")
             kinds = ["Deployment", "Route"] if component in {"single", "gateway"} else ["Deployment"]
-            self.assertEqual([each["kind"] for each in template["objects"]], kinds)
+            if component != "model":
+                self.assertEqual([each["kind"] for each in template["objects"]], kinds)
 
     def test_every_reference_is_a_parameter(self) -> None:
         """Every parameter that objects refer to is declared, and every declared parameter is used."""
@@ -117,7 +127,7 @@ class TemplateTests(SynchronousTestCase):
         given = parameters()
         for component, template in templates().items():
             before = all_leaves(template, given)
-            for name in (each["name"] for each in template["parameters"] if each["name"] != VOLUME):
+            for name in (each["name"] for each in template["parameters"] if each["name"] not in (*JSON, *SEVERAL)):
                 value = OTHER.get(name, "other")
                 after = all_leaves(template, given | {name: value})
                 changed = {path: str(after[path]) for path in before if before[path] != after[path]}
@@ -132,6 +142,64 @@ class TemplateTests(SynchronousTestCase):
             deployment = process(template, parameters() | {VOLUME: text}, ignore_unknown=True)["items"][0]
             self.assertIn(json.loads(text), deployment["spec"]["template"]["spec"]["volumes"])
 
+    def test_models(self) -> None:
+        """Two models, made from the template with two names, share no object, no selector and no pod."""
+        one, two = (self.model(MODEL_NAME=name) for name in ("model", "images"))
+        self.assertEqual(
+            [each["kind"] for each in one], ["Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"]
+        )
+        for first, second in zip(one, two, strict=True):
+            self.assertEqual((first["metadata"]["name"], second["metadata"]["name"]), ("model", "images"))
+            text = json.dumps(second)
+            self.assertNotIn('instance": "model"', text)
+            self.assertEqual(text.replace('"images"', '"model"'), json.dumps(first))
+        for objects, other in ((one, two), (two, one)):
+            deployment, service, budget, policy = objects
+            selector = deployment["spec"]["selector"]["matchLabels"]
+            self.assertEqual(service["spec"]["selector"], selector)
+            self.assertEqual(budget["spec"]["selector"]["matchLabels"], selector)
+            self.assertEqual(policy["spec"]["podSelector"]["matchLabels"], selector)
+            self.assertTrue(selects(selector, pod(deployment)["metadata"]["labels"]))
+            self.assertFalse(selects(selector, pod(other[0])["metadata"]["labels"]))
+
+    def test_both_models_are_reached(self) -> None:
+        """The provider's policy lets it call models of every name, and each model's own policy lets it in."""
+        for name in ("model", "images"):
+            deployment, *_, policy = self.model(MODEL_NAME=name)
+            model = Peer(name, tuple(pod(deployment)["metadata"]["labels"].items()))
+            for world in worlds():
+                for component in set(world.components) & {"single", "provider"}:
+                    caller = Peer(component, tuple(selector_of(component).items()))
+                    policies = world.kind("NetworkPolicy")
+                    self.assertIn((8080, "TCP"), allowed(policies, "egress", caller, model))
+                    self.assertEqual(allowed([policy], "ingress", model, caller), {(8080, "TCP")})
+
+    def test_egress(self) -> None:
+        """By default a model connects to nothing; with what the parameter's description has, to port 443 anywhere."""
+        *_, policy = self.model()
+        self.assertEqual((policy["spec"]["egress"], policy["spec"]["policyTypes"]), ([], ["Ingress", "Egress"]))
+        (parameter,) = (each for each in templates()["model"]["parameters"] if each["name"] == EGRESS)
+        text = re.findall(r"\[{.*}\]", parameter["description"])[0]
+        *_, policy = self.model(MODEL_EGRESS=text)
+        validate(policy, EGRESS)
+        ports = [{"protocol": "TCP", "port": 443}]
+        self.assertEqual(policy["spec"]["egress"], [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": ports}])
+
+    def test_command_and_probes(self) -> None:
+        """A model of one's own needs no change of the template: its command or the image's, its probes."""
+        for command in (["uvicorn", "app:app", "--port", "8080"], []):
+            deployment, *_ = self.model(MODEL_COMMAND=json.dumps(command), MODEL_HEALTH_PATH="/v2/health/ready")
+            validate(deployment, COMMAND)
+            (container,) = pod(deployment)["spec"]["containers"]
+            self.assertEqual(container["command"], command)
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                self.assertEqual(container[probe]["httpGet"], {"path": "/v2/health/ready", "port": "http"})
+
+    def model(self, **given: str) -> list[dict[str, Any]]:
+        """The objects of the model's template, with other values than those of the parameter file."""
+        items: list[dict[str, Any]] = process(templates()["model"], parameters() | given, ignore_unknown=True)["items"]
+        return items
+
     def test_numbers(self) -> None:
         """Numbers are numbers where the cluster expects them, and text in an environment."""
         for component in templates():
@@ -145,10 +213,10 @@ class ParameterFileTests(SynchronousTestCase):
     """openshift/parameters.env, the parameter file of all templates."""
 
     def test_names(self) -> None:
-        """The file has the parameters of all templates, except for https models, a model's resources and a volume."""
+        """The file has the parameters of all templates, except optional ones, JSON and a model's resources."""
         known = {each["name"] for template in templates().values() for each in template["parameters"]}
         self.assertEqual(
-            parameters().keys(), {name for name in known - OPTIONAL - {VOLUME} if not RESOURCES_OF_MODEL.match(name)}
+            parameters().keys(), {name for name in known - OPTIONAL - set(JSON) if not RESOURCES_OF_MODEL.match(name)}
         )
 
     def test_image(self) -> None:

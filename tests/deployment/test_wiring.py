@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.deployment.components import PORTS, SECRETS, SERVICES, WORKLOADS, selector_of
+from tests.deployment.components import CALLERS, PORTS, SECRETS, SERVICES, WORKLOADS, selector_of
 from tests.deployment.manifests import ROLES, World, component_of, containers, environment, pod, worlds
 
 #: Secrets that need not exist.
-OPTIONAL = {"provider-gateway-model", "provider-gateway-results"}
+OPTIONAL = {"provider-gateway-model", "provider-gateway-models", "provider-gateway-results"}
 
 
 class WiringTests(SynchronousTestCase):
@@ -107,7 +107,9 @@ class WiringTests(SynchronousTestCase):
         """Volumes use config maps that exist and secrets that docs/openshift.md makes, readable by the group."""
         for world, workload in self.each_workload():
             for volume in pod(workload)["spec"].get("volumes", []):
-                if "configMap" in volume:
+                if volume.get("configMap", {}).get("name") == CALLERS:
+                    self.assertEqual(volume["configMap"], {"name": CALLERS, "optional": True})
+                elif "configMap" in volume:
                     self.assertEqual(volume["configMap"].keys(), {"name"})
                     world.named("ConfigMap", volume["configMap"]["name"])
                 elif "secret" in volume:
