@@ -68,6 +68,7 @@ setup(
         "postgresql": ["psycopg[binary]>=3.2.4"],
         "dev": [
             "grpcio>=1.70,<1.86",
+            "fastapi",
             "hypothesis",
             "kubernetes-validate",
             "mypy",
@@ -81,6 +82,7 @@ setup(
             "types-grpcio",
             "types-protobuf",
             "types-PyYAML",
+            "uvicorn",
         ],
     },
     classifiers=[

@@ -282,9 +282,13 @@ def cluster(folder: Path, certificates: Path, count: int = 3) -> list[RabbitMQ]:
 
 
 def main() -> None:
-    """Start a node by hand: ``python -m devtools.rabbitmq FOLDER CERTIFICATES``; Ctrl-C ends it."""
-    node = RabbitMQ(Path(sys.argv[1]), Path(sys.argv[2]))
-    node.start()
+    """Start a node by hand: ``python -m devtools.rabbitmq FOLDER CERTIFICATES [TLS_PORT]``; Ctrl-C ends it."""
+    folder, certificates, *port = sys.argv[1:]
+    node = RabbitMQ(Path(folder), Path(certificates), *map(int, port))
+    try:
+        node.start()
+    except RabbitMQError as error:
+        sys.exit(str(error))
     print(f"{node.url}\n{node.plain_url}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()

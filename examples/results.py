@@ -47,6 +47,7 @@ def main() -> None:
     """Submit, come back, fetch."""
     url, certs, *options = sys.argv[1:]
     session = requests.Session()
+    session.trust_env = False  # else REQUESTS_CA_BUNDLE wins over the next line
     session.verify = f"{certs}/cacert.pem"
     session.cert = (f"{certs}/client_cert.pem", f"{certs}/client_key.pem")
     address = submit(session, url, BODY)

@@ -105,7 +105,8 @@ class Workload:
             files = self._secrets.get(secret["secretName"], {})
         else:
             secret, mode = volume["configMap"], 0o644
-            files = self._config_maps[secret["name"]]
+            assert secret["name"] in self._config_maps or secret.get("optional"), f"no config map {secret['name']}"
+            files = self._config_maps.get(secret["name"], {})
         for name, contents in files.items():
             (source / name).unlink(missing_ok=True)  # a file of an earlier test may be read-only
             (source / name).write_bytes(contents)
