@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from provider_gateway.content_codings import are_accepted
 from provider_gateway.errors import ModelFailure
-from provider_gateway.http_server.problems import is_open_inference, with_length
+from provider_gateway.gateway.error_forms import as_open_inference, is_open_inference
+from provider_gateway.http_server.problems import with_length
 from provider_gateway.message.http_headers import JSON, bytes_of, headers_to_http, safe_content_type
 from provider_gateway.message.message import PG_STATUS, Message
-from provider_gateway.message.problem import PROBLEM_JSON, as_open_inference
+from provider_gateway.message.problem import PROBLEM_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable

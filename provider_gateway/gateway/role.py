@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from provider_gateway.gateway.api import API
+from provider_gateway.gateway.error_forms import error_form
 from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.gateway.reply_queue import ReplyQueue
@@ -114,6 +115,7 @@ class GatewayRole:
             on_dropped=lambda reason: metrics.http_dropped.labels(reason).inc(),
             still_trusts=tls.still_trusts if tls is not None else lambda _: True,
             wall_clock=wall_clock,
+            error_form=error_form,
         )
         metrics.http_connections.set_function(lambda: len(self.site.channels))
 

@@ -1,19 +1,24 @@
-"""Errors as HTTP responses: status, headers, and problem document (RFC 9457) or the form of the protocol at ``/v2``."""
+"""Errors as HTTP responses: status, headers and problem document (RFC 9457)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from provider_gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, UnsupportedMediaType
-from provider_gateway.message.http_headers import JSON
-from provider_gateway.message.problem import PROBLEM_JSON, open_inference_body, problem_body
+from provider_gateway.message.problem import PROBLEM_JSON, problem_body
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
+
+#: Makes media type and body of the response for an error from the path of the request, which may be malformed, the
+#: error, and the id of the request.
+ErrorForm: TypeAlias = "Callable[[bytes, GatewayError, str | None], tuple[str, bytes]]"
 
 _log = Logger()
 
@@ -41,27 +46,17 @@ def with_length(request: IRequest, content_type: str, body: bytes) -> bytes:
     return body
 
 
-def is_open_inference(path: bytes) -> bool:
-    """True for the paths of the Open Inference Protocol."""
-    return path == b"/v2" or path.startswith(b"/v2/")
-
-
-def error_body(path: bytes, error: GatewayError, rquid: str | None) -> tuple[str, bytes]:
-    """The media type and the body of the response for an error.
-
-    Args:
-        path: of the request; it may be malformed.
-    """
-    if is_open_inference(path):
-        return JSON, open_inference_body(error)
+def problem_document(path: bytes, error: GatewayError, rquid: str | None) -> tuple[str, bytes]:  # noqa: ARG001 - any
+    """The usual form of errors (:data:`ErrorForm`)."""
     return PROBLEM_JSON, problem_body(error, rquid)
 
 
-def render(request: Any, error: GatewayError, rquid: str | None) -> bytes:
+def render(request: Any, error: GatewayError, rquid: str | None, form: ErrorForm = problem_document) -> bytes:
     """Set status and headers of the response for an error.
 
     Args:
         rquid: id of the request; None if it has none.
+        form: makes the body.
 
     Returns:
         The body.
@@ -76,4 +71,4 @@ def render(request: Any, error: GatewayError, rquid: str | None) -> bytes:
     if isinstance(error, UnsupportedMediaType):
         for name, value in error.accepted.items():
             request.setHeader(name, value)
-    return with_length(request, *error_body(request.path, error, rquid))
+    return with_length(request, *form(request.path, error, rquid))

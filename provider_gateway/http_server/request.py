@@ -13,7 +13,7 @@ from twisted.web.server import Request, version
 
 from provider_gateway.errors import BadRequest, Forbidden, GatewayError, NotFound, Overloaded
 from provider_gateway.http_server.parser import ChunkedParser, body_too_large
-from provider_gateway.http_server.problems import error_body, error_of, render
+from provider_gateway.http_server.problems import error_of, render
 from provider_gateway.http_server.received_headers import ReceivedHeaders
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.message.ids import RQUID, RQUID_BYTES, fresh_rquid, rquid_of
@@ -154,8 +154,8 @@ class BoundedRequest(Request):
         Method and path are not recorded: they may be malformed.
         """
         rquid = self.rquid = self._rquid_sent()
-        content_type, body = error_body(self.path, error, rquid)
         site = self.channel.site
+        content_type, body = site.error_form(self.path, error, rquid)
         self.received_at = site.reactor.seconds()
         lines = [
             b"HTTP/1.1 %d %s" % (error.status, error.title.encode()),
@@ -263,7 +263,7 @@ class BoundedRequest(Request):
         """Answer with an error, and finish."""
         if self.rquid is None:
             self.rquid = self._rquid_sent()
-        self.write(render(self, error, self.rquid))
+        self.write(render(self, error, self.rquid, self.channel.site.error_form))
         self.finish()
 
     def processingFailed(self, reason: Failure) -> None:

@@ -21,6 +21,7 @@ from provider_gateway.clocks import WALL_CLOCK, WallClock
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.deferreds import Waiters
 from provider_gateway.http_server.channel import Channel
+from provider_gateway.http_server.problems import problem_document
 from provider_gateway.security.identity import Identity
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
     from provider_gateway.config.limits import Limits
+    from provider_gateway.http_server.problems import ErrorForm
     from provider_gateway.http_server.request import BoundedRequest
 
 _log = Logger()
@@ -49,6 +51,7 @@ class GatewaySite(ServerFactory):
         still_trusts: called with the transport of a TLS connection; True if the client's certificate would be accepted
             in a handshake now.
         wall_clock: has the time for ``Date``, and for the expiry of clients' certificates.
+        error_form: makes the bodies of errors for which the resource is not asked.
 
     Attributes:
         channels: open connections.
@@ -69,6 +72,7 @@ class GatewaySite(ServerFactory):
         on_dropped: Callable[[str], object] = lambda _: None,
         still_trusts: Callable[[Any], bool] = lambda _: True,
         wall_clock: WallClock = WALL_CLOCK,
+        error_form: ErrorForm = problem_document,
     ) -> None:
         self.resource = resource
         self.reactor: Any = clock
@@ -80,6 +84,7 @@ class GatewaySite(ServerFactory):
         self.closing = False
         self.buffered = 0
         self.limits = limits
+        self.error_form = error_form
         self._on_finished = on_finished
         self._still_trusts = still_trusts
         self._on_dropped = on_dropped

@@ -1,13 +1,11 @@
-"""Problem documents (RFC 9457): the form of errors over HTTP and AMQP; and that of the Open Inference Protocol."""
+"""Problem documents (RFC 9457): the form in which an error leaves this process, over HTTP or AMQP."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from provider_gateway.errors import GatewayError
 
 PROBLEM_JSON = "application/problem+json"
@@ -30,31 +28,3 @@ def problem_body(error: GatewayError, rquid: str | None) -> bytes:
     if rquid is not None:
         document["rquid"] = rquid
     return json.dumps({**document, **error.members}).encode()
-
-
-def open_inference_body(error: GatewayError) -> bytes:
-    """An error in the form of the Open Inference Protocol."""
-    return _open_inference(error.detail, error.members)
-
-
-def as_open_inference(body: bytes) -> bytes:
-    """A problem document in the form of the Open Inference Protocol.
-
-    Args:
-        body: the document, ours or that of somebody who serves the queue. One that cannot be read is an error without
-            words.
-    """
-    try:
-        document = json.loads(body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        document = {}
-    words = (document.get("detail"), document.get("title"))
-    return _open_inference(next((each for each in words if isinstance(each, str)), "The request failed."), document)
-
-
-def _open_inference(detail: str, members: Mapping[str, Any]) -> bytes:
-    """What the model says stands in the text: the form has no place for anything else."""
-    said = members.get("model_error")
-    return json.dumps({"error": f"{detail} The model says: {said}" if isinstance(said, str) else detail}).encode()

@@ -148,3 +148,19 @@ class MLServerTests(IntegrationTestCase):
         response, problem = await self.post(gateway, {"inputs": [{**given, "shape": [3]}]}, routing_key="predict.1")
         self.assertEqual((response.code, problem["type"].rpartition(":")[2]), (400, "invalid-inference"))
         self.assertIn("has 3 elements", problem["detail"])
+
+    async def test_tritonclient(self) -> None:
+        """An unchanged tritonclient calls MLServer through us: JSON by REST, and JSON and binary tensors by gRPC."""
+        for way, url, kinds in (
+            ("open-inference", self.server.rest, ("json",)),
+            ("open-inference-grpc", self.server.grpc, ("json", "binary", "version")),
+        ):
+            model = {"url": url, "protocol": way, "name": "echo"}
+            entry = self.entry(bindingKey="predict.echo", model=model, openInference=True)
+            gateway = await self.start(entries=[entry]).ready()
+            found = await self.triton(gateway, "echo")
+            self.assertEqual(found["model_ready"], [True, True, False])
+            for kind in kinds:
+                self.assertEqual(found[kind][0], True, (way, kind, found[kind]))
+            gateway.signal("TERM")
+            await gateway.when_ended()

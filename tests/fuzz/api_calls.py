@@ -16,6 +16,18 @@ _paths = st.one_of(
     st.sampled_from(
         ["/v1/publish", "/health", "/", "//v1/predict", "/v1/predict/", "/v1//predict", "*", "/v1/predict?x=%ff&;="]
         + ["/v1/models", "/v1/models/"]
+        + [
+            f"/v2{each}"
+            for each in (
+                "",
+                "/",
+                "/health/live",
+                "/models/m",
+                "/models/%6d",
+                "/models/x/infer",
+                "/models/m/versions/2/ready",
+            )
+        ]
         + [f"/v1/requests{each}" for each in ("", "/", "/x", f"/{'0' * 32}", f"/{'0' * 32}/result", "?limit=%ff&after")]
     ),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8).map("/".__add__),

@@ -11,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.errors import InvalidJSON
 from provider_gateway.gateway.api import API
+from provider_gateway.gateway.error_forms import error_form
 from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.json_body import check_json
 from provider_gateway.gateway.readiness import Readiness
@@ -50,10 +52,11 @@ class APITests(SynchronousTestCase):
         self.clock, self.metrics = Clock(), Metrics()
         self.rpc, self.publisher = AnsweringRPC(reply), FakePublisher()
         entry = QueueEntry.model_validate({"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*"})
+        open_ = {"topic": "", "queueName": "tensors", "model": {"name": "m"}, "openInference": True}
         api = API(
             rpc=self.rpc,
             publisher=self.publisher,
-            routes=Routes([entry]),
+            routes=Routes([entry, QueueEntry.model_validate(open_)]),
             reply_timeout=90,
             max_in_flight=2,
             max_json_depth=128,
@@ -65,7 +68,7 @@ class APITests(SynchronousTestCase):
             wall_clock=self.clock.seconds,
             metrics=self.metrics,
         )
-        self.site = GatewaySite(api.app.resource(), self.clock, Limits(max_body_bytes=MAX_BODY))
+        self.site = GatewaySite(api.resource(), self.clock, Limits(max_body_bytes=MAX_BODY), error_form=error_form)
 
     def assert_left_nothing(self, connection: Connection) -> None:
         connection.leave()
@@ -91,7 +94,7 @@ class APITests(SynchronousTestCase):
         if self.publisher.published:
             self.publisher.confirm()
             self.publisher.published.clear()
-        (answer,) = connection.answers([call.method.encode()])
+        (answer,) = connection.answers([call.method.encode()], all_ours=not call.path.startswith("/v2"))
         needs_store = {"Idempotency-Key", "Webhook"} & {name for name, _ in call.others}
         self.assertTrue(answer.status < 500 or (answer.status == 501 and needs_store), answer.status)
         is_called = call.method == "POST" and answer.status in (200, 202)
@@ -112,6 +115,42 @@ class APITests(SynchronousTestCase):
                 {each.lower() for each in message.headers} & {"cookie", "authorization", "x-death", "cc", "pg-status"}
             )
             self.assertEqual(message.headers["RqUID"].encode(), answer.headers[b"rquid"])
+        self.assert_left_nothing(connection)
+
+    @fuzzed(
+        200,
+        text=st.one_of(st.sampled_from((b"{}", b'{"a": []}', b"{", b'"\xff"', b"[" * 200)), st.binary(max_size=9)),
+        tensors=st.one_of(st.just(b""), st.binary(max_size=40)),
+        off=st.one_of(st.just(0), st.integers(-3, 50)),
+        size=st.one_of(st.none(), st.just("{}"), st.sampled_from(("", "x", "-{}", "0{}", "{}, {}", "+{}", "{}e9"))),
+        spelled=st.sampled_from(("/v2/models/m/infer", "/v2/models/m/versions/1/infer", "/v2/models/%6d/infer?a")),
+    )
+    def test_tensors(self, text: bytes, tensors: bytes, off: int, size: str | None, spelled: str) -> None:
+        """A body of the Open Inference Protocol is published byte for byte if what is to be JSON is JSON.
+
+        Else it is a 4xx in the protocol's form.
+        """
+        self.begin_anew(Message(b"42"))
+        connection = Connection(self.site, tls=True)
+        body, count = text + tensors, len(text) + off
+        headers = [("Content-Length", len(body))]
+        if size is not None:
+            headers.append(("Inference-Header-Content-Length", size.replace("{}", str(count))))
+        lines = [f"POST {spelled} HTTP/1.1", "Host: a", *[f"{name}: {value}" for name, value in headers], "", ""]
+        connection.send("\r\n".join(lines).encode() + body)
+        is_valid = size is None or (size in ("{}", "0{}") and 0 <= count <= len(body))
+        if is_valid and (size is None or count > 0):
+            try:
+                check_json(body if size is None else body[:count], 128)
+            except InvalidJSON:
+                is_valid = False
+        (answer,) = connection.answers([b"POST"], all_ours=False)
+        if is_valid:
+            ((message, key),) = self.rpc.calls
+            self.assertEqual((answer.status, message.body, key), (200, body, "tensors"))
+        else:
+            self.assertEqual((400 <= answer.status < 500, self.rpc.calls), (True, []))
+            self.assertIn(b'{"error": "', connection.value())
         self.assert_left_nothing(connection)
 
     @fuzzed(250, reply=replies)

@@ -24,6 +24,7 @@ QUERY = "query-of-fraud-77aa"
 RULES = [
     {"identities": ["frauds"], "routingKeys": ["predict.fraud"]},
     {"identities": ["images"], "routingKeys": ["other.*"]},
+    {"identities": ["metered 2"], "routingKeys": ["predict.#"], "rate": 0.01, "burst": 2},
     {"identities": ["metered"], "routingKeys": ["predict.#"], "rate": 0.01, "burst": 2},
     {"identities": ["caller"], "routingKeys": ["#"]},
 ]
@@ -60,6 +61,7 @@ class OwnModelsTestCase(SecurityTestCase):
                     **entry,
                     "queueName": f"{entry['queueName']}.{name}",
                     "bindingKey": key,
+                    "openInference": True,
                     "paths": [f"/v1/{name}", f"/v1/models/{name}:predict"],
                     "model": {
                         "url": f"{cls.models[name].url}?key={QUERY}" if name == "fraud" else cls.models[name].url,
@@ -203,3 +205,70 @@ class AccessTests(OwnModelsTestCase):
         self.assertEqual(self.recorded(rquid=rquid)["path"], "/v1/image")
         name = 'provider_gateway_http_requests_total{code="200",method="POST",route="/v1/image"}'
         self.assertGreaterEqual(self.metric(name), 1)
+
+
+class OpenInferenceTests(OwnModelsTestCase):
+    """Who may use which model by the Open Inference Protocol."""
+
+    def told(self, path: str, who: str) -> Response:
+        return self.ask(get(path.encode()), trusted_authority().issue(who))
+
+    def assert_error(self, response: Response, status: int) -> None:
+        """The response has the protocol's form, and tells nothing of where a model is."""
+        self.assertEqual((response.status, list(json.loads(response.body))), (status, ["error"]))
+        for part in (b"https:", b"localhost", self.deployment.queue.encode()):
+            self.assertNotIn(part, response.body)
+
+    def test_allowed(self) -> None:
+        """A caller uses the model whose routing key it may use, and reads about it; of the other one it gets 403."""
+        for who, allowed, forbidden in (("frauds", "fraud", "image"), ("images", "image", "fraud")):
+            for version in ("", "/versions/1"):
+                path = f"/v2/models/%s{version}"
+                self.assertEqual(self.send(f"{path % allowed}/infer", who).status, 200)
+                self.assertEqual(self.told(path % allowed, who).status, 200)
+                self.assertEqual(self.told(f"{path % allowed}/ready", who).status, 200)
+                self.assert_error(self.send(f"{path % forbidden}/infer", who, b'"forbidden"'), 403)
+                self.assert_error(self.told(path % forbidden, who), 403)
+                self.assert_error(self.told(f"{path % forbidden}/ready", who), 403)
+        self.assertNotIn(b'"forbidden"', [body for bodies in self.bodies().values() for body in bodies])
+
+    def test_server(self) -> None:
+        """Whoever has a certificate is told about the server, and whether the models are ready that it may use."""
+        for path in ("/v2", "/v2/health/live", "/v2/health/ready"):
+            response = self.told(path, "nobody")
+            self.assertEqual(response.status, 200)
+            for part in (b"fraud", b"image", b"https:"):
+                self.assertNotIn(part, response.body)
+
+    def test_other_spellings(self) -> None:
+        """Other spellings of a name lead to that model alone, with the right to its key; a header changes nothing."""
+        self.assertEqual(self.send("/v2/models/%66raud/infer", "frauds").status, 200)
+        for path in ("/v2/models/%66raud/infer", "/v2/models/fraud/versions/%31/infer"):
+            self.assert_error(self.send(path, "images", b'"forbidden"'), 403)
+            self.assert_error(self.send(path, "images", b'"forbidden"', b"routing-key: other.image"), 400)
+        for path in (
+            "/v2/models/image/../fraud/infer",
+            "/v2/models//infer",
+            "/v2//models/fraud/infer",
+            "/V2/models/fraud",
+        ):
+            self.assertIn(self.send(path, "frauds", b'"forbidden"').status, (404, 405))
+        self.assertEqual(self.bodies(), {"fraud": [b"1"], "image": []})
+
+    def test_rate(self) -> None:
+        """Requests for a model count for the rate of its key; metadata and health do not."""
+        for _ in range(3):
+            self.assertEqual(self.told("/v2/models/fraud/ready", "metered 2").status, 200)
+        answers = [self.send("/v2/models/fraud/infer", "metered 2") for _ in range(3)]
+        self.assertEqual([answer.status for answer in answers], [200, 200, 429])
+        self.assert_error(answers[-1], 429)
+        self.assertIn("retry-after", answers[-1].headers)
+
+    def test_series(self) -> None:
+        """Names that a caller invents make no time series."""
+        for name in ("a", "b", "%ff", "fraud"):
+            self.told(f"/v2/models/{name}/versions/{name}", "caller")
+        metrics = self.admin("/metrics")[1]
+        self.assertIn('route="/v2/models/{name}/versions/{version}"', metrics)
+        for text in ("/v2/models/a", "/v2/models/b", "/v2/models/fraud"):
+            self.assertNotIn(text, metrics)

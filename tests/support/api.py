@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.gateway.api import API
+from provider_gateway.gateway.error_forms import error_form
 from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.http_server.site import GatewaySite
@@ -82,7 +83,11 @@ class APITestCase(SynchronousTestCase):
             metrics=self.metrics,
         )
         self.site = GatewaySite(
-            self.api.resource(), self.clock, Limits(max_body_bytes=MAX_BODY), wall_clock=self.clock.seconds
+            self.api.resource(),
+            self.clock,
+            Limits(max_body_bytes=MAX_BODY),
+            wall_clock=self.clock.seconds,
+            error_form=error_form,
         )
 
     def post(self, *headers: str, body: bytes = b"{}", path: str = "/v1/predict") -> Client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from tests.support.certificates import certificates
+from tests.support.folders import ROOT
 from tests.support.model_server import ModelServer
 from tests.support.processes import TWISTD, Gateway
 from tests.support.rabbitmq import on_channel, shared_broker
@@ -144,6 +146,20 @@ class IntegrationTestCase(TestCase):
             path=str(certificates()),
         )
         return status, out.decode(), err.decode()
+
+    async def triton(self, gateway: Gateway, model: str) -> dict[str, Any]:
+        """What calls of ``tritonclient`` return, in a process of their own (:mod:`tests.support.triton_client`)."""
+        files = [str(certificates() / name) for name in ("cacert.pem", "client_cert.pem", "client_key.pem")]
+        url = f"localhost:{await gateway.port('https')}"
+        out, errors, status = await getProcessOutputAndValue(
+            sys.executable,
+            ["-m", "tests.support.triton_client", model, url, *files],
+            env={"PATH": "/usr/bin:/bin"},
+            path=str(ROOT),
+        )
+        self.assertEqual(status, 0, errors.decode())
+        found: dict[str, Any] = json.loads(out)
+        return found
 
     def on_channel(self, use: Callable[[Any], Any], node: RabbitMQ | None = None) -> Deferred[Any]:
         """Run a function in a thread with a plain pika channel."""

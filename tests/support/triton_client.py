@@ -1,4 +1,4 @@
-"""Calls that a user of ``tritonclient[http]`` makes: ``python -m tests.integration.triton_client URL CA CERT KEY``.
+"""Calls that a user of ``tritonclient[http]`` makes: ``python -m tests.support.triton_client MODEL URL CA CERT KEY``.
 
 Prints what each call returned, as JSON. A process of its own, since the client brings gevent and aiohttp.
 """
@@ -27,7 +27,6 @@ TENSORS = (
     np.zeros((0, 4), dtype=np.float32),
     np.random.default_rng(17).integers(0, 255, (3, 1000, 1000), dtype=np.uint8),
 )
-MODEL = "identity"
 
 
 def _inputs(tensors: Any, *, binary: bool) -> list[Any]:
@@ -55,6 +54,15 @@ def _same(result: Any, tensors: Any) -> bool:
     return True
 
 
+def _came_back(call: Callable[[], Any], tensors: Any) -> list[Any]:
+    """Whether the tensors came back, and the id of the answer; or what went wrong."""
+    try:
+        result = call()
+    except InferenceServerException as error:
+        return [False, str(error)]
+    return [_same(result, tensors), result.get_response().get("id")]
+
+
 def _error(call: Callable[[], Any]) -> list[str | None]:
     try:
         call()
@@ -63,14 +71,14 @@ def _error(call: Callable[[], Any]) -> list[str | None]:
     return [None, None]
 
 
-def calls(client: Any) -> dict[str, Any]:
+def calls(client: Any, model: str) -> dict[str, Any]:
     """What each call returned."""
     found: dict[str, Any] = {
         "live": client.is_server_live(),
         "ready": client.is_server_ready(),
-        "model_ready": [client.is_model_ready(MODEL), client.is_model_ready(MODEL, "1"), client.is_model_ready("none")],
+        "model_ready": [client.is_model_ready(model), client.is_model_ready(model, "1"), client.is_model_ready("none")],
         "server": client.get_server_metadata(),
-        "model": client.get_model_metadata(MODEL, "1"),
+        "model": client.get_model_metadata(model, "1"),
         "unknown_model": _error(lambda: client.get_model_metadata("none")),
     }
     one = TENSORS[:1]
@@ -84,43 +92,44 @@ def calls(client: Any) -> dict[str, Any]:
         ("gzip", TENSORS, True, {"request_compression_algorithm": "gzip", "response_compression_algorithm": "gzip"}),
         ("gzip_json", one, False, {"request_compression_algorithm": "gzip"}),
     ):
-        result = client.infer(MODEL, _inputs(tensors, binary=binary), outputs=_outputs(tensors, binary=binary), **more)
-        found[name] = [_same(result, tensors), result.get_response().get("id")]
-    found["default_outputs"] = _same(client.infer(MODEL, _inputs(one, binary=True)), one)
-    found["later"] = _same(client.async_infer(MODEL, _inputs(one, binary=True)).get_result(), one)
-    for name, model, more in (
-        ("refused", MODEL, {"parameters": {"fail": 400}}),
-        ("failed", MODEL, {"parameters": {"fail": 500}}),
+        sent = {"inputs": _inputs(tensors, binary=binary), "outputs": _outputs(tensors, binary=binary), **more}
+        found[name] = _came_back(lambda sent=sent: client.infer(model, **sent), tensors)
+    found["default_outputs"] = _came_back(lambda: client.infer(model, _inputs(one, binary=True)), one)
+    found["later"] = _came_back(lambda: client.async_infer(model, _inputs(one, binary=True)).get_result(), one)
+    for name, called, more in (
+        ("refused", model, {"parameters": {"fail": 400}}),
+        ("failed", model, {"parameters": {"fail": 500}}),
         ("infer_unknown", "none", {}),
-        ("infer_version", MODEL, {"model_version": "7"}),
-        ("deflate", MODEL, {"request_compression_algorithm": "deflate"}),
+        ("infer_version", model, {"model_version": "7"}),
+        ("deflate", model, {"request_compression_algorithm": "deflate"}),
     ):
-        found[name] = _error(lambda model=model, more=more: client.infer(model, _inputs(one, binary=True), **more))
+        found[name] = _error(lambda called=called, more=more: client.infer(called, _inputs(one, binary=True), **more))
     return found
 
 
-async def calls_of_asyncio(url: str, context: ssl.SSLContext) -> list[bool]:
+async def calls_of_asyncio(url: str, model: str, context: ssl.SSLContext) -> list[Any]:
     """Whether tensors came back as they were sent, by the client for asyncio: binary, JSON."""
-    found = []
+    found: list[Any] = []
     async with aio.InferenceServerClient(url, ssl=True, ssl_context=context) as client:
         for binary in (True, False):
             tensors = TENSORS[:3]
-            result = await client.infer(
-                MODEL, _inputs(tensors, binary=binary), outputs=_outputs(tensors, binary=binary)
-            )
-            found.append(_same(result, tensors))
+            inputs, outputs = _inputs(tensors, binary=binary), _outputs(tensors, binary=binary)
+            try:
+                found.append(_same(await client.infer(model, inputs, outputs=outputs), tensors))
+            except InferenceServerException as error:
+                found.append(str(error))
     return found
 
 
-def main(url: str, ca: str, certificate: str, key: str) -> None:
+def main(model: str, url: str, ca: str, certificate: str, key: str) -> None:
     """Make all calls, and print what they returned."""
     files = {"ca_certs": ca, "certfile": certificate, "keyfile": key}
     with triton.InferenceServerClient(url, ssl=True, ssl_options=files) as client:
-        found = calls(client)
+        found = calls(client, model)
     if found["model_ready"][0]:
         context = ssl.create_default_context(cafile=ca)
         context.load_cert_chain(certificate, key)
-        found["asyncio"] = asyncio.run(calls_of_asyncio(url, context))
+        found["asyncio"] = asyncio.run(calls_of_asyncio(url, model, context))
     sys.stdout.write(json.dumps(found))
 
 
