@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
@@ -156,6 +156,39 @@ class AnswerTests(ServiceTestCase):
         self.service.stopService()
         self.pump()
         self.begin(**settings)
+
+
+class OpenInferenceTests(ServiceTestCase):
+    """A model that callers use by the Open Inference Protocol."""
+
+    keys: ClassVar = {"routingKey": "predict.now", "openInference": True, "model": {"name": "fib"}}
+
+    def test_binary(self) -> None:
+        """The model gets JSON, tensors and the size that parts them, and so does the caller."""
+        client = self.post(b"{}\xff", "/v2/models/fib/infer", "Inference-Header-Content-Length: 2")
+        (call,) = self.calls
+        _, headers, body = call.request()
+        self.assertEqual((body, headers[b"inference-header-content-length"]), (b"{}\xff", [b"2"]))
+        call.respond(response(200, b"[1]\xfe", "Inference-Header-Content-Length: 3", "Connection: close"))
+        call.close()
+        answer = self.answered(client)
+        self.assertEqual((answer.status, answer.body), (200, b"[1]\xfe"))
+        self.assertEqual(answer.headers["inference-header-content-length"], "3")
+        self.assert_settled()
+
+    def test_errors(self) -> None:
+        """Failures of the model, and requests that cannot be read, have the protocol's form."""
+        client = self.post(b"{}", "/v2/models/fib/infer", "Prefer: wait=1")
+        for _ in range(3):
+            self.answer(500)
+            self.advance(60)
+        answer = self.answered(client)
+        self.assertEqual((answer.status, list(json.loads(answer.body))), (502, ["error"]))
+        client = self.post(b"{}", "/v2/models/fib/infer")
+        self.answer()
+        client.send(b"POST /v2/models/fib/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n")
+        answer = client.responses()[1]
+        self.assertEqual((answer.status, list(json.loads(answer.body))), (400, ["error"]))
 
 
 class ConstructionTests(SynchronousTestCase):

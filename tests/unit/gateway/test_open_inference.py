@@ -248,6 +248,10 @@ class ErrorTests(OpenInferenceTestCase):
         """At /v1/predict errors for the same model are problem documents."""
         client = self.post("routing-key: odd", path="/v1/predict", body=b"{")
         self.assert_problem(client, 422)
+        client = self.post("routing-key: odd", path="/v1/predict")
+        body = problem_body(ModelFailure("No.", "status"), "r")
+        self.rpc.replies[-1].callback(Message(body, {PG_STATUS: 502}, content_type=PROBLEM_JSON))
+        self.assertEqual((client.response().status, client.response().body), (502, body))
 
     def test_raised(self) -> None:
         """Errors of the gateway have it, too, with the headers that belong to them."""
