@@ -5,6 +5,7 @@ Pure. The raw form is little-endian, without gaps; each element of BYTES has its
 
 from __future__ import annotations
 
+import math
 import struct
 import sys
 from array import array
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LENGTH = struct.Struct("<I")
-#: The largest number that FP32 has.
-_FP32_MAX = 3.4028234663852886e38
+#: The largest number that is not rounded to infinity. The largest one of FP32 is a bit less; written with as few digits
+#: as it needs, as Go and Java do, it is 3.4028235e38, which is a bit more.
+_FP32_MAX = math.nextafter(2.0**128 - 2.0**103, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ class WantedForms:
     """
 
     def __init__(self, request: InferRequest) -> None:
-        self._otherwise = request.parameters.get(_ALL_WANTED) is True
-        self._by_name = {each.name: each.parameters.get(_WANTED) for each in request.outputs or ()}
+        self._otherwise = (request.parameters or {}).get(_ALL_WANTED) is True
+        self._by_name = {each.name: (each.parameters or {}).get(_WANTED) for each in request.outputs or ()}
 
     def is_binary(self, output: str) -> bool:
         """True if the output is wanted as binary data."""
@@ -70,13 +70,13 @@ def infer_request(body: bytes, json_length: str | None, *, model: str) -> tuple[
     return encoded, WantedForms(given)
 
 
-def put_parameters(target: Any, parameters: Mapping[str, Parameter]) -> None:
+def put_parameters(target: Any, parameters: Mapping[str, Parameter] | None) -> None:
     """Put parameters into a message's map, without those of REST's binary form.
 
     Raises:
         ValueError: a number has more than 64 bits.
     """
-    for name, value in parameters.items():
+    for name, value in (parameters or {}).items():
         if name in (_SIZE, _WANTED, _ALL_WANTED):
             continue
         if isinstance(value, bool):
@@ -117,7 +117,7 @@ def _put_inputs(request: Any, inputs: list[Input], binary: memoryview) -> None:
         try:
             datatype = datatype_of(each.datatype)
             tensor = request.inputs.add(name=each.name, datatype=each.datatype)
-            size = each.parameters.get(_SIZE)
+            size = (each.parameters or {}).get(_SIZE)
             if size is None:
                 if isinstance(each.data, msgspec.UnsetType):
                     msg = f"expected data, or binary data with the parameter {_SIZE}"

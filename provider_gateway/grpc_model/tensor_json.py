@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Parameter = bool | int | float | str
-Parameters = dict[str, Parameter]
+#: Pydantic's models write null for what is not set, and servers made with them read it.
+Parameters = dict[str, Parameter] | None
 
 #: The beginning of a list of lists.
 _NESTED = re.compile(rb"\s*\[\s*\[")
-#: Dimensions of a tensor that is read from JSON. Frameworks have at most 64.
+#: Dimensions of a tensor. Frameworks have at most 64; to multiply very many would take minutes.
 _MAX_DIMENSIONS = 64
 
 
@@ -37,7 +38,7 @@ class Input(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    parameters: Parameters = {}
+    parameters: Parameters = None
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -45,7 +46,7 @@ class RequestedOutput(msgspec.Struct):
     """An output tensor that is asked for."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters = None
 
 
 class InferRequest(msgspec.Struct):
@@ -53,7 +54,7 @@ class InferRequest(msgspec.Struct):
 
     inputs: list[Input]
     id: str | None = None
-    parameters: Parameters = {}
+    parameters: Parameters = None
     outputs: list[RequestedOutput] | None = None
 
 
@@ -89,8 +90,11 @@ def elements_of(shape: Sequence[int]) -> int:
     """How many elements a tensor of a shape has.
 
     Raises:
-        ValueError: a dimension is negative, or larger than protobuf's numbers.
+        ValueError: there are too many dimensions, or one is negative, or larger than protobuf's numbers.
     """
+    if len(shape) > _MAX_DIMENSIONS:
+        msg = f"shape: expected at most {_MAX_DIMENSIONS} dimensions"
+        raise ValueError(msg)
     if shape and not (min(shape) >= 0 and max(shape) < 2**63):
         msg = "shape: expected dimensions from 0 on"
         raise ValueError(msg)
@@ -117,9 +121,7 @@ def json_values(datatype: Datatype, shape: Sequence[int], data: bytes) -> list[A
     Raises:
         ValueError: it is no such list, an element has another type, or their number is another than the shape's.
     """
-    if len(shape) > _MAX_DIMENSIONS:
-        msg = f"shape: expected at most {_MAX_DIMENSIONS} dimensions"
-        raise ValueError(msg)
+    elements_of(shape)  # a malformed shape is not read as one of nested lists
     depth = max(len(shape), 1) if _NESTED.match(data) else 1
     try:
         values = _decoder(datatype.element, depth).decode(data)

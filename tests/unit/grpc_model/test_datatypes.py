@@ -11,6 +11,9 @@ from provider_gateway.grpc_model.datatypes import DATATYPES, check_range, elemen
 
 BYTES, BF16 = DATATYPES["BYTES"], DATATYPES["BF16"]
 
+#: The largest number of FP32.
+MAX = 3.4028234663852886e38
+
 
 class RawTests(SynchronousTestCase):
     """The raw form of each type."""
@@ -79,3 +82,10 @@ class RawTests(SynchronousTestCase):
             self.assertRaises(ValueError, to_raw, DATATYPES[name], [value])
         self.assertIn("FP16", str(self.assertRaises(ValueError, to_raw, DATATYPES["FP16"], [70000.0])))
         check_range(DATATYPES["FP64"], [1.7e308])
+
+    def test_the_largest_number_in_few_digits(self) -> None:
+        """Go and Java write the largest number of FP32 as 3.4028235e38, which is larger, and is rounded to it."""
+        values = [3.4028235e38, -3.4028235e38]
+        check_range(DATATYPES["FP32"], values)
+        self.assertEqual(from_raw(DATATYPES["FP32"], to_raw(DATATYPES["FP32"], values)), [MAX, -MAX])
+        self.assertRaises(ValueError, check_range, DATATYPES["FP32"], [3.4028236e38])

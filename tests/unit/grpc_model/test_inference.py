@@ -98,6 +98,15 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual([each.name for each in made.outputs], ["y", "z"])
         self.assertEqual(list(made.outputs[0].parameters), ["classification"])
 
+    def test_null(self) -> None:
+        """What pydantic's models write for members that are not set stands for none, as model servers read it."""
+        given = tensor("INT8", [1], [1], parameters=None)
+        output = {"name": "y", "parameters": None}
+        made = request(given, id=None, parameters=None, outputs=[output])
+        self.assertEqual((made.id, len(made.parameters), len(made.inputs[0].parameters)), ("", 0, 0))
+        self.assertEqual([each.name for each in made.outputs], ["y"])
+        self.assertEqual(request(given, outputs=None).inputs[0].name, "x")
+
     def test_binary(self) -> None:
         """Binary data go on byte for byte, in the order of the inputs; a tensor in JSON may be among them."""
         made = request(
@@ -195,6 +204,17 @@ class RequestTests(SynchronousTestCase):
         for length in ("x", "-1", "1.5", "", "9" * 30, "٣", "100"):
             error = self.assertRaises(InvalidInference, infer_request, b"{}", length, model="m")
             self.assertIn("Inference-Header-Content-Length", str(error))
+
+    def test_many_dimensions(self) -> None:
+        """A shape with very many dimensions is refused at once: their product would take minutes."""
+        for more in ({"data": []}, {"parameters": {"binary_data_size": 0}}):
+            given = tensor("FP32", 50_000 * [2**62], **more)
+            self.assertIn("at most 64 dimensions", self.refused(given))
+        response = ModelInferResponse()
+        response.outputs.add(name="y", datatype="FP32", shape=50_000 * [2**62])
+        _, wanted = encoded(tensor("INT8", [1], [1]))
+        error = self.assertRaises(ValueError, infer_response, response.SerializeToString(), wanted, 10_000)
+        self.assertIn("at most 64 dimensions", str(error))
 
 
 class ResponseTests(SynchronousTestCase):
