@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import HeadersTooLarge, ModelFailure, ModelUnreachable
 from provider_gateway.grpc_model.metadata import from_metadata
-from provider_gateway.grpc_model.statuses import caller_error, failure
+from provider_gateway.grpc_model.statuses import caller_error, failure, is_our_deadline
 from provider_gateway.http_client.body import SMALL
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.model.model import ModelResponse
@@ -86,6 +86,10 @@ class Caller:
         said = self._errors.for_log(self._errors.of_text(text))
         return ModelResponse(status, json.dumps({"error": text}).encode(), JSON, headers, model_error=said)
 
+    def said(self, text: str) -> str:
+        """What a server says, in one line without secrets."""
+        return self._errors.of_text(text)
+
     async def answer(self, method: str, request: bytes, metadata: Metadata, timeout: float) -> Answer:
         """Call a method, whatever the status of its answer.
 
@@ -108,7 +112,7 @@ class Caller:
             raise await self._timed_out(call, timeout) from None
         finally:
             deadlines.stop(call)
-        if answer.code == "DEADLINE_EXCEEDED":  # gRPC knows the time limit, too, and may notice first
+        if is_our_deadline(answer):  # gRPC knows the time limit, too, and may notice first
             raise await self._timed_out(call, timeout)
         return answer
 

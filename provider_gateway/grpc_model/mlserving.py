@@ -15,7 +15,6 @@ from provider_gateway.grpc_model.statuses import too_large
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.message.ids import RQUID
 from provider_gateway.model.model import ModelResponse
-from provider_gateway.model.model_errors import safe_text
 from provider_gateway.model.readiness import AskedReadiness
 
 if TYPE_CHECKING:
@@ -108,6 +107,6 @@ class MLServingReadiness(AskedReadiness):
         except ModelFailure:
             return None  # there is a connection, and the server is busy
         if answer.code == "UNAVAILABLE":
-            return safe_text(answer.details)
+            return self._caller.said(answer.details)
         is_serving = answer.code != "OK" or HealthCheckResponse.FromString(answer.body).status == _SERVING
         return None if is_serving else "its health service says that it does not serve"

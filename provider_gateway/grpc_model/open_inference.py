@@ -19,7 +19,6 @@ from provider_gateway.grpc_model.sent_headers import coding_of, sent_headers, te
 from provider_gateway.grpc_model.statuses import too_large
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.model.model import ModelResponse
-from provider_gateway.model.model_errors import safe_text
 from provider_gateway.model.readiness import AskedReadiness
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class OpenInferenceReadiness(AskedReadiness):
             except ModelFailure as error:
                 return f"{method}: {error.detail} {error.cause}".rstrip()
             if answer.code != "OK":
-                return f"{method}: {answer.code}: {safe_text(answer.details)}"
+                return f"{method}: {answer.code}: {self._caller.said(answer.details)}"
             if not kind.FromString(answer.body).ready:
                 return f"{method}: not ready"
         return None

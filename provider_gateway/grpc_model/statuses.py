@@ -14,7 +14,6 @@ from twisted.web.http_headers import Headers
 
 from provider_gateway.config.queue_file import MAX_SECONDS
 from provider_gateway.errors import ModelBusy, ModelFailure, ModelUnreachable
-from provider_gateway.model.model_errors import safe_text
 from provider_gateway.model.retry_after import retry_after
 
 if TYPE_CHECKING:
@@ -40,6 +39,10 @@ _REQUEST_TOO_LARGE = re.compile(
     r"message larger than max|message exceeds (the )?(configured )?max|message length too large", re.IGNORECASE
 )
 _HEADERS_TOO_LARGE = re.compile(r"metadata size exceeds", re.IGNORECASE)
+#: Made here: the metadata of the answer are over our limit.
+_ANSWERED_HEADERS_TOO_LARGE = re.compile(r"Stream removed \(received metadata size exceeds")
+#: Made here: the time limit has passed.
+_DEADLINE = "Deadline Exceeded"
 _DIGITS = re.compile(r"[0-9]{1,12}")
 
 #: Statuses that are a caller's error.
@@ -51,9 +54,14 @@ def caller_error(answer: Answer) -> int | None:
     if answer.code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and not _ANSWER_TOO_LARGE.search(answer.details):
         if _REQUEST_TOO_LARGE.search(answer.details):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        if _HEADERS_TOO_LARGE.search(answer.details):
+        if _HEADERS_TOO_LARGE.search(answer.details) and not _ANSWERED_HEADERS_TOO_LARGE.match(answer.details):
             return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     return _CALLERS.get(answer.code)
+
+
+def is_our_deadline(answer: Answer) -> bool:
+    """True if gRPC has ended the call at its time limit. A server may say so before, of another limit."""
+    return answer.code == "DEADLINE_EXCEEDED" and answer.details == _DEADLINE
 
 
 def failure(answer: Answer, wall_clock: WallClock, max_body_bytes: int, errors: ModelErrors) -> ModelFailure:
@@ -64,11 +72,13 @@ def failure(answer: Answer, wall_clock: WallClock, max_body_bytes: int, errors: 
     """
     code, details = answer.code, answer.details
     if code == "UNAVAILABLE" and _NOT_CONNECTED.search(details):
-        return ModelUnreachable("The model cannot be reached.", safe_text(details))
+        return ModelUnreachable("The model cannot be reached.", errors.of_text(details))
     if code == "UNAVAILABLE" and _LOST.search(details):
-        return ModelFailure("The model closed the connection without an answer.", "connection", safe_text(details))
+        return ModelFailure("The model closed the connection without an answer.", "connection", errors.of_text(details))
     if code == "RESOURCE_EXHAUSTED" and _ANSWER_TOO_LARGE.search(details):
         return too_large(max_body_bytes)
+    if code == "RESOURCE_EXHAUSTED" and _ANSWERED_HEADERS_TOO_LARGE.match(details):
+        return ModelFailure("The model's answer cannot be passed on. Its headers are too large.", "body")
     told = f"The model answered with the gRPC status {code}."
     found: ModelFailure
     if code == "UNAVAILABLE":
@@ -76,7 +86,7 @@ def failure(answer: Answer, wall_clock: WallClock, max_body_bytes: int, errors: 
     elif code == "RESOURCE_EXHAUSTED":
         found = ModelBusy(told, _wait(answer, wall_clock))
     else:
-        found = ModelFailure(told, "status")
+        found = ModelFailure(told, "timeout" if code == "DEADLINE_EXCEEDED" else "status")
     return errors.tell(found, errors.of_text(details))
 
 

@@ -129,6 +129,16 @@ class PredictTests(GRPCTestCase):
             self.assertEqual(json.loads(response.body), {"error": 'wrong "shape"'})
             self.assertEqual(response.model_error, 'wrong "shape"')
 
+    async def test_long_texts(self) -> None:
+        """A status with a long text, such as a traceback, is what it says, and no error of the caller."""
+        for length, reason in ((20_000, "status"), (200_000, "body")):
+            for code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED):
+                self.answers(code, length * "x", ("retry-after", "1"))
+                if (reason, code) == ("status", grpc.StatusCode.RESOURCE_EXHAUSTED):
+                    self.assertEqual((await self.failing(ModelBusy)).model_error, 1000 * "x")
+                else:
+                    self.assert_reason(await self.failing(), reason, "x" if reason == "status" else "too large")
+
     async def test_busy(self) -> None:
         """RESOURCE_EXHAUSTED is busy, for as long as the server asks for, if it does."""
         for metadata, wait in (
@@ -149,9 +159,15 @@ class PredictTests(GRPCTestCase):
         self.assertEqual((away.reason, away.model_error), ("connection", "no model is loaded"))
 
     async def test_failures(self) -> None:
-        """DEADLINE_EXCEEDED of the server is a time-out; every other status a failure that names it."""
+        """DEADLINE_EXCEEDED of the server is a time-out; every other status a failure that names it.
+
+        The server's time limit was another one than ours: nothing says that ours has passed.
+        """
         self.answers(grpc.StatusCode.DEADLINE_EXCEEDED)
-        self.assert_reason(await self.failing(), "timeout", "10 s")
+        failure = await self.failing()
+        self.assert_reason(failure, "timeout", "gRPC status DEADLINE_EXCEEDED")
+        self.assertEqual(failure.model_error, "so it is")
+        self.assertNotIn("10 s", failure.detail)
         others = set(grpc.StatusCode) - {
             grpc.StatusCode[name]
             for name in (

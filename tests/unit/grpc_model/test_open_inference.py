@@ -18,6 +18,7 @@ from provider_gateway.grpc_model.messages import (
     ServerReadyResponse,
 )
 from provider_gateway.message.message import Message
+from provider_gateway.model.model_errors import ModelErrors
 from tests.support.grpc_server import GRPCTestCase
 
 if TYPE_CHECKING:
@@ -144,6 +145,34 @@ class ReadinessTests(GRPCTestCase):
         self.assertEqual(await self.why_not(), "ModelReady: NOT_FOUND: no fraud")
         self.server.stop()
         self.assertIn("refused", await self.why_not() or "")
+
+
+class SecretsTests(GRPCTestCase):
+    """A server that repeats our credentials."""
+
+    async def test_masked(self) -> None:
+        """They are masked in reasons of readiness and of ``--check``, and in every text of a failure."""
+        how: dict[str, Any] = {
+            "headers": {"Authorization": "Bearer hunter22"},
+            "errors": ModelErrors(secrets=["hunter22"]),
+        }
+        url = f"http://localhost:{self.server.port}"
+        for made in (self.model_at(url, name="fraud", **how), self.model_at(url, **how)):
+            for text in ("no hunter22", "connection reset: hunter22", "name resolution of hunter22"):
+                for method in ("ServerReady", "ModelInfer", "Predict", "Check"):
+                    self.server.methods[method] = lambda _request, context, text=text: context.abort(
+                        grpc.StatusCode.UNAVAILABLE, text
+                    )
+                assert made.readiness is not None
+                assert made.check is not None
+                calling = made.model.call(Message(REQUEST), "r1", 10)
+                failure = await self.assertFailure(Deferred.fromCoroutine(calling), ModelFailure)
+                for said in (
+                    await made.readiness.why_not(),
+                    (await made.check.find()).text,
+                    f"{failure} {failure.cause} {failure.model_error}",
+                ):
+                    self.assertIn(text.replace("hunter22", "***"), said or "")
 
 
 class MLServingReadinessTests(GRPCTestCase):
