@@ -61,7 +61,6 @@ class Entry:
     states: dict[str, str] = field(default_factory=dict)
     fetched: Counter[str] = field(default_factory=Counter)
     direct: int = 0
-    events: set[tuple[str, str]] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
 
     @property
@@ -88,12 +87,14 @@ class KeptLedger:
         entries: all requests, by their own id (``RqUID``).
         told: the request of each id of the gateway.
         wrong: what must not be, in words.
+        events: the ids and types of webhooks, by the id of the request.
     """
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.told: dict[str, Entry] = {}
         self.wrong: list[str] = []
+        self.events: dict[str, set[tuple[str, str]]] = {}
         self.answers: Counter[str] = Counter()
 
     def sent(self, request: str, *, key: bool = False, has_deadline: bool = False, webhook: bool = False) -> Entry:
@@ -130,10 +131,8 @@ class KeptLedger:
         self._compare(entry, state, reply)
 
     def event(self, id_: str, webhook_id: str, kind: str) -> None:
-        """A webhook said that a request ended."""
-        entry = self.told.get(id_)
-        if entry is not None:
-            entry.events.add((webhook_id, kind))
+        """A webhook said that a request ended. It may come before the caller's 202."""
+        self.events.setdefault(id_, set()).add((webhook_id, kind))
 
     def called(self, calls: Mapping[str, int]) -> int:
         """The model was called; returns the number of calls that were not needed."""
@@ -165,7 +164,7 @@ class KeptLedger:
 
     def untold(self) -> list[str]:
         """Requests whose webhooks did not come."""
-        return [entry.request for entry in self.told.values() if entry.webhook and not entry.events]
+        return [entry.request for id_, entry in self.told.items() if entry.webhook and id_ not in self.events]
 
     def summary(self) -> str:
         """The ledger as a table."""

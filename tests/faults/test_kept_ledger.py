@@ -143,6 +143,13 @@ class KeptLedgerTests(SynchronousTestCase):
         self.ledger.event("id of echo-1", "message", "prediction.succeeded")
         self.ledger.check(self)
 
+    def test_early_webhook(self) -> None:
+        """A webhook may come before the caller has its 202."""
+        self.ledger.event("id of echo-1", "message", "prediction.succeeded")
+        entry = self.told("echo-1", webhook=True)
+        self.end(entry, "succeeded", right(entry))
+        self.ledger.check(self)
+
     def test_model(self) -> None:
         """The model gives the answer that the ledger expects, and fails as often as it says."""
         model = KeptModel()
