@@ -25,7 +25,7 @@ _PROMPT = re.compile(r"(\w*)\$ (.*)")
 _HERE_DOCUMENT = re.compile(r"<<'?(\w+)'?$")
 CTRL_C = "^C"
 #: Seconds for one command, or for its output.
-TIMEOUT = 60
+TIMEOUT = 90
 
 
 @dataclass(frozen=True)
