@@ -26,7 +26,6 @@ from provider_gateway.gateway.status_document import REQUESTS
 from provider_gateway.gateway.stored_requests import StoredRequests
 from provider_gateway.http_server.problems import error_of, render, with_length
 from provider_gateway.message.http_headers import JSON
-from provider_gateway.message.ids import fresh_rquid
 from provider_gateway.security.identity import text_of_identity
 
 if TYPE_CHECKING:
@@ -236,8 +235,10 @@ class API(OpenInferenceRoutes):
     @app.handle_errors(Exception)
     def problem(self, request: Any, failure: Failure) -> bytes:
         """Respond to any failure in the form of its path, and log it."""
-        rquid = request.rquid = request.rquid or fresh_rquid()
-        error = error_of(failure)
+        if request.rquid is None:  # it was not admitted: no route, method or model, or a malformed RqUID
+            request.rquid = request.rquid_sent()
+            self._origins.allow(request)
+        rquid, error = request.rquid, error_of(failure)
         if self._stored is None and isinstance(error, MethodNotAllowed) and request.path.startswith(_BELOW):
             error = NotFound("There is nothing at this path.")
         # With a broker that is away, or a caller over its rate, every request fails. The metrics count them; a line for

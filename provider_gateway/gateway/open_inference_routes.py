@@ -35,6 +35,7 @@ class OpenInferenceRoutes:
     @app.route("/v2/health/live", methods=["GET"])
     def server_live(self, request: IRequest) -> bytes:
         """Tell that the server runs."""
+        self._origins.allow(request)
         return self._open_inference.live(request)
 
     @app.route("/v2/health/ready", methods=["GET"])

@@ -153,7 +153,7 @@ class BoundedRequest(Request):
 
         Method and path are not recorded: they may be malformed.
         """
-        rquid = self.rquid = self._rquid_sent()
+        rquid = self.rquid = self.rquid_sent()
         site = self.channel.site
         content_type, body = site.error_form(self.path, error, rquid)
         self.received_at = site.reactor.seconds()
@@ -173,7 +173,7 @@ class BoundedRequest(Request):
         self.code = error.status
         return b"\r\n".join((*lines, b"", b"" if is_head else body))
 
-    def _rquid_sent(self) -> str:
+    def rquid_sent(self) -> str:
         """The request id that the client sent, or a fresh one if it sent none, or an invalid one."""
         (sent, *_) = self.requestHeaders.getRawHeaders(RQUID_BYTES, (b"",))
         return rquid_of({RQUID: text_of(sent)}) if sent else fresh_rquid()
@@ -262,7 +262,7 @@ class BoundedRequest(Request):
     def answer(self, error: GatewayError) -> None:
         """Answer with an error, and finish."""
         if self.rquid is None:
-            self.rquid = self._rquid_sent()
+            self.rquid = self.rquid_sent()
         self.write(render(self, error, self.rquid, self.channel.site.error_form))
         self.finish()
 

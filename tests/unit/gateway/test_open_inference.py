@@ -289,4 +289,21 @@ class CORSTests(OpenInferenceTestCase):
             headers = self.ask(path, "OPTIONS", origin).headers
             self.assertEqual(headers["access-control-allow-methods"], methods)
             self.assertIn(SIZE, headers["access-control-allow-headers"])
-        self.assertIn(SIZE, self.ask("/v2", "GET", origin).headers["access-control-expose-headers"])
+        for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/fraud"):
+            self.assertIn(SIZE, self.ask(path, "GET", origin).headers["access-control-expose-headers"], path)
+
+    def test_errors(self) -> None:
+        """A page may read an error, and it has the caller's id: for unknown models, paths and methods, too."""
+        sent = ("Origin: https://a.example", "RqUID: mine")
+        for path, method, status in (
+            ("/v2/models/x/infer", "POST", 404),
+            ("/v2/models/x", "GET", 404),
+            ("/v2/none", "GET", 404),
+            (INFER, "GET", 405),
+            ("/v1/predict", "GET", 405),
+        ):
+            response = self.ask(path, method, *sent)
+            self.assertEqual((response.status, response.headers["rquid"]), (status, "mine"), path)
+            self.assertEqual(response.headers["access-control-allow-origin"], "https://a.example", path)
+        malformed = self.ask("/v2/models/x/infer", "POST", "RqUID: a b")
+        self.assertEqual((malformed.status, " " in malformed.headers["rquid"]), (404, False))
