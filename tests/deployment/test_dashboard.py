@@ -239,6 +239,20 @@ class RulesTests(QueriesTestCase):
                 if f"increase({metric}" in rule["expr"]:
                     self.assertRegex(rule["expr"], rf"{metric}\S* unless {metric}\S* offset \d+[mh]", rule["alert"])
 
+    def test_questions_are_no_failures(self) -> None:
+        """Shares of 5xx leave out the questions whether a model is ready: 503 is an answer to them, not a failure."""
+        asked = ("/v2/health/ready", "/v2/models/{name}/ready", "/v2/models/{name}/versions/{version}/ready")
+        others = ("/v1/predict", "/v1/fraud/ready", "/v2/health/live", "/v2/models/{name}/infer", "other")
+        queries = [*(each["expr"] for each in rules()), *(text for _, text in dashboard_queries())]
+        shares = [text for text in queries if '5.."' in text]
+        self.assertEqual(len(shares), 3)
+        for text in shares:
+            for selector in read(text).selectors:
+                (left_out,) = [each.value for each in selector.matchers if each.label + each.operator == "route!~"]
+                self.assertEqual(
+                    [each for each in (*asked, *others) if re.fullmatch(left_out, each)], list(asked), text
+                )
+
 
 class MonitorTests(SynchronousTestCase):
     """openshift/service-monitor.yaml."""
