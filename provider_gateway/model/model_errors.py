@@ -5,9 +5,10 @@ Only bodies of failures and of 4xx are looked at, never those of results.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from provider_gateway.http_client.treq_post import CodedHeaders
 from provider_gateway.message.http_headers import text_of
@@ -60,8 +61,14 @@ def safe_text(text: str) -> str:
 def secrets_in(url: str) -> list[str]:
     """What is secret in the URL of a model: its query, and the values in it that are too long to be plain options."""
     query = urlsplit(url).query
-    values = [value for _, value in parse_qsl(query) if len(value) >= _SECRET_LENGTH]
-    return [query, *values] if values else []
+    values = [value for pair in query.split("&") if len(value := pair.partition("=")[2]) >= _SECRET_LENGTH]
+    return [query, *dict.fromkeys(form for value in values for form in (value, unquote_plus(value)))] if values else []
+
+
+def _forms(secret: str) -> list[str]:
+    """A secret as it stands, and as JSON writes it."""
+    quoted = [json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)]
+    return [secret, *quoted, *(each.replace("/", "\\/") for each in quoted)]
 
 
 class ModelErrors:
@@ -76,7 +83,7 @@ class ModelErrors:
     def __init__(self, *, in_log: bool = True, to_callers: bool = False, secrets: Sequence[str] = ()) -> None:
         self._in_log = in_log
         self._to_callers = to_callers
-        self._secrets = sorted({each for each in secrets if each}, key=len, reverse=True)
+        self._secrets = sorted({form for each in secrets if each for form in _forms(each)}, key=len, reverse=True)
 
     def tell(self, failure: Failure, text: str) -> Failure:
         """Note what a model says about a failure; returns the failure.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Shorter words, such as Bearer, are no secrets of their own.
 _SECRET_LENGTH = 8
+#: Shorter values, such as a version, are no secrets: to mask them would make texts unreadable.
+_SHORTEST = 4
 _Files = tuple["Path | None", "Path | None", "Path | None"]
 
 
@@ -34,9 +36,9 @@ class ModelCredentials:
 
     @property
     def secrets(self) -> list[str]:
-        """What nobody else may see, should the model repeat it: the values, and long words of them."""
-        words = [word for value in self.headers.values() for word in value.split() if len(word) >= _SECRET_LENGTH]
-        return [*self.headers.values(), *words]
+        """What nobody else may see, should the model repeat it: values that are not short, and long words of them."""
+        values = [value for value in self.headers.values() if len(value) >= _SHORTEST]
+        return [*values, *(word for value in values for word in value.split() if len(word) >= _SECRET_LENGTH)]
 
 
 def load_model_credentials(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -91,12 +92,27 @@ class TextTests(SynchronousTestCase):
             self.assertEqual(errors.of_response(headers("text/plain"), body), expected)
         self.assertEqual(errors.of_text("hunter2"), "***")
 
+    def test_secrets_in_json(self) -> None:
+        """Secrets are masked in JSON, too, however that writes quotes, backslashes, slashes and other letters."""
+        secret = 'tok/"en\\grün'
+        errors = ModelErrors(secrets=[secret])
+        for text in (
+            json.dumps({"got": secret}),
+            json.dumps({"got": secret}, ensure_ascii=False),
+            json.dumps({"got": secret}).replace("/", "\\/"),
+        ):
+            self.assertEqual(errors.of_response(headers(JSON), text.encode()), '{"got": "***"}')
+
     def test_secrets_in_urls(self) -> None:
-        """Of a URL, the query is secret, and its long values decoded; not the rest, nor short values."""
+        """Of a URL, the query is secret, and its long values, also decoded; not the rest, nor short values."""
         for url, expected in (
             ("http://m/p", []),
             ("http://m/p?v=1&x", []),
-            ("https://m?key=hunter2%2Bhunter2&v=1", ["key=hunter2%2Bhunter2&v=1", "hunter2+hunter2"]),
+            (
+                "https://m?key=hunter2%2Bhunter2&v=1",
+                ["key=hunter2%2Bhunter2&v=1", "hunter2%2Bhunter2", "hunter2+hunter2"],
+            ),
+            ("https://m?v=1&key=hunter2hunter2=", ["v=1&key=hunter2hunter2=", "hunter2hunter2="]),
         ):
             self.assertEqual(secrets_in(url), expected)
 

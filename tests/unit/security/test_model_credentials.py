@@ -87,7 +87,7 @@ class ModelCredentialsTests(TLSTestCase):
         self.assertIsNone(self.sample("reloads_total", what="TLS towards the model of c", outcome="loaded"))
 
     def test_secrets(self) -> None:
-        """No text form shows a header; what may be repeated is known with its words."""
-        made = self.made(self.of("a", headers={"Authorization": "Bearer ${X}"}), X="hunter22")
+        """No text form shows a header; what may be repeated is known with its words. A version is no secret."""
+        made = self.made(self.of("a", headers={"Authorization": "Bearer ${X}", "X-Version": "1"}), X="hunter22")
         self.assertNotIn("hunter22", repr(made))
         self.assertEqual(made.models["a"].secrets, ["Bearer hunter22", "hunter22"])
