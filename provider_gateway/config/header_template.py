@@ -92,7 +92,7 @@ def parse_headers(value: object) -> object:
     pairs: dict[str, tuple[str, HeaderTemplate]] = {}
     for name, text in value.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            msg = f"expected a header name, found {name!r}"
+            msg = f"expected a header name, found {_beginning(name)}"
             raise ValueError(msg)
         lowered = name.lower()
         if lowered in _NOT_SETTABLE or lowered.startswith("pg-"):
@@ -103,6 +103,14 @@ def parse_headers(value: object) -> object:
             raise ValueError(msg)
         pairs[lowered] = (name, _template(name, text))
     return tuple(pairs.values())
+
+
+def _beginning(name: object) -> str:
+    """What may be shown of a wrong name: where the colon is missing, or stands in quotes, a value follows the name."""
+    if not isinstance(name, str):
+        return repr(name)
+    found = _TOKEN.match(name)
+    return "none" if found is None else f"{found[0][:40]!r} and more"
 
 
 def _template(name: str, text: object) -> HeaderTemplate:
