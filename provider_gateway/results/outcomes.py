@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 #: ``pg-reason`` of the reply to a message that was dropped unstarted.
 EXPIRED = "expired"
-#: ``pg-reason`` of :func:`overdue_reply`.
-OVERDUE = "overdue"
+#: ``pg-reason`` of :func:`overdue_reply` and :func:`refused_reply`.
+OVERDUE, REFUSED = "overdue", "publish-refused"
 #: What :func:`.fresh_id` makes, and what a program may use that follows our example: an id that cannot be guessed.
 _OURS = re.compile(r"[0-9a-f]{32}")
 #: What an outcome replaces that no reply told of: an answer that came meanwhile stays.
@@ -57,7 +57,7 @@ def outcome_of(
         attempts=_count(reply.headers.get(PG_ATTEMPTS)),
         model_status=model_status,
         keeps_key=is_of_model,
-        replaces=_PENDING if reply.headers.get(PG_REASON) == OVERDUE else REPLACEABLE,
+        replaces=_PENDING if reply.headers.get(PG_REASON) in (OVERDUE, REFUSED) else REPLACEABLE,
         restored=_restored(reply, now, ttl),
     )
 
@@ -78,15 +78,24 @@ def expired(record: Record, now: float) -> Outcome:
 
 def overdue_reply(record: Record) -> Message:
     """A message to the results queue that gives a request the outcome of :func:`expired`."""
-    result = problem_result(DeadlinePassed(_NO_ANSWER), record.rquid)
-    headers = {PG_STATUS: result.status, PG_REASON: OVERDUE, RQUID: record.rquid}
-    return Message(result.body, headers, correlation_id=record.id, content_type=PROBLEM_JSON)
+    return _closing(record, DeadlinePassed(_NO_ANSWER), OVERDUE)
 
 
 def refused(record: Record, error: GatewayError, now: float) -> Outcome:
     """The outcome of a request whose message the broker refused after its caller had been told that it may have it."""
     result = problem_result(error, record.rquid)
     return Outcome(id=record.id, status=Status.FAILED, finished=now, result=result, replaces=_PENDING)
+
+
+def refused_reply(record: Record, error: GatewayError) -> Message:
+    """A message to the results queue that gives a request the outcome of :func:`refused`."""
+    return _closing(record, error, REFUSED)
+
+
+def _closing(record: Record, error: GatewayError, reason: str) -> Message:
+    headers = {PG_STATUS: error.status, PG_REASON: reason, RQUID: record.rquid}
+    body = problem_body(error, record.rquid)
+    return Message(body, headers, correlation_id=record.id, content_type=PROBLEM_JSON)
 
 
 def _read(reply: Message, max_body: int, on_unsafe: Callable[[], object]) -> tuple[Status, Result, int | None]:

@@ -94,6 +94,7 @@ class Results:
         self._submissions = Submissions(
             store,
             publisher,
+            self.results_queue,
             unconfirmed,
             on_stored=self._stored,
             on_changed=self._tell,

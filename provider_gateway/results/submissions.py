@@ -18,7 +18,7 @@ from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import GatewayError, OutcomeUnknown, PublishRefused, StoreUnavailable
 from provider_gateway.results.errors import NotConfirmed, may_be_accepted
 from provider_gateway.results.idempotency import ACCEPT_WITHIN, check_same, is_accepted, may_be_repeated
-from provider_gateway.results.outcomes import refused
+from provider_gateway.results.outcomes import refused, refused_reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,6 +57,7 @@ class Submissions:
     """Records requests and publishes them.
 
     Args:
+        results_queue: ends requests with a webhook whose messages are refused.
         unconfirmed: the records whose messages are not confirmed, though their callers were told of them.
         on_stored: called with each record that became final.
         on_changed: called with the id of each record that is accepted or gone, and may be waited for.
@@ -70,6 +71,7 @@ class Submissions:
         self,
         store: ResultStore,
         publisher: Publisher,
+        results_queue: str,
         unconfirmed: Unconfirmed,
         *,
         on_stored: Callable[[Record], object],
@@ -81,6 +83,7 @@ class Submissions:
     ) -> None:
         self._store = store
         self._publisher = publisher
+        self._results_queue = results_queue
         self._on_stored = on_stored
         self._on_changed = on_changed
         self._accepted = accepted
@@ -208,7 +211,19 @@ class Submissions:
         await self._accept(record)
 
     async def fail(self, record: Record, error: GatewayError) -> None:
-        """End a request whose message was not accepted, after its caller was told that it may have been."""
+        """End a request whose message was not accepted, after its caller was told that it may have been.
+
+        With a webhook this goes by way of the results queue: commit, webhook, acknowledgement.
+        """
+        if record.webhook is not None:
+            reply = refused_reply(record, error)
+            try:
+                await self.until_confirmed(reply, "", replace(record, routing_key=self._results_queue))
+            except GatewayError as refusal:
+                self._warn("The webhook of a request that failed is not sent: {reason}", record, refusal)
+            else:
+                self._unconfirmed.forget(record.id)
+                return
         self._unconfirmed.forget(record.id)
         finished = await self._store.finish(refused(record, error, self._wall_clock()))
         if finished.record is not None:

@@ -40,6 +40,7 @@ class FakeBrokerTestCase(SynchronousTestCase):
         return Submissions(
             self.store,
             self.publisher,
+            "response.results",
             self.unconfirmed,
             on_stored=self.stored.append,
             on_changed=self.change,
@@ -58,7 +59,9 @@ class FakeBrokerTestCase(SynchronousTestCase):
             await self.news.wait().addTimeout(seconds, self.clock)
         return self.store.records.get(id_)
 
-    def submit(self, id_: str = "c1", *, keyed: bool = False, body: bytes = b"{}") -> Deferred[Any]:
+    def submit(
+        self, id_: str = "c1", *, keyed: bool = False, body: bytes = b"{}", webhook: str | None = None
+    ) -> Deferred[Any]:
         key = idempotency_key("ann", "work", "k1", "application/json", body) if keyed else None
         now = NOW + self.clock.seconds()
         record = Record(
@@ -72,6 +75,7 @@ class FakeBrokerTestCase(SynchronousTestCase):
             fingerprint=key.fingerprint if key else None,
             key_expires=now + 7200 if key else None,
             accept_by=now + ACCEPT_WITHIN if key else None,
+            webhook=webhook,
         )
         message = Message(body, correlation_id=id_, reply_to="response.results")
         return Deferred.fromCoroutine(self.submissions.submit(message, "ML.MQ", record))

@@ -13,6 +13,7 @@ from provider_gateway.errors import (
 )
 from provider_gateway.results.errors import IdempotencyKeyReused, NotConfirmed, may_be_accepted
 from provider_gateway.results.idempotency import ACCEPT_WITHIN, idempotency_key
+from provider_gateway.results.outcomes import outcome_of
 from provider_gateway.results.unconfirmed import EXPIRES_AFTER
 from provider_gateway.store.records import Status
 from tests.unit.results.base import NOW, ResultsTestCase
@@ -149,6 +150,28 @@ class OrderTests(FakeBrokerTestCase):
         self.assertEqual(statuses, [Status.PENDING, Status.PENDING, Status.FAILED])
         self.assertEqual(self.store.results["c2"].status, 404)
         self.assertEqual([record.id for record in self.stored], ["c2"])
+
+    def test_refused_late_with_a_webhook(self) -> None:
+        """A late refusal of a request with a webhook goes to the results queue, for there its webhook is sent."""
+        for error in (None, NoRoute("no results queue")):
+            submitted = self.submit(webhook="receiver ann")
+            self.clock.advance(90)
+            self.failureResultOf(submitted, NotConfirmed)
+            self.publisher.fail(NoRoute("nowhere"))
+            reply, exchange, routing_key, _ = self.publisher.published[-1]
+            self.assertEqual((exchange, routing_key, reply.correlation_id), ("", "response.results", "c1"))
+            self.assertEqual(self.store.records["c1"].status, Status.PENDING)
+            outcome = outcome_of(reply, NOW, ttl=3600, max_body=1000)
+            self.assertEqual((outcome.status, outcome.result.status), (Status.FAILED, 404))
+            self.assertEqual(outcome.replaces, {Status.PENDING})
+            if error is None:
+                self.publisher.confirm()
+                self.assertEqual(self.stored, [])
+                del self.store.records["c1"]
+            else:
+                self.publisher.fail(error)
+                self.assertEqual([each.status for each in self.stored], [Status.FAILED])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_confirmed_late(self) -> None:
         """Without a confirm in time a request expires soon, or with a key can be taken over, until it comes."""
