@@ -149,7 +149,7 @@ class Channel:
         """Whether a call that timed out may have reached the server.
 
         Returns:
-            False if there is no connection: nothing was sent.
+            False if there has been no connection: nothing was sent.
         """
         connection = call.connection
         if connection.answered >= call.began:
@@ -157,7 +157,7 @@ class Channel:
         connection.calls += 1  # it stays open until its state is known
         self._retire(connection)
         try:
-            return await self._is_connected(connection)
+            return await self._has_connected(connection)
         finally:
             connection.calls -= 1
             connection.close_if_unused()
@@ -190,8 +190,11 @@ class Channel:
             connection.is_retired = True
             connection.close_if_unused()
 
-    async def _is_connected(self, connection: _Connection) -> bool:
-        """Whether a channel has a connection."""
+    async def _has_connected(self, connection: _Connection) -> bool:
+        """Whether a channel with a call under way has a connection, or has had one.
+
+        It is idle if the server has asked for no more calls on it, as before a restart: the call is still there.
+        """
         told: Deferred[grpc.ChannelConnectivity] = Deferred()
 
         def tell(state: grpc.ChannelConnectivity) -> None:
@@ -204,7 +207,7 @@ class Channel:
         connection.is_watched = True
         connection.channel.subscribe(tell)
         try:
-            return await told is grpc.ChannelConnectivity.READY
+            return await told in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.IDLE)
         finally:
             connection.channel.unsubscribe(tell)
 

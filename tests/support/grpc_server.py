@@ -72,6 +72,10 @@ class GRPCServer(grpc.GenericRpcHandler):
         self.ended.wait(10)
         return request
 
+    def drain(self) -> None:
+        """Ask clients for no more calls on their connections; calls under way go on."""
+        self._server.stop(10)
+
     def stop(self) -> None:
         """End at once, also the calls under way."""
         self.ended.set()

@@ -112,6 +112,23 @@ class TCPTests(ConnectionTestCase):
         self.assertIsNone(await self.why_not(made))
         await self.call(made)
 
+    async def test_drained(self) -> None:
+        """A call that times out on a connection which the server wants no more calls on was sent, and is a failure."""
+        started = threading.Event()
+
+        def waits(request: bytes, context: Any) -> bytes:
+            started.set()
+            return self.server.wait(request, context)
+
+        self.server.methods["Predict"] = waits
+        made = self.model_at(f"http://127.0.0.1:{self.server.port}")
+        calling = Deferred.fromCoroutine(self.call(made, timeout=1))
+        await self.in_thread(started.wait, 10)
+        self.server.drain()
+        failure = await self.assertFailure(calling, ModelFailure)
+        self.assertIs(type(failure), ModelFailure, f"{failure} {failure.cause}")
+        self.assertEqual(failure.reason, "timeout")
+
     async def test_gone_since_the_last_call(self) -> None:
         """Readiness looks at the connection anew: one that was made before says nothing."""
         made = self.model_at(f"http://127.0.0.1:{self.server.port}")
