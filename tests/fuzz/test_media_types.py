@@ -143,7 +143,7 @@ class DeclaredBodiesTests(SynchronousTestCase):
         self.assertTrue(_takes(entry, lowered), sent)
         self.assertTrue(spells_utf_8 or not _is_json(lowered), sent)
         is_plain = lowered == "application/json" and not parameters
-        self.assertEqual(declared, ("application/json" if is_plain else sent, None, _is_json(lowered)))
+        self.assertEqual(declared, ("application/json" if is_plain else sent, None, _is_json(lowered), None))
 
     @fuzzed(
         300,
@@ -167,7 +167,7 @@ class DeclaredBodiesTests(SynchronousTestCase):
             self.assertEqual(error.accepted, {"Accept-Encoding": ", ".join((*entry.accept_encoding, "identity"))})
             return
         self.assertTrue(accepted)
-        self.assertEqual(declared, ("application/json", ", ".join(real) or None, not real))
+        self.assertEqual(declared, ("application/json", ", ".join(real) or None, not real, None))
 
     @fuzzed(
         200,
