@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogLevel
 from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
 from provider_gateway.gateway.admission import Admission
-from provider_gateway.gateway.error_forms import error_form
+from provider_gateway.gateway.error_forms import error_form_of
 from provider_gateway.gateway.json_body import LARGE
 from provider_gateway.gateway.kept_answers import KeptAnswers
 from provider_gateway.gateway.model_list import MODELS, ModelList
@@ -103,6 +103,7 @@ class API(OpenInferenceRoutes):
         self._admission = Admission(
             max_in_flight=max_in_flight, origins=self._origins, access_rules=access_rules, metrics=metrics
         )
+        self.error_form = error_form_of(routes.queues)
         self._models = ModelList(routes.queues, self._admission)
         self._open_inference = OpenInference(routes.queues, self._admission, readiness)
         self._messages = RequestMessages(
@@ -253,7 +254,7 @@ class API(OpenInferenceRoutes):
             correlation_id=request.correlation_id,
             identity=text_of_identity(request.identity),
         )
-        return render(request, error, rquid, error_form)
+        return render(request, error, rquid, self.error_form)
 
     async def _fetch(self, request: Any, answer: Callable[[StoredRequests], Awaitable[bytes]]) -> bytes:
         self._admission.enter(request)

@@ -9,9 +9,11 @@ from provider_gateway.http_server.problems import problem_document
 from provider_gateway.message.http_headers import JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.errors import GatewayError
+    from provider_gateway.http_server.problems import ErrorForm
 
 
 def is_open_inference(path: bytes) -> bool:
@@ -24,6 +26,11 @@ def error_form(path: bytes, error: GatewayError, rquid: str | None) -> tuple[str
     if is_open_inference(path):
         return JSON, _open_inference(error.detail, error.members)
     return problem_document(path, error, rquid)
+
+
+def error_form_of(entries: Iterable[QueueEntry]) -> ErrorForm:
+    """The form of errors of a gateway with these entries: without one for the protocol, no path has another form."""
+    return error_form if any(entry.open_inference for entry in entries) else problem_document
 
 
 def as_open_inference(body: bytes) -> bytes:

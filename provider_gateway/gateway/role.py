@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from provider_gateway.gateway.api import API
-from provider_gateway.gateway.error_forms import error_form
 from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.gateway.reply_queue import ReplyQueue
@@ -115,7 +114,7 @@ class GatewayRole:
             on_dropped=lambda reason: metrics.http_dropped.labels(reason).inc(),
             still_trusts=tls.still_trusts if tls is not None else lambda _: True,
             wall_clock=wall_clock,
-            error_form=error_form,
+            error_form=self._api.error_form,
         )
         metrics.http_connections.set_function(lambda: len(self.site.channels))
 

@@ -24,7 +24,7 @@ class RefusedRequestTests(SecurityTestCase):
             b"/",
             b"/v1",
             b"/v1/predict/",
-            b"/v3/predict",
+            b"/v2/predict",
             b"/metrics",
             b"/health/ready",
             b"/../etc/passwd",
