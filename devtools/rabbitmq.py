@@ -283,6 +283,8 @@ def cluster(folder: Path, certificates: Path, count: int = 3) -> list[RabbitMQ]:
 
 def main() -> None:
     """Start a node by hand: ``python -m devtools.rabbitmq FOLDER CERTIFICATES [TLS_PORT]``; Ctrl-C ends it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed sends the second
+        signal.signal(number, lambda *_: sys.exit())  # and the node ends with the program
     folder, certificates, *port = sys.argv[1:]
     node = RabbitMQ(Path(folder), Path(certificates), *map(int, port))
     try:

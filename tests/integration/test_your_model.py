@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -13,8 +14,10 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from devtools.ports import free_ports
+from tests.support.certificates import certificates
 from tests.support.documented_commands import Step, Terminal, steps
 from tests.support.folders import ROOT
+from tests.support.processes import Process
 
 PAGE = ROOT / "docs/your-model.md"
 #: The page's ports; the test puts free ones in their place.
@@ -78,6 +81,28 @@ class YourModelTests(TestCase):
         digest = hashlib.sha256((self.folder / "my/photo.jpg").read_bytes()).hexdigest()
         with_digest = [line for line in self.terminals[""].lines if digest in line]
         self.assertEqual(len(with_digest), 4, "curl, sha256sum, Python, and the answer that came late")
+
+
+class NodeTests(TestCase):
+    """``python -m devtools.rabbitmq``, the page's broker."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).resolve()
+
+    async def test_terminal_is_closed(self) -> None:
+        """A node ends with the terminal in which it was started."""
+        port = free_ports(1)[0]
+        command = [sys.executable, "-m", "devtools.rabbitmq", str(self.folder), str(certificates()), str(port)]
+        node = Process.start(self, command, {"PATH": os.environ["PATH"]}, ROOT)
+        await node.when(lambda: len(node.lines) == 2)
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+        node.signal("HUP")
+        self.assertEqual(await node.when_ended(), 0)
+        with socket.socket() as probe:
+            self.assertNotEqual(probe.connect_ex(("127.0.0.1", port)), 0)
 
 
 class RunnerTests(TestCase):
