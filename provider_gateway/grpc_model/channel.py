@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 from twisted.internet.defer import Deferred
 
+from provider_gateway.grpc_model.statuses import METADATA_BYTES
+
 if TYPE_CHECKING:
     from provider_gateway.security.tls import ClientTLS
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 _CONNECT_TIMEOUT = 10_000
 #: Bytes of a message around the body in it: field numbers, lengths, names.
 _AROUND_BODY = 65_536
-#: Bytes of metadata in an answer, which has the error's text. grpcio's own limit is 8 KiB: a traceback is longer.
-_METADATA = 131_072
 #: Seconds for which grpcio may go on watching a channel that nobody watches any more.
 _WATCHED = 1.0
 #: Files with the CAs of the system, where Python's own OpenSSL names none.
@@ -118,8 +118,8 @@ class Channel:
         self._options = [
             ("grpc.max_receive_message_length", min(max_body_bytes + _AROUND_BODY, 2**31 - 1)),
             ("grpc.max_send_message_length", -1),  # the body's limit holds
-            ("grpc.max_metadata_size", _METADATA),
-            ("grpc.absolute_max_metadata_size", _METADATA),
+            ("grpc.max_metadata_size", METADATA_BYTES),
+            ("grpc.absolute_max_metadata_size", METADATA_BYTES),
             ("grpc.min_reconnect_backoff_ms", _CONNECT_TIMEOUT),
             ("grpc.enable_http_proxy", 0),  # nothing but the URL says where calls go: no variable, no DNS record
             ("grpc.service_config_disable_resolution", 1),
