@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.http_server.app import App
@@ -16,16 +17,16 @@ _MODEL = "/v2/models/<name>"
 _VERSION = f"{_MODEL}/versions/<version>"
 
 
-class OpenInferenceRoutes:
+class OpenInferenceRoutes(ABC):
     """Base of the API: its routes below ``/v2``."""
 
     app = App()
     _open_inference: OpenInference
     _origins: Origins
 
+    @abstractmethod
     async def predict(self, request: Any) -> bytes:
         """Serve a request for a model."""
-        raise NotImplementedError
 
     @app.route("/v2", methods=["GET"])
     def server_metadata(self, request: IRequest) -> bytes:

@@ -23,7 +23,7 @@ class _Rows(Transaction):
 
     def database_bytes(self) -> int:
         """Not asked for."""
-        raise NotImplementedError
+        return 0
 
     def purge(self, now: float, ttl: float, limit: int) -> int:
         """Delete some of them."""
