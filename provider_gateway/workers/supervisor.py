@@ -118,7 +118,7 @@ class Supervisor(ProcessService):
 
     def _start_failed(self, failure: Failure) -> None:
         if failure.check(CannotListenError):
-            self._fatal(f"cannot listen: {failure.getErrorMessage()}")
+            self._fatal(f"cannot listen: {failure.getErrorMessage()} HTTP_PORT and ADMIN_PORT choose other ports")
             return
         self._log.failure("The start failed", failure)
         self._fatal("the start failed for an unforeseen reason, see the log")

@@ -241,7 +241,8 @@ class FailedStartTests(SynchronousTestCase):
             wall_clock=clock.seconds,
         )
         service.startService()
-        self.assertEqual(lines, ["cannot listen: Couldn't listen on 0.0.0.0:9: [Errno 98] Address already in use."])
+        what = "cannot listen: Couldn't listen on 0.0.0.0:9: [Errno 98] Address already in use."
+        self.assertEqual(lines, [f"{what} HTTP_PORT and ADMIN_PORT choose other ports"])
         self.successResultOf(service.stopService())
 
 
