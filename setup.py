@@ -40,7 +40,10 @@ setup(
         "provider_gateway.workers",
         "twisted.plugins",
     ],
-    package_data={"provider_gateway": ["py.typed"]},
+    package_data={
+        "provider_gateway": ["py.typed"],
+        "provider_gateway.workbench": ["static/*", "templates/*"],
+    },
     # Lower bounds: the unit tests pass with all of them at once. Upper bounds are for packages of which we use
     # undocumented names (tests/support/private_names.py) or rely on unstated behaviour: the version after the newest
     # with which the tests pass. For calendar versions that is the next month (26.10.0: <26.11), for others the next
@@ -51,6 +54,7 @@ setup(
         "klein>=24.8,<24.9",
         "treq>=26.7,<26.8",
         "httptools>=0.9,<0.10",
+        "jinja2>=3.1",
         "pyopenssl>=25.2,<26.5",
         "service-identity>=24.2",
         "idna>=3.7",

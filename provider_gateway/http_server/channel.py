@@ -210,7 +210,7 @@ class Channel(RequestTransport):
 
     def _ask(self) -> None:
         """Provoke a reset from the TCP stack of a client that is gone."""
-        if self.request is not None and self.request.clientproto == b"HTTP/1.1":
+        if self.request is not None and self.request.may_get_continue:
             self.transport.write(_CONTINUE)
 
     def _too_slow(self, state: str, seconds: float) -> None:

@@ -88,6 +88,11 @@ class BoundedRequest(Request):
         expectations = self.requestHeaders.values.get(b"Expect")
         return bool(expectations and expectations[0].lower() == b"100-continue" and self.clientproto == b"HTTP/1.1")
 
+    @property
+    def may_get_continue(self) -> bool:
+        """True if the client discards ``100 Continue``. In the midst of a response it would be read as part of it."""
+        return self.clientproto == b"HTTP/1.1" and not self.startedWriting
+
     def keeps_connection(self) -> bool:
         """Decide whether the connection is kept after this request, and say so in the response (RFC 9112, 9.3).
 

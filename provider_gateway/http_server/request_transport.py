@@ -14,16 +14,24 @@ from twisted.internet.protocol import Protocol
 if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
+    from provider_gateway.http_server.time_limits import TimeLimits
+
 
 class RequestTransport(Protocol):
     """A connection as its requests use it."""
 
     transport: Any  # TCP, or TLS over TCP: ITransport lacks methods that both have
+    _time: TimeLimits
 
     def __init__(self) -> None:
         # Addresses are kept: the transport makes a system call for each.
         self._peer: Any = None
         self._host: Any = None
+
+    @property
+    def is_congested(self) -> bool:
+        """True while the client has not read what was sent, and the transport's buffer is full."""
+        return self._time.is_writing
 
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""
