@@ -20,12 +20,12 @@ from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
 from provider_gateway.app.service import GatewayService
 from provider_gateway.clocks import WALL_CLOCK, make_monotonic
+from provider_gateway.config.appended_files import open_text, open_unbuffered
 from provider_gateway.config.found_files import find_queues, find_variables
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
 from provider_gateway.config.settings import ROLES, load_settings
 from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
-from provider_gateway.http_server.access_log import open_access_log
 from provider_gateway.observability.json_log import log_observer
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.security.credentials import load_credentials
@@ -113,8 +113,8 @@ def _load_gateway(
         changes: False if the result store is not to be made or changed.
 
     Raises:
-        SettingsError: a certificate or the access file is missing or wrong, the access log cannot be written, the
-            result store cannot work, or messages that wait for another attempt would not come back.
+        SettingsError: a certificate or the access file is missing or wrong, access log or audit log cannot be
+            written, the result store cannot work, or messages that wait for another attempt would not come back.
     """
     metrics = Metrics()
     return GatewayService(
@@ -126,7 +126,8 @@ def _load_gateway(
         credentials=load_credentials(
             reactor, settings, roles, metrics, WALL_CLOCK, entries=entries, variables=variables
         ),
-        access_log=open_access_log(settings.access_log) if "gateway" in roles else None,
+        access_log=open_text("ACCESS_LOG", settings.access_log) if "gateway" in roles else None,
+        audit_log=open_unbuffered("AUDIT_LOG", settings.audit_log) if "gateway" in roles else None,
         observer=observer,
         fatal=_fatal,
         wall_clock=WALL_CLOCK,

@@ -22,9 +22,9 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from provider_gateway.amqp.channels import channels_needed
-from provider_gateway.amqp.connection import Connection
 from provider_gateway.amqp.declare import declare
 from provider_gateway.amqp.publisher import Publisher
+from provider_gateway.app.broker_connection import connection_to_broker
 from provider_gateway.app.listeners import TCPListeners
 from provider_gateway.app.process_service import ProcessService, State
 from provider_gateway.app.result_parts import ResultParts
@@ -32,12 +32,14 @@ from provider_gateway.errors import TopologyError
 from provider_gateway.gateway.role import GatewayRole
 from provider_gateway.http_server.access_log import AccessRecord
 from provider_gateway.net.tls_transport import ServerFactory
+from provider_gateway.observability.audit_log import AuditLog
 from provider_gateway.provider.role import ProviderRole
 from provider_gateway.topology.checks import check_entries, warnings
 from provider_gateway.topology.routing import served_paths
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from io import FileIO
     from typing import TextIO
 
     from twisted.logger import ILogObserver
@@ -61,6 +63,7 @@ class GatewayService(ProcessService):
         roles: ``gateway``, ``provider`` or both.
         credentials: loaded for these settings and roles.
         access_log: gets a line for each finished HTTP request; None for no access log.
+        audit_log: gets a line for each parked message that somebody acts on; None for lines of the process's log.
         observer: log observer for twistd to use; None leaves twistd's own.
         fatal: called with a line that says why the process cannot go on; must stop the process.
         wall_clock: has the date.
@@ -85,6 +88,7 @@ class GatewayService(ProcessService):
         metrics: Metrics,
         credentials: Credentials,
         access_log: TextIO | None,
+        audit_log: FileIO | None = None,
         observer: ILogObserver | None,
         fatal: Callable[[str], object],
         wall_clock: WallClock,
@@ -130,6 +134,7 @@ class GatewayService(ProcessService):
                 on_finished=AccessRecord(metrics, reactor, access_log, wall_clock, served_paths(entries)),
                 credentials=credentials,
                 wall_clock=wall_clock,
+                audit=AuditLog(audit_log, wall_clock).write,
                 results=self._kept.results if self._kept is not None else None,
             )
         if credentials.model is not None:
@@ -146,15 +151,8 @@ class GatewayService(ProcessService):
             )
         open_publishing = self._publisher.open if self._kept is None else self._kept.open_publishing
         self._connections = [
-            Connection(
-                name,
-                reactor,
-                settings.rmq_url,
-                tls=credentials.broker.to if credentials.broker is not None else None,
-                has_client_certificate=settings.mq_cert is not None,
-                instance=settings.instance,
-                prepare=self._refusals_are_fatal_at_start(prepare),
-                metrics=metrics,
+            connection_to_broker(
+                reactor, name, settings, credentials, self._refusals_are_fatal_at_start(prepare), metrics
             )
             for name, prepare in (("publish", open_publishing), ("consume", self._open_consuming))
         ]

@@ -14,7 +14,7 @@ _MAX_BYTES = 1024
 #: Paths of the listener itself.
 _OURS = frozenset({"/health", "/v1/models", "/v1/predict", "/v1/publish"})
 #: Paths of the listener itself, with everything below them.
-_TREES = ("/v1/requests", "/v2")
+_TREES = ("/v1/parking", "/v1/requests", "/v2", "/workbench")
 
 
 def _check_path(value: object) -> object:

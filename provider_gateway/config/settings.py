@@ -149,6 +149,7 @@ class Settings(ResultSettings):
     model_errors_to_callers: bool = False
     log_level: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] = "info"
     access_log: Path | None = None
+    audit_log: Path | None = None
     queues_conf: Path | None = None
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$"), AfterValidator(_unique)] = Field(
         default_factory=lambda: socket.gethostname()[:60], validate_default=True

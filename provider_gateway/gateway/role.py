@@ -16,7 +16,7 @@ from provider_gateway.topology.reply_addresses import reply_queue_name
 from provider_gateway.topology.routing import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -39,6 +39,7 @@ class GatewayRole:
         on_finished: called with each finished HTTP request.
         credentials: have the listener's TLS and the access rules.
         wall_clock: has the time for deadlines, dates and the expiry of certificates.
+        audit: writes a line of the audit log.
         results: the requests whose answers are kept; None without a result store.
 
     Attributes:
@@ -59,9 +60,11 @@ class GatewayRole:
         on_finished: Callable[[BoundedRequest], object],
         credentials: Credentials,
         wall_clock: WallClock,
+        audit: Callable[[Mapping[str, object]], None],
         results: Results | None = None,
     ) -> None:
         self._results = results
+        self._audit = audit
         self.consumers = 1 if results is None else 1 + results.replies.consumers
         tls = credentials.server
         expected_waits = ExpectedWaits(settings.reply_timeout, reactor, metrics)

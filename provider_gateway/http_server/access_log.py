@@ -7,13 +7,11 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-from provider_gateway.errors import SettingsError
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.security.identity import text_of_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from prometheus_client import Counter, Histogram
     from twisted.internet.interfaces import IReactorTime
@@ -46,24 +44,6 @@ _OTHER = "other"
 def _route(path: bytes) -> str:
     """The route of a path with an id; "other" for any other path."""
     return next((route for pattern, route in _PATTERNS if pattern.fullmatch(path)), _OTHER)
-
-
-def open_access_log(path: Path | None) -> TextIO | None:
-    """Open the access log for appending.
-
-    Args:
-        path: the file; None for no access log.
-
-    Raises:
-        SettingsError: the file cannot be opened.
-    """
-    if path is None:
-        return None
-    try:
-        return path.open("a", encoding="utf-8")
-    except OSError as error:
-        msg = f"ACCESS_LOG: {path}: expected a file that can be appended to, got: {error.strerror}"
-        raise SettingsError(msg) from None
 
 
 class AccessRecord:

@@ -1,15 +1,16 @@
-"""The access file: its rules say which identities may use which routing keys, how often, and with which webhooks."""
+"""The access file: which identities may use which routing keys, how often, which webhooks, and which parking queues."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
 from provider_gateway.errors import BadRequest, Forbidden, RateLimited
 from provider_gateway.security.identity import identity_matches
+from provider_gateway.security.parking_rights import Right
 from provider_gateway.security.webhook_endpoints import WebhookEntry, checked_names, load_endpoint
 from provider_gateway.topology.overlaps import can_lead
 from provider_gateway.topology.routing import topic_matches
@@ -32,17 +33,28 @@ class AccessRule(StrictModel):
 
     Attributes:
         identities: names of client certificates, or patterns: ``*.example.org`` for all names below, ``*`` for all.
-        routing_keys: patterns, as of a topic exchange: ``*`` is one word, ``#`` any number of words.
+        routing_keys: patterns, as of a topic exchange: ``*`` is one word, ``#`` any number of words; None if the rule
+            is about parking queues only.
         rate: requests per second for each identity, on average; None for no limit.
         burst: requests that may come at once; None for those of one second, at least one.
         webhooks: the endpoints that these identities may name, by their names.
+        parking: what they may do with the messages that are parked for ``queues``.
+        queues: work queues by their names; ``*`` stands for all.
     """
 
     identities: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
-    routing_keys: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
+    routing_keys: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)] | None
     rate: Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)] | None = None
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     webhooks: Annotated[dict[str, WebhookEntry], AfterValidator(checked_names)] = Field(default={})
+    parking: Annotated[tuple[Right, ...], Field(min_length=1, strict=False)] | None = None
+    queues: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _routing_keys_may_be_left_out(cls, data: Any) -> Any:
+        """A rule with ``parking`` needs no routing keys. For every other one the missing key is named as usual."""
+        return {"routingKeys": None, **data} if isinstance(data, dict) and "parking" in data else data
 
     @model_validator(mode="after")
     def _consistent(self) -> AccessRule:
@@ -53,12 +65,22 @@ class AccessRule(StrictModel):
         if self.burst is not None and self.rate is None:
             msg = "burst is of use with rate only"
             raise ValueError(msg)
+        if (self.parking is None) != (self.queues is None):
+            msg = "parking and queues: expected both or neither"
+            raise ValueError(msg)
+        if self.routing_keys is None:
+            if self.parking is None:
+                msg = "routingKeys: expected a list"
+                raise ValueError(msg)
+            if self.rate is not None:
+                msg = "rate is of use with routingKeys only"
+                raise ValueError(msg)
         return self
 
     def allows(self, identity: Identity, routing_key: str) -> bool:
         """True if the rule matches this identity and this routing key."""
         return any(identity_matches(pattern, name) for pattern in self.identities for name in identity.names) and any(
-            topic_matches(pattern, routing_key) for pattern in self.routing_keys
+            topic_matches(pattern, routing_key) for pattern in self.routing_keys or ()
         )
 
     def is_for(self, name: str) -> bool:
@@ -218,9 +240,30 @@ class AccessRules:
     def allow_any(self, identity: Identity, entry: QueueEntry) -> bool:
         """True if the rules let an identity use some routing key that leads to an entry's queue. Nothing is counted."""
         patterns = {
-            pattern for rule in self._rules if any(map(rule.is_for, identity.names)) for pattern in rule.routing_keys
+            pattern
+            for rule in self._rules
+            if any(map(rule.is_for, identity.names))
+            for pattern in rule.routing_keys or ()
         }
         return any(can_lead(entry, pattern) for pattern in patterns)
+
+    @property
+    def open_parking(self) -> bool:
+        """True if a rule gives somebody a right on a parking queue."""
+        return any(rule.parking for rule in self._rules)
+
+    def parking_rights(self, identity: Identity) -> dict[str, frozenset[Right]]:
+        """What an identity may do with parked messages: all that any rule for it gives.
+
+        Returns:
+            By work queue; ``*`` stands for all queues.
+        """
+        rights: dict[str, frozenset[Right]] = {}
+        for rule in self._rules:
+            if rule.parking and any(map(rule.is_for, identity.names)):
+                for queue in rule.queues or ():
+                    rights[queue] = rights.get(queue, frozenset()).union(rule.parking)
+        return rights
 
     def _spend(self, index: int, rule: AccessRule, rate: float, name: str) -> None:
         now = self._clock.seconds()

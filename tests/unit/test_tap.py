@@ -130,6 +130,7 @@ class MakeServiceTests(MakeServiceTestCase):
             ({"RMQ_URL": ""}, "RMQ_URL: is required"),
             ({"MQ_CERT": "certs/client_cert_mq.pem"}, "MQ_CERT and MQ_KEY: expected both or neither"),
             ({"ACCESS_LOG": "no/such/folder.log"}, "ACCESS_LOG: no/such/folder.log"),
+            ({"AUDIT_LOG": "no/such/folder.log"}, "AUDIT_LOG: no/such/folder.log"),
         ):
             self.environ(**changes)
             self.assertIn(part, self.refusal())

@@ -219,6 +219,8 @@ MISTAKES = (
     ("paths: [/v1/requests/x]", ("[0].paths[0]: expected another path",)),
     ("paths: [/health]", ("[0].paths[0]: expected another path",)),
     ("paths: [/v2]", ("[0].paths[0]: expected another path",)),
+    ("paths: [/v1/parking]", ("[0].paths[0]: expected another path",)),
+    ("paths: [/workbench/x]", ("[0].paths[0]: expected another path",)),
     ("paths: [/v2/models/x/infer]", ("[0].paths[0]: expected another path",)),
     ("paths: [/a, /a]", ("[0].paths: '/a' is a path of queue 'q' already",)),
     ("paths: [/a]}\n- {topic: t, queueName: p, bindingKey: c, paths: /a", ("[1].paths: '/a' is a path of queue 'q'",)),

@@ -100,6 +100,68 @@ class RulesTests(AuthorizationTestCase):
             self.assertIsNone(self.retry_after(rules, "b"))
 
 
+class ParkingTests(AuthorizationTestCase):
+    """Rights on parking queues."""
+
+    RULES = """
+- {identities: [ann], parking: [read, replay, drop], queues: [fib, "a/b"]}
+- {identities: ["*.ops.org"], routingKeys: [predict.now], rate: 1, parking: [read], queues: ["*"]}
+- {identities: [ann, bob], parking: [replay], queues: [other, fib]}
+- {identities: ["*"], routingKeys: [public]}
+"""
+
+    def test_rights(self) -> None:
+        """An identity has what any of its rules gives, on the queues that they name; ``*`` is all queues."""
+        rules = self.load(self.RULES)
+        for names, expected in (
+            (("ann",), {"fib": {"read", "replay", "drop"}, "a/b": {"read", "replay", "drop"}, "other": {"replay"}}),
+            (("nobody", "bob"), {"other": {"replay"}, "fib": {"replay"}}),
+            (("x.ops.org", "bob"), {"*": {"read"}, "other": {"replay"}, "fib": {"replay"}}),
+            (("ops.org",), {}),
+            (("Ann",), {}),
+            ((), {}),
+        ):
+            self.assertEqual(rules.parking_rights(Identity(names, 0)), expected, names)
+
+    def test_routing_keys(self) -> None:
+        """A rule about parking queues alone lets nobody use a routing key."""
+        rules = self.load(self.RULES)
+        ann = Identity(("ann",), 0)
+        self.assertRaises(Forbidden, rules.check, ann, "predict.now")
+        self.assertFalse(rules.allow(ann, "predict.now"))
+        rules.check(Identity(("x.ops.org",), 0), "predict.now")
+
+    def test_open(self) -> None:
+        """Parking queues are open to callers only if some rule gives somebody a right; a reload changes that."""
+        rules = self.load(RULES)
+        self.assertFalse(rules.open_parking)
+        self.path.write_text(self.RULES, encoding="utf-8")
+        rules.load()
+        self.assertTrue(rules.open_parking)
+
+    def test_wrong_rules(self) -> None:
+        """Each mistake is an error of one line with the place."""
+        rule = "- {identities: [a], %s}"
+        for text, parts in (
+            ("parking: [read]", ("[0]: parking and queues: expected both or neither",)),
+            ("queues: [fib], routingKeys: [k]", ("[0]: parking and queues: expected both or neither",)),
+            ("queues: [fib]", ("[0].routingKeys: is required and missing",)),
+            ("parking: [write], queues: [fib]", ("[0].parking[0]: expected 'read', 'replay' or 'drop'",)),
+            ("parking: read, queues: [fib]", ("[0].parking: expected", "'read'")),
+            ("parking: [], queues: [fib]", ("[0].parking: expected at least one entry",)),
+            ("parking: [read], queues: []", ("[0].queues: expected at least one entry",)),
+            ("parking: [read], queues: ['']", ("[0].queues[0]: expected text that is not empty",)),
+            ("parking: [read], queues: [fib], routingKeys: []", ("[0].routingKeys: expected at least one entry",)),
+            ("parking: [read], queues: [fib], rate: 1", ("[0]: rate is of use with routingKeys only",)),
+            ("routingKeys: null", ("[0]: routingKeys: expected a list",)),
+        ):
+            line = str(self.assertRaises(SettingsError, self.load, rule % text))
+            self.assertTrue(line.startswith(f"HTTP_ACCESS: {self.path}:"), f"{text!r} gives {line!r}")
+            self.assertNotIn("more)", line, f"one mistake in {text!r}")
+            for part in parts:
+                self.assertIn(part, line)
+
+
 class RatesTests(AuthorizationTestCase):
     """Rates and bursts."""
 
