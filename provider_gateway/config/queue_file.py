@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: A week. A longer time is a mistake, or stands for "no limit", which is not supported.
 MAX_SECONDS = 604_800
+#: Replays of one parked message, beyond which one has to be forced: it fails each time.
+MAX_REPLAYS = 3
 
 
 def _quorum_by_argument(entry: object) -> object:
@@ -83,6 +85,7 @@ class QueueEntry(StrictModel):
         dle: True if a message whose model call failed is tried again.
         dle_params: the seed's retry route; None means the retry queue of this entry.
         max_attempts: failed model calls for one message before it is parked.
+        max_replays: times that a parked message is sent again; beyond, it has to be forced.
         retry_delay: milliseconds before the next attempt; with ``dle_params``, their TTL counts instead.
         parking_queue: name of the parking queue; None for the default name.
         model: the model that is called; None for the one of ``MODEL_URL``.
@@ -113,6 +116,7 @@ class QueueEntry(StrictModel):
     dle_params: DleParams | None = None
     arg_queue: Arguments = Field(default_factory=dict)
     max_attempts: int = Field(default=5, ge=1)
+    max_replays: int = Field(default=MAX_REPLAYS, ge=0)
     retry_delay: int = Field(default=60_000, ge=1, le=2**32 - 1)
     parking_queue: QueueName | None = None
     model: ModelEntry | None = None

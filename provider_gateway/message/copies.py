@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PG_ATTEMPT = "pg-attempt"
 PG_QUEUE = "pg-queue"
 PG_REDELIVERIES = "pg-redeliveries"
+#: Times that somebody sent the message again after it was parked.
+PG_REPLAYS = "pg-replays"
 #: Milliseconds for which the message was held for a busy model, without an attempt.
 PG_HELD = "pg-held"
 #: Names of headers that a copy has lost, since they did not fit a frame of the broker.
@@ -66,6 +68,7 @@ class History:
         dropped: names of headers that its copies have lost.
         reply_by: milliseconds since 1970 until which the caller waits for the reply; None if that is not known.
         is_answered: the caller was told of a failure, and is to get no other reply.
+        replays: times that somebody sent it again after it was parked.
     """
 
     attempt: int = 1
@@ -74,6 +77,7 @@ class History:
     dropped: str = ""
     reply_by: int | None = None
     is_answered: bool = False
+    replays: int = 0
 
     @classmethod
     def told_by(cls, headers: Mapping[str, Any]) -> History:
@@ -86,6 +90,7 @@ class History:
             _listed([dropped]) if isinstance(dropped, str) else "",
             _number(headers.get(PG_REPLY_BY), 0) or None,
             _number(headers.get(PG_ANSWERED), 0) > 0,
+            _number(headers.get(PG_REPLAYS), 0),
         )
 
     def headers(self) -> dict[str, Any]:
@@ -99,6 +104,8 @@ class History:
             headers[PG_REPLY_BY] = self.reply_by
         if self.is_answered:
             headers[PG_ANSWERED] = 1
+        if self.replays:
+            headers[PG_REPLAYS] = self.replays
         return headers
 
 

@@ -31,7 +31,8 @@ PG_WAITED = "pg-waited"
 #: if whoever knows its id may see it).
 PG_RESULTS = "pg-results"
 PG_OWNER = "pg-owner"
-#: On replies to such requests, beside ``pg-owner`` and ``pg-published``: what a record is made of if there is none.
+#: The routing key that a message had when it was first delivered: on parked messages, and on copies of requests whose
+#: answer is kept and replies to them, beside ``pg-owner`` and ``pg-published``.
 PG_ROUTING_KEY = "pg-routing-key"
 #: On the same replies: how many model calls were made.
 PG_ATTEMPTS = "pg-attempts"
@@ -41,6 +42,10 @@ PG_PARKED = "pg-parked"
 PG_PARKED_AT = "pg-parked-at"
 #: On parked messages: what the model said about its error.
 PG_MODEL_ERROR = "pg-model-error"
+#: On parked messages: the HTTP status of the model's answer.
+PG_MODEL_STATUS = "pg-model-status"
+#: On requests, and on parked messages: who sent the request. A claim, unless the broker has checked it (``user_id``).
+PG_IDENTITY = "pg-identity"
 
 
 def headers_too_large(size: int, limit: int) -> HeadersTooLarge:

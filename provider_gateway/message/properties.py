@@ -14,7 +14,7 @@ from pika import data, spec
 from pika.exceptions import ShortStringTooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
 #: Bytes of a value by its type, for types of fixed size (AMQP 0-9-1, 4.2.5, with RabbitMQ's errata). Values of other
 #: types begin with their length.
@@ -140,6 +140,19 @@ class ReceivedProperties(spec.BasicProperties):
         """The same, each header apart: length and bytes of its name, then its value with its type."""
         start, end = _bounds(self.encoded)
         return [entry for name, entry in _entries(self.encoded[start + 4 : end]) if wanted(name)]
+
+    def comparable(self, without: Container[str]) -> bytes:
+        """Bytes that are equal for equal properties, whatever the order of their headers.
+
+        Args:
+            without: names of headers, in lower case, that do not count.
+        """
+        start, end = _bounds(self.encoded)
+        (flags,) = struct.unpack_from(">H", self.encoded)
+        flags &= ~(spec.BasicProperties.FLAG_HEADERS | 1)
+        entries = sorted(entry for name, entry in _entries(self.encoded[start + 4 : end]) if name not in without)
+        table = b"".join(entries)
+        return struct.pack(">HI", flags, len(table)) + table + self.encoded[2:start] + self.encoded[end:]
 
 
 class CopiedProperties(spec.BasicProperties):

@@ -83,7 +83,7 @@ def objects_of(entry: QueueEntry) -> Iterator[Declared]:
         keys = {"durable": "exchangeDurable", "type": "exchangeType"}
         yield Exchange(entry.exchange, entry.exchange_type, entry.exchange_durable, keys)
     # Targets of dead-lettering first: the broker drops a message whose dead-letter target is missing.
-    yield Queue(entry.parking, _parking_arguments(entry), keys={"x-queue-type": "queueType"})
+    yield parking_queue(entry)
     keys = {"durable": "durable", "x-queue-type": "queueType", "*": "argQueue"}
     yield Queue(entry.queue_name, queue_arguments(entry), entry.durable, keys)
     yield Exchange(entry.return_exchange, "fanout")
@@ -144,8 +144,10 @@ def _retry_arguments(entry: QueueEntry) -> dict[str, object]:
     return _CLASSIC | arguments
 
 
-def _parking_arguments(entry: QueueEntry) -> dict[str, object]:
-    return dict(_QUORUM if entry.queue_type == "quorum" else _CLASSIC)
+def parking_queue(entry: QueueEntry) -> Queue:
+    """The parking queue of an entry. Whoever looks into it makes its messages come back any number of times."""
+    arguments = dict(_QUORUM if entry.queue_type == "quorum" else _CLASSIC)
+    return Queue(entry.parking, arguments, keys={"x-queue-type": "queueType"})
 
 
 def _seed_route(entry: QueueEntry, dle: DleParams) -> Iterator[Declared]:

@@ -21,11 +21,12 @@ LAYERS = tuple(
         topology
         security amqp model devbroker store
         http_server grpc_model
-        webhooks
+        webhooks parking
         results
+        workbench
         gateway provider
         app
-        workers demo
+        workers demo commands
         tap
     """.strip().splitlines()
 )

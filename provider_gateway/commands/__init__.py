@@ -1,0 +1,1 @@
+"""The console script ``provider-gateway``: parking queues on the command line."""

@@ -1,0 +1,45 @@
+"""Errors of looks and jobs on parking queues: HTTP status and problem type. The text says what to do."""
+
+from __future__ import annotations
+
+from provider_gateway.errors import BadRequest, GatewayError, NotFound
+
+
+class FilterError(BadRequest):
+    """A condition of a filter is malformed; the text is one line that names it."""
+
+
+class NoSuchQueue(NotFound):
+    """No entry of the queue file has a work queue of this name."""
+
+
+class NoSuchMessage(NotFound):
+    """No message with this id is in the parking queue any more."""
+
+
+class ParkingBusy(GatewayError):
+    """Somebody else is looking into the parking queue, or has a job on it; the text says who, if that is known."""
+
+    status, problem, title, retry_after = 409, "parking-busy", "Somebody else is at the parking queue", 5
+
+
+class CountChanged(GatewayError):
+    """Another number of messages matches than was expected. Nothing was done.
+
+    Args:
+        expected: their number as the operator saw it.
+        found: their number now.
+    """
+
+    status, problem, title = 409, "count-changed", "The number of messages has changed"
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"{expected} messages were expected, and {found} match now. Nothing was done: look again.")
+        self.expected = expected
+        self.found = found
+
+
+class ParkingUnusable(GatewayError):
+    """The broker refuses the parking queue: a permission is missing, or it was declared in another way."""
+
+    status, problem, title = 503, "parking-unusable", "The parking queue cannot be used"
