@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provider_gateway.errors import BadRequest, GatewayError, NotFound
+from provider_gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
 
 
 class FilterError(BadRequest):
@@ -20,26 +20,23 @@ class NoSuchMessage(NotFound):
 class ParkingBusy(GatewayError):
     """Somebody else is looking into the parking queue, or has a job on it; the text says who, if that is known."""
 
-    status, problem, title, retry_after = 409, "parking-busy", "Somebody else is at the parking queue", 5
+    status, problem, title = 409, "parking-busy", "Somebody else is at the parking queue"
 
 
 class CountChanged(GatewayError):
-    """Another number of messages matches than was expected. Nothing was done.
-
-    Args:
-        expected: their number as the operator saw it.
-        found: their number now.
-    """
+    """Another number of messages matches than was expected. Nothing was done."""
 
     status, problem, title = 409, "count-changed", "The number of messages has changed"
 
-    def __init__(self, expected: int, found: int) -> None:
-        super().__init__(f"{expected} messages were expected, and {found} match now. Nothing was done: look again.")
-        self.expected = expected
-        self.found = found
+    @classmethod
+    def of(cls, expected: int, found: int) -> CountChanged:
+        """The error for a number of messages as the operator saw it, and their number now."""
+        error = cls(f"{expected} messages were expected, and {found} match now. Nothing was done: look again.")
+        error.members = {"expected": expected, "found": found}
+        return error
 
 
-class ParkingUnusable(GatewayError):
+class ParkingUnusable(Unavailable):
     """The broker refuses the parking queue: a permission is missing, or it was declared in another way."""
 
-    status, problem, title = 503, "parking-unusable", "The parking queue cannot be used"
+    problem, title, retry_after = "parking-unusable", "The parking queue cannot be used", 30
