@@ -15,12 +15,12 @@ import pika
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.deployment.broker_of_config_map import ConfiguredBroker
 from tests.deployment.manifests import ROOT, containers, documents, environment, processed
 from tests.support.certificates import certificates
 from tests.support.processes import TWISTD, Gateway, Process
+from tests.support.shipped_broker import LEFT_OUT, SINCE, ShippedBroker, shipped_files
 
 
 class BrokerTests(TestCase):
@@ -34,7 +34,7 @@ class BrokerTests(TestCase):
 
     async def serve(self) -> None:
         """Gateway, provider and initiator on one node of the broker."""
-        node = ConfiguredBroker(self.folder(), certificates())
+        node = ShippedBroker(self.folder(), certificates())
         await deferToThread(node.start)
         self.addCleanup(deferToThread, node.stop)
         gateway = await (await self.start_gateway(node)).ready()
@@ -50,7 +50,7 @@ class BrokerTests(TestCase):
         folder.mkdir()
         return folder
 
-    async def start_gateway(self, node: ConfiguredBroker) -> Gateway:
+    async def start_gateway(self, node: ShippedBroker) -> Gateway:
         """The process with the pod's arguments and environment; files and hosts are those of this machine."""
         model: Process = Process.start(
             self, [sys.executable, "-m", "provider_gateway.demo.sample_model", "--port", "0"], {"PATH": "/usr/bin:/bin"}
@@ -90,7 +90,7 @@ class BrokerTests(TestCase):
         out, err, status = await getProcessOutputAndValue("/usr/bin/curl", ["-sS", *arguments, *headers, *request], {})
         self.assertEqual((status, out), (0, b'{"result": 500938}'), err)
 
-    def connect(self, node: ConfiguredBroker, credentials: Any, certificate: str | None) -> Any:
+    def connect(self, node: ShippedBroker, credentials: Any, certificate: str | None) -> Any:
         """An AMQP connection, with or without a client certificate."""
         made = certificates()
         context = ssl.create_default_context(cafile=str(made / "cacert.pem"))
@@ -100,7 +100,7 @@ class BrokerTests(TestCase):
         parameters = pika.ConnectionParameters("localhost", node.tls_port, ssl_options=options, credentials=credentials)
         return pika.BlockingConnection(parameters)
 
-    def check_initiator(self, node: ConfiguredBroker) -> None:
+    def check_initiator(self, node: ShippedBroker) -> None:
         """An initiator with its own certificate publishes and gets the reply, but has no rights on our queues."""
         connection = self.connect(node, pika.credentials.ExternalCredentials(), "client")
         channel = connection.channel()
@@ -120,7 +120,7 @@ class BrokerTests(TestCase):
             self.assertEqual(error.reply_code, 403)
         connection.close()
 
-    def check_nobody_else(self, node: ConfiguredBroker) -> None:
+    def check_nobody_else(self, node: ShippedBroker) -> None:
         """A password, no certificate, or a certificate whose name is not a user's: none opens a connection."""
         external = pika.credentials.ExternalCredentials()
         for credentials, certificate in (
@@ -132,7 +132,7 @@ class BrokerTests(TestCase):
                 self.connect(node, credentials, certificate)
             self.assertNotIsInstance(caught.exception, AssertionError)
 
-    def check_metrics(self, node: ConfiguredBroker) -> None:
+    def check_metrics(self, node: ShippedBroker) -> None:
         """The broker exports the length of each queue, by the metric name in the scaled object's query."""
         name = re.compile(r'^rabbitmq_queue_messages_ready\{[^}]*queue="fib"', re.MULTILINE)
         until = time.monotonic() + 30
@@ -144,7 +144,7 @@ class BrokerTests(TestCase):
             time.sleep(0.5)
         self.assertIsNotNone(found)
 
-    def check_commands(self, node: ConfiguredBroker) -> None:
+    def check_commands(self, node: ShippedBroker) -> None:
         """The probes' commands succeed; after the preStop command, the readiness probe fails."""
         container = containers(documents(ROOT / "rabbitmq/stateful-set.yaml")[0])[1]
         command = container["readinessProbe"]["exec"]["command"]
@@ -155,3 +155,39 @@ class BrokerTests(TestCase):
             ran = node.run(line.split())
             self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
         self.assertNotEqual(node.run(command).returncode, 0)
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """The settings of a rabbitmq.conf."""
+    return dict(line.split(" = ") for line in text.splitlines() if " = " in line and not line.startswith("#"))
+
+
+class FilesTests(SynchronousTestCase):
+    """The files of the node that this test and others start."""
+
+    def setUp(self) -> None:
+        self.node = ShippedBroker(Path(self.mktemp()), certificates())
+        self.node.configure()
+        self.files = shipped_files()
+
+    def here(self, name: str) -> str:
+        """A file of the node."""
+        return (self.node.folder / name).read_text()
+
+    def test_users_and_plugins(self) -> None:
+        """Users, rights and plugins are the shipped ones, byte for byte."""
+        self.assertEqual(self.here("definitions.json"), self.files["definitions.json"])
+        self.assertEqual(self.here("enabled_plugins"), self.files["enabled_plugins"])
+
+    def test_settings(self) -> None:
+        """The configuration lacks only the listed lines, adds none, and changes only ports and paths."""
+        shipped, here = settings_of(self.files["rabbitmq.conf"]), settings_of(self.here("rabbitmq.conf"))
+        listed = settings_of("\n".join([*LEFT_OUT, *SINCE]))
+        self.assertLessEqual(listed.items(), shipped.items())
+        newer = [line for line, since in SINCE.items() if self.node.version() < since]
+        self.assertEqual(shipped.keys() - here.keys(), settings_of("\n".join([*LEFT_OUT, *newer])).keys())
+        self.assertEqual(here.keys() - shipped.keys(), set())
+        changed = {key for key in here if here[key] != shipped[key]}
+        for key in changed:  # a port, or a file elsewhere
+            self.assertRegex(shipped[key], r"^(5671|15671|15692|/certs/rabbitmq/.*|/etc/rabbitmq/.*)$", key)
+            self.assertRegex(here[key], r"^\d+$" if shipped[key].isdigit() else r"^/.+\.(pem|json)$", key)

@@ -12,6 +12,7 @@ from provider_gateway.config.queue_file import parse_queues
 from provider_gateway.demo.certificates import CLIENTS
 from provider_gateway.topology.declarations import Binding, Exchange, objects_of
 from provider_gateway.topology.reply_addresses import reply_prefix
+from provider_gateway.topology.webhook_queues import WebhookQueues
 from tests.deployment.components import PORTS, SECRETS
 from tests.deployment.kustomize import apply_patch
 from tests.deployment.manifests import ROOT, documents, environment, pod
@@ -170,11 +171,18 @@ class BrokerSettingsTests(SynchronousTestCase):
             else:
                 configure.add(each.name)
                 (write if isinstance(each, Exchange) else read).add(each.name)
+        webhooks = WebhookQueues.of(self.entries)
+        configure |= {each.name for each in webhooks.objects()}
+        read |= {each.name for each in webhooks.objects()}
+        for parking in (*(entry.parking for entry in self.entries), webhooks.parking.name):
+            # Who looks at a parking queue notes it in a queue of its own, through the default exchange.
+            configure.add(f"{parking}.operator")
+            read.add(f"{parking}.operator")
         replies = f"{reply_prefix(self.entries)}.provider-gateway-7d4b9c-x2x9l-0a1b2c3d"
         return {"configure": configure | {replies}, "write": write, "read": read | {replies}}
 
     def test_rights_are_enough(self) -> None:
-        """Our user may declare and use every object of the queue file, and the instances' reply queues."""
+        """Our user may declare and use all of the queue file, replies and webhooks, and look at parked ones."""
         for right, names in self.needed().items():
             for name in names:
                 self.assertTrue(self.may("provider-gateway", right, name), f"{right} {name}")
@@ -190,6 +198,10 @@ class BrokerSettingsTests(SynchronousTestCase):
             "ML-MQ",
             "fib.",
             "fib.other",
+            "fib.operator",
+            "fib.retry.operator",
+            "fib.parking.other",
+            "fib.parking.operator.x",
             "fibxretry",
             "amq.topic",
             "amq.gen-1",
