@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from functools import cache
 from typing import Any
 
@@ -12,15 +13,18 @@ from prometheus_client.metrics import MetricWrapperBase
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.observability.metrics import Metrics
-from tests.deployment.manifests import worlds
+from tests.deployment.manifests import parameters, worlds
 from tests.deployment.queries import Query, QueryError, is_duration, read
 from tests.support.folders import ROOT
 
 OPENSHIFT = ROOT / "openshift"
+#: Stands for where people read the documentation.
+RUNBOOKS = "https://runbooks.example.org/"
 #: Labels that Prometheus adds to every target.
 TARGET_LABELS = frozenset({"namespace", "job", "instance", "pod", "service", "container", "endpoint"})
 #: Metrics of RabbitMQ's plugin rabbitmq_prometheus 3.10 to 4.x with return_per_object_metrics, and their labels.
 RABBITMQ = {
+    "rabbitmq_queue_messages": {"vhost", "queue"},
     "rabbitmq_queue_messages_ready": {"vhost", "queue"},
     "rabbitmq_queue_messages_unacked": {"vhost", "queue"},
     "rabbitmq_queue_consumers": {"vhost", "queue"},
@@ -211,13 +215,48 @@ class RulesTests(QueriesTestCase):
         """Every alert says what happened and what that means; its runbook is a heading that exists in docs/."""
         for rule in rules():
             notes = rule["annotations"]
-            self.assertEqual({"summary", "description", "runbook"}, set(notes), rule["alert"])
-            path, _, anchor = notes["runbook"].partition("#")
-            self.assertTrue(path.startswith("docs/"), rule["alert"])
+            self.assertEqual({"summary", "description", "runbook_url"}, notes.keys() - {"workbench_url"}, rule["alert"])
+            self.assertEqual(notes["runbook_url"][: len(RUNBOOKS)], RUNBOOKS, rule["alert"])
+            path, _, anchor = notes["runbook_url"].removeprefix(RUNBOOKS).partition("#")
             self.assertIn(anchor, anchors(path), rule["alert"])
-            used = set(re.findall(r"\$labels\.(\w+)", notes["summary"] + notes["description"]))
+            used = set(re.findall(r"\$labels\.(\w+)", "".join(notes.values())))
             query = read(rule["expr"])
             self.assertLessEqual(used, query.grouping or TARGET_LABELS, rule["alert"])
+
+    def test_workbench(self) -> None:
+        """Alerts of parked messages, and no others, link to the page of the gateway that shows these."""
+        linked = {rule["alert"]: rule["annotations"].get("workbench_url", "") for rule in rules()}
+        parked = {name for name in linked if "Park" in name}
+        self.assertEqual({name for name, url in linked.items() if url}, parked)
+        self.assertEqual(len(parked), 3)
+        for name in parked:
+            self.assertTrue(linked[name].startswith(f"https://{parameters()['ROUTE_HOST']}/workbench"), linked[name])
+
+    def test_installed(self) -> None:
+        """The documented command puts one's own addresses in: none of the placeholders remains."""
+        text = (ROOT / "docs/openshift.md").read_text(encoding="utf-8")
+        (command,) = re.findall(r"^    (sed .*prometheus-rules.yaml \| oc apply -f -)$", text, re.MULTILINE)
+        here = {"PATH": "/usr/bin:/bin", "DOCS": "https://git.my.org/a/b/-/blob/main", "ROUTE_HOST": "ml.my.org"}
+        script = ["/bin/bash", "-c", f"oc() {{ cat; }}; {command}"]
+        out = subprocess.run(script, env=here, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        (found,) = yaml.safe_load_all(out)
+        self.assertNotIn("example.org", str(found))
+        notes = [rule["annotations"] for group in found["spec"]["groups"] for rule in group["rules"]]
+        self.assertEqual(len(notes), len(rules()))
+        for each in notes:
+            self.assertRegex(each["runbook_url"], r"^https://git\.my\.org/a/b/-/blob/main/docs/\w[\w-]*\.md#[\w-]+$")
+            self.assertRegex(
+                each.get("workbench_url", "https://ml.my.org/workbench"), r"^https://ml\.my\.org/workbench"
+            )
+
+    def test_queues_without_consumers(self) -> None:
+        """Queues in which messages wait without a consumer, as they should, are no alert; work queues are."""
+        wait = ("fib.retry", "fib.parking", "fib.parking.operator", "response.webhooks.retry.30m", "")
+        alert = ("fib", "response", "response.webhooks", "my.retry.jobs", "parking", "fib.operator")
+        found = [each for rule in rules() for each in read(rule["expr"]).selectors]
+        left_out = {one.value for each in found for one in each.matchers if one.label + one.operator == "queue!~"}
+        (expression,) = left_out
+        self.assertEqual([name for name in (*wait, *alert) if re.fullmatch(expression, name)], list(wait))
 
     def test_documented_alerts(self) -> None:
         """There is an alert for each metric that docs/delivery.md and docs/security.md say to alert on."""
