@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pika
 
+from provider_gateway.topology.declarations import Queue
 from provider_gateway.topology.refusals import Use
 from provider_gateway.topology.reply_addresses import results_name
 from provider_gateway.topology.result_objects import canceled_exchange, done_exchange
 from provider_gateway.topology.routing import matching_key
+from provider_gateway.topology.webhook_queues import WebhookQueues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -84,6 +86,31 @@ def result_uses(entries: Sequence[QueueEntry]) -> Iterator[tuple[Use, Method]]:
     yield _publish("", results)
     for exchange in (done_exchange(entries), canceled_exchange(entries)):
         yield _publish(exchange.name, "id")
+
+
+def parking_uses(
+    entries: Sequence[QueueEntry], *, webhooks: bool
+) -> Iterator[tuple[str, list[tuple[Use, Method]], Queue]]:
+    """What somebody does who looks at parked messages and sends them again.
+
+    Args:
+        webhooks: True to have the parking queue of webhooks, too.
+
+    Returns:
+        An iterator of: a work queue, what is done, and the queue that tells others who is at it. It can be done without
+        that queue.
+    """
+    for entry in entries:
+        replay = _publish(entry.return_exchange, matching_key(entry))
+        yield entry.queue_name, [consuming(entry.parking), replay], _note_queue(entry.parking)
+    if webhooks:
+        queues = WebhookQueues.of(entries)
+        work, parking = queues.work.name, queues.parking.name
+        yield work, [consuming(parking), _publish("", work)], _note_queue(parking)
+
+
+def _note_queue(parking: str) -> Queue:
+    return Queue(f"{parking}.operator", {"x-queue-type": "classic"})
 
 
 def notice_queue_use(name: str) -> tuple[Use, Method]:

@@ -14,8 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from provider_gateway.amqp.attempted_uses import TryPublish, consuming, notice_queue_use, result_uses, uses
+from provider_gateway.amqp.attempted_uses import consuming, notice_queue_use, parking_uses, result_uses, uses
 from provider_gateway.amqp.declare import attempt, declaring, found_without
+from provider_gateway.amqp.expected_refusals import expect_refusal, is_missing, try_use
+from provider_gateway.config.short_strings import SHORT_STRING_BYTES
 from provider_gateway.errors import TopologyError
 from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from provider_gateway.topology.refusals import Use
@@ -106,6 +108,7 @@ class TopologyCheck:
         if "provider" in roles and settings.follows_cancellations:
             await self._found_right(canceled_exchange(entries))
             await self._try_notices(canceled_exchange(entries), entries, settings)
+        await self._try_parking(entries, webhooks=has_store and settings.http_access is not None)
         if self._session.is_open:
             await self._try_room()
 
@@ -117,6 +120,23 @@ class TopologyCheck:
         if declared:
             await self._found_right(Binding(name, exchange.name))
             await self._found_right(*consuming(name))
+
+    async def _try_parking(self, entries: Sequence[QueueEntry], *, webhooks: bool) -> None:
+        """Find out if parked messages could be looked at. The process can do without: nothing of it is wrong."""
+        for queue, needed, note in parking_uses(entries, webhooks=webhooks):
+            try:
+                for what, method in needed:
+                    if str(what) not in self._seen and self._session.is_open:
+                        await try_use(self._session, what, method)
+            except TopologyError as error:
+                self._report(Finding(f"parked messages of {queue!r} cannot be looked at and sent again: {error}"))
+                continue
+            try:
+                fits = len(note.name.encode()) <= SHORT_STRING_BYTES
+                if fits and self._session.is_open and not await self._exists(note):
+                    await expect_refusal(self._session, note, partial(_declare_wrongly, note))
+            except TopologyError as error:
+                self._report(Finding(f"nobody is told who looks at parked messages of {queue!r}: {error}"))
 
     async def _found_right(self, what: Declared | Use, method: Method | None = None) -> bool:
         """Look at an object, or try a use of one; report what is wrong, once.
@@ -133,13 +153,11 @@ class TopologyCheck:
             return False
         is_right = False
         try:
-            if method is not None:
-                refused = await self._expect_refusal(what, method)
-                if isinstance(method, TryPublish) and refused is not None and "expiration" in str(refused):
-                    # RabbitMQ 4 looks at topic permissions only after the expiration.
-                    await self._expect_refusal(what, method.in_transaction)
+            if isinstance(what, Use):
+                assert method is not None
+                await try_use(self._session, what, method)
                 is_right = True
-            elif not isinstance(what, Use):
+            else:
                 is_right = await self._compare(what)
         except TopologyError as error:
             self._report(Finding(f"FAILED: {error}", is_wrong=True))
@@ -158,7 +176,7 @@ class TopologyCheck:
             TopologyError: it is there and differs, or could not be declared.
         """
         if isinstance(what, Binding):
-            await self._expect_refusal(what, lambda channel: _unbind(channel, what))
+            await expect_refusal(self._session, what, lambda channel: _unbind(channel, what))
             return True
         if await self._exists(what):
             channel = await self._session.channel()
@@ -182,7 +200,7 @@ class TopologyCheck:
         try:
             await attempt(what, partial(passive, what.name, passive=True))
         except TopologyError as error:
-            if _is_missing(error):
+            if is_missing(error):
                 return False
             raise
         channel.close()
@@ -196,14 +214,11 @@ class TopologyCheck:
         """
         if isinstance(what, Exchange):
             wrong = {"alternate-exchange": 0}
-            await self._expect_refusal(
-                what, lambda channel: channel.exchange_declare(what.name, what.type, arguments=wrong)
+            await expect_refusal(
+                self._session, what, lambda channel: channel.exchange_declare(what.name, what.type, arguments=wrong)
             )
             return
-        arguments = {**what.arguments, "x-expires": 0}
-        await self._expect_refusal(
-            what, lambda channel: channel.queue_declare(what.name, durable=what.durable, arguments=arguments)
-        )
+        await expect_refusal(self._session, what, partial(_declare_wrongly, what))
         await self._try_arguments(what)
         self._missing.append(what)
 
@@ -236,47 +251,14 @@ class TopologyCheck:
         await attempt(trial, partial(channel.queue_delete, name))
         channel.close()
 
-    async def _expect_refusal(self, what: Declared | Use, method: Method) -> TopologyError | None:
-        """Try a method with a wrong argument.
-
-        Returns:
-            The refusal of the argument, or of an object that is not there; None if it was not refused.
-
-        Raises:
-            TopologyError: it was refused for another reason.
-        """
-        channel = await self._session.channel()
-        try:
-            await attempt(what, partial(method, channel))
-        except TopologyError as error:
-            if not _is_expected(error):
-                raise
-            return error
-        # Nothing was unbound; or this is no RabbitMQ, and what has been made must not stay.
-        if isinstance(what, Queue):
-            await attempt(what, partial(channel.queue_delete, what.name, if_unused=True, if_empty=True))
-        elif isinstance(what, Exchange):
-            await attempt(what, partial(channel.exchange_delete, what.name, if_unused=True))
-        channel.close()
-        return None
-
 
 def _trial_name(what: Queue) -> str:
     return f"{what.name.encode()[:_NAME_BYTES].decode(errors='ignore')}.check-{secrets.token_hex(8)}"
 
 
-def _is_missing(error: TopologyError) -> bool:
-    """True if there is no such object; 404 is a queue's code, too, whose node is down."""
-    return error.code == 404 and "NOT_FOUND - no " in str(error)
-
-
-def _is_expected(error: TopologyError) -> bool:
-    """True for the refusal of a wrong argument, and of an object that is not there."""
-    if _is_missing(error):
-        return True
-    wrong = ("invalid arg 'x-expires'", "'alternate-exchange'", "invalid arg 'x-priority'", "user_id", "invalid expir")
-    return error.code == 406 and any(each in str(error) for each in wrong)
-
-
 def _unbind(channel: TwistedChannel, binding: Binding) -> Deferred[Any]:
     return channel.queue_unbind(binding.queue, binding.exchange, binding.key, arguments=_NO_BINDING)
+
+
+def _declare_wrongly(what: Queue, channel: TwistedChannel) -> Deferred[Any]:
+    return channel.queue_declare(what.name, durable=what.durable, arguments={**what.arguments, "x-expires": 0})

@@ -205,6 +205,10 @@ class PermissionTests(CheckTestCase):
 
     async def failures(self, url: str, *roles: Role, **settings: Any) -> list[str]:
         """What the check finds wrong, in this process."""
+        return [text for text, is_wrong in await self.findings(url, *roles, **settings) if is_wrong]
+
+    async def findings(self, url: str, *roles: Role, **settings: Any) -> list[Finding]:
+        """What the check finds, in this process."""
         found: list[Finding] = []
         endpoint = BrokerEndpoint(
             reactor,
@@ -224,7 +228,7 @@ class PermissionTests(CheckTestCase):
             await session.close()
         for text, is_wrong in found:
             self.assertEqual("FAILED" in text, is_wrong)
-        return [text for text, is_wrong in found if is_wrong]
+        return found
 
     async def import_(self, *permissions: tuple[str, str, str], topic: tuple[str, str] | None = None) -> None:
         """Make a virtual host with a user for each of these patterns: configure, write, read."""
@@ -340,6 +344,39 @@ class PermissionTests(CheckTestCase):
                 found = await self.failures(self.url(number), role, **store)
                 for part in parts:
                     self.assertTrue([x for x in found if f"FAILED: {part}" in x], (number, part, found))
+        left = await deferToThread(self.broker.control, "list_queues", "-p", self.vhost, "name")
+        self.assertEqual(left.strip(), "")
+
+    async def test_parking(self) -> None:
+        """Rights to look at parked messages that are missing are told, for each role; the process does without them."""
+        queue, output = self.queue, self.output
+        all_but_note = f"^(?!.*[.]operator$)({self.exchange}|{queue}|{output})"
+        await self.import_(
+            (".*", ".*", ".*"),
+            (".*", ".*", "^(?!.*[.]parking$)"),
+            (all_but_note, ".*", ".*"),
+            (".*", f"^({self.exchange}|amq.default|{queue}$|{output}.*)", ".*"),
+        )
+        lacks = f"parked messages of '{queue}' cannot be looked at and sent again: "
+        hooks = f"parked messages of '{output}.webhooks' cannot be looked at and sent again: "
+        hidden = f"nobody is told who looks at parked messages of '{queue}': queue '{queue}.parking.operator'"
+        store = {"result_store": "sqlite:////r.db", "http_access": "access.yaml"}
+        for number, role, settings, expected in (
+            (0, "gateway", {}, []),
+            (0, "gateway", store, []),
+            (1, "gateway", {}, [f"{lacks}consuming queue '{queue}.parking'"]),
+            (1, "provider", {}, [f"{lacks}consuming queue '{queue}.parking'"]),
+            (1, "gateway", store, [f"{lacks}consuming", f"{hooks}consuming queue '{output}.webhooks.parking'"]),
+            (2, "gateway", {}, [hidden]),
+            (2, "gateway", store, [hidden, f"nobody is told who looks at parked messages of '{output}.webhooks'"]),
+            (3, "gateway", {}, [f"{lacks}publishing to exchange '{queue}.return'"]),
+        ):
+            found = await self.findings(self.url(number), role, **settings)
+            told = [text for text, _ in found if "parked messages" in text]
+            self.assertEqual(len(told), len(expected), (number, role, told))
+            for text, part in zip(told, expected, strict=True):
+                self.assertTrue(text.startswith(part), (text, part))
+            self.assertFalse([text for text, is_wrong in found if is_wrong and number != 3], found)
         left = await deferToThread(self.broker.control, "list_queues", "-p", self.vhost, "name")
         self.assertEqual(left.strip(), "")
 
