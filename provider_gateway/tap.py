@@ -22,7 +22,7 @@ from provider_gateway.app.service import GatewayService
 from provider_gateway.clocks import WALL_CLOCK, make_monotonic
 from provider_gateway.config.appended_files import open_text, open_unbuffered
 from provider_gateway.config.found_files import find_queues, find_variables
-from provider_gateway.config.queue_file import BUILT_IN, load_queues
+from provider_gateway.config.queue_file import load_queues
 from provider_gateway.config.settings import ROLES, load_settings
 from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
@@ -181,15 +181,15 @@ def _make_demo(options: Options) -> Demo:
             msg = f"{name}: means nothing with --demo"
             raise SettingsError(msg)
     queues = _path(options["queues"])
-    entries = load_queues(queues) if queues is not None else BUILT_IN
-
     files = open_folder(Path(options["demo-folder"]))
     reactor.callWhenRunning(_handle, signal.SIGTERM, _stop_once)
     return Demo(
         reactor,
         files=files,
-        entries=entries,
-        make_gateway=lambda settings: _load_gateway(settings, entries, ROLES, find_variables(None), observer=None),
+        entries=load_queues(queues) if queues is not None else None,
+        make_gateway=lambda settings, entries, listeners: _load_gateway(
+            settings, entries, ROLES, find_variables(None), observer=None, listeners=listeners
+        ),
         fatal=_fatal,
     )
 

@@ -2,7 +2,8 @@
 
 ``POST /predict`` takes ``{"data": [n, …]}``, or the list as text, as the seed writes it. The response is
 ``{"result": d}``: d is the number of decimal digits of 2^s, and s is the sum, over all n, of the first n Fibonacci
-numbers. Members of the body make the model misbehave: ``"delay": seconds``, ``"status": code``, ``"hang": true``.
+numbers. Members of the body make the model misbehave: ``"delay": seconds``, ``"status": code``, ``"hang": true``. With
+a status, ``"error": text`` is what the model says about it, and it is well again ``"until": seconds since 1970``.
 Run it with ``python -m provider_gateway.demo.sample_model [--port 8080] [--address ::1]``.
 """
 
@@ -18,7 +19,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 
-from provider_gateway.clocks import make_monotonic
+from provider_gateway.clocks import WALL_CLOCK, WallClock, make_monotonic
 from provider_gateway.config.host import bracketed, parse_host
 from provider_gateway.config.limits import Limits
 from provider_gateway.deferreds import sleep
@@ -82,12 +83,14 @@ class SampleModel:
 
     Args:
         clock: times delays.
+        wall_clock: has the time until which it fails.
     """
 
     app = Klein()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, wall_clock: WallClock = WALL_CLOCK) -> None:
         self._clock = clock
+        self._wall_clock = wall_clock
 
     @app.route("/predict", methods=["POST"])
     async def answer(self, request: IRequest) -> bytes:
@@ -103,8 +106,10 @@ class SampleModel:
             await Deferred()
         if document.get("delay"):
             await sleep(self._clock, float(document["delay"]))
-        if document.get("status"):
+        if document.get("status") and self._wall_clock() < float(document.get("until", "inf")):
             request.setResponseCode(int(document["status"]))
+            if document.get("error"):
+                return with_length(request, JSON, json.dumps({"error": document["error"]}).encode())
         return with_length(request, JSON, json.dumps({"result": result}).encode())
 
     @app.route("/health", methods=["GET"])

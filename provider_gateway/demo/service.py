@@ -8,28 +8,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote, urljoin
 
-from treq.client import HTTPClient
 from twisted.internet import ssl
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
-from twisted.web.client import Agent
-from twisted.web.http_headers import Headers
 
 from provider_gateway.app.process_service import ProcessService
+from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.masked_url import MaskedURL
+from provider_gateway.config.queue_file import BUILT_IN
 from provider_gateway.config.settings import load_settings
 from provider_gateway.demo.certificates import certificates
-from provider_gateway.demo.examples import BODY, Examples, has_model, is_given, models_text
+from provider_gateway.demo.examples import Examples, has_model, is_given, models_text
+from provider_gateway.demo.failures import PATH as FAILURES, Failures
+from provider_gateway.demo.plain_listener import DemoListeners
 from provider_gateway.demo.sample_model import SampleModel
+from provider_gateway.demo.trial_calls import trial_calls
 from provider_gateway.devbroker.login import common_name
 from provider_gateway.devbroker.server import Broker
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.observability.json_log import log_observer
-from provider_gateway.security.pem import PEMFile
-from provider_gateway.security.tls import ClientTLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
+    from twisted.web.resource import IResource
 
     from provider_gateway.app.service import GatewayService
     from provider_gateway.config.queue_file import QueueEntry
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 #: Login of programs without a client certificate. The broker listens on loopback only and keeps nothing.
 USER = PASSWORD = "demo"  # noqa: S105 - see above
+#: The entries without a queue file: what fails is tried once more at once, and then parked, where it can be seen.
+OF_THE_DEMO = tuple(each.model_copy(update={"dle": True, "max_attempts": 2, "retry_delay": 2_000}) for each in BUILT_IN)
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ class Demo(ProcessService):
     A model that the user names takes the place of the sample model. It gets no call that the user has not made.
 
     Args:
-        entries: those of the queue file. The printed examples use the first one.
-        make_gateway: makes the gateway for settings; raises SettingsError.
+        entries: those of the queue file; None without one. The printed examples use the first one.
+        make_gateway: makes the gateway for settings, entries and listeners; raises SettingsError.
         fatal: called with a line that says why the process cannot go on; must stop the process.
     """
 
@@ -96,8 +99,8 @@ class Demo(ProcessService):
         reactor: Any,
         *,
         files: DemoFiles,
-        entries: Sequence[QueueEntry],
-        make_gateway: Callable[[Settings], GatewayService],
+        entries: Sequence[QueueEntry] | None,
+        make_gateway: Callable[[Settings, Sequence[QueueEntry], DemoListeners], GatewayService],
         fatal: Callable[[str], object],
     ) -> None:
         super().__init__(log_observer(files.log, "info"))
@@ -106,7 +109,11 @@ class Demo(ProcessService):
         self._fatal = fatal
         self._ports: list[IListeningPort] = []
         self._gateway: GatewayService | None = None
+        self._listeners: DemoListeners | None = None
         self._amqp_url = os.environ.get("RMQ_URL", "")
+        self._broker: Broker | None = None
+        if entries is None:
+            entries = BUILT_IN if self._amqp_url else OF_THE_DEMO
         self._entries = entries
         self._certs = files.certs
         self._log_path = files.log.name
@@ -127,12 +134,21 @@ class Demo(ProcessService):
             where = f"Connecting to the broker of RMQ_URL; the reason for any delay is in {self._log_path}"
             self._reactor.callWhenRunning(self._say, where)
         settings = self._with_model(self._settings(values))
-        self._gateway = self._make_gateway(settings)
+        listeners = self._listeners = DemoListeners(self._reactor, settings, self._failures())
+        self._gateway = self._make_gateway(settings, self._entries, listeners)
         self._gateway.startService()
         await self._gateway.when_running()
-        await self._show()
+        await self._show(listeners.link)
+
+    def _failures(self) -> dict[bytes, IResource]:
+        """The resource that makes messages fail, if their failures can be made here: no broker of others gets any."""
+        if self._broker is None or not self._is_sample or has_model(self._entries[0]):
+            return {}
+        return {FAILURES.encode(): Failures(self._broker, self._entries[0], WALL_CLOCK).app.resource()}
 
     async def _stop(self) -> None:
+        if self._listeners is not None and self._listeners.plain is not None:
+            await maybeDeferred(self._listeners.plain.stopListening)
         if self._gateway is not None:
             await self._gateway.stopService()
         for port in self._ports:
@@ -168,7 +184,7 @@ class Demo(ProcessService):
     def _start_broker(self) -> dict[str, Any]:
         """Start the embedded broker; returns the settings to reach it."""
         certs = self._certs
-        broker = Broker({USER: PASSWORD, "provider-gateway": None}, self._reactor, common_name)
+        broker = self._broker = Broker({USER: PASSWORD, "provider-gateway": None}, self._reactor, common_name)
         pem = (certs / "broker_cert.pem").read_bytes() + (certs / "broker_key.pem").read_bytes()
         own = ssl.PrivateCertificate.loadPEM(pem)
         tls = own.options(ssl.Certificate.loadPEM((certs / "cacert.pem").read_bytes()))
@@ -195,7 +211,7 @@ class Demo(ProcessService):
             http_cacert=certs / "cacert.pem",
         )
 
-    async def _show(self) -> None:
+    async def _show(self, link: str) -> None:
         """Print what a user can try. If the sample model serves it, make these calls, and print their responses."""
         assert self._gateway is not None
         entry = self._entries[0]
@@ -219,6 +235,10 @@ An answer that can wait: submit (its Location is where to come back), and fetch 
             )
         self._say(
             f"""
+The workbench: what runs, what failed, and sending it again. The link is the key; keep it to yourself:
+
+    {link}
+
 A program that speaks AMQP itself:
 
 {examples.program(self._amqp_url)}
@@ -231,27 +251,7 @@ Health and metrics:                curl {admin}   …/metrics"""
 
     async def _show_calls(self, examples: Examples, url: str) -> None:
         """Make the calls that a user can try, and print them with their responses."""
-        caller = ClientTLS(
-            "gateway",
-            cacert=PEMFile("--demo-folder", self._certs / "cacert.pem"),
-            cert=PEMFile("--demo-folder", self._certs / "client_cert.pem"),
-            key=PEMFile("--demo-folder", self._certs / "client_key.pem"),
-            on_expiry=lambda _side, _when: None,
-        )
-        client = HTTPClient(Agent(self._reactor, caller))
-
-        async def call(status: int, **more: str) -> tuple[Headers, str]:
-            wanted = Headers({name: [value] for name, value in {**examples.headers, **more}.items()})
-            response = await client.post(url, data=BODY.encode(), headers=wanted)
-            text = await response.text()
-            if response.code != status:
-                msg = f"its own call was answered with HTTP status {response.code}: {text}"
-                raise SettingsError(msg)
-            return response.headers, text
-
-        _, text = await call(200)
-        accepted, _ = await call(202, Prefer="respond-async")
-        (location,) = accepted.getRawHeaders("Location", [])
+        answers = await trial_calls(self._reactor, self._certs, url, examples.headers)
         self._say(
             f"""
 It runs. Try it from another terminal, in this folder:
@@ -260,12 +260,12 @@ It runs. Try it from another terminal, in this folder:
 
 Its answer just now (how many digits 2 to the power of the sum of the first Fibonacci numbers has):
 
-    {text}
+    {answers.text}
 
 An answer that can wait: submit (its Location is where to come back), and fetch what such a request got just now:
 
     {examples.call("-i", "-H", "Prefer: respond-async")}
-    {examples.fetch(urljoin(url, f"{location}/result"))}"""
+    {examples.fetch(answers.result)}"""
         )
 
     @staticmethod
