@@ -11,7 +11,6 @@ from twisted.logger import Logger
 from provider_gateway.demo.failing_messages import failing_messages
 from provider_gateway.devbroker.frames import ExactProperties
 from provider_gateway.devbroker.message import Message
-from provider_gateway.http_server.problems import with_length
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
@@ -42,7 +41,7 @@ class Failures:
 
     @app.route(PATH, methods=["POST"])
     def make(self, request: IRequest) -> bytes:
-        """Publish messages that fail, and lead back to the workbench."""
+        """Publish messages that fail."""
         entry = self._entry
         for each in failing_messages(entry, self._wall_clock()):
             properties: Any = BasicProperties(
@@ -55,6 +54,5 @@ class Failures:
             encoded = ExactProperties.decoded(b"".join(properties.encode()))
             self._broker.vhost.publish(Message(entry.exchange, each.routing_key, encoded, each.body))
         self._log.info("messages that fail were published to {queue}, as asked for", queue=entry.queue_name)
-        request.setResponseCode(303)
-        request.setHeader("Location", "/workbench")
-        return with_length(request, "text/plain; charset=utf-8", b"")
+        request.setResponseCode(204)
+        return b""

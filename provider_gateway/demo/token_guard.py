@@ -80,7 +80,7 @@ class TokenGuard(Resource):
         more: Mapping[bytes, IResource] = MappingProxyType({}),
         token: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # Twisted's has no types
         self._resource = resource
         self._more = more
         self._operator = operator
@@ -156,7 +156,7 @@ class TokenGuard(Resource):
         )
         return any(name == self._cookie and self._is_token(value) for name, _, value in cookies)
 
-    def _enter(self, request: BoundedRequest, given: bytes) -> bytes:
+    def _enter(self, request: Any, given: bytes) -> bytes:
         """Exchange the token in the address for a cookie."""
         if request.method not in _READS or not self._is_token(given):
             return self._refuse(request)
@@ -171,7 +171,7 @@ class TokenGuard(Resource):
         self._harden(request)
         return with_length(request, "text/plain; charset=utf-8", b"")
 
-    def _refuse(self, request: BoundedRequest) -> bytes:
+    def _refuse(self, request: Any) -> bytes:
         """Answer with a page that says what is missing, or with a problem document if no page is wanted."""
         (accept,) = request.requestHeaders.getRawHeaders(b"Accept", (b"",))[:1]
         if b"text/html" not in accept:
@@ -183,7 +183,7 @@ class TokenGuard(Resource):
         return with_length(request, "text/html; charset=utf-8", _PAGE)
 
     @staticmethod
-    def _harden(request: BoundedRequest) -> None:
+    def _harden(request: Any) -> None:
         request.setHeader(b"Referrer-Policy", b"no-referrer")
         request.setHeader(b"Cache-Control", b"no-store")
         request.setHeader(b"X-Content-Type-Options", b"nosniff")

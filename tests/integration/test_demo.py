@@ -8,10 +8,12 @@ import shlex
 import socket
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
@@ -98,6 +100,67 @@ class DemoTests(TestCase):
         out, err, status = await self.run_here([sys.executable, "-c", program])
         self.assertEqual((status, err), (0, ""))
         self.assertEqual(out, "200 b'{\"result\": 500938}'\n")
+
+    def link_of(self, lines: list[str]) -> tuple[str, str]:
+        """The printed link of the workbench, and the address in front of its path."""
+        (link,) = [line.strip() for line in lines if "/workbench?token=" in line]
+        return link, link.partition("/workbench")[0]
+
+    async def curl(self, *arguments: str) -> str:
+        """Run curl with the demo's cookies; returns the response, and its headers if ``-i`` asks for them."""
+        out, err, status = await self.run_here(["curl", "-sS", "-b", "jar", "-c", "jar", *arguments])
+        self.assertEqual((status, err), (0, ""), arguments)
+        return out
+
+    async def test_link_of_the_workbench(self) -> None:
+        """The link leads on without its token, which no log has; nobody gets in without, nor by another host name."""
+        demo = self.start(ACCESS_LOG="access.log")
+        link, origin = self.link_of(await self.shown(demo))
+        token = link.partition("token=")[2]
+        refused = await self.curl("-i", f"{origin}/v1/models")
+        self.assertRegex(refused, "HTTP/1.1 403 ")
+        redirect = await self.curl("-i", link)
+        self.assertRegex(redirect, f"HTTP/1.1 303 [^$]*Location: {re.escape(origin)}/workbench\r\n")
+        self.assertIn('"models"', await self.curl(f"{origin}/v1/models"))
+        answer = await self.curl("--json", '{"data": [1]}', "-H", "routing-key: predict.any", f"{origin}/v1/predict")
+        self.assertEqual('{"result": 1}', answer)
+        port = origin.rpartition(":")[2]
+        rebound = ("-i", "--resolve", f"evil.example:{port}:127.0.0.1", f"http://evil.example:{port}/v1/models")
+        self.assertRegex(
+            await self.curl("-H", f"Cookie: provider-gateway-demo-{port}={token}", *rebound), "HTTP/1.1 403 "
+        )
+        self.assertIn('"path": "/workbench"', (self.folder / "access.log").read_text())
+        for name in ("access.log", ".demo/gateway.log"):
+            self.assertNotIn(token, (self.folder / name).read_text())
+        demo.signal("TERM")
+        self.assertEqual(await demo.when_ended(), 0)
+        with socket.socket() as probe:
+            self.assertNotEqual(probe.connect_ex(("127.0.0.1", int(port))), 0)
+
+    async def test_failures_on_request(self) -> None:
+        """Twelve messages fail on request and are parked. The HTTPS listener does not make any."""
+        demo = self.start()
+        lines = await self.shown(demo)
+        link, origin = self.link_of(lines)
+        call, *_ = [shlex.split(line) for line in lines if line.strip().startswith("curl --cacert")]
+        https = call[-1].replace("/v1/predict", "/demo/failures")
+        out, _, _ = await self.run_here([*call[:7], "-sS", "-X", "POST", "-w", "%{http_code}", https])
+        self.assertEqual("404", out[-3:])
+        await self.curl(link)
+        self.assertEqual("204", await self.curl("-X", "POST", "-w", "%{http_code}", f"{origin}/demo/failures"))
+        log = self.folder / ".demo/gateway.log"
+        found = re.compile('"message": "fib: parked in fib.parking: ([a-z-]+)"')
+        while len(found.findall(log.read_text())) < 12:
+            await deferLater(reactor, 0.1, lambda: None)
+        reasons = Counter(found.findall(log.read_text()))
+        self.assertEqual({"status": 8, "reply": 3, "reply-to": 1}, reasons)
+
+    async def test_no_failures_elsewhere(self) -> None:
+        """With a model of one's own there is no resource that makes failures: it gets no calls that nobody made."""
+        _, url = self.own_model()
+        link, origin = self.link_of(await self.shown(self.start(MODEL_URL=url)))
+        await self.curl(link)
+        self.assertEqual("404", (await self.curl("-X", "POST", "-w", "%{http_code}", f"{origin}/demo/failures"))[-3:])
 
     async def test_end(self) -> None:
         """Ctrl-C ends the demo at once; its ports are closed."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.demo.sample_model import MAX_NUMBER, MAX_NUMBERS, digits_of_power_of_two, fibonacci_sum, predict
+from provider_gateway.config.limits import Limits
+from provider_gateway.demo.sample_model import (
+    MAX_NUMBER,
+    MAX_NUMBERS,
+    SampleModel,
+    digits_of_power_of_two,
+    fibonacci_sum,
+    predict,
+)
+from provider_gateway.http_server.site import GatewaySite
+from tests.support.http_client import Client
 
 
 class ArithmeticTests(SynchronousTestCase):
@@ -81,3 +93,25 @@ class PredictTests(SynchronousTestCase):
         """An error quotes at most the beginning of the value."""
         error = self.assertRaises(ValueError, predict, {"data": ["x" * 1000]})
         self.assertLess(len(str(error)), 200)
+
+
+class MisbehaviorTests(SynchronousTestCase):
+    """A sample model that fails, as a body asks."""
+
+    def ask(self, **more: object) -> tuple[int, bytes]:
+        """The status and body that a request gets at the time 1000."""
+        clock = Clock()
+        site = GatewaySite(SampleModel(clock, lambda: 1000.0).app.resource(), clock, Limits(), wall_clock=clock.seconds)
+        client = Client(site)
+        client.post("/predict", json.dumps({"data": [1], **more}).encode())
+        return client.response().status, client.response().body
+
+    def test_error(self) -> None:
+        """With a status, the model says what it is asked to say, or gives its result."""
+        self.assertEqual((500, b'{"error": "CUDA"}'), self.ask(status=500, error="CUDA"))
+        self.assertEqual((503, b'{"result": 1}'), self.ask(status=503))
+
+    def test_until(self) -> None:
+        """The model is well again from the time on that the body names."""
+        for until, status in ((999, 200), (1000, 200), (1000.5, 500)):
+            self.assertEqual(status, self.ask(status=500, error="CUDA", until=until)[0])
