@@ -1,4 +1,4 @@
-"""The demo's listeners: the usual ones, and plain HTTP on 127.0.0.1 for browsers, which have no client certificate."""
+"""The demo's listeners: the usual ones, and plain HTTP on 127.0.0.1 for a browser without a client certificate."""
 
 from __future__ import annotations
 
