@@ -191,6 +191,7 @@ def _make_demo(options: Options) -> Demo:
             settings, entries, ROLES, find_variables(None), observer=None, listeners=listeners
         ),
         fatal=_fatal,
+        wall_clock=WALL_CLOCK,
     )
 
 

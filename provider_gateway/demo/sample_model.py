@@ -19,7 +19,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 
-from provider_gateway.clocks import WALL_CLOCK, WallClock, make_monotonic
+from provider_gateway.clocks import WALL_CLOCK, make_monotonic
 from provider_gateway.config.host import bracketed, parse_host
 from provider_gateway.config.limits import Limits
 from provider_gateway.deferreds import sleep
@@ -30,6 +30,8 @@ from provider_gateway.message.http_headers import JSON
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.web.iweb import IRequest
+
+    from provider_gateway.clocks import WallClock
 
 #: Largest n and largest count of numbers in one request. The result then has about 2,000 digits.
 MAX_NUMBER = 10_000
@@ -88,7 +90,7 @@ class SampleModel:
 
     app = Klein()
 
-    def __init__(self, clock: IReactorTime, wall_clock: WallClock = WALL_CLOCK) -> None:
+    def __init__(self, clock: IReactorTime, wall_clock: WallClock) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
 
@@ -128,7 +130,7 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1", help="0.0.0.0 in a container")
     given = parser.parse_args()
     make_monotonic(clock)
-    site = GatewaySite(SampleModel(clock).app.resource(), clock, Limits())
+    site = GatewaySite(SampleModel(clock, WALL_CLOCK).app.resource(), clock, Limits())
     try:
         address = parse_host(given.address, zone=True)
     except ValueError as error:

@@ -14,7 +14,6 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from provider_gateway.app.process_service import ProcessService
-from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.queue_file import BUILT_IN
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
     from provider_gateway.app.service import GatewayService
+    from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
 
@@ -89,6 +89,7 @@ class Demo(ProcessService):
         entries: those of the queue file; None without one. The printed examples use the first one.
         make_gateway: makes the gateway for settings, entries and listeners; raises SettingsError.
         fatal: called with a line that says why the process cannot go on; must stop the process.
+        wall_clock: has the date.
     """
 
     name = "provider-gateway-demo"
@@ -102,11 +103,13 @@ class Demo(ProcessService):
         entries: Sequence[QueueEntry] | None,
         make_gateway: Callable[[Settings, Sequence[QueueEntry], DemoListeners], GatewayService],
         fatal: Callable[[str], object],
+        wall_clock: WallClock,
     ) -> None:
         super().__init__(log_observer(files.log, "info"))
         self._reactor = reactor
         self._make_gateway = make_gateway
         self._fatal = fatal
+        self._wall_clock = wall_clock
         self._ports: list[IListeningPort] = []
         self._gateway: GatewayService | None = None
         self._listeners: DemoListeners | None = None
@@ -144,7 +147,7 @@ class Demo(ProcessService):
         """The resource that makes messages fail, if their failures can be made here: no broker of others gets any."""
         if self._broker is None or not self._is_sample or has_model(self._entries[0]):
             return {}
-        return {FAILURES.encode(): Failures(self._broker, self._entries[0], WALL_CLOCK).app.resource()}
+        return {FAILURES.encode(): Failures(self._broker, self._entries[0], self._wall_clock).app.resource()}
 
     async def _stop(self) -> None:
         if self._listeners is not None and self._listeners.plain is not None:
@@ -171,7 +174,7 @@ class Demo(ProcessService):
         return settings.model_copy(update={"model_url": MaskedURL(self._start_model())})
 
     def _start_model(self) -> str:
-        site = GatewaySite(SampleModel(self._reactor).app.resource(), self._reactor, Limits())
+        site = GatewaySite(SampleModel(self._reactor, self._wall_clock).app.resource(), self._reactor, Limits())
         port = self._reactor.listenTCP(0, site, interface=HOST)
         return f"http://{HOST}:{self._number_of(port)}/predict"
 

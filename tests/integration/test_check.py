@@ -14,6 +14,7 @@ from twisted.web.server import Site
 
 from provider_gateway.amqp.endpoint import BrokerEndpoint
 from provider_gateway.amqp.topology_check import Finding, TopologyCheck
+from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.broker_url import parse_broker_url
 from provider_gateway.config.queue_file import QueueEntry
 from provider_gateway.config.settings import Settings
@@ -132,7 +133,7 @@ class ModelsTests(CheckTestCase):
 
     async def test_each(self) -> None:
         """Every entry's model is asked, with its headers, and has one line; entries that share one have it together."""
-        sample = self.serve(SampleModel(reactor).app.resource())
+        sample = self.serve(SampleModel(reactor, WALL_CLOCK).app.resource())
         shared = {"url": f"{sample}/predict", "headers": {"Authorization": "Bearer ${TOKEN}"}}
         asked: list[tuple[bytes, bytes, str]] = []
         render = self.model.render
@@ -172,7 +173,7 @@ class ModelsTests(CheckTestCase):
 
     async def test_wrong(self) -> None:
         """A wrong path, one that takes no POST, and a model that is away are each a line that begins with FAILED."""
-        sample, put = self.serve(SampleModel(reactor).app.resource()), self.serve(Put())
+        sample, put = self.serve(SampleModel(reactor, WALL_CLOCK).app.resource()), self.serve(Put())
         self.model.ready_status = 404  # of every GET
         nothing = "FAILED: there is nothing at its path (HTTP status 404 to GET). Compare the path with the one that"
         lines = await self.of_models(

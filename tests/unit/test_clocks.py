@@ -24,7 +24,7 @@ WAYS = {
     "time.time": {"clocks"},
     "time.monotonic": {"clocks"},
     "datetime.datetime.now": {"demo.certificates"},
-    "provider_gateway.clocks.WALL_CLOCK": {"tap", "http_server.site", "devbroker.server"},
+    "provider_gateway.clocks.WALL_CLOCK": {"tap", "http_server.site", "devbroker.server", "demo.sample_model"},
 }
 #: Other ways to the date, which nobody needs.
 NEVER = {
