@@ -9,7 +9,7 @@ TOOLS := $(VENV)/.tools
 # A server of others that tests call.
 MLSERVER := .venv-mlserver/.installed
 
-.PHONY: help demo test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench slow system clean
+.PHONY: help demo test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench bench-parking slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -24,6 +24,7 @@ help:
 	@echo "make outages ten minutes without the model (OUTAGE_SECONDS), models that refuse calls, too many callers, a frozen broker: figures"
 	@echo "make latency time of one request on an idle gateway, with a model that answers at once"
 	@echo "make bench   throughput, CPU and memory, compared with another program for the same job (BENCH_OPTIONS=--quick)"
+	@echo "make bench-parking  of these, only looks at 100,000 parked messages, replays, and requests beside them"
 	@echo "make slow    latency of a normal client among 200 slow ones of each kind (SECONDS for each kind, default 60)"
 	@echo "make fuzz    the property tests for longer than in make test (FUZZ_SECONDS, default 600)"
 	@echo "make lint    ruff and mypy"
@@ -68,6 +69,9 @@ latency: $(TOOLS) system
 bench: $(TOOLS) system
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt matplotlib
 	@$(BIN)/python -m benchmarks.bench $(BENCH_OPTIONS)
+
+bench-parking: BENCH_OPTIONS += --question parking
+bench-parking: bench
 
 slow: $(TOOLS) system
 	@sh devtools/system.sh stunnel4 slowhttptest

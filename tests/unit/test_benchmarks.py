@@ -7,12 +7,13 @@ import os
 from pika import frame, spec
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import amqp_only, document, many_callers, queue_depth, results, throughput, usage, workers
+from benchmarks import amqp_only, document, many_callers, parking, queue_depth, results, throughput, usage, workers
 from benchmarks.amqp_wire import Confirms
 from benchmarks.bench import QUESTIONS
 from benchmarks.callers import at, gets, posts
 from benchmarks.initiator import BODY, Initiator
 from benchmarks.load import Load
+from benchmarks.parking_runs import Listed
 from benchmarks.result_runs import Accepted, Purge
 from benchmarks.section import Bar, Section, digits
 from devtools.processes import ROOT
@@ -175,6 +176,25 @@ class PresentationTests(SynchronousTestCase):
         self.assertEqual(bars["accepted per second with SQLite, 64 callers"], (1536, True))
         self.assertEqual(bars["p99 during a purge, against before, PostgreSQL"], (1.5, True))
         self.assertEqual(bars["rows purged for each row that requests add meanwhile, SQLite"], (0.9, False))
+        self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
+
+    def test_parking(self) -> None:
+        """The bars: median seconds and worst memory of a list, rates of replays, and p99 beside against that alone."""
+        runs = parking.Runs()
+        for kind in ("classic", "quorum"):
+            for way in (parking.COMMAND, parking.HTTP):
+                runs.listed[kind, way] = [Listed(8, 120), Listed(12, 151), Listed(9, 100)]
+                runs.replayed[kind, way] = [900, 1100, 1200]
+            runs.beside[kind, parking.NOTHING] = [load(900, 10)] * 3
+            runs.beside[kind, parking.LOOK] = [load(900, 15), load(900, 25), load(900, 16)]
+            runs.beside[kind, parking.REPLAY] = [load(900, 21)]
+        section = parking.present(runs)
+        bars = {bar.text: (bar.measured, bar.is_met) for bar in section.bars}
+        self.assertEqual(bars["list, quorum, by command"], (9, True))
+        self.assertEqual(bars["memory of a list, classic, by HTTP"], (151, False))
+        self.assertEqual(bars["replay, classic, by command"], (1100, True))
+        self.assertEqual(bars["p99 beside a look by HTTP, quorum, against that without"], (1.6, True))
+        self.assertEqual(bars["p99 beside a replay by HTTP, quorum, against that without"], (2.1, False))
         self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
 
     def test_document(self) -> None:
