@@ -19,7 +19,8 @@ _Counters = defaultdict[tuple[str, ...], float]
 _WINDOW, _LEAST, _MOST = 10.0, 0.9, 60.0
 #: Paths that send no request to a model.
 _OTHERS = ("/v1/parking", "/workbench", "other")
-#: Results of calls that are failures. A model that is busy, or refuses the message, has not failed.
+#: Results of calls that are answers, and of those that are failures. A model that is busy has not failed.
+_ANSWERED = frozenset({"ok", "rejected"})
 _FAILED = frozenset({"timeout", "connection", "status", "body"})
 
 
@@ -32,7 +33,8 @@ class QueueFigures:
         concurrency: calls at a time, at most.
         state: of the model: 0 if it takes calls, 1 if it is busy, 2 if it is away.
         calls: of the model, per second.
-        failures: of these, per second.
+        answered: of these, those that the model has answered; a refusal is an answer, too.
+        failures: of these, those that failed.
         seconds: of one call, on average.
         wait: seconds that the message of the newest reply waited.
     """
@@ -41,6 +43,7 @@ class QueueFigures:
     concurrency: float | None
     state: int | None
     calls: float | None
+    answered: float | None
     failures: float | None
     seconds: float | None
     wait: float | None
@@ -116,6 +119,7 @@ class Figures:
                     concurrency=gauges.get(("concurrency", queue)),
                     state=int(gauges["state", queue]) if ("state", queue) in gauges else None,
                     calls=per_second("calls", queue) if ("state", queue) in gauges else None,
+                    answered=per_second("answered", queue) if ("state", queue) in gauges else None,
                     failures=per_second("failures", queue) if ("state", queue) in gauges else None,
                     seconds=mean("model", queue),
                     wait=self._wait(queue),
@@ -141,6 +145,8 @@ class Figures:
                 found["model", labels["queue"], part] += value
         for labels, value in _samples(metrics.model_requests, "_total"):
             found["calls", labels["queue"]] += value
+            if labels["result"] in _ANSWERED:
+                found["answered", labels["queue"]] += value
             if labels["result"] in _FAILED:
                 found["failures", labels["queue"]] += value
         return found

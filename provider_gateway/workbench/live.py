@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 _EVERY, _FRESH = 2.0, 1.0
 #: The states of a model by their numbers (docs/operation.md): what the page says, and how it looks.
 _MODEL = {0: ("ready", "good"), 1: ("busy", "warn"), 2: ("away", "bad")}
-_RIGHTS = ("read", "replay", "drop")
+#: In the order in which the page names them.
+RIGHTS = ("read", "replay", "drop")
 
 
 def may_see(operator: Operator, queue: str) -> bool:
     """True if an operator has any right on the parking queue of a work queue."""
-    return any(operator.may(right, queue) for right in _RIGHTS)
+    return any(operator.may(right, queue) for right in RIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,22 +188,25 @@ class LiveFigures:
             queue, key = figures.queues[flow.queue], flow.key
             work, retry = counts.get(flow.queue), counts.get(flow.retry or "")
             lying = parked.get(flow.queue)
-            model, look = _MODEL.get(-1 if queue.state is None else queue.state, ("not here", ""))
+            is_served = work is None or work.consumers > 0
+            elsewhere = ("called elsewhere", "") if is_served else ("called by nobody", "bad")
+            model, look = elsewhere if queue.state is None else _MODEL[queue.state]
             running = texts.number(queue.running)
             said |= {
                 f"{key}.waiting": texts.number(work.messages if work else None),
-                f"{key}.consumers": texts.number(work.consumers if work else None),
+                f"{key}.consumers": texts.number(work and work.consumers) if is_served else "none",
                 f"{key}.wait": texts.duration(queue.wait),
                 f"{key}.model": model,
                 f"{key}.running": f"{running} of {queue.concurrency:.0f}" if queue.concurrency else running,
                 f"{key}.calls": texts.rate(queue.calls),
+                f"{key}.answered": texts.rate(queue.answered),
                 f"{key}.failures": texts.rate(queue.failures),
                 f"{key}.time": texts.duration(queue.seconds),
                 f"{key}.retrying": texts.number(retry.messages if retry else None),
                 f"{key}.parked": texts.number(lying),
             }
             states |= {
-                f"{key}.consumers": "bad" if work is not None and not work.consumers else "",
+                f"{key}.consumers": "" if is_served else "bad",
                 f"{key}.model": look,
                 f"{key}.failures": "bad" if queue.failures else "",
                 f"{key}.parked": "warn" if lying else "",

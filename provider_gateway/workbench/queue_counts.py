@@ -1,7 +1,8 @@
-"""How many messages and consumers queues have: asks the broker with passive declarations, when somebody wants to know."""
+"""How many messages and consumers queues have: asks the broker, by passive declarations, while somebody looks."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,10 +55,9 @@ class QueueCounts:
         if session is None or not session.is_open:
             return found
         asking: Deferred[None] = Deferred.fromCoroutine(_ask(session, queues, found))
-        try:
+        # If the broker is slow, or gone, what it has said so far counts.
+        with suppress(DeferredTimeoutError, AMQPError, ConnectionLost):
             await asking.addTimeout(_PATIENCE, self._clock)
-        except (DeferredTimeoutError, AMQPError, ConnectionLost):
-            pass  # the broker is slow, or gone: what it has said so far counts
         return found
 
 

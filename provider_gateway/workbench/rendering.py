@@ -63,6 +63,7 @@ class Rendering:
             "short": texts.short,
             "number": texts.number,
             "count": texts.count,
+            "times": texts.times,
             "rate": texts.rate,
             "duration": texts.duration,
             "age": texts.age,

@@ -1,9 +1,13 @@
-"""Values as the page writes them: times, ages, sizes, rates, and texts of others, of which nothing is invisible. Pure."""
+"""Values as the page writes them: times, sizes, rates, and texts of others, in which nothing is invisible. Pure."""
 
 from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provider_gateway.parking.jobs import JobDocument
 
 #: What stands for a figure that is not known.
 UNKNOWN = "–"
@@ -84,10 +88,10 @@ def duration(seconds: float | None) -> str:
     """A duration: "12 ms", "3.4 s", "5 min", "2 h", "3 d"."""
     if seconds is None:
         return UNKNOWN
-    if seconds < 0.0995:
+    if seconds < 0.9995:
         return f"{max(0.0, seconds) * 1000:.0f} ms"
     if seconds < 59.95:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     for size, unit in _UNITS:
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
@@ -98,7 +102,14 @@ def age(then: float | None, now: float) -> str:
     """How long ago a time was."""
     if then is None:
         return UNKNOWN
-    return "just now" if -60 < now - then < 1 else f"{duration(now - then)} ago" if now >= then else "in the future"
+    if now - then < 1:
+        return "just now" if now - then > -60 else "in the future"
+    return f"{duration(float(int(now - then)))} ago"
+
+
+def times(value: int) -> str:
+    """How often: "never", "once", "12 times"."""
+    return {0: "never", 1: "once"}.get(value, f"{value:,} times")
 
 
 def time(seconds: float | None) -> str:
@@ -142,3 +153,28 @@ def preview(head: bytes) -> str:
             return ""
         text = head[: error.start].decode("utf-8")
     return "" if "\0" in text else short(" ".join(text.split()), 160)
+
+
+#: What the states of a job are called.
+_STATES = {
+    "counting": "Counting the messages",
+    "running": "At work",
+    "done": "Done",
+    "canceled": "Stopped",
+    "failed": "Failed",
+}
+_ACTIONS = {"replay": "Replay", "drop": "Drop", "export": "Export", "look": "Look"}
+
+
+def title(job: JobDocument) -> str:
+    """What a job does: "Replay of 12 messages"."""
+    of = "" if job.total is None else f" of {count(job.total, 'message')}"
+    return f"{_ACTIONS[job.action]}{of}{', only counted' if job.dry_run else ''}"
+
+
+def progress(job: JobDocument) -> str:
+    """How far a job is: "At work: 3 of 12 messages"."""
+    if job.total is None or job.state == "counting":
+        return _STATES[job.state]
+    through = job.done + job.skipped + job.missing + job.failed
+    return f"{_STATES[job.state]}: {through:,} of {count(job.total, 'message')}"

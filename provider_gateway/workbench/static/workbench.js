@@ -23,7 +23,7 @@ async function call(method, path, body) {
     options.body = JSON.stringify(body ?? {});
   }
   const response = await fetch(path, options);
-  if (!response.ok) throw new Error(await problemOf(response));
+  if (!response.ok) throw Object.assign(new Error(await problemOf(response)), { status: response.status });
   return response.status === 204 ? null : response.json();
 }
 
@@ -194,7 +194,8 @@ function follow(place) {
     try {
       show(await call("GET", path));
     } catch (error) {
-      part("text").textContent = said = `${whyOf(error)} Trying again…`;
+      if (error.status === 404) place.dataset.state = "unknown"; // nobody knows the job any more
+      part("text").textContent = said = error.status === 404 ? whyOf(error) : `${whyOf(error)} Trying again…`;
     }
     if (!isOver()) setTimeout(next, 1000);
   };
