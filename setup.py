@@ -43,6 +43,7 @@ setup(
         "provider_gateway.workers",
         "twisted.plugins",
     ],
+    entry_points={"console_scripts": ["provider-gateway = provider_gateway.commands.main:main"]},
     package_data={
         "provider_gateway": ["py.typed"],
         "provider_gateway.workbench": ["static/*", "templates/*"],
@@ -54,6 +55,7 @@ setup(
     install_requires=[
         "twisted[tls]>=26.4,<26.11",
         "pika>=1.4.1,<1.5",
+        "click>=8.2.1",
         "klein>=24.8,<24.9",
         "treq>=26.7,<26.8",
         "httptools>=0.9,<0.10",

@@ -1,1 +1,1 @@
-"""The console script ``provider-gateway``: parking queues on the command line."""
+"""The console script ``provider-gateway``: commands for people and for scripts, on parking queues above all."""

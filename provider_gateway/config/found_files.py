@@ -29,7 +29,15 @@ def find_queues(option: Path | None, settings: Settings) -> tuple[tuple[QueueEnt
     Raises:
         SettingsError: the file is wrong, or was named and does not exist.
     """
-    named = option or settings.queues_conf
+    return read_queues(option or settings.queues_conf)
+
+
+def read_queues(named: Path | None) -> tuple[tuple[QueueEntry, ...], str]:
+    """Read a queue file as :func:`find_queues` does.
+
+    Args:
+        named: None means the file in the working directory, if there is one.
+    """
     path = named or next((path for path in _QUEUE_FILES if path.exists()), None)
     if path is None:
         return BUILT_IN, "built-in"

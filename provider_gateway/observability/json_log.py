@@ -64,18 +64,21 @@ class JSONLogObserver:
         self._out.flush()
 
 
-def log_observer(out: TextIO, level: str, **more: int) -> ILogObserver:
-    """An observer for twistd that writes JSON lines at a level and above.
+def silence_pika() -> None:
+    """Turn pika's own logging off: it repeats what we report, at alarming levels and with message bodies."""
+    pika_logger = logging.getLogger("pika")
+    pika_logger.addHandler(logging.NullHandler())
+    pika_logger.setLevel(logging.CRITICAL + 1)
 
-    Turns pika's own logging off: it repeats what we report, at alarming levels and with message bodies.
+
+def log_observer(out: TextIO, level: str, **more: int) -> ILogObserver:
+    """An observer for twistd that writes JSON lines at a level and above. Turns pika's own logging off.
 
     Args:
         level: ``info`` or ``debug``.
         more: values that are added to every line.
     """
-    pika_logger = logging.getLogger("pika")
-    pika_logger.addHandler(logging.NullHandler())
-    pika_logger.setLevel(logging.CRITICAL + 1)
+    silence_pika()
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(level))
     # Twisted logs each connection attempt, port and factory at "info". We log the same once, with a reason.
     for namespace in ("twisted.internet", "twisted.web", "twisted.application.internet", "stdout", "log_legacy"):

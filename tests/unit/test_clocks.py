@@ -24,7 +24,13 @@ WAYS = {
     "time.time": {"clocks"},
     "time.monotonic": {"clocks"},
     "datetime.datetime.now": {"demo.certificates"},
-    "provider_gateway.clocks.WALL_CLOCK": {"tap", "http_server.site", "devbroker.server", "demo.sample_model"},
+    "provider_gateway.clocks.WALL_CLOCK": {
+        "commands.main",
+        "tap",
+        "http_server.site",
+        "devbroker.server",
+        "demo.sample_model",
+    },
 }
 #: Other ways to the date, which nobody needs.
 NEVER = {
