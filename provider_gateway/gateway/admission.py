@@ -9,6 +9,8 @@ from provider_gateway.message.http_headers import text_of
 from provider_gateway.message.ids import RQUID_BYTES, checked_rquid, fresh_rquid
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.gateway.origins import Origins
     from provider_gateway.observability.metrics import Metrics
@@ -46,8 +48,19 @@ class Admission:
         """Answer new requests with 503 from now on."""
         self._draining = True
 
-    def enter(self, request: Any) -> None:
+    async def serve(self, request: Any, answer: Callable[[], Awaitable[bytes]], *, cors: bool = True) -> bytes:
+        """Let a request in, and count it as in flight until it is answered. Raises as :meth:`enter` and the answer."""
+        self.enter(request, cors=cors)
+        try:
+            return await answer()
+        finally:
+            self.in_flight -= 1
+
+    def enter(self, request: Any, *, cors: bool = True) -> None:
         """Set a request's id, and count the request as in flight.
+
+        Args:
+            cors: False if no page of another origin may ever read the response.
 
         Raises:
             BadRequest: its RqUID is malformed.
@@ -56,7 +69,7 @@ class Admission:
         """
         sent = request.requestHeaders.getRawHeaders(RQUID_BYTES)
         request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
-        if self._origins.are_allowed:  # spares the call where CORS is off
+        if self._origins.are_allowed and cors:  # spares the call where CORS is off
             self._origins.allow(request)
         if self._draining:
             msg = "This instance is stopping; another one, or this one after its restart, will serve the request."

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 
 from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
@@ -24,7 +24,7 @@ from provider_gateway.gateway.request_terms import SPECIAL, check_no_webhook, re
 from provider_gateway.gateway.response import write_reply
 from provider_gateway.gateway.status_document import REQUESTS
 from provider_gateway.gateway.stored_requests import StoredRequests
-from provider_gateway.http_server.problems import error_of, render, with_length
+from provider_gateway.http_server.problems import error_of, log_error, render, with_length
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.security.identity import text_of_identity
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from provider_gateway.gateway.expected_wait import ExpectedWaits
     from provider_gateway.gateway.readiness import Readiness
     from provider_gateway.gateway.rpc import RPCClient
+    from provider_gateway.http_server.request import BoundedRequest
     from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.results.results import Results
@@ -67,6 +68,9 @@ class API(OpenInferenceRoutes):
         cors_origins: origins that a browser may call from; ``*`` is any origin.
         wall_clock: deadlines of messages are times of it.
         logs_responses: log each response, at the level "debug".
+
+    Attributes:
+        admission: lets requests in, or not.
     """
 
     app = OpenInferenceRoutes.app
@@ -100,12 +104,12 @@ class API(OpenInferenceRoutes):
         self._metrics = metrics
         self._logs_responses = logs_responses
         self._origins = Origins(cors_origins)
-        self._admission = Admission(
+        self.admission = Admission(
             max_in_flight=max_in_flight, origins=self._origins, access_rules=access_rules, metrics=metrics
         )
         self.error_form = error_form_of(routes.queues)
-        self._models = ModelList(routes.queues, self._admission)
-        self._open_inference = OpenInference(routes.queues, self._admission, readiness)
+        self._models = ModelList(routes.queues, self.admission)
+        self._open_inference = OpenInference(routes.queues, self.admission, readiness)
         self._messages = RequestMessages(
             routes=routes,
             results=results,
@@ -121,21 +125,25 @@ class API(OpenInferenceRoutes):
             self._recorded = RecordedRequests(
                 results,
                 answers,
-                admission=self._admission,
+                admission=self.admission,
                 messages=self._messages,
                 routes=routes,
                 reply_timeout=reply_timeout,
                 clock=clock,
             )
-            self._stored = StoredRequests(results, answers, self._admission, reply_timeout)
+            self._stored = StoredRequests(results, answers, self.admission, reply_timeout)
 
-    def resource(self) -> IResource:
-        """What the listener serves: the routes, and the paths that entries of the queue file add."""
-        return self.app.resource(dict.fromkeys(self._routes.path_keys, PREDICT))
+    def resource(self, beside: Callable[[BoundedRequest], IResource | None] = lambda _: None) -> IResource:
+        """What the listener serves: the routes, and the paths that entries of the queue file add.
+
+        Args:
+            beside: finds another resource for a request; None leaves the request to the routes.
+        """
+        return self.app.resource(dict.fromkeys(self._routes.path_keys, PREDICT), beside)
 
     def drain(self) -> None:
         """Answer new requests with 503 from now on."""
-        self._admission.drain()
+        self.admission.drain()
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
@@ -146,10 +154,10 @@ class API(OpenInferenceRoutes):
     async def predict(self, request: Any) -> bytes:
         """Publish the body, wait for the reply, respond with it."""
         # All in one coroutine: a second one would take 300 bytes more for each waiting request.
-        self._admission.enter(request)
+        self.admission.enter(request)
         try:
             routing_key = self._messages.routing_key(request)
-            self._admission.authorise(request, routing_key)
+            self.admission.authorise(request, routing_key)
             if not SPECIAL.isdisjoint(request.requestHeaders.values):
                 terms = request_terms(request.requestHeaders.values, has_store=self._recorded is not None)
                 if terms is not None and self._recorded is not None:
@@ -173,16 +181,12 @@ class API(OpenInferenceRoutes):
                 raise
             return self._respond(request, reply, routing_key, accepted)
         finally:
-            self._admission.in_flight -= 1
+            self.admission.in_flight -= 1
 
     @app.route("/v1/publish", methods=["POST"])
     async def publish(self, request: IRequest) -> bytes:
         """Publish the body, and answer with 202 once the broker has confirmed and routed the message."""
-        self._admission.enter(request)
-        try:
-            return await self._publish(request)
-        finally:
-            self._admission.in_flight -= 1
+        return await self.admission.serve(request, lambda: self._publish(request))
 
     @app.route(MODELS, methods=["GET"])
     def list_models(self, request: IRequest) -> bytes:
@@ -242,26 +246,11 @@ class API(OpenInferenceRoutes):
         rquid, error = request.rquid, error_of(failure)
         if self._stored is None and isinstance(error, MethodNotAllowed) and request.path.startswith(_BELOW):
             error = NotFound("There is nothing at this path.")
-        # With a broker that is away, or a caller over its rate, every request fails. The metrics count them; a line for
-        # each would flood the log.
-        self._log.emit(
-            LogLevel.debug if error.status in (429, 503) else LogLevel.info,
-            "{status} {problem}: {detail}",
-            status=error.status,
-            problem=error.problem,
-            detail=error.detail,
-            rquid=rquid,
-            correlation_id=request.correlation_id,
-            identity=text_of_identity(request.identity),
-        )
+        log_error(self._log, request, error)
         return render(request, error, rquid, self.error_form)
 
     async def _fetch(self, request: Any, answer: Callable[[StoredRequests], Awaitable[bytes]]) -> bytes:
-        self._admission.enter(request)
-        try:
-            return await answer(self._checked_store())
-        finally:
-            self._admission.in_flight -= 1
+        return await self.admission.serve(request, lambda: answer(self._checked_store()))
 
     def _checked_store(self) -> StoredRequests:
         if self._stored is None:
@@ -283,7 +272,7 @@ class API(OpenInferenceRoutes):
 
     async def _publish(self, request: Any) -> bytes:
         routing_key = self._messages.routing_key(request)
-        self._admission.authorise(request, routing_key)
+        self.admission.authorise(request, routing_key)
         check_no_webhook(request.requestHeaders.values)
         if request.body_size > LARGE:
             await self._messages.check_in_turns(request, routing_key)

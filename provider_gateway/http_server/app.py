@@ -19,6 +19,8 @@ from werkzeug.exceptions import MethodNotAllowed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from twisted.web.resource import IResource
+
     from provider_gateway.http_server.request import BoundedRequest
 
 F = TypeVar("F")
@@ -53,14 +55,19 @@ class App(Klein):
 
         return remember
 
-    def resource(self, more: Mapping[bytes, str] | None = None) -> KleinResource:
+    def resource(
+        self,
+        more: Mapping[bytes, str] | None = None,
+        beside: Callable[[BoundedRequest], IResource | None] = lambda _: None,
+    ) -> KleinResource:
         """The resource that serves the application (klein.Klein).
 
         Args:
             more: more paths, each with the path of a route without parameters that serves it. They are compared byte by
                 byte.
+            beside: finds another resource for a request that is not in the table; None leaves it to Klein.
         """
-        return TableResource(self, more or {})
+        return TableResource(self, more or {}, beside)
 
     def answer_to(self, request: BoundedRequest, failure: Failure) -> bytes:
         """Set status and headers of the response to a failed request, and return its body.
@@ -79,8 +86,11 @@ class App(Klein):
 class TableResource(KleinResource):
     """Serves an application's requests from its table, or by Klein."""
 
-    def __init__(self, app: App, more: Mapping[bytes, str]) -> None:
+    def __init__(
+        self, app: App, more: Mapping[bytes, str], beside: Callable[[BoundedRequest], IResource | None]
+    ) -> None:
         super().__init__(app)
+        self._beside = beside
         self._table_app = app
         self._table = {
             (rule.rule.encode(), method.encode()): rule.endpoint
@@ -101,7 +111,8 @@ class TableResource(KleinResource):
         """Begin to serve a request (twisted.web.resource.IResource)."""
         endpoint = self._table.get((request.path, request.method))
         if endpoint is None and request.path not in self._methods:
-            return super().render(request)
+            other = self._beside(request)
+            return super().render(request) if other is None else other.render(request)
         try:
             if endpoint is None:
                 raise MethodNotAllowed(self._methods[request.path])

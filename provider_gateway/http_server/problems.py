@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from provider_gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, UnsupportedMediaType
 from provider_gateway.message.problem import PROBLEM_JSON, problem_body
+from provider_gateway.security.identity import text_of_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,24 @@ def error_of(failure: Failure) -> GatewayError:
         return NotFound("There is nothing at this path.")
     _log.failure("A request failed", failure)
     return GatewayError("An unexpected error; the log of this instance has the details.")
+
+
+def log_error(log: Logger, request: Any, error: GatewayError) -> None:
+    """Log that a request is answered with an error.
+
+    With a broker that is away, or a caller over its rate, every request fails. The metrics count them; a line for each
+    would flood the log.
+    """
+    log.emit(
+        LogLevel.debug if error.status in (429, 503) else LogLevel.info,
+        "{status} {problem}: {detail}",
+        status=error.status,
+        problem=error.problem,
+        detail=error.detail,
+        rquid=request.rquid,
+        correlation_id=request.correlation_id,
+        identity=text_of_identity(request.identity),
+    )
 
 
 def with_length(request: IRequest, content_type: str, body: bytes) -> bytes:

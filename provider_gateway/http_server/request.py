@@ -44,6 +44,7 @@ class BoundedRequest(Request):
         rquid: the request id, once it is known.
         served_by: the Deferred that is cancelled if the client leaves.
         is_lost: True once the client has left.
+        operator: who asks, for the workbench, if that is known by other means than a certificate; else None.
         authority: the host of an absolute-form target, which replaces ``Host`` (RFC 9112, 3.2.2); else None.
     """
 
@@ -56,6 +57,7 @@ class BoundedRequest(Request):
     rquid: str | None = None
     served_by: Deferred[Any] | None = None
     is_lost = False
+    operator: object = None
     #: Twisted's default is HTML.
     defaultContentType = None
 

@@ -91,7 +91,7 @@ class LargeBodyTests(APITestCase):
         """Small requests are served while large ones are checked, one piece of one of them in a turn."""
         body = b"[" + b"1," * 100 + b"1]"
         large = [self.post(body=body), self.post(body=body, path="/v1/publish")]
-        self.patch(self.api._admission, "_max_in_flight", 3)
+        self.patch(self.api.admission, "_max_in_flight", 3)
         turns = 0
         while not (self.rpc.calls and self.publisher.published):
             served = len(self.rpc.calls)
