@@ -14,6 +14,8 @@ from provider_gateway.gateway.rpc import RPCClient
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.topology.reply_addresses import reply_queue_name
 from provider_gateway.topology.routing import Routes
+from provider_gateway.workbench.access import Access
+from provider_gateway.workbench.workbench import Workbench, parking_of, refusing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +66,6 @@ class GatewayRole:
         results: Results | None = None,
     ) -> None:
         self._results = results
-        self._audit = audit
         self.consumers = 1 if results is None else 1 + results.replies.consumers
         tls = credentials.server
         expected_waits = ExpectedWaits(settings.reply_timeout, reactor, metrics)
@@ -109,8 +110,18 @@ class GatewayRole:
             metrics=metrics,
             logs_responses=settings.log_level == "debug",
         )
+        audit = refusing(audit)
+        parking = parking_of(reactor, settings, entries, credentials=credentials, audit=audit, wall_clock=wall_clock)
+        self._workbench = Workbench(
+            parking,
+            Access(credentials.access_rules, parking.places, audit),
+            self._api.admission,
+            metrics=metrics,
+            clock=reactor,
+            wall_clock=wall_clock,
+        )
         self.site = GatewaySite(
-            self._api.resource(),
+            self._api.resource(self._workbench.resource_for),
             reactor,
             settings.limits,
             on_finished,
@@ -151,8 +162,9 @@ class GatewayRole:
             self._results.replies.start()
 
     def drain(self) -> None:
-        """Answer new requests with 503 from now on, and end the waits for results."""
+        """Answer new requests with 503 from now on, and end the waits for results, and jobs on parking queues."""
         self._api.drain()
+        self._workbench.drain()
         if self._results is not None:
             self._results.drain()
 
@@ -172,6 +184,7 @@ class GatewayRole:
         The queue stays if a reply to a request that was given up may still come: without it, such a reply would be
         unrouted, and its message parked.
         """
+        await self._workbench.close()
         if self._results is not None:
             await self._results.replies.close()
         if self._rpc.expects_replies(self._expires):

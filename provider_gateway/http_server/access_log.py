@@ -26,11 +26,19 @@ _ROUTES = {
     for each in (
     "/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health",
     "/v2", "/v2/health/live", "/v2/health/ready",
+    "/v1/parking", "/v1/parking/jobs",
 )}  # fmt: skip
 #: Paths with an id or a name, and the route that each of them counts for.
 _PATTERNS = (
     (re.compile(rb"/v1/requests/[0-9a-f]{32}"), "/v1/requests/{id}"),
     (re.compile(rb"/v1/requests/[0-9a-f]{32}/result"), "/v1/requests/{id}/result"),
+    (re.compile(rb"/v1/parking/jobs/[0-9a-f]+"), "/v1/parking/jobs/{id}"),
+    (re.compile(rb"/v1/parking/[^/]+/[0-9a-f]+"), "/v1/parking/{queue}/{id}"),
+    (re.compile(rb"/v1/parking/[^/]+/[0-9a-f]+/body"), "/v1/parking/{queue}/{id}/body"),
+    *(
+        (re.compile(rb"/v1/parking/[^/]+" + each.encode()), f"/v1/parking/{{queue}}{each}")
+        for each in ("", "/replay", "/drop")
+    ),
     *(
         (re.compile(rb"/v2/models/[^/]+" + pattern + what.encode()), f"/v2/models/{{name}}{version}{what}")
         for what in ("/infer", "/ready", "")

