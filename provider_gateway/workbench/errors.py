@@ -17,12 +17,6 @@ class CountNeeded(GatewayError):
     status, problem, title = 428, "count-needed", "The number of messages is needed"
 
 
-class BodyNotJSON(GatewayError):
-    """The body is not declared as JSON. Browsers let pages of other origins send other types unasked."""
-
-    status, problem, title = 415, "unsupported-media-type", "Unsupported media type"
-
-
 class AuditLogUnwritable(Unavailable):
     """The audit log cannot be written. Without its line, nothing is done."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.workbench.errors import BodyNotJSON, CrossSite
+from provider_gateway.errors import UnsupportedMediaType
+from provider_gateway.workbench.errors import CrossSite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +39,12 @@ def check_json(request: Any) -> None:
     """Check that the body is declared as JSON: a form of another origin's page cannot declare that.
 
     Raises:
-        BodyNotJSON: it is not.
+        UnsupportedMediaType: it is not.
     """
     types = _values(request, b"Content-Type")
     if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
         msg = "Expected Content-Type: application/json."
-        raise BodyNotJSON(msg)
+        raise UnsupportedMediaType(msg, {"Accept": "application/json"})
 
 
 def _is_own(origins: Sequence[bytes], sites: Sequence[bytes], request: Any) -> bool:
