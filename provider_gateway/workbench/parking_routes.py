@@ -13,6 +13,7 @@ from provider_gateway.errors import BrokerUnavailable, NotFound
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, log_error, render, with_length
 from provider_gateway.message.http_headers import JSON
+from provider_gateway.workbench.bodies import image_type
 from provider_gateway.workbench.documents import (
     JOBS,
     PARKING,
@@ -23,7 +24,6 @@ from provider_gateway.workbench.documents import (
     operator_document,
     path_of,
 )
-from provider_gateway.workbench.images import image_type
 from provider_gateway.workbench.job_counts import count_messages
 from provider_gateway.workbench.own_origin import check_json, check_own_origin
 from provider_gateway.workbench.parking_requests import checked_id, job_request, list_request, no_query

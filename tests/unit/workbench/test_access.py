@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from provider_gateway.security.identity import Identity
-from tests.unit.workbench.base import NOW, WorkbenchTestCase, message
+from tests.unit.workbench.base import WorkbenchTestCase
+from tests.unit.workbench.fake_parking import NOW, message
 
 FIB, OTHER = "/v1/parking/fib", "/v1/parking/other"
 ID = f"{1:032x}"

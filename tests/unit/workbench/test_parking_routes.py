@@ -13,7 +13,8 @@ from provider_gateway.errors import BrokerUnavailable
 from provider_gateway.parking.errors import CountChanged, ParkingBusy
 from provider_gateway.parking.operators import Operator
 from tests.support.observability import counted
-from tests.unit.workbench.base import NOW, QUEUES, WorkbenchTestCase, message
+from tests.unit.workbench.base import WorkbenchTestCase
+from tests.unit.workbench.fake_parking import NOW, QUEUES, message
 
 FIB = "/v1/parking/fib"
 ID = f"{1:032x}"
