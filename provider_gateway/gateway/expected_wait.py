@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from provider_gateway.errors import QueueTooLong
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.observability.metrics import Metrics
@@ -46,6 +48,8 @@ _PROBE = 1.0
 _OLD = 2
 #: Seconds by which the clocks of two machines may differ.
 _SKEW = 1.0
+#: Seconds after which the newest wait says nothing of now.
+_RECENT = 60
 #: The longest Retry-After, in seconds.
 _LONGEST = 60
 #: Routing keys whose figures are kept.
@@ -161,6 +165,12 @@ class ExpectedWait:
         elif started - self._marks[-1][1] >= _DISTANCE * self._timeout:
             self._marks.append(self._newest)
 
+    @property
+    def newest(self) -> tuple[float, float] | None:
+        """When the message of the newest reply was published and started; None if that is not known, or is long ago."""
+        newest = self._newest
+        return newest if newest is not None and self._clock.seconds() - newest[1] < _RECENT else None
+
     def check(self) -> tuple[str, float, int] | None:
         """Decide about a new request.
 
@@ -265,6 +275,18 @@ class ExpectedWaits:
                 self._forget()
             known = self._by_key[routing_key] = ExpectedWait(self._timeout, self._clock)
         return known
+
+    def newest_wait(self, is_meant: Callable[[str], bool]) -> float | None:
+        """Seconds that the message of the newest reply waited in its queue; None if that is not known.
+
+        Args:
+            is_meant: says for a routing key whether it is meant.
+        """
+        newest = [each.newest for key, each in self._by_key.items() if each.newest is not None and is_meant(key)]
+        if not newest:
+            return None
+        began, started = max(newest)
+        return started - began
 
     def _forget(self) -> None:
         """Make room: forget figures that refuse nothing, else the oldest."""

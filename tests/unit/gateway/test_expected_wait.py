@@ -70,6 +70,35 @@ class ExpectedWaitTestCase(SynchronousTestCase):
         self.begin(waiting - len(self.calls))
 
 
+class NewestWaitTests(ExpectedWaitTestCase):
+    """What the page shows of the wait in a queue."""
+
+    def newest(self, key: str = KEY) -> float | None:
+        return self.waits.newest_wait(lambda each: each == key)
+
+    def test_unknown(self) -> None:
+        """Before the first reply, without a wait in it, and for other keys, nothing is known. No figures are made."""
+        self.assertIsNone(self.newest())
+        self.begin()
+        self.assertIsNone(self.newest())
+        self.answer("no number")
+        self.assertIsNone(self.newest())
+        self.assertIsNone(self.newest("other"))
+
+    def test_newest(self) -> None:
+        """The wait is that of the message of the newest reply, over all keys that are meant; after a minute, of none."""
+        self.begin()
+        self.clock.advance(3)
+        self.answer(2500)
+        self.assertEqual(2.5, self.newest())
+        self.begin()
+        self.clock.advance(1)
+        self.answer(200)
+        self.assertAlmostEqual(0.2, self.newest() or 0)
+        self.clock.advance(61)
+        self.assertIsNone(self.newest())
+
+
 class QueueTests(ExpectedWaitTestCase):
     """A queue whose length is known from replies."""
 
