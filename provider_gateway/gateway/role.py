@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.expected_wait import ExpectedWaits
+from provider_gateway.gateway.page_requests import page_requests
 from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.gateway.reply_queue import ReplyQueue
 from provider_gateway.gateway.rpc import RPCClient
@@ -15,6 +16,7 @@ from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.topology.reply_addresses import reply_queue_name
 from provider_gateway.topology.routing import Routes
 from provider_gateway.workbench.access import Access
+from provider_gateway.workbench.page import Page
 from provider_gateway.workbench.workbench import Workbench, parking_of, refusing
 
 if TYPE_CHECKING:
@@ -92,11 +94,12 @@ class GatewayRole:
         if results is not None:
             results.replies.late.on_many = self._replies.make_room
         self._readiness = Readiness(self._lacks, reactor)
+        routes = Routes(entries)
         self._publisher = publisher
         self._api = API(
             rpc=self._rpc,
             publisher=publisher,
-            routes=Routes(entries),
+            routes=routes,
             results=results,
             reply_timeout=settings.reply_timeout,
             max_in_flight=settings.max_in_flight,
@@ -110,12 +113,27 @@ class GatewayRole:
             metrics=metrics,
             logs_responses=settings.log_level == "debug",
         )
+        self._routes = routes
+        self._expected_waits = expected_waits
         audit = refusing(audit)
         parking = parking_of(reactor, settings, entries, credentials=credentials, audit=audit, wall_clock=wall_clock)
+        access = Access(credentials.access_rules, parking.places, audit)
         self._workbench = Workbench(
             parking,
-            Access(credentials.access_rules, parking.places, audit),
+            access,
             self._api.admission,
+            lambda turns: Page(
+                reactor,
+                settings,
+                entries,
+                parking=parking,
+                access=access,
+                turns=turns,
+                requests=page_requests(entries, self._api.admission, results),
+                wait=self._newest_wait,
+                metrics=metrics,
+                wall_clock=wall_clock,
+            ),
             metrics=metrics,
             clock=reactor,
             wall_clock=wall_clock,
@@ -138,6 +156,13 @@ class GatewayRole:
             await self._results.replies.open(session)  # first: the reply queue dead-letters to the results queue
         await self._replies.open(session)
         self._readiness.open(session)
+        self._workbench.open(session)
+
+    def _newest_wait(self, queue: str) -> float | None:
+        """Seconds that the message of the newest reply of a work queue waited; None if that is not known."""
+        return self._expected_waits.newest_wait(
+            lambda key: any(entry.queue_name == queue for entry in self._routes.entries(key))
+        )
 
     def is_awaited(self, correlation_id: str) -> bool | None:
         """True while the caller of this request waits, False once it has given up, None for a request of others."""

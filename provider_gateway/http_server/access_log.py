@@ -27,11 +27,14 @@ _ROUTES = {
     "/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health",
     "/v2", "/v2/health/live", "/v2/health/ready",
     "/v1/parking", "/v1/parking/jobs",
+    "/workbench", "/workbench/events", "/workbench/parking", "/workbench/message", "/workbench/job",
+    "/workbench/results", "/workbench/send",
 )}  # fmt: skip
 #: Paths with an id or a name, and the route that each of them counts for.
 _PATTERNS = (
     (re.compile(rb"/v1/requests/[0-9a-f]{32}"), "/v1/requests/{id}"),
     (re.compile(rb"/v1/requests/[0-9a-f]{32}/result"), "/v1/requests/{id}/result"),
+    (re.compile(rb"/workbench/static/[^/]+"), "/workbench/static/{name}"),
     (re.compile(rb"/v1/parking/jobs/[0-9a-f]+"), "/v1/parking/jobs/{id}"),
     (re.compile(rb"/v1/parking/[^/]+/[0-9a-f]+"), "/v1/parking/{queue}/{id}"),
     (re.compile(rb"/v1/parking/[^/]+/[0-9a-f]+/body"), "/v1/parking/{queue}/{id}/body"),

@@ -19,6 +19,8 @@ from provider_gateway.message.http_headers import text_of
 from provider_gateway.message.ids import RQUID, RQUID_BYTES, fresh_rquid, rquid_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from twisted.internet.defer import Deferred
 
     from provider_gateway.http_server.channel import Channel
@@ -45,6 +47,7 @@ class BoundedRequest(Request):
         served_by: the Deferred that is cancelled if the client leaves.
         is_lost: True once the client has left.
         operator: who asks, for the workbench, if that is known by other means than a certificate; else None.
+        beside: further paths that the listener of this request has.
         authority: the host of an absolute-form target, which replaces ``Host`` (RFC 9112, 3.2.2); else None.
     """
 
@@ -58,6 +61,7 @@ class BoundedRequest(Request):
     served_by: Deferred[Any] | None = None
     is_lost = False
     operator: object = None
+    beside: Collection[bytes] = ()
     #: Twisted's default is HTML.
     defaultContentType = None
 

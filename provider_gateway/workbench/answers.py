@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.errors import MethodNotAllowed, NotFound
-from provider_gateway.http_server.problems import render
+from twisted.logger import Logger
+
+from provider_gateway.errors import MethodNotAllowed
+from provider_gateway.http_server.problems import log_error, render
 from provider_gateway.workbench.rendering import protect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from provider_gateway.clocks import WallClock
     from provider_gateway.errors import GatewayError
     from provider_gateway.parking.jobs import JobDocument
     from provider_gateway.parking.operators import Operator
+    from provider_gateway.workbench.access import Access
     from provider_gateway.workbench.rendering import Rendering
 
 NOTHING_HERE = "There is nothing at this path."
@@ -23,29 +24,28 @@ _HOPELESS = frozenset({400, 404, 405})
 
 
 class Answers:
-    """Answers operators with pages, and others as if there were none.
+    """Answers operators with pages, and others with problem documents.
 
     Args:
-        who: the operator of a request; None for a caller without any right.
+        access: knows the operators.
     """
 
-    def __init__(self, rendering: Rendering, who: Callable[[Any], Operator | None], wall_clock: WallClock) -> None:
+    _log = Logger()
+
+    def __init__(self, rendering: Rendering, access: Access, wall_clock: WallClock) -> None:
         self._rendering = rendering
-        self._who = who
+        self._access = access
         self._wall_clock = wall_clock
 
     def enter(self, request: Any) -> Operator:
         """The operator of a request.
 
         Raises:
-            NotFound: the caller has no right: for it, there is nothing here.
+            Forbidden: the caller has no right.
         """
-        operator = self._who(request)
-        if operator is None:
-            raise NotFound(NOTHING_HERE)
         protect(request)
         request.rquid = request.rquid_sent()
-        return operator
+        return self._access.operator(request)
 
     def page(self, request: Any, operator: Operator, view: str, template: str = "", **values: object) -> bytes:
         """Respond with a page.
@@ -60,11 +60,12 @@ class Answers:
 
     def failure(self, request: Any, error: GatewayError) -> bytes:
         """Answer any failure."""
-        operator = self._who(request)
-        request.rquid = request.rquid_sent()
-        if operator is None:
-            return render(request, NotFound(NOTHING_HERE), request.rquid)
         protect(request)
+        request.rquid = request.rquid or request.rquid_sent()
+        log_error(self._log, request, error)
+        operator = self._access.who(request)
+        if operator is None:
+            return render(request, error, request.rquid)
         return self.problem(request, operator, error)
 
     def problem(self, request: Any, operator: Operator, error: GatewayError, job: JobDocument | None = None) -> bytes:

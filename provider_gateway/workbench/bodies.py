@@ -29,8 +29,6 @@ _IMAGES = (
     (b"GIF89a", "image/gif"),
 )
 
-FORMS = ("json", "text", "image", "hex")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownBody:

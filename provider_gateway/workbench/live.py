@@ -10,11 +10,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight, sleep
-from provider_gateway.errors import GatewayError
 from provider_gateway.workbench import texts
+from provider_gateway.workbench.access import RIGHTS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _EVERY, _FRESH = 2.0, 1.0
 #: The states of a model by their numbers (docs/operation.md): what the page says, and how it looks.
 _MODEL = {0: ("ready", "good"), 1: ("busy", "warn"), 2: ("away", "bad")}
-#: In the order in which the page names them.
-RIGHTS = ("read", "replay", "drop")
 
 
 def may_see(operator: Operator, queue: str) -> bool:
@@ -84,7 +82,8 @@ class LiveFigures:
     Args:
         figures: of this process.
         counts: of queues.
-        parked: asks for the number of parked messages by work queue.
+        held: how many messages of a parking queue, named by its work queue, this process holds for a look or a job. The
+            broker does not count them as ready.
         entries: all of the queue file.
         streams: of those who watch.
         who: the operator of a request; None if it has no right any more.
@@ -97,7 +96,7 @@ class LiveFigures:
         self,
         figures: Figures,
         counts: QueueCounts,
-        parked: Callable[[], Awaitable[Mapping[str, int | None]]],
+        held: Callable[[str], int],
         entries: Sequence[QueueEntry],
         *,
         streams: EventStreams,
@@ -108,19 +107,18 @@ class LiveFigures:
         self.flows = tuple(Flow.of(index, entry) for index, entry in enumerate(entries))
         self._figures = figures
         self._counts = counts
-        self._parked = parked
+        self._held = held
         self._streams = streams
         self._who = who
         self._clock = clock
         self._wall_clock = wall_clock
-        self._asked: tuple[float, Mapping[str, QueueCount], Mapping[str, int | None]] | None = None
+        self._asked: tuple[float, Mapping[str, QueueCount]] | None = None
         self._pause: Deferred[None] | None = None
         self._sending = InFlight(lambda failure: self._log.failure("Live figures could not be sent", failure))
 
     async def shown(self, operator: Operator) -> Shown:
         """The figures now, of the queues that an operator may see."""
-        counts, parked = await self._ask()
-        return self._texts(operator, self._figures.now(), counts, parked)
+        return self._texts(operator, self._figures.now(), await self._ask())
 
     def watch(self, stream: EventStream) -> None:  # noqa: ARG002 - it is among the streams
         """Send the figures to a new stream, and go on until there is none."""
@@ -135,14 +133,14 @@ class LiveFigures:
 
     async def _send(self) -> None:
         while len(self._streams):
-            counts, parked = await self._ask()
+            counts = await self._ask()
             figures, at = self._figures.now(), texts.time(self._wall_clock())
             for stream in self._streams:
                 operator = self._who(stream.request)
                 if operator is None:
                     stream.end()  # the access file, or the certificate, gives no right any more
                     continue
-                shown = self._texts(operator, figures, counts, parked)
+                shown = self._texts(operator, figures, counts)
                 stream.send("figures", json.dumps({"at": at, "texts": shown.texts, "states": shown.states}))
             self._pause = sleep(self._clock, _EVERY)
             try:
@@ -153,25 +151,20 @@ class LiveFigures:
             finally:
                 self._pause = None
 
-    async def _ask(self) -> tuple[Mapping[str, QueueCount], Mapping[str, int | None]]:
+    async def _ask(self) -> Mapping[str, QueueCount]:
         """Ask the broker, unless it was just asked."""
         now = self._clock.seconds()
         if self._asked is None or now - self._asked[0] >= _FRESH:
-            names = [name for flow in self.flows for name in (flow.queue, flow.retry) if name is not None]
+            names = [each for flow in self.flows for each in (flow.queue, flow.retry, flow.parking) if each is not None]
             counts = await self._counts.ask(dict.fromkeys(names))
-            try:
-                parked = await self._parked()
-            except GatewayError:
-                parked = {}  # the broker is away: nothing is known
-            self._asked = self._clock.seconds(), counts, parked
-        return self._asked[1], self._asked[2]
+            self._asked = self._clock.seconds(), counts
+        return self._asked[1]
 
     def _texts(
         self,
         operator: Operator,
         figures: ProcessFigures,
         counts: Mapping[str, QueueCount],
-        parked: Mapping[str, int | None],
     ) -> Shown:
         said: dict[str, str] = {
             "requests.rate": texts.rate(figures.requests),
@@ -187,7 +180,8 @@ class LiveFigures:
                 continue
             queue, key = figures.queues[flow.queue], flow.key
             work, retry = counts.get(flow.queue), counts.get(flow.retry or "")
-            lying = parked.get(flow.queue)
+            parked = counts.get(flow.parking)
+            lying = None if parked is None else parked.messages + self._held(flow.queue)
             is_served = work is None or work.consumers > 0
             elsewhere = ("called elsewhere", "") if is_served else ("called by nobody", "bad")
             model, look = elsewhere if queue.state is None else _MODEL[queue.state]

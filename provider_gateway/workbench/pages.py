@@ -28,12 +28,15 @@ if TYPE_CHECKING:
 
     from provider_gateway.clocks import WallClock
     from provider_gateway.http_server.event_stream import EventStreams
-    from provider_gateway.parking.operators import Operator
     from provider_gateway.parking.parking import Parking
     from provider_gateway.store.records import Record
+    from provider_gateway.workbench.access import Access
     from provider_gateway.workbench.live import LiveFigures
+    from provider_gateway.workbench.turns import Turns
 
 WORKBENCH = "/workbench"
+#: In the demo, a POST to this path makes a few messages that are parked.
+FAILURES = "/demo/failures"
 #: Results on one page.
 _RESULTS = 50
 
@@ -46,13 +49,15 @@ class Requests:
         keys: the routing keys that the caller of a request may use, of the queue file.
         types: media types that the models accept.
         owner: the name that the caller's results are kept for; None if it has none.
-        results: the caller's newest records, and those after one with an id; None without a result store.
+        results: an owner's newest records, and those after one with an id; None without a result store.
+        may_use: True if the caller of a request may use a routing key.
     """
 
     keys: Callable[[Any], Sequence[str]]
     types: Sequence[str]
     owner: Callable[[Any], str | None]
     results: Callable[[str, int, str | None], Awaitable[Sequence[Record]]] | None
+    may_use: Callable[[Any, str], bool]
 
 
 class Pages:
@@ -61,10 +66,10 @@ class Pages:
     Args:
         live: has the figures of the overview.
         streams: of those who watch.
-        who: the operator of a request; None for a caller without any right, for whom there is nothing here.
+        access: knows who may do what.
+        turns: of the looks into parking queues.
         instance: name of this process.
         workers: processes that share the port.
-        failures_path: a POST to it makes a few messages that are parked, in the demo; None for none.
     """
 
     app = App()
@@ -75,17 +80,16 @@ class Pages:
         live: LiveFigures,
         streams: EventStreams,
         *,
-        who: Callable[[Any], Operator | None],
+        access: Access,
+        turns: Turns,
         requests: Requests,
         instance: str,
         workers: int,
         wall_clock: WallClock,
-        failures_path: str | None = None,
     ) -> None:
         self._live = live
         self._streams = streams
         self._requests = requests
-        self._failures_path = failures_path
         views = [("overview", WORKBENCH, "What runs"), ("parking", f"{WORKBENCH}/parking", "Parked messages")]
         if requests.results is not None:
             views.append(("results", f"{WORKBENCH}/results", "Results"))
@@ -100,8 +104,8 @@ class Pages:
                 "unknown": texts.UNKNOWN,
             }
         )
-        answers = self._answers = Answers(rendering, who, wall_clock)
-        self._parked = ParkedViews(parking, answers, wall_clock)
+        answers = self._answers = Answers(rendering, access, wall_clock)
+        self._parked = ParkedViews(parking, access, answers, turns, wall_clock)
 
     def resource(self) -> IResource:
         """What serves the page."""
@@ -124,7 +128,7 @@ class Pages:
             texts=shown.texts,
             states=shown.states,
             flows=[flow for flow in self._live.flows if may_see(operator, flow.queue)],
-            failures_path=self._failures_path,
+            failures_path=FAILURES if FAILURES.encode() in request.beside else None,
         )
 
     @app.route(f"{WORKBENCH}/events", methods=["GET"])
@@ -168,9 +172,8 @@ class Pages:
         # One more than is shown tells whether there are more.
         records = [] if owner is None else await find(owner, _RESULTS + 1, after)
         following = records[_RESULTS - 1].id if len(records) > _RESULTS else None
-        return self._answers.page(
-            request, operator, "results", owner=owner or "", records=records[:_RESULTS], next=following
-        )
+        shown = [each for each in records[:_RESULTS] if self._requests.may_use(request, each.routing_key)]
+        return self._answers.page(request, operator, "results", owner=owner or "", records=shown, next=following)
 
     @app.route(f"{WORKBENCH}/send", methods=["GET"])
     def send(self, request: Any) -> bytes:

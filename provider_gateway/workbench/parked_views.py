@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.errors import BadRequest, Forbidden, GatewayError, NotFound
+from provider_gateway.errors import BadRequest, GatewayError, NotFound
 from provider_gateway.parking.errors import ParkingBusy
 from provider_gateway.workbench import bodies, texts
-from provider_gateway.workbench.answers import NOTHING_HERE
-from provider_gateway.workbench.live import RIGHTS, may_see
+from provider_gateway.workbench.access import RIGHTS
+from provider_gateway.workbench.documents import path_of
+from provider_gateway.workbench.live import may_see
 from provider_gateway.workbench.message_pairs import pairs_of
 from provider_gateway.workbench.queries import Conditions, whole_number
 from provider_gateway.workbench.rendering import quoted
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.parking.operators import Operator
     from provider_gateway.parking.parking import Parking
+    from provider_gateway.workbench.access import Access
     from provider_gateway.workbench.answers import Answers
+    from provider_gateway.workbench.turns import Turns
 
 #: Messages on one page.
 _PAGE_SIZE = 100
 _ID = re.compile(r"[0-9a-f]{1,64}")
 _VIEW = "parking"
+#: What jobs do. Looks, which are the same to the engine, are no jobs here.
+_ACTIONS = ("replay", "drop")
 
 
 def id_of(query: Mapping[str, str], name: str = "id") -> str:
@@ -42,22 +47,29 @@ def id_of(query: Mapping[str, str], name: str = "id") -> str:
 
 
 class ParkedViews:
-    """Makes the views of what is parked."""
+    """Makes the views of what is parked.
 
-    def __init__(self, parking: Parking, answers: Answers, wall_clock: WallClock) -> None:
+    Args:
+        access: knows who may do what.
+        turns: of the looks.
+    """
+
+    def __init__(self, parking: Parking, access: Access, answers: Answers, turns: Turns, wall_clock: WallClock) -> None:
         self._parking = parking
+        self._access = access
         self._answers = answers
+        self._turns = turns
         self._wall_clock = wall_clock
 
     async def queues(self, request: Any, operator: Operator) -> bytes:
         """The parking queues, and the last jobs."""
-        counts = await self._parking.counts()
+        counts = await self._turns.run(self._parking.counts)
         places = [
             {
                 "queue": queue,
                 "parking": place.parking.name,
                 "messages": counts.get(queue),
-                "rights": [right for right in RIGHTS if operator.may(right, queue)],
+                "rights": self._access.rights(operator, queue),
             }
             for queue, place in self._parking.places.items()
             if may_see(operator, queue)
@@ -67,20 +79,17 @@ class ParkedViews:
 
     async def messages(self, request: Any, operator: Operator, query: Mapping[str, str]) -> bytes:
         """The messages of a parking queue that fit the filter in the query."""
-        queue = self._queue(operator, query)
+        queue = query["queue"]
+        self._access.check(operator, queue, None, "list")
         return await self._unless_busy(request, operator, queue, self._messages(request, operator, queue, query))
 
     async def _messages(self, request: Any, operator: Operator, queue: str, query: Mapping[str, str]) -> bytes:
         conditions = Conditions.of(query, self._wall_clock())
-        if conditions.filter.grep is not None and not operator.may("read", queue):
-            msg = "To search in bodies needs the right 'read' on this parking queue."
-            raise Forbidden(msg)
-        look = await self._parking.look(
-            queue,
-            conditions.filter,
-            operator=operator,
-            limit=_PAGE_SIZE,
-            after=whole_number(query, "after", -1),
+        if conditions.filter.grep is not None:
+            self._access.check(operator, queue, "read", "search")
+        after = whole_number(query, "after", -1)
+        look = await self._turns.run(
+            lambda: self._parking.look(queue, conditions.filter, operator=operator, limit=_PAGE_SIZE, after=after)
         )
         first = max(1, whole_number(query, "first", 1))
         return self._answers.page(
@@ -103,14 +112,13 @@ class ParkedViews:
 
     async def message(self, request: Any, operator: Operator, query: Mapping[str, str]) -> bytes:
         """One parked message in full."""
-        queue, id_ = self._queue(operator, query), id_of(query)
-        if not operator.may("read", queue):
-            raise NotFound(NOTHING_HERE)
+        queue, id_ = query.get("queue", ""), id_of(query)
+        self._access.check(operator, queue, "read", "show")
         form = query.get("as")
         return await self._unless_busy(request, operator, queue, self._message(request, operator, queue, id_, form))
 
     async def _message(self, request: Any, operator: Operator, queue: str, id_: str, form: str | None) -> bytes:
-        message, body = await self._parking.show(queue, id_, operator=operator)
+        message, body = await self._turns.run(lambda: self._parking.show(queue, id_, operator=operator))
         return self._answers.page(
             request,
             operator,
@@ -120,15 +128,16 @@ class ParkedViews:
             message=message,
             pairs=pairs_of(message),
             body=bodies.show(body, message.content_encoding, form),
-            body_url=f"/v1/parking/{quoted(queue)}/{id_}/body",
+            body_url=path_of(queue, id_, "body"),
             form_url=lambda each: f"{_address(queue, id_)}&as={each}",
             **self._rights(operator, queue),
         )
 
     async def job(self, request: Any, operator: Operator, query: Mapping[str, str]) -> bytes:
         """A job, and how far it is."""
-        job = await self._parking.job(id_of(query))
-        if job is None or not may_see(operator, job.queue):
+        id_ = id_of(query)
+        job = await self._turns.run(lambda: self._parking.job(id_))
+        if job is None or job.action not in _ACTIONS or not may_see(operator, job.queue):
             msg = "There is no such job any more: the last ones are known, and only as long as their process runs."
             raise NotFound(msg)
         return self._answers.page(
@@ -140,20 +149,8 @@ class ParkedViews:
             is_over=job.is_over,
             text=texts.progress(job),
             title=texts.title(job),
-            may_cancel=not job.is_over and operator.may(job.action, job.queue),
+            may_cancel=not job.is_over and operator.may("drop" if job.action == "drop" else "replay", job.queue),
         )
-
-    def _queue(self, operator: Operator, query: Mapping[str, str]) -> str:
-        """The work queue that a query names.
-
-        Raises:
-            NotFound: there is none of this name, or the operator has no right on it.
-        """
-        queue = query.get("queue", "")
-        if queue not in self._parking.places or not may_see(operator, queue):
-            msg = "There is no such queue, or you have no right on it."
-            raise NotFound(msg)
-        return queue
 
     def _rights(self, operator: Operator, queue: str) -> dict[str, object]:
         """What templates need to know of a queue, so that they offer what is allowed."""
@@ -161,6 +158,7 @@ class ParkedViews:
         return {
             "may": {right: operator.may(right, queue) for right in RIGHTS},
             "parking": place.parking.name,
+            "api_path": path_of(queue),
             "max_replays": place.max_replays,
         }
 
@@ -170,11 +168,11 @@ class ParkedViews:
             return await looking
         except ParkingBusy as error:
             try:
-                job = (await self._parking.at_work()).get(queue)
+                job = (await self._turns.run(self._parking.at_work)).get(queue)
             except GatewayError:
                 job = None
             return self._answers.problem(
-                request, operator, error, job if job is not None and job.action in ("replay", "drop") else None
+                request, operator, error, job if job is not None and job.action in _ACTIONS else None
             )
 
 

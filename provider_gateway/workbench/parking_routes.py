@@ -27,7 +27,6 @@ from provider_gateway.workbench.documents import (
 from provider_gateway.workbench.job_counts import count_messages
 from provider_gateway.workbench.own_origin import check_json, check_own_origin
 from provider_gateway.workbench.parking_requests import checked_id, job_request, list_request, no_query
-from provider_gateway.workbench.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,9 +42,8 @@ if TYPE_CHECKING:
     from provider_gateway.parking.parking import Job, Parking
     from provider_gateway.workbench.access import Access
     from provider_gateway.workbench.admission import Admission
+    from provider_gateway.workbench.turns import Turns
 
-#: Looks at a time, and those that wait for their turn.
-LOOKS, WAITING = 4, 16
 #: Seconds for which a job is waited for that still counts: what is wrong with it is then part of the response.
 _UNTIL_COUNTED = 2.0
 _QUEUE = f"{PARKING}/<queue>"
@@ -60,6 +58,7 @@ class ParkingRoutes:
     were sent.
 
     Args:
+        turns: of the looks.
         clock: has no date.
         wall_clock: has the date.
     """
@@ -72,6 +71,7 @@ class ParkingRoutes:
         parking: Parking,
         access: Access,
         admission: Admission,
+        turns: Turns,
         *,
         metrics: Metrics,
         clock: IReactorTime,
@@ -83,7 +83,7 @@ class ParkingRoutes:
         self._metrics = metrics
         self._clock = clock
         self._wall_clock = wall_clock
-        self._turns = Turns(LOOKS, WAITING)
+        self._turns = turns
 
     @app.route(PARKING, methods=["GET"])
     async def queues(self, request: Any) -> bytes:

@@ -11,14 +11,17 @@ from provider_gateway.parking.parking import Parking
 from provider_gateway.parking.places import places_of
 from provider_gateway.workbench.documents import PARKING
 from provider_gateway.workbench.errors import AuditLogUnwritable
+from provider_gateway.workbench.pages import WORKBENCH
 from provider_gateway.workbench.parking_routes import ParkingRoutes
+from provider_gateway.workbench.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.web.resource import IResource
 
+    from provider_gateway.amqp.session import Session
     from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
@@ -28,7 +31,10 @@ if TYPE_CHECKING:
     from provider_gateway.security.credentials import Credentials
     from provider_gateway.workbench.access import Access
     from provider_gateway.workbench.admission import Admission
+    from provider_gateway.workbench.page import Page
 
+#: Looks at a time, and those that wait for their turn.
+LOOKS, WAITING = 4, 16
 #: Share of the time that a look or a job may work: requests beside it go on.
 _SHARE = 1 / 3
 
@@ -80,11 +86,12 @@ def refusing(audit: Audit) -> Audit:
 
 
 class Workbench:
-    """What a gateway has at ``/v1/parking``.
+    """What a gateway has at ``/v1/parking``, and the page.
 
     Args:
         parking: the parking queues.
         access: knows who may do what.
+        make_page: makes the page, given the turns of looks; None for no page.
         admission: lets requests in.
         clock: has no date.
         wall_clock: has the date.
@@ -95,6 +102,7 @@ class Workbench:
         parking: Parking,
         access: Access,
         admission: Admission,
+        make_page: Callable[[Turns], Page] | None = None,
         *,
         metrics: Metrics,
         clock: IReactorTime,
@@ -102,9 +110,13 @@ class Workbench:
     ) -> None:
         self._parking = parking
         self._access = access
-        routes = ParkingRoutes(parking, access, admission, metrics=metrics, clock=clock, wall_clock=wall_clock)
+        turns = Turns(LOOKS, WAITING)
+        routes = ParkingRoutes(parking, access, admission, turns, metrics=metrics, clock=clock, wall_clock=wall_clock)
+        self._page = make_page(turns) if make_page is not None else None
         #: By the path that they serve, with all that is below it.
         self._resources: dict[bytes, IResource] = {PARKING.encode(): routes.app.resource()}
+        if self._page is not None:
+            self._resources[WORKBENCH.encode()] = self._page.resource
         self._stopped: Deferred[None] | None = None
 
     def resource_for(self, request: BoundedRequest) -> IResource | None:
@@ -118,8 +130,15 @@ class Workbench:
                 return resource
         return None
 
+    def open(self, session: Session) -> None:
+        """Ask for counts of queues on a new session from now on."""
+        if self._page is not None:
+            self._page.open(session)
+
     def drain(self) -> None:
-        """Cancel jobs and looks, and begin no further ones."""
+        """Cancel jobs and looks, begin no further ones, and end the streams of live figures."""
+        if self._page is not None:
+            self._page.drain()
         if self._stopped is None:
             self._stopped = Deferred.fromCoroutine(self._parking.stop())
             self._stopped.addErrback(lambda failure: _log.failure("Jobs could not be ended in order", failure))

@@ -150,7 +150,7 @@ function actions(list) {
         if (rate > 0) order.rate = rate;
       }
       try {
-        const job = await call("POST", `/v1/parking/${encodeURIComponent(queue)}/${act}`, order);
+        const job = await call("POST", `${list.dataset.path}/${act}`, order);
         location.assign(`/workbench/job?id=${encodeURIComponent(job.id)}`);
       } catch (error) {
         problem.textContent = whyOf(error);

@@ -86,7 +86,7 @@ class NewestWaitTests(ExpectedWaitTestCase):
         self.assertIsNone(self.newest("other"))
 
     def test_newest(self) -> None:
-        """The wait is that of the message of the newest reply, over all keys that are meant; after a minute, of none."""
+        """The wait is that of the message of the newest reply; after a minute, nothing is known."""
         self.begin()
         self.clock.advance(3)
         self.answer(2500)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
 
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.queue_file import parse_queues
@@ -19,9 +20,11 @@ from provider_gateway.parking.looks import Group, Look
 from provider_gateway.parking.operators import Operator
 from provider_gateway.parking.parked_message import HEAD_BYTES, ParkedMessage
 from provider_gateway.parking.places import places_of
+from provider_gateway.workbench.access import Access
 from provider_gateway.workbench.figures import Figures
 from provider_gateway.workbench.live import LiveFigures
 from provider_gateway.workbench.pages import Pages, Requests
+from provider_gateway.workbench.turns import Turns
 from tests.support.http_client import Client
 
 if TYPE_CHECKING:
@@ -81,6 +84,7 @@ class FakeParking:
         self.messages: dict[str, list[tuple[ParkedMessage, bytes]]] = {queue: [] for queue in self.places}
         self.jobs: dict[str, Any] = {}
         self.busy: dict[str, JobDocument] = {}
+        self.lines: list[Mapping[str, object]] = []
         self.error: GatewayError | None = None
         self.shown: list[tuple[str, str, str]] = []
 
@@ -160,6 +164,32 @@ class FakeCounts:
         return {name: self.counts[name] for name in queues if name in self.counts}
 
 
+class _Access(Access):
+    """Knows the operator of the moment."""
+
+    def __init__(self, workbench: Workbench) -> None:
+        super().__init__(None, workbench.parking.places, workbench.parking.lines.append)
+        self._workbench = workbench
+
+    def who(self, request: Any) -> Operator | None:
+        return self._workbench.operator
+
+
+class _Listener(Resource):
+    """Serves the page, and knows what is beside it."""
+
+    isLeaf = True
+
+    def __init__(self, workbench: Workbench) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # Twisted's has no types
+        self._workbench = workbench
+        self._resource: Any = workbench.pages.resource()
+
+    def render(self, request: Any) -> Any:
+        request.beside = self._workbench.beside
+        return self._resource.render(request)
+
+
 class Workbench:
     """The page with all that it needs, in memory.
 
@@ -178,13 +208,16 @@ class Workbench:
         self.waits: dict[str, float] = {}
         self.streams = EventStreams(most=8, most_of_identity=8)
         self.dropped: list[str] = []
+        self.beside: tuple[bytes, ...] = ()
+        self.held: dict[str, int] = {}
+        access = _Access(self)
         self.live = LiveFigures(
             Figures(self.metrics, [each.queue_name for each in entries], self.waits.get, clock),
             cast("QueueCounts", self.counts),
-            self.parking.counts,
+            lambda queue: self.held.get(queue, 0),
             entries,
             streams=self.streams,
-            who=lambda _: self.operator,
+            who=access.who,
             clock=clock,
             wall_clock=now,
         )
@@ -192,19 +225,20 @@ class Workbench:
             cast("Parking", self.parking),
             self.live,
             self.streams,
-            who=lambda _: self.operator,
+            access=access,
+            turns=Turns(4, 16),
             requests=Requests(
                 keys=lambda _: ["predict.now"],
                 types=["application/json"],
                 owner=lambda _: "client-a",
                 results=None if records is None else self._results(list(records)),
+                may_use=lambda _, key: key != "withdrawn",
             ),
             instance="test-instance",
             workers=1,
             wall_clock=now,
-            failures_path=None,
         )
-        self.site = GatewaySite(self.pages.resource(), clock, Limits(), on_dropped=self.dropped.append, wall_clock=now)
+        self.site = GatewaySite(_Listener(self), clock, Limits(), on_dropped=self.dropped.append, wall_clock=now)
 
     @staticmethod
     def _results(records: list[Record]) -> Any:

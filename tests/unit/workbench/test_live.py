@@ -7,11 +7,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from provider_gateway.errors import BrokerUnavailable
 from provider_gateway.parking.operators import Operator
 from provider_gateway.workbench.queue_counts import QueueCount
 from tests.support.http_client import Client
-from tests.unit.workbench.pages_base import ALL, ODD, PagesTestCase, parked
+from tests.unit.workbench.pages_base import ALL, ODD, PagesTestCase
 
 
 class LiveTestCase(PagesTestCase):
@@ -47,7 +46,7 @@ class FiguresTests(LiveTestCase):
         said = self.said()
         for key in ("waiting", "consumers", "wait", "running", "calls", "failures", "time", "retrying"):
             self.assertEqual("–", said[f"q0.{key}"], key)
-        self.assertEqual(("called elsewhere", "0"), (said["q0.model"], said["q0.parked"]))
+        self.assertEqual(("called elsewhere", "–"), (said["q0.model"], said["q0.parked"]))
         self.assertEqual({""}, set(self.states.values()))
 
     def test_counts(self) -> None:
@@ -57,7 +56,7 @@ class FiguresTests(LiveTestCase):
             "fib.retry": QueueCount(5, 0),
             ODD: QueueCount(0, 0),
         }
-        self.parking.messages["fib"] = [parked(number) for number in range(3)]
+        self.workbench.counts.counts["fib.parking"] = QueueCount(3, 0)
         said = self.said()
         self.assertEqual(
             ("1,200", "2", "5", "3"),
@@ -78,21 +77,17 @@ class FiguresTests(LiveTestCase):
 
     def test_rights(self) -> None:
         """Nothing is said of a queue on which the operator has no right, in sums either."""
-        self.parking.messages[ODD] = [parked()]
+        self.workbench.counts.counts = {"fib.parking": QueueCount(0, 0), f"{ODD}.parking": QueueCount(5, 0)}
         self.rights(fib="drop")
         said = self.said()
         self.assertEqual([], [key for key in said if key.startswith("q1.")])
         self.assertEqual("0", said["all.parked"])
 
-    def test_broker_away(self) -> None:
-        """Without the broker the page goes on."""
-
-        async def away() -> dict[str, int | None]:
-            msg = "The broker is away."
-            raise BrokerUnavailable(msg)
-
-        self.workbench.live._parked = away
-        self.assertEqual("–", self.said()["q0.parked"])
+    def test_held(self) -> None:
+        """Messages that this process looks at are not ready at the broker, and they are parked all the same."""
+        self.workbench.counts.counts = {"fib.parking": QueueCount(0, 1)}
+        self.workbench.held["fib"] = 300
+        self.assertEqual("300", self.said()["q0.parked"])
 
 
 class EventsTests(LiveTestCase):
@@ -109,9 +104,9 @@ class EventsTests(LiveTestCase):
     def test_changes(self) -> None:
         """What changes is in the next event."""
         client = self.watch()
-        self.parking.messages["fib"] = [parked()]
+        self.workbench.counts.counts = {"fib.parking": QueueCount(1, 0)}
         self.clock.advance(2)
-        self.assertEqual(["0", "1"], [each["texts"]["q0.parked"] for each in self.events(client)])
+        self.assertEqual(["–", "1"], [each["texts"]["q0.parked"] for each in self.events(client)])
 
     def test_nobody_watches(self) -> None:
         """When nobody watches any more, nobody is asked."""

@@ -198,12 +198,14 @@ class RightsTests(PagesTestCase):
         self.parking.messages["fib"] = [parked(0, b"secret body", model_error="secret error")]
 
     def test_without_any(self) -> None:
-        """For a caller without a right there is nothing: not a page, not a style sheet, whatever the method."""
+        """A caller without a right is told so, and gets nothing else: no page, no style sheet, whatever the method."""
         self.workbench.operator = None
-        for path in (*PATHS, "/workbench/events", "/workbench/static/workbench.css", "/workbench/nothing"):
-            for method in ("GET", "POST"):
-                response = self.get(path, method)
-                self.assertEqual((404, "not-found"), (response.status, response.problem["type"].split(":")[-1]), path)
+        for path in (*PATHS, "/workbench/events", "/workbench/static/workbench.css"):
+            response = self.get(path)
+            self.assertEqual(403, response.status, path)
+            self.assertIn("no right on a parking queue", response.problem["detail"])
+            self.assertIn(self.get(path, "POST").status, (403, 404, 405))
+        self.assertEqual([], self.parking.shown)
 
     def test_all(self) -> None:
         """With all rights everything is offered."""
@@ -228,8 +230,9 @@ class RightsTests(PagesTestCase):
         self.assertIn('data-act="replay"', html)
         for word in ('data-act="drop"', "secret", "rquid-0", "client-a", "/workbench/message"):
             self.assertNotIn(word, html)
-        self.assertEqual(404, self.get(PATHS[5]).status)
+        self.assertIn("right", self.text(PATHS[5], 403))
         self.assertEqual([], self.parking.shown)
+        self.assertEqual([("refused", "show")], [(line["event"], line["action"]) for line in self.parking.lines])
 
     def test_search(self) -> None:
         """Whoever may not read cannot find out by a search what is in a body."""
@@ -408,13 +411,19 @@ class RequestsTests(PagesTestCase):
         self.assertEqual(404, self.get("/workbench/results").status)
         self.assertNotIn("/workbench/results", self.text("/workbench"))
 
+    def test_demo(self) -> None:
+        """Only where there is a path that makes failures, the overview has a button for it."""
+        self.assertNotIn("data-failures", self.text("/workbench"))
+        self.workbench.beside = (b"/demo/failures",)
+        self.assertIn('data-failures="/demo/failures"', self.text("/workbench"))
+
     def test_results(self) -> None:
         """The caller's results, and no other's, in pages."""
         records = [
             Record(
                 id=f"{number:032x}",
                 owner="client-a" if number != 7 else "other",
-                routing_key="predict.now",
+                routing_key="predict.now" if number != 8 else "withdrawn",
                 rquid=f"mine-{number}" if number != 7 else "theirs",
                 created=NOW - number,
                 finished=NOW,
@@ -426,7 +435,7 @@ class RequestsTests(PagesTestCase):
         self.workbench = Workbench(self.clock, records=records)
         html = self.text("/workbench/results")
         self.assertNotIn("theirs", html)
-        self.assertEqual(50, html.count("mine-"))
+        self.assertEqual(49, html.count("mine-"), "one has a routing key that the caller may not use any more")
         self.assertIn(f'href="/v1/requests/{0:032x}"', html)
         self.assertIn(f'href="/v1/requests/{1:032x}/result"', html)
         (following,) = re.findall(r'href="(/workbench/results\?after=[0-9a-f]{32})"', html)
