@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from provider_gateway.errors import MethodNotAllowed
 from provider_gateway.http_server.problems import log_error, render
+from provider_gateway.workbench.own_origin import check_own_origin
 from provider_gateway.workbench.rendering import protect
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ class Answers:
 
         Raises:
             Forbidden: the caller has no right.
+            CrossSite: a page of another origin makes the request; a link of one may lead here.
         """
         protect(request)
         request.rquid = request.rquid_sent()
+        check_own_origin(request)
         return self._access.operator(request)
 
     def page(self, request: Any, operator: Operator, view: str, template: str = "", **values: object) -> bytes:

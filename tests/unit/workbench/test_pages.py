@@ -12,6 +12,7 @@ from provider_gateway.errors import BrokerUnavailable
 from provider_gateway.parking.errors import ParkingBusy
 from provider_gateway.parking.jobs import JobDocument
 from provider_gateway.store.records import Record, Status
+from tests.support.http_client import Client
 from tests.unit.workbench.pages_base import NOW, ODD, PagesTestCase, Workbench, parked
 
 #: What would break a page that forgets to escape, in any place.
@@ -233,6 +234,17 @@ class RightsTests(PagesTestCase):
         self.assertIn("right", self.text(PATHS[5], 403))
         self.assertEqual([], self.parking.shown)
         self.assertEqual([("refused", "show")], [(line["event"], line["action"]) for line in self.parking.lines])
+
+    def test_pages_of_others(self) -> None:
+        """A page of another origin can link here, and have nothing loaded: a look keeps others from the queue."""
+        for path in (PATHS[3], PATHS[5], "/workbench/events"):
+            client = Client(self.workbench.site)
+            client.request("GET", path, b"", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors")
+            self.assertEqual(403, client.response().status, path)
+        self.assertEqual([], self.parking.shown)
+        client = Client(self.workbench.site)
+        client.request("GET", PATHS[3], b"", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate")
+        self.assertEqual(200, client.response().status)
 
     def test_search(self) -> None:
         """Whoever may not read cannot find out by a search what is in a body."""
