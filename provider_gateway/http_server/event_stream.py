@@ -101,9 +101,7 @@ class EventStreams:
         request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
         request.setHeader("Cache-Control", "no-store")
         request.setHeader("X-Accel-Buffering", "no")  # nginx passes each event on at once
-        if request.clientproto != b"HTTP/1.1":  # there are no chunks: the response ends with the connection
-            request.channel.persistent = False
-            request.setHeader("Connection", "close")
+        request.begin_without_length()
         stream = EventStream(request)
         self._open[stream] = identity
         request.write(b"retry: %d\n\n" % _RETRY)

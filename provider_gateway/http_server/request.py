@@ -159,6 +159,13 @@ class BoundedRequest(Request):
         if buffered + more > limits.max_buffered_bytes:
             raise Overloaded(f"Bodies of {buffered} bytes are being served (MAX_BUFFERED_BYTES).")
 
+    def begin_without_length(self) -> None:
+        """Prepare for a response whose length is not known: HTTP/1.0 has no chunks, and the connection ends with it."""
+        self.responseHeaders.removeHeader(b"Content-Length")
+        if self.clientproto != b"HTTP/1.1":
+            self.channel.persistent = False
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
     def rejection(self, error: GatewayError) -> bytes:
         """The response to a request that is rejected before it is complete, as bytes.
 

@@ -79,6 +79,7 @@ class Page:
             requests=requests,
             instance=settings.instance,
             workers=settings.workers,
+            clock=reactor,
             wall_clock=wall_clock,
         )
         self.resource: IResource = self._pages.resource()

@@ -23,6 +23,7 @@ from provider_gateway.workbench.rendering import Rendering
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
     from twisted.web.resource import IResource
 
@@ -85,6 +86,7 @@ class Pages:
         requests: Requests,
         instance: str,
         workers: int,
+        clock: IReactorTime,
         wall_clock: WallClock,
     ) -> None:
         self._live = live
@@ -105,7 +107,7 @@ class Pages:
             }
         )
         answers = self._answers = Answers(rendering, access, wall_clock)
-        self._parked = ParkedViews(parking, access, answers, turns, wall_clock)
+        self._parked = ParkedViews(parking, access, answers, turns, clock=clock, wall_clock=wall_clock)
 
     def resource(self) -> IResource:
         """What serves the page."""

@@ -14,11 +14,15 @@ from provider_gateway.workbench.live import may_see
 from provider_gateway.workbench.message_pairs import pairs_of
 from provider_gateway.workbench.queries import Conditions, whole_number
 from provider_gateway.workbench.rendering import quoted
+from provider_gateway.workbench.slow_page import SlowPage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.clocks import WallClock
+    from provider_gateway.parking.looks import Progress
     from provider_gateway.parking.operators import Operator
     from provider_gateway.parking.parking import Parking
     from provider_gateway.workbench.access import Access
@@ -54,7 +58,17 @@ class ParkedViews:
         turns: of the looks.
     """
 
-    def __init__(self, parking: Parking, access: Access, answers: Answers, turns: Turns, wall_clock: WallClock) -> None:
+    def __init__(
+        self,
+        parking: Parking,
+        access: Access,
+        answers: Answers,
+        turns: Turns,
+        *,
+        clock: IReactorTime,
+        wall_clock: WallClock,
+    ) -> None:
+        self._clock = clock
         self._parking = parking
         self._access = access
         self._answers = answers
@@ -81,15 +95,32 @@ class ParkedViews:
         """The messages of a parking queue that fit the filter in the query."""
         queue = query["queue"]
         self._access.check(operator, queue, None, "list")
-        return await self._unless_busy(request, operator, queue, self._messages(request, operator, queue, query))
+        title = f"Parked messages of {queue}"
+        page = SlowPage(request, operator, self._answers, self._clock, view=_VIEW, title=title)
+        found = self._messages(request, operator, queue, query, page.tell)
+        return await page.made_by(self._unless_busy(request, operator, queue, found))
 
-    async def _messages(self, request: Any, operator: Operator, queue: str, query: Mapping[str, str]) -> bytes:
+    async def _messages(
+        self,
+        request: Any,
+        operator: Operator,
+        queue: str,
+        query: Mapping[str, str],
+        on_progress: Callable[[Progress], object],
+    ) -> bytes:
         conditions = Conditions.of(query, self._wall_clock())
         if conditions.filter.grep is not None:
             self._access.check(operator, queue, "read", "search")
         after = whole_number(query, "after", -1)
         look = await self._turns.run(
-            lambda: self._parking.look(queue, conditions.filter, operator=operator, limit=_PAGE_SIZE, after=after)
+            lambda: self._parking.look(
+                queue,
+                conditions.filter,
+                operator=operator,
+                limit=_PAGE_SIZE,
+                after=after,
+                on_progress=on_progress,
+            )
         )
         first = max(1, whole_number(query, "first", 1))
         return self._answers.page(
@@ -162,7 +193,9 @@ class ParkedViews:
             "max_replays": place.max_replays,
         }
 
-    async def _unless_busy(self, request: Any, operator: Operator, queue: str, looking: Awaitable[bytes]) -> bytes:
+    async def _unless_busy(
+        self, request: Any, operator: Operator, queue: str, looking: Coroutine[Any, Any, bytes]
+    ) -> bytes:
         """Respond with a page that takes a look. If somebody else is at the queue, say who, and how far it is."""
         try:
             return await looking

@@ -28,11 +28,14 @@ from provider_gateway.workbench.turns import Turns
 from tests.support.http_client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from twisted.internet.defer import Deferred
 
     from provider_gateway.errors import GatewayError
     from provider_gateway.parking.filters import Filter
     from provider_gateway.parking.jobs import JobDocument
+    from provider_gateway.parking.looks import Progress
     from provider_gateway.parking.parking import Parking
     from provider_gateway.store.records import Record
     from provider_gateway.workbench.queue_counts import QueueCount, QueueCounts
@@ -86,6 +89,7 @@ class FakeParking:
         self.busy: dict[str, JobDocument] = {}
         self.lines: list[Mapping[str, object]] = []
         self.error: GatewayError | None = None
+        self.waits: Deferred[None] | None = None
         self.shown: list[tuple[str, str, str]] = []
 
     async def counts(self) -> dict[str, int | None]:
@@ -101,8 +105,20 @@ class FakeParking:
     def add_job(self, document: JobDocument) -> None:
         self.jobs[document.id] = SimpleNamespace(document=document)
 
-    async def look(self, queue: str, filter_: Filter, *, operator: Operator, limit: int = 100, after: int = -1) -> Look:
+    async def look(
+        self,
+        queue: str,
+        filter_: Filter,
+        *,
+        operator: Operator,
+        limit: int = 100,
+        after: int = -1,
+        on_progress: Callable[[Progress], object],
+    ) -> Look:
         assert operator is not None
+        self.tell = on_progress
+        if self.waits is not None:
+            await self.waits
         if self.error is not None:
             raise self.error
         lying = self.messages[queue]
@@ -236,6 +252,7 @@ class Workbench:
             ),
             instance="test-instance",
             workers=1,
+            clock=clock,
             wall_clock=now,
         )
         self.site = GatewaySite(_Listener(self), clock, Limits(), on_dropped=self.dropped.append, wall_clock=now)
