@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlencode
 
-from twisted.internet.defer import CancelledError, TimeoutError as DeferredTimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
-from provider_gateway.deferreds import shield
 from provider_gateway.errors import BrokerUnavailable, NotFound
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, log_error, render, with_length
@@ -233,7 +232,11 @@ class ParkingRoutes:
 
     async def _until_counted(self, job: Job, *, for_long: bool) -> None:
         """Wait until a job has counted its messages. If the client leaves meanwhile, the job ends."""
-        counted = shield(job.counted())
+
+        async def until_counted() -> None:
+            await job.counted()
+
+        counted = Deferred.fromCoroutine(until_counted())
         if not for_long:
             counted.addTimeout(_UNTIL_COUNTED, self._clock)
         try:
