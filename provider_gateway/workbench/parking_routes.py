@@ -272,7 +272,9 @@ class ParkingRoutes:
         self._access.check(operator, job.queue, "drop" if job.action == "drop" else "replay", "cancel")
         if await self._turns.run(lambda: self._parking.cancel(id_)):
             request.setResponseCode(202)
-        return self._json(request, job_document(await self._job(operator, id_)))
+        # A job of another process may not be known from here until that process has learned that it is to end.
+        now = self._parking.jobs.get(id_)
+        return self._json(request, job_document(job if now is None else now.document))
 
     def _of(self, operator: Operator) -> Callable[[JobDocument], bool]:
         """Whether a job may be shown to an operator. Looks, which are the same to the engine, are no jobs here."""
