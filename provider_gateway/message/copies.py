@@ -18,6 +18,7 @@ from provider_gateway.message.message import (
     PG_MODEL_ERROR,
     PG_PUBLISHED,
     PG_REASON,
+    PG_ROUTING_KEY,
     Message,
     headers_too_large,
 )
@@ -69,6 +70,7 @@ class History:
         reply_by: milliseconds since 1970 until which the caller waits for the reply; None if that is not known.
         is_answered: the caller was told of a failure, and is to get no other reply.
         replays: times that somebody sent it again after it was parked.
+        routing_key: the key of its first delivery; None if this is it.
     """
 
     attempt: int = 1
@@ -78,11 +80,12 @@ class History:
     reply_by: int | None = None
     is_answered: bool = False
     replays: int = 0
+    routing_key: str | None = None
 
     @classmethod
     def told_by(cls, headers: Mapping[str, Any]) -> History:
         """Read the history from headers; only for messages that came back on our own route."""
-        dropped = headers.get(PG_DROPPED)
+        dropped, key = headers.get(PG_DROPPED), headers.get(PG_ROUTING_KEY)
         return cls(
             _number(headers.get(PG_ATTEMPT), 1),
             _number(headers.get(PG_REDELIVERIES), 0),
@@ -91,6 +94,7 @@ class History:
             _number(headers.get(PG_REPLY_BY), 0) or None,
             _number(headers.get(PG_ANSWERED), 0) > 0,
             _number(headers.get(PG_REPLAYS), 0),
+            key if isinstance(key, str) else None,
         )
 
     def headers(self) -> dict[str, Any]:
@@ -106,6 +110,8 @@ class History:
             headers[PG_ANSWERED] = 1
         if self.replays:
             headers[PG_REPLAYS] = self.replays
+        if self.routing_key is not None:
+            headers[PG_ROUTING_KEY] = self.routing_key
         return headers
 
 

@@ -14,7 +14,7 @@ from pika import data, spec
 from pika.exceptions import ShortStringTooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 #: Bytes of a value by its type, for types of fixed size (AMQP 0-9-1, 4.2.5, with RabbitMQ's errata). Values of other
 #: types begin with their length.
@@ -141,19 +141,6 @@ class ReceivedProperties(spec.BasicProperties):
         start, end = _bounds(self.encoded)
         return [entry for name, entry in _entries(self.encoded[start + 4 : end]) if wanted(name)]
 
-    def comparable(self, without: Container[str]) -> bytes:
-        """Bytes that are equal for equal properties, whatever the order of their headers.
-
-        Args:
-            without: names of headers, in lower case, that do not count.
-        """
-        start, end = _bounds(self.encoded)
-        (flags,) = struct.unpack_from(">H", self.encoded)
-        flags &= ~(spec.BasicProperties.FLAG_HEADERS | 1)
-        entries = sorted(entry for name, entry in _entries(self.encoded[start + 4 : end]) if name not in without)
-        table = b"".join(entries)
-        return struct.pack(">HI", flags, len(table)) + table + self.encoded[2:start] + self.encoded[end:]
-
 
 class CopiedProperties(spec.BasicProperties):
     """Properties of a persistent copy.
@@ -181,3 +168,22 @@ class CopiedProperties(spec.BasicProperties):
 def decoded(encoded: bytes) -> ReceivedProperties:
     """Properties from their bytes."""
     return ReceivedProperties().decode(encoded)
+
+
+def without_headers(encoded: bytes, names: Sequence[bytes]) -> bytes:
+    """Encoded properties without some headers. Without any header, there is no header table, either.
+
+    Args:
+        names: in lower case.
+    """
+    start, end = _bounds(encoded)
+    if end > start + 4 and not any(name in encoded for name in names):
+        return encoded
+    lost = frozenset(name.decode() for name in names)
+    table = b"".join(entry for name, entry in _entries(encoded[start + 4 : end]) if name not in lost)
+    flags = struct.unpack_from(">H", encoded)[0]
+    if table:
+        table = struct.pack(">I", len(table)) + table
+    else:
+        flags &= ~spec.BasicProperties.FLAG_HEADERS
+    return struct.pack(">H", flags) + encoded[2:start] + table + encoded[end:]

@@ -22,6 +22,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 #: Characters of a search pattern, and of any other text.
 _MAX_PATTERN, _MAX_TEXT = 1000, 4096
 _MAX_LIMIT = 2**31
+#: Ids that a job's document shows.
+_IDS_SHOWN = 20
 
 
 def _pattern(text: str) -> Any:
@@ -150,6 +152,13 @@ class Filter:
             "limit": self.limit,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+    def shown(self) -> dict[str, Any]:
+        """The same for a job's document: ids, if they are many, are left out but for the first ones."""
+        document = self.document()
+        if len(document.get("ids", ())) > _IDS_SHOWN:
+            document["ids"] = [*document["ids"][:_IDS_SHOWN], "…"]
+        return document
 
 
 def _refuse(name: str, value: object, expected: str) -> NoReturn:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import secrets
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from provider_gateway.parking.filters import Filter
@@ -86,4 +87,21 @@ class JobDocument:
 
     def as_dict(self) -> dict[str, Any]:
         """The document as JSON has it."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return asdict(self)
+
+
+def fresh_document(
+    action: Action, queue: str, operator: Operator, *, process: str, now: float, **more: Any
+) -> JobDocument:
+    """The document of a job, or look, that begins."""
+    return JobDocument(
+        id=secrets.token_hex(8),
+        action=action,
+        queue=queue,
+        operator=operator.name,
+        host=operator.host,
+        process=process,
+        created=now,
+        updated=now,
+        **more,
+    )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pika import spec
+
 from provider_gateway.message.copies import PG_ATTEMPT, PG_QUEUE, PG_REDELIVERIES, PG_REPLAYS
 from provider_gateway.message.ids import RQUID
 from provider_gateway.message.message import (
@@ -17,24 +19,25 @@ from provider_gateway.message.message import (
     PG_REASON,
     PG_ROUTING_KEY,
 )
-from provider_gateway.message.properties import decoded
+from provider_gateway.message.plain_properties import decode_properties
+from provider_gateway.message.properties import decoded, without_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from provider_gateway.message.properties import ReceivedProperties
 
 #: Bytes of the body that are kept.
 HEAD_BYTES = 1024
 #: Reason of a message of which none is known.
 UNKNOWN = "unknown"
 #: Headers that the broker counts deliveries in: they differ from one look to the next.
-_COUNTERS = frozenset({"x-delivery-count", "x-acquired-count"})
+_COUNTERS = (b"x-delivery-count", b"x-acquired-count")
+_USER_ID = spec.BasicProperties.FLAG_USER_ID
 #: Numbers beyond this one are no counts.
 _MANY = 2**53
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: with so many attributes that costs 5 µs. No code changes one.
+@dataclass(slots=True, kw_only=True)
 class ParkedMessage:
     """A parked message, without its whole body.
 
@@ -91,20 +94,23 @@ class ParkedMessage:
             routing_key: of the delivery.
             properties: encoded, as they arrived.
         """
-        told = decoded(properties)
-        headers: dict[str, Any] = told.headers or {}
+        told = decode_properties(properties)
+        headers: dict[str, Any] = told.headers
         death = _death(headers)
         if death is not None:
             # Our copies carry no record of the broker: the message was not parked by us, and our headers may be forged.
             reason, at, owner = _text(death.get("reason")), _seconds(death.get("time")), _text(death.get("queue"))
             keys = death.get("routing-keys")
             key = _text(keys[0]) if isinstance(keys, list) and keys else None
+            if death.get("exchange") == f"{owner}.return":
+                # It was a copy of ours, which came with the key of the retry queue.
+                key = _text(headers.get(PG_ROUTING_KEY)) or key
         else:
             reason, owner = _text(headers.get(PG_REASON)), _text(headers.get(PG_QUEUE))
             at, key = _milliseconds(headers.get(PG_PARKED_AT)), _text(headers.get(PG_ROUTING_KEY))
         status = headers.get(PG_MODEL_STATUS)
         return cls(
-            id=id_of(told, body),
+            id=id_of(properties, body),
             position=position,
             reason=reason or UNKNOWN,
             parked_at=at,
@@ -113,7 +119,7 @@ class ParkedMessage:
             message_id=_text(told.message_id),
             correlation_id=_text(told.correlation_id),
             reply_to=_text(told.reply_to),
-            identity=_text(told.user_id) or _text(headers.get(PG_IDENTITY)),
+            identity=_text(_user_id(properties)) or _text(headers.get(PG_IDENTITY)),
             routing_key=_clean(routing_key) if key is None else key,
             attempts=_count(headers.get(PG_ATTEMPT)),
             redeliveries=_count(headers.get(PG_REDELIVERIES)),
@@ -128,11 +134,19 @@ class ParkedMessage:
         )
 
 
-def id_of(properties: ReceivedProperties, body: bytes) -> str:
-    """The id of a message; see :class:`ParkedMessage`."""
-    digest = hashlib.blake2b(properties.comparable(_COUNTERS), digest_size=16)
+def id_of(properties: bytes, body: bytes) -> str:
+    """The id of a message, from its encoded properties and its body; see :class:`ParkedMessage`."""
+    told = without_headers(properties, _COUNTERS)
+    digest = hashlib.blake2b(b"%d." % len(told), digest_size=16)
+    digest.update(told)
     digest.update(body)
     return digest.hexdigest()
+
+
+def _user_id(properties: bytes) -> object:
+    """The user that the broker has checked (``user_id``)."""
+    # Most messages have none, and are not decoded by pika.
+    return decoded(properties).user_id if properties[1] & _USER_ID else None
 
 
 def _death(headers: Mapping[str, Any]) -> Mapping[str, Any] | None:
