@@ -170,20 +170,29 @@ def decoded(encoded: bytes) -> ReceivedProperties:
     return ReceivedProperties().decode(encoded)
 
 
-def without_headers(encoded: bytes, names: Sequence[bytes]) -> bytes:
-    """Encoded properties without some headers. Without any header, there is no header table, either.
+def comparable(encoded: bytes, without: Sequence[bytes]) -> bytes:
+    """Bytes that stay the same when a broker adds its headers to encoded properties.
+
+    RabbitMQ sorts the headers then, and keeps the first of several with one name.
 
     Args:
-        names: in lower case.
+        without: names of headers that do not count.
     """
     start, end = _bounds(encoded)
-    if end > start + 4 and not any(name in encoded for name in names):
-        return encoded
-    lost = frozenset(name.decode() for name in names)
-    table = b"".join(entry for name, entry in _entries(encoded[start + 4 : end]) if name not in lost)
-    flags = struct.unpack_from(">H", encoded)[0]
-    if table:
-        table = struct.pack(">I", len(table)) + table
-    else:
-        flags &= ~spec.BasicProperties.FLAG_HEADERS
-    return struct.pack(">H", flags) + encoded[2:start] + table + encoded[end:]
+    headers: dict[bytes, bytes] = {}
+    at = start + 4
+    while at < end:
+        after = at + 1 + encoded[at]
+        size = _SIZES.get(encoded[after : after + 1])
+        if size is None:
+            size = 4 + int.from_bytes(encoded[after + 1 : after + 5], "big")
+        name = encoded[at + 1 : after]
+        after += 1 + size
+        if name not in headers:
+            headers[name] = encoded[at:after]
+        at = after
+    for name in without:
+        headers.pop(name, None)
+    table = b"".join([headers[name] for name in sorted(headers)])
+    flags = int.from_bytes(encoded[:2], "big") & ~(spec.BasicProperties.FLAG_HEADERS | 1)
+    return b"%d.%b%b%b%d" % (len(table), table, encoded[2:start], encoded[end:], flags)

@@ -20,7 +20,7 @@ from provider_gateway.message.message import (
     PG_ROUTING_KEY,
 )
 from provider_gateway.message.plain_properties import decode_properties
-from provider_gateway.message.properties import decoded, without_headers
+from provider_gateway.message.properties import comparable, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +136,7 @@ class ParkedMessage:
 
 def id_of(properties: bytes, body: bytes) -> str:
     """The id of a message, from its encoded properties and its body; see :class:`ParkedMessage`."""
-    told = without_headers(properties, _COUNTERS)
+    told = comparable(properties, _COUNTERS)
     digest = hashlib.blake2b(b"%d." % len(told), digest_size=16)
     digest.update(told)
     digest.update(body)

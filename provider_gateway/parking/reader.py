@@ -7,7 +7,6 @@ room, and we set the pace: whatever waits is at the broker.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,13 +33,13 @@ _FIRST_WINDOW, _GROWTH, MAX_WINDOW = 16, 8, 5000
 _WINDOW_BYTES, _BUFFER_BYTES = 4 * 2**20, 16 * 2**20
 #: Bytes of a message beside its body and its properties.
 _OVERHEAD = 300
-#: Windows that are released at a time. A quorum queue gets messages back in the order in which they came as long as the
-#: broker's channel has few commands under way: it gathers more than 32 in a map.
-_WINDOWS_RELEASED = 16
+#: Messages that are given back to a quorum queue by one command, and commands at a time. RabbitMQ 3.10 keeps the order
+#: of what it finds in one command up to 32 messages; and it gathers the commands of a channel once 32 are under way.
+_RETURNED, _COMMANDS = 32, 15
 #: Seconds without a delivery after which the queue is asked whether it is empty, how often, and when that is a fault.
-_IDLE, _IDLE_QUESTIONS, _STALLED = 0.2, 2, 30.0
+_IDLE, _IDLE_QUESTIONS, _STALLED = 0.25, 3, 30.0
 #: Seconds to wait until the broker has its messages back: in all, and between two questions.
-_RELEASED_WITHIN, _RELEASE_PAUSE = 3.0, 0.02
+_RELEASED_WITHIN, _RELEASE_PAUSE = 3.0, 0.002
 _NOT_FOUND = 404
 #: Seconds of work between two pauses, and the most that counts as work.
 _TURN, _MAX_TURN = 0.004, 0.02
@@ -94,14 +93,17 @@ class Reader:
         self._buffered = 0
         self._is_paused = False
         self._arrived: Waiters[None] = Waiters()
-        #: The running window: its size; how many of its messages were handed over, and their bytes; its consumer.
-        self._wanted = self._taken = self._taken_bytes = 0
+        #: The consumer of the running window, and deliveries of it that are still to come; its usual size.
         self._tag: str | None = None
+        self._due = 0
         self._size = _FIRST_WINDOW
-        #: The last delivery tag, and that of each window that is over; how many messages of each are not settled.
+        self._usual_bytes = 0.0
+        self._consumers = 0
+        self._is_over = self._is_releasing = False
+        #: The last delivery tag, and whether each is acknowledged.
         self._last_tag = 0
-        self._window_ends: list[int] = []
-        self._unsettled: list[int] = []
+        self._acked = bytearray(1)
+        self._acks_due: list[int] = []
         self._has_acked = False
         self._since = 0.0
 
@@ -126,11 +128,11 @@ class Reader:
     @property
     def unsettled(self) -> int:
         """Messages that the broker has delivered and that are not settled: they do not count as ready."""
-        return sum(self._unsettled)
+        return self._last_tag - sum(self._acked)
 
     async def claim(self) -> None:
         """Become the queue's only consumer, unless it is empty. Raises as :meth:`next`."""
-        if self._taken == self._wanted and self.seen < self.total:
+        if self._tag is None and not self._buffer and self.seen < self.total:
             await self._begin_window()
 
     async def next(self) -> Content | None:
@@ -146,23 +148,24 @@ class Reader:
         if now - self._since >= _TURN:
             await sleep(self._clock, min(now - self._since, _MAX_TURN) * self._rest)
             self._since = self._clock.seconds()
-        if self._taken == self._wanted:
-            await self._end_window()
-            if self.seen >= self.total:
+        while not self._buffer or (self._tag is not None and not self._is_paused):
+            if self._tag is not None:
+                self._is_over = not await self._arrival()
+            elif self.seen >= self.total or self._is_over:
                 return None
-            if self.held_bytes >= self._max_held:
+            elif self.held_bytes >= self._max_held:
                 self.is_cut = True
                 return None
-            await self._begin_window()
-        if not self._buffer and not await self._more():
-            await self._end_window()
-            return None
+            else:
+                await self._begin_window()
+        return self._take()
+
+    def _take(self) -> Content:
         content = self._buffer.popleft()
         size = _size(content)
         self._buffered -= size
         self._pause_or_resume()
-        self._taken += 1
-        self._taken_bytes += size
+        self._usual_bytes += (size - self._usual_bytes) / min(self.seen + 1, _FIRST_WINDOW)
         self.seen += 1
         self.held += 1
         self.held_bytes += size
@@ -172,9 +175,13 @@ class Reader:
         """Take a message from the queue for good. Returns False if its channel is closed."""
         if self._messages is None or not self._messages.is_open:
             return False
-        self._messages.ack(content.tag)
+        if self._tag is None:
+            self._messages.ack(content.tag)
+        else:
+            # Its consumer would get another message in place of this one.
+            self._acks_due.append(content.tag)
         self._has_acked = True
-        self._unsettled[bisect_left(self._window_ends, content.tag)] -= 1
+        self._acked[content.tag] = 1
         self.held -= 1
         self.held_bytes -= _size(content)
         return True
@@ -186,55 +193,56 @@ class Reader:
             ConnectionLost, AMQPError: the connection is gone. The broker then lets go of it by itself.
         """
         messages = self._messages
-        if messages is None or not messages.is_open:
+        if messages is None or not messages.is_open or self._failure is not None:
             return
-        # What is read and not handed over goes back, too, and so does what is on its way.
-        messages.on_delivery = self._count
+        # What was read and not handed over goes back, too, and so does what is on its way.
+        self._is_releasing = True
         self._buffer.clear()
         self._buffered = 0
         self._pause_or_resume()
-        await self._cancel()
+        while self._tag is not None and await self._arrival():
+            pass
         if self._is_quorum and self._has_acked:
             await self._until_acked()
-        windows = len(self._unsettled)
-        step = _WINDOWS_RELEASED if self._is_quorum else windows
-        for first in range(0, windows, max(1, step)):
-            last = first + step
-            count = sum(self._unsettled[first:last])
-            if count:
-                await self._give_back(self._window_ends[last - 1] if last < windows else 0, count)
+        # Tags of a channel are whole numbers from 1.
+        tags = [tag for tag in range(1, self._last_tag + 1) if not self._acked[tag]]
+        step = _RETURNED * _COMMANDS if self._is_quorum else len(tags)
+        for start in range(0, len(tags), max(1, step)):
+            await self._give_back(tags[start : start + step])
 
     async def _until_acked(self) -> None:
         """Wait until a quorum queue has taken all acknowledgements, so that few commands are under way."""
-        for _ in range(2):  # the first one may see that commands were gathered, and are sent now
-            self._window_ends.append(self._last_tag)
-            # To begin and to end a consumer are the commands that the broker's channel waits for.
+        for _ in range(2):  # at the end of the first one, the channel sends what it had gathered
+            # To begin and to end a consumer are the commands that the broker's channel waits for. This one gets a
+            # message if some are ready: it goes back behind the others.
             await self._consume(1)
+            if await self._ready():
+                await self._arrival()
             await self._cancel()
 
-    async def _give_back(self, up_to: int, count: int) -> None:
+    async def _give_back(self, tags: list[int]) -> None:
         """Give messages back, and wait until the queue has them: it takes them asynchronously."""
         assert self._messages is not None
         before = await self._ready()
-        self._messages.channel.basic_nack(up_to, multiple=True)
+        step = _RETURNED if self._is_quorum else len(tags)
+        for start in range(0, len(tags), step):
+            self._messages.channel.basic_nack(tags[start : start + step][-1], multiple=True)
         deadline = self._clock.seconds() + _RELEASED_WITHIN
-        while await self._ready() < before + count and self._clock.seconds() < deadline:
+        while await self._ready() < before + len(tags) and self._clock.seconds() < deadline:
             await sleep(self._clock, _RELEASE_PAUSE)
 
     async def _begin_window(self) -> None:
-        if self._taken:
-            usual = self._taken_bytes // self._taken
-            self._size = max(1, min(_WINDOW_BYTES // usual, _GROWTH * self._size))
-        self._wanted = min(self._size, self._max_window, self.total - self.seen)
-        self._taken = self._taken_bytes = 0
-        await self._consume(self._wanted)
+        if self.seen:
+            self._size = max(1, min(int(_WINDOW_BYTES / self._usual_bytes), _GROWTH * self._size))
+        await self._consume(min(self._size, self._max_window, self.total - self.seen))
 
     async def _consume(self, prefetch: int) -> None:
         assert self._messages is not None
         channel = self._messages.channel
         # In the order of these tags, a quorum queue takes back what the consumers had.
-        tag = f"{len(self._unsettled):08d}"
-        self._unsettled.append(0)
+        self._consumers += 1
+        tag = f"{self._consumers:08d}"
+        self._due = prefetch
         await shield(channel.basic_qos(prefetch_count=prefetch))
         try:
             queue, self._tag = await shield(channel.basic_consume(self._parking.name, exclusive=True, consumer_tag=tag))
@@ -242,20 +250,25 @@ class Reader:
             raise self._refusal(error) from None
         queue.get().addErrback(partial(self._canceled, tag))
 
-    async def _end_window(self) -> None:
-        if self._tag is not None:
-            await self._cancel()
-            self._window_ends.append(self._last_tag)
-
     async def _cancel(self) -> None:
+        """End the consumer. All that is due should have arrived: a quorum queue moves what has not to its end."""
         tag, self._tag = self._tag, None
-        if tag is not None and self._messages is not None and self._messages.is_open:
+        if tag is None or self._messages is None:
+            return
+        if self._messages.is_open:
             await shield(self._messages.channel.basic_cancel(tag))
+        for each in self._acks_due:
+            self._messages.ack(each)
+        self._acks_due.clear()
 
-    async def _more(self) -> bool:
-        """Wait for a delivery. Returns False if the queue is empty: messages were purged, or have expired."""
-        idle, since = 0, self._clock.seconds()
-        while not self._buffer:
+    async def _arrival(self) -> bool:
+        """Wait for a delivery. At the last one of its window, the consumer is ended.
+
+        Returns:
+            False if no further one comes: messages were purged, or have expired. The consumer is ended, too.
+        """
+        idle, since, due = 0, self._clock.seconds(), self._due
+        while self._due == due > 0:
             if self._failure is not None:
                 raise self._failure
             arrival = self._arrived.wait()
@@ -266,10 +279,13 @@ class Reader:
                 continue
             idle = idle + 1 if await self._ready() == 0 else 0
             if idle == _IDLE_QUESTIONS:
+                await self._cancel()
                 return False
             if self._clock.seconds() - since >= _STALLED:
                 msg = f"The broker delivers nothing of {self._parking} for {_STALLED:g} s."
                 raise BrokerUnavailable(msg)
+        if self._due <= 0:
+            await self._cancel()
         return True
 
     async def _ready(self) -> int:
@@ -291,15 +307,15 @@ class Reader:
         )
 
     def _receive(self, content: Content) -> None:
-        self._count(content)
-        self._buffer.append(content)
-        self._buffered += _size(content)
-        self._pause_or_resume()
-        self._arrived.fire(None)
-
-    def _count(self, content: Content) -> None:
         self._last_tag = content.tag
-        self._unsettled[-1] += 1
+        self._acked.append(0)
+        self._due -= 1
+        if not self._is_releasing:
+            self._buffer.append(content)
+            self._buffered += _size(content)
+            self._pause_or_resume()
+        if self._due <= 0 or self._is_paused:
+            self._arrived.fire(None)
 
     def _pause_or_resume(self) -> None:
         """Stop reading from the socket if too much waits here: messages may be much larger than those before."""

@@ -85,14 +85,24 @@ class IdTests(SynchronousTestCase):
     """The id, by which a message is found again."""
 
     def test_stable(self) -> None:
-        """The broker's counts do not change it, wherever they stand, and no place in the queue."""
+        """The broker's counts do not change it, nor the order of headers, which it changes with them; nor the place."""
         one = parked(headers={"a": 1, "b": "x"})
-        same = parked(headers={"a": 1, "x-delivery-count": 7, "b": "x", "x-acquired-count": 9}, position=5)
+        same = parked(headers={"b": "x", "x-delivery-count": 7, "a": 1, "x-acquired-count": 9}, position=5)
         self.assertEqual(one.id, same.id)
         self.assertEqual(32, len(one.id))
         bare, counted = (ParkedMessage.of(0, "k", encoded(each), b"") for each in ({}, {"x-delivery-count": 1}))
         none = ParkedMessage.of(0, "k", encoded(None), b"")
         self.assertEqual(1, len({bare.id, counted.id, none.id}))
+
+    def test_name_that_stands_twice(self) -> None:
+        """With its counts, RabbitMQ drops the second of two headers with one name."""
+        first, second = b"\x01aS\0\0\0\x01x", b"\x01aS\0\0\0\x01y"
+        ids = [
+            ParkedMessage.of(0, "k", struct.pack(">HI", 1 << 13, len(table)) + table, b"").id
+            for table in (first + second, first, second)
+        ]
+        self.assertEqual(ids[0], ids[1])
+        self.assertNotEqual(ids[0], ids[2])
 
     def test_whole_message(self) -> None:
         """Any difference makes another id: body behind its head, a header, a property; nothing moves between them."""
