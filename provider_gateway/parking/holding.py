@@ -12,9 +12,10 @@ from twisted.logger import Logger
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight, sleep
 from provider_gateway.errors import BrokerUnavailable
+from provider_gateway.parking.deliveries import InUse
 from provider_gateway.parking.errors import ParkingBusy
 from provider_gateway.parking.note import RENEWED, Note, read_note, who
-from provider_gateway.parking.reader import MAX_WINDOW, InUse, Reader
+from provider_gateway.parking.reader import MAX_WINDOW, Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

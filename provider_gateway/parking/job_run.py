@@ -100,12 +100,15 @@ class Job:
         self._failures_in_row = 0
         self._next_at = 0.0
 
-    async def counted(self) -> JobDocument:
-        """Wait until the messages are counted; with a dry run, all is over then.
+    def counted(self) -> Deferred[JobDocument]:
+        """A Deferred that fires when the messages are counted; with a dry run, all is over then.
 
-        Raises:
-            CountChanged, ParkingBusy, ParkingUnusable, BrokerUnavailable: it ended before anything was done.
+        It fails with the error of a job that ended before anything was done: :class:`.CountChanged`,
+        :class:`.ParkingBusy`, :class:`.ParkingUnusable`, :class:`.BrokerUnavailable`.
         """
+        return Deferred.fromCoroutine(self._until_counted())
+
+    async def _until_counted(self) -> JobDocument:
         if self.document.state == "counting":
             await self._counted.wait()
         if self._error is not None and not self.document.done:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pika.exceptions import AMQPError, ChannelClosedByBroker
 from twisted.logger import Logger
 
-from provider_gateway.amqp.session import ConnectionLost
-from provider_gateway.deferreds import InFlight, shield
-from provider_gateway.errors import BrokerUnavailable, Draining, TopologyError
+from provider_gateway.deferreds import InFlight
+from provider_gateway.errors import Draining
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.parking.collecting import Collecting
 from provider_gateway.parking.connecting import Connecting
 from provider_gateway.parking.desk import MAX_HELD, Desk
-from provider_gateway.parking.errors import NoSuchMessage, NoSuchQueue, ParkingUnusable
+from provider_gateway.parking.errors import NoSuchMessage, NoSuchQueue
 from provider_gateway.parking.filters import Filter
 from provider_gateway.parking.job_run import Job
 from provider_gateway.parking.jobs import fresh_document
-from provider_gateway.parking.note import read_note, remove_note
 from provider_gateway.parking.operators import audit_line
+from provider_gateway.parking.questions import Questions
 from provider_gateway.topology.reply_addresses import reply_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
-    from provider_gateway.amqp.session import Session
     from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
@@ -101,6 +96,7 @@ class Parking:
             clock=reactor,
             wall_clock=wall_clock,
         )
+        self._questions = Questions(places, self._connecting, self._desk, wall_clock)
         self._running = InFlight(lambda f: self._log.failure("A job on a parking queue broke", f))
 
     async def counts(self) -> dict[str, int | None]:
@@ -108,47 +104,11 @@ class Parking:
 
         A parking queue that several work queues share has the same number for each of them.
         """
-        by_name: dict[str, int | None] = {}
-        async with self._session() as session:
-            for place in self.places.values():
-                name = place.parking.name
-                if name not in by_name:
-                    by_name[name] = await self._count(session, name)
-        return {queue: by_name[place.parking.name] for queue, place in self.places.items()}
-
-    async def _count(self, session: Session, name: str) -> int | None:
-        channel = await session.channel()
-        try:
-            declared = await shield(channel.queue_declare(name, passive=True))
-        except ChannelClosedByBroker:
-            return None
-        channel.close()
-        return int(declared.method.message_count) + self._desk.unsettled(name)
+        return await self._questions.counts()
 
     async def at_work(self) -> dict[str, JobDocument]:
         """Who is at which parking queue now, in whatever process: the running look or job by work queue."""
-        by_name: dict[str, JobDocument] = {}
-        async with self._session() as session:
-            for name in {place.parking.name for place in self.places.values()}:
-                document = self._desk.document(name)
-                if document is None:
-                    noted = await read_note(session, name)
-                    document = noted.holder if noted is not None and noted.is_at_work(self._wall_clock()) else None
-                if document is not None:
-                    by_name[name] = document
-        names = {queue: place.parking.name for queue, place in self.places.items()}
-        return {queue: by_name[name] for queue, name in names.items() if name in by_name}
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Session]:
-        session = await self._connecting.open()
-        try:
-            yield session
-        except (AMQPError, ConnectionLost) as error:
-            msg = f"The connection to the broker was lost: {error}."
-            raise BrokerUnavailable(msg) from None
-        finally:
-            await session.close()
+        return await self._questions.at_work()
 
     async def look(
         self,
@@ -280,21 +240,8 @@ class Parking:
         """A job of this process, or the last one of a parking queue, in whatever process; None if nobody knows it."""
         if id_ in self.jobs:
             return self.jobs[id_].document
-        found = await self._noted(id_)
+        found = await self._questions.noted_job(id_)
         return None if found is None else found[1]
-
-    async def _noted(self, id_: str) -> tuple[str, JobDocument] | None:
-        """The parking queue's name and the document of a job that a note tells of."""
-        async with self._session() as session:
-            for name in {place.parking.name for place in self.places.values()}:
-                noted = await read_note(session, name)
-                if noted is None or noted.job is None or noted.job.id != id_:
-                    continue
-                job = noted.job
-                if not job.is_over and not noted.is_at_work(self._wall_clock()):
-                    job = replace(job, state="failed", error="Its process has ended, or lost its connection.")
-                return name, job
-        return None
 
     async def cancel(self, id_: str) -> bool:
         """Cancel a job, in whatever process. Returns False if nobody knows it, or it is over."""
@@ -302,15 +249,7 @@ class Parking:
             job = self.jobs[id_]
             job.cancel()
             return not job.document.is_over
-        found = await self._noted(id_)
-        if found is None or found[1].is_over:
-            return False
-        async with self._session() as session:
-            try:
-                await remove_note(session, found[0])
-            except TopologyError as error:
-                raise ParkingUnusable(f"The job cannot be canceled from here: {error}.") from None
-        return True
+        return await self._questions.cancel(id_)
 
     async def stop(self) -> None:
         """Cancel all jobs and looks, and return when their connections are closed. No further one begins."""

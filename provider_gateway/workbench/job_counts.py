@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.parking.job_run import Job
     from provider_gateway.parking.jobs import JobDocument
-    from provider_gateway.parking.parking import Job
 
 _OUTCOMES = ("done", "skipped", "missing", "failed")
 

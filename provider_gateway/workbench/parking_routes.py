@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
     from provider_gateway.clocks import WallClock
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.parking.job_run import Job
     from provider_gateway.parking.jobs import JobDocument
     from provider_gateway.parking.operators import Operator
     from provider_gateway.parking.parked_message import ParkedMessage
-    from provider_gateway.parking.parking import Job, Parking
+    from provider_gateway.parking.parking import Parking
     from provider_gateway.workbench.access import Access
     from provider_gateway.workbench.admission import Admission
     from provider_gateway.workbench.turns import Turns
