@@ -4,6 +4,9 @@
 const one = (selector, root = document) => root.querySelector(selector);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const RECONNECT = 3000; // milliseconds
+// Figures come every other second. A connection that is silent for longer is lost, though nothing may have said so: the
+// machine slept, or a network is gone.
+const SILENCE = 10000;
 
 const messages = (number) => `${number.toLocaleString("en")} ${number === 1 ? "message" : "messages"}`;
 
@@ -47,20 +50,31 @@ function live(place) {
   };
   let source = null;
   let timer = null;
+  let silence = null;
   let last = "";
 
   const stop = () => {
     source?.close();
     source = null;
     clearTimeout(timer);
+    clearTimeout(silence);
   };
   const lost = (text) => say("lost", `${text} These figures are of ${last || "when the page was loaded"}. Trying again…`);
+  const listen = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      lost("Nothing has come for a while.");
+      start();
+    }, SILENCE);
+  };
   const start = () => {
     stop();
+    listen();
     source = new EventSource(place.dataset.events);
     source.addEventListener("figures", (event) => {
       const figures = JSON.parse(event.data);
       last = figures.at;
+      listen();
       showFigures(figures);
       say("live", "Live");
     });
