@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from provider_gateway.demo.failing_messages import failing_messages
 from provider_gateway.devbroker.frames import ExactProperties
 from provider_gateway.devbroker.message import Message
+from provider_gateway.workbench.pages import FAILURES
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.devbroker.server import Broker
-
-PATH = "/demo/failures"
 
 
 class Failures:
@@ -39,7 +38,7 @@ class Failures:
         self._entry = entry
         self._wall_clock = wall_clock
 
-    @app.route(PATH, methods=["POST"])
+    @app.route(FAILURES, methods=["POST"])
     def make(self, request: IRequest) -> bytes:
         """Publish messages that fail."""
         entry = self._entry

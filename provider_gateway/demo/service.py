@@ -20,7 +20,7 @@ from provider_gateway.config.queue_file import BUILT_IN
 from provider_gateway.config.settings import load_settings
 from provider_gateway.demo.certificates import certificates
 from provider_gateway.demo.examples import Examples, has_model, is_given, models_text
-from provider_gateway.demo.failures import PATH as FAILURES, Failures
+from provider_gateway.demo.failures import Failures
 from provider_gateway.demo.plain_listener import DemoListeners
 from provider_gateway.demo.sample_model import SampleModel
 from provider_gateway.demo.trial_calls import trial_calls
@@ -29,6 +29,7 @@ from provider_gateway.devbroker.server import Broker
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.observability.json_log import log_observer
+from provider_gateway.workbench.pages import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
