@@ -9,7 +9,7 @@ TOOLS := $(VENV)/.tools
 # A server of others that tests call.
 MLSERVER := .venv-mlserver/.installed
 
-.PHONY: help demo test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench bench-parking slow system clean
+.PHONY: help demo test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench bench-parking slow screenshots system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench-parking  of these, only looks at 100,000 parked messages, replays, and requests beside them"
 	@echo "make slow    latency of a normal client among 200 slow ones of each kind (SECONDS for each kind, default 60)"
 	@echo "make fuzz    the property tests for longer than in make test (FUZZ_SECONDS, default 600)"
+	@echo "make screenshots  the pictures of docs/workbench.md, from a demo in Chromium"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the code in ruff's format"
 	@echo "make clean   remove all files that these commands have made here"
@@ -77,6 +78,11 @@ slow: $(TOOLS) system
 	@sh devtools/system.sh stunnel4 slowhttptest
 	@$(BIN)/python -m benchmarks.slow_clients
 
+screenshots: $(TOOLS)
+	@sh devtools/system.sh chromium chromium-driver
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pillow
+	@$(BIN)/python -m devtools.screenshots
+
 fuzz: export FUZZ_SECONDS ?= 600
 fuzz: $(TOOLS)
 	$(BIN)/trial $(TRIAL_OPTIONS) tests.fuzz
@@ -91,7 +97,7 @@ format: $(TOOLS)
 	$(BIN)/ruff format .
 
 system:
-	@sh devtools/system.sh rabbitmq-server postgresql pgbouncer curl gcc libc6-dev
+	@sh devtools/system.sh rabbitmq-server postgresql pgbouncer curl gcc libc6-dev chromium chromium-driver libnss3-tools
 
 $(INSTALLED): setup.py constraints.txt devtools/virtualenv.sh
 	@sh devtools/virtualenv.sh "$(PYTHON)" "$(VENV)"

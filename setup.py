@@ -86,6 +86,7 @@ setup(
             "psycopg[binary]>=3.2.4",
             "requests",
             "ruff",
+            "selenium",
             "standardwebhooks",
             "tritonclient[http]",
             "types-grpcio",

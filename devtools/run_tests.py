@@ -57,6 +57,7 @@ UNITS = (
     "tests.faults.test_held_messages",
     "tests.faults.test_busy_model",
     "tests.faults.test_cluster",
+    "tests.browser",
     "tests.contract",
     "tests.deployment.test_image",
     "tests.deployment",
