@@ -52,7 +52,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         demo = Demo(stack, folder / "demo")
-        browser = Browser(folder / "home")
+        browser = Browser(folder / "home", options=("--hide-scrollbars",))
         stack.callback(browser.close)
         is_over = threading.Event()
         for _ in range(_CALLERS):

@@ -71,7 +71,7 @@ class ClientCertificateTests(BrowserTestCase):
 
     def test_no_right(self) -> None:
         """Whoever has no right gets no page, and no figures."""
-        self.expected = ("403",)
+        self.expected = ("403", "/favicon.ico")  # which a browser asks for by itself
         for path in ("", "/parking?queue=fib", "/events", "/static/workbench.js"):
             self.open_as("stranger", f"/workbench{path}")
             self.assertIn("urn:provider-gateway:problem:forbidden", self.browser.driver.page_source)

