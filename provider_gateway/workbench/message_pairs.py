@@ -15,7 +15,7 @@ _MOST = 300
 def pairs_of(message: ParkedMessage) -> list[tuple[str, str]]:
     """Name and value of each property that is set, and of each header, in this order."""
     properties = {
-        "id (of this page)": message.id,
+        "id (as in --id)": message.id,
         "place in the queue": f"{message.position + 1:,}",
         "sent by": message.identity,
         "routing key": message.routing_key,
