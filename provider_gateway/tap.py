@@ -20,9 +20,9 @@ from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
 from provider_gateway.app.service import GatewayService
 from provider_gateway.clocks import WALL_CLOCK, make_monotonic
-from provider_gateway.config.found_files import find_queues, find_variables
+from provider_gateway.config.found_files import check_variables, find_queues, find_variables, load_named_settings
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
-from provider_gateway.config.settings import ROLES, load_settings
+from provider_gateway.config.settings import ROLES
 from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_server.access_log import open_access_log
@@ -75,17 +75,18 @@ def _make_service(options: Options) -> IService:
     roles = options.roles()
     if options["demo"]:
         return _make_demo(options)
-    settings = load_settings(_path(options["env-file"]))
+    settings = load_named_settings(_path(options["env-file"]))
     entries, source = find_queues(_path(options["queues"]), settings)
     variables = find_variables(_path(options["env-file"]))
     if options["worker"] is not None:
         return _make_worker(options["worker"], settings, entries, roles, variables)
+    unknown = check_variables(variables, entries)
     log_file = _log_file(options.parent or {})
     observer = log_observer(log_file, settings.log_level) if log_file is not None else None
     # With workers, too: a wrong certificate is found before the first worker is started.
     service = _load_gateway(settings, entries, roles, variables, observer=observer, changes=not options["check"])
     if options["check"]:
-        sys.stdout.write(effective_settings(settings, entries, source, roles))
+        sys.stdout.write(effective_settings(settings, entries, source, roles, unknown))
         if not options["connect"]:
             raise SystemExit(0)
         task.react(check_connections, (settings, entries, roles, variables, WALL_CLOCK))
@@ -93,6 +94,7 @@ def _make_service(options: Options) -> IService:
     _on_signals(runs.reload)
     reactor.callWhenRunning(_collect_less_garbage)
     reactor.callWhenRunning(_say_where_queues_come_from, source)
+    reactor.callWhenRunning(_warn, unknown)
     return runs
 
 
@@ -181,7 +183,7 @@ def _make_demo(options: Options) -> Demo:
             raise SettingsError(msg)
     queues = _path(options["queues"])
     entries = load_queues(queues) if queues is not None else BUILT_IN
-
+    reactor.callWhenRunning(_warn, check_variables(find_variables(), entries))
     files = open_folder(Path(options["demo-folder"]))
     reactor.callWhenRunning(_handle, signal.SIGTERM, _stop_once)
     return Demo(
@@ -214,6 +216,11 @@ def _say_where_queues_come_from(source: str) -> None:
         _log.warn("There is no queue file: one queue 'fib' on the exchange ML.MQ is served, as the seed does")
     else:
         _log.info("Queues come from {source}", source=source)
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        _log.warn("{line}", line=line)
 
 
 def _on_signals(reload: Callable[[], None]) -> None:

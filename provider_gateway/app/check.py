@@ -43,11 +43,18 @@ def _plain(value: object) -> object:
     return value
 
 
-def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source: str, roles: Sequence[Role]) -> str:
+def effective_settings(
+    settings: Settings,
+    entries: Sequence[QueueEntry],
+    source: str,
+    roles: Sequence[Role],
+    unknown: Sequence[str] = (),
+) -> str:
     """The settings as YAML: variables, then queue entries in the queue file's own form.
 
     Args:
         source: where the queue entries come from.
+        unknown: warnings of variables that are not settings.
     """
     variables = {name.upper(): _plain(value) for name, value in settings if value is not None}
     variables["MODEL_URL"] = str(settings.effective_model_url)
@@ -55,7 +62,7 @@ def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source
     variables["CANCELLATIONS"] = settings.follows_cancellations
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
     document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
-    if risks := [*warnings(entries, settings.model_timeout), *settings.risks]:
+    if risks := [*warnings(entries, settings.model_timeout), *settings.risks, *unknown]:
         document["warnings"] = risks
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     return text

@@ -46,6 +46,11 @@ class HeaderTemplate:
         """Masked as in ``str``."""
         return f"HeaderTemplate({_MASK!r})"
 
+    @property
+    def variables(self) -> set[str]:
+        """The names of its variables."""
+        return set(_VARIABLE.findall(self._text))
+
     def filled(self, variables: Mapping[str, str]) -> str:
         """The value with its variables.
 

@@ -84,9 +84,11 @@ def _sources(value: yaml.Node, into: yaml.MappingNode) -> list[yaml.MappingNode]
     return sources
 
 
+#: What an error says about a key or a variable that is missing.
+MISSING = "is required and missing"
 _INSTANCE = re.compile(r" or instance of \w+")
 _DESCRIPTIONS = {
-    "missing": "is required and missing",
+    "missing": MISSING,
     "extra_forbidden": "unknown key; docs/settings.md lists the file's keys",
 }
 
