@@ -18,6 +18,7 @@ from twisted.python.logfile import LogFile
 
 from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
+from provider_gateway.app.listeners import check_listeners
 from provider_gateway.app.service import GatewayService
 from provider_gateway.clocks import WALL_CLOCK, make_monotonic
 from provider_gateway.config.found_files import check_variables, find_queues, find_variables, load_named_settings
@@ -116,8 +117,11 @@ def _load_gateway(
 
     Raises:
         SettingsError: a certificate or the access file is missing or wrong, the access log cannot be written, the
-            result store cannot work, or messages that wait for another attempt would not come back.
+            result store cannot work, both listeners have the same port, or messages that wait for another attempt
+            would not come back.
     """
+    if "gateway" in roles:
+        check_listeners(settings)
     metrics = Metrics()
     return GatewayService(
         reactor,

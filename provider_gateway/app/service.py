@@ -218,7 +218,7 @@ class GatewayService(ProcessService):
         if failure.check(CancelledError):
             return  # stopped before the start was complete
         if failure.check(CannotListenError):
-            self._fatal(f"cannot listen: {failure.getErrorMessage()} HTTP_PORT and ADMIN_PORT choose other ports")
+            self._fatal(failure.getErrorMessage())
             return
         self._log.failure("The start failed", failure)
         self._fatal("the start failed for an unforeseen reason, see the log")

@@ -145,6 +145,15 @@ class MakeServiceTests(MakeServiceTestCase):
         Path("x.env").write_text("MQ_CACRET=x", encoding="utf-8")
         self.assertIn("MQ_CACRET: unknown variable, MQ_CACERT is", self.refusal("--env-file", "x.env"))
 
+    def test_one_port_for_both(self) -> None:
+        """HTTP_PORT and ADMIN_PORT of one number end a start and a check; without the gateway's role they do not."""
+        for variables in ({"HTTP_PORT": "5080"}, {"ADMIN_PORT": "5050", "WORKERS": "2"}):
+            self.environ(**variables)
+            for arguments in ([], ["--check"], ["--role", "gateway"]):
+                self.assertIn("HTTP_PORT and ADMIN_PORT: expected two different ports", self.refusal(*arguments))
+        self.environ(ADMIN_PORT="5050")
+        makeService(options("--role", "provider"))
+
     def test_unknown_variables(self) -> None:
         """Other unknown variables are warned of, at a start as well as by a check."""
         self.environ(MODEL_NAME="m", HOME="/")
