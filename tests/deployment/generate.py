@@ -15,9 +15,10 @@ from tests.deployment.process import process
 #: Each file below openshift/kubernetes/, and the template that it comes from.
 FILES = {
     "base/model.yaml": "model",
-    "overlays/single/provider-gateway.yaml": "single",
-    "overlays/split/gateway.yaml": "gateway",
-    "overlays/split/provider.yaml": "provider",
+    "components/own-broker/network-policy.yaml": "own-broker",
+    "workloads/single/provider-gateway.yaml": "single",
+    "workloads/split/gateway.yaml": "gateway",
+    "workloads/split/provider.yaml": "provider",
 }
 #: The overlays add the registry.
 IMAGE = "provider-gateway"

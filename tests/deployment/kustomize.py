@@ -91,10 +91,13 @@ def _identity(each: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _patch(objects: list[dict[str, Any]], entry: dict[str, Any], folder: Path) -> None:
-    operations = _load(_inside(folder, (folder / entry["path"]).resolve()))[0]
+    if "patch" in entry:
+        operations = yaml.load(entry["patch"], _LOADER)
+    else:
+        operations = _load(_inside(folder, (folder / entry["path"]).resolve()))[0]
     targets = [each for each in objects if selected(each, entry["target"])]
     if not targets:
-        msg = f"{folder}: the patch {entry['path']} has no target"
+        msg = f"{folder}: the patch {entry.get('path', 'of ' + str(entry['target']))} has no target"
         raise KustomizeError(msg)
     for each in targets:
         apply_patch(each, operations)

@@ -13,13 +13,22 @@ from tests.deployment.manifests import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: With RabbitMQ.
 OVERLAYS = ("single", "split")
+#: With a broker of one's own.
+OWN_BROKER = ("own-broker-single", "own-broker-split")
 
 
-def with_optional_components(folder: Path) -> Path:
-    """A copy of openshift/ whose overlays include their optional components."""
+def with_optional_components(folder: Path, *, change: bool = True) -> Path:
+    """A copy of openshift/ whose overlays include their optional components.
+
+    Args:
+        change: False for an exact copy.
+    """
     shutil.copytree(ROOT, folder)
-    for overlay in OVERLAYS:
+    if not change:
+        return folder
+    for overlay in (*OVERLAYS, *OWN_BROKER):
         file = folder / f"kubernetes/overlays/{overlay}/kustomization.yaml"
         file.write_text(re.sub(r"^  # - ", "  - ", file.read_text(), flags=re.MULTILINE))
     return folder

@@ -96,10 +96,12 @@ class ObjectTests(SynchronousTestCase):
             self.assertLessEqual({key.partition("/")[0] for key in labels}, {"app.kubernetes.io"})
 
     def test_component_is_the_folder(self) -> None:
-        """Objects in a component's folder have the component's label."""
+        """Objects in a component's folder have the component's label, except those that are for its clients."""
         for file, each in plain_objects():
             folder = file.partition("/")[0]
-            if folder in {*ROLES, "rabbitmq", "model"}:
+            if file == "rabbitmq/network-policy-clients.yaml":
+                self.assertIsNone(component_of(each))
+            elif folder in {*ROLES, "rabbitmq", "model"}:
                 self.assertEqual(component_of(each), folder, file)
 
     def test_files_begin_with_why(self) -> None:
@@ -140,7 +142,9 @@ class ObjectTests(SynchronousTestCase):
         }
         for file in kustomizations():
             content = documents(file)[0]
-            listed = {*content.get("resources", []), *(each["path"] for each in content.get("patches", []))}
+            listed = {*content.get("resources", []), *(each.get("path", "") for each in content.get("patches", []))} - {
+                ""
+            }
             beside = {path.name for path in file.parent.glob("*.yaml")} - {file.name}
             beside -= {name.rpartition("/")[2] for name in aside if name.startswith(f"{file.parent.name}/")}
             self.assertEqual({name for name in listed if "/" not in name}, beside, file)
