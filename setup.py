@@ -31,6 +31,7 @@ setup(
         "provider_gateway.model",
         "provider_gateway.net",
         "provider_gateway.observability",
+        "provider_gateway.openapi",
         "provider_gateway.provider",
         "provider_gateway.results",
         "provider_gateway.security",

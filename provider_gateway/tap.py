@@ -19,6 +19,7 @@ from twisted.python.logfile import LogFile
 from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
 from provider_gateway.app.listeners import check_listeners
+from provider_gateway.app.openapi_text import openapi_text
 from provider_gateway.app.service import GatewayService
 from provider_gateway.clocks import WALL_CLOCK, make_monotonic
 from provider_gateway.config.found_files import check_variables, find_queues, find_variables, load_named_settings
@@ -76,6 +77,9 @@ def _make_service(options: Options) -> IService:
     roles = options.roles()
     if options["demo"]:
         return _make_demo(options)
+    if options["openapi"]:
+        sys.stdout.write(openapi_text(_path(options["env-file"]), _path(options["queues"])))
+        raise SystemExit(0)
     settings = load_named_settings(_path(options["env-file"]))
     entries, source = find_queues(_path(options["queues"]), settings)
     variables = find_variables(_path(options["env-file"]))
@@ -179,6 +183,7 @@ def _make_demo(options: Options) -> Demo:
     for name, is_given in (
         ("--check", options["check"]),
         ("--connect", options["connect"]),
+        ("--openapi", options["openapi"]),
         ("--env-file", options["env-file"]),
         ("--role", options["role"] != ",".join(ROLES)),
     ):

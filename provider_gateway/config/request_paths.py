@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 _MAX_BYTES = 1024
 #: Paths of the listener itself.
-_OURS = frozenset({"/health", "/v1/models", "/v1/predict", "/v1/publish"})
+_OURS = frozenset({"/docs", "/health", "/openapi.json", "/v1/models", "/v1/predict", "/v1/publish"})
 #: Paths of the listener itself, with everything below them.
 _TREES = ("/v1/requests", "/v2")
 

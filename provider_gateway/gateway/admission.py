@@ -87,6 +87,10 @@ class Admission:
         """True if the access file allows the caller to use some routing key that leads to an entry's queue."""
         return self._access_rules is None or self._access_rules.allow_any(request.identity, entry)
 
+    def endpoint_names(self, request: Any) -> tuple[str, ...]:
+        """The names that a ``Webhook`` header of the caller may have."""
+        return () if self._access_rules is None else self._access_rules.endpoint_names(request.identity)
+
     def endpoint(self, request: Any, name: str) -> str:
         """The endpoint that a ``Webhook`` header names, as records keep it.
 

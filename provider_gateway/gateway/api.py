@@ -10,13 +10,14 @@ from twisted.logger import Logger, LogLevel
 
 from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
+from provider_gateway.gateway.about_routes import AboutRoutes
 from provider_gateway.gateway.admission import Admission
+from provider_gateway.gateway.documentation import Documentation
 from provider_gateway.gateway.error_forms import error_form_of
 from provider_gateway.gateway.json_body import LARGE
 from provider_gateway.gateway.kept_answers import KeptAnswers
-from provider_gateway.gateway.model_list import MODELS, ModelList
+from provider_gateway.gateway.model_list import ModelList
 from provider_gateway.gateway.open_inference import OpenInference
-from provider_gateway.gateway.open_inference_routes import OpenInferenceRoutes
 from provider_gateway.gateway.origins import Origins
 from provider_gateway.gateway.recorded_requests import RecordedRequests
 from provider_gateway.gateway.request_message import RequestMessages
@@ -26,6 +27,7 @@ from provider_gateway.gateway.status_document import REQUESTS
 from provider_gateway.gateway.stored_requests import StoredRequests
 from provider_gateway.http_server.problems import error_of, render, with_length
 from provider_gateway.message.http_headers import JSON
+from provider_gateway.openapi.document import routes_of
 from provider_gateway.security.identity import text_of_identity
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock
     from provider_gateway.gateway.expected_wait import ExpectedWaits
+    from provider_gateway.gateway.offer import Offer
     from provider_gateway.gateway.readiness import Readiness
     from provider_gateway.gateway.rpc import RPCClient
     from provider_gateway.message.message import Message
@@ -51,7 +54,7 @@ PREDICT = "/v1/predict"
 _BELOW = REQUESTS.encode()
 
 
-class API(OpenInferenceRoutes):
+class API(AboutRoutes):
     """The routes of the HTTPS listener.
 
     Args:
@@ -64,12 +67,13 @@ class API(OpenInferenceRoutes):
         access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
         expected_waits: refuses requests whose reply would come too late.
         readiness: knows whether a model's queue is served.
+        offer: what a caller is told of who may use everything.
         cors_origins: origins that a browser may call from; ``*`` is any origin.
         wall_clock: deadlines of messages are times of it.
         logs_responses: log each response, at the level "debug".
     """
 
-    app = OpenInferenceRoutes.app
+    app = AboutRoutes.app
     _log = Logger()
 
     def __init__(
@@ -86,6 +90,7 @@ class API(OpenInferenceRoutes):
         access_rules: AccessRules | None,
         expected_waits: ExpectedWaits,
         readiness: Readiness,
+        offer: Offer,
         clock: IReactorTime,
         wall_clock: WallClock,
         metrics: Metrics,
@@ -105,6 +110,7 @@ class API(OpenInferenceRoutes):
         )
         self.error_form = error_form_of(routes.queues)
         self._models = ModelList(routes.queues, self._admission)
+        self._documentation = Documentation(routes_of(self.app), offer, self._admission)
         self._open_inference = OpenInference(routes.queues, self._admission, readiness)
         self._messages = RequestMessages(
             routes=routes,
@@ -136,11 +142,6 @@ class API(OpenInferenceRoutes):
     def drain(self) -> None:
         """Answer new requests with 503 from now on."""
         self._admission.drain()
-
-    @app.route("/health", methods=["GET"])
-    def health(self, request: IRequest) -> bytes:
-        """Respond with 200: the listener runs. The response is the seed's."""
-        return with_length(request, JSON, b'{"status": "OK"}')
 
     @app.route(PREDICT, methods=["POST"])
     async def predict(self, request: Any) -> bytes:
@@ -184,11 +185,6 @@ class API(OpenInferenceRoutes):
         finally:
             self._admission.in_flight -= 1
 
-    @app.route(MODELS, methods=["GET"])
-    def list_models(self, request: IRequest) -> bytes:
-        """List the models that the caller may use."""
-        return self._models.answer(request)
-
     @app.route(REQUESTS, methods=["GET"])
     async def list_requests(self, request: IRequest) -> bytes:
         """List the caller's requests."""
@@ -214,11 +210,6 @@ class API(OpenInferenceRoutes):
     def preflight(self, request: IRequest) -> bytes:
         """List the methods; also answers a browser's CORS preflight (Fetch standard) if its origin is allowed."""
         return self._origins.preflight(request, "POST")
-
-    @app.route(MODELS, methods=["OPTIONS"])
-    def preflight_models(self, request: IRequest) -> bytes:
-        """As :meth:`preflight`."""
-        return self._origins.preflight(request, "GET, HEAD")
 
     @app.route(REQUESTS, methods=["OPTIONS"])
     @app.route(f"{REQUESTS}/<id_>/result", methods=["OPTIONS"])

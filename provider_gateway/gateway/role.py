@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.expected_wait import ExpectedWaits
+from provider_gateway.gateway.offer import Offer
 from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.gateway.reply_queue import ReplyQueue
 from provider_gateway.gateway.rpc import RPCClient
@@ -101,6 +102,7 @@ class GatewayRole:
             access_rules=credentials.access_rules,
             expected_waits=expected_waits,
             readiness=self._readiness,
+            offer=Offer.of(settings, entries),
             clock=reactor,
             wall_clock=wall_clock,
             metrics=metrics,

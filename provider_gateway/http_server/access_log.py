@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ROUTES = {
     each.encode(): each
     for each in (
-    "/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health",
+    "/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health", "/", "/docs", "/openapi.json",
     "/v2", "/v2/health/live", "/v2/health/ready",
 )}  # fmt: skip
 #: Paths with an id or a name, and the route that each of them counts for.

@@ -211,6 +211,11 @@ class AccessRules:
                 return endpoints[name]
         return None
 
+    def endpoint_names(self, identity: Identity) -> tuple[str, ...]:
+        """The names that :meth:`endpoint` takes from an identity."""
+        rules = (rule for rule in self._rules if any(map(rule.is_for, identity.names)))
+        return tuple(sorted({name for rule in rules for name in rule.webhooks}))
+
     def allow(self, identity: Identity, routing_key: str) -> bool:
         """True if a rule lets an identity use a routing key. Nothing is counted."""
         return any(rule.allows(identity, routing_key) for rule in self._rules)

@@ -21,6 +21,7 @@ LAYERS = tuple(
         topology
         security amqp model devbroker store
         http_server grpc_model
+        openapi
         webhooks
         results
         gateway provider
