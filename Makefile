@@ -9,7 +9,7 @@ TOOLS := $(VENV)/.tools
 # A server of others that tests call.
 MLSERVER := .venv-mlserver/.installed
 
-.PHONY: help demo test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench slow system clean
+.PHONY: help demo documents test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -27,11 +27,18 @@ help:
 	@echo "make slow    latency of a normal client among 200 slow ones of each kind (SECONDS for each kind, default 60)"
 	@echo "make fuzz    the property tests for longer than in make test (FUZZ_SECONDS, default 600)"
 	@echo "make lint    ruff and mypy"
+	@echo "make documents  write docs/openapi.json"
 	@echo "make format  rewrite the code in ruff's format"
 	@echo "make clean   remove all files that these commands have made here"
 
 demo: $(INSTALLED)
 	@$(BIN)/twistd -n --pidfile= provider-gateway --demo
+
+# In an empty folder and without variables, so that no setting of this machine counts.
+documents: $(TOOLS)
+	@folder=$$(mktemp -d) && cd "$$folder" && env -i RESULT_STORE=sqlite:///var/results.db "$(CURDIR)/$(BIN)/twistd" -n \
+	    provider-gateway --queues "$(CURDIR)/examples/queue_config.yaml" --openapi >"$(CURDIR)/docs/openapi.json"; \
+	    status=$$?; rm -r "$$folder"; exit $$status
 
 test: $(TOOLS) $(MLSERVER) system
 	@$(BIN)/python -m devtools.run_tests $(TRIAL_OPTIONS)

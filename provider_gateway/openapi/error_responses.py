@@ -62,7 +62,7 @@ OPEN_INFERENCE_ERROR: Schema = {
     "required": ["error"],
     "properties": {"error": {"type": "string"}},
 }
-_OF_OTHERS = "or an error of the model, or of whoever else serves the queue, as it is"
+_OF_OTHERS = "An error of the model, or of whoever else serves the queue, as it is"
 
 
 class ErrorResponses:
@@ -74,6 +74,7 @@ class ErrorResponses:
 
     def __init__(self) -> None:
         self.responses: dict[str, Any] = {}
+        self._names: dict[tuple[str, ...], str] = {}
 
     def of(self, operation: Operation) -> dict[str, Schema]:
         """References to the responses for the errors of an operation, by status."""
@@ -86,27 +87,30 @@ class ErrorResponses:
         }
 
     def _name(self, errors: list[type[GatewayError]], operation: Operation) -> str:
+        """The name of the response for errors of one status: that of the only type, or of the status and a number."""
         errors = sorted({error.problem: error for error in errors}.values(), key=lambda error: error.problem)
-        name = "".join(map(_capitals, (error.problem for error in errors)))
         prefix = "OpenInference" if operation.form == "open-inference" else ""
-        name = f"{prefix}{name}{'OrOfTheModel' if operation.relays else ''}"
-        if name not in self.responses:
+        suffix = "OrOfTheModel" if operation.relays else ""
+        key = (prefix, suffix, *(error.problem for error in errors))
+        if key not in self._names:
+            title = "".join(word.capitalize() for word in errors[0].problem.split("-"))
+            start = prefix + (title if len(errors) == 1 else f"Error{errors[0].status}")
+            more = [f"Variant{number}" for number in range(2, 99)]
+            name = next(name for each in ("", *more) if (name := start + suffix + each) not in self.responses)
+            self._names[key] = name
             self.responses[name] = _response(errors, operation.form, relays=operation.relays)
-        return name
-
-
-def _capitals(problem: str) -> str:
-    return "".join(word.capitalize() for word in problem.split("-"))
+        return self._names[key]
 
 
 def _response(errors: list[type[GatewayError]], form: Form, *, relays: bool) -> dict[str, Any]:
     titles = [f"{error.title} (`{error.problem}`)" if form == "problem" else error.title for error in errors]
+    titles = list(dict.fromkeys(titles))
     content = {PROBLEM_JSON: _problem(errors)} if form == "problem" else {JSON: ref("OpenInferenceError")}
     if relays:
         titles.append(_OF_OTHERS)
         content = {media_type: {"anyOf": [schema, {}]} for media_type, schema in content.items()} | {"*/*": {}}
     return {
-        "description": "; ".join(titles),
+        "description": titles[0] if len(titles) == 1 else "\n".join(f"- {title}" for title in titles),
         "headers": dict(_headers(errors)),
         "content": {media_type: {"schema": schema} for media_type, schema in content.items()},
     }

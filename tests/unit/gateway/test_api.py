@@ -233,7 +233,7 @@ class RefusalTests(APITestCase):
 
     def test_unknown_path(self) -> None:
         """An unknown path is answered with 404."""
-        for path in ("/", "/v1", "/v1/predict/x", "/predict"):
+        for path in ("/v1", "/v1/predict/x", "/predict", "/openapi", "/openapi.json/", "/docs/"):
             self.assert_problem(self.post(KEY, path=path), 404, "not-found")
 
     def test_method(self) -> None:
