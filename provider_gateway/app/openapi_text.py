@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from provider_gateway.config.found_files import find_queues, find_variables
-from provider_gateway.config.settings import load_settings
+from provider_gateway.config.found_files import check_variables, find_queues, find_variables, load_named_settings
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.api_document import api_document
 from provider_gateway.gateway.offer import Offer
@@ -28,8 +27,10 @@ def openapi_text(env_file: Path | None, queues: Path | None) -> str:
     Raises:
         SettingsError: a setting or the queue file is wrong.
     """
-    broker = {} if find_variables(env_file).get("RMQ_URL") else {"rmq_url": "amqp://localhost/"}
-    settings = load_settings(env_file, **broker)
+    variables = find_variables(env_file)
+    broker = {} if variables.get("RMQ_URL") else {"rmq_url": "amqp://localhost/"}
+    settings = load_named_settings(env_file, **broker)
     entries, _ = find_queues(queues, settings)
+    check_variables(variables, entries)
     document = api_document(routes_of(API.app), Offer.of(settings, entries))
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

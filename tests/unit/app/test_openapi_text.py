@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.app.openapi_text import openapi_text
+from provider_gateway.errors import SettingsError
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,6 +40,8 @@ class OpenAPITextTests(SynchronousTestCase):
         self.assertEqual(json.loads(openapi_text(None, None))["paths"], paths)
 
     def test_env_file(self) -> None:
-        """Settings of the env file count."""
+        """Settings of the env file count; a wrong one is an error."""
         Path("my.env").write_text("RMQ_URL=amqp://b/\nREPLY_TIMEOUT=7\n")
+        Path("wrong.env").write_text("REPLY_TIMEOUT=soon\n")
+        self.assertRaises(SettingsError, openapi_text, Path("wrong.env"), None)
         self.assertIn("waits 7 s", json.loads(openapi_text(Path("my.env"), None))["info"]["description"])
