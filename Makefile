@@ -27,7 +27,7 @@ help:
 	@echo "make slow    latency of a normal client among 200 slow ones of each kind (SECONDS for each kind, default 60)"
 	@echo "make fuzz    the property tests for longer than in make test (FUZZ_SECONDS, default 600)"
 	@echo "make lint    ruff and mypy"
-	@echo "make documents  write docs/openapi.json"
+	@echo "make documents  write docs/openapi.json and docs/schemas/"
 	@echo "make format  rewrite the code in ruff's format"
 	@echo "make clean   remove all files that these commands have made here"
 
@@ -39,6 +39,7 @@ documents: $(TOOLS)
 	@folder=$$(mktemp -d) && cd "$$folder" && env -i RESULT_STORE=sqlite:///var/results.db "$(CURDIR)/$(BIN)/twistd" -n \
 	    provider-gateway --queues "$(CURDIR)/examples/queue_config.yaml" --openapi >"$(CURDIR)/docs/openapi.json"; \
 	    status=$$?; rm -r "$$folder"; exit $$status
+	@$(BIN)/python -m devtools.file_schemas docs/schemas
 
 test: $(TOOLS) $(MLSERVER) system
 	@$(BIN)/python -m devtools.run_tests $(TRIAL_OPTIONS)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
+from provider_gateway.config.schema_details import SchemaDetails, given, needs
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
 from provider_gateway.errors import BadRequest, Forbidden, RateLimited
 from provider_gateway.security.identity import identity_matches
-from provider_gateway.security.webhook_endpoints import WebhookEntry, checked_names, load_endpoint
+from provider_gateway.security.webhook_endpoints import NAMES_IN_SCHEMA, WebhookEntry, checked_names, load_endpoint
 from provider_gateway.topology.overlaps import can_lead
 from provider_gateway.topology.routing import topic_matches
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 _MANY_BUCKETS = 10_000
 
 
+#: A star may stand alone, or before a dot at the beginning.
+_IDENTITIES = r"^(?:\*|(?:\*\.)?[^*]*)$"
+
+
 class AccessRule(StrictModel):
     """One entry of the access file.
 
@@ -38,11 +43,18 @@ class AccessRule(StrictModel):
         webhooks: the endpoints that these identities may name, by their names.
     """
 
-    identities: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
+    model_config = ConfigDict(
+        json_schema_extra=needs(given("burst", {"type": "integer"}), given("rate", {"type": "number"}))
+    )
+
+    identities: Annotated[
+        tuple[Annotated[str, Field(min_length=1), SchemaDetails({"pattern": _IDENTITIES})], ...],
+        Field(min_length=1, strict=False),
+    ]
     routing_keys: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
     rate: Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)] | None = None
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    webhooks: Annotated[dict[str, WebhookEntry], AfterValidator(checked_names)] = Field(default={})
+    webhooks: Annotated[dict[str, WebhookEntry], AfterValidator(checked_names), NAMES_IN_SCHEMA] = Field(default={})
 
     @model_validator(mode="after")
     def _consistent(self) -> AccessRule:
