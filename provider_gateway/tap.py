@@ -222,7 +222,7 @@ def _say_error(line: str) -> None:
 
 def _say_where_queues_come_from(source: str) -> None:
     if source == "built-in":
-        _log.warn("There is no queue file: one queue 'fib' on the exchange ML.MQ is served, as the seed does")
+        _log.warn("There is no queue file: one queue 'fib' on the exchange ML.MQ is served, as the Go services do")
     else:
         _log.info("Queues come from {source}", source=source)
 

@@ -10,6 +10,7 @@ from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
+from provider_gateway import __version__
 from provider_gateway.amqp.channels import channels_needed
 from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
 from provider_gateway.amqp.notice_queue import NoticeQueue
@@ -61,7 +62,12 @@ def effective_settings(
     variables["RESULT_MAX_BYTES"] = settings.effective_result_max_bytes
     variables["CANCELLATIONS"] = settings.follows_cancellations
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
-    document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
+    document = {
+        "version": __version__,
+        "roles": list(roles),
+        "settings": variables,
+        "queues": {"source": source, "entries": queues},
+    }
     if risks := [*warnings(entries, settings.model_timeout), *settings.risks, *unknown]:
         document["warnings"] = risks
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)

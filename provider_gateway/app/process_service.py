@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import platform
 from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
+import twisted
+from provider_gateway import __version__
 from provider_gateway.observability.json_log import use_observer
 
 if TYPE_CHECKING:
     from twisted.logger import ILogObserver
     from twisted.python.failure import Failure
+
+
+_log = Logger()
 
 
 class State(Enum):
@@ -43,6 +50,13 @@ class ProcessService(ABC, Service):
     def startService(self) -> None:
         """Start (twisted.application.service.IService)."""
         super().startService()
+        if self.parent is not None:  # the demo has a service of its own below it
+            _log.info(
+                "provider-gateway {version} starts, on Python {python} and Twisted {twisted}",
+                version=__version__,
+                python=platform.python_version(),
+                twisted=twisted.__version__,
+            )
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._start_failed)
 

@@ -69,10 +69,13 @@ class Admission:
     def authorise(self, request: Any, routing_key: str) -> None:
         """Check that the access file allows the caller to use a routing key, and count the request for its rate.
 
+        Notes the routing key for the access log.
+
         Raises:
             Forbidden: no rule allows it.
             RateLimited: the caller has used up its rate.
         """
+        request.routing_key = routing_key
         if self._access_rules is None:
             return
         identity = request.identity

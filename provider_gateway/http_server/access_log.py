@@ -114,6 +114,8 @@ class AccessRecord:
             "rquid": request.rquid,
             "correlation_id": request.correlation_id,
             "identity": text_of_identity(request.identity),
+            "routing_key": request.routing_key,
+            "client": getattr(request.channel.transport.getPeer(), "host", None),
         }
         self._access_log.write(json.dumps(line) + "\n")
         self._access_log.flush()
