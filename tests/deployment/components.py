@@ -16,6 +16,8 @@ SECRETS = {
 }
 #: The optional config map that a step of docs/openshift.md makes, and its keys.
 CALLERS, CALLERS_KEYS = "provider-gateway-callers", {"access.yaml", "crl.pem"}
+#: Components that lead callers to a service of plain Kubernetes; each has a variant for each overlay.
+ROUTES = ("ingress", "tls-route")
 #: Limits of the HTTPS listener and of results; empty: the program's defaults.
 LIMITS = (
     "HTTP_BODY_TIMEOUT",

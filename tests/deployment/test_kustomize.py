@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.deployment.components import ROUTES
 from tests.deployment.kustomize import KustomizeError, apply_patch, build
 from tests.deployment.manifests import (
     ROOT,
@@ -24,12 +25,19 @@ from tests.deployment.overlays import OWN_BROKER, with_optional_components
 from tests.deployment.quantities import quantity
 from tests.deployment.validation import validate
 
+_ALWAYS = ("fluentd", "postgresql", "webhooks")
+
+
+def _ways_in(variant: str) -> list[str]:
+    return ["load-balancer", *(f"{each}-{variant}" for each in ROUTES)]
+
+
 #: SQLite is for one pod, so the single container has one more.
 OPTIONAL = {
-    "single": ["load-balancer", "fluentd", "postgresql", "webhooks", "several-pods"],
-    "split": ["load-balancer", "fluentd", "postgresql", "webhooks"],
-    "own-broker-single": ["password-login", "load-balancer", "fluentd", "postgresql", "webhooks", "several-pods"],
-    "own-broker-split": ["password-login", "load-balancer", "fluentd", "postgresql", "webhooks"],
+    "single": [*_ways_in("single"), *_ALWAYS, "several-pods"],
+    "split": [*_ways_in("split"), *_ALWAYS],
+    "own-broker-single": ["password-login", *_ways_in("single"), *_ALWAYS, "several-pods"],
+    "own-broker-split": ["password-login", *_ways_in("split"), *_ALWAYS],
 }
 ALL = tuple(OPTIONAL)
 SIDECAR = ROOT / "kubernetes/components/fluentd/sidecar.yaml"

@@ -72,7 +72,7 @@ class OwnBrokerTests(SynchronousTestCase):
 
     def test_flows_of_overlays(self) -> None:
         """With an address range or a namespace set in the overlay, real Kustomize gives the same flows."""
-        root = with_optional_components(Path(self.mktemp()).resolve(), change=False)
+        root = with_optional_components(Path(self.mktemp()).resolve(), only=())
         for overlay, world in zip(OWN_BROKER, own_broker_worlds()[2:], strict=True):
             folder = root / f"kubernetes/overlays/{overlay}"
             file = folder / "kustomization.yaml"

@@ -34,7 +34,7 @@ class SameAsKubectlTests(SynchronousTestCase):
 
     def test_digest(self) -> None:
         """An image may be named by its digest, in place of its tag."""
-        folder = with_optional_components(Path(self.mktemp()).resolve(), change=False) / "kubernetes/overlays/single"
+        folder = with_optional_components(Path(self.mktemp()).resolve(), only=()) / "kubernetes/overlays/single"
         file = folder / "kustomization.yaml"
         digest = f"sha256:{'0123456789abcdef' * 4}"
         file.write_text(file.read_text().replace("newTag: 0.1.0", f"digest: {digest}"))
