@@ -117,7 +117,7 @@ $(TOOLS): setup.py constraints.txt devtools/virtualenv.sh
 	@rm -rf $(@D)
 	@mkdir $(@D)
 	@if [ $(@D) = .venv-lowest ]; then "$(PYTHON)" -m devtools.lowest_versions; fi >$(@D)/constraints.txt
-	@sh devtools/virtualenv.sh "$(PYTHON)" $(@D) postgresql,grpc $(@D)/constraints.txt
+	@sh devtools/virtualenv.sh "$(PYTHON)" $(@D) postgresql,grpc,collector $(@D)/constraints.txt
 	@touch $@
 
 $(MLSERVER): tests/counterparts/mlserver-requirements.txt

@@ -37,6 +37,7 @@ setup(
         "provider_gateway.security",
         "provider_gateway.store",
         "provider_gateway.topology",
+        "provider_gateway.tracing",
         "provider_gateway.webhooks",
         "provider_gateway.workers",
         "twisted.plugins",
@@ -64,6 +65,8 @@ setup(
     ],
     extras_require={
         "bench": ["matplotlib"],
+        # What python -m devtools.otlp_receiver reads spans with, and the tests.
+        "collector": ["opentelemetry-proto>=1.40,<2", "opentelemetry-sdk>=1.40,<2"],
         # grpcio: provider_gateway/grpc_model/statuses.py reads the texts of its statuses.
         "grpc": ["grpcio>=1.70,<1.86", "protobuf>=5.26"],
         "postgresql": ["psycopg[binary]>=3.2.4"],
@@ -79,6 +82,8 @@ setup(
             "mypy",
             "mypy-zope",
             "openapi-spec-validator",
+            "opentelemetry-proto>=1.40,<2",
+            "opentelemetry-sdk>=1.40,<2",
             "protobuf>=5.26",
             "psycopg[binary]>=3.2.4",
             "requests",

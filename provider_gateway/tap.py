@@ -21,6 +21,7 @@ from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd lo
 from provider_gateway.app.listeners import check_listeners
 from provider_gateway.app.openapi_text import openapi_text
 from provider_gateway.app.service import GatewayService
+from provider_gateway.app.tracing import load_tracing
 from provider_gateway.clocks import WALL_CLOCK, make_monotonic
 from provider_gateway.config.found_files import check_variables, find_queues, find_variables, load_named_settings
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
@@ -142,6 +143,7 @@ def _load_gateway(
         wall_clock=WALL_CLOCK,
         listeners=listeners,
         store=result_store(reactor, settings, WALL_CLOCK, metrics, changes=changes) if "gateway" in roles else None,
+        tracing=load_tracing(reactor, settings, metrics, WALL_CLOCK),
     )
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return ",".join(f"{name}={each}" for name, each in value.items())
     if isinstance(value, tuple):
         return ",".join(str(_plain(each)) for each in value)
     if isinstance(value, BrokerURL | MaskedURL | StoreURL | Path):
@@ -58,6 +60,8 @@ def effective_settings(
         unknown: warnings of variables that are not settings.
     """
     variables = {name.upper(): _plain(value) for name, value in settings if value is not None}
+    sent = settings.otel_exporter_otlp_headers  # they may hold keys
+    variables["OTEL_EXPORTER_OTLP_HEADERS"] = ",".join(f"{name}=***" for name in sent)
     variables["MODEL_URL"] = str(settings.effective_model_url)
     variables["RESULT_MAX_BYTES"] = settings.effective_result_max_bytes
     variables["CANCELLATIONS"] = settings.follows_cancellations

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 import twisted
@@ -32,11 +32,14 @@ class State(Enum):
 
 
 class ProcessService(ABC, Service):
-    """A service that starts and stops in coroutines.
+    """A service that starts and stops in coroutines. Who inherits it sets ``_reactor``.
 
     Args:
         observer: log observer for twistd to use; None leaves twistd's own.
     """
+
+    _log = Logger()
+    _reactor: Any
 
     def __init__(self, observer: ILogObserver | None) -> None:
         self._observer = observer
@@ -82,3 +85,12 @@ class ProcessService(ABC, Service):
     @abstractmethod
     async def _stop(self) -> None:
         """Stop everything that :meth:`_start` has started."""
+
+    async def _until(self, finished: Deferred[None], seconds: float) -> None:
+        """Wait for a Deferred for at most some seconds; log what goes wrong."""
+        try:
+            await finished.addTimeout(max(seconds, 0), self._reactor)
+        except DeferredTimeoutError:
+            self._log.warn("not everything was finished in time")
+        except Exception:  # noqa: BLE001 - a broken connection must not keep the process from stopping
+            self._log.failure("a part could not be stopped in order")

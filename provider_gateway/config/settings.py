@@ -37,6 +37,7 @@ from provider_gateway.config.model_url import (
 from provider_gateway.config.queue_file import MAX_SECONDS
 from provider_gateway.config.result_settings import ResultSettings, expiry_risks
 from provider_gateway.config.seed_files import seed_file, seed_file_if_there
+from provider_gateway.config.trace_settings import TRACE_SECRETS, TraceSettings
 from provider_gateway.config.variable_names import is_of_kubernetes
 from provider_gateway.config.yaml_file import describe
 from provider_gateway.errors import SettingsError
@@ -74,7 +75,15 @@ def _lower(value: object) -> object:
 
 
 #: Variables whose values errors never quote.
-_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_HOST", "MODEL_PATH", "MODEL_READY_URL", "RESULT_STORE")
+_MAY_HOLD_SECRETS = (
+    "RMQ_URL",
+    "MODEL_URL",
+    "MODEL_HOST",
+    "MODEL_PATH",
+    "MODEL_READY_URL",
+    "RESULT_STORE",
+    *TRACE_SECRETS,
+)
 
 _DEFAULTS = Limits()
 
@@ -84,7 +93,7 @@ Address = Annotated[str, BeforeValidator(_parsed(_address))]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
-class Settings(ResultSettings):
+class Settings(ResultSettings, TraceSettings):
     """The effective settings; docs/settings.md says what each variable means.
 
     Each field is read from the variable of its name in capitals. ``http_port`` and ``admin_port`` may be 0 for a free

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import BadRequest, Draining, Overloaded
+from provider_gateway.http_server.server_span import begin_server_span
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.message.ids import RQUID_BYTES, checked_rquid, fresh_rquid
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from provider_gateway.gateway.origins import Origins
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.access_rules import AccessRules
+    from provider_gateway.tracing.tracer import Tracer
 
 
 def owner_of(request: Any) -> str | None:
@@ -27,17 +29,25 @@ class Admission:
     Args:
         max_in_flight: requests served at a time; further ones are answered with 503.
         access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
+        tracer: makes spans; None without traces.
 
     Attributes:
         in_flight: requests that are being served. Whoever entered one takes it off again.
     """
 
     def __init__(
-        self, *, max_in_flight: int, origins: Origins, access_rules: AccessRules | None, metrics: Metrics
+        self,
+        *,
+        max_in_flight: int,
+        origins: Origins,
+        access_rules: AccessRules | None,
+        metrics: Metrics,
+        tracer: Tracer | None = None,
     ) -> None:
         self._max_in_flight = max_in_flight
         self._origins = origins
         self._access_rules = access_rules
+        self._tracer = tracer
         self._draining = False
         self.in_flight = 0
         metrics.http_in_flight.set_function(lambda: self.in_flight)
@@ -54,6 +64,8 @@ class Admission:
             Draining: the process is stopping.
             Overloaded: too many are in flight.
         """
+        if self._tracer is not None:
+            begin_server_span(self._tracer, request)
         sent = request.requestHeaders.getRawHeaders(RQUID_BYTES)
         request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
         if self._origins.are_allowed:  # spares the call where CORS is off

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 
 from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
@@ -19,6 +19,7 @@ from provider_gateway.gateway.kept_answers import KeptAnswers
 from provider_gateway.gateway.model_list import ModelList
 from provider_gateway.gateway.open_inference import OpenInference
 from provider_gateway.gateway.origins import Origins
+from provider_gateway.gateway.problem_log import log_problem
 from provider_gateway.gateway.recorded_requests import RecordedRequests
 from provider_gateway.gateway.request_message import RequestMessages
 from provider_gateway.gateway.request_terms import SPECIAL, check_no_webhook, request_terms
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from provider_gateway.results.results import Results
     from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.topology.routing import Routes
+    from provider_gateway.tracing.tracer import Tracer
 
 PREDICT = "/v1/predict"
 _BELOW = REQUESTS.encode()
@@ -71,6 +73,7 @@ class API(AboutRoutes):
         cors_origins: origins that a browser may call from; ``*`` is any origin.
         wall_clock: deadlines of messages are times of it.
         logs_responses: log each response, at the level "debug".
+        tracer: makes spans; None without traces.
     """
 
     app = AboutRoutes.app
@@ -95,6 +98,7 @@ class API(AboutRoutes):
         wall_clock: WallClock,
         metrics: Metrics,
         logs_responses: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         self._rpc = rpc
         self._publisher = publisher
@@ -106,7 +110,11 @@ class API(AboutRoutes):
         self._logs_responses = logs_responses
         self._origins = Origins(cors_origins)
         self._admission = Admission(
-            max_in_flight=max_in_flight, origins=self._origins, access_rules=access_rules, metrics=metrics
+            max_in_flight=max_in_flight,
+            origins=self._origins,
+            access_rules=access_rules,
+            metrics=metrics,
+            tracer=tracer,
         )
         self.error_form = error_form_of(routes.queues)
         self._models = ModelList(routes.queues, self._admission)
@@ -119,6 +127,7 @@ class API(AboutRoutes):
             max_json_depth=max_json_depth,
             clock=clock,
             wall_clock=wall_clock,
+            tracer=tracer,
         )
         self._recorded: RecordedRequests | None = None
         self._stored: StoredRequests | None = None
@@ -233,18 +242,7 @@ class API(AboutRoutes):
         rquid, error = request.rquid, error_of(failure)
         if self._stored is None and isinstance(error, MethodNotAllowed) and request.path.startswith(_BELOW):
             error = NotFound("There is nothing at this path.")
-        # With a broker that is away, or a caller over its rate, every request fails. The metrics count them; a line for
-        # each would flood the log.
-        self._log.emit(
-            LogLevel.debug if error.status in (429, 503) else LogLevel.info,
-            "{status} {problem}: {detail}",
-            status=error.status,
-            problem=error.problem,
-            detail=error.detail,
-            rquid=rquid,
-            correlation_id=request.correlation_id,
-            identity=text_of_identity(request.identity),
-        )
+        log_problem(self._log, request, error)
         return render(request, error, rquid, self.error_form)
 
     async def _fetch(self, request: Any, answer: Callable[[StoredRequests], Awaitable[bytes]]) -> bytes:

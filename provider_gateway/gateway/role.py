@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.results.results import Results
     from provider_gateway.security.credentials import Credentials
+    from provider_gateway.tracing.tracer import Tracer
 
 
 class GatewayRole:
@@ -41,6 +42,7 @@ class GatewayRole:
         credentials: have the listener's TLS and the access rules.
         wall_clock: has the time for deadlines, dates and the expiry of certificates.
         results: the requests whose answers are kept; None without a result store.
+        tracer: makes spans; None without traces.
 
     Attributes:
         site: the factory that the HTTPS listener serves.
@@ -61,6 +63,7 @@ class GatewayRole:
         credentials: Credentials,
         wall_clock: WallClock,
         results: Results | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._results = results
         self.consumers = 1 if results is None else 1 + results.replies.consumers
@@ -107,6 +110,7 @@ class GatewayRole:
             wall_clock=wall_clock,
             metrics=metrics,
             logs_responses=settings.log_level == "debug",
+            tracer=tracer,
         )
         self.site = GatewaySite(
             self._api.resource(),

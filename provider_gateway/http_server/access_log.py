@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from provider_gateway.errors import SettingsError
+from provider_gateway.http_server.server_span import end_server_span
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.security.identity import text_of_identity
 
@@ -101,7 +102,12 @@ class AccessRecord:
         )
         seconds = self._clock.seconds() - request.received_at
         requests.inc()
-        durations.observe(seconds)
+        span = request.span
+        if span is None:
+            durations.observe(seconds)
+        else:
+            durations.observe(seconds, span.exemplar)
+            end_server_span(request, None if route == _OTHER else route, method)
         if self._access_log is None:
             return
         line = {
@@ -117,6 +123,8 @@ class AccessRecord:
             "routing_key": request.routing_key,
             "client": getattr(request.channel.transport.getPeer(), "host", None),
         }
+        if span is not None:
+            line["trace_id"] = span.trace_id
         self._access_log.write(json.dumps(line) + "\n")
         self._access_log.flush()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from provider_gateway.http_server.channel import Channel
     from provider_gateway.http_server.parser import HeadParser
     from provider_gateway.security.identity import Identity
+    from provider_gateway.tracing.span import Span
 
 #: Host and port (RFC 9110, 7.2). Klein's routing fails with other values.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
@@ -46,6 +47,7 @@ class BoundedRequest(Request):
         received_at: time of the site's monotonic clock at which the request was complete, in seconds; None before.
         rquid: the request id, once it is known.
         served_by: the Deferred that is cancelled if the client leaves.
+        span: its step in a trace; None without traces, and until it is admitted.
         is_lost: True once the client has left.
         authority: the host of an absolute-form target, which replaces ``Host`` (RFC 9112, 3.2.2); else None.
     """
@@ -59,6 +61,7 @@ class BoundedRequest(Request):
     received_at: float | None = None
     rquid: str | None = None
     served_by: Deferred[Any] | None = None
+    span: Span | None = None
     is_lost = False
     #: Twisted's default is HTML.
     defaultContentType = None

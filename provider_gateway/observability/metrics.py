@@ -76,6 +76,7 @@ class Metrics:
             "certificate_expiry_seconds", "Seconds until our certificate, or the revocation list, expires", "side"
         )
         self.reloads = self._counter("reloads", "Changed files that were loaded again, or refused", "what", "outcome")
+        self.spans = self._counter("spans", "Spans by what became of them", "outcome")
         self.http_connections = self._gauge("http_connections", "Open connections of the HTTPS listener")
         self.http_dropped = self._counter(
             "http_dropped_connections", "Connections of the HTTPS listener ended without an answer", "reason"
