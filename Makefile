@@ -9,7 +9,7 @@ TOOLS := $(VENV)/.tools
 # A server of others that tests call.
 MLSERVER := .venv-mlserver/.installed
 
-.PHONY: help demo test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench bench-parking slow screenshots system clean
+.PHONY: help demo documents image-requirements test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench bench-parking slow screenshots system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -29,11 +29,20 @@ help:
 	@echo "make fuzz    the property tests for longer than in make test (FUZZ_SECONDS, default 600)"
 	@echo "make screenshots  the pictures of docs/workbench.md, from a demo in Chromium"
 	@echo "make lint    ruff and mypy"
+	@echo "make documents  write docs/openapi.json and docs/schemas/"
+	@echo "make image-requirements  write image-requirements.txt anew, with the versions of constraints.txt and their hashes"
 	@echo "make format  rewrite the code in ruff's format"
 	@echo "make clean   remove all files that these commands have made here"
 
 demo: $(INSTALLED)
 	@$(BIN)/twistd -n --pidfile= provider-gateway --demo
+
+# In an empty folder and without variables, so that no setting of this machine counts.
+documents: $(TOOLS)
+	@folder=$$(mktemp -d) && cd "$$folder" && env -i RESULT_STORE=sqlite:///var/results.db "$(CURDIR)/$(BIN)/twistd" -n \
+	    provider-gateway --queues "$(CURDIR)/examples/queue_config.yaml" --openapi >"$(CURDIR)/docs/openapi.json"; \
+	    status=$$?; rm -r "$$folder"; exit $$status
+	@$(BIN)/python -m devtools.file_schemas docs/schemas
 
 test: $(TOOLS) $(MLSERVER) system
 	@$(BIN)/python -m devtools.run_tests $(TRIAL_OPTIONS)
@@ -96,6 +105,13 @@ format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Also setuptools, which makes our own wheel.
+image-requirements: $(TOOLS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo setuptools | $(BIN)/uv pip compile --quiet setup.py - --extra postgresql --extra grpc --constraint constraints.txt \
+	    --generate-hashes --universal --python-version 3.11 --no-annotate --upgrade --output-file image-requirements.txt \
+	    --custom-compile-command "make image-requirements"
+
 system:
 	@sh devtools/system.sh rabbitmq-server postgresql pgbouncer curl gcc libc6-dev chromium chromium-driver libnss3-tools
 
@@ -111,7 +127,7 @@ $(TOOLS): setup.py constraints.txt devtools/virtualenv.sh
 	@rm -rf $(@D)
 	@mkdir $(@D)
 	@if [ $(@D) = .venv-lowest ]; then "$(PYTHON)" -m devtools.lowest_versions; fi >$(@D)/constraints.txt
-	@sh devtools/virtualenv.sh "$(PYTHON)" $(@D) postgresql,grpc $(@D)/constraints.txt
+	@sh devtools/virtualenv.sh "$(PYTHON)" $(@D) postgresql,grpc,collector $(@D)/constraints.txt
 	@touch $@
 
 $(MLSERVER): tests/counterparts/mlserver-requirements.txt

@@ -25,7 +25,7 @@ def requirements(setup: str) -> list[str]:
         if isinstance(each, ast.keyword) and each.arg in {"install_requires", "extras_require"}
     }
     extras = found["extras_require"]
-    return [*found["install_requires"], *extras["postgresql"], *extras["grpc"]]
+    return [*found["install_requires"], *extras["postgresql"], *extras["grpc"], *extras["collector"]]
 
 
 def lowest(requirement: str) -> str:

@@ -17,6 +17,8 @@ _SAME = {"x-gzip": "gzip", "x-compress": "compress"}
 _PLAIN_IN_AMQP = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "7bit", "8bit", "binary"})
 #: Names of no coding, and of any.
 _NONE = frozenset({"identity", "*"})
+#: Names that a content coding cannot have.
+NO_CODINGS = _NONE | _PLAIN_IN_AMQP
 #: IANA's registry.
 _REGISTERED = frozenset({"*", "aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "zstd"})
 #: Of an Accept-Encoding with more characters, only registered codings are remembered while its caller waits.
@@ -41,8 +43,7 @@ def canonical(coding: str) -> str:
 
 def is_coding(name: str) -> bool:
     """True if a name can be that of a content coding. A message's ``content_encoding`` may name what is none."""
-    lowered = name.lower()
-    return lowered not in _NONE and lowered not in _PLAIN_IN_AMQP and _TOKEN.fullmatch(name) is not None
+    return name.lower() not in NO_CODINGS and _TOKEN.fullmatch(name) is not None
 
 
 def asked_for(value: object) -> tuple[str, ...]:

@@ -18,12 +18,15 @@ from twisted.python.logfile import LogFile
 
 from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
+from provider_gateway.app.listeners import check_listeners
+from provider_gateway.app.openapi_text import openapi_text
 from provider_gateway.app.service import GatewayService
+from provider_gateway.app.tracing import load_tracing
 from provider_gateway.clocks import WALL_CLOCK, make_monotonic
 from provider_gateway.config.appended_files import open_text, open_unbuffered
-from provider_gateway.config.found_files import find_queues, find_variables
-from provider_gateway.config.queue_file import load_queues
-from provider_gateway.config.settings import ROLES, load_settings
+from provider_gateway.config.found_files import check_variables, find_queues, find_variables, load_named_settings
+from provider_gateway.config.queue_file import BUILT_IN, load_queues
+from provider_gateway.config.settings import ROLES
 from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
 from provider_gateway.observability.json_log import log_observer
@@ -75,17 +78,21 @@ def _make_service(options: Options) -> IService:
     roles = options.roles()
     if options["demo"]:
         return _make_demo(options)
-    settings = load_settings(_path(options["env-file"]))
+    if options["openapi"]:
+        sys.stdout.write(openapi_text(_path(options["env-file"]), _path(options["queues"])))
+        raise SystemExit(0)
+    settings = load_named_settings(_path(options["env-file"]))
     entries, source = find_queues(_path(options["queues"]), settings)
     variables = find_variables(_path(options["env-file"]))
     if options["worker"] is not None:
         return _make_worker(options["worker"], settings, entries, roles, variables)
+    unknown = check_variables(variables, entries)
     log_file = _log_file(options.parent or {})
     observer = log_observer(log_file, settings.log_level) if log_file is not None else None
     # With workers, too: a wrong certificate is found before the first worker is started.
     service = _load_gateway(settings, entries, roles, variables, observer=observer, changes=not options["check"])
     if options["check"]:
-        sys.stdout.write(effective_settings(settings, entries, source, roles))
+        sys.stdout.write(effective_settings(settings, entries, source, roles, unknown))
         if not options["connect"]:
             raise SystemExit(0)
         task.react(check_connections, (settings, entries, roles, variables, WALL_CLOCK))
@@ -93,6 +100,7 @@ def _make_service(options: Options) -> IService:
     _on_signals(runs.reload)
     reactor.callWhenRunning(_collect_less_garbage)
     reactor.callWhenRunning(_say_where_queues_come_from, source)
+    reactor.callWhenRunning(_warn, unknown)
     return runs
 
 
@@ -114,8 +122,11 @@ def _load_gateway(
 
     Raises:
         SettingsError: a certificate or the access file is missing or wrong, access log or audit log cannot be
-            written, the result store cannot work, or messages that wait for another attempt would not come back.
+            written, the result store cannot work, both listeners have the same port, or messages that wait for another
+            attempt would not come back.
     """
+    if "gateway" in roles:
+        check_listeners(settings)
     metrics = Metrics()
     return GatewayService(
         reactor,
@@ -133,6 +144,7 @@ def _load_gateway(
         wall_clock=WALL_CLOCK,
         listeners=listeners,
         store=result_store(reactor, settings, WALL_CLOCK, metrics, changes=changes) if "gateway" in roles else None,
+        tracing=load_tracing(reactor, settings, metrics, WALL_CLOCK),
     )
 
 
@@ -174,6 +186,7 @@ def _make_demo(options: Options) -> Demo:
     for name, is_given in (
         ("--check", options["check"]),
         ("--connect", options["connect"]),
+        ("--openapi", options["openapi"]),
         ("--env-file", options["env-file"]),
         ("--role", options["role"] != ",".join(ROLES)),
     ):
@@ -181,12 +194,14 @@ def _make_demo(options: Options) -> Demo:
             msg = f"{name}: means nothing with --demo"
             raise SettingsError(msg)
     queues = _path(options["queues"])
+    entries = load_queues(queues) if queues is not None else None
+    reactor.callWhenRunning(_warn, check_variables(find_variables(), entries or BUILT_IN))
     files = open_folder(Path(options["demo-folder"]))
     reactor.callWhenRunning(_handle, signal.SIGTERM, _stop_once)
     return Demo(
         reactor,
         files=files,
-        entries=load_queues(queues) if queues is not None else None,
+        entries=entries,
         make_gateway=lambda settings, entries, listeners: _load_gateway(
             settings, entries, ROLES, find_variables(None), observer=None, listeners=listeners
         ),
@@ -213,9 +228,14 @@ def _say_error(line: str) -> None:
 
 def _say_where_queues_come_from(source: str) -> None:
     if source == "built-in":
-        _log.warn("There is no queue file: one queue 'fib' on the exchange ML.MQ is served, as the seed does")
+        _log.warn("There is no queue file: one queue 'fib' on the exchange ML.MQ is served, as the Go services do")
     else:
         _log.info("Queues come from {source}", source=source)
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        _log.warn("{line}", line=line)
 
 
 def _on_signals(reload: Callable[[], None]) -> None:

@@ -183,6 +183,8 @@ class Publisher:
             return fail(error if isinstance(error, GatewayError) else _unsendable(error))
         confirm: Deferred[None] = Deferred()
         self._unconfirmed[tag] = Publish(confirm, message.publish_id, exchange, routing_key, size)
+        if message.span is not None:
+            confirm.addBoth(message.span.publish_ended)
         return confirm
 
     def publish_alone(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:

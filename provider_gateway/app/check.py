@@ -10,6 +10,7 @@ from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
+from provider_gateway import __version__
 from provider_gateway.amqp.channels import channels_needed
 from provider_gateway.amqp.endpoint import BrokerEndpoint, why_failed
 from provider_gateway.amqp.notice_queue import NoticeQueue
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return ",".join(f"{name}={each}" for name, each in value.items())
     if isinstance(value, tuple):
         return ",".join(str(_plain(each)) for each in value)
     if isinstance(value, BrokerURL | MaskedURL | StoreURL | Path):
@@ -43,19 +46,33 @@ def _plain(value: object) -> object:
     return value
 
 
-def effective_settings(settings: Settings, entries: Sequence[QueueEntry], source: str, roles: Sequence[Role]) -> str:
+def effective_settings(
+    settings: Settings,
+    entries: Sequence[QueueEntry],
+    source: str,
+    roles: Sequence[Role],
+    unknown: Sequence[str] = (),
+) -> str:
     """The settings as YAML: variables, then queue entries in the queue file's own form.
 
     Args:
         source: where the queue entries come from.
+        unknown: warnings of variables that are not settings.
     """
     variables = {name.upper(): _plain(value) for name, value in settings if value is not None}
+    sent = settings.otel_exporter_otlp_headers  # they may hold keys
+    variables["OTEL_EXPORTER_OTLP_HEADERS"] = ",".join(f"{name}=***" for name in sent)
     variables["MODEL_URL"] = str(settings.effective_model_url)
     variables["RESULT_MAX_BYTES"] = settings.effective_result_max_bytes
     variables["CANCELLATIONS"] = settings.follows_cancellations
     queues = [entry.model_dump(by_alias=True, mode="json", exclude_none=True) for entry in entries]
-    document = {"roles": list(roles), "settings": variables, "queues": {"source": source, "entries": queues}}
-    if risks := [*warnings(entries, settings.model_timeout), *settings.risks]:
+    document = {
+        "version": __version__,
+        "roles": list(roles),
+        "settings": variables,
+        "queues": {"source": source, "entries": queues},
+    }
+    if risks := [*warnings(entries, settings.model_timeout), *settings.risks, *unknown]:
         document["warnings"] = risks
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     return text

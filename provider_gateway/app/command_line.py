@@ -19,6 +19,7 @@ class Options(usage.Options):
     longdesc = "HTTPS and AMQP in, machine-learning model out. Settings: environment and .env, see docs/settings.md."
     optFlags = [  # noqa: RUF012 - twisted.python.usage reads the list
         ["check", None, "Validate the settings, print the effective ones with secrets masked, and exit"],
+        ["openapi", None, "Print the OpenAPI document of the HTTPS listener, and exit"],
         ["demo", None, "Try it out: embedded broker, sample model and certificates, in this process, on this machine"],
         ["connect", None, "With --check: also try broker, topology and model, and say what differs"],
     ]

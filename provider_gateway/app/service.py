@@ -14,7 +14,6 @@ from twisted.internet.defer import (
     CancelledError,
     Deferred,
     FirstError,
-    TimeoutError as DeferredTimeoutError,
     gatherResults,
     maybeDeferred,
 )
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.session import Session
     from provider_gateway.app.listeners import Listeners, Port
+    from provider_gateway.app.tracing import Tracing
     from provider_gateway.clocks import WallClock
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Role, Settings
@@ -69,6 +69,7 @@ class GatewayService(ProcessService):
         wall_clock: has the date.
         listeners: opens the listeners; None for TCP ports of its own.
         store: keeps results, if there is the gateway role; None without. It is closed at the end.
+        tracing: None for no traces.
 
     Raises:
         SettingsError: with this queue file, messages that wait for another attempt would not come back, an object is
@@ -94,6 +95,7 @@ class GatewayService(ProcessService):
         wall_clock: WallClock,
         listeners: Listeners | None = None,
         store: ResultStore | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         super().__init__(observer)
         self._reactor = reactor
@@ -124,6 +126,8 @@ class GatewayService(ProcessService):
                 wall_clock=wall_clock,
             )
         self._credentials = credentials
+        self._tracing = tracing
+        tracer = tracing.tracer if tracing is not None else None
         if "gateway" in roles:
             self._gateway = GatewayRole(
                 reactor,
@@ -136,6 +140,7 @@ class GatewayService(ProcessService):
                 wall_clock=wall_clock,
                 audit=AuditLog(audit_log, wall_clock).write,
                 results=self._kept.results if self._kept is not None else None,
+                tracer=tracer,
             )
         if credentials.model is not None:
             self._provider = ProviderRole(
@@ -148,6 +153,7 @@ class GatewayService(ProcessService):
                 is_awaited=self._gateway.is_awaited if self._gateway is not None else lambda _: None,
                 wall_clock=wall_clock,
                 model_credentials=credentials.models,
+                tracer=tracer,
             )
         open_publishing = self._publisher.open if self._kept is None else self._kept.open_publishing
         self._connections = [
@@ -216,7 +222,7 @@ class GatewayService(ProcessService):
         if failure.check(CancelledError):
             return  # stopped before the start was complete
         if failure.check(CannotListenError):
-            self._fatal(f"cannot listen: {failure.getErrorMessage()} HTTP_PORT and ADMIN_PORT choose other ports")
+            self._fatal(failure.getErrorMessage())
             return
         self._log.failure("The start failed", failure)
         self._fatal("the start failed for an unforeseen reason, see the log")
@@ -278,6 +284,8 @@ class GatewayService(ProcessService):
             self._gateway.stop()
         if self._kept is not None:
             await self._until(self._kept.close(0.5 * for_responses), for_responses)
+        if self._tracing is not None:
+            await self._tracing.close(max(1.0, deadline - self._reactor.seconds()))
         if admin is not None:
             await maybeDeferred(admin.stopListening)
         self._log.info("stopped")
@@ -286,12 +294,3 @@ class GatewayService(ProcessService):
     async def _finish(provider: ProviderRole) -> None:
         await provider.cancel_consumers()
         await provider.idle()
-
-    async def _until(self, finished: Deferred[None], seconds: float) -> None:
-        """Wait for a Deferred for at most some seconds; log what goes wrong."""
-        try:
-            await finished.addTimeout(max(seconds, 0), self._reactor)
-        except DeferredTimeoutError:
-            self._log.warn("not everything was finished in time")
-        except Exception:  # noqa: BLE001 - a broken connection must not keep the process from stopping
-            self._log.failure("a part could not be stopped in order")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dotenv import dotenv_values
 
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
+from provider_gateway.config.settings import load_settings, names_of_settings
+from provider_gateway.config.variable_names import check_names, misspelling, misspelt
+from provider_gateway.config.yaml_file import MISSING
+from provider_gateway.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
 
@@ -54,3 +61,42 @@ def find_variables(env_file: Path | None = None) -> dict[str, str]:
     found = dotenv_values(path, encoding="utf-8") if path.is_file() else {}
     variables = {name: value for name, value in found.items() if value}
     return variables | {name: value for name, value in os.environ.items() if value}
+
+
+def load_named_settings(env_file: Path | None = None, **given: Any) -> Settings:
+    """Read the settings as :func:`.load_settings` does; if one is missing because it is misspelt, the error says so.
+
+    Raises:
+        SettingsError: a variable is missing or wrong.
+    """
+    try:
+        return load_settings(env_file, **given)
+    except SettingsError as error:
+        with contextlib.suppress(UnicodeDecodeError):
+            for name, meant in misspelt(find_variables(env_file), _names()).items():
+                if str(error).startswith(f"{meant}: {MISSING}"):
+                    raise misspelling({name: meant}) from None
+        raise
+
+
+def check_variables(variables: Mapping[str, str], entries: Sequence[QueueEntry]) -> list[str]:
+    """Check that no variable is a misspelt setting.
+
+    Args:
+        variables: from :func:`find_variables`.
+        entries: those of the queue file, which may use variables of any name.
+
+    Returns:
+        Warnings of variables that are unknown and may be meant for this program.
+
+    Raises:
+        SettingsError: there is a misspelt setting. The error names it and the setting that is probably meant.
+    """
+    models = [entry.model for entry in entries if entry.model is not None]
+    used = {name.upper() for model in models for _, value in model.headers for name in value.variables}
+    used |= {value.strip().upper() for name, value in variables.items() if name.upper() == "MODEL_HOST_ENV"}
+    return check_names(variables, _names() | used)
+
+
+def _names() -> set[str]:
+    return {name for names in names_of_settings() for name in names}

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from provider_gateway.config.schema_details import any_case
 from provider_gateway.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -26,6 +27,19 @@ _NOT_SETTABLE = frozenset(
     }
 )  # fmt: skip
 _MASK = "***"
+#: The JSON Schema of the mapping.
+HEADERS_SCHEMA = {
+    "type": "object",
+    "propertyNames": {
+        "pattern": f"^{_TOKEN.pattern}$",
+        "not": {"pattern": f"^(?:{any_case(sorted(_NOT_SETTABLE))}$|{any_case(['pg-'])})"},
+    },
+    "additionalProperties": {
+        "type": "string",
+        # Not empty, without controls, and each ${ begins a variable.
+        "pattern": r"^\s*(?=\S)(?:[^$\x00-\x08\x0a-\x1f\x7f]|\$(?!\{)|\$\{[A-Za-z_][A-Za-z0-9_]*\})*\s*$",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,11 @@ class HeaderTemplate:
     def __repr__(self) -> str:
         """Masked as in ``str``."""
         return f"HeaderTemplate({_MASK!r})"
+
+    @property
+    def variables(self) -> set[str]:
+        """The names of its variables."""
+        return set(_VARIABLE.findall(self._text))
 
     def filled(self, variables: Mapping[str, str]) -> str:
         """The value with its variables.

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, model_validator
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
-from provider_gateway.config.header_template import HeaderTemplate, parse_headers
+from provider_gateway.config.entry_schema import MODEL
+from provider_gateway.config.header_template import HEADERS_SCHEMA, HeaderTemplate, parse_headers
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.model_url import parse_model_url, parse_ready_url
+from provider_gateway.config.schema_details import SchemaDetails, SchemaInstead
 from provider_gateway.config.yaml_file import StrictModel
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ Protocol = Literal["http", "open-inference", "open-inference-grpc", "mlserving-g
 
 #: A name of a model is one segment of a path.
 _NAME = re.compile(r"[^/\s\x00-\x1f\x7f]{1,255}")
+_NAME_SCHEMA = {"pattern": f"^{_NAME.pattern}$", "not": {"enum": [".", ".."]}}
 #: Protocols that name the model in each call.
 _NAMING = frozenset({"open-inference", "open-inference-grpc"})
 GRPC = frozenset({"open-inference-grpc", "mlserving-grpc"})
@@ -59,9 +62,18 @@ def _masked(headers: tuple[tuple[str, HeaderTemplate], ...]) -> dict[str, str]:
 
 
 _AS_TEXT = PlainSerializer(str, when_used="unless-none")
-_URL = Annotated[MaskedURL, _parsed(parse_model_url), _AS_TEXT]
-_File = Annotated[Path, _parsed(_file), _AS_TEXT]
-ReadyURL = Annotated[MaskedURL, _parsed(parse_ready_url), _AS_TEXT]
+#: Of the whole URL; what a host may be is left to the check.
+_URL_PATTERN = r"\s*[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s@]+(?:[/?][^\s#]*)?\s*"
+_URL = Annotated[
+    MaskedURL, _parsed(parse_model_url), _AS_TEXT, SchemaInstead({"type": "string", "pattern": f"^{_URL_PATTERN}$"})
+]
+_File = Annotated[Path, _parsed(_file), _AS_TEXT, SchemaInstead({"type": "string", "pattern": r"\S"})]
+ReadyURL = Annotated[
+    MaskedURL,
+    _parsed(parse_ready_url),
+    _AS_TEXT,
+    SchemaInstead({"type": "string", "pattern": rf"^(?:{_URL_PATTERN}|\s*/[^\s#]*\s*)$"}),
+]
 
 
 class ModelEntry(StrictModel):
@@ -79,6 +91,8 @@ class ModelEntry(StrictModel):
         name: the model's name in the Open Inference Protocol, and in ``GET /v1/models``.
     """
 
+    model_config = ConfigDict(json_schema_extra=MODEL)
+
     url: _URL | None = None
     protocol: Protocol = "http"
     cacert: _File | None = None
@@ -88,9 +102,10 @@ class ModelEntry(StrictModel):
         tuple[tuple[str, HeaderTemplate], ...],
         BeforeValidator(parse_headers),
         PlainSerializer(_masked),
+        SchemaInstead(HEADERS_SCHEMA),
     ] = ()
     ready_url: ReadyURL | None = None
-    name: Annotated[str, _parsed(_name)] | None = None
+    name: Annotated[str, _parsed(_name), SchemaDetails(_NAME_SCHEMA)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelEntry:

@@ -68,21 +68,6 @@ def parse_model_host(text: str) -> str:
         raise ValueError(msg) from None
 
 
-def check_model_port(text: str) -> str:
-    """Refuse what Kubernetes puts into the variable, with advice; anything else is passed on.
-
-    Raises:
-        ValueError: the text is such a value.
-    """
-    if text.strip().startswith("tcp://"):
-        msg = (
-            "a valid integer, found a URL: Kubernetes sets the variable for a service named 'model'; "
-            "set enableServiceLinks to false for the pod, or set the variable there"
-        )
-        raise ValueError(msg)
-    return text
-
-
 def parse_model_path(text: str) -> MaskedURL:
     """Read the path of the model's URL. White space around it is ignored.
 

@@ -7,12 +7,13 @@ word. Arguments that RabbitMQ does not know are passed on: they may be a plug-in
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
-from provider_gateway.config.short_strings import check_short_string, text_problem
+from provider_gateway.config.schema_details import SchemaDetails, no_controls
+from provider_gateway.config.short_strings import SHORT_STRING_BYTES, check_short_string, text_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +39,19 @@ def _found(value: object) -> str:
     return _FOUND.get(type(value), type(value).__name__)
 
 
-def _whole_number(least: int, most: int = 2**63 - 1, unit: str = "") -> Callable[[Any], str | None]:
+class _Argument(NamedTuple):
+    """What RabbitMQ takes as the value of an argument.
+
+    Attributes:
+        problem: says what is wrong with a value; None if nothing is.
+        schema: the JSON Schema of the value.
+    """
+
+    problem: Callable[[Any], str | None]
+    schema: dict[str, Any]
+
+
+def _whole_number(least: int, most: int = 2**63 - 1, unit: str = "") -> _Argument:
     def check(value: Any) -> str | None:
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return None
@@ -46,17 +59,17 @@ def _whole_number(least: int, most: int = 2**63 - 1, unit: str = "") -> Callable
         quotes = "; remove the quotes" if isinstance(value, str) and value.strip("-").isdecimal() else ""
         return f"expected a whole number{unit} {limits}, found {_found(value)}{quotes}"
 
-    return check
+    return _Argument(check, {"type": "integer", "minimum": least, "maximum": most})
 
 
-def _one_of(*allowed: str) -> Callable[[Any], str | None]:
+def _one_of(*allowed: str) -> _Argument:
     def check(value: Any) -> str | None:
         return None if value in allowed else f"expected {' or '.join(map(repr, allowed))}, found {_found(value)}"
 
-    return check
+    return _Argument(check, {"enum": list(allowed)})
 
 
-def _name(value: Any) -> str | None:
+def _name_problem(value: Any) -> str | None:
     """Check the name of an exchange, or a routing key."""
     if not isinstance(value, str):
         return f"expected text, found {_found(value)}"
@@ -76,12 +89,15 @@ def _of_streams(_value: Any) -> str | None:
 
 
 _MILLISECONDS = " of milliseconds"
+_NAME = _Argument(_name_problem, {"type": "string", **no_controls(SHORT_STRING_BYTES)})
+_TRUE_OR_FALSE = _Argument(_true_or_false, {"type": "boolean"})
+_OF_STREAMS = _Argument(_of_streams, {"not": {}})
 #: Every argument that RabbitMQ 3.10 to 4.x reads, with the check of its value.
-_CHECKS: dict[str, Callable[[Any], str | None]] = {
+_CHECKS: dict[str, _Argument] = {
     "x-expires": _whole_number(1, _MAX_MILLISECONDS, _MILLISECONDS),
     "x-message-ttl": _whole_number(0, _MAX_MILLISECONDS, _MILLISECONDS),
-    "x-dead-letter-exchange": _name,
-    "x-dead-letter-routing-key": _name,
+    "x-dead-letter-exchange": _NAME,
+    "x-dead-letter-routing-key": _NAME,
     "x-dead-letter-strategy": _one_of("at-most-once", "at-least-once"),
     "x-max-length": _whole_number(0),
     "x-max-length-bytes": _whole_number(0),
@@ -92,17 +108,17 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "x-queue-mode": _one_of("default", "lazy"),
     "x-queue-version": _whole_number(1, 2),
     "x-queue-type": _one_of("classic", "quorum"),
-    "x-single-active-consumer": _true_or_false,
+    "x-single-active-consumer": _TRUE_OR_FALSE,
     "x-consumer-timeout": _whole_number(0, _MAX_MILLISECONDS, _MILLISECONDS),
     "x-delivery-limit": _whole_number(-1),
     "x-quorum-initial-group-size": _whole_number(1),
     "x-quorum-target-group-size": _whole_number(1),
     "x-queue-leader-locator": _one_of("client-local", "balanced", "random", "least-leaders"),
     "x-queue-master-locator": _one_of("client-local", "min-masters", "random"),
-    "x-max-age": _of_streams,
-    "x-stream-max-segment-size-bytes": _of_streams,
-    "x-stream-filter-size-bytes": _of_streams,
-    "x-initial-cluster-size": _of_streams,
+    "x-max-age": _OF_STREAMS,
+    "x-stream-max-segment-size-bytes": _OF_STREAMS,
+    "x-stream-filter-size-bytes": _OF_STREAMS,
+    "x-initial-cluster-size": _OF_STREAMS,
 }
 #: Arguments that only queues of one type have.
 _TYPES = {
@@ -144,7 +160,7 @@ def _check_values(arguments: dict[str, Any]) -> dict[str, Any]:
     """
     errors = []
     for name, value in arguments.items():
-        problem = _CHECKS[name](value) if name in _CHECKS else None
+        problem = _CHECKS[name].problem(value) if name in _CHECKS else None
         if problem is not None:
             kind = PydanticCustomError("value_error", "{problem}", {"problem": problem})
             errors.append(InitErrorDetails(type=kind, loc=(name,), input=value))
@@ -169,6 +185,19 @@ def wrong_together(arguments: Mapping[str, object], queue_type: str, *, is_compl
         yield "x-overflow: a quorum queue does not have 'reject-publish-dlx'; expected 'reject-publish' or 'drop-head'"
 
 
+def types_of_arguments() -> tuple[list[str], list[str]]:
+    """The arguments that only classic queues have, and those that only quorum queues have."""
+    of_classic, of_quorum = ([name for name, types in _TYPES.items() if types == only] for only in (_CLASSIC, _QUORUM))
+    return of_classic, of_quorum
+
+
 ArgumentName = Annotated[str, AfterValidator(check_short_string)]
+_SCHEMA = {
+    "propertyNames": no_controls(SHORT_STRING_BYTES),
+    "properties": {name: argument.schema for name, argument in _CHECKS.items()},
+    "additionalProperties": {"type": ["string", "integer", "boolean"], "minimum": -(2**63), "maximum": 2**63 - 1},
+}
 #: Arguments as the queue file has them.
-Arguments = Annotated[dict[ArgumentName, Annotated[Any, BeforeValidator(_carried)]], AfterValidator(_check_values)]
+Arguments = Annotated[
+    dict[ArgumentName, Annotated[Any, BeforeValidator(_carried)]], AfterValidator(_check_values), SchemaDetails(_SCHEMA)
+]

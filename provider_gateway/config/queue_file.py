@@ -6,12 +6,13 @@ plus optional ones of our own. Nothing here touches the broker; :mod:`provider_g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from provider_gateway.config.accepted_bodies import AcceptedCodings, AcceptedTypes
 from provider_gateway.config.entries_together import check_together
+from provider_gateway.config.entry_schema import DLE_PARAMS, ENTRY
 from provider_gateway.config.model_entry import ModelEntry, ReadyURL
 from provider_gateway.config.queue_arguments import Arguments, wrong_together
 from provider_gateway.config.queue_names import (
@@ -19,11 +20,11 @@ from provider_gateway.config.queue_names import (
     Name,
     QueueName,
     ShortString,
-    as_list,
     check_exchange,
     empty_as_none,
 )
 from provider_gateway.config.request_paths import RequestPath
+from provider_gateway.config.schema_details import OneOrMore, SchemaDetails
 from provider_gateway.config.short_strings import SHORT_STRING_BYTES
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
 
@@ -46,8 +47,14 @@ def _quorum_by_argument(entry: object) -> object:
     return {**entry, "queueType": given} if given in ("classic", "quorum") else entry
 
 
+def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [*schema["anyOf"], {"const": ""}]}
+
+
 class DleParams(StrictModel):
     """The seed's retry queue with its exchange, declared exactly as written."""
+
+    model_config = ConfigDict(json_schema_extra=DLE_PARAMS)
 
     dle_exchange: Name
     dle_exchange_type: ExchangeType = "fanout"
@@ -95,12 +102,14 @@ class QueueEntry(StrictModel):
         open_inference: True if callers may use the Open Inference Protocol for this model.
     """
 
+    model_config = ConfigDict(json_schema_extra=ENTRY)
+
     exchange: ShortString = Field(alias="topic")
     exchange_type: ExchangeType = "topic"
     queue_name: QueueName
-    binding_key: Annotated[tuple[ShortString, ...], BeforeValidator(as_list), Field(strict=False)] = ()
-    reply_to: Annotated[QueueName | None, BeforeValidator(empty_as_none)] = None
-    reply_to_allowed: Annotated[tuple[Name, ...], BeforeValidator(as_list), Field(strict=False)] = ()
+    binding_key: Annotated[tuple[ShortString, ...], Field(strict=False), OneOrMore()] = ()
+    reply_to: Annotated[QueueName | None, BeforeValidator(empty_as_none), SchemaDetails(_or_empty)] = None
+    reply_to_allowed: Annotated[tuple[Name, ...], Field(strict=False), OneOrMore()] = ()
     routing_key: Name | None = None
     durable: bool = True
     exchange_durable: bool = True
@@ -120,7 +129,7 @@ class QueueEntry(StrictModel):
     retry_delay: int = Field(default=60_000, ge=1, le=2**32 - 1)
     parking_queue: QueueName | None = None
     model: ModelEntry | None = None
-    paths: Annotated[tuple[RequestPath, ...], BeforeValidator(as_list), Field(strict=False)] = ()
+    paths: Annotated[tuple[RequestPath, ...], Field(strict=False), OneOrMore()] = ()
     accept: AcceptedTypes = ("application/json",)
     accept_encoding: AcceptedCodings = ()
     open_inference: bool = False

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from provider_gateway.config.short_strings import check_short_string
+from provider_gateway.config.schema_details import SchemaDetails, no_controls
+from provider_gateway.config.short_strings import SHORT_STRING_BYTES, check_short_string
 
 ExchangeType = Literal["topic", "direct", "fanout"]
 
 #: Names with this prefix are RabbitMQ's own.
-_RESERVED = "amq."
+RESERVED = "amq."
 #: The exchanges of RabbitMQ that an entry may use, with their types.
-_RABBITMQ_EXCHANGES = {f"{_RESERVED}{kind}": kind for kind in ("topic", "direct", "fanout")}
-
-
-def as_list(value: object) -> object:
-    """A list of one text, where the file may have the text alone."""
-    return [value] if isinstance(value, str) else value
+RABBITMQ_EXCHANGES = {f"{RESERVED}{kind}": kind for kind in ("topic", "direct", "fanout")}
 
 
 def empty_as_none(value: object) -> object:
@@ -32,13 +29,13 @@ def check_exchange(key: str, name: str, kind: str, *, durable: bool = True) -> N
     Raises:
         ValueError: it is used in another way, or the name is reserved and no exchange has it.
     """
-    if not name.startswith(_RESERVED):
+    if not name.startswith(RESERVED):
         return
-    if name not in _RABBITMQ_EXCHANGES:
-        msg = f"{key}: RabbitMQ reserves names that begin with {_RESERVED!r}; use another name"
+    if name not in RABBITMQ_EXCHANGES:
+        msg = f"{key}: RabbitMQ reserves names that begin with {RESERVED!r}; use another name"
         raise ValueError(msg)
-    if kind != _RABBITMQ_EXCHANGES[name] or not durable:
-        msg = f"{key}: {name!r} is RabbitMQ's own: a durable exchange of type {_RABBITMQ_EXCHANGES[name]!r}"
+    if kind != RABBITMQ_EXCHANGES[name] or not durable:
+        msg = f"{key}: {name!r} is RabbitMQ's own: a durable exchange of type {RABBITMQ_EXCHANGES[name]!r}"
         raise ValueError(msg)
 
 
@@ -47,13 +44,17 @@ def _check_short_string(value: object) -> object:
 
 
 def _check_not_reserved(name: str) -> str:
-    if name.startswith(_RESERVED):
-        msg = f"RabbitMQ reserves names that begin with {_RESERVED!r}; use another name"
+    if name.startswith(RESERVED):
+        msg = f"RabbitMQ reserves names that begin with {RESERVED!r}; use another name"
         raise ValueError(msg)
     return name
 
 
 # Before the type is checked: the error is then about the text.
-ShortString = Annotated[str, BeforeValidator(_check_short_string)]
+ShortString = Annotated[
+    str, BeforeValidator(_check_short_string), SchemaDetails(no_controls(at_most=SHORT_STRING_BYTES))
+]
 Name = Annotated[ShortString, Field(min_length=1)]
-QueueName = Annotated[Name, AfterValidator(_check_not_reserved)]
+QueueName = Annotated[
+    Name, AfterValidator(_check_not_reserved), SchemaDetails({"not": {"pattern": rf"^{re.escape(RESERVED)}"}})
+]

@@ -7,12 +7,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+from provider_gateway.config.schema_details import SchemaDetails
+
 #: Segments of unreserved characters and sub-delimiters (RFC 3986, 3.3). Paths are compared byte by byte, so nothing may
 #: have two spellings: no percent-encoding.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 _MAX_BYTES = 1024
 #: Paths of the listener itself.
-_OURS = frozenset({"/health", "/v1/models", "/v1/predict", "/v1/publish"})
+_OURS = frozenset({"/docs", "/health", "/openapi.json", "/v1/models", "/v1/predict", "/v1/publish"})
 #: Paths of the listener itself, with everything below them.
 _TREES = ("/v1/parking", "/v1/requests", "/v2", "/workbench")
 
@@ -35,4 +37,15 @@ def _check_path(value: object) -> object:
     return value
 
 
-RequestPath = Annotated[str, BeforeValidator(_check_path)]
+_OF_OURS = "|".join([*map(re.escape, sorted(_OURS)), *(rf"{re.escape(tree)}(?:/.*)?" for tree in _TREES)])
+RequestPath = Annotated[
+    str,
+    BeforeValidator(_check_path),
+    SchemaDetails(
+        {
+            "pattern": f"^{_PATH.pattern}$",
+            "maxLength": _MAX_BYTES,
+            "not": {"pattern": rf"^(?:{_OF_OURS})$|/\.\.?(?:/|$)"},
+        }
+    ),
+]

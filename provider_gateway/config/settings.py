@@ -15,6 +15,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, Valid
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -26,7 +27,6 @@ from provider_gateway.config.limits import Limits
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.model_url import (
     NamedHost,
-    check_model_port,
     model_url,
     parse_model_host,
     parse_model_path,
@@ -37,6 +37,8 @@ from provider_gateway.config.model_url import (
 from provider_gateway.config.queue_file import MAX_SECONDS
 from provider_gateway.config.result_settings import ResultSettings, expiry_risks
 from provider_gateway.config.seed_files import seed_file, seed_file_if_there
+from provider_gateway.config.trace_settings import TRACE_SECRETS, TraceSettings
+from provider_gateway.config.variable_names import is_of_kubernetes
 from provider_gateway.config.yaml_file import describe
 from provider_gateway.errors import SettingsError
 
@@ -73,7 +75,15 @@ def _lower(value: object) -> object:
 
 
 #: Variables whose values errors never quote.
-_MAY_HOLD_SECRETS = ("RMQ_URL", "MODEL_URL", "MODEL_HOST", "MODEL_PATH", "MODEL_READY_URL", "RESULT_STORE")
+_MAY_HOLD_SECRETS = (
+    "RMQ_URL",
+    "MODEL_URL",
+    "MODEL_HOST",
+    "MODEL_PATH",
+    "MODEL_READY_URL",
+    "RESULT_STORE",
+    *TRACE_SECRETS,
+)
 
 _DEFAULTS = Limits()
 
@@ -83,7 +93,7 @@ Address = Annotated[str, BeforeValidator(_parsed(_address))]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
-class Settings(ResultSettings):
+class Settings(ResultSettings, TraceSettings):
     """The effective settings; docs/settings.md says what each variable means.
 
     Each field is read from the variable of its name in capitals. ``http_port`` and ``admin_port`` may be 0 for a free
@@ -127,7 +137,7 @@ class Settings(ResultSettings):
     model_url: Annotated[MaskedURL | None, NoDecode, BeforeValidator(_parsed(parse_model_url))] = None
     model_host: Annotated[str | None, BeforeValidator(_parsed(parse_model_host))] = None
     model_host_env: str | None = None
-    model_port: Annotated[int, Field(ge=1, le=65535), BeforeValidator(_parsed(check_model_port))] = 8080
+    model_port: Annotated[int, Field(ge=1, le=65535)] = 8080
     model_path: Annotated[MaskedURL, NoDecode, BeforeValidator(_parsed(parse_model_path))] = MaskedURL("/predict")
     model_ready_url: Annotated[MaskedURL | None, NoDecode, BeforeValidator(_parsed(parse_ready_url))] = None
     model_cacert: Path | None = None
@@ -165,7 +175,10 @@ class Settings(ResultSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The sources, the strongest first (pydantic_settings.BaseSettings)."""
+        assert isinstance(env_settings, EnvSettingsSource)
         assert isinstance(dotenv_settings, DotEnvSettingsSource)
+        given = env_settings.env_vars.items()
+        env_settings.env_vars = {name: value for name, value in given if not is_of_kubernetes(name, value)}
         named = NamedHost(settings_cls, dotenv_settings.env_vars)
         return init_settings, env_settings, dotenv_settings, file_secret_settings, named
 
@@ -237,14 +250,19 @@ class Settings(ResultSettings):
         return None if given is None else ready_url(given, self.url_of(entry))
 
 
-def _name_used(name: str) -> str:
+def names_of_settings() -> list[list[str]]:
+    """The names of every setting; the first one of a setting is its own, others are the seed's."""
+    aliases = ((name, field.validation_alias) for name, field in Settings.model_fields.items())
+    return [
+        [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name.upper()]
+        for name, alias in aliases
+    ]
+
+
+def name_used(name: str) -> str:
     """The name under which the user has set a variable: ``GIN_PORT`` if that is set, and not ``HTTP_PORT``."""
-    for field in Settings.model_fields.values():
-        if isinstance(field.validation_alias, AliasChoices):
-            names = [str(choice) for choice in field.validation_alias.choices]
-            if name in names:
-                return next((each for each in names if os.environ.get(each)), name)
-    return name
+    names = next((each for each in names_of_settings() if name in each), [name])
+    return next((each for each in names if os.environ.get(each)), name)
 
 
 def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
@@ -270,7 +288,7 @@ def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
         first = error.errors()[0]
         if not first["loc"]:
             raise SettingsError(describe(first)) from None
-        name = _name_used(str(first["loc"][0]).upper())
+        name = name_used(str(first["loc"][0]).upper())
         if name in _MAY_HOLD_SECRETS:
             first = {**first, "input": None}
         expected = describe(first)

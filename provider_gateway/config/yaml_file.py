@@ -84,10 +84,13 @@ def _sources(value: yaml.Node, into: yaml.MappingNode) -> list[yaml.MappingNode]
     return sources
 
 
+#: What an error says about a key or a variable that is missing.
+MISSING = "is required and missing"
+_LISTED = "docs/settings.md lists the file's keys"
 _INSTANCE = re.compile(r" or instance of \w+")
 _DESCRIPTIONS = {
-    "missing": "is required and missing",
-    "extra_forbidden": "unknown key; docs/settings.md lists the file's keys",
+    "missing": MISSING,
+    "extra_forbidden": f"unknown key; {_LISTED}",
 }
 
 
@@ -117,6 +120,11 @@ def describe(error: ErrorDetails) -> str:
 
 def _dotted(key: str) -> str:
     return f".{key}" if key.replace("-", "").isidentifier() else f".{key!r}"
+
+
+def _path(place: tuple[int | str, ...]) -> str:
+    """The path of a key in the file: ``[0].model.url``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else _dotted(part) for part in place).lstrip(".")
 
 
 def read_text(path: Path, what: str) -> str:
@@ -177,8 +185,13 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
                 for other in found
             )
         ]
-        first = errors[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else _dotted(part) for part in first["loc"])
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        msg = f"{source}: {path.lstrip('.') or 'the file'}: {describe(first)}{more}"
+        # An unknown key may be why another one is missing, so all of them come first.
+        unknown = [each for each in errors if each["type"] == "extra_forbidden"]
+        first, told = (unknown or errors)[0], len(unknown) or 1
+        more = f" (and {len(errors) - told} more)" if len(errors) > told else ""
+        if told > 1:
+            names = ", ".join(_path(each["loc"]) for each in unknown)
+            msg = f"{source}: unknown keys: {names}; {_LISTED}{more}"
+        else:
+            msg = f"{source}: {_path(first['loc']) or 'the file'}: {describe(first)}{more}"
         raise SettingsError(msg) from None

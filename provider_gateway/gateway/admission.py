@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import BadRequest, Draining, Overloaded
+from provider_gateway.http_server.server_span import begin_server_span
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.message.ids import RQUID_BYTES, checked_rquid, fresh_rquid
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from provider_gateway.gateway.origins import Origins
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.access_rules import AccessRules
+    from provider_gateway.tracing.tracer import Tracer
 
 
 def owner_of(request: Any) -> str | None:
@@ -29,17 +31,25 @@ class Admission:
     Args:
         max_in_flight: requests served at a time; further ones are answered with 503.
         access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
+        tracer: makes spans; None without traces.
 
     Attributes:
         in_flight: requests that are being served. Whoever entered one takes it off again.
     """
 
     def __init__(
-        self, *, max_in_flight: int, origins: Origins, access_rules: AccessRules | None, metrics: Metrics
+        self,
+        *,
+        max_in_flight: int,
+        origins: Origins,
+        access_rules: AccessRules | None,
+        metrics: Metrics,
+        tracer: Tracer | None = None,
     ) -> None:
         self._max_in_flight = max_in_flight
         self._origins = origins
         self._access_rules = access_rules
+        self._tracer = tracer
         self._draining = False
         self.in_flight = 0
         metrics.http_in_flight.set_function(lambda: self.in_flight)
@@ -67,6 +77,8 @@ class Admission:
             Draining: the process is stopping.
             Overloaded: too many are in flight.
         """
+        if self._tracer is not None:
+            begin_server_span(self._tracer, request)
         sent = request.requestHeaders.getRawHeaders(RQUID_BYTES)
         request.rquid = checked_rquid(text_of(sent[0])) if sent else fresh_rquid()
         if self._origins.are_allowed and cors:  # spares the call where CORS is off
@@ -82,12 +94,14 @@ class Admission:
     def authorise(self, request: Any, routing_key: str) -> None:
         """Check that the access file allows the caller to use a routing key, and count the request for its rate.
 
-        An operator who is known without a certificate is not in the access file, and may use every routing key.
+        Notes the routing key for the access log. An operator who is known without a certificate is not in the access
+        file, and may use every routing key.
 
         Raises:
             Forbidden: no rule allows it.
             RateLimited: the caller has used up its rate.
         """
+        request.routing_key = routing_key
         if self._access_rules is None or request.operator is not None:
             return
         identity = request.identity
@@ -102,6 +116,10 @@ class Admission:
     def may_use_any(self, request: Any, entry: QueueEntry) -> bool:
         """True if the access file allows the caller to use some routing key that leads to an entry's queue."""
         return self._access_rules is None or self._access_rules.allow_any(request.identity, entry)
+
+    def endpoint_names(self, request: Any) -> tuple[str, ...]:
+        """The names that a ``Webhook`` header of the caller may have."""
+        return () if self._access_rules is None else self._access_rules.endpoint_names(request.identity)
 
     def endpoint(self, request: Any, name: str) -> str:
         """The endpoint that a ``Webhook`` header names, as records keep it.

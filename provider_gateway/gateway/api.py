@@ -10,13 +10,14 @@ from twisted.logger import Logger
 
 from provider_gateway.content_codings import accepted_codings
 from provider_gateway.errors import DeadlinePassed, MethodNotAllowed, NotFound, OutcomeUnknown
+from provider_gateway.gateway.about_routes import AboutRoutes
 from provider_gateway.gateway.admission import Admission
+from provider_gateway.gateway.documentation import Documentation
 from provider_gateway.gateway.error_forms import error_form_of
 from provider_gateway.gateway.json_body import LARGE
 from provider_gateway.gateway.kept_answers import KeptAnswers
-from provider_gateway.gateway.model_list import MODELS, ModelList
+from provider_gateway.gateway.model_list import ModelList
 from provider_gateway.gateway.open_inference import OpenInference
-from provider_gateway.gateway.open_inference_routes import OpenInferenceRoutes
 from provider_gateway.gateway.origins import Origins
 from provider_gateway.gateway.recorded_requests import RecordedRequests
 from provider_gateway.gateway.request_message import RequestMessages
@@ -26,6 +27,7 @@ from provider_gateway.gateway.status_document import REQUESTS
 from provider_gateway.gateway.stored_requests import StoredRequests
 from provider_gateway.http_server.problems import error_of, log_error, render, with_length
 from provider_gateway.message.http_headers import JSON
+from provider_gateway.openapi.document import routes_of
 from provider_gateway.security.identity import text_of_identity
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.clocks import WallClock
     from provider_gateway.gateway.expected_wait import ExpectedWaits
+    from provider_gateway.gateway.offer import Offer
     from provider_gateway.gateway.readiness import Readiness
     from provider_gateway.gateway.rpc import RPCClient
     from provider_gateway.http_server.request import BoundedRequest
@@ -47,12 +50,13 @@ if TYPE_CHECKING:
     from provider_gateway.results.results import Results
     from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.topology.routing import Routes
+    from provider_gateway.tracing.tracer import Tracer
 
 PREDICT = "/v1/predict"
 _BELOW = REQUESTS.encode()
 
 
-class API(OpenInferenceRoutes):
+class API(AboutRoutes):
     """The routes of the HTTPS listener.
 
     Args:
@@ -65,15 +69,17 @@ class API(OpenInferenceRoutes):
         access_rules: decide which identity may use which routing key; None lets every caller use every routing key.
         expected_waits: refuses requests whose reply would come too late.
         readiness: knows whether a model's queue is served.
+        offer: what a caller is told of who may use everything.
         cors_origins: origins that a browser may call from; ``*`` is any origin.
         wall_clock: deadlines of messages are times of it.
         logs_responses: log each response, at the level "debug".
+        tracer: makes spans; None without traces.
 
     Attributes:
         admission: lets requests in, or not.
     """
 
-    app = OpenInferenceRoutes.app
+    app = AboutRoutes.app
     _log = Logger()
 
     def __init__(
@@ -90,10 +96,12 @@ class API(OpenInferenceRoutes):
         access_rules: AccessRules | None,
         expected_waits: ExpectedWaits,
         readiness: Readiness,
+        offer: Offer,
         clock: IReactorTime,
         wall_clock: WallClock,
         metrics: Metrics,
         logs_responses: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         self._rpc = rpc
         self._publisher = publisher
@@ -105,10 +113,15 @@ class API(OpenInferenceRoutes):
         self._logs_responses = logs_responses
         self._origins = Origins(cors_origins)
         self.admission = Admission(
-            max_in_flight=max_in_flight, origins=self._origins, access_rules=access_rules, metrics=metrics
+            max_in_flight=max_in_flight,
+            origins=self._origins,
+            access_rules=access_rules,
+            metrics=metrics,
+            tracer=tracer,
         )
         self.error_form = error_form_of(routes.queues)
         self._models = ModelList(routes.queues, self.admission)
+        self._documentation = Documentation(routes_of(self.app), offer, self.admission)
         self._open_inference = OpenInference(routes.queues, self.admission, readiness)
         self._messages = RequestMessages(
             routes=routes,
@@ -117,6 +130,7 @@ class API(OpenInferenceRoutes):
             max_json_depth=max_json_depth,
             clock=clock,
             wall_clock=wall_clock,
+            tracer=tracer,
         )
         self._recorded: RecordedRequests | None = None
         self._stored: StoredRequests | None = None
@@ -144,11 +158,6 @@ class API(OpenInferenceRoutes):
     def drain(self) -> None:
         """Answer new requests with 503 from now on."""
         self.admission.drain()
-
-    @app.route("/health", methods=["GET"])
-    def health(self, request: IRequest) -> bytes:
-        """Respond with 200: the listener runs. The response is the seed's."""
-        return with_length(request, JSON, b'{"status": "OK"}')
 
     @app.route(PREDICT, methods=["POST"])
     async def predict(self, request: Any) -> bytes:
@@ -188,11 +197,6 @@ class API(OpenInferenceRoutes):
         """Publish the body, and answer with 202 once the broker has confirmed and routed the message."""
         return await self.admission.serve(request, lambda: self._publish(request))
 
-    @app.route(MODELS, methods=["GET"])
-    def list_models(self, request: IRequest) -> bytes:
-        """List the models that the caller may use."""
-        return self._models.answer(request)
-
     @app.route(REQUESTS, methods=["GET"])
     async def list_requests(self, request: IRequest) -> bytes:
         """List the caller's requests."""
@@ -218,11 +222,6 @@ class API(OpenInferenceRoutes):
     def preflight(self, request: IRequest) -> bytes:
         """List the methods; also answers a browser's CORS preflight (Fetch standard) if its origin is allowed."""
         return self._origins.preflight(request, "POST")
-
-    @app.route(MODELS, methods=["OPTIONS"])
-    def preflight_models(self, request: IRequest) -> bytes:
-        """As :meth:`preflight`."""
-        return self._origins.preflight(request, "GET, HEAD")
 
     @app.route(REQUESTS, methods=["OPTIONS"])
     @app.route(f"{REQUESTS}/<id_>/result", methods=["OPTIONS"])

@@ -15,6 +15,7 @@ from provider_gateway.message.http_headers import headers_from_http
 from provider_gateway.message.ids import RQUID, fresh_id
 from provider_gateway.message.message import PG_ACCEPT_ENCODING, PG_DEADLINE, PG_PUBLISHED, Message
 from provider_gateway.topology.routing import checked_routing_key
+from provider_gateway.tracing.publishes import begin_publish
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.results.results import Results
     from provider_gateway.topology.routing import Routes
+    from provider_gateway.tracing.tracer import Tracer
 
 
 #: Size of the cache from routing key to what is accepted for it. Callers use few keys.
@@ -36,6 +38,7 @@ class RequestMessages:
         reply_timeout: seconds that a caller waits.
         max_json_depth: depth of nested arrays and objects in bodies.
         wall_clock: deadlines of messages are times of it.
+        tracer: makes spans; None without traces.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class RequestMessages:
         max_json_depth: int,
         clock: IReactorTime,
         wall_clock: WallClock,
+        tracer: Tracer | None = None,
     ) -> None:
         self._routes = routes
         self._results = results
@@ -54,6 +58,7 @@ class RequestMessages:
         self._max_json_depth = max_json_depth
         self._in_turns = InTurns(clock, max_json_depth)
         self._wall_clock = wall_clock
+        self._tracer = tracer
         self._bodies = lru_cache(_KEYS)(lambda routing_key: AcceptedBodies(routes.entries(routing_key)))
         self._tensors = lru_cache(_KEYS)(lambda routing_key: TensorBodies(routes.entries(routing_key)))
 
@@ -134,6 +139,8 @@ class RequestMessages:
             if self._results is not None:
                 headers |= self._results.headers(owner_of(request))
         message = Message(body, headers, content_type, fresh_id(), reply_to, content_encoding=coding)
+        if self._tracer is not None and request.span is not None:
+            begin_publish(self._tracer, request.span, message, self._routes.exchange(routing_key), routing_key)
         request.correlation_id = message.correlation_id
         request.forget_content()
         return message

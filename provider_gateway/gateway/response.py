@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+
+from twisted.web.http import RESPONSES
 
 from provider_gateway.content_codings import are_accepted
 from provider_gateway.errors import ModelFailure
@@ -11,6 +14,9 @@ from provider_gateway.http_server.problems import with_length
 from provider_gateway.message.http_headers import JSON, bytes_of, headers_to_http, safe_content_type
 from provider_gateway.message.message import PG_STATUS, Message
 from provider_gateway.message.problem import PROBLEM_JSON
+
+#: Reason phrases (RFC 9110, 15) that Twisted does not know.
+_PHRASES = {each.value: each.phrase.encode() for each in HTTPStatus if each not in RESPONSES}
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +46,7 @@ def write_reply(
     if coding is not None and not are_accepted(coding, accepted):
         msg = f"The answer has the Content-Encoding {coding}, which your Accept-Encoding does not allow."
         raise ModelFailure(msg, "body")
-    request.setResponseCode(status)
+    request.setResponseCode(status, _PHRASES.get(status))
     for name, value in headers_to_http(reply.headers, on_unsafe).items():
         request.setHeader(name, bytes_of(value))
     if status in (204, 304):

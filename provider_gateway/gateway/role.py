@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.expected_wait import ExpectedWaits
+from provider_gateway.gateway.offer import Offer
 from provider_gateway.gateway.page_requests import page_requests
 from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.gateway.reply_queue import ReplyQueue
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.results.results import Results
     from provider_gateway.security.credentials import Credentials
+    from provider_gateway.tracing.tracer import Tracer
 
 
 class GatewayRole:
@@ -45,6 +47,7 @@ class GatewayRole:
         wall_clock: has the time for deadlines, dates and the expiry of certificates.
         audit: writes a line of the audit log.
         results: the requests whose answers are kept; None without a result store.
+        tracer: makes spans; None without traces.
 
     Attributes:
         site: the factory that the HTTPS listener serves.
@@ -66,6 +69,7 @@ class GatewayRole:
         wall_clock: WallClock,
         audit: Callable[[Mapping[str, object]], None],
         results: Results | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._results = results
         self.consumers = 1 if results is None else 1 + results.replies.consumers
@@ -108,10 +112,12 @@ class GatewayRole:
             access_rules=credentials.access_rules,
             expected_waits=expected_waits,
             readiness=self._readiness,
+            offer=Offer.of(settings, entries),
             clock=reactor,
             wall_clock=wall_clock,
             metrics=metrics,
             logs_responses=settings.log_level == "debug",
+            tracer=tracer,
         )
         self._routes = routes
         self._expected_waits = expected_waits

@@ -123,6 +123,7 @@ class StoredRequests:
             raise NotFound(msg)
         request.correlation_id = id_
         record = await self._results.get(id_, owner_of(request))
+        request.routing_key = record.routing_key
         if not self._admission.may_use(request, record.routing_key):
             msg = f"The access file does not let this certificate use the routing key {record.routing_key!r} any more."
             raise Forbidden(msg)

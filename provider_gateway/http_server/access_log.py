@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
+from provider_gateway.http_server.server_span import end_server_span
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.security.identity import text_of_identity
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _ROUTES = {
     each.encode(): each
     for each in (
-    "/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health",
+    "/v1/predict", "/v1/publish", "/v1/requests", "/v1/models", "/health", "/", "/docs", "/openapi.json",
     "/v2", "/v2/health/live", "/v2/health/ready",
     "/v1/parking", "/v1/parking/jobs",
     "/workbench", "/workbench/events", "/workbench/parking", "/workbench/message", "/workbench/job",
@@ -92,7 +93,12 @@ class AccessRecord:
         )
         seconds = self._clock.seconds() - request.received_at
         requests.inc()
-        durations.observe(seconds)
+        span = request.span
+        if span is None:
+            durations.observe(seconds)
+        else:
+            durations.observe(seconds, span.exemplar)
+            end_server_span(request, None if route == _OTHER else route, method)
         if self._access_log is None:
             return
         line = {
@@ -105,7 +111,11 @@ class AccessRecord:
             "rquid": request.rquid,
             "correlation_id": request.correlation_id,
             "identity": text_of_identity(request.identity),
+            "routing_key": request.routing_key,
+            "client": getattr(request.channel.transport.getPeer(), "host", None),
         }
+        if span is not None:
+            line["trace_id"] = span.trace_id
         self._access_log.write(json.dumps(line) + "\n")
         self._access_log.flush()
 

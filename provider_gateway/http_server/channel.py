@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Literal
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from provider_gateway.errors import GatewayError, RequestTimeout
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
     from provider_gateway.http_server.site import GatewaySite
     from provider_gateway.security.identity import Identity
-
-_log = Logger()
 
 State = Literal["handshake", "idle", "headers", "body", "serving", "rejected", "closing"]
 _RECEIVING = ("idle", "headers", "body")
@@ -290,7 +287,7 @@ class Channel(RequestTransport):
         self._time.close()
         if self.state == "handshake":
             self.site.count_dropped("handshake")
-            _log.debug("TLS handshake failed: {reason}", reason=reason.getErrorMessage())
+            self.site.refused_handshakes.failed(self.transport, reason.value)
         request = self.request
         self.state = "closing"
         self._let_go()

@@ -41,11 +41,13 @@ def error_of(failure: Failure) -> GatewayError:
 
 
 def log_error(log: Logger, request: Any, error: GatewayError) -> None:
-    """Log that a request is answered with an error.
+    """Log that a request is answered with an error. If it is traced, line and problem document name the trace.
 
     With a broker that is away, or a caller over its rate, every request fails. The metrics count them; a line for each
     would flood the log.
     """
+    traced = {} if request.span is None else {"trace_id": request.span.trace_id}
+    error.members = {**error.members, **traced}
     log.emit(
         LogLevel.debug if error.status in (429, 503) else LogLevel.info,
         "{status} {problem}: {detail}",
@@ -55,6 +57,7 @@ def log_error(log: Logger, request: Any, error: GatewayError) -> None:
         rquid=request.rquid,
         correlation_id=request.correlation_id,
         identity=text_of_identity(request.identity),
+        **traced,
     )
 
 

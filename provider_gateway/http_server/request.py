@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
-from twisted.web.server import Request, version
+from twisted.web.server import Request
 
 from provider_gateway.errors import BadRequest, Forbidden, GatewayError, NotFound, Overloaded
 from provider_gateway.http_server.parser import ChunkedParser, body_too_large
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from provider_gateway.http_server.channel import Channel
     from provider_gateway.http_server.parser import HeadParser
     from provider_gateway.security.identity import Identity
+    from provider_gateway.tracing.span import Span
 
 #: Host and port (RFC 9110, 7.2). Klein's routing fails with other values.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
+#: Without a version: who wants to know it needs a certificate (GET /v2, GET /openapi.json).
+SERVER = b"provider-gateway"
 _NO_HEADERS = ReceivedHeaders({})
 _NO_PATH: Any = ()
 
@@ -42,9 +45,11 @@ class BoundedRequest(Request):
 
     Attributes:
         correlation_id: set by the API, for the access log.
+        routing_key: likewise; None for requests that have none, and for those that were not let in.
         received_at: time of the site's monotonic clock at which the request was complete, in seconds; None before.
         rquid: the request id, once it is known.
         served_by: the Deferred that is cancelled if the client leaves.
+        span: its step in a trace; None without traces, and until it is admitted.
         is_lost: True once the client has left.
         operator: who asks, for the workbench, if that is known by other means than a certificate; else None.
         beside: further paths that the listener of this request has.
@@ -56,9 +61,11 @@ class BoundedRequest(Request):
     content: Any
     requestHeaders: Any
     correlation_id: str | None = None
+    routing_key: str | None = None
     received_at: float | None = None
     rquid: str | None = None
     served_by: Deferred[Any] | None = None
+    span: Span | None = None
     is_lost = False
     operator: object = None
     beside: Collection[bytes] = ()
@@ -182,7 +189,7 @@ class BoundedRequest(Request):
             b"%s: %s" % (RQUID_BYTES, rquid.encode()),
             *([] if error.retry_after is None else [b"Retry-After: %d" % error.retry_after]),
             b"Connection: close",
-            b"Server: " + version,
+            b"Server: " + SERVER,
             b"Date: " + site.date(),
         ]
         # RFC 9110, 9.3.2: the response to HEAD has no body.
@@ -261,7 +268,7 @@ class BoundedRequest(Request):
             super().write(data)
             return
         # Set now, not before: in a waiting request these headers would take 500 bytes.
-        usual = [(b"Server", version), (b"Date", self.site.date())]
+        usual = [(b"Server", SERVER), (b"Date", self.site.date())]
         if self.rquid is not None:
             usual.append((RQUID_BYTES, self.rquid.encode()))
         headers = self.responseHeaders

@@ -22,6 +22,7 @@ from provider_gateway.deadlines import Deadlines
 from provider_gateway.deferreds import Waiters
 from provider_gateway.http_server.channel import Channel
 from provider_gateway.http_server.problems import problem_document
+from provider_gateway.http_server.refused_handshakes import RefusedHandshakes
 from provider_gateway.security.identity import Identity
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class GatewaySite(ServerFactory):
         closing: True once no connection is kept for another request.
         buffered: bytes of the bodies that are being received or served.
         idle: the time limit of idle connections.
+        refused_handshakes: logs them.
     """
 
     noisy = False
@@ -79,6 +81,7 @@ class GatewaySite(ServerFactory):
         self._wall_clock = wall_clock
         self.channels: set[Channel] = set()
         self.idle: Deadlines[Channel] = Deadlines(clock, limits.idle_timeout, Channel.idle_time_is_over)
+        self.refused_handshakes = RefusedHandshakes(clock)
         self._in_handshake: dict[Channel, None] = {}
         self._of_identity: Counter[str] = Counter()
         self.closing = False

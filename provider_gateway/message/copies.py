@@ -25,7 +25,7 @@ from provider_gateway.message.message import (
 from provider_gateway.message.properties import CopiedProperties, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pika.spec import BasicProperties
 
@@ -48,6 +48,8 @@ PG_ANSWERED = "pg-answered"
 #: Never copied (lower case): headers that the broker adds on dead-lettering and delivery, or routes by.
 _BROKERS = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc"})
 _NOT_COPIED_PREFIXES = ("pg-", "x-first-death-", "x-last-death-")
+#: Of a message that is traced, these are replaced.
+_OF_TRACE = frozenset({"traceparent", "tracestate"})
 #: Bytes of the value of pg-dropped, and of the whole header: name, type and two lengths.
 _MAX_DROPPED, _DROPPED_SIZE = 255, 255 + 1 + len(PG_DROPPED) + 1 + 4
 #: Bytes before a request id in its header: its name, and type and length of a text.
@@ -56,6 +58,10 @@ _BEFORE_RQUID = 1 + len(RQUID) + 1 + 4
 
 def _copied(name: str) -> bool:
     return name not in _BROKERS and (not name.startswith(_NOT_COPIED_PREFIXES) or name == PG_ACCEPT_ENCODING)
+
+
+def _copied_untraced(name: str) -> bool:
+    return name not in _OF_TRACE and _copied(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +193,7 @@ class Copy(Message):
         """Encode the AMQP properties to publish it with: the original's, as far as they may be copied, and our own."""
         assert self.original is not None
         original = decoded(self.original)
-        return self._encoded(original, original.entries_that(_copied), self.added)
+        return self._encoded(original, original.entries_that(self._wanted), self.added)
 
     def fitted(self, limit: int) -> bytes:
         """Encode the properties in at most so many bytes: without headers of the original, the largest first.
@@ -200,7 +206,7 @@ class Copy(Message):
         """
         assert self.original is not None
         original = decoded(self.original)
-        kept = original.entries_that(_copied)
+        kept = original.entries_that(self._wanted)
         request_id = _request_id(kept, original.headers or {})
         # What the model said goes before any header of the message.
         added = {name: value for name, value in self.added.items() if name != PG_MODEL_ERROR}
@@ -223,6 +229,11 @@ class Copy(Message):
         if len(fitted) > limit:
             raise headers_too_large(len(fitted), limit)
         return fitted
+
+    @property
+    def _wanted(self) -> Callable[[str], bool]:
+        """Says which headers of the original are copied."""
+        return _copied if self.span is None else _copied_untraced
 
     def _encoded(self, original: BasicProperties, kept: Sequence[bytes], added: Mapping[str, Any]) -> bytes:
         assert self.message_id is not None

@@ -89,6 +89,7 @@ class Message:
         headers: the AMQP header table; values of any AMQP type on consumed messages.
         message_id: fresh for each message that we publish: the publisher matches returns by it.
         original: the properties of a consumed message as they arrived, for copies of it.
+        span: of a message to publish: its step in a trace, which ends with its confirm; None without traces.
         content_encoding: content codings of the body, as received; see :meth:`content_coding`.
     """
 
@@ -100,6 +101,7 @@ class Message:
     message_id: str | None = field(default_factory=fresh_id)
     original: bytes | None = field(default=None, repr=False)
     content_encoding: str | None = None
+    span: Any = field(default=None, repr=False)
 
     def properties(self) -> bytes:
         """Encode the AMQP properties to publish it with; the message is always persistent."""

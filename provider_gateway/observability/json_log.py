@@ -84,6 +84,8 @@ def log_observer(out: TextIO, level: str, **more: int) -> ILogObserver:
     for namespace in ("twisted.internet", "twisted.web", "twisted.application.internet", "stdout", "log_legacy"):
         predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
     predicate.setLogLevelForNamespace(ClientService.__module__, LogLevel.warn)
+    # "twistd 26.10.0 starting up" and the class of the reactor: our first line has the versions.
+    predicate.setLogLevelForNamespace("twisted.scripts", LogLevel.warn)
     return FilteringLogObserver(JSONLogObserver(out, **more), [predicate])
 
 

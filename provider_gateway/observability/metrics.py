@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -11,6 +13,9 @@ from prometheus_client import (
     ProcessCollector,
 )
 from prometheus_client.gc_collector import GCCollector
+
+import twisted
+from provider_gateway import __version__
 
 _NAMESPACE = "provider_gateway"
 _HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
@@ -37,6 +42,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        build = self._gauge("build_info", "1; the labels have the versions that run", "version", "python", "twisted")
+        build.labels(__version__, platform.python_version(), twisted.__version__).set(1)
         self.http_requests = self._counter("http_requests", "Answered requests", "route", "method", "code")
         self.http_request_seconds = self._histogram(
             "http_request_seconds", "Time from the request's last byte to its answer", _HTTP_BUCKETS, "route"
@@ -72,6 +79,7 @@ class Metrics:
             "certificate_expiry_seconds", "Seconds until our certificate, or the revocation list, expires", "side"
         )
         self.reloads = self._counter("reloads", "Changed files that were loaded again, or refused", "what", "outcome")
+        self.spans = self._counter("spans", "Spans by what became of them", "outcome")
         self.http_connections = self._gauge("http_connections", "Open connections of the HTTPS listener")
         self.http_dropped = self._counter(
             "http_dropped_connections", "Connections of the HTTPS listener ended without an answer", "reason"

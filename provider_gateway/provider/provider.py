@@ -231,7 +231,7 @@ class Provider:
                     may_repeat=self._entry.dle,
                 )
             except ModelFailure as failure:
-                self._count_call(failure.reason, self._clock.seconds() - started)
+                self._count_call(task, failure.reason, self._clock.seconds() - started)
                 if not self._holds(task, failure, refusals):
                     await self._after_call.failed(task, failure)
                     return
@@ -243,14 +243,14 @@ class Provider:
                 return
             except BaseException:
                 self._gate.unused()
-                self._count_call("unfinished", self._clock.seconds() - started)
+                self._count_call(task, "unfinished", self._clock.seconds() - started)
                 raise
             else:
                 seconds = self._clock.seconds() - started
                 self._gate.succeeded(seconds)
                 if self._model_log.is_away:
                     self._model_log.is_back()
-                self._count_call("ok" if response.status < 300 else "rejected", seconds)
+                self._count_call(task, "ok" if response.status < 300 else "rejected", seconds)
                 await self._after_call.succeeded(task, response)
                 return
             if self._clock.seconds() - first >= self._patience:
@@ -294,6 +294,6 @@ class Provider:
         if not await self._settlement.give_back(task, held=held, redeliveries=self._suspects.returns(task)):
             self._intake.reject(task)
 
-    def _count_call(self, result: str, seconds: float) -> None:
-        self._model_seconds.observe(seconds)
+    def _count_call(self, task: Task, result: str, seconds: float) -> None:
+        self._model_seconds.observe(seconds, None if task.span is None else task.span.exemplar)
         self._model_requests(result).inc()

@@ -36,6 +36,8 @@ def error_reply(task: Task, error: GatewayError, reason: str) -> Message:
     Args:
         reason: ``pg-reason``.
     """
+    if task.span is not None:
+        error.members = {**error.members, "trace_id": task.span.trace_id}
     headers: dict[str, Any] = {RQUID: task.rquid, PG_STATUS: error.status, PG_REASON: reason}
     if task.waited is not None:
         headers[PG_WAITED] = task.waited

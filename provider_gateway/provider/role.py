@@ -24,6 +24,7 @@ from provider_gateway.provider.reply_route import ReplyRoute
 from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.room import Room
 from provider_gateway.provider.settlement import Settlement
+from provider_gateway.provider.traces import TracedModel, TracedProvider, TracedPublisher
 from provider_gateway.provider.unstarted import Unstarted
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.model_credentials import ModelCredentials
     from provider_gateway.security.tls import ClientTLS
+    from provider_gateway.tracing.tracer import Tracer
 
 
 #: What metrics and ``/health/ready`` say of a model.
@@ -75,6 +77,7 @@ class ProviderRole:
         is_awaited: see :class:`.Expiry`.
         wall_clock: deadlines are compared with it.
         model_credentials: of entries with a model of their own, by queue.
+        tracer: makes spans; None without traces.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class ProviderRole:
         is_awaited: Callable[[str], bool | None],
         wall_clock: WallClock,
         model_credentials: Mapping[str, ModelCredentials] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._models = Models(
             reactor,
@@ -106,6 +110,8 @@ class ProviderRole:
             self._canceled = Cancellations(entries, settings.instance, reactor)
         room = Room(settings.max_buffered_bytes)
         self._publisher = ReliablePublisher(publisher=publisher, clock=reactor)
+        if tracer is not None:
+            self._publisher = TracedPublisher(publisher=publisher, clock=reactor, tracer=tracer)
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
         self._gates: dict[str, ModelGate] = {}
@@ -129,9 +135,9 @@ class ProviderRole:
                 metrics,
                 wall_clock=wall_clock,
             )
-            provider = Provider(
+            provider = (Provider if tracer is None else TracedProvider)(
                 entry,
-                model=connected.model,
+                model=connected.model if tracer is None else TracedModel(connected.model, tracer, connected.where),
                 timeout=entry.timeout if entry.timeout is not None else settings.model_timeout,
                 max_body_bytes=settings.max_body_bytes,
                 retry=RetryRoute(entry, entries),
@@ -150,6 +156,8 @@ class ProviderRole:
                 clock=reactor,
                 metrics=metrics,
             )
+            if isinstance(provider, TracedProvider) and tracer is not None:
+                provider.tracer = tracer
             self._providers.append(provider)
             consumer = Consumer(
                 entry.queue_name,

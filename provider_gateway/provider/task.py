@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.consumer import Delivery
     from provider_gateway.message.copies import History
     from provider_gateway.message.message import Message
+    from provider_gateway.tracing.span import Span
 
 #: Bytes at the beginning of a body that are part of the fingerprint.
 _PART = 4096
@@ -50,11 +51,12 @@ class Task:
         results: the queue for its reply if nobody waits for that; None if the answer need not be kept.
         was_called: the model call of this attempt has ended, with a response or a failure.
         model_error: what the model said about its error in this attempt; empty if it said nothing.
+        span: its step in a trace; None without traces.
     """
 
     __slots__ = (
         *("delivery", "fingerprint", "history", "model_error", "refused_at"),
-        *("results", "room_for_body", "room_for_response", "rquid", "waited", "was_called"),
+        *("results", "room_for_body", "room_for_response", "rquid", "span", "waited", "was_called"),
     )
 
     def __init__(self, delivery: Delivery, history: History, rquid: str) -> None:
@@ -66,6 +68,7 @@ class Task:
         self.waited: int | None = None
         self.was_called = False
         self.model_error = ""
+        self.span: Span | None = None
         message = delivery.message
         results = message.headers.get(PG_RESULTS)
         self.results: str | None = results if type(results) is str and results else None
@@ -151,9 +154,10 @@ class Task:
     def log_fields(self) -> dict[str, Any]:
         """The values that every log line about the message has: its queue and its ids."""
         message = self.message
-        return {
+        fields = {
             "queue": self.delivery.queue,
             "rquid": self.rquid,
             "correlation_id": message.correlation_id,
             "message_id": message.message_id,
         }
+        return fields if self.span is None else {**fields, "trace_id": self.span.trace_id}

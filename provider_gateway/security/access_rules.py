@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
+from provider_gateway.config.schema_details import SchemaDetails, given, needs
 from provider_gateway.config.yaml_file import StrictModel, parse_entries, read_text
 from provider_gateway.errors import BadRequest, Forbidden, RateLimited
 from provider_gateway.security.identity import identity_matches
 from provider_gateway.security.parking_rights import Right
-from provider_gateway.security.webhook_endpoints import WebhookEntry, checked_names, load_endpoint
+from provider_gateway.security.token_bucket import TokenBucket
+from provider_gateway.security.webhook_endpoints import NAMES_IN_SCHEMA, WebhookEntry, checked_names, load_endpoint
 from provider_gateway.topology.overlaps import can_lead
 from provider_gateway.topology.routing import topic_matches
 
@@ -28,6 +30,21 @@ if TYPE_CHECKING:
 _MANY_BUCKETS = 10_000
 
 
+#: A star may stand alone, or before a dot at the beginning.
+_IDENTITIES = r"^(?:\*|(?:\*\.)?[^*]*)$"
+
+
+def _together(schema: dict[str, Any]) -> None:
+    """Say in the JSON Schema which keys need each other."""
+    schema["required"] = [name for name in schema["required"] if name != "routingKeys"]
+    schema["anyOf"] = [given("routingKeys"), given("parking")]
+    schema["allOf"] = [
+        needs(given("burst", {"type": "integer"}), given("rate", {"type": "number"})),
+        needs(given("parking"), given("queues")),
+        needs(given("queues"), given("parking")),
+    ]
+
+
 class AccessRule(StrictModel):
     """One entry of the access file.
 
@@ -42,11 +59,16 @@ class AccessRule(StrictModel):
         queues: work queues by their names; ``*`` stands for all.
     """
 
-    identities: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
+    model_config = ConfigDict(json_schema_extra=_together)
+
+    identities: Annotated[
+        tuple[Annotated[str, Field(min_length=1), SchemaDetails({"pattern": _IDENTITIES})], ...],
+        Field(min_length=1, strict=False),
+    ]
     routing_keys: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)] | None
     rate: Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)] | None = None
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    webhooks: Annotated[dict[str, WebhookEntry], AfterValidator(checked_names)] = Field(default={})
+    webhooks: Annotated[dict[str, WebhookEntry], AfterValidator(checked_names), NAMES_IN_SCHEMA] = Field(default={})
     parking: Annotated[tuple[Right, ...], Field(min_length=1, strict=False)] | None = None
     queues: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)] | None = None
 
@@ -91,44 +113,6 @@ class AccessRule(StrictModel):
 _RULES = TypeAdapter(Annotated[tuple[AccessRule, ...], Field(strict=False)])
 
 
-class _TokenBucket:
-    """Limits a rate: each request takes a token, and tokens come back with time.
-
-    Args:
-        rate: tokens per second that come back.
-        burst: tokens at the beginning, and at most.
-        now: seconds of the clock that all methods use.
-    """
-
-    __slots__ = ("_burst", "_rate", "_then", "_tokens")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = self._tokens = burst
-        self._then = now
-
-    def is_full(self, now: float) -> bool:
-        """True if the bucket is like a new one."""
-        return self._refill(now) >= self._burst
-
-    def _refill(self, now: float) -> float:
-        # If the clock was set back, tokens stay as they are.
-        self._tokens = min(self._burst, self._tokens + self._rate * max(0.0, now - self._then))
-        self._then = now
-        return self._tokens
-
-    def take(self, now: float) -> float:
-        """Take a token.
-
-        Returns:
-            0 if there was one, else the seconds after which there will be one.
-        """
-        if self._refill(now) >= 1:
-            self._tokens -= 1
-            return 0
-        return (1 - self._tokens) / self._rate
-
-
 class AccessRules:
     """The rules of an access file, in force. Reads the file when it is made.
 
@@ -154,7 +138,7 @@ class AccessRules:
         #: The endpoints of each rule.
         self._endpoints: list[dict[str, Endpoint]] = []
         #: By the index of the rule, and the identity.
-        self._buckets: dict[tuple[int, str], _TokenBucket] = {}
+        self._buckets: dict[tuple[int, str], TokenBucket] = {}
         self.load()
 
     def load(self) -> None:
@@ -233,6 +217,11 @@ class AccessRules:
                 return endpoints[name]
         return None
 
+    def endpoint_names(self, identity: Identity) -> tuple[str, ...]:
+        """The names that :meth:`endpoint` takes from an identity."""
+        rules = (rule for rule in self._rules if any(map(rule.is_for, identity.names)))
+        return tuple(sorted({name for rule in rules for name in rule.webhooks}))
+
     def allow(self, identity: Identity, routing_key: str) -> bool:
         """True if a rule lets an identity use a routing key. Nothing is counted."""
         return any(rule.allows(identity, routing_key) for rule in self._rules)
@@ -272,7 +261,7 @@ class AccessRules:
             if len(self._buckets) >= _MANY_BUCKETS:
                 self._buckets = {key: each for key, each in self._buckets.items() if not each.is_full(now)}
             burst = rule.burst if rule.burst is not None else max(1.0, rate)
-            bucket = self._buckets[index, name] = _TokenBucket(rate, burst, now)
+            bucket = self._buckets[index, name] = TokenBucket(rate, burst, now)
         seconds = bucket.take(now)
         if seconds:
             msg = f"{name!r} may send {rate:g} requests per second."

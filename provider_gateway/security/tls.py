@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from provider_gateway.security.pem import PEMFile, expiry, read_key_pair, read_revocation_lists, read_trust_root
 from provider_gateway.security.server_identity import HostTLS
+from provider_gateway.security.verify_errors import verify_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,10 +48,21 @@ class _CheckedConnection(SSL.Connection):
     Attributes:
         generation: of the files that the client was checked against.
         is_trusted: the result.
+        problem: why the handshake does not accept the client's certificate; empty while it does.
     """
 
     generation = 0
     is_trusted = True
+    problem = ""
+
+
+def _note_problem(
+    connection: SSL.Connection, _certificate: crypto.X509, number: int, depth: int, is_accepted: int
+) -> bool:
+    """Remember why a certificate is not accepted. What OpenSSL has decided stays as it is."""
+    if not is_accepted and isinstance(connection, _CheckedConnection):
+        connection.problem = connection.problem or verify_error(number, depth)
+    return bool(is_accepted)
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -94,6 +106,7 @@ class ServerTLS:
         options = ssl.CertificateOptions(**key_pair, trustRoot=trust_root, acceptableCiphers=_SERVER_CIPHERS)
         context = options.getContext()
         context.set_options(SSL.OP_NO_RENEGOTIATION)
+        context.set_verify(context.get_verify_mode(), _note_problem)
         store = context.get_cert_store()
         assert store is not None
         if self._crl is not None:

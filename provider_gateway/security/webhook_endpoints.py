@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from provider_gateway.config.masked_url import MaskedURL
 from provider_gateway.config.model_url import parse_url
+from provider_gateway.config.schema_details import SchemaDetails, SchemaInstead, any_case
 from provider_gateway.config.yaml_file import StrictModel
 from provider_gateway.errors import SettingsError
 from provider_gateway.http_client.treq_post import FixedURL
@@ -33,6 +34,17 @@ _A_SECRET = (
 )
 _A_URL = "https://…, or http://… on a loopback address"
 _TEXT = Annotated[str, Field(min_length=1)]
+#: What a host may be is left to the check, but for hosts without TLS.
+_URL_SCHEMA = {
+    "type": "string",
+    "pattern": (
+        r"^\s*(?:[Hh][Tt][Tt][Pp][Ss]://[^/?#\s@]+"
+        rf"|[Hh][Tt][Tt][Pp]://(?:{any_case(['localhost'])}|[0-9][0-9A-Fa-fxX.]*|\[[^\]\s]*\])(?::[0-9]*)?)"
+        r"(?:[/?][^\s#]*)?\s*$"
+    ),
+}
+_A_FILE = SchemaDetails({"not": {"pattern": rf"^\s*{_PREFIX}"}})
+NAMES_IN_SCHEMA = SchemaDetails({"propertyNames": {"pattern": f"^{_NAME.pattern}$"}})
 
 
 def _url(value: object) -> MaskedURL:
@@ -81,9 +93,9 @@ class WebhookEntry(StrictModel):
         cacert: CAs to trust; None for those of the system.
     """
 
-    url: Annotated[MaskedURL, BeforeValidator(_url)]
+    url: Annotated[MaskedURL, BeforeValidator(_url), SchemaInstead(_URL_SCHEMA)]
     secret_files: Annotated[
-        tuple[_TEXT, ...], Field(min_length=1, max_length=10, strict=False), BeforeValidator(_files)
+        tuple[Annotated[_TEXT, _A_FILE], ...], Field(min_length=1, max_length=10, strict=False), BeforeValidator(_files)
     ]
     cacert: _TEXT | None = None
 

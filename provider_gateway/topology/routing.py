@@ -140,6 +140,6 @@ def matching_key(entry: QueueEntry) -> str:
     key = entry.binding_key[0]
     if entry.exchange_type == "direct":
         return key
-    words = ["any" if word == "*" else word for word in key.split(".") if word != "#"]
+    words = ["now" if word == "*" else word for word in key.split(".") if word != "#"]
     # One empty word is written as a dot; the empty key has no words at all.
     return "." if words == [""] and key else ".".join(words)

@@ -7,10 +7,9 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.error import CannotListenError
 from twisted.internet.stdio import StandardIO
 
-from provider_gateway.config.host import bracketed
+from provider_gateway.app.listeners import listening
 from provider_gateway.errors import SettingsError
 from provider_gateway.workers.connection_counts import ConnectionCounts
 from provider_gateway.workers.control import Answers
@@ -76,12 +75,10 @@ class InheritedListeners:
         listener = socket.socket(fileno=LISTENER)
         counts = ConnectionCounts(COUNTS)
         host, port, *_ = listener.getsockname()
-        try:
+        with listening("HTTP", host, port):
             return SharedPort(
                 self._reactor, listener, factory, connections=connections, counts=counts, number=self._number
             )
-        except OSError as error:
-            raise CannotListenError(bracketed(host), port, error) from None
 
     def say_running(self) -> None:
         """Tell the supervisor that the start is complete."""

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from provider_gateway.app.listeners import TCPListeners, say_where
+from provider_gateway.app.listeners import TCPListeners, listening, say_where
 from provider_gateway.app.process_service import ProcessService, State
 from provider_gateway.workers.connection_counts import ConnectionCounts, make_counts
 from provider_gateway.workers.descriptors import ANSWERS, COUNTS, LISTENER, QUESTIONS
@@ -111,14 +111,15 @@ class Supervisor(ProcessService):
             lambda: Deferred.fromCoroutine(self._of_each(Worker.degraded)),
         )
         if self._is_gateway:
-            self._listener = bind(settings.http_addr, settings.http_port)
+            with listening("HTTP", settings.http_addr, settings.http_port):
+                self._listener = bind(settings.http_addr, settings.http_port)
             say_where(settings.scheme, *self._listener.getsockname()[:2])
         for worker in self._workers:
             worker.start()
 
     def _start_failed(self, failure: Failure) -> None:
         if failure.check(CannotListenError):
-            self._fatal(f"cannot listen: {failure.getErrorMessage()} HTTP_PORT and ADMIN_PORT choose other ports")
+            self._fatal(failure.getErrorMessage())
             return
         self._log.failure("The start failed", failure)
         self._fatal("the start failed for an unforeseen reason, see the log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 #: Secrets that the steps of docs/openshift.md make, and their keys.
 SECRETS = {
+    "provider-gateway-broker": {"RMQ_URL"},
     "provider-gateway-https": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-mq": {"tls.crt", "tls.key", "ca.crt"},
     "provider-gateway-model": {"tls.crt", "tls.key", "ca.crt"},
@@ -15,6 +16,8 @@ SECRETS = {
 }
 #: The optional config map that a step of docs/openshift.md makes, and its keys.
 CALLERS, CALLERS_KEYS = "provider-gateway-callers", {"access.yaml", "crl.pem"}
+#: Components that lead callers to a service of plain Kubernetes; each has a variant for each overlay.
+ROUTES = ("ingress", "tls-route")
 #: Limits of the HTTPS listener and of results; empty: the program's defaults.
 LIMITS = (
     "HTTP_BODY_TIMEOUT",

@@ -53,7 +53,7 @@ class Build:
         """The image of the last stage."""
         for stage in stages(dockerfile):
             root, folder = self._stage(stage)
-        user = stage.only("USER") if stage.all("USER") else "0:0"
+        user = stage.all("USER")[-1].text if stage.all("USER") else "0:0"
         environment = {"PATH": PATH, **stage.environment()}
         return Image(root, environment, folder, user, tuple(stage.entrypoint()))
 

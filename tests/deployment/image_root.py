@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pip
@@ -81,7 +82,7 @@ class Root:
 
     @staticmethod
     def _install_python(local: Path) -> None:
-        """Copy this interpreter, its library without bytecode, as in the official images, and pip."""
+        """Copy this interpreter, its library without bytecode, and pip, as in the official images."""
         name = f"python{sys.version_info.major}.{sys.version_info.minor}"
         shutil.copy2(Path(sys.executable).resolve(), local / "bin" / name)
         for link in ("python", "python3"):
@@ -90,10 +91,13 @@ class Root:
         library = local / "lib" / name
         shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=leave_out, ignore_dangling_symlinks=True)
         (library / "site-packages").mkdir()
-        shutil.copytree(Path(pip.__file__).parent, local / "pip/pip", ignore=leave_out)
-        script = local / "bin/pip"
-        script.write_text('#!/bin/sh\nPYTHONPATH=/usr/local/pip exec python -m pip "$@"\n')
-        script.chmod(0o755)
+        about = distribution("pip").locate_file(f"pip-{pip.__version__}.dist-info")
+        for part in (Path(pip.__file__).parent, Path(str(about))):
+            shutil.copytree(part, library / "site-packages" / part.name, ignore=leave_out)
+        for script in (local / "bin/pip", local / "bin/pip3", local / f"bin/pip{name.removeprefix('python')}"):
+            main = "from pip._internal.cli.main import main\nraise SystemExit(main())\n"
+            script.write_text(f"#!/usr/local/bin/{name}\n{main}")
+            script.chmod(0o755)
 
     def _mounts(self) -> list[Mount]:
         found = [Mount("/usr", Path("/usr")), Mount("/usr/local", self.folder / "local", read_only=False)]

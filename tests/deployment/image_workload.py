@@ -64,6 +64,11 @@ class Workload:
         """Its variables; the names of pod and namespace are invented."""
         made_up = {"metadata.name": f"{self._name}-0", "metadata.namespace": "ml"}
         found: dict[str, str] = {}
+        for each in self.container.get("envFrom", []):
+            (kind, reference) = next(iter(each.items()))
+            files = (self._secrets if kind == "secretRef" else self._config_maps).get(reference["name"], {})
+            assert files or reference["optional"], f"no {kind} {reference['name']}"
+            found |= {name: text.decode() for name, text in files.items()}
         for each in self.container.get("env", []):
             if "secretKeyRef" in each.get("valueFrom", {}):
                 reference = each["valueFrom"]["secretKeyRef"]

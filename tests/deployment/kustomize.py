@@ -91,10 +91,13 @@ def _identity(each: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _patch(objects: list[dict[str, Any]], entry: dict[str, Any], folder: Path) -> None:
-    operations = _load(_inside(folder, (folder / entry["path"]).resolve()))[0]
+    if "patch" in entry:
+        operations = yaml.load(entry["patch"], _LOADER)
+    else:
+        operations = _load(_inside(folder, (folder / entry["path"]).resolve()))[0]
     targets = [each for each in objects if selected(each, entry["target"])]
     if not targets:
-        msg = f"{folder}: the patch {entry['path']} has no target"
+        msg = f"{folder}: the patch {entry.get('path', 'of ' + str(entry['target']))} has no target"
         raise KustomizeError(msg)
     for each in targets:
         apply_patch(each, operations)
@@ -164,7 +167,8 @@ def _set_image(objects: list[dict[str, Any]], entry: dict[str, str], file: Path)
         spec = each.get("spec", {}).get("template", {}).get("spec", {})
         for container in (*spec.get("initContainers", []), *spec.get("containers", [])):
             if container["image"].partition(":")[0] == entry["name"]:
-                container["image"] = f"{entry['newName']}:{entry['newTag']}"
+                version = f"@{entry['digest']}" if "digest" in entry else f":{entry['newTag']}"
+                container["image"] = f"{entry['newName']}{version}"
                 changed += 1
     if not changed:
         msg = f"{file}: nothing has the image {entry['name']}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tests.deployment.kustomize import build
 from tests.deployment.process import process, read_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = REPOSITORY / "openshift"
@@ -22,7 +25,8 @@ _PATCHES = {
     "kubernetes/components/load-balancer/load-balancer.yaml",
     "kubernetes/components/plain-kubernetes/callers-from-anywhere.yaml",
     "kubernetes/components/plain-kubernetes/user-of-deployments.yaml",
-    "kubernetes/components/plain-kubernetes/user-of-rabbitmq.yaml",
+    "kubernetes/components/password-login/no-certificate.yaml",
+    "kubernetes/components/rabbitmq/user-of-rabbitmq.yaml",
     "kubernetes/components/several-pods/several-pods.yaml",
 }
 
@@ -133,6 +137,24 @@ def worlds() -> tuple[World, ...]:
     )
 
 
+@cache
+def own_broker_worlds() -> tuple[World, ...]:
+    """The same variants without RabbitMQ, for a broker of one's own."""
+    shared = [*_objects(_built, ("common", "model")), *_objects(processed, ("model", "own-broker"))]
+    single = [*shared, *_built("single"), *processed("single")]
+    split = [*shared, *_objects(_built, ("gateway", "provider")), *_objects(processed, ("gateway", "provider"))]
+    return (
+        World("openshift single", single, ("single",)),
+        World("openshift split", split, ("gateway", "provider")),
+        World("kubernetes single", _built("kubernetes/overlays/own-broker-single"), ("single",)),
+        World("kubernetes split", _built("kubernetes/overlays/own-broker-split"), ("gateway", "provider")),
+    )
+
+
+def _objects(make: Callable[[str], list[dict[str, Any]]], names: Iterable[str]) -> list[dict[str, Any]]:
+    return [each for name in names for each in make(name)]
+
+
 def _built(folder: str) -> list[dict[str, Any]]:
     return build(ROOT / folder)
 
@@ -156,5 +178,13 @@ def containers(workload: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    """The variables of a container that have a literal value."""
-    return {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
+    """The variables of a container that have a literal value, or are in a config map of ours; secrets do not exist."""
+    found: dict[str, str] = {}
+    for each in container.get("envFrom", []):
+        found |= _config_maps().get(each.get("configMapRef", {}).get("name"), {})
+    return found | {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
+
+
+@cache
+def _config_maps() -> dict[str, dict[str, str]]:
+    return {each["metadata"]["name"]: each["data"] for _, each in plain_objects() if each["kind"] == "ConfigMap"}

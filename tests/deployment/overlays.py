@@ -11,17 +11,26 @@ from tests.deployment.manifests import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+#: With RabbitMQ.
 OVERLAYS = ("single", "split")
+#: With a broker of one's own.
+OWN_BROKER = ("own-broker-single", "own-broker-split")
 
 
-def with_optional_components(folder: Path) -> Path:
-    """A copy of openshift/ whose overlays include their optional components."""
+def with_optional_components(folder: Path, *, only: Iterable[str] | None = None) -> Path:
+    """A copy of openshift/ whose overlays include their optional components.
+
+    Args:
+        only: names of those that are included; None for all.
+    """
     shutil.copytree(ROOT, folder)
-    for overlay in OVERLAYS:
+    names = r"\S+" if only is None else "|".join(only) or "(?!)"
+    for overlay in (*OVERLAYS, *OWN_BROKER):
         file = folder / f"kubernetes/overlays/{overlay}/kustomization.yaml"
-        file.write_text(re.sub(r"^  # - ", "  - ", file.read_text(), flags=re.MULTILINE))
+        file.write_text(re.sub(rf"^  # (- ../../components/({names}))$", r"  \1", file.read_text(), flags=re.MULTILINE))
     return folder
 
 

@@ -50,9 +50,10 @@ class CertificateTests(SynchronousTestCase):
             self.assertEqual((spec["duration"], spec["renewBefore"]), ("2160h", "720h"))
 
     def test_every_secret_of_the_pods_is_issued(self) -> None:
-        """cert-manager makes every secret that the pods need, except the cookie, and those of models and store."""
-        of_models = {name for name in SECRETS if name.startswith("provider-gateway-model")}
-        needed = SECRETS.keys() - of_models - {"rabbitmq-erlang-cookie", "provider-gateway-results"}
+        """cert-manager makes every secret that the pods need, except the cookie, those of models, and addresses."""
+        others = {name for name in SECRETS if name.startswith("provider-gateway-model")}
+        others |= {"rabbitmq-erlang-cookie", "provider-gateway-results", "provider-gateway-broker"}
+        needed = SECRETS.keys() - others
         self.assertLessEqual(needed, CERTIFICATES.keys())
 
     def test_authorities(self) -> None:

@@ -32,7 +32,6 @@ STEMS = {
 }
 COMMON = {
     "INSTANCE": "",
-    "RMQ_URL": "amqps://rabbitmq:5671/",
     "MQ_CACERT": "/certs/mq/ca.crt",
     "MQ_CERT": "/certs/mq/tls.crt",
     "MQ_KEY": "/certs/mq/tls.key",
@@ -105,6 +104,28 @@ class EnvironmentTests(SynchronousTestCase):
                 expected |= OF_ROLE[role]
             found = {each["name"]: each.get("value", "") for each in spec["containers"][0]["env"]}
             self.assertEqual(found, expected, world.name)
+
+    def test_broker(self) -> None:
+        """RMQ_URL, which may hold a password, comes from the config map of RabbitMQ, or from a secret, which wins."""
+        for _, _, spec in self.pods:
+            *_, one, other = spec["containers"][0]["envFrom"]
+            broker = {"name": "provider-gateway-broker", "optional": True}
+            self.assertEqual((one, other), ({"configMapRef": broker}, {"secretRef": broker}))
+            self.assertEqual(environment(spec["containers"][0])["RMQ_URL"], "amqps://rabbitmq:5671/")
+
+    def test_password_login(self) -> None:
+        """With empty MQ_CERT and MQ_KEY, the login is user and password, and of the secret only the CA is needed."""
+        for number, (world, component, spec) in enumerate(self.pods):
+            root = self.mount(Path(self.mktemp()) / str(number), world, spec)
+            for name in ("tls.crt", "tls.key"):
+                (root / "certs/mq" / name).unlink()
+            url = "amqps://user:hunter2@broker.example.org/ml"
+            given = environment(spec["containers"][0]) | {"RMQ_URL": url, "MQ_CERT": "", "MQ_KEY": ""}
+            settings = self.settings(given, root)
+            self.assertEqual((settings.mq_cert, settings.rmq_url[0].user), (None, "user"))
+            self.assertIsNotNone(
+                load_credentials(Clock(), settings, ROLES[component], Metrics(), WALL_CLOCK).broker, component
+            )
 
     def test_names(self) -> None:
         """The program reads every variable; none is set twice."""
@@ -254,11 +275,11 @@ class EnvironmentTests(SynchronousTestCase):
             queues = root / "etc/provider-gateway/queue_config.yaml"
             queues.write_text(entry.format(root=root))
             given = environment(spec["containers"][0])
-            (secret,) = [each["secretRef"] for each in spec["containers"][0].get("envFrom", [])] or [None]
+            secrets = [each["secretRef"] for each in spec["containers"][0]["envFrom"] if "secretRef" in each]
+            headers = {"name": "provider-gateway-model-headers", "optional": True}
+            self.assertEqual(headers in secrets, "provider" in ROLES[component])
             if "provider" not in ROLES[component]:
-                self.assertIsNone(secret)
                 continue
-            self.assertEqual(secret, {"name": "provider-gateway-model-headers", "optional": True})
             settings = self.settings(given | {MODELS_TOKEN: "s3cret"}, root)
             of_models: Any = {"entries": load_queues(queues), "variables": os.environ}
             credentials = load_credentials(Clock(), settings, ROLES[component], Metrics(), WALL_CLOCK, **of_models)

@@ -48,9 +48,14 @@ OBJECTS = {
     ],
     "kubernetes/components/fluentd/config-map.yaml": ["ConfigMap provider-gateway-fluentd"],
     "kubernetes/components/fluentd/network-policy.yaml": ["NetworkPolicy provider-gateway-fluentd"],
-    "kubernetes/overlays/single/provider-gateway.yaml": ["Deployment provider-gateway"],
-    "kubernetes/overlays/split/gateway.yaml": ["Deployment gateway"],
-    "kubernetes/overlays/split/provider.yaml": ["Deployment provider"],
+    "kubernetes/components/ingress-single/ingress.yaml": ["Ingress provider-gateway"],
+    "kubernetes/components/ingress-split/ingress.yaml": ["Ingress gateway"],
+    "kubernetes/components/tls-route-single/tls-route.yaml": ["TLSRoute provider-gateway"],
+    "kubernetes/components/tls-route-split/tls-route.yaml": ["TLSRoute gateway"],
+    "kubernetes/components/own-broker/network-policy.yaml": ["NetworkPolicy provider-gateway-broker"],
+    "kubernetes/workloads/single/provider-gateway.yaml": ["Deployment provider-gateway"],
+    "kubernetes/workloads/split/gateway.yaml": ["Deployment gateway"],
+    "kubernetes/workloads/split/provider.yaml": ["Deployment provider"],
     "model/service-account.yaml": ["ServiceAccount model"],
     "postgresql/network-policy.yaml": ["NetworkPolicy provider-gateway-postgresql"],
     "prometheus-rules.yaml": ["PrometheusRule provider-gateway"],
@@ -58,6 +63,8 @@ OBJECTS = {
     "provider/pod-disruption-budget.yaml": ["PodDisruptionBudget provider"],
     "provider/service.yaml": ["Service provider"],
     "rabbitmq/config-map.yaml": ["ConfigMap rabbitmq-config"],
+    "rabbitmq/url.yaml": ["ConfigMap provider-gateway-broker"],
+    "rabbitmq/network-policy-clients.yaml": ["NetworkPolicy provider-gateway-rabbitmq"],
     "rabbitmq/network-policy-before-4.1.yaml": ["NetworkPolicy rabbitmq-peer-discovery"],
     "rabbitmq/network-policy.yaml": ["NetworkPolicy rabbitmq"],
     "rabbitmq/persistent-volume-claim.yaml": ["PersistentVolumeClaim data-rabbitmq-0"],
@@ -111,7 +118,7 @@ class FileTests(SynchronousTestCase):
         """Templates, parameter file and kustomizations exist."""
         for name in (
             "parameters.env",
-            *(f"template-{each}.yaml" for each in ("single", "gateway", "provider", "model")),
+            *(f"template-{each}.yaml" for each in ("single", "gateway", "provider", "model", "own-broker")),
         ):
             self.assertTrue((ROOT / name).is_file(), name)
         for name in ("base", "overlays/single", "overlays/split", "components/fluentd", "components/load-balancer"):

@@ -29,6 +29,12 @@ ENVIRONMENT = "/opt/provider-gateway"
 FAILED_WRITE = re.compile(r"dropin\.cache|plugin cache|Read-only file system|Permission denied|Errno (13|30)\b")
 
 
+def constraints() -> dict[str, str]:
+    """The versions in constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -50,17 +56,31 @@ class DockerfileTests(SynchronousTestCase):
         """The final stage installs nothing: it copies the environment of the first stage."""
         self.assertEqual([f"--from=build {ENVIRONMENT} {ENVIRONMENT}"], [each.text for each in self.final.all("COPY")])
         for each in self.final.all("RUN"):
-            self.assertNotRegex(each.text, r"\b(apt|apt-get|pip|curl|wget|gcc)\b")
+            self.assertNotRegex(each.text, r"\b(apt|apt-get|microdnf|curl|wget|gcc|pip (install|wheel|download))\b")
 
     def test_wheels(self) -> None:
-        """The first stage makes wheels of the pinned versions, and installs only these."""
-        wheels, environment, _ = [each.text for each in self.build.all("RUN")]
-        self.assertIn("pip wheel --constraint constraints.txt ", wheels)
+        """The first stage takes wheels with known hashes, makes one of our own, and installs only these."""
+        wheels, own, environment, _ = [each.text for each in self.build.all("RUN")]
+        self.assertIn("pip wheel --require-hashes --only-binary :all: --requirement image-requirements.txt ", wheels)
+        self.assertIn("pip install --no-cache-dir --no-index --find-links /wheels setuptools", wheels)
+        self.assertIn("pip wheel --no-index --no-build-isolation --no-deps ", own)
         self.assertIn(" --no-index --find-links /wheels ", environment)
 
     def test_user(self) -> None:
         """The user is a number other than 0, which Kubernetes can check; the group is 0, as on OpenShift."""
-        self.assertRegex(self.final.only("USER"), r"^[1-9]\d*:0$")
+        self.assertRegex(self.final.all("USER")[-1].text, r"^[1-9]\d*:0$")
+
+    def test_base_of_another_user(self) -> None:
+        """Both stages are built as root, whatever the base image's user is."""
+        for stage in (self.build, self.final):
+            self.assertEqual(("USER", "0"), (stage.instructions[0].name, stage.instructions[0].text))
+
+    def test_base_with_python_elsewhere(self) -> None:
+        """No instruction relies on where the base image has Python."""
+        for stage in (self.build, self.final):
+            for each in stage.instructions:
+                if each.name != "ENV":
+                    self.assertNotIn("/usr/", each.text)
 
     def test_entrypoint(self) -> None:
         """Twistd is the first process, without a shell, in the foreground and without a pid file."""
@@ -85,6 +105,28 @@ class DockerfileTests(SynchronousTestCase):
         found = self.final.environment()
         self.assertEqual(("1", "1"), (found["PYTHONDONTWRITEBYTECODE"], found["PYTHONUNBUFFERED"]))
         self.assertEqual(f"{ENVIRONMENT}/bin", found["PATH"].split(":")[0])
+
+
+class RequirementsTests(SynchronousTestCase):
+    """image-requirements.txt."""
+
+    def setUp(self) -> None:
+        text = (ROOT / "image-requirements.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+        self.lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+    def test_versions(self) -> None:
+        """The versions are those of constraints.txt, with which the tests run."""
+        pinned = {_normal(name): version for name, version in constraints().items()}
+        found = {_normal(name): version for name, version in (line.split()[0].split("==") for line in self.lines)}
+        of_windows = {_normal(line.split("==")[0]) for line in self.lines if "sys_platform == 'win32'" in line}
+        build = {"setuptools"}
+        self.assertEqual({name: pinned.get(name) for name in found.keys() - build - of_windows},
+                         {name: found[name] for name in found.keys() - build - of_windows})  # fmt: skip
+
+    def test_hashes(self) -> None:
+        """Each version has the hashes of its files."""
+        for line in self.lines:
+            self.assertRegex(line, r"^\S+==\S+ (; [^-]+)?( *--hash=sha256:[0-9a-f]{64})+ *$")
 
 
 class ContextTests(SynchronousTestCase):
@@ -136,12 +178,17 @@ class ContentsTests(TestCase):
 
     def test_pinned(self) -> None:
         """Every package has the pinned version; neither pip nor development tools are installed."""
-        lines = (ROOT / "constraints.txt").read_text().splitlines()
-        pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
-        pinned = {_normal(name): version for name, version in pinned.items()} | {"provider-gateway": __version__}
+        pinned = {_normal(name): version for name, version in constraints().items()}
+        pinned |= {"provider-gateway": __version__}
         installed = {name: each.version for name, each in self.installed().items()}
         self.assertEqual(installed, {name: pinned.get(name) for name in installed})
         self.assertFalse(set(installed) & {"pip", "setuptools", "wheel", "hypothesis", "mypy", "ruff"})
+
+    def test_no_pip(self) -> None:
+        """The base image's pip is gone, too, and what could install it again."""
+        for root in (self.image.root.path("/usr/local"), self.environment):
+            found = [path for path in root.rglob("*") if re.fullmatch(r"pip([-\d].*)?|ensurepip", path.name)]
+            self.assertEqual([], found)
 
     def test_package_is_whole(self) -> None:
         """Every module of the packages, the plugin and py.typed are installed."""

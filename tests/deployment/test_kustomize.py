@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.deployment.components import ROUTES
 from tests.deployment.kustomize import KustomizeError, apply_patch, build
 from tests.deployment.manifests import (
     ROOT,
@@ -20,15 +21,25 @@ from tests.deployment.manifests import (
     processed,
 )
 from tests.deployment.network import Peer, allowed
-from tests.deployment.overlays import OVERLAYS, with_optional_components
+from tests.deployment.overlays import OWN_BROKER, with_optional_components
 from tests.deployment.quantities import quantity
 from tests.deployment.validation import validate
 
+_ALWAYS = ("fluentd", "postgresql", "webhooks")
+
+
+def _ways_in(variant: str) -> list[str]:
+    return ["load-balancer", *(f"{each}-{variant}" for each in ROUTES)]
+
+
 #: SQLite is for one pod, so the single container has one more.
 OPTIONAL = {
-    "single": ["load-balancer", "fluentd", "postgresql", "webhooks", "several-pods"],
-    "split": ["load-balancer", "fluentd", "postgresql", "webhooks"],
+    "single": [*_ways_in("single"), *_ALWAYS, "several-pods"],
+    "split": [*_ways_in("split"), *_ALWAYS],
+    "own-broker-single": ["password-login", *_ways_in("single"), *_ALWAYS, "several-pods"],
+    "own-broker-split": ["password-login", *_ways_in("split"), *_ALWAYS],
 }
+ALL = tuple(OPTIONAL)
 SIDECAR = ROOT / "kubernetes/components/fluentd/sidecar.yaml"
 
 
@@ -42,16 +53,17 @@ class KustomizeTests(SynchronousTestCase):
                 self.assertTrue(build(file.parent), file)
 
     def test_overlays_offer_the_optional_components(self) -> None:
-        """The overlays list the optional components, commented out, and use the component for plain Kubernetes."""
-        for overlay in OVERLAYS:
+        """The overlays list the optional components, commented out, and use those for Kubernetes and the broker."""
+        for overlay in ALL:
             text = (ROOT / f"kubernetes/overlays/{overlay}/kustomization.yaml").read_text()
             self.assertEqual(re.findall(r"^  # - ../../components/(\S+)$", text, re.MULTILINE), OPTIONAL[overlay])
+            broker = "own-broker" if overlay in OWN_BROKER else "rabbitmq"
             self.assertEqual(documents(ROOT / f"kubernetes/overlays/{overlay}/kustomization.yaml")[0]["components"],
-                             ["../../components/plain-kubernetes"])  # fmt: skip
+                             ["../../components/plain-kubernetes", f"../../components/{broker}"])  # fmt: skip
 
     def test_images_are_of_one_registry(self) -> None:
         """The overlays set the image of our deployments; its version is that of the parameter file."""
-        for overlay in OVERLAYS:
+        for overlay in ALL:
             for each in build(ROOT / f"kubernetes/overlays/{overlay}"):
                 if each["kind"] == "Deployment":
                     image = containers(each)[0]["image"]
@@ -60,7 +72,7 @@ class KustomizeTests(SynchronousTestCase):
     def test_optional_components(self) -> None:
         """With the optional components, only HTTPS has a load balancer, and the pods with HTTPS have the sidecar."""
         root = with_optional_components(Path(self.mktemp()))
-        for overlay, name in zip(OVERLAYS, ("provider-gateway", "gateway"), strict=True):
+        for overlay, name in zip(ALL, ("provider-gateway", "gateway") * 2, strict=True):
             objects = build(root / f"kubernetes/overlays/{overlay}")
             for each in objects:
                 validate(each, overlay)
@@ -152,7 +164,10 @@ class KustomizeTests(SynchronousTestCase):
     def test_patches_are_used(self) -> None:
         """Each patch file belongs to a kustomization, except the one for old brokers."""
         used = {
-            file.parent / each["path"] for file in kustomizations() for each in documents(file)[0].get("patches", [])
+            file.parent / each["path"]
+            for file in kustomizations()
+            for each in documents(file)[0].get("patches", [])
+            if "path" in each
         }
         self.assertEqual(set(patch_files()) - used, {ROOT / "rabbitmq/before-4.1.yaml"})
 

@@ -8,42 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.deployment.components import selector_of
 from tests.deployment.manifests import ROOT, World, component_of, documents, plain_objects, pod, worlds
-from tests.deployment.network import Peer, allowed, matches
-
-
-def _outside(name: str, **labels: str) -> Peer:
-    project = {"kubernetes.io/metadata.name": name} | {key.replace("__", "/"): each for key, each in labels.items()}
-    return Peer(name, (("app", name),), tuple(project.items()))
-
-
-OUTSIDE = (
-    Peer("a program of the project", (("app", "x"),)),
-    Peer("an initiator", (("rabbitmq-client", "true"),)),
-    Peer("no initiator", (("rabbitmq-client", "false"),)),
-    Peer("the router", (), (("policy-group.network.openshift.io/ingress", ""),)),
-    _outside("openshift-monitoring"),
-    _outside("openshift-user-workload-monitoring"),
-    _outside("monitoring"),
-    _outside("openshift-dns"),
-    _outside("kube-system"),
-    _outside("somewhere"),
-)
-#: Policies that apply to all our pods.
-EVERY_POD = ("provider-gateway-default-deny", "provider-gateway-dns")
-PROMETHEUS = ("openshift-monitoring", "openshift-user-workload-monitoring", "monitoring")
-
-
-def flows(world: World) -> Iterator[tuple[str, str, int, str]]:
-    """Every allowed connection between our pods, and between our pods and others."""
-    policies = world.kind("NetworkPolicy")
-    ours = [Peer(str(component_of(each)), tuple(pod(each)["metadata"]["labels"].items())) for each in world.workloads()]
-    for source in (*ours, *OUTSIDE):
-        for target in (*ours, *OUTSIDE):
-            if source not in ours and target not in ours:
-                continue
-            way_out = allowed(policies, "egress", source, target)
-            for port, protocol in way_out & allowed(policies, "ingress", target, source):
-                yield source.name, target.name, port, protocol
+from tests.deployment.network import EVERY_POD, OUTSIDE, PROMETHEUS, Peer, allowed, flows, matches
 
 
 class NetworkTests(SynchronousTestCase):

@@ -7,7 +7,9 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.deployment import generate
+from tests.deployment.helm_chart import FOLDER
 from tests.deployment.manifests import (
+    REPOSITORY,
     ROLES,
     ROOT,
     component_of,
@@ -27,6 +29,7 @@ CURRENT = {
     "v1",
     "apps/v1",
     "autoscaling/v2",
+    "gateway.networking.k8s.io/v1",
     "networking.k8s.io/v1",
     "policy/v1",
     "rbac.authorization.k8s.io/v1",
@@ -96,10 +99,12 @@ class ObjectTests(SynchronousTestCase):
             self.assertLessEqual({key.partition("/")[0] for key in labels}, {"app.kubernetes.io"})
 
     def test_component_is_the_folder(self) -> None:
-        """Objects in a component's folder have the component's label."""
+        """Objects in a component's folder have the component's label, except those that are for its clients."""
         for file, each in plain_objects():
             folder = file.partition("/")[0]
-            if folder in {*ROLES, "rabbitmq", "model"}:
+            if file == "rabbitmq/network-policy-clients.yaml":
+                self.assertIsNone(component_of(each))
+            elif folder in {*ROLES, "rabbitmq", "model"}:
                 self.assertEqual(component_of(each), folder, file)
 
     def test_files_begin_with_why(self) -> None:
@@ -124,10 +129,13 @@ class ObjectTests(SynchronousTestCase):
                     tag = container["image"].rpartition("/")[2].partition(":")[2]
                     self.assertRegex(tag, r"\d", container["image"])
 
-    def test_kubernetes_deployments_are_those_of_the_templates(self) -> None:
-        """Kustomize's Deployments are those that python -m tests.deployment.generate makes from the templates."""
-        for name, component in generate.FILES.items():
-            self.assertEqual((ROOT / "kubernetes" / name).read_text(), generate.generated(component), name)
+    def test_generated_files_are_those_of_the_templates(self) -> None:
+        """What Kustomize and Helm use is what python -m tests.deployment.generate makes from the templates."""
+        made = generate.generated()
+        for name, text in made.items():
+            self.assertEqual((REPOSITORY / name).read_text(), text, name)
+        chart = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / FOLDER).rglob("*") if path.is_file()}
+        self.assertEqual(chart, {name for name in made if name.startswith(FOLDER)})
 
     def test_kustomizations_have_no_stray_files(self) -> None:
         """Each file beside a kustomization is part of it, or is listed here as a special case."""
@@ -140,7 +148,9 @@ class ObjectTests(SynchronousTestCase):
         }
         for file in kustomizations():
             content = documents(file)[0]
-            listed = {*content.get("resources", []), *(each["path"] for each in content.get("patches", []))}
+            listed = {*content.get("resources", []), *(each.get("path", "") for each in content.get("patches", []))} - {
+                ""
+            }
             beside = {path.name for path in file.parent.glob("*.yaml")} - {file.name}
             beside -= {name.rpartition("/")[2] for name in aside if name.startswith(f"{file.parent.name}/")}
             self.assertEqual({name for name in listed if "/" not in name}, beside, file)

@@ -21,11 +21,14 @@ WITHOUT_DEFAULT = {
     "gateway": {"IMAGE", "ROUTE_HOST"},
     "provider": {"IMAGE"},
     "model": {"MODEL_IMAGE"},
+    "own-broker": set(),
 }
-#: Parameters that may be empty: they are for an https model, for optional files, or limits with the program's defaults.
+#: Parameters that may be empty: for an https model, for optional files, for a broker of one's own, and limits with the
+#: program's defaults.
 OPTIONAL = {
     *("MODEL_URL", "MODEL_READY_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"),
     *("HTTP_ACCESS", "HTTP_CRL"),
+    *("MQ_CERT", "MQ_KEY", "BROKER_NAMESPACE"),
     *("MAX_BODY_BYTES", "MAX_BUFFERED_BYTES", *LIMITS),
 }
 #: Values that are JSON: the parameter file has plain values. A whole volume; a command; rules of a network policy.
@@ -41,6 +44,7 @@ OTHER = {
     "MODEL_REPLICAS": "9",
     "TERMINATION_GRACE_PERIOD": "77",
     "ROUTE_HOST": "other.example.org",
+    "BROKER_PORT": "5999",
 }
 PLACES = {
     "REPLICAS": "Deployment.spec.replicas",
@@ -52,6 +56,9 @@ PLACES = {
     "IMAGE": "Deployment.spec.template.spec.containers.0.image",
     "MODEL_IMAGE": "Deployment.spec.template.spec.containers.0.image",
     "ROUTE_HOST": "Route.spec.host",
+    "BROKER_CIDR": "NetworkPolicy.spec.egress.0.to.0.ipBlock.cidr",
+    "BROKER_NAMESPACE": ("NetworkPolicy.spec.egress.0.to.1.namespaceSelector.matchLabels.kubernetes.io/metadata.name"),
+    "BROKER_PORT": "NetworkPolicy.spec.egress.0.ports.0.port",
     **{
         f"{prefix}{what}_{kind}": f"Deployment.spec.template.spec.containers.0.resources.{kind.lower()}s.{what.lower()}"
         for prefix in ("", "MODEL_")
@@ -86,12 +93,12 @@ class TemplateTests(SynchronousTestCase):
     """Each template by itself."""
 
     def test_components(self) -> None:
-        """There is one template for the single container and one for each application."""
-        self.assertEqual(templates().keys(), {"single", "gateway", "provider", "model"})
+        """There is one template for the single container, one for each application, one for a broker of one's own."""
+        self.assertEqual(templates().keys(), {"single", "gateway", "provider", "model", "own-broker"})
         for component, template in templates().items():
             self.assertEqual(template["metadata"]["name"], f"provider-gateway-{component}")
             kinds = ["Deployment", "Route"] if component in {"single", "gateway"} else ["Deployment"]
-            if component != "model":
+            if component not in {"model", "own-broker"}:
                 self.assertEqual([each["kind"] for each in template["objects"]], kinds)
 
     def test_every_reference_is_a_parameter(self) -> None:
@@ -202,8 +209,7 @@ class TemplateTests(SynchronousTestCase):
 
     def test_numbers(self) -> None:
         """Numbers are numbers where the cluster expects them, and text in an environment."""
-        for component in templates():
-            deployment = processed(component)[0]
+        for deployment in (processed(each)[0] for each in templates() if each != "own-broker"):
             self.assertIsInstance(deployment["spec"]["replicas"], int)
             for each in deployment["spec"]["template"]["spec"]["containers"][0].get("env", []):
                 self.assertIsInstance(each.get("value", ""), str)

@@ -32,7 +32,7 @@ def _validator(path: Path) -> jsonschema.Draft202012Validator:
 def is_kubernetes(each: dict[str, Any]) -> bool:
     """True for kinds that every cluster knows; the others have our own schemas."""
     group = each["apiVersion"].rpartition("/")[0]
-    return "." not in group or group.endswith(".k8s.io")
+    return "." not in group or (group.endswith(".k8s.io") and not group.startswith("gateway."))
 
 
 def validate(each: dict[str, Any], source: str) -> None:

@@ -15,7 +15,7 @@ _path_parts = st.sampled_from(
 _paths = st.one_of(
     st.sampled_from(
         ["/v1/publish", "/health", "/", "//v1/predict", "/v1/predict/", "/v1//predict", "*", "/v1/predict?x=%ff&;="]
-        + ["/v1/models", "/v1/models/"]
+        + ["/v1/models", "/v1/models/", "/openapi.json", "/docs"]
         + [
             f"/v2{each}"
             for each in (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +21,7 @@ from provider_gateway.topology.checks import check_entries, warnings
 from provider_gateway.topology.routing import Routes
 from tests.fuzz.profiles import fuzzed
 from tests.fuzz.yaml_texts import REPEATED, RULES, access_files, queue_files
+from tests.support.folders import ROOT
 
 
 def _repeated_key(text: str) -> str | None:
@@ -41,6 +44,10 @@ def _repeated_key(text: str) -> str | None:
         elif isinstance(each, yaml.SequenceNode):
             left += each.value
     return None
+
+
+def _schema(name: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads((ROOT / "docs" / "schemas" / name).read_text(encoding="utf-8")))
 
 
 class FileTestCase(SynchronousTestCase):
@@ -81,11 +88,12 @@ class QueueFileTests(FileTestCase):
 
     @fuzzed(200, text=queue_files)
     def test_any_text(self, text: str) -> None:
-        """A queue file gives usable entries, or an error of one line; never another exception."""
+        """A queue file gives usable entries, or an error of one line; what is read is valid by the schema of docs/."""
         entries = self.read_queues(text)
         if entries is None:
             return
         self.assertTrue(all(isinstance(each, QueueEntry) for each in entries))
+        _schema("queue-file.schema.json").validate(yaml.safe_load(text))
         self.assertEqual(len({each.queue_name for each in entries}), len(entries))
         Routes(entries).exchange("a.b")
         shown = yaml.safe_dump([each.model_dump(by_alias=True, mode="json", exclude_none=True) for each in entries])
@@ -127,12 +135,13 @@ class AccessFileTests(FileTestCase):
 
     @fuzzed(200, text=access_files, key=st.text(max_size=6), name=st.text(max_size=6))
     def test_any_text(self, text: str, key: str, name: str) -> None:
-        """An access file gives usable rules, or an error of one line; never another exception."""
+        """An access file gives usable rules, or an error of one line; what is read is valid by the schema of docs/."""
         access_rules = self.rules(text)
         if access_rules is None:
             return
         rules: Any = access_rules._rules
         self.assertTrue(all(isinstance(each, AccessRule) for each in rules))
+        _schema("access-file.schema.json").validate(yaml.safe_load(text))
         for _ in range(3):
             try:
                 access_rules.check(Identity((name,), 0), key)

@@ -398,7 +398,7 @@ class PermissionTests(CheckTestCase):
         await deferToThread(connection.channel().exchange_declare, self.exchange, "topic", durable=True)
         await deferToThread(connection.close)
         [failed] = await self.failures(self.url(0))
-        self.assertIn("access to topic 'predict.any'", failed)
+        self.assertIn("access to topic 'predict.now'", failed)
         self.assertIn("set_topic_permissions", failed)
 
     async def test_virtual_host(self) -> None:

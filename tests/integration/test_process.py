@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
+from provider_gateway import __version__
 from tests.support.certificates import certificates
 from tests.support.integration import IntegrationTestCase
 from tests.support.processes import Process
@@ -50,6 +52,7 @@ class StartTests(IntegrationTestCase):
         gateway = self.start("--check", RMQ_URL="amqps://somebody:hush-hush@nowhere.invalid/")
         self.assertEqual(await gateway.when_ended(), 0)
         output = "\n".join(gateway.lines)
+        self.assertEqual(gateway.lines[0], f"version: {__version__}")
         self.assertIn("amqps://somebody:***@nowhere.invalid:5671/", output)
         self.assertNotIn("hush-hush", output + gateway.errors)
 
@@ -181,16 +184,22 @@ class DrainTests(IntegrationTestCase):
         self.assertEqual([body for body, _ in self.model.requests], [b'"again"'] * 2)
 
     async def test_log_lines(self) -> None:
-        """Every line of a run is JSON; a problem is logged with its RqUID; the access log has a line per request."""
+        """Every line is JSON, the first has the version; a problem has its RqUID; the access log has each request."""
         access = self.folder.resolve() / "access.log"
         gateway = await self.start(ACCESS_LOG=str(access)).ready()
         await self.post(gateway, {"n": 1}, RqUID="r-1")
         await self.post(gateway, {"n": 1}, RqUID="r-2", routing_key="nobody.listens")
+        _, metrics = await self.admin(gateway, "/metrics")
+        self.assertIn(f'build_info{{python="{platform.python_version()}"', metrics)
         gateway.signal("TERM")
         self.assertEqual(await gateway.when_ended(), 0)
         self.assertEqual(len(gateway.log), len(gateway.lines))
+        self.assertEqual(gateway.log[0]["version"], __version__)
+        self.assertIn(f"provider-gateway {__version__} starts", gateway.log[0]["message"])
         refused = next(line for line in gateway.log if line.get("rquid") == "r-2")
         self.assertEqual(refused["status"], 404)
         self.assertIsNotNone(refused["correlation_id"])
         lines = [json.loads(line) for line in access.read_text().splitlines()]
         self.assertEqual([(line["rquid"], line["status"]) for line in lines], [("r-1", 200), ("r-2", 404)])
+        self.assertEqual({line["client"] for line in lines}, {"127.0.0.1"})
+        self.assertEqual(lines[0]["routing_key"], "predict.now")

@@ -59,7 +59,7 @@ class ReplyQueueTests(IntegrationTestCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             gateway = self.start(HTTP_PORT=str(taken.getsockname()[1]))
             self.assertEqual(await gateway.when_ended(), 1)
-        self.assertIn("cannot listen", gateway.errors)
+        self.assertIn("HTTP_PORT: cannot listen on ", gateway.errors)
         self.assertEqual(await self.reply_queues(), [])
         await self.on_channel(lambda channel: channel.queue_delete(self.queue))
         await self.on_channel(lambda channel: channel.queue_declare(self.queue, arguments={"x-max-length": 7}))

@@ -68,6 +68,8 @@ class AdminTests(SecurityTestCase):
         """Other paths are 404, even those of the HTTPS listener."""
         for path in (
             b"/",
+            b"/docs",
+            b"/openapi.json",
             b"/v1/models",
             b"/v1/predict",
             b"/v1/publish",

@@ -21,7 +21,8 @@ class RefusedRequestTests(SecurityTestCase):
     def test_unknown_path(self) -> None:
         """An unknown path is 404, whatever it looks like."""
         paths = (
-            b"/",
+            b"/docs/",
+            b"/openapi.yaml",
             b"/v1",
             b"/v1/predict/",
             b"/v2/predict",

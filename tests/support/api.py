@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.config.settings import Settings
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.error_forms import error_form
 from provider_gateway.gateway.expected_wait import ExpectedWaits
+from provider_gateway.gateway.offer import Offer
 from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.observability.metrics import Metrics
@@ -67,16 +69,18 @@ class APITestCase(SynchronousTestCase):
         self.readiness = Readiness(lambda: self.lacks, self.clock)
         entry = {"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*", "routingKey": self.routing_key}
         entries = [entry | self.keys, *self.others]
+        queues = self.entries or [QueueEntry.model_validate(each) for each in entries]
         self.api = API(
             rpc=self.rpc,
             publisher=self.publisher,
-            routes=Routes(self.entries or [QueueEntry.model_validate(each) for each in entries]),
+            routes=Routes(queues),
             reply_timeout=90,
             max_in_flight=self.max_in_flight,
             max_json_depth=128,
             access_rules=None,
             expected_waits=self.expected_waits,
             readiness=self.readiness,
+            offer=Offer.of(Settings(_env_file=None, rmq_url="amqp://broker/"), queues),
             cors_origins=self.cors_origins,
             clock=self.clock,
             wall_clock=self.clock.seconds,

@@ -18,6 +18,7 @@ from tests.support.http_client import Client, Response
 from tests.support.model_peer import ModelTransport, response
 
 if TYPE_CHECKING:
+    from provider_gateway.app.tracing import Tracing
     from tests.support.memory_store import MemoryStore
 
 AMQP, HTTP, MODEL = 5672, 5050, 8080
@@ -31,12 +32,14 @@ class ServiceTestCase(BrokerTestCase):
         is_up: True while the broker accepts connections.
         ahead: seconds by which the wall clock is ahead of the monotonic clock.
         store: keeps results; None without.
+        tracing: makes spans; None without traces.
     """
 
     clock: MemoryReactorClock
     #: More keys of the entry.
     keys: ClassVar[dict[str, Any]] = {}
     store: MemoryStore | None = None
+    tracing: Tracing | None = None
 
     def setUp(self) -> None:
         super().setUp()
@@ -86,6 +89,7 @@ class ServiceTestCase(BrokerTestCase):
             fatal=self.fatal.append,
             wall_clock=self.wall_clock,
             store=self.store,
+            tracing=self.tracing,
         )
         self.service.startService()
         self.advance(1)

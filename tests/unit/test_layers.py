@@ -18,9 +18,10 @@ LAYERS = tuple(
     for line in """
         content_codings errors clocks deferreds deadlines recent net observability
         config message http_client
-        topology
+        topology tracing
         security amqp model devbroker store
         http_server grpc_model
+        openapi
         webhooks parking
         results
         workbench

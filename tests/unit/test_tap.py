@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 from twisted.application.service import IService
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -134,6 +135,38 @@ class MakeServiceTests(MakeServiceTestCase):
         ):
             self.environ(**changes)
             self.assertIn(part, self.refusal())
+
+    def test_misspelt_setting(self) -> None:
+        """A misspelt setting ends a start, a check and the demo, wherever it stands; a worker has been checked."""
+        self.environ(HTTP_ACESS="hunter2")
+        for arguments in ([], ["--check"], ["--demo"], ["--role", "provider"]):
+            self.assertIn("HTTP_ACESS: unknown variable, HTTP_ACCESS is probably meant", self.refusal(*arguments))
+        self.assertFalse(Path(".demo").exists())
+        self.environ()
+        Path("x.env").write_text("MQ_CACRET=x", encoding="utf-8")
+        self.assertIn("MQ_CACRET: unknown variable, MQ_CACERT is", self.refusal("--env-file", "x.env"))
+
+    def test_one_port_for_both(self) -> None:
+        """HTTP_PORT and ADMIN_PORT of one number end a start and a check; without the gateway's role they do not."""
+        for variables in ({"HTTP_PORT": "5080"}, {"ADMIN_PORT": "5050", "WORKERS": "2"}):
+            self.environ(**variables)
+            for arguments in ([], ["--check"], ["--role", "gateway"]):
+                self.assertIn("HTTP_PORT and ADMIN_PORT: expected two different ports", self.refusal(*arguments))
+        self.environ(ADMIN_PORT="5050")
+        makeService(options("--role", "provider"))
+
+    def test_unknown_variables(self) -> None:
+        """Other unknown variables are warned of, at a start as well as by a check."""
+        self.environ(MODEL_NAME="m", HOME="/")
+        warned = "MODEL_NAME: unknown variable, which is ignored"
+        logged = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        makeService(options())
+        for call, arguments, named in self.reactor.whenRunningHooks:
+            if call is tap._warn:
+                call(*arguments, **named)
+        self.assertEqual([warned], [formatEvent(event) for event in logged if event["log_level"].name == "warn"])
+        self.assertRaises(SystemExit, makeService, options("--check"))
+        self.assertEqual([warned], yaml.safe_load(self.out.getvalue())["warnings"])
 
     def test_wrong_command_line(self) -> None:
         """A wrong role, env file or queue file ends the start with one line."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from typing import Any
 
@@ -10,8 +12,16 @@ from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.app.listeners import TCPListeners, numeric, say_where
+from provider_gateway.app.listeners import (
+    ListenerError,
+    TCPListeners,
+    check_listeners,
+    listening,
+    numeric,
+    say_where,
+)
 from provider_gateway.config.settings import Settings
+from provider_gateway.errors import SettingsError
 from provider_gateway.workers.shared_port import bind
 
 
@@ -76,10 +86,64 @@ class ListenersTests(SynchronousTestCase):
 
             settings = Settings(_env_file=None, rmq_url="amqp://r", http_addr="::1", http_port=port)
             listen = TCPListeners(Reactor(), settings).open_http
-            for call in (lambda: listen(None, lambda: 0), lambda: bind("::1", port)):
-                error = str(self.assertRaises(CannotListenError, call))
-                self.assertIn(f"[::1]:{port}", error)
-                self.assertIn("Address already in use", error)
+            error = str(self.assertRaises(ListenerError, listen, None, lambda: 0))
+            self.assertEqual(f"HTTP_PORT: cannot listen on [::1]:{port}: Address already in use", error)
+            error = str(self.assertRaises(CannotListenError, bind, "::1", port))
+            self.assertIn(f"[::1]:{port}", error)
+            self.assertIn("Address already in use", error)
+
+    def test_variable(self) -> None:
+        """The error names the variable that would help, of the port or of the address, as the user has set it."""
+        for number, variables, expected in (
+            (errno.EADDRINUSE, {}, "HTTP_PORT: cannot listen on 10.0.0.9:80: Address already in use"),
+            (errno.EACCES, {}, "HTTP_PORT: cannot listen on 10.0.0.9:80: Permission denied"),
+            (errno.EADDRNOTAVAIL, {}, "HTTP_ADDR: cannot listen on 10.0.0.9:80: Cannot assign requested address"),
+            (errno.EADDRINUSE, {"GIN_PORT": "80"}, "GIN_PORT: cannot listen on 10.0.0.9:80: Address already in use"),
+        ):
+            self.patch(os, "environ", variables)
+            error = OSError(number, os.strerror(number))
+            for raised in (error, CannotListenError("0.0.0.0", 1, error)):
+                with self.assertRaises(ListenerError) as caught, listening("HTTP", "10.0.0.9", 80):
+                    raise raised
+                self.assertEqual(expected, str(caught.exception))
+
+    def test_unknown_host(self) -> None:
+        """For an address that is a name without an address, the error names the variable of the address."""
+
+        def unknown(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        self.patch(socket, "getaddrinfo", unknown)
+        settings = Settings(_env_file=None, rmq_url="amqp://r", admin_addr="no.invalid")
+        error = self.assertRaises(ListenerError, TCPListeners(None, settings).open_admin, list, list, list)
+        self.assertEqual("ADMIN_ADDR: cannot listen on no.invalid:5080: Name or service not known", str(error))
+
+    def test_one_port_for_both(self) -> None:
+        """Both listeners on one port are an error, unless their addresses differ, or the system chooses the ports."""
+        for http, admin, port, is_wrong in (
+            ("0.0.0.0", "0.0.0.0", 5050, True),
+            ("127.0.0.1", "0.0.0.0", 5050, True),
+            ("::", "127.0.0.1", 5050, True),
+            ("::1", "::", 5050, True),
+            ("localhost", "127.0.0.1", 5050, True),
+            ("0.0.0.0", "0.0.0.0", 0, False),
+            ("127.0.0.1", "127.0.0.2", 5050, False),
+            ("0.0.0.0", "::1", 5050, False),
+        ):
+            settings = Settings(
+                _env_file=None,
+                rmq_url="amqp://r",
+                http_addr=http,
+                admin_addr=admin,
+                http_port=port,
+                admin_port=port,
+            )
+            if is_wrong:
+                error = str(self.assertRaises(SettingsError, check_listeners, settings))
+                self.assertEqual("HTTP_PORT and ADMIN_PORT: expected two different ports, found 5050 for both", error)
+            else:
+                check_listeners(settings)
+        check_listeners(Settings(_env_file=None, rmq_url="amqp://r"))
 
     def test_workers_socket(self) -> None:
         """The socket that workers share is of the address's family, also for a name."""

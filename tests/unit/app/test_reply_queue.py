@@ -165,7 +165,7 @@ class FailedStartTests(ReplyQueueTestCase):
 
         self.patch(self.clock, "listenTCP", refuse)
         self.begin_to_start()
-        self.assertIn("cannot listen", self.fatal[0])
+        self.assertIn("HTTP_PORT: cannot listen on ", self.fatal[0])
         self.stop()
         self.assertEqual([], self.reply_queues())
 

@@ -97,6 +97,19 @@ class NamesTests(SettingsTestCase):
         """Unknown variables are ignored, among them the seed's GIN_MODE."""
         self.assertEqual(5050, self.load(GIN_MODE="release", HTTP_PROXY="x").http_port)
 
+    def test_service_variables(self) -> None:
+        """What Kubernetes sets for services named model, http, admin and gin counts as not set; a file's does not."""
+        links = dict.fromkeys(("MODEL_PORT", "HTTP_PORT", "ADMIN_PORT", "GIN_PORT"), "tcp://10.0.0.7:80")
+        settings = self.load(**links)
+        self.assertEqual((8080, 5050, 5080), (settings.model_port, settings.http_port, settings.admin_port))
+        settings = self.load(**{**links, "GIN_PORT": "7", "MODEL_PORT": "udp://[fd00::7]:80"})
+        self.assertEqual((8080, 7), (settings.model_port, settings.http_port))
+        Path(".env").write_text("MODEL_PORT=9000\nHTTP_PORT=1\n", encoding="utf-8")
+        settings = self.load(**links)
+        self.assertEqual((9000, 1), (settings.model_port, settings.http_port))
+        Path(".env").write_text("MODEL_PORT=tcp://10.0.0.7:80\n", encoding="utf-8")
+        self.assertIn("MODEL_PORT: expected a valid integer", self.refusal())
+
     def test_environment_wins_over_env_file(self) -> None:
         """``.env`` in the working directory is read; the environment wins over it."""
         Path(".env").write_text("HTTP_PORT=1\nADMIN_PORT=2\nGIN_ADDR='::1'\n# a comment\n", encoding="utf-8")

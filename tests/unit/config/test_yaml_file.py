@@ -146,6 +146,11 @@ class ErrorsTests(YAMLTestCase):
             ("- {fullName: a, nmber: 1}", "[0].nmber: unknown key; docs/settings.md lists the file's keys"),
             ('- {fullName: a, "x\\ny": 1}', "[0].'x\\ny': unknown key; docs/settings.md lists the file's keys"),
             ("- {fullName: a, x-y: 1}", "[0].x-y: unknown key; docs/settings.md lists the file's keys"),
+            ("- {fullNme: a}", "[0].fullNme: unknown key; docs/settings.md lists the file's keys (and 1 more)"),
+            (
+                "- {fullNme: a, numbr: 1}\n- {fullName: a, number: x, b: 1}",
+                "unknown keys: [0].fullNme, [0].numbr, [1].b; docs/settings.md lists the file's keys (and 2 more)",
+            ),
             ("- {number: x, fullName: 5}", "[0].fullName: expected a valid string, found 5 (and 1 more)"),
         ):
             self.assertEqual(f"conf/x.yaml: {expected}", self.refusal(text, ENTRIES))

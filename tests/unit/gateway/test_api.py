@@ -233,7 +233,7 @@ class RefusalTests(APITestCase):
 
     def test_unknown_path(self) -> None:
         """An unknown path is answered with 404."""
-        for path in ("/", "/v1", "/v1/predict/x", "/predict"):
+        for path in ("/v1", "/v1/predict/x", "/predict", "/openapi", "/openapi.json/", "/docs/"):
             self.assert_problem(self.post(KEY, path=path), 404, "not-found")
 
     def test_method(self) -> None:
@@ -280,6 +280,14 @@ class AnswerTests(APITestCase):
         """The status is that of ``pg-status``, as a number or as a text; without one it is 200."""
         for value, status in ((404, 404), (502, 502), (None, 200), ("500", 500), ("204", 204)):
             self.assertEqual(self.answered(Message(b"1", {"pg-status": value})).status, status)
+
+    def test_reason_phrase(self) -> None:
+        """Each status has the reason phrase of the standard (RFC 9110, 15), also those that Twisted does not know."""
+        for status, phrase in ((200, "OK"), (422, "Unprocessable Entity"), (429, "Too Many Requests"), (299, "")):
+            client = self.post()
+            self.rpc.replies[-1].callback(Message(b"1", {"pg-status": status}))
+            line = client.value().partition(b"\r\n")[0].decode()
+            self.assertTrue(line.startswith(f"HTTP/1.1 {status} {phrase}"), line)
 
     def test_no_status(self) -> None:
         """A reply whose status is none is answered with 502, and the problem says why: it may be a failure."""

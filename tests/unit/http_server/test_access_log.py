@@ -77,9 +77,18 @@ class RecordTests(APITestCase):
         first, second = map(json.loads, self.log.getvalue().splitlines())
         self.assertRegex(first.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$")
         expected = {"method": "POST", "path": "/v1/predict", "status": 200, "seconds": 0.25, "bytes": 5, "rquid": "r1"}
+        expected |= {"routing_key": "predict.now", "client": client.getPeer().host}
         correlation_id = self.rpc.calls[0][0].correlation_id
         self.assertEqual(first, {**expected, "correlation_id": correlation_id, "identity": None})
+        self.assertIsNone(second["routing_key"])
         self.assertEqual((second["path"], second["status"], second["correlation_id"]), ('/"\\%0a', 404, None))
+
+    def test_routing_keys(self) -> None:
+        """A line has the routing key of its request, also one that is refused; none if the key was malformed."""
+        for key in ("a.b", "gr\xc3\xbc\xc3\x9fe", "a.*"):
+            self.post(f"routing-key: {key}", body=b"{")
+        keys = [json.loads(line)["routing_key"] for line in self.log.getvalue().splitlines()]
+        self.assertEqual(keys, ["a.b", "gr\u00fc\u00dfe", None])
 
     def test_query(self) -> None:
         """The query of a path is not recorded, even if the request is not routed."""

@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
-from twisted.web.server import version
 
 from provider_gateway.config.limits import Limits
 from provider_gateway.http_server.site import GatewaySite
@@ -66,7 +65,7 @@ class SiteTests(SynchronousTestCase):
         lines = [
             b"HTTP/1.1 200 OK",
             b"Content-Length: 1",
-            b"Server: " + version,
+            b"Server: provider-gateway",
             b"Date: Thu, 01 Jan 1970 00:00:00 GMT",
             b"",
             b"1",

@@ -47,10 +47,10 @@ class VerificationTests(PKITestCase, TestCase):
         self.handshakes = self.checks = 0
         set_verify = SSL.Context.set_verify
 
-        def counting(context: Any, mode: int) -> None:
-            def verified(_connection: Any, _certificate: Any, _error: int, depth: int, is_good: int) -> bool:
+        def counting(context: Any, mode: int, callback: Any = None) -> None:
+            def verified(connection: Any, certificate: Any, error: int, depth: int, is_good: int) -> bool:
                 self.handshakes += depth == 0 and is_good  # the client's own certificate, after those of its CAs
-                return bool(is_good)
+                return bool(is_good if callback is None else callback(connection, certificate, error, depth, is_good))
 
             set_verify(context, mode, verified)
 

@@ -73,7 +73,7 @@ class SeedRouteTests(SynchronousTestCase):
     def test_key_that_would_not_lead_back(self) -> None:
         """If a message did not come through the entry's exchange, its copy gets a key of the queue's binding."""
         for exchange, key in (("", "work"), ("work.return", "")):
-            self.assertEqual(self.route.target(delivery(exchange, key)), ("dlx", "predict.any"))
+            self.assertEqual(self.route.target(delivery(exchange, key)), ("dlx", "predict.now"))
 
     def test_way_back_through_the_default_exchange(self) -> None:
         """If copies come back through the default exchange, their key is the queue's name."""

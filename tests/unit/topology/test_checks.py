@@ -128,7 +128,7 @@ class WayBackTests(SynchronousTestCase):
 
     def test_leads_back(self) -> None:
         """Accepted: the queue's own binding, its name at the default exchange, no key, and an exchange of others."""
-        for back, key in (("ML.MQ", "predict.any"), ("", "work"), ("ML.MQ", None), ("", None), ("elsewhere", "x")):
+        for back, key in (("ML.MQ", "predict.now"), ("", "work"), ("ML.MQ", None), ("", None), ("elsewhere", "x")):
             check_ways_back([self.seed(back, key)])
 
     def test_leads_elsewhere(self) -> None:

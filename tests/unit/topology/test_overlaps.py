@@ -98,7 +98,7 @@ class PathKeyTests(SynchronousTestCase):
     def test_key_of_another_queue(self) -> None:
         """A key that leads elsewhere is an error that names one that does not."""
         error = self.assertRaises(SettingsError, check_path_keys, [entry(paths="/a", routingKey="batch.x")])
-        for part in ("paths of 'work'", "'batch.x'", "'predict.any'"):
+        for part in ("paths of 'work'", "'batch.x'", "'predict.now'"):
             self.assertIn(part, str(error))
 
     def test_key_of_another_exchange(self) -> None:

@@ -158,7 +158,7 @@ class MatchingKeyTests(SynchronousTestCase):
     def test_keys(self) -> None:
         """A word replaces each wildcard; for the default exchange the key is the queue's name."""
         for keys, expected in (
-            ({"bindingKey": "predict.*"}, "predict.any"),
+            ({"bindingKey": "predict.*"}, "predict.now"),
             ({"bindingKey": "a.#.b"}, "a.b"),
             ({"bindingKey": "#"}, ""),
             ({"exchangeType": "direct", "bindingKey": ["k.*", "l"]}, "k.*"),

@@ -52,7 +52,7 @@ class StartTests(SupervisorTestCase):
         self.patch(supervisor_module, "bind", refuse)
         self.begin()
         (line,) = self.fatal
-        self.assertTrue(line.startswith("cannot listen: Couldn't listen on 0.0.0.0:5050"), line)
+        self.assertEqual(line, "HTTP_PORT: cannot listen on 0.0.0.0:5050: Address already in use")
         self.assertEqual(len(self.processes), 2)
 
     def test_no_process(self) -> None:
