@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from provider_gateway.commands.documents import line
+from provider_gateway.commands.documents import ended, line
 from provider_gateway.commands.looking import look_at
 from provider_gateway.commands.opening import this_user, work_queue
 from provider_gateway.commands.outcomes import Ended, Status
-from provider_gateway.commands.plain_text import plain
 from provider_gateway.commands.progress import progress
-from provider_gateway.commands.quantities import messages
-from provider_gateway.commands.running import default_interrupt
+from provider_gateway.commands.running import interruptible
 from provider_gateway.commands.shown import groups_table, looked_line
 from provider_gateway.commands.writing import Writer, terminal_width
 from provider_gateway.parking.jobs import JobRequest
+from provider_gateway.workbench.texts import count, visible
 
 if TYPE_CHECKING:
     from provider_gateway.commands.options import Wanted
@@ -63,7 +62,7 @@ async def act(reactor: Any, parking: Parking, wanted: Wanted, interruption: Inte
     stopping = "stopping: what is in flight is settled first (Ctrl-C again ends at once)"
     with (
         interruption.ends(job.cancel, stopping),
-        progress(reactor, f"{what.action.capitalize()} {plain(queue)}") as bar,
+        progress(reactor, f"{what.action.capitalize()} {visible(queue)}") as bar,
     ):
         unwatch = job.watch(lambda at: bar.show(_passed(at), at.total))
         try:
@@ -72,10 +71,10 @@ async def act(reactor: Any, parking: Parking, wanted: Wanted, interruption: Inte
         finally:
             unwatch()
     writer = Writer(reactor)
-    await writer.add(line(found.as_dict()) if wanted.is_plain else f"{summary(found)}\n")
+    await writer.add(line(ended(found)) if wanted.is_plain else f"{summary(found)}\n")
     await writer.flush()
     if found.error:
-        click.echo(f"provider-gateway: {plain(found.error)}", err=True)
+        click.echo(f"provider-gateway: {visible(found.error)}", err=True)
     if interruption.signal is not None and found.state != "done":
         return interruption.status
     return _status(found)
@@ -99,9 +98,9 @@ async def _agreed(reactor: Any, parking: Parking, queue: str, filter_: Filter, w
         msg = f"{queue}: no message matches; nothing was done"
         raise Ended(msg, Status.NOTHING)
     click.echo(groups_table(look.groups, look.at, terminal_width()), err=True, nl=False)
-    count = ("all " if 1 < look.matching == look.total else "") + messages(look.matching)
+    these = ("all " if 1 < look.matching == look.total else "") + count(look.matching, "message")
     end = " for good" if what.action == "drop" else ""
-    _ask(f"{what.action.capitalize()} {count}{end}?")
+    _ask(f"{what.action.capitalize()} {these}{end}?")
     return replace(filter_, ids=frozenset(ids))
 
 
@@ -112,8 +111,8 @@ def _ask(question: str) -> None:
         Ended: the answer is no, or there is none.
         KeyboardInterrupt: the user has interrupted the question.
     """
-    click.echo(f"{question} [y/N] ", err=True, nl=False)
-    with default_interrupt():
+    with interruptible():
+        click.echo(f"{question} [y/N] ", err=True, nl=False)
         answer = sys.stdin.readline() if sys.stdin is not None else ""
     if not answer:
         msg = "nobody is there to answer; nothing was done: --yes goes ahead without asking, --dry-run only counts"
@@ -131,7 +130,7 @@ def _passed(at: JobDocument) -> int:
 def summary(found: JobDocument) -> str:
     """What was done, in one line."""
     verb = f"would be {_DONE[found.action]}" if found.dry_run else _DONE[found.action]
-    parts = [f"{plain(found.queue)}: {messages(found.done)} {verb}"]
+    parts = [f"{visible(found.queue)}: {count(found.done, 'message')} {verb}"]
     if found.failed:
         parts.append(f"{found.failed:,} could not be published and stay parked")
     if found.skipped:

@@ -1,23 +1,18 @@
-"""Parked messages and looks as JSON, one line each, for scripts. The lines are ASCII, whatever messages hold. Pure."""
+"""Parked messages, looks and jobs as lines of JSON, for scripts: the documents of the HTTP interface. Pure."""
 
 from __future__ import annotations
 
-import base64
 import json
-import math
-from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.parking.parked_message import ParkedMessage
+from provider_gateway.workbench.documents import job_document, look_document, message_document, text_or_base64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provider_gateway.parking.jobs import JobDocument
     from provider_gateway.parking.looks import Look
-
-#: Fields of a message that a list leaves out: they are large, and read with ``show`` and ``export``.
-_LARGE = frozenset({"headers", "head"})
-_IN_LIST = tuple(each.name for each in fields(ParkedMessage) if each.name not in _LARGE)
+    from provider_gateway.parking.parked_message import ParkedMessage
 
 
 def line(document: Mapping[str, Any]) -> str:
@@ -26,43 +21,28 @@ def line(document: Mapping[str, Any]) -> str:
 
 
 def listed(queue: str, message: ParkedMessage) -> dict[str, Any]:
-    """A message as a list shows it: without headers and body."""
-    return {"queue": queue, **{name: getattr(message, name) for name in _IN_LIST}}
+    """A message as a list shows it: without headers and body, which are read with ``show`` and ``export``."""
+    document = message_document(message, whole=True)
+    del document["headers"], document["preview"]
+    return {"queue": queue, **document}
 
 
 def whole(queue: str, message: ParkedMessage, body: bytes) -> dict[str, Any]:
-    """A message with headers and body: as ``text`` if it is UTF-8, else as ``base64``."""
-    headers = {name: header_value(value) for name, value in message.headers.items()}
-    return {**listed(queue, message), "headers": headers, **_body(body)}
+    """A message with headers and body."""
+    document = message_document(message, whole=True)
+    del document["preview"]
+    return {"queue": queue, **document, "body": text_or_base64(body, is_cut=False)}
 
 
 def looked(look: Look) -> dict[str, Any]:
     """What was found in a queue, by reason, without the messages."""
-    return {
-        "queue": look.queue,
-        "parking": look.parking,
-        "messages": look.total,
-        "looked_at": look.looked_at,
-        "matching": look.matching,
-        "groups": [asdict(each) for each in look.groups],
-    }
+    document, _ = look_document(look, whole=False)
+    document["messages"] = document.pop("total")
+    return document
 
 
-def _body(body: bytes) -> dict[str, str]:
-    try:
-        return {"text": body.decode()}
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(body).decode()}
-
-
-def header_value(value: object) -> object:
-    """A header's value in JSON: what JSON has not is text, and bytes that are no text are base64."""
-    if isinstance(value, dict):
-        return {str(name): header_value(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [header_value(each) for each in value]
-    if isinstance(value, bytes):
-        return _body(value)
-    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    return str(value)
+def ended(job: JobDocument) -> dict[str, Any]:
+    """What a job has done."""
+    document = job_document(job)
+    del document["links"]
+    return document

@@ -10,15 +10,15 @@ import click
 from provider_gateway.commands.documents import line, listed, looked, whole
 from provider_gateway.commands.opening import this_user, work_queue
 from provider_gateway.commands.outcomes import Ended, Status
-from provider_gateway.commands.plain_text import plain
 from provider_gateway.commands.progress import progress
-from provider_gateway.commands.quantities import age, messages
 from provider_gateway.commands.shown import groups_table, list_table, looked_line, reasons, shown_body, whole as shown
 from provider_gateway.commands.table import table
 from provider_gateway.commands.writing import Writer, terminal_width
 from provider_gateway.errors import GatewayError
 from provider_gateway.parking.errors import ParkingBusy
 from provider_gateway.parking.filters import Filter
+from provider_gateway.workbench.documents import operator_document
+from provider_gateway.workbench.texts import age, count, number as figure, visible
 
 if TYPE_CHECKING:
     from provider_gateway.commands.options import Wanted
@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 #: Rows of a list on a terminal, unless more are asked for.
 _ROWS = 100
 _QUEUES = ("QUEUE", "PARKED", "MATCHING", "OLDEST", "REASONS")
+_ALWAYS = ("QUEUE", "PARKED", "OLDEST", "REASONS")
 
 
 async def list_queues(reactor: Any, parking: Parking, wanted: Wanted) -> int:
     """Show all queues with the number of their messages, by reason."""
     counts, at_work = await parking.counts(), await parking.at_work()
     writer, rows, status = Writer(reactor), [], Status.DONE
-    for queue, count in counts.items():
-        document: dict[str, Any] = {"queue": queue, "parking": parking.places[queue].parking.name, "messages": count}
-        row = [queue, "–" if count is None else f"{count:,}", "", "", "" if count is not None else "not declared yet"]
-        if count:
+    for queue, number in counts.items():
+        document: dict[str, Any] = {"queue": queue, "parking": parking.places[queue].parking.name, "messages": number}
+        row = [queue, figure(number), "", "", "" if number is not None else "not declared yet"]
+        if number:
             try:
                 look = await look_at(reactor, parking, queue, wanted.filter, limit=0)
             except GatewayError as error:
@@ -50,12 +51,12 @@ async def list_queues(reactor: Any, parking: Parking, wanted: Wanted) -> int:
                 matching = "" if wanted.filter.is_everything else f"{look.matching:,}"
                 row = [queue, f"{look.total:,}", matching, age(oldest, look.at), reasons(look.groups)]
         if queue in at_work:
-            document["operator"] = at_work[queue].as_dict()
+            document["operator"] = operator_document(at_work[queue])
         rows.append(row)
         if wanted.is_plain:
             await writer.add(line(document))
     if not wanted.is_plain:
-        await writer.add(table(_QUEUES, rows, cells=terminal_width(), right=("PARKED", "MATCHING")))
+        await writer.add(table(_QUEUES, rows, cells=terminal_width(), right=("PARKED", "MATCHING"), always=_ALWAYS))
     await writer.flush()
     return status
 
@@ -94,7 +95,7 @@ async def show(reactor: Any, parking: Parking, wanted: Wanted, *, body_only: boo
             raise Ended(_nothing(look), Status.NOTHING)
         if len(ids) > 1:
             _say(list_table(look.messages, look.at, terminal_width()).rstrip())
-            msg = f"{messages(look.matching)} match: choose one with --id"
+            msg = f"{count(look.matching, 'message')} match: choose one with --id"
             raise Ended(msg, Status.USAGE)
     message, body = await parking.show(queue, next(iter(ids)), operator=this_user(), why=wanted.why)
     writer = Writer(reactor)
@@ -106,7 +107,7 @@ async def show(reactor: Any, parking: Parking, wanted: Wanted, *, body_only: boo
     elif wanted.is_plain and sys.stdout is not None:
         sys.stdout.buffer.write(body)
     else:
-        await writer.add("".join(f"{each}\n" for each in shown_body(body)))
+        await writer.add("".join(f"{each}\n" for each in shown_body(body, message.content_encoding)))
     await writer.flush()
     return Status.DONE
 
@@ -119,12 +120,12 @@ async def export(reactor: Any, parking: Parking, wanted: Wanted) -> int:
     async def write(message: ParkedMessage, body: bytes) -> None:
         await writer.add(line(whole(queue, message, body)))
 
-    with progress(reactor, f"Exporting {plain(queue)}") as bar:
+    with progress(reactor, f"Exporting {visible(queue)}") as bar:
         look = await parking.export(
             queue, wanted.filter, write, operator=this_user(), why=wanted.why, on_progress=lambda at: _show(bar, at)
         )
     await writer.flush()
-    _say(f"{messages(look.matching)} exported; they stay parked")
+    _say(f"{count(look.matching, 'message')} exported; they stay parked")
     if look.looked_at < look.total:
         raise Ended(looked_line(look))
     return Status.DONE if look.matching else Status.NOTHING
@@ -132,7 +133,7 @@ async def export(reactor: Any, parking: Parking, wanted: Wanted) -> int:
 
 async def look_at(reactor: Any, parking: Parking, queue: str, filter_: Filter, **more: Any) -> Look:
     """Look into a queue, with a progress bar if it takes a while."""
-    with progress(reactor, f"Looking into {plain(queue)}") as bar:
+    with progress(reactor, f"Looking into {visible(queue)}") as bar:
         return await parking.look(queue, filter_, operator=this_user(), on_progress=lambda at: _show(bar, at), **more)
 
 
@@ -141,7 +142,7 @@ def _show(bar: Any, at: Progress) -> None:
 
 
 def _nothing(look: Look) -> str:
-    return f"{look.queue}: none of {messages(look.looked_at)} in {look.parking} matches"
+    return f"{look.queue}: none of {count(look.looked_at, 'message')} in {look.parking} matches"
 
 
 def _list_text(look: Look, cells: int) -> str:

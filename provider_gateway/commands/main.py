@@ -16,8 +16,8 @@ from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.commands.options import examples
 from provider_gateway.commands.outcomes import Ended, Status
 from provider_gateway.commands.parking import parking
-from provider_gateway.commands.plain_text import plain, plain_lines
 from provider_gateway.errors import SettingsError
+from provider_gateway.workbench.texts import visible
 
 #: Starts the process. -P: nothing is imported from the working directory.
 _TWISTD = (
@@ -99,12 +99,13 @@ def status_of(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _say_usage(error)
     except (Ended, SettingsError) as error:
-        click.echo(f"provider-gateway: {plain(str(error))}", err=True)
+        if str(error):
+            click.echo(f"provider-gateway: {visible(str(error))}", err=True)
         return error.status if isinstance(error, Ended) else Status.FAILED
     except OSError as error:
         return _unwritten(error)
     except Exception:  # noqa: BLE001 - a mistake of ours: the traceback may quote messages
-        click.echo(plain_lines(traceback.format_exc()), err=True)
+        click.echo(visible(traceback.format_exc(), keeps_lines=True), err=True)
         return Status.FAILED
 
 
@@ -113,9 +114,9 @@ def _say_usage(error: click.ClickException) -> int:
     context = getattr(error, "ctx", None)
     if context is not None and not isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
         click.echo(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
-        click.echo(f"Error: {plain_lines(error.format_message())}", err=True)
+        click.echo(f"Error: {visible(error.format_message(), keeps_lines=True)}", err=True)
     else:
-        click.echo(plain_lines(error.format_message()), err=True)
+        click.echo(visible(error.format_message(), keeps_lines=True), err=True)
     return error.exit_code
 
 
@@ -123,5 +124,5 @@ def _unwritten(error: OSError) -> int:
     """The status if the output could not be written. A reader that has seen enough, such as ``head``, is no failure."""
     if isinstance(error, BrokenPipeError):
         return Status.NO_READER
-    click.echo(f"provider-gateway: {plain(str(error))}", err=True)
+    click.echo(f"provider-gateway: {visible(str(error))}", err=True)
     return Status.FAILED

@@ -12,6 +12,7 @@ import click
 from provider_gateway.commands.opening import Files, queue_names
 from provider_gateway.parking.errors import FilterError
 from provider_gateway.parking.filters import Filter
+from provider_gateway.workbench.texts import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,11 +23,6 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 _FILE = click.Path(path_type=Path)
 _MAX_WHY = 1000
-#: Reasons of docs/delivery.md, for completion; others are possible.
-_REASONS = (
-    *("body", "busy", "connection", "content-encoding", "delivery_limit", "internal", "invalid-inference"),
-    *("redelivered", "refused", "rejected", "reply", "reply-to", "status", "timeout", "too-large"),
-)
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def _complete_queue(context: click.Context, _parameter: click.Parameter, incompl
 
 
 def _complete_reason(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [reason for reason in _REASONS if reason.startswith(incomplete)]
+    return [reason for reason in REASONS if reason.startswith(incomplete)]
 
 
 _QUEUE = click.option(

@@ -18,7 +18,7 @@ class Status(IntEnum):
 
 
 class Ended(Exception):
-    """Ends the command with one line on standard error. The text may be of any kind.
+    """Ends the command with one line on standard error, or with none if the text is empty. It may be of any kind.
 
     Attributes:
         status: the exit status.

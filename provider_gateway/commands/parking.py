@@ -11,10 +11,10 @@ from provider_gateway.commands.looking import export, list_messages, list_queues
 from provider_gateway.commands.opening import open_parking
 from provider_gateway.commands.options import ACTING, WHY, check_rate, examples, wanted, with_options
 from provider_gateway.commands.outcomes import Ended, Status
-from provider_gateway.commands.plain_text import plain
 from provider_gateway.commands.running import Interruption, run
 from provider_gateway.errors import GatewayError
 from provider_gateway.parking.errors import NoSuchMessage, ParkingBusy
+from provider_gateway.workbench.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -120,7 +120,7 @@ def drop(*, rate: float | None, dry_run: bool, yes: bool, **given: Any) -> int:
     "export",
     epilog=examples(
         "provider-gateway parking export --queue fib > parked.jsonl",
-        "provider-gateway parking export --queue fib --reason timeout | jq -r .text",
+        "provider-gateway parking export --queue fib --reason timeout | jq -r .body.text",
     ),
 )
 @with_options(WHY)
@@ -140,6 +140,8 @@ def _run(asked: Wanted, work: Callable[[Any, Parking, Interruption], Awaitable[i
         queues, audit = open_parking(reactor, asked.files, asked.wall_clock)
         try:
             return await work(reactor, queues, interruption)
+        except BrokenPipeError:
+            raise Ended("", Status.NO_READER) from None
         except ParkingBusy as error:
             raise Ended(str(error), Status.BUSY) from None
         except NoSuchMessage as error:
@@ -149,6 +151,6 @@ def _run(asked: Wanted, work: Callable[[Any, Parking, Interruption], Awaitable[i
         finally:
             await queues.stop()
             if audit.lines and audit.path is not None:
-                click.echo(f"Audit log: {plain(str(audit.path))}", err=True)
+                click.echo(f"Audit log: {visible(str(audit.path))}", err=True)
 
     return run(opened)

@@ -14,12 +14,14 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import provider
 
 from provider_gateway.clocks import make_monotonic
-from provider_gateway.commands.plain_text import plain
 from provider_gateway.observability.json_log import silence_pika
+from provider_gateway.workbench.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+#: A progress bar hides the cursor while it is there.
+_SHOW_CURSOR = b"\x1b[?25h\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -118,6 +120,8 @@ async def _as_coroutine(work: Awaitable[int]) -> int:
 def _on_signals(reactor: Any, interruption: Interruption) -> None:
     def come(number: int, _frame: object) -> None:
         if interruption.signal is not None:
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR)
             os._exit(128 + number)  # whatever it waits for; nothing is lost by it
         # Noted now: the next signal may come before the reactor runs again.
         interruption.signal = number
@@ -129,13 +133,21 @@ def _on_signals(reactor: Any, interruption: Interruption) -> None:
 
 
 @contextlib.contextmanager
-def default_interrupt() -> Iterator[None]:
-    """While the user is asked, Ctrl-C ends the question (KeyboardInterrupt)."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def interruptible() -> Iterator[None]:
+    """While the user is asked and the reactor waits, a signal ends the question.
+
+    Raises:
+        KeyboardInterrupt: a signal came.
+    """
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    noticed = [number for number, handler in handlers.items() if handler is not signal.SIG_IGN]
+    for number in noticed:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in noticed:
+            signal.signal(number, handlers[number])
 
 
 @provider(ILogObserver)
@@ -145,4 +157,4 @@ def _warn(event: LogEvent) -> None:
         return
     failure = event.get("log_failure")
     more = f": {failure.type.__name__}: {failure.getErrorMessage()}" if failure is not None else ""
-    click.echo(plain(f"provider-gateway: {formatEvent(event)}{more}"), err=True)
+    click.echo(visible(f"provider-gateway: {formatEvent(event)}{more}"), err=True)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from provider_gateway.commands.documents import header_value
-from provider_gateway.commands.plain_text import plain, plain_lines
-from provider_gateway.commands.quantities import age, date, messages, size
 from provider_gateway.commands.table import table
+from provider_gateway.workbench.bodies import show
+from provider_gateway.workbench.documents import message_document
+from provider_gateway.workbench.texts import age, count, iso, size, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +16,8 @@ if TYPE_CHECKING:
     from provider_gateway.parking.looks import Group, Look
     from provider_gateway.parking.parked_message import ParkedMessage
 
-#: Bytes of a body that are shown as text, and as hex.
-_TEXT, _HEX = 65_536, 512
+#: Lines of a body that are shown in hexadecimal digits.
+_HEX_LINES = 32
 _LIST = ("ID", "AGE", "REASON", "TRIES", "REPLAYS", "SIZE", "RQUID", "IDENTITY", "STATUS", "ERROR")
 
 
@@ -53,7 +50,7 @@ def reasons(groups: Sequence[Group]) -> str:
 
 def looked_line(look: Look) -> str:
     """How many messages there are, and how many of them were looked at, if not all were."""
-    text = f"{plain(look.queue)}: {messages(look.total)} in {plain(look.parking)}"
+    text = f"{visible(look.queue)}: {count(look.total, 'message')} in {visible(look.parking)}"
     if look.looked_at < look.total:
         text += f"; the first {look.looked_at:,} were looked at"
     if look.others:
@@ -71,7 +68,7 @@ def whole(queue: str, message: ParkedMessage, body: bytes, now: float) -> str:
         ("Id", message.id),
         ("Queue", queue),
         ("Comes from", "" if message.owner == queue else message.owner),
-        ("Parked", "" if message.parked_at is None else f"{date(message.parked_at)} ({_ago(message.parked_at, now)})"),
+        ("Parked", "" if message.parked_at is None else f"{iso(message.parked_at)} ({age(message.parked_at, now)})"),
         ("Reason", message.reason),
         ("Model", model),
         ("Tries", str(message.attempts)),
@@ -87,46 +84,32 @@ def whole(queue: str, message: ParkedMessage, body: bytes, now: float) -> str:
         ("Coding", message.content_encoding),
         ("Size", size(message.size)),
     )
-    lines = [f"{name + ':':15} {plain(value)}" for name, value in fields if value]
-    headers = [f"  {plain(name)}: {plain(_header(value))}" for name, value in sorted(message.headers.items())]
+    lines = [f"{name + ':':15} {visible(value)}" for name, value in fields if value]
+    told = message_document(message, whole=True)["headers"]
+    headers = [f"  {visible(name)}: {visible(_header(value))}" for name, value in sorted(told.items())]
     if headers:
         lines += ["", "Headers:", *headers]
-    lines += ["", "Body:" if body else "No body.", *shown_body(body)]
+    lines += ["", "Body:" if body else "No body.", *shown_body(body, message.content_encoding)]
     return "\n".join(lines) + "\n"
 
 
-def shown_body(body: bytes) -> list[str]:
-    """The lines of a body: JSON indented, other text as it is, and anything else as hex."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return _hex(body)
-    if len(body) <= _TEXT:
-        with contextlib.suppress(msgspec.DecodeError, RecursionError):
-            # No value is read and written anew: numbers and repeated names stay as they are.
-            text = msgspec.json.format(text, indent=2)
-        return plain_lines(text).split("\n") if body else []
-    return [*plain_lines(text[:_TEXT]).split("\n"), _more(len(body))]
+def shown_body(body: bytes, coding: str | None) -> list[str]:
+    """The lines of a body: JSON indented, other text as it is, and anything else as hex.
 
-
-def _ago(then: float, now: float) -> str:
-    text = age(then, now)
-    return text if text == "now" else f"{text} ago"
+    Args:
+        coding: its ``content_encoding``.
+    """
+    found = show(body, coding, None)
+    if found.form == "image":
+        found = show(body, coding, "hex")
+    lines = found.text.split("\n") if body else []
+    is_cut = found.shown is not None
+    if found.form == "hex" and len(lines) > _HEX_LINES:
+        lines, is_cut = lines[:_HEX_LINES], True
+    if is_cut:
+        lines.append(f"… ({size(len(body))} in all; --body > FILE writes them)")
+    return lines
 
 
 def _header(value: object) -> str:
-    found = header_value(value)
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-
-
-def _hex(body: bytes) -> list[str]:
-    lines = []
-    for start in range(0, min(len(body), _HEX), 16):
-        row = body[start : start + 16]
-        text = "".join(chr(each) if 0x20 <= each < 0x7F else "." for each in row)
-        lines.append(f"{start:08x}  {row.hex(' '):47}  {text}")
-    return [*lines, _more(len(body))] if len(body) > _HEX else lines
-
-
-def _more(count: int) -> str:
-    return f"… ({size(count)} in all; --body > FILE writes them)"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provider_gateway.commands.plain_text import cut, plain, width
+from provider_gateway.commands.cells import cut, width
+from provider_gateway.workbench.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,22 +19,31 @@ _MOST = 40
 _ENOUGH = 1000
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, cells: int, right: Sequence[str] = ()) -> str:
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    cells: int,
+    right: Sequence[str] = (),
+    always: Sequence[str] = (),
+) -> str:
     """The lines of a table.
 
-    Columns that are empty in every row are left out. The last column gets what is left of the width.
+    Columns that are empty in every row are left out, except those that are always to be there. The last column gets
+    what is left of the width.
 
     Args:
         rows: texts of any kind; they are made safe for a terminal here.
         cells: width of the terminal.
         right: headings of the columns that are aligned to the right: numbers.
+        always: headings of the columns that are never left out.
     """
-    kept = [index for index in range(len(headings)) if any(row[index] for row in rows)]
+    kept = [index for index in range(len(headings)) if headings[index] in always or any(row[index] for row in rows)]
     names = [headings[index] for index in kept]
     mosts = [_MOST] * (len(kept) - 1) + [_ENOUGH]
     lines = [
         names,
-        *([cut(plain(row[index]), most) for index, most in zip(kept, mosts, strict=False)] for row in rows),
+        *([cut(visible(row[index]), most) for index, most in zip(kept, mosts, strict=False)] for row in rows),
     ]
     widths = [max(width(line[place]) for line in lines) for place in range(len(kept))]
     if kept:

@@ -106,6 +106,13 @@ class Parking:
         """
         return await self._questions.counts()
 
+    def held(self, queue: str) -> int:
+        """How many messages of a work queue's parking queue a look or a job of this process holds now.
+
+        The broker does not count them as ready.
+        """
+        return self._desk.unsettled(self.places[queue].parking.name)
+
     async def at_work(self) -> dict[str, JobDocument]:
         """Who is at which parking queue now, in whatever process: the running look or job by work queue."""
         return await self._questions.at_work()

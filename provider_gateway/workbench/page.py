@@ -63,7 +63,7 @@ class Page:
         live = LiveFigures(
             Figures(metrics, [entry.queue_name for entry in entries], wait, reactor),
             self._counts,
-            lambda _: 0,
+            parking.held,
             entries,
             streams=streams,
             who=access.who,

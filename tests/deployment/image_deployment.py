@@ -70,14 +70,19 @@ class ImageTestCase(TestCase):
         self.workload = Workload(processed("template-single.yaml", "Deployment"), secrets)
         self.model = Workload(processed("template-model.yaml", "Deployment"), {})
 
-    def start(self, workload: Workload) -> Contained:
-        """Start a container as its template says. In its network, every host name is this pod."""
+    def start(self, workload: Workload, *command: str) -> Contained:
+        """Start a container as its template says. In its network, every host name is this pod.
+
+        Args:
+            command: runs in place of the container's, as ``oc exec`` runs one beside it.
+        """
         environment = workload.environment
         named = [urlsplit(value).hostname or "" for value in environment.values() if "://" in value]
         table = Path(self.mktemp())
         table.write_text(hosts(*filter(None, [*named, environment.get("MODEL_HOST")])))
         mounts = [Mount("/etc/hosts", table.resolve()), *workload.mounts()]
-        return self.container.start(self, workload.arguments, environment, mounts, workload.command)
+        arguments, first = ((), command) if command else (workload.arguments, workload.command)
+        return self.container.start(self, arguments, environment, mounts, first)
 
     async def probe(self, workload: Workload, name: str) -> int:
         """The HTTP status that the kubelet gets from a probe of a container."""

@@ -245,7 +245,10 @@ class LifeTests(ImageTestCase):
     """The image's command in the pods of the templates."""
 
     async def test_life(self) -> None:
-        """Started as in the template, the image gets ready, answers the seed's request, writes no file, ends with 0."""
+        """Started as in the template, the image gets ready, answers the seed's request, writes no file, ends with 0.
+
+        The console script runs beside it, with the same settings.
+        """
         before = files_of(self.image.root.folder)
         await self.start_broker()
         model = self.start(self.model)
@@ -264,6 +267,12 @@ class LifeTests(ImageTestCase):
         self.assertEqual((0, ""), (ended, errors))
         body, code = output.split("\n")
         self.assertEqual(("200", {"result": 500938}), (code, json.loads(body)))
+
+        # As "oc exec deployment/provider-gateway -- provider-gateway parking list" runs it.
+        command = self.start(self.workload, "provider-gateway", "parking", "list")
+        self.assertEqual(0, await command.when_ended(), command.errors)
+        (queue,) = map(json.loads, command.lines)
+        self.assertEqual((0, ""), (queue["messages"], command.errors))
 
         about = gateway.status
         self.assertEqual("1", about["NSpid"][-1])

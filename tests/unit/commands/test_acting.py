@@ -128,7 +128,7 @@ class JobTests(ActingTestCase):
         """The error of the last message that failed is on standard error, whatever it holds."""
         self.parking.outcome = {"state": "done", "failed": 3, "error": "no queue\x1b[2J\nis bound"}
         self.result_of(self.act())
-        self.assertEqual("provider-gateway: no queue\\x1b[2J\\nis bound\n", self.err.text())
+        self.assertEqual("provider-gateway: no queue\\x1b[2J\\x0ais bound\n", self.err.text())
 
     def test_dry_run(self) -> None:
         """A dry run says what would be done."""

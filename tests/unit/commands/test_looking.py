@@ -21,14 +21,14 @@ class QueuesTests(CommandTestCase):
         status = self.result_of(list_queues(self.reactor, self.parking, self.wanted(None)))
         self.assertEqual(Status.DONE, status)
         self.assertEqual(
-            "QUEUE  PARKED  OLDEST   REASONS\nfib         3  2h 5min  status 1, timeout 2\nother       0\n",
+            "QUEUE  PARKED  OLDEST   REASONS\nfib         3  2 h ago  status 1, timeout 2\nother       0\n",
             self.out.text(),
         )
 
     def test_filter(self) -> None:
         """With conditions, the number of messages for which they hold is beside that of all."""
         self.result_of(list_queues(self.reactor, self.parking, self.wanted(None, reasons=frozenset(["timeout"]))))
-        self.assertIn("fib         3         2  2h 5min  timeout 2\n", self.out.text())
+        self.assertIn("fib         3         2  2 h ago  timeout 2\n", self.out.text())
 
     def test_json(self) -> None:
         """In a pipe each queue is a line of JSON, with its groups."""
@@ -65,7 +65,7 @@ class MessagesTests(CommandTestCase):
         self.assertEqual(Status.DONE, self.result_of(list_messages(self.reactor, self.parking, self.wanted())))
         text = self.out.text()
         self.assertTrue(text.startswith("fib: 3 messages in fib.parking\n\nREASON   MESSAGES"), text)
-        self.assertIn(f"{ID}  2h 5min  timeout      5   2 B  rq-1\n", text)
+        self.assertIn(f"{ID}  2 h ago  timeout      5  2 bytes  rq-1\n", text)
         self.assertNotIn("IDENTITY", text)
         self.assertNotIn("are listed", text)
 
@@ -151,9 +151,9 @@ class ShowTests(CommandTestCase):
     def test_json(self) -> None:
         """In a pipe it is one line of JSON, with the body as text, or as base64 if it is none."""
         self.show(self.wanted(ids=frozenset([ID]), plain=True))
-        self.assertEqual('{"a":1}', json.loads(self.out.text())["text"])
+        self.assertEqual('{"a":1}', json.loads(self.out.text())["body"]["text"])
         self.show(self.wanted(ids=frozenset([f"{3:032x}"]), plain=True))
-        self.assertEqual(b"\xff\0", base64.b64decode(json.loads(self.out.text().splitlines()[1])["base64"]))
+        self.assertEqual(b"\xff\0", base64.b64decode(json.loads(self.out.text().splitlines()[1])["body"]["base64"]))
 
     def test_by_condition(self) -> None:
         """Other conditions do as well if one message matches; if several do, they are listed to choose from."""
@@ -187,7 +187,7 @@ class ShowTests(CommandTestCase):
             self.parking.messages = [(parked(1), body)]
             self.show(self.wanted(ids=frozenset([ID])))
             self.assertIn("… (976.6 KiB in all; --body > FILE writes them)\n", self.out.text())
-        self.assertLess(len(self.out.text()), 80_000)
+        self.assertLess(len(self.out.text()), 300_000)
 
     def test_hostile(self) -> None:
         """Fields, names and values of headers, and bodies of any kind move no cursor."""
@@ -217,8 +217,8 @@ class ExportTests(CommandTestCase):
         status = self.result_of(export(self.reactor, self.parking, self.wanted(reasons=frozenset(["timeout"]))))
         self.assertEqual(Status.DONE, status)
         first, last = map(json.loads, self.out.text().splitlines())
-        self.assertEqual(("rq-1", '{"a":1}', {}), (first["rquid"], first["text"], first["headers"]))
-        self.assertEqual("/wA=", last["base64"])
+        self.assertEqual(("rq-1", '{"a":1}', {}), (first["rquid"], first["body"]["text"], first["headers"]))
+        self.assertEqual("/wA=", last["body"]["base64"])
         self.assertEqual("2 messages exported; they stay parked\n", self.err.text())
 
     def test_nothing(self) -> None:
@@ -255,5 +255,5 @@ class ExportTests(CommandTestCase):
         self.result_of(export(self.reactor, self.parking, self.wanted()))
         found = json.loads(self.out.text())["headers"]
         self.assertEqual(
-            {"d": "1.5", "t": "2027-01-15 08:00:00+00:00", "f": "nan", "n": None, "b": {"text": "x"}}, found
+            {"d": "1.5", "t": "2027-01-15T08:00:00+00:00", "f": "nan", "n": None, "b": {"text": "x"}}, found
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.commands.plain_text import width
+from provider_gateway.commands.cells import width
 from provider_gateway.commands.table import table
 
 
@@ -24,8 +24,9 @@ class TableTests(SynchronousTestCase):
         )
 
     def test_empty_columns(self) -> None:
-        """A column without a value in any row is left out."""
+        """A column without a value in any row is left out, unless it is always to be there."""
         self.assertEqual("A  C\n1  2\n", table(("A", "B", "C"), [("1", "", "2")], cells=80))
+        self.assertEqual("A  B  C\n1     2\n", table(("A", "B", "C"), [("1", "", "2")], cells=80, always=("B",)))
 
     def test_no_rows(self) -> None:
         """Without rows there is no table."""
@@ -42,4 +43,4 @@ class TableTests(SynchronousTestCase):
     def test_hostile(self) -> None:
         """A cell cannot end its line, move the cursor, or turn the row round."""
         (_, row) = table(("A", "B"), [("a\nb\x1b[1A", "\u202ex\r")], cells=80).splitlines()
-        self.assertEqual(r"a\nb\x1b[1A  \u202ex\r", row)
+        self.assertEqual(r"a\x0ab\x1b[1A  \u{202e}x\x0d", row)

@@ -87,6 +87,7 @@ class FakeParking:
         self.messages: dict[str, list[tuple[ParkedMessage, bytes]]] = {queue: [] for queue in self.places}
         self.jobs: dict[str, Any] = {}
         self.busy: dict[str, JobDocument] = {}
+        self.are_held: dict[str, int] = {}
         self.lines: list[Mapping[str, object]] = []
         self.error: GatewayError | None = None
         self.waits: Deferred[None] | None = None
@@ -94,6 +95,9 @@ class FakeParking:
 
     async def counts(self) -> dict[str, int | None]:
         return {queue: len(messages) for queue, messages in self.messages.items()}
+
+    def held(self, queue: str) -> int:
+        return self.are_held.get(queue, 0)
 
     async def at_work(self) -> dict[str, JobDocument]:
         return self.busy
@@ -225,12 +229,11 @@ class Workbench:
         self.streams = EventStreams(most=8, most_of_identity=8)
         self.dropped: list[str] = []
         self.beside: tuple[bytes, ...] = ()
-        self.held: dict[str, int] = {}
         access = _Access(self)
         self.live = LiveFigures(
             Figures(self.metrics, [each.queue_name for each in entries], self.waits.get, clock),
             cast("QueueCounts", self.counts),
-            lambda queue: self.held.get(queue, 0),
+            self.parking.held,
             entries,
             streams=self.streams,
             who=access.who,

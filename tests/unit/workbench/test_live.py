@@ -86,7 +86,7 @@ class FiguresTests(LiveTestCase):
     def test_held(self) -> None:
         """Messages that this process looks at are not ready at the broker, and they are parked all the same."""
         self.workbench.counts.counts = {"fib.parking": QueueCount(0, 1)}
-        self.workbench.held["fib"] = 300
+        self.parking.are_held["fib"] = 300
         self.assertEqual("300", self.said()["q0.parked"])
 
 

@@ -1,4 +1,4 @@
-"""Text of messages on a terminal: nothing in it does anything."""
+"""The width of texts on a terminal; and that what is shown there does nothing to it."""
 
 from __future__ import annotations
 
@@ -7,43 +7,25 @@ import unicodedata
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.commands.plain_text import cut, plain, plain_lines, width
+from provider_gateway.commands.cells import cut, width
+from provider_gateway.workbench.texts import visible
 
 
-class PlainTests(SynchronousTestCase):
-    """Texts that other programs wrote."""
-
-    def test_plain_stays(self) -> None:
-        """Text of any language stays as it is, backslashes included."""
-        for text in ("", "boom", "модель упала", "模型失败", "C:\\models", "naïve – 100 %", "😀"):
-            self.assertEqual(text, plain(text))
-            self.assertEqual(text, plain_lines(text))
+class VisibleTests(SynchronousTestCase):
+    """What terminals are given of a text."""
 
     def test_nothing_controls_the_terminal(self) -> None:
         """Each character that is no visible one, of all that there are, becomes an escape in ASCII."""
         for code in range(sys.maxunicode + 1):
             character = chr(code)
             if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
-                shown = plain(character)
+                shown = visible(character)
                 self.assertTrue(shown.isascii() and shown.isprintable() and shown[0] == "\\", hex(code))
-
-    def test_forms(self) -> None:
-        """The escapes are those of Python and JSON, so that one can look them up."""
-        for text, expected in (
-            ("\x1b[2J", r"\x1b[2J"),
-            ("a\r\nb\tc\0", r"a\r\nb\tc\x00"),
-            ("\u202eevil", r"\u202eevil"),
-            ("\x9b31m", r"\x9b31m"),
-            ("a\u200bb\ufeff", r"a\u200bb\ufeff"),
-            ("\U000e0041", r"\U000e0041"),
-            ("\ud800", r"\ud800"),
-        ):
-            self.assertEqual(expected, plain(text))
 
     def test_lines(self) -> None:
         """A text of several lines keeps line ends and tabs, and nothing else that moves the cursor."""
-        self.assertEqual("a\n\tb\nc\\rd\\x1b\\x08", plain_lines("a\r\n\tb\nc\rd\x1b\x08"))
-        self.assertEqual("a\\u2028b\\x0cc\\x85", plain_lines("a\u2028b\x0cc\x85"))
+        shown = visible("a\r\n\tb\nc\rd\x1b\x08\u2028\x0c\x85", keeps_lines=True)
+        self.assertEqual("a\\x0d\n\tb\nc\\x0dd\\x1b\\x08\\u{2028}\\x0c\\x85", shown)
 
 
 class WidthTests(SynchronousTestCase):
