@@ -283,6 +283,10 @@ class Publisher:
                 self._log.info("The publishing channel is open again")
                 return
 
+    def close(self) -> None:
+        """Open no further channel."""
+        self._reopening.cancel()
+
     def _tell_waiting(self) -> None:
         if self.is_ready:
             self._waiting_to_publish.fire(None)

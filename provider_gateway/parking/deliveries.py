@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 _BUFFER_BYTES = 16 * 2**20
 #: Bytes of a message beside its body and its properties.
 _OVERHEAD = 300
-#: Seconds without a delivery after which the queue is asked whether it is empty, how often, and when that is a fault.
-_IDLE, _IDLE_QUESTIONS, _STALLED = 0.25, 3, 30.0
+#: Seconds without a delivery after which the queue is asked whether it is empty, and when that is a fault.
+_IDLE, _STALLED = 0.25, 30.0
+#: Times that it is asked: a node that has just taken over a queue may not know.
+_QUESTIONS = 2
 _NOT_FOUND = 404
 
 
@@ -47,6 +49,8 @@ class Deliveries:
         is_paused: too much is in the buffer, so nothing is read from the socket.
         is_discarding: what arrives is counted only.
         last_tag: the last delivery tag. Those of a channel are whole numbers from 1.
+        bytes: of all deliveries.
+        is_last_new: the last one was delivered for the first time.
     """
 
     def __init__(self, session: Session, parking: Queue, clock: IReactorTime) -> None:
@@ -59,16 +63,20 @@ class Deliveries:
         self._buffered = 0
         self.is_paused = self.is_discarding = False
         self._arrived: Waiters[None] = Waiters()
-        #: The consumer, and deliveries to it that are still to come.
+        #: The consumer, the first delivery tag of it, and how many deliveries it may still get.
         self._tag: str | None = None
+        self._first = 1
         self._due = 0
         self._consumers = 0
         self.last_tag = 0
+        self.bytes = 0
+        self.is_last_new = False
 
     async def open(self) -> int:
         """Declare the queue, as the process does. Returns the number of its messages.
 
         Raises:
+            InUse: it is empty, since somebody else has its messages.
             ParkingUnusable: the broker refuses it.
             ConnectionLost, AMQPError: the connection is gone.
         """
@@ -77,6 +85,8 @@ class Deliveries:
             declared = await attempt(self._parking, declaring(channel, self._parking))
         except TopologyError as error:
             raise ParkingUnusable(f"The parking queue cannot be used: {error}.") from None
+        if declared.method.consumer_count and not declared.method.message_count:
+            raise InUse
         channel.close()
         self._messages = await self._session.message_channel()
         self._messages.on_delivery = self._receive
@@ -89,9 +99,9 @@ class Deliveries:
         return self._messages is not None and self._messages.is_open and self._failure is None
 
     @property
-    def is_active(self) -> bool:
-        """True while there is a consumer."""
-        return self._tag is not None
+    def is_full(self) -> bool:
+        """True if nothing more comes: there is no consumer, or it has all that it gets."""
+        return self._tag is None or self._due <= 0
 
     def take(self) -> Content:
         """The first message of the buffer."""
@@ -108,23 +118,30 @@ class Deliveries:
         self._pause_or_resume()
 
     def ack(self, tag: int) -> None:
-        """Acknowledge a delivery. Not while there is a consumer: it would get another message in its place."""
+        """Acknowledge a delivery."""
         assert self._messages is not None
         self._messages.ack(tag)
+        # Its consumer gets another message in its place.
+        self._due += tag >= self._first
 
     def give_back(self, up_to: int) -> None:
         """Give back all deliveries up to a tag that are not settled."""
         assert self._messages is not None
         self._messages.channel.basic_nack(up_to, multiple=True)
 
-    async def consume(self, prefetch: int) -> None:
-        """Begin a consumer, which gets so many deliveries. Raises as :meth:`.Reader.next`."""
+    async def renew(self, prefetch: int) -> None:
+        """Begin a consumer that gets so many deliveries, in place of the one that is full.
+
+        Raises:
+            InUse, ParkingUnusable, ConnectionLost, AMQPError: see :meth:`.Reader.next`.
+        """
         assert self._messages is not None
+        await self.cancel()
         channel = self._messages.channel
         # In the order of these tags, a quorum queue takes back what the consumers had.
         self._consumers += 1
         tag = f"{self._consumers:08d}"
-        self._due = prefetch
+        self._due, self._first = prefetch, self.last_tag + 1
         await shield(channel.basic_qos(prefetch_count=prefetch))
         try:
             queue, self._tag = await shield(channel.basic_consume(self._parking.name, exclusive=True, consumer_tag=tag))
@@ -133,39 +150,45 @@ class Deliveries:
         queue.get().addErrback(partial(self._canceled, tag))
 
     async def cancel(self) -> None:
-        """End the consumer. All that is due should have arrived: a quorum queue moves what has not to its end."""
+        """End the consumer. It has to be full: a quorum queue moves what is on its way to its end."""
         tag, self._tag = self._tag, None
-        if tag is None or self._messages is None:
-            return
-        if self._messages.is_open:
+        if tag is not None and self.is_open:
+            assert self._messages is not None
             await shield(self._messages.channel.basic_cancel(tag))
 
     async def arrival(self) -> bool:
-        """Wait until a window is complete, or as much as may be in memory is there, or for a while.
+        """Wait for a delivery; if deliveries are discarded, until the consumer is full.
 
         Returns:
-            False if nothing further comes: messages were purged, or have expired. Then, and after a complete window,
-            the consumer is ended.
+            False if none comes: messages were purged, or have expired.
         """
-        idle, since, due = 0, self._clock.seconds(), self._due
-        while self._due == due > 0:
-            if self._failure is not None:
-                raise self._failure
+        since, due, last = self._clock.seconds(), self._due, self.last_tag
+        while self._failure is None and self.last_tag == last and self._due >= due > 0:
             arrival = self._arrived.wait()
             timer = self._clock.callLater(_IDLE, arrival.callback, None)
             await arrival
             if timer.active():
                 timer.cancel()
-                continue
-            idle = idle + 1 if await self.ready() == 0 else 0
-            if idle == _IDLE_QUESTIONS:
-                await self.cancel()
+            elif await self.is_empty():
                 return False
-            if self._clock.seconds() - since >= _STALLED:
+            elif self._clock.seconds() - since >= _STALLED:
                 msg = f"The broker delivers nothing of {self._parking} for {_STALLED:g} s."
                 raise BrokerUnavailable(msg)
-        if self._due <= 0:
-            await self.cancel()
+        if self._failure is not None:
+            raise self._failure
+        return True
+
+    async def is_empty(self) -> bool:
+        """True if no message is ready, and none is on its way."""
+        assert self._messages is not None
+        for _ in range(_QUESTIONS):
+            last = self.last_tag
+            if await self.ready():
+                return False
+            # What the broker's channel had got by then arrives before its next answer.
+            await shield(self._messages.channel.basic_qos(prefetch_count=0))
+            if self.last_tag != last:
+                return False
         return True
 
     async def ready(self) -> int:
@@ -187,13 +210,14 @@ class Deliveries:
         )
 
     def _receive(self, content: Content) -> None:
-        self.last_tag = content.tag
+        self.last_tag, self.is_last_new = content.tag, not content.redelivered
+        self.bytes += size_of(content)
         self._due -= 1
         if not self.is_discarding:
             self.buffer.append(content)
             self._buffered += size_of(content)
             self._pause_or_resume()
-        if self._due <= 0 or self.is_paused:
+        if not self.is_discarding or self._due <= 0:
             self._arrived.fire(None)
 
     def _pause_or_resume(self) -> None:

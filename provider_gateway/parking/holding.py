@@ -87,6 +87,10 @@ class Holding:
         if self.reader is not None:
             await self.reader.release()
         for left in reversed(range(_TRIES)):
+            noted = await read_note(self._session, self._place.parking.name)
+            holder = None
+            if noted is not None and noted.holder.id != self.document.id and noted.is_at_work(self._wall_clock()):
+                holder = who(noted.holder, self._wall_clock())
             self.reader = reader = Reader(
                 self._session,
                 self._place.parking,
@@ -95,16 +99,15 @@ class Holding:
                 max_held=self._max_held,
                 max_window=max_window,
             )
-            await reader.open()
             try:
+                if holder is not None:
+                    raise InUse
+                await reader.open()
                 await reader.claim()
                 break
-            except InUse as error:
-                noted = await read_note(self._session, self._place.parking.name)
-                is_at_work = noted is not None and noted.is_at_work(self._wall_clock())
-                if is_at_work or not left:
-                    holder = who(noted.holder, self._wall_clock()) if noted is not None and is_at_work else None
-                    raise busy(self._place, holder) from error
+            except InUse:
+                if holder is not None or not left:
+                    raise busy(self._place, holder) from None
             await sleep(self._clock, _TRY_PAUSE)
         return reader
 

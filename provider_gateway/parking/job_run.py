@@ -37,7 +37,9 @@ _TOLD_EVERY = 500
 #: that settles nothing for long (``consumer_timeout``, 30 minutes; 10 with some).
 _HOLD = 300.0
 #: Seconds of work in a window, at the rate that was asked for: a cancel is to be seen soon.
-_WINDOW_SECONDS = 2.0
+_WINDOW_SECONDS = 1.0
+#: Seconds that a job which is late catches up.
+_CATCHES_UP = 0.1
 #: Seconds within which a cancel is seen.
 _CANCELED_WITHIN = 0.5
 #: Messages in a row that are not taken, after which a job ends: the others would not be taken, either.
@@ -215,7 +217,10 @@ class Job:
                     await sending.finish()
             finally:
                 # What is under way is settled, whatever has happened.
-                await sending.finish()
+                try:
+                    await sending.finish()
+                finally:
+                    sending.close()
         finally:
             await session.close()
 
@@ -246,9 +251,10 @@ class Job:
 
     async def _until_its_turn(self, held: Holding, rate: float) -> None:
         clock = self._desk.clock
+        self._next_at = self._next_at or clock.seconds()
         while (left := self._next_at - clock.seconds()) > 0 and not held.is_canceled:
             await sleep(clock, min(left, _CANCELED_WITHIN))
-        self._next_at = max(self._next_at, clock.seconds() - 1) + 1 / rate
+        self._next_at = max(self._next_at, clock.seconds() - _CATCHES_UP) + 1 / rate
 
     async def _drop(self, content: Content, message: ParkedMessage) -> None:
         self._write_audit("dropped", message)

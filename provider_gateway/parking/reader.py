@@ -2,7 +2,7 @@
 
 It is read in windows. A consumer gets as many deliveries as its prefetch allows; then it is cancelled, and the next one
 begins on the same channel. Deliveries that are unacknowledged count for the consumer that they came from, so each has
-room, and we set the pace: whatever waits is at the broker.
+room, and we set the pace: whatever waits is at the broker. In between the consumer stays: it keeps others out.
 """
 
 from __future__ import annotations
@@ -69,10 +69,8 @@ class Reader:
         self._held_bytes = 0
         self._size = _FIRST_WINDOW
         self._usual_bytes = 0.0
-        self._is_empty = False
-        #: Tags that were acknowledged, and those of them that the broker has not been told yet.
+        #: Tags that were acknowledged.
         self._acked: set[int] = set()
-        self._acks_due: list[int] = []
         self._since = 0.0
 
     async def open(self) -> None:
@@ -108,17 +106,17 @@ class Reader:
             await sleep(self._clock, min(now - self._since, _MAX_TURN) * self._rest)
             self._since = self._clock.seconds()
         deliveries = self._deliveries
-        while not deliveries.buffer or (deliveries.is_active and not deliveries.is_paused):
-            if deliveries.is_active:
-                self._is_empty = not await deliveries.arrival()
-                self._tell_acks()
-            elif self.seen >= self.total or self._is_empty:
-                return None
+        while self.seen < self.total and not deliveries.buffer:
+            if not deliveries.is_full:
+                if not await deliveries.arrival():
+                    return None
             elif self._held_bytes >= self._max_held:
                 self.is_cut = True
                 return None
             else:
                 await self._begin_window()
+        if self.seen >= self.total:
+            return None
         content = deliveries.take()
         size = size_of(content)
         self._held_bytes += size
@@ -129,25 +127,18 @@ class Reader:
 
     async def _begin_window(self) -> None:
         if self.seen:
-            self._size = max(1, min(int(_WINDOW_BYTES / self._usual_bytes), _GROWTH * self._size))
-        await self._deliveries.consume(min(self._size, self._max_window, self.total - self.seen))
+            room = min(_WINDOW_BYTES, self._max_held - self._held_bytes)
+            self._size = max(1, min(int(room / self._usual_bytes), _GROWTH * self._size, MAX_WINDOW))
+        await self._deliveries.renew(min(self._size, self._max_window, self.total - self.seen))
 
     def ack(self, content: Content) -> bool:
         """Take a message from the queue for good. Returns False if its channel is closed."""
         if not self._deliveries.is_open:
             return False
+        self._deliveries.ack(content.tag)
         self._acked.add(content.tag)
-        self._acks_due.append(content.tag)
         self._held_bytes -= size_of(content)
-        self._tell_acks()
         return True
-
-    def _tell_acks(self) -> None:
-        # A consumer that is there would get another message in place of one that is acknowledged.
-        if self._acks_due and not self._deliveries.is_active and self._deliveries.is_open:
-            for tag in self._acks_due:
-                self._deliveries.ack(tag)
-            self._acks_due.clear()
 
     async def release(self) -> None:
         """Let go of all that is not settled. When this returns, it is in the queue again, in the same order.
@@ -160,25 +151,44 @@ class Reader:
             return
         # What was read and not handed over goes back, too, and so does what is on its way.
         deliveries.discard()
-        while deliveries.is_active and await deliveries.arrival():
-            pass
-        self._tell_acks()
-        if self._is_quorum and self._acked:
-            await self._until_acked()
+        await self._fill()
+        if self._is_quorum:
+            await self._read_on()
+            if self._acked:
+                await self._until_acked()
+        await deliveries.cancel()
         tags = [tag for tag in range(1, deliveries.last_tag + 1) if tag not in self._acked]
         step = _RETURNED * _COMMANDS if self._is_quorum else len(tags)
         for start in range(0, len(tags), max(1, step)):
             await self._give_back(tags[start : start + step])
+
+    async def _read_on(self) -> None:
+        """Read what a quorum queue has back from earlier looks, which it delivers before all others.
+
+        It puts what is given back behind that, and the order would be lost.
+        """
+        deliveries = self._deliveries
+        while deliveries.last_tag and not deliveries.is_last_new and deliveries.bytes < 2 * self._max_held:
+            ready = await deliveries.ready()
+            if not ready:
+                return
+            self._size = min(_GROWTH * self._size, max(1, int(_WINDOW_BYTES / (self._usual_bytes or 1))), MAX_WINDOW)
+            await deliveries.renew(min(ready, self._size))
+            await self._fill()
 
     async def _until_acked(self) -> None:
         """Wait until a quorum queue has taken all acknowledgements, so that few commands are under way."""
         for _ in range(2):  # at the end of the first one, the channel sends what it had gathered
             # To begin and to end a consumer are the commands that the broker's channel waits for. This one gets a
             # message if some are ready: it goes back behind the others.
-            await self._deliveries.consume(1)
-            if await self._deliveries.ready():
-                await self._deliveries.arrival()
-            await self._deliveries.cancel()
+            await self._deliveries.renew(1)
+            await self._fill()
+
+    async def _fill(self) -> None:
+        """Wait until nothing is on its way to the consumer."""
+        while not self._deliveries.is_full and not await self._deliveries.is_empty():
+            if not await self._deliveries.arrival():
+                return
 
     async def _give_back(self, tags: list[int]) -> None:
         """Give messages back, and wait until the queue has them: it takes them asynchronously."""

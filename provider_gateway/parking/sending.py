@@ -145,6 +145,10 @@ class Sending:
             await self._settled.wait()
         self._check()
 
+    def close(self) -> None:
+        """Send no more. To be called when all is settled."""
+        self._publisher.close()
+
     def _check(self) -> None:
         if self._defect is not None:
             self._defect.raiseException()
