@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _log = Logger()
 #: Tries to become the only consumer, and seconds between them: one that has just ended may still be there.
 _TRIES, _TRY_PAUSE = 4, 0.3
+#: Seconds within which a note is renewed by a holder that lives.
+_RENEWED_WITHIN = 2.5 * RENEWED
 #: Seconds of a look before it leaves a note: most are over before anybody could read it.
 _SHORT = 0.5
 
@@ -73,6 +75,25 @@ class Holding:
         self.is_canceled = False
         self.reader: Reader | None = None
         self._note = Note(session, place.parking.name, on_cancel=self.cancel, wall_clock=wall_clock)
+
+    async def give_way(self) -> None:
+        """Make sure that nobody else is at work. Between two windows, a job has no consumer that would show it.
+
+        A process that has died leaves a note that looks alive for a while, but nobody renews it.
+
+        Raises:
+            ParkingBusy: somebody is.
+        """
+        first = noted = await read_note(self._session, self._place.parking.name)
+        until = self._clock.seconds() + _RENEWED_WITHIN
+        # Without a first note there is nobody; a later one may be in the hands of another reader.
+        while first is not None and (noted is None or noted.is_at_work(self._wall_clock())):
+            if noted is not None and noted.holder != first.holder:
+                raise busy(self._place, who(noted.holder, self._wall_clock()))
+            if self._clock.seconds() >= until:
+                return
+            await sleep(self._clock, _TRY_PAUSE)
+            noted = await read_note(self._session, self._place.parking.name)
 
     def cancel(self) -> None:
         """Have it end soon."""
@@ -161,6 +182,7 @@ async def holding(
     held = Holding(session, place, document, **options)
     notes = InFlight(lambda f: _log.failure("The note at {parking} broke", f, parking=place.parking.name))
     try:
+        await held.give_way()
         notes.start(held.keep_note())
         try:
             yield held

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from provider_gateway.deferreds import Waiters, sleep
 from provider_gateway.errors import GatewayError
 from provider_gateway.parking.collecting import Collecting
+from provider_gateway.parking.deliveries import InUse
 from provider_gateway.parking.errors import CountChanged, ParkingUnusable
 from provider_gateway.parking.jobs import fresh_document
 from provider_gateway.parking.operators import audit_line
@@ -149,6 +150,8 @@ class Job:
         except GatewayError as error:
             self._error = error
             self._fail(error.detail)
+        except InUse:
+            self._fail("Another program consumes the parking queue now. What was not settled is parked as before.")
         except OSError as error:
             self._fail(f"The audit log cannot be written: {error.strerror or error}. Nothing is done without it.")
         except Exception as error:  # noqa: BLE001 - whatever breaks, the job is over and says so
