@@ -69,6 +69,8 @@ class AdminTests(SecurityTestCase):
         for path in (
             b"/",
             b"/v1/models",
+            b"/v1/parking",
+            b"/v1/parking/fib",
             b"/v1/predict",
             b"/v1/publish",
             b"/v2",
