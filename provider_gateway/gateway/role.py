@@ -122,7 +122,9 @@ class GatewayRole:
         self._routes = routes
         self._expected_waits = expected_waits
         audit = refusing(audit)
-        parking = parking_of(reactor, settings, entries, credentials=credentials, audit=audit, wall_clock=wall_clock)
+        parking = parking_of(
+            *(reactor, settings, entries), credentials=credentials, audit=audit, metrics=metrics, wall_clock=wall_clock
+        )
         access = Access(credentials.access_rules, parking.places, audit)
         self._workbench = Workbench(
             parking,

@@ -108,10 +108,7 @@ class Holding:
         if self.reader is not None:
             await self.reader.release()
         for left in reversed(range(_TRIES)):
-            noted = await read_note(self._session, self._place.parking.name)
-            holder = None
-            if noted is not None and noted.holder.id != self.document.id and noted.is_at_work(self._wall_clock()):
-                holder = who(noted.holder, self._wall_clock())
+            holder = await self.holder()
             self.reader = reader = Reader(
                 self._session,
                 self._place.parking,
@@ -126,11 +123,19 @@ class Holding:
                 await reader.open()
                 await reader.claim()
                 break
-            except InUse:
+            except InUse as error:
+                holder = holder or await self.holder()
                 if holder is not None or not left:
-                    raise busy(self._place, holder) from None
+                    raise busy(self._place, holder) from error
             await sleep(self._clock, _TRY_PAUSE)
         return reader
+
+    async def holder(self) -> str | None:
+        """Who else is at the queue, in words; None if that is not known."""
+        noted = await read_note(self._session, self._place.parking.name)
+        if noted is None or noted.holder.id == self.document.id or not noted.is_at_work(self._wall_clock()):
+            return None
+        return who(noted.holder, self._wall_clock())
 
     def tell(self, **changes: Any) -> None:
         """Tell how far it is."""
@@ -177,6 +182,7 @@ async def holding(
 
     Raises:
         BrokerUnavailable: the broker cannot be reached, or the connection is lost. Nothing is lost with it.
+        ParkingBusy: somebody else came to the queue meanwhile.
     """
     session = await connecting.open()
     held = Holding(session, place, document, **options)
@@ -186,6 +192,9 @@ async def holding(
         notes.start(held.keep_note())
         try:
             yield held
+        except InUse as error:
+            # Between two windows there is no consumer: somebody else was faster.
+            raise busy(place, await held.holder()) from error
         finally:
             notes.cancel()
             # In order, also after an error: else the broker may give messages back in another order.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlencode
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
+from twisted.internet.defer import CancelledError, TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 from provider_gateway.errors import BrokerUnavailable, NotFound
@@ -233,11 +233,7 @@ class ParkingRoutes:
 
     async def _until_counted(self, job: Job, *, for_long: bool) -> None:
         """Wait until a job has counted its messages. If the client leaves meanwhile, the job ends."""
-
-        async def until_counted() -> None:
-            await job.counted()
-
-        counted = Deferred.fromCoroutine(until_counted())
+        counted = job.counted()
         if not for_long:
             counted.addTimeout(_UNTIL_COUNTED, self._clock)
         try:
@@ -262,7 +258,8 @@ class ParkingRoutes:
 
     async def _job(self, operator: Operator, id_: str) -> JobDocument:
         checked_id(id_)
-        job = await self._turns.run(lambda: self._parking.job(id_))
+        own = self._parking.jobs.get(id_)  # looks that are under way do not keep its operator waiting
+        job = own.document if own is not None else await self._turns.run(lambda: self._parking.job(id_))
         if job is None or not self._of(operator)(job):
             msg = f"There is no job {id_}, or you have no right on its queue. Only the last ones are remembered."
             raise NotFound(msg)
@@ -271,11 +268,15 @@ class ParkingRoutes:
     async def _cancel(self, request: Any, operator: Operator, id_: str) -> bytes:
         job = await self._job(operator, id_)
         self._access.check(operator, job.queue, "drop" if job.action == "drop" else "replay", "cancel")
-        if await self._turns.run(lambda: self._parking.cancel(id_)):
+        own = self._parking.jobs.get(id_)
+        if own is not None:
+            own.cancel()
+            job, is_over = own.document, own.document.is_over
+        else:
+            is_over = not await self._turns.run(lambda: self._parking.cancel(id_))
+        if not is_over:
             request.setResponseCode(202)
-        # A job of another process may not be known from here until that process has learned that it is to end.
-        now = self._parking.jobs.get(id_)
-        return self._json(request, job_document(job if now is None else now.document))
+        return self._json(request, job_document(job))
 
     def _of(self, operator: Operator) -> Callable[[JobDocument], bool]:
         """Whether a job may be shown to an operator. Looks, which are the same to the engine, are no jobs here."""

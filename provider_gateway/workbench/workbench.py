@@ -49,6 +49,7 @@ def parking_of(
     *,
     credentials: Credentials,
     audit: Audit,
+    metrics: Metrics,
     wall_clock: WallClock,
 ) -> Parking:
     """The parking queues of a gateway.
@@ -66,6 +67,7 @@ def parking_of(
         tls=credentials.broker.to if credentials.broker is not None else None,
         places=places_of(entries, webhooks=has_webhooks),
         audit=audit,
+        metrics=metrics,
         wall_clock=wall_clock,
         share=_SHARE,
     )

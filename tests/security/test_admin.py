@@ -71,6 +71,8 @@ class AdminTests(SecurityTestCase):
             b"/docs",
             b"/openapi.json",
             b"/v1/models",
+            b"/v1/parking",
+            b"/v1/parking/fib",
             b"/v1/predict",
             b"/v1/publish",
             b"/v2",

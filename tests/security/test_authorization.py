@@ -105,6 +105,20 @@ class RoutingKeyTests(AccessTestCase):
         response = self.ask(post(b"{", b"Content-Type: text/plain"), trusted_authority().issue("nobody"))
         self.assert_problem(response, 403, "forbidden")
 
+    def test_parked_messages(self) -> None:
+        """Without a rule about parking queues, their paths are unknown ones, to every certificate and method."""
+        for holder in (trusted_authority().issue("writer"), trusted_authority().issue("nobody")):
+            for path in (b"/v1/parking", b"/v1/parking/jobs", b"/v1/parking/" + self.deployment.queue.encode()):
+                for request, other in (
+                    (get(path), get(b"/v1/unknown")),
+                    (get(path, b"OPTIONS"), get(b"/v1/unknown", b"OPTIONS")),
+                    (post(b"{}", target=path + b"/replay"), post(b"{}", target=b"/v1/unknown")),
+                ):
+                    found, unknown = self.ask(request, holder), self.ask(other, holder)
+                    self.assert_problem(found, 404, "not-found")
+                    self.assertEqual(found.problem["detail"], unknown.problem["detail"])
+                    self.assertEqual(found.headers.keys(), unknown.headers.keys())
+
     def test_health(self) -> None:
         """Health needs a trusted certificate, and no rule."""
         self.assertEqual(self.ask(get(b"/health"), trusted_authority().issue("nobody")).status, 200)

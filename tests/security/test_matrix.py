@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = 23
+ROWS = 26
 _NAME = re.compile(r"`(test_\w+(?:\.\w+){1,2})`")
 
 

@@ -62,8 +62,10 @@ class FakeJob:
         self._watchers: list[Callable[[JobDocument], object]] = []
 
     def counted(self) -> Deferred[JobDocument]:
+        if self.document.state != "counting":
+            return succeed(self.document)
         self._counted.append(Deferred())
-        return self._counted[-1] if self.document.state == "counting" else succeed(self.document)
+        return self._counted[-1]
 
     def when_over(self) -> Deferred[JobDocument]:
         self._over.append(Deferred())
@@ -94,7 +96,8 @@ class FakeJob:
         """Have the job end with an error before anything is done."""
         self.document = replace(self.document, state="failed", error=str(error))
         for waiting in self._counted:
-            waiting.errback(error)
+            if not waiting.called:
+                waiting.errback(error)
         for waiting in self._over:
             waiting.callback(self.document)
 

@@ -347,6 +347,19 @@ class LoadTests(WorkbenchTestCase):
         self.assertEqual((clients[0].response().status, late.response().status), (200, 200))
         self.assertEqual(self.admission.in_flight, 0)
 
+    def test_jobs_do_not_wait(self) -> None:
+        """However many looks wait, a job of this process is shown, and canceled."""
+        self.send(f"{FIB}/replay", {"all": True})
+        (job,) = self.parking.jobs.values()
+        job.become(state="running")
+        self.parking.waiting = []
+        for _ in range(20):
+            self.client().request("GET", FIB)
+        path = f"/v1/parking/jobs/{job.document.id}"
+        self.assertEqual(self.document(self.ask(path))["state"], "running")
+        self.document(self.ask(path, method="DELETE"), 202)
+        self.assertTrue(job.is_canceled)
+
     def test_broker_is_away(self) -> None:
         """Without the broker, lists and jobs are 503."""
         self.parking.error = BrokerUnavailable("The broker is away.")
