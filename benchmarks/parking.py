@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from benchmarks import parking_runs as runs_of
@@ -129,7 +130,8 @@ def _replay(bed: Testbed, interface: Interface, kind: str, way: str, count: int)
     else:
         document = interface.until(interface.replay(queue), lambda document: document["state"] == "done")
         _expect("messages that were replayed", document["done"], count)
-        rate = count / (document["finished"] - document["created"])
+        began, ended = (datetime.fromisoformat(document[name]) for name in ("created", "finished"))
+        rate = count / (ended - began).total_seconds()
     _expect("messages in the work queue", runs_of.waiting(bed, queue), count)
     _expect("messages that are parked", runs_of.waiting(bed, f"{queue}.parking"), 0)
     return rate

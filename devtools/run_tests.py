@@ -48,7 +48,7 @@ UNITS = (
     "tests.integration",
     "tests.integration.test_postgresql_engine tests.integration.test_postgresql_store",
     "tests.integration.test_results tests.integration.test_kept_replies tests.integration.test_webhooks",
-    "tests.integration.test_your_model",
+    "tests.integration.test_your_model tests.integration.test_parking_walk",
     "tests.fuzz",
     "tests.faults.test_model_faults",
     "tests.faults.test_results tests.faults.test_results_times",
