@@ -12,7 +12,7 @@ WORKDIR /src
 COPY image-requirements.txt ./
 RUN pip wheel --require-hashes --only-binary :all: --requirement image-requirements.txt --wheel-dir /wheels \
  && pip install --no-cache-dir --no-index --find-links /wheels setuptools
-COPY setup.py pyproject.toml README.md ./
+COPY setup.py pyproject.toml README.md LICENSE ./
 COPY provider_gateway provider_gateway
 COPY twisted twisted
 RUN pip wheel --no-index --no-build-isolation --no-deps --wheel-dir /wheels .
@@ -32,6 +32,7 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="provider-gateway" \
       org.opencontainers.image.description="HTTPS and AMQP in, machine-learning model out: one Twisted process around RabbitMQ" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # Set before anything runs: Python would otherwise write bytecode that is compared with file times.

@@ -9,7 +9,7 @@ TOOLS := $(VENV)/.tools
 # A server of others that tests call.
 MLSERVER := .venv-mlserver/.installed
 
-.PHONY: help demo documents image-requirements test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench bench-parking slow screenshots system clean
+.PHONY: help demo dist documents image-requirements test unit test-versions test-debian13 soak soak-results outages fuzz lint format latency bench bench-parking slow screenshots system clean
 
 help:
 	@echo "make demo    the gateway with an embedded broker and a sample model, and a curl line to try; Ctrl-C ends it"
@@ -29,6 +29,7 @@ help:
 	@echo "make fuzz    the property tests for longer than in make test (FUZZ_SECONDS, default 600)"
 	@echo "make screenshots  the pictures of docs/workbench.md, from a demo in Chromium"
 	@echo "make lint    ruff and mypy"
+	@echo "make dist    source distribution, wheel, and its bill of materials (CycloneDX), in dist/"
 	@echo "make documents  write docs/openapi.json and docs/schemas/"
 	@echo "make image-requirements  write image-requirements.txt anew, with the versions of constraints.txt and their hashes"
 	@echo "make format  rewrite the code in ruff's format"
@@ -36,6 +37,20 @@ help:
 
 demo: $(INSTALLED)
 	@$(BIN)/twistd -n --pidfile= provider-gateway --demo
+
+# The environment has what the image installs: the bill of materials is of that, and not of what tests need.
+dist: $(TOOLS)
+	@rm -rf dist .venv-dist
+	@$(BIN)/python -m build --outdir dist . >/dev/null
+	@"$(PYTHON)" -m venv --without-pip .venv-dist
+	@wheel=$$(ls dist/*.whl) && $(BIN)/python -m pip --python .venv-dist/bin/python install --quiet \
+	    --disable-pip-version-check --constraint constraints.txt "$$wheel[postgresql,grpc]"
+	@rm .venv-dist/lib/python3.*/site-packages/provider_gateway-*.dist-info/direct_url.json # a path of this machine
+	@[ -x .venv-sbom/bin/cyclonedx-py ] || { "$(PYTHON)" -m venv .venv-sbom && \
+	    .venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.5,<8'; }
+	@wheel=$$(ls dist/*.whl) && .venv-sbom/bin/cyclonedx-py environment .venv-dist/bin/python --output-reproducible \
+	    --output-file "$${wheel%-py3-none-any.whl}.cdx.json"
+	@ls dist
 
 # In an empty folder and without variables, so that no setting of this machine counts.
 documents: $(TOOLS)
@@ -138,4 +153,4 @@ $(MLSERVER): tests/counterparts/mlserver-requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(dir $(MLSERVER)) .venv-lowest .venv-newest .demo _trial_temp* build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(dir $(MLSERVER)) .venv-lowest .venv-newest .venv-dist .venv-sbom .demo _trial_temp* build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

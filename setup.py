@@ -14,6 +14,10 @@ setup(
     description="HTTPS and AMQP in, machine-learning model out: one Twisted process around RabbitMQ",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    # No author, no address: SECURITY.md says what the maintainers of a copy enter here (url, project_urls).
+    keywords="machine-learning inference gateway rabbitmq amqp twisted mtls",
     python_requires=">=3.11",
     # "twisted.plugins" has no __init__.py on purpose: a file there would shadow Twisted's own package.
     packages=[
@@ -108,11 +112,18 @@ setup(
         ],
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
         "Framework :: Twisted",
+        "Intended Audience :: System Administrators",
         "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
 )

@@ -42,7 +42,7 @@ def api_document(routes: Iterable[Route], offer: Offer) -> dict[str, Any]:
     Raises:
         LookupError: nothing is said of one of them.
     """
-    offered = described(routes, api_operations(offer)) | added_operations(offer)
+    offered = added_operations(offer) | described(routes, api_operations(offer))
     tags = {operation.tag for operation in offered.values()}
     schemas = {
         **SCHEMAS,

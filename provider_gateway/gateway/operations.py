@@ -24,8 +24,7 @@ from provider_gateway.openapi.operation import Answer, Body, Operation, Paramete
 from provider_gateway.results.errors import Gone, RequestCanceled, ResultTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.gateway.offer import Offer
     from provider_gateway.openapi.document import Route
 
@@ -83,7 +82,7 @@ def added_operations(offer: Offer) -> dict[Route, Operation]:
     for entry in offer.entries:
         for path in entry.paths:
             id_ = _unused(re.sub("[^A-Za-z0-9]+", "_", f"predict{path}"), ids)
-            found["POST", path] = _predict(offer, entry.path_key, id_, entry.accept)
+            found["POST", path] = _predict(offer, entry, id_)
     return found
 
 
@@ -97,15 +96,13 @@ def _unused(wanted: str, ids: set[str]) -> str:
     return id_
 
 
-def _predict(
-    offer: Offer, only: str | None = None, id_: str = "predict", accept: Iterable[str] | None = None
-) -> Operation:
+def _predict(offer: Offer, entry: QueueEntry | None = None, id_: str = "predict") -> Operation:
     """A request to predict.
 
     Args:
-        only: the routing key of the path; None for one that takes any.
-        accept: media types of the path; None for those of all entries.
+        entry: that the path belongs to; None for the path of all routing keys.
     """
+    only = None if entry is None else entry.path_key
     summary = "Call a model, and get its answer" if only is None else f"Call the model of {only}, and get its answer"
     return Operation(
         id=id_,
@@ -116,7 +113,7 @@ def _predict(
             "Other end-to-end headers travel to the model, and its own travel back."
         ),
         parameters=(routing_key_parameter(offer, only), RQUID_PARAMETER, *waiting_parameters(offer)),
-        body=_body(offer, accept),
+        body=_body(offer, entry),
         answers=prediction_answers(offer, {"*/*": ANY}),
         errors=predict_errors(offer),
         relays=True,
@@ -130,7 +127,7 @@ def _publish(offer: Offer) -> Operation:
         summary="Publish a request, and do not wait for its answer",
         description="The reply goes to the reply queue that the queue file names. It cannot be fetched over HTTP.",
         parameters=(routing_key_parameter(offer), RQUID_PARAMETER),
-        body=_body(offer, None),
+        body=_body(offer),
         answers={
             "202": Answer(
                 description="The broker has the message, and has routed it.", content={JSON: ref("Published")}
@@ -140,16 +137,18 @@ def _publish(offer: Offer) -> Operation:
     )
 
 
-def _body(offer: Offer, accept: Iterable[str] | None) -> Body:
-    types = tuple(accept if accept is not None else offer.accepted_types)
+def _body(offer: Offer, entry: QueueEntry | None = None) -> Body:
+    types = offer.accepted_types if entry is None else entry.accept
     text = f"What the model takes, of at most {offer.max_body_bytes:,} bytes. It reaches the model byte for byte."
     if JSON in types:
         text += f" JSON is checked: it is UTF-8, and nested {offer.max_json_depth} levels deep at most."
-    if accept is None and len(types) > 1:
+    if entry is None and len(types) > 1:
         text += " Which of these media types are taken depends on the routing key: `GET /v1/models` tells."
-    codings = dict.fromkeys(coding for entry in offer.entries for coding in entry.accept_encoding)
+    entries = offer.entries if entry is None else (entry,)
+    codings = dict.fromkeys(coding for each in entries for coding in each.accept_encoding)
     if codings:
-        text += f" Some models take it with `Content-Encoding` ({', '.join(codings)})."
+        who = "Some models take" if entry is None else "The model takes"
+        text += f" {who} it with a `Content-Encoding`, too: {', '.join(codings)}."
     return Body(description=text, content=dict.fromkeys(types, ANY))
 
 

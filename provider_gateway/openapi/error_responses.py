@@ -48,6 +48,7 @@ PROBLEM: Schema = {
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {"type": "string", "description": "what went wrong with this request, and what to do"},
         "rquid": {"type": "string", "description": "id of the request, as in the log"},
+        "trace_id": {"type": "string", "description": "id of the trace, if the request is traced (OpenTelemetry)"},
         "request_id": {"type": "string", "description": "id under which a late answer can be fetched (504)"},
         "uid": {"type": "string", "description": "the same as `request_id`"},
         "model_error": {

@@ -11,11 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.limits import Limits
 from provider_gateway.config.queue_file import QueueEntry
+from provider_gateway.config.settings import Settings
 from provider_gateway.errors import InvalidJSON
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.error_forms import error_form
 from provider_gateway.gateway.expected_wait import ExpectedWaits
 from provider_gateway.gateway.json_body import check_json
+from provider_gateway.gateway.offer import Offer
 from provider_gateway.gateway.readiness import Readiness
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.message.message import Message
@@ -28,6 +30,8 @@ from tests.fuzz.profiles import fuzzed
 from tests.support.fakes import FakePublisher
 
 MAX_BODY = 500
+
+SETTINGS = Settings(_env_file=None, rmq_url="amqp://broker/")
 
 
 class AnsweringRPC:
@@ -53,16 +57,18 @@ class APITests(SynchronousTestCase):
         self.rpc, self.publisher = AnsweringRPC(reply), FakePublisher()
         entry = QueueEntry.model_validate({"topic": "ML.MQ", "queueName": "work", "bindingKey": "predict.*"})
         open_ = {"topic": "", "queueName": "tensors", "model": {"name": "m"}, "openInference": True}
+        entries = [entry, QueueEntry.model_validate(open_)]
         api = API(
             rpc=self.rpc,
             publisher=self.publisher,
-            routes=Routes([entry, QueueEntry.model_validate(open_)]),
+            routes=Routes(entries),
             reply_timeout=90,
             max_in_flight=2,
             max_json_depth=128,
             access_rules=None,
             expected_waits=ExpectedWaits(90, self.clock, self.metrics),
             readiness=Readiness(list, self.clock),
+            offer=Offer.of(SETTINGS, entries),
             cors_origins=cors,
             clock=self.clock,
             wall_clock=self.clock.seconds,

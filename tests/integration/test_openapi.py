@@ -24,6 +24,10 @@ reactor: Any = global_reactor
 _INFERENCE_REQUEST = Draft202012Validator(OPEN_INFERENCE_SCHEMAS["InferenceRequest"])
 #: What a document cannot say of requests that are well formed: which of them are answered with a 4xx all the same.
 _CONFIGURATION = """
+[checks]
+# A pending request that is deleted keeps its status: it was canceled.
+use_after_free.enabled = false
+
 [[operations]]
 # Which bodies are taken is the model's to say; an Idempotency-Key may have been used for another body.
 include-path-regex = "^/v1/(predict|publish|fraud|images)|/infer$"

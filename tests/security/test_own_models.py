@@ -184,6 +184,18 @@ class AccessTests(OwnModelsTestCase):
         self.assertEqual(self.send("/v1/predict", "metered", b"1", header).status, 200)
         self.assert_problem(self.send("/v1/fraud", "metered"), 429, "rate-limited")
 
+    def test_documentation(self) -> None:
+        """The documents of the interface name the paths that the caller may use, and neither others nor addresses."""
+        for who in ("caller", "frauds", "images", "nobody"):
+            holder = trusted_authority().issue(who)
+            listed = self.ask(get(b"/v1/models"), holder).body
+            for path in (b"/openapi.json", b"/docs"):
+                response = self.ask(get(path), holder)
+                self.assertEqual(response.status, 200)
+                for model in (b"fraud", b"image"):
+                    self.assertEqual(b"/v1/" + model in response.body, b"/v1/" + model in listed, (who, path))
+                self.assertNotIn(b"127.0.0.1", response.body)
+
     def test_list(self) -> None:
         """Each caller sees the models that it may use, and nothing of where they are."""
         for who, expected in (

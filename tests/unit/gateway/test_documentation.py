@@ -129,6 +129,7 @@ class DocumentTests(SynchronousTestCase):
         body = made["paths"]["/v1/images"]["post"]["requestBody"]
         self.assertEqual(list(body["content"]), ["image/*"])
         self.assertIn("gzip", body["description"])
+        self.assertNotIn("gzip", made["paths"]["/v1/fraud/predict"]["post"]["requestBody"]["description"])
         self.assertNotIn("JSON", body["description"])
         self.assertEqual(
             list(made["paths"]["/v1/predict"]["post"]["requestBody"]["content"]), ["application/json", "image/*"]
