@@ -173,7 +173,7 @@ class _Actions:
         self.hands.write("#confirm-rate", "2")
         self.hands.use("#confirm-yes")
         self.browser.until_path("/workbench/job?id=")
-        self.browser.until_text("of 40 messages", "#job")
+        self.browser.until(lambda _: self.browser.text("[data-job=done]") not in {"", "0"}, "nothing is sent")
         self.hands.use("#cancel-job")
         self.browser.until_text("Stopped", "#job")
         self.browser.until(lambda _: 20 < self.demo.count() < 40, "what was not sent is not parked")

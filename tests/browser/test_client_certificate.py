@@ -103,14 +103,12 @@ class RestartTests(BrowserTestCase):
     def test_restart(self) -> None:
         """The page says that the connection is lost, and shows live figures again once the process is back."""
         (port,) = free_ports(1)
-        for number, end in enumerate((lambda demo: demo.process.kill(), lambda demo: demo.end())):
-            with ExitStack() as stack:
-                first = own_demo(stack, HTTP_PORT=str(port))
-                if not number:
-                    self.browser.open(f"https://localhost:{port}/workbench")
-                self.browser.until_text("Live", "#live")
-                end(first)
-                self.browser.until_text("Trying again", "#live")
+        with ExitStack() as stack:
+            first = own_demo(stack, HTTP_PORT=str(port))
+            self.browser.open(f"https://localhost:{port}/workbench")
+            self.browser.until_text("Live", "#live")
+            first.process.kill()
+            self.browser.until_text("Trying again", "#live")
         with ExitStack() as stack:
             own_demo(stack, HTTP_PORT=str(port))
             self.browser.until_text("Live", "#live")

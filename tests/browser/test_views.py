@@ -62,13 +62,12 @@ class ViewsTests(BrowserTestCase):
     """The views, one after another."""
 
     def check(self, what: str) -> None:
-        """Check the view that is open: in light and dark, wide and narrow."""
-        for width in (1280, 360):
-            for dark in (False, True):
-                self.browser.view(width, dark=dark)
-                found = self.browser.accessibility() if width == 1280 or not dark else []
-                self.assertEqual([], found, f"{what}, {width} px, {'dark' if dark else 'light'}, axe-core {VERSION}")
-            self.assertEqual([], self.browser.sideways(), f"{what}, {width} px")
+        """Check the view that is open: wide and dark, narrow and light."""
+        for width, dark in ((1280, True), (360, False)):
+            self.browser.view(width, dark=dark)
+            where = f"{what}, {width} px, {'dark' if dark else 'light'}"
+            self.assertEqual([], self.browser.accessibility(), f"{where}, axe-core {VERSION}")
+            self.assertEqual([], self.browser.sideways(), where)
         self.browser.view(1280)
 
     def open_and_check(self, path: str) -> None:

@@ -6,7 +6,7 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const RECONNECT = 3000; // milliseconds
 // Figures come every other second. A connection that is silent for longer is lost, though nothing may have said so: the
 // machine slept, or a network is gone.
-const SILENCE = 10000;
+const SILENCE = 7000;
 
 const messages = (number) => `${number.toLocaleString("en")} ${number === 1 ? "message" : "messages"}`;
 
