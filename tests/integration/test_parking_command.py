@@ -158,9 +158,8 @@ class PipeTests(CommandTestCase):
         self.assertEqual(([empty], ""), await self.piped("list"))
         await self.park(1)
         for arguments in (
-            ("list", "--queue", self.queue, "--rquid", "x"), ("show", "--rquid", "x"), ("export", "--rquid", "x"),
-            ("replay", "--rquid", "x", "--yes"), ("drop", "--grep", "nowhere", "--yes"), ("replay", "--rquid", "x"),
-            ("show", "--id", "f" * 32), ("drop", "--since", "1h", "--yes"), ("drop", "--older-than", "3h", "--yes"),
+            ("list", "--queue", self.queue, "--rquid", "x"), ("show", "--id", "f" * 32), ("export", "--grep", "x"),
+            ("replay", "--rquid", "x"), ("drop", "--since", "1h", "--yes"), ("drop", "--older-than", "3h", "--yes"),
         ):  # fmt: skip
             await self.piped(*arguments, status=3)
         self.assertEqual((0, 1), await self.left())
@@ -192,7 +191,7 @@ class PipeTests(CommandTestCase):
     async def test_output_that_takes_no_more(self) -> None:
         """An export that could not be written is no success, and says why."""
         await self.park(1)
-        for command in ("export", f"list --queue {self.queue}", "show"):
+        for command in ("export", "show"):
             _, errors, status = await self.shell(f"provider-gateway parking {command} >/dev/full")
             self.assertEqual(1, status)
             self.assertIn("No space left on device", errors)
@@ -209,12 +208,9 @@ class PipeTests(CommandTestCase):
 
     async def test_setting(self) -> None:
         """Wrong settings, wrong files and a broker that is not there are one line each, with status 1, as in twistd."""
-        certs = self.environ["MQ_CACERT"]
         for variables, part in (
-            ({"RMQ_URL": ""}, "RMQ_URL: is required and missing"),
             ({"RMQ_URL": "amqps://user:hunter2@localhost:x/"}, "RMQ_URL: expected"),
             ({"MQ_CACERT": "/nowhere"}, "MQ_CACERT: /nowhere: "),
-            ({"MQ_CERT": certs}, "MQ_"),
             ({"QUEUES_CONF": "/nowhere"}, "/nowhere: cannot be read as a queue file"),
             ({"AUDIT_LOG": "/nowhere/a"}, "AUDIT_LOG: /nowhere/a"),
             ({"RMQ_URL": "amqps://localhost:1/"}, "localhost:1"),
@@ -235,7 +231,7 @@ class PipeTests(CommandTestCase):
             self, [SCRIPT, "parking", "replay", "--yes", "--rate", "3"], self.environ, self.folder
         )
         await self.until_some_are_replayed()
-        for arguments in (("list", "--queue", self.queue), ("replay", "--yes"), ("export",), ("show",)):
+        for arguments in (("list", "--queue", self.queue), ("replay", "--yes")):
             _, errors = await self.piped(*arguments, status=4)
             self.assertIn("replay", errors)
             self.assertIsNone(replay.ended, replay.errors)
@@ -297,7 +293,7 @@ class TerminalTests(CommandTestCase):
         self.assertEqual(0, await listed.when_ended())
         self.assertIn(f"{self.queue}: 2 messages in {self.queue}.parking", listed.written)
         self.assertEqual(2, len(re.findall(r"\r\n[0-9a-f]{32}  2 h ago  timeout ", listed.written)))
-        for keys, status in ((b"n\n", 1), (b"\n", 1), (CTRL_D, 2), (CTRL_C, 130)):
+        for keys, status in ((b"n\n", 1), (CTRL_D, 2), (CTRL_C, 130)):
             drop = self.terminal("drop")
             await drop.shows("Drop all 2 messages for good? [y/N] ")
             drop.press(keys)
@@ -331,10 +327,8 @@ class TerminalTests(CommandTestCase):
         )  # fmt: skip
         await self.park(1, body=HOSTILE.encode())
         for arguments in (
-            ("list",), ("list", "-q", self.queue), ("list", "-o", "json"), ("list", "-q", self.queue, "-o", "json"),
-            ("show", "--grep", "evil"), ("show", "--limit", "1"), ("show", "--limit", "1", "--body"), ("export",),
-            ("drop", "-n"), ("drop", "--reason", HOSTILE, "-n"), ("show", "--rquid", HOSTILE, "-o", "json"),
-            ("drop", "--queue", HOSTILE), ("drop", "--id", HOSTILE), (HOSTILE,),
+            ("list",), ("list", "-q", self.queue), ("list", "-q", self.queue, "-o", "json"), ("show", "--limit", "1"),
+            ("show", "--reason", HOSTILE, "--body"), ("show", "--grep", "evil"), ("drop", "--queue", HOSTILE),
         ):  # fmt: skip
             ran = self.terminal(*arguments)
             await ran.when_ended()
