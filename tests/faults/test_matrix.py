@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = 41
+ROWS = 42
 
 
 class MatrixTests(SynchronousTestCase):
