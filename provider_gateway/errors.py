@@ -168,15 +168,17 @@ class ModelFailure(GatewayError):
     Attributes:
         reason: ``timeout``, ``connection``, ``status``, ``body`` or ``busy``: the label of metrics, and ``pg-reason``.
         cause: details for the operator's log, not for the caller, such as host names.
+        model_status: HTTP status of the model's answer; None if there was none, or an unusable one.
         model_error: what the model says about it, for log and parked message; empty if it says nothing.
     """
 
     status, problem, title = 502, "model-failed", "The model failed"
 
-    def __init__(self, detail: str, reason: str, cause: object = "") -> None:
+    def __init__(self, detail: str, reason: str, cause: object = "", *, model_status: int | None = None) -> None:
         super().__init__(detail)
         self.reason = reason
         self.cause = str(cause)
+        self.model_status = model_status
         self.model_error = ""
 
 
@@ -187,8 +189,8 @@ class ModelBusy(ModelFailure):
         wait: seconds after which it may be called again, by its ``Retry-After``; None without one.
     """
 
-    def __init__(self, detail: str, wait: float | None = None) -> None:
-        super().__init__(detail, "busy")
+    def __init__(self, detail: str, wait: float | None = None, *, model_status: int | None = None) -> None:
+        super().__init__(detail, "busy", model_status=model_status)
         self.wait = wait
 
 

@@ -13,7 +13,14 @@ from provider_gateway.gateway.media_type import AcceptedBodies
 from provider_gateway.gateway.tensor_bodies import TensorBodies
 from provider_gateway.message.http_headers import headers_from_http
 from provider_gateway.message.ids import RQUID, fresh_id
-from provider_gateway.message.message import PG_ACCEPT_ENCODING, PG_DEADLINE, PG_PUBLISHED, Message
+from provider_gateway.message.message import (
+    MAX_IDENTITY,
+    PG_ACCEPT_ENCODING,
+    PG_DEADLINE,
+    PG_IDENTITY,
+    PG_PUBLISHED,
+    Message,
+)
 from provider_gateway.topology.routing import checked_routing_key
 from provider_gateway.tracing.publishes import begin_publish
 
@@ -129,6 +136,8 @@ class RequestMessages:
         headers["Content-Type"] = content_type  # beside the property: the seed's provider hands on headers only
         if coding is not None:
             headers["Content-Encoding"] = coding  # likewise
+        if (owner := owner_of(request)) is not None:
+            headers[PG_IDENTITY] = owner[:MAX_IDENTITY]
         if reply_to is not None:
             published = self._wall_clock()
             headers[PG_PUBLISHED] = int(1000 * published)
@@ -137,7 +146,7 @@ class RequestMessages:
             if bodies.codings and (wanted := _wanted(request, bodies.codings)):
                 headers[PG_ACCEPT_ENCODING] = wanted
             if self._results is not None:
-                headers |= self._results.headers(owner_of(request))
+                headers |= self._results.headers(owner)
         message = Message(body, headers, content_type, fresh_id(), reply_to, content_encoding=coding)
         if self._tracer is not None and request.span is not None:
             begin_publish(self._tracer, request.span, message, self._routes.exchange(routing_key), routing_key)

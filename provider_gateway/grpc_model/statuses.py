@@ -50,6 +50,18 @@ _ANSWERED_HEADERS_TOO_LARGE = re.compile(
 _DEADLINE = "Deadline Exceeded"
 _DIGITS = re.compile(r"[0-9]{1,12}")
 
+#: The HTTP status that stands for a gRPC status in parked messages, as gateways between both have it; 500 for others.
+_HTTP = {
+    "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
+    "RESOURCE_EXHAUSTED": HTTPStatus.TOO_MANY_REQUESTS,
+    "DEADLINE_EXCEEDED": HTTPStatus.GATEWAY_TIMEOUT,
+    "UNIMPLEMENTED": HTTPStatus.NOT_IMPLEMENTED,
+    "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
+    "PERMISSION_DENIED": HTTPStatus.FORBIDDEN,
+    "FAILED_PRECONDITION": HTTPStatus.BAD_REQUEST,
+    "ABORTED": HTTPStatus.CONFLICT,
+    "ALREADY_EXISTS": HTTPStatus.CONFLICT,
+}
 #: Statuses that are a caller's error.
 _CALLERS = {"INVALID_ARGUMENT": HTTPStatus.BAD_REQUEST, "NOT_FOUND": HTTPStatus.NOT_FOUND}
 
@@ -92,6 +104,7 @@ def failure(answer: Answer, wall_clock: WallClock, max_body_bytes: int, errors: 
         found = ModelBusy(told, _wait(answer, wall_clock))
     else:
         found = ModelFailure(told, "timeout" if code == "DEADLINE_EXCEEDED" else "status")
+    found.model_status = _HTTP.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
     return errors.tell(found, errors.of_text(details))
 
 

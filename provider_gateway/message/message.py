@@ -46,6 +46,8 @@ PG_MODEL_ERROR = "pg-model-error"
 PG_MODEL_STATUS = "pg-model-status"
 #: On requests, and on parked messages: who sent the request. A claim, unless the broker has checked it (``user_id``).
 PG_IDENTITY = "pg-identity"
+#: Characters of it that are kept.
+MAX_IDENTITY = 255
 
 
 def headers_too_large(size: int, limit: int) -> HeadersTooLarge:

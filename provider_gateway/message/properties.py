@@ -170,6 +170,13 @@ def decoded(encoded: bytes) -> ReceivedProperties:
     return ReceivedProperties().decode(encoded)
 
 
+def user_id_of(encoded: bytes) -> str | None:
+    """The ``user_id`` of encoded properties, which the broker has checked; None without one that is UTF-8."""
+    # Most messages have none, and are not decoded by pika.
+    user = decoded(encoded).user_id if encoded[1] & spec.BasicProperties.FLAG_USER_ID else None
+    return user if isinstance(user, str) else None
+
+
 def comparable(encoded: bytes, without: Sequence[bytes]) -> bytes:
     """Bytes that stay the same when a broker adds its headers to encoded properties.
 

@@ -281,9 +281,9 @@ class Model:
         status: int = response.code
         if not (200 <= status < 300 or (400 <= status < 500 and status != _REQUEST_TIMEOUT and status not in _BUSY)):
             msg = f"The model answered with HTTP status {status}."
-            failure = ModelFailure(msg, "status")
+            failure = ModelFailure(msg, "status", model_status=status)
             if status in _BUSY:
-                failure = ModelBusy(msg, retry_after(response.headers, self._wall_clock))
+                failure = ModelBusy(msg, retry_after(response.headers, self._wall_clock), model_status=status)
             raise self._errors.tell(failure, self._errors.of_response(response.headers, body))
         content_type = text_of(response.headers.getRawHeaders(b"content-type", [b""])[0])
         try:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pika import spec
-
 from provider_gateway.message.copies import PG_ATTEMPT, PG_QUEUE, PG_REDELIVERIES, PG_REPLAYS
 from provider_gateway.message.ids import RQUID
 from provider_gateway.message.message import (
@@ -20,7 +18,7 @@ from provider_gateway.message.message import (
     PG_ROUTING_KEY,
 )
 from provider_gateway.message.plain_properties import decode_properties
-from provider_gateway.message.properties import comparable, decoded
+from provider_gateway.message.properties import comparable, user_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +29,6 @@ HEAD_BYTES = 1024
 UNKNOWN = "unknown"
 #: Headers that the broker counts deliveries in: they differ from one look to the next.
 _COUNTERS = (b"x-delivery-count", b"x-acquired-count")
-_USER_ID = spec.BasicProperties.FLAG_USER_ID
 #: Numbers beyond this one are no counts.
 _MANY = 2**53
 
@@ -119,7 +116,7 @@ class ParkedMessage:
             message_id=_text(told.message_id),
             correlation_id=_text(told.correlation_id),
             reply_to=_text(told.reply_to),
-            identity=_text(_user_id(properties)) or _text(headers.get(PG_IDENTITY)),
+            identity=_text(user_id_of(properties)) or _text(headers.get(PG_IDENTITY)),
             routing_key=_clean(routing_key) if key is None else key,
             attempts=_count(headers.get(PG_ATTEMPT)),
             redeliveries=_count(headers.get(PG_REDELIVERIES)),
@@ -141,12 +138,6 @@ def id_of(properties: bytes, body: bytes) -> str:
     digest.update(told)
     digest.update(body)
     return digest.hexdigest()
-
-
-def _user_id(properties: bytes) -> object:
-    """The user that the broker has checked (``user_id``)."""
-    # Most messages have none, and are not decoded by pika.
-    return decoded(properties).user_id if properties[1] & _USER_ID else None
 
 
 def _death(headers: Mapping[str, Any]) -> Mapping[str, Any] | None:

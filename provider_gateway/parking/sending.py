@@ -12,7 +12,9 @@ from provider_gateway.deferreds import InFlight, Waiters
 from provider_gateway.errors import BrokerBlocked, BrokerUnavailable, GatewayError, OutcomeUnknown, PublishRefused
 from provider_gateway.message.copies import PG_DROPPED, PG_QUEUE, PG_REPLAYS, Copy, History
 from provider_gateway.message.message import (
+    MAX_IDENTITY,
     PG_COPY,
+    PG_IDENTITY,
     PG_OWNER,
     PG_PARKED,
     PG_PARKED_AT,
@@ -62,7 +64,9 @@ def copy_of(content: Content, message: ParkedMessage, place: ParkingPlace, reply
         told = {name: value for name, value in headers.items() if name not in _OF_PARKED}
         return Message(original.body, {**told, PG_REPLAYS: replays}, correlation_id=original.correlation_id)
     is_kept = isinstance(headers.get(PG_RESULTS), str)
-    kept = {name: headers[name] for name in _OF_KEPT if name in headers} if is_kept else {}
+    kept: dict[str, Any] = {name: headers[name] for name in _OF_KEPT if is_kept and name in headers}
+    if message.identity is not None:
+        kept[PG_IDENTITY] = message.identity[:MAX_IDENTITY]
     reply_to, dropped = original.reply_to, headers.get(PG_DROPPED)
     is_of_gateway = isinstance(reply_to, str) and reply_to.startswith(f"{reply_prefix}.")
     history = History(

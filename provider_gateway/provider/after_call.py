@@ -43,7 +43,7 @@ class AfterCall:
     async def succeeded(self, task: Task, response: ModelResponse) -> None:
         """Reply with the model's response. Without a reply address, park the message if the status is 4xx."""
         task.was_called = True
-        task.model_error = response.model_error
+        task.model_error, task.model_status = response.model_error, response.status
         if self._settlement.address(task) is not None:
             reply = result_reply(task, response)
             await self._settlement.reply(task, reply, lambda error: error_reply(task, error, error.reason))
@@ -59,7 +59,7 @@ class AfterCall:
     async def failed(self, task: Task, failure: ModelFailure) -> None:
         """Retry, park or answer a message that the model failed on."""
         task.was_called = True
-        task.model_error = failure.model_error
+        task.model_error, task.model_status = failure.model_error, failure.model_status
         self._log.warn(
             "{queue}: {reason}",
             reason=failure.detail,

@@ -15,7 +15,7 @@ from provider_gateway.deferreds import Waiters
 from provider_gateway.errors import TOO_LARGE, ModelFailure, Nacked, NoRoute, PublishRefused
 from provider_gateway.message.copies import Copy
 from provider_gateway.message.ids import RQUID, has_rquid
-from provider_gateway.message.message import PG_COPY, PG_MODEL_ERROR, PG_PARKED, PG_PARKED_AT
+from provider_gateway.message.message import PG_COPY, PG_MODEL_ERROR, PG_MODEL_STATUS, PG_PARKED, PG_PARKED_AT
 from provider_gateway.recent import Recent
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Settlement:
         reply_by = None if is_answered else task.reply_by
         attempt = task.history.attempt + 1
         history = replace(task.history, attempt=attempt, held=0, reply_by=reply_by, is_answered=is_answered)
-        copy = Copy.of(task.message, self._entry.queue_name, history, reason, kept=task.kept_headers)
+        copy = Copy.of(task.message, self._entry.queue_name, history, reason, kept=task.copied_headers)
         await self._publisher.publish_copy(task, copy, exchange, routing_key)
         self._retried.labels(self._entry.queue_name, reason).inc()
         self.done(task)
@@ -188,7 +188,7 @@ class Settlement:
     async def _replace(
         self, task: Task, history: History, reason: str, *, gives_up: tuple[type[GatewayError], ...]
     ) -> None:
-        copy = Copy.of(task.message, self._entry.queue_name, history, reason, may_expire=True, kept=task.kept_headers)
+        copy = Copy.of(task.message, self._entry.queue_name, history, reason, may_expire=True, kept=task.copied_headers)
         renewed = self._renewing[copy.publish_id] = Waiters()
         try:
             exchange, key = self._entry.return_exchange, task.delivery.routing_key
@@ -220,11 +220,13 @@ class Settlement:
             DeliveryLost: as above.
         """
         parking = self._entry.parking
-        kept = {**task.kept_headers, PG_PARKED_AT: int(1000 * self._wall_clock())}
+        kept = {**task.copied_headers, PG_PARKED_AT: int(1000 * self._wall_clock())}
         if task.results is not None:
             kept[PG_PARKED] = parking
         if task.model_error:
             kept[PG_MODEL_ERROR] = task.model_error
+        if task.model_status is not None:
+            kept[PG_MODEL_STATUS] = int(task.model_status)
         if not has_rquid(task.message.headers):
             kept[RQUID] = task.rquid
         copy = Copy.of(task.message, self._entry.queue_name, replace(task.history, held=0), reason, kept=kept)

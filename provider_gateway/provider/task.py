@@ -6,14 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.message.message import (
+    MAX_IDENTITY,
     PG_ATTEMPTS,
     PG_COPY,
+    PG_IDENTITY,
     PG_OWNER,
     PG_PARKED,
     PG_PUBLISHED,
     PG_RESULTS,
     PG_ROUTING_KEY,
 )
+from provider_gateway.message.properties import user_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -51,11 +54,12 @@ class Task:
         results: the queue for its reply if nobody waits for that; None if the answer need not be kept.
         was_called: the model call of this attempt has ended, with a response or a failure.
         model_error: what the model said about its error in this attempt; empty if it said nothing.
+        model_status: HTTP status of the model's answer in this attempt; None if there was none.
         span: its step in a trace; None without traces.
     """
 
     __slots__ = (
-        *("delivery", "fingerprint", "history", "model_error", "refused_at"),
+        *("delivery", "fingerprint", "history", "model_error", "model_status", "refused_at"),
         *("results", "room_for_body", "room_for_response", "rquid", "span", "waited", "was_called"),
     )
 
@@ -68,6 +72,7 @@ class Task:
         self.waited: int | None = None
         self.was_called = False
         self.model_error = ""
+        self.model_status: int | None = None
         self.span: Span | None = None
         message = delivery.message
         results = message.headers.get(PG_RESULTS)
@@ -132,6 +137,22 @@ class Task:
         if PG_PARKED in self.message.headers:
             kept[PG_PARKED] = _text(self.message.headers[PG_PARKED])
         return kept
+
+    @property
+    def copied_headers(self) -> dict[str, Any]:
+        """What its copies carry, besides what has happened to it: :attr:`kept_headers`, where it came from, from whom.
+
+        Who that is, is a claim of the message, unless the broker has checked it (``user_id``).
+        """
+        message = self.message
+        key = self.history.routing_key
+        told = {PG_ROUTING_KEY: self.delivery.routing_key if key is None else key, **self.kept_headers}
+        identity = None if message.original is None else user_id_of(message.original)
+        if identity is None:
+            identity = message.headers.get(PG_IDENTITY)
+        if type(identity) is str and identity:
+            told[PG_IDENTITY] = identity[:MAX_IDENTITY]
+        return told
 
     def reply_headers(self) -> dict[str, Any]:
         """What the reply says of a message whose answer is kept: a record is made of it if there is none.
