@@ -54,7 +54,8 @@ dist: $(TOOLS)
 
 # In an empty folder and without variables, so that no setting of this machine counts.
 documents: $(TOOLS)
-	@folder=$$(mktemp -d) && cd "$$folder" && env -i RESULT_STORE=sqlite:///var/results.db "$(CURDIR)/$(BIN)/twistd" -n \
+	@folder=$$(mktemp -d) && cd "$$folder" && env -i RESULT_STORE=sqlite:///var/results.db \
+	    HTTP_ACCESS="$(CURDIR)/examples/access.yaml" "$(CURDIR)/$(BIN)/twistd" -n \
 	    provider-gateway --queues "$(CURDIR)/examples/queue_config.yaml" --openapi >"$(CURDIR)/docs/openapi.json"; \
 	    status=$$?; rm -r "$$folder"; exit $$status
 	@$(BIN)/python -m devtools.file_schemas docs/schemas

@@ -1,7 +1,6 @@
 """The errors that a caller can receive: HTTP status, problem type, and whether a retry can help.
 
-Nothing here talks to HTTP or AMQP. :mod:`provider_gateway.http_server.problems` renders these errors as problem
-documents.
+Nothing here talks to HTTP or AMQP; :mod:`provider_gateway.http_server.problems` renders these errors.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ class TopologyError(Exception):
 
     Attributes:
         code: the broker's reply code; None if the object was not sent.
-        is_final: True if no later attempt succeeds before somebody has changed the queue file, the object or the
-            broker's configuration.
+        is_final: True if no later attempt succeeds before somebody has changed queue file, object or broker.
     """
 
     def __init__(self, text: str, *, code: int | None = None, is_final: bool = False) -> None:
@@ -39,15 +37,16 @@ class GatewayError(Exception):
         status: HTTP status of the response (RFC 9110).
         problem: last part of the problem type (RFC 9457, 3.1.1); programs rely on it.
         title: short summary of the problem type, the same for every occurrence (RFC 9457, 3.1.3).
-        retry_after: seconds after which the same request may succeed. None if a retry does not help, or could run
-            the request twice.
+        retry_after: seconds after which the same request may succeed; None if no retry helps, or it may run it twice.
         location: path at which the request can be asked for later; None if it cannot.
+        may_have_location: False if no error of the class has one.
         members: more members of the problem document (RFC 9457, 3.2).
     """
 
     status: ClassVar[int] = 500
     problem: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
+    may_have_location: ClassVar[bool] = False
     retry_after: int | None = None
     location: str | None = None
     members: Mapping[str, object] = MappingProxyType({})
@@ -264,7 +263,7 @@ class StoreUnavailable(Unavailable):
 class DeadlinePassed(GatewayError):
     """No reply in time. The request may have been executed, or may still be."""
 
-    status, problem, title = 504, "deadline-passed", "No reply in time"
+    status, problem, title, may_have_location = 504, "deadline-passed", "No reply in time", True
 
 
 class OutcomeUnknown(GatewayError):
@@ -277,6 +276,7 @@ class OutcomeUnknown(GatewayError):
     """
 
     status, problem, title = 504, "outcome-unknown", "It is not known whether the broker accepted the message"
+    may_have_location = True
 
     def __init__(self, detail: str, *, was_read: bool = False, is_alone: bool = False) -> None:
         super().__init__(detail)

@@ -8,6 +8,7 @@ import sys
 import traceback
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -18,6 +19,9 @@ from provider_gateway.commands.outcomes import Ended, Status
 from provider_gateway.commands.parking import parking
 from provider_gateway.errors import SettingsError
 from provider_gateway.workbench.texts import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 #: Starts the process. -P: nothing is imported from the working directory.
 _TWISTD = (
@@ -40,7 +44,7 @@ Completion for bash:
 )
 @click.version_option(__version__, prog_name="provider-gateway", message="%(prog)s %(version)s")
 def commands() -> None:
-    """Look after a provider-gateway: check its settings, and see to messages that were parked.
+    """Look after a provider-gateway: check its settings, describe its interface, and see to messages that were parked.
 
     The settings are those of the process: the environment, .env and the queue file. In a container it finds them there:
     "oc exec deployment/provider-gateway -- provider-gateway parking list". The process itself is started with
@@ -49,6 +53,10 @@ def commands() -> None:
 
 
 commands.add_command(parking)
+
+
+_queues = click.option("--queues", type=_FILE, metavar="FILE", help="The queue file; otherwise QUEUES_CONF.")
+_env_file = click.option("--env-file", type=_FILE, metavar="FILE", help="A file with variables; otherwise .env.")
 
 
 @commands.command(
@@ -60,16 +68,41 @@ commands.add_command(parking)
 )
 @click.option("--connect", is_flag=True, help="Also try broker, topology, models and result store; changes nothing.")
 @click.option("--role", metavar="ROLES", help="Roles to check, separated by commas: gateway, provider.")
-@click.option("--queues", type=_FILE, metavar="FILE", help="The queue file; otherwise QUEUES_CONF.")
-@click.option("--env-file", type=_FILE, metavar="FILE", help="A file with variables; otherwise .env.")
+@_queues
+@_env_file
 def check(*, connect: bool, role: str | None, queues: Path | None, env_file: Path | None) -> None:
     """Check settings and files, and print the settings in force, secrets masked.
 
     It is "twistd provider-gateway --check".
     """
-    given = (("--role", role), ("--queues", queues), ("--env-file", env_file))
-    options = [part for name, value in given if value is not None for part in (name, str(value))]
-    os.execv(sys.executable, [*_TWISTD, "--check", *(["--connect"] if connect else []), *options])  # noqa: S606 - no shell is meant
+    flags = ["--check", *(["--connect"] if connect else [])]
+    _become(flags, (("--role", role), ("--queues", queues), ("--env-file", env_file)))
+
+
+@commands.command(
+    epilog=examples(
+        "provider-gateway openapi >openapi.json",
+        "provider-gateway openapi --env-file my/gateway.env --queues my/queues.yaml",
+    )
+)
+@_queues
+@_env_file
+def openapi(*, queues: Path | None, env_file: Path | None) -> None:
+    """Print the OpenAPI document of the HTTPS listener, for somebody who may use everything.
+
+    Neither broker nor certificates are needed. It is "twistd provider-gateway --openapi".
+    """
+    _become(["--openapi"], (("--queues", queues), ("--env-file", env_file)))
+
+
+def _become(flags: Sequence[str], options: Iterable[tuple[str, object]]) -> NoReturn:
+    """Run the process with a command line in place of this one.
+
+    Args:
+        options: with their values; without those that are None.
+    """
+    given = [part for name, value in options if value is not None for part in (name, str(value))]
+    os.execv(sys.executable, [*_TWISTD, *flags, *given])  # noqa: S606 - no shell is meant
 
 
 def main() -> None:

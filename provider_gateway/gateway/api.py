@@ -29,6 +29,7 @@ from provider_gateway.http_server.problems import error_of, log_error, render, w
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.openapi.document import routes_of
 from provider_gateway.security.identity import text_of_identity
+from provider_gateway.workbench.parking_routes import ParkingRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -47,10 +48,12 @@ if TYPE_CHECKING:
     from provider_gateway.http_server.request import BoundedRequest
     from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
+    from provider_gateway.openapi.document import Route
     from provider_gateway.results.results import Results
     from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.topology.routing import Routes
     from provider_gateway.tracing.tracer import Tracer
+    from provider_gateway.workbench.access import Rights
 
 PREDICT = "/v1/predict"
 _BELOW = REQUESTS.encode()
@@ -72,6 +75,7 @@ class API(AboutRoutes):
         offer: what a caller is told of who may use everything.
         cors_origins: origins that a browser may call from; ``*`` is any origin.
         wall_clock: deadlines of messages are times of it.
+        parking: knows what the sender of a request may do with parked messages, for the documentation.
         logs_responses: log each response, at the level "debug".
         tracer: makes spans; None without traces.
 
@@ -100,6 +104,7 @@ class API(AboutRoutes):
         clock: IReactorTime,
         wall_clock: WallClock,
         metrics: Metrics,
+        parking: Callable[[Any], Rights] = lambda _: (),
         logs_responses: bool = False,
         tracer: Tracer | None = None,
     ) -> None:
@@ -121,7 +126,7 @@ class API(AboutRoutes):
         )
         self.error_form = error_form_of(routes.queues)
         self._models = ModelList(routes.queues, self.admission)
-        self._documentation = Documentation(routes_of(self.app), offer, self.admission)
+        self._documentation = Documentation(self.routes(), offer, self.admission, parking)
         self._open_inference = OpenInference(routes.queues, self.admission, readiness)
         self._messages = RequestMessages(
             routes=routes,
@@ -146,6 +151,11 @@ class API(AboutRoutes):
                 clock=clock,
             )
             self._stored = StoredRequests(results, answers, self.admission, reply_timeout)
+
+    @classmethod
+    def routes(cls) -> list[Route]:
+        """The routes that the documentation describes: not those of the workbench's page, which is for people."""
+        return [*routes_of(cls.app), *routes_of(ParkingRoutes.app)]
 
     def resource(self, beside: Callable[[BoundedRequest], IResource | None] = lambda _: None) -> IResource:
         """What the listener serves: the routes, and the paths that entries of the queue file add.

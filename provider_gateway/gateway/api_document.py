@@ -11,10 +11,13 @@ from provider_gateway.gateway.open_inference_operations import (
     open_inference_operations,
 )
 from provider_gateway.gateway.operations import ABOUT_TAG, REQUESTS_TAG, TAGS, added_operations, operations
-from provider_gateway.gateway.shared_operations import ADMITTED, RQUID_PARAMETER
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.openapi.document import described, openapi_document
-from provider_gateway.openapi.operation import Answer, Operation, Parameter, ref
+from provider_gateway.openapi.error_responses import ADMITTED
+from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Operation, Parameter, ref
+from provider_gateway.workbench.body_schemas import PARKING_SCHEMAS
+from provider_gateway.workbench.documents import PARKING
+from provider_gateway.workbench.operations import PARKING_TAG, PARKING_TAGS, parking_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +33,12 @@ _IF_NONE_MATCH = Parameter(
 
 def api_operations(offer: Offer) -> dict[Route, Operation | None]:
     """What is said of every route of the API; None for those that are not offered."""
-    return {**operations(offer), **open_inference_operations(offer), **_about_operations()}
+    return {
+        **operations(offer),
+        **open_inference_operations(offer),
+        **parking_operations(offer.parking),
+        **_about_operations(),
+    }
 
 
 def api_document(routes: Iterable[Route], offer: Offer) -> dict[str, Any]:
@@ -47,13 +55,14 @@ def api_document(routes: Iterable[Route], offer: Offer) -> dict[str, Any]:
     schemas = {
         **SCHEMAS,
         **(REQUEST_SCHEMAS if REQUESTS_TAG in tags else {}),
+        **(PARKING_SCHEMAS if PARKING_TAG in tags else {}),
         **(OPEN_INFERENCE_SCHEMAS if OPEN_INFERENCE_TAG in tags else {}),
     }
     return openapi_document(
         offered,
         title="provider-gateway",
         description=_description(offer),
-        tags={**TAGS, **OPEN_INFERENCE_TAGS},
+        tags={**TAGS, **PARKING_TAGS, **OPEN_INFERENCE_TAGS},
         schemas=schemas,
         has_tls=offer.has_tls,
     )
@@ -110,10 +119,11 @@ def _about_operations() -> dict[Route, Operation]:
 
 def _description(offer: Offer) -> str:
     certificate = "Callers show a client certificate (TLS 1.2 or 1.3). " if offer.has_tls else ""
+    without_options = f" and those from `{PARKING}`" if offer.parking else ""
     return f"""Requests for machine-learning models, through a queue.
 
 {certificate}This document has what its caller may use.
-Every path with `GET` has `HEAD`, and every path but `/health` has `OPTIONS`.
+Every path with `GET` has `HEAD`, and every path but `/health`{without_options} has `OPTIONS`.
 
 Errors are problem documents (RFC 9457), below `/v2` errors of the Open Inference Protocol.
 After 503 and 429, `Retry-After` says when to try again: the request was not accepted.

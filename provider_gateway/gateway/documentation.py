@@ -14,11 +14,12 @@ from provider_gateway.openapi.page import page_of
 from provider_gateway.openapi.page_style import PAGE_HEADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from provider_gateway.gateway.admission import Admission
     from provider_gateway.gateway.offer import Offer
     from provider_gateway.openapi.document import Route
+    from provider_gateway.workbench.access import Rights
 
 #: Documents that are kept: callers have few different rights.
 _KEPT = 32
@@ -36,12 +37,16 @@ class Documentation:
         routes: of the API.
         offer: what a caller is told of who may use everything.
         admission: knows who may use which routing key.
+        parking: knows what the sender of a request may do with parked messages.
     """
 
-    def __init__(self, routes: Sequence[Route], offer: Offer, admission: Admission) -> None:
+    def __init__(
+        self, routes: Sequence[Route], offer: Offer, admission: Admission, parking: Callable[[Any], Rights]
+    ) -> None:
         self._routes = routes
         self._offer = offer
         self._admission = admission
+        self._parking = parking
         self._document = lru_cache(_KEPT)(self._make_document)
         self._page = lru_cache(_KEPT)(self._make_page)
 
@@ -78,22 +83,22 @@ class Documentation:
         request.setHeader("Content-Length", "0")
         return b""
 
-    def _rights(self, request: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """What a caller may use: numbers of entries, and names of webhook endpoints."""
+    def _rights(self, request: Any) -> tuple[tuple[int, ...], tuple[str, ...], Rights]:
+        """What a caller may use: numbers of entries, names of webhook endpoints, and rights on parked messages."""
         self._admission.enter(request)
         try:
             entries = enumerate(self._offer.entries)
             usable = tuple(number for number, entry in entries if self._admission.may_use_any(request, entry))
-            return usable, self._admission.endpoint_names(request)
+            return usable, self._admission.endpoint_names(request), self._parking(request)
         finally:
             self._admission.in_flight -= 1
 
-    def _decoded(self, usable: tuple[int, ...], webhooks: tuple[str, ...]) -> dict[str, Any]:
+    def _decoded(self, usable: tuple[int, ...], webhooks: tuple[str, ...], parking: Rights) -> dict[str, Any]:
         entries = tuple(self._offer.entries[number] for number in usable)
-        return api_document(self._routes, replace(self._offer, entries=entries, webhooks=webhooks))
+        return api_document(self._routes, replace(self._offer, entries=entries, webhooks=webhooks, parking=parking))
 
-    def _make_document(self, usable: tuple[int, ...], webhooks: tuple[str, ...]) -> CachedDocument:
-        return CachedDocument(JSON, json.dumps(self._decoded(usable, webhooks)).encode())
+    def _make_document(self, usable: tuple[int, ...], webhooks: tuple[str, ...], parking: Rights) -> CachedDocument:
+        return CachedDocument(JSON, json.dumps(self._decoded(usable, webhooks, parking)).encode())
 
-    def _make_page(self, usable: tuple[int, ...], webhooks: tuple[str, ...]) -> CachedDocument:
-        return CachedDocument(HTML, page_of(self._decoded(usable, webhooks)).encode())
+    def _make_page(self, usable: tuple[int, ...], webhooks: tuple[str, ...], parking: Rights) -> CachedDocument:
+        return CachedDocument(HTML, page_of(self._decoded(usable, webhooks, parking)).encode())

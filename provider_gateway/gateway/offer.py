@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Settings
+    from provider_gateway.workbench.access import Rights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Offer:
         entries: of the queue file, those of which the caller may use some routing key.
         has_default_key: True if the queue file has a routing key for requests that name none.
         webhooks: names of the endpoints that the caller may have told.
+        parking: what the caller may do with parked messages.
         has_access_file: False if every caller may use every routing key.
         has_store: True if answers are kept.
         has_tls: True if callers show a client certificate.
@@ -38,6 +40,7 @@ class Offer:
     entries: tuple[QueueEntry, ...]
     has_default_key: bool
     webhooks: tuple[str, ...]
+    parking: Rights
     has_access_file: bool
     has_store: bool
     has_tls: bool
@@ -51,7 +54,9 @@ class Offer:
     idempotency_ttl: float
 
     @classmethod
-    def of(cls, settings: Settings, entries: Sequence[QueueEntry], webhooks: tuple[str, ...] = ()) -> Offer:
+    def of(
+        cls, settings: Settings, entries: Sequence[QueueEntry], webhooks: tuple[str, ...] = (), parking: Rights = ()
+    ) -> Offer:
         """What the settings offer to a caller who may use everything.
 
         Args:
@@ -61,6 +66,7 @@ class Offer:
             entries=tuple(entries),
             has_default_key=any(entry.routing_key is not None for entry in entries),
             webhooks=webhooks,
+            parking=parking,
             has_access_file=settings.http_access is not None,
             has_store=settings.result_store is not None,
             has_tls=settings.http_tls,

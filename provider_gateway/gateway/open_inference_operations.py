@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from provider_gateway.errors import Forbidden, NotFound, Unavailable
 from provider_gateway.gateway.shared_operations import (
-    ADMITTED,
     ANY,
-    RQUID_PARAMETER,
     predict_errors,
     prediction_answers,
     waiting_parameters,
 )
 from provider_gateway.message.http_headers import JSON, JSON_SIZE
-from provider_gateway.openapi.operation import Answer, Body, Operation, Parameter, ref
+from provider_gateway.openapi.error_responses import ADMITTED
+from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Body, Operation, Parameter, ref
 from provider_gateway.topology.open_inference import VERSIONS, open_models
 
 if TYPE_CHECKING:

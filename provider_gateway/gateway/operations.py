@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from provider_gateway.errors import Forbidden, ModelFailure, NotFound, StoreUnavailable
 from provider_gateway.gateway.body_schemas import REQUEST_ID, SHOWN_STATUSES
 from provider_gateway.gateway.shared_operations import (
-    ADMITTED,
     ANY,
     ID_PARAMETER,
-    RQUID_PARAMETER,
     accepted_answer,
     predict_errors,
     prediction_answers,
@@ -20,7 +18,8 @@ from provider_gateway.gateway.shared_operations import (
     waiting_parameters,
 )
 from provider_gateway.message.http_headers import JSON
-from provider_gateway.openapi.operation import Answer, Body, Operation, Parameter, ref
+from provider_gateway.openapi.error_responses import ADMITTED
+from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Body, Operation, Parameter, ref
 from provider_gateway.results.errors import Gone, RequestCanceled, ResultTooLarge
 
 if TYPE_CHECKING:

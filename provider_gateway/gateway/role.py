@@ -100,6 +100,11 @@ class GatewayRole:
         self._readiness = Readiness(self._lacks, reactor)
         routes = Routes(entries)
         self._publisher = publisher
+        audit = refusing(audit)
+        parking = parking_of(
+            *(reactor, settings, entries), credentials=credentials, audit=audit, metrics=metrics, wall_clock=wall_clock
+        )
+        access = Access(credentials.access_rules, parking.places, audit)
         self._api = API(
             rpc=self._rpc,
             publisher=publisher,
@@ -116,16 +121,12 @@ class GatewayRole:
             clock=reactor,
             wall_clock=wall_clock,
             metrics=metrics,
+            parking=access.all_rights,
             logs_responses=settings.log_level == "debug",
             tracer=tracer,
         )
         self._routes = routes
         self._expected_waits = expected_waits
-        audit = refusing(audit)
-        parking = parking_of(
-            *(reactor, settings, entries), credentials=credentials, audit=audit, metrics=metrics, wall_clock=wall_clock
-        )
-        access = Access(credentials.access_rules, parking.places, audit)
         self._workbench = Workbench(
             parking,
             access,

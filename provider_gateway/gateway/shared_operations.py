@@ -5,27 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import (
-    BadRequest,
     BrokerBlocked,
     BrokerUnavailable,
     DeadlinePassed,
-    Draining,
     Forbidden,
     InvalidJSON,
     ModelFailure,
     Nacked,
     NoRoute,
     OutcomeUnknown,
-    Overloaded,
     PublishRefused,
     QueueTooLong,
     RateLimited,
     StoreUnavailable,
     UnsupportedMediaType,
 )
-from provider_gateway.gateway.body_schemas import REQUEST_ID, REQUEST_UID
+from provider_gateway.gateway.body_schemas import REQUEST_ID
 from provider_gateway.grpc_model.errors import InvalidInference
-from provider_gateway.message.ids import RQUID
+from provider_gateway.openapi.error_responses import ADMITTED
 from provider_gateway.openapi.operation import Answer, Parameter, ref
 from provider_gateway.results.errors import (
     Gone,
@@ -41,8 +38,6 @@ if TYPE_CHECKING:
     from provider_gateway.gateway.offer import Offer
     from provider_gateway.openapi.operation import Schema
 
-#: Of every request that is admitted.
-ADMITTED: tuple[type[GatewayError], ...] = (BadRequest, Draining, Overloaded)
 #: Of every request that is published.
 _PUBLISHED: tuple[type[GatewayError], ...] = (
     *ADMITTED,
@@ -63,12 +58,6 @@ _KEPT: tuple[type[GatewayError], ...] = (
     RequestCanceled,
     ResultTooLarge,
     StoreUnavailable,
-)
-RQUID_PARAMETER = Parameter(
-    name=RQUID,
-    where="header",
-    description="Id of the request, for logs and messages; generated if it is missing. It may repeat.",
-    schema=REQUEST_UID,
 )
 ID_PARAMETER = Parameter(name="id", where="path", description="Id of the request.", schema=REQUEST_ID)
 #: A body of which nothing is known here.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Route = tuple[str, str]
 #: Methods that are not described one by one: every path has them, or every path with GET.
 _IMPLIED = frozenset({"HEAD", "OPTIONS"})
-_PLACEHOLDER = re.compile(r"<([a-z]+)_?>")
+_PLACEHOLDER = re.compile(r"<(?:[^:>]+:)?([a-z]+)_?>")
 
 
 def routes_of(app: Klein) -> list[Route]:

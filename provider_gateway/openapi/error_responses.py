@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from provider_gateway.errors import (
     BadRequest,
     BodyTooLarge,
+    Draining,
     Forbidden,
     GatewayError,
     HeadersTooLarge,
@@ -37,6 +38,9 @@ ANYWHERE: tuple[type[GatewayError], ...] = (
     Overloaded,
 )
 
+#: Every request that is admitted may end with these, too.
+ADMITTED: tuple[type[GatewayError], ...] = (BadRequest, Draining, Overloaded)
+
 PROBLEM: Schema = {
     "title": "Problem",
     "description": "A problem document (RFC 9457). Programs go by `status` and `type`; `detail` is for people.",
@@ -51,6 +55,9 @@ PROBLEM: Schema = {
         "trace_id": {"type": "string", "description": "id of the trace, if the request is traced (OpenTelemetry)"},
         "request_id": {"type": "string", "description": "id under which a late answer can be fetched (504)"},
         "uid": {"type": "string", "description": "the same as `request_id`"},
+        "trace_id": {"type": "string", "description": "id of the trace, if the request is traced"},
+        "expected": {"type": "integer", "description": "the `expected_count` that was sent (409)"},
+        "found": {"type": "integer", "description": "how many messages match now (409)"},
         "model_error": {
             "type": "string",
             "description": "what the model says about its error, if the operators let callers see it (502)",
@@ -128,7 +135,7 @@ def _headers(errors: Iterable[type[GatewayError]]) -> Iterable[tuple[str, Schema
     yield RQUID, {"$ref": f"#/components/headers/{RQUID}"}
     if any(issubclass(error, Unavailable | RateLimited) for error in errors):
         yield "Retry-After", {"$ref": "#/components/headers/Retry-After"}
-    if any(error.status in (409, 504) for error in errors):
+    if any(error.may_have_location for error in errors):
         yield (
             "Location",
             {"description": "path of the request whose answer can be fetched", "schema": {"type": "string"}},

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from provider_gateway.message.ids import RQUID
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,6 +38,14 @@ class Parameter:
     schema: Schema = field(default_factory=lambda: {"type": "string"})
     required: bool = False
     examples: tuple[str, ...] = ()
+
+
+RQUID_PARAMETER = Parameter(
+    name=RQUID,
+    where="header",
+    description="Id of the request, for logs and messages; generated if it is missing. It may repeat.",
+    schema={"type": "string", "pattern": r"^[\x21-\x7e]{1,128}$"},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,8 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _AGE = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 #: Characters of a search pattern, and of any other text.
-_MAX_PATTERN, _MAX_TEXT = 1000, 4096
-_MAX_LIMIT = 2**31
+MAX_PATTERN, MAX_TEXT = 1000, 4096
+LARGEST_LIMIT = 2**31
 #: Ids that a job's document shows.
 _IDS_SHOWN = 20
 
@@ -167,13 +167,13 @@ def _refuse(name: str, value: object, expected: str) -> NoReturn:
 
 
 def _check_text(name: str, value: object) -> None:
-    if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_TEXT):
-        _refuse(name, value, f"expected a text of 1 to {_MAX_TEXT} characters")
+    if value is not None and not (isinstance(value, str) and 0 < len(value) <= MAX_TEXT):
+        _refuse(name, value, f"expected a text of 1 to {MAX_TEXT} characters")
 
 
 def _check_pattern(text: str) -> None:
-    if len(text) > _MAX_PATTERN:
-        _refuse("grep", text, f"expected at most {_MAX_PATTERN} characters")
+    if len(text) > MAX_PATTERN:
+        _refuse("grep", text, f"expected at most {MAX_PATTERN} characters")
     try:
         _pattern(text)
     except (re2.error, UnicodeEncodeError) as error:
@@ -198,7 +198,7 @@ def _time(name: str, text: object, now: float) -> float:
 def _limit(value: object) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
         value = int(value)
-    if type(value) is not int or not 1 <= value <= _MAX_LIMIT:
+    if type(value) is not int or not 1 <= value <= LARGEST_LIMIT:
         _refuse("limit", value, "expected a whole number from 1")
     return value
 

@@ -9,6 +9,7 @@ class IdempotencyInProgress(GatewayError):
     """A request with the same ``Idempotency-Key`` is being served."""
 
     status, problem, title = 409, "idempotency-in-progress", "A request with this Idempotency-Key is in progress"
+    may_have_location = True
 
 
 class Gone(GatewayError):

@@ -37,11 +37,14 @@ _IDENTITIES = r"^(?:\*|(?:\*\.)?[^*]*)$"
 def _together(schema: dict[str, Any]) -> None:
     """Say in the JSON Schema which keys need each other."""
     schema["required"] = [name for name in schema["required"] if name != "routingKeys"]
-    schema["anyOf"] = [given("routingKeys"), given("parking")]
+    routing_keys, parking, queues = (given(name, {"type": "array"}) for name in ("routingKeys", "parking", "queues"))
+    rate = given("rate", {"type": "number"})
+    schema["anyOf"] = [routing_keys, parking]
     schema["allOf"] = [
-        needs(given("burst", {"type": "integer"}), given("rate", {"type": "number"})),
-        needs(given("parking"), given("queues")),
-        needs(given("queues"), given("parking")),
+        needs(given("burst", {"type": "integer"}), rate),
+        needs(rate, routing_keys),
+        needs(parking, queues),
+        needs(queues, parking),
     ]
 
 
@@ -113,6 +116,20 @@ class AccessRule(StrictModel):
 _RULES = TypeAdapter(Annotated[tuple[AccessRule, ...], Field(strict=False)])
 
 
+def read_rules(path: Path) -> tuple[AccessRule, ...]:
+    """Read an access file, and none of the files that its webhooks name.
+
+    Raises:
+        SettingsError: the file cannot be read or is wrong.
+    """
+    return parse_entries(read_text(path, "an access file (HTTP_ACCESS)"), _where(path), "access rules", _RULES)
+
+
+def _where(path: Path) -> str:
+    """The access file in texts of errors."""
+    return f"HTTP_ACCESS: {path}"
+
+
 class AccessRules:
     """The rules of an access file, in force. Reads the file when it is made.
 
@@ -147,9 +164,8 @@ class AccessRules:
         Raises:
             SettingsError: the file cannot be read or is wrong. The old rules and rates stay in force.
         """
-        text = read_text(self._path, "an access file (HTTP_ACCESS)")
-        where, folder = f"HTTP_ACCESS: {self._path}", self._path.parent
-        rules = parse_entries(text, where, "access rules", _RULES)
+        rules = read_rules(self._path)
+        where, folder = _where(self._path), self._path.parent
         # Also if one of the files is wrong: once it is mended, it is time to load again.
         self.files = [
             self._path,

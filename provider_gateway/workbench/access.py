@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from provider_gateway.errors import Forbidden, NotFound
 from provider_gateway.parking.operators import Operator
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from provider_gateway.security.parking_rights import Right
 
 RIGHTS: tuple[Right, ...] = ("read", "replay", "drop")
+#: Rights by work queue.
+Rights: TypeAlias = "tuple[tuple[str, tuple[Right, ...]], ...]"
 
 
 class Access:
@@ -47,6 +49,14 @@ class Access:
         return (
             operator if operator is not None and any(self.rights(operator, queue) for queue in self._queues) else None
         )
+
+    def all_rights(self, request: Any) -> Rights:
+        """What the sender of a request may do, by queue; nothing if parking queues are not there for the request."""
+        operator = self.who(request) if self.is_open(request) else None
+        if operator is None:
+            return ()
+        by_queue = ((queue, tuple(self.rights(operator, queue))) for queue in self._queues)
+        return tuple((queue, rights) for queue, rights in by_queue if rights)
 
     @staticmethod
     def rights(operator: Operator, queue: str) -> list[Right]:

@@ -28,6 +28,10 @@ _IMAGES = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
+_WEBP = "image/webp"
+#: Media types of bodies that are images, and of all others.
+IMAGE_TYPES = (*dict.fromkeys(name for _, name in _IMAGES), _WEBP)
+OTHER_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ class ShownBody:
 def image_type(body: bytes) -> str | None:
     """The media type of an image, by the body itself; None if it is none that is shown."""
     if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
-        return "image/webp"
+        return _WEBP
     return next((name for beginning, name in _IMAGES if body.startswith(beginning)), None)
 
 

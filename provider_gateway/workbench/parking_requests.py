@@ -24,20 +24,23 @@ if TYPE_CHECKING:
 
 #: Bytes of a body: room for the most ids.
 _MAX_BODY = 1_048_576
-_MOST_IDS, _MOST_REASONS = 20_000, 100
-_LIMIT, _LARGEST_LIMIT = 100, 1000
+MOST_IDS, MOST_REASONS = 20_000, 100
+#: Messages of a page; the last position that a page can begin behind.
+USUAL_LIMIT, LARGEST_LIMIT, LARGEST_AFTER = 100, 1000, 2**53
+#: ``expected_count``, ``rate`` and ``why`` of a job, at most.
+LARGEST_COUNT, LARGEST_RATE, LONGEST_WHY = 2**53, 1_000_000, 1000
 _ONE = frozenset({"rquid", "identity", "since", "older_than", "grep"})
 _LISTS = {"reason": "reasons", "id": "ids"}
 _PAGE = frozenset({"limit", "after"})
 
 _ID = re.compile(r"[0-9a-f]{8,64}")
-_Ids = Annotated[list[str], Meta(min_length=1, max_length=_MOST_IDS)]
+_Ids = Annotated[list[str], Meta(min_length=1, max_length=MOST_IDS)]
 
 
 class _Conditions(msgspec.Struct, forbid_unknown_fields=True):
     """``filter`` of a body; the names are those of the query."""
 
-    reason: Annotated[list[str], Meta(min_length=1, max_length=_MOST_REASONS)] | str | UnsetType = UNSET
+    reason: Annotated[list[str], Meta(min_length=1, max_length=MOST_REASONS)] | str | UnsetType = UNSET
     id: _Ids | str | UnsetType = UNSET
     rquid: str | UnsetType = UNSET
     identity: str | UnsetType = UNSET
@@ -53,11 +56,11 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     ids: _Ids | UnsetType = UNSET
     filter: _Conditions | UnsetType = UNSET
     all: Literal[True] | UnsetType = UNSET
-    rate: Annotated[float, Meta(gt=0, le=1_000_000)] | UnsetType = UNSET
-    expected_count: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    rate: Annotated[float, Meta(gt=0, le=LARGEST_RATE)] | UnsetType = UNSET
+    expected_count: Annotated[int, Meta(ge=0, le=LARGEST_COUNT)] | UnsetType = UNSET
     force: bool = False
     dry_run: bool = False
-    why: Annotated[str, Meta(max_length=1000)] = ""
+    why: Annotated[str, Meta(max_length=LONGEST_WHY)] = ""
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -99,8 +102,8 @@ def list_request(uri: bytes, now: float) -> ListRequest:
             raise BadRequest(msg)
         else:
             values[name] = value
-    limit = _number(values.pop("limit", str(_LIMIT)), "limit", 1, _LARGEST_LIMIT)
-    after = _number(values.pop("after"), "after", 0, 2**53) if "after" in values else -1
+    limit = _number(values.pop("limit", str(USUAL_LIMIT)), "limit", 1, LARGEST_LIMIT)
+    after = _number(values.pop("after"), "after", 0, LARGEST_AFTER) if "after" in values else -1
     given = tuple((name, value) for name, value in pairs if name not in _PAGE)
     return ListRequest(Filter.from_values(now=now, **values), given, limit, after)
 

@@ -12,7 +12,7 @@ from provider_gateway.errors import BrokerUnavailable, NotFound
 from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import error_of, log_error, render, with_length
 from provider_gateway.message.http_headers import JSON
-from provider_gateway.workbench.bodies import image_type
+from provider_gateway.workbench.bodies import OTHER_TYPE, image_type
 from provider_gateway.workbench.documents import (
     JOBS,
     PARKING,
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 #: Seconds for which a job is waited for that still counts: what is wrong with it is then part of the response.
 _UNTIL_COUNTED = 2.0
 _QUEUE = f"{PARKING}/<queue>"
-_MESSAGE = f"{_QUEUE}/<id_>"
+# Of this length alone: else "replay" and "drop" would be ids, and support GET.
+_MESSAGE = f"{_QUEUE}/<string(length=32):id_>"
 _JOB = f"{JOBS}/<id_>"
 
 
@@ -113,7 +114,7 @@ class ParkingRoutes:
             _, body = await self._show(request, operator, unquote(queue), id_)
             request.setHeader("Content-Disposition", f'attachment; filename="{id_}"')
             request.setHeader("Content-Security-Policy", "default-src 'none'; sandbox")
-            return with_length(request, image_type(body) or "application/octet-stream", body)
+            return with_length(request, image_type(body) or OTHER_TYPE, body)
 
         return await self._serve(request, answer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMAS = ROOT / "docs" / "schemas"
+#: Values of keys of a rule, the right and the wrong ones; ... stands for a key that is missing.
+_RULE_VALUES: dict[str, tuple[Any, ...]] = {
+    "routingKeys": (..., None, ["k"], []),
+    "parking": (..., None, ["read"], ["read", "drop"], [], ["write"]),
+    "queues": (..., None, ["*"], ["q", "r"], [], [""], "*"),
+    "rate": (..., None, 5),
+    "burst": (..., None, 5),
+    "webhooks": (..., {}),
+}
 _MODELINE = re.compile(r"\A# yaml-language-server: \$schema=(\S+)$", re.MULTILINE)
 #: Keys by which a list is known to be a queue file, and an access file.
 _QUEUES, _ACCESS = "queueName", "identities"
@@ -123,6 +133,22 @@ WRONG_RULES = (
     f"{_A}, webhooks: {{w: {{url: 'http://h/', secretFiles: [s]}}}}}}",
     f"{_A}, webhooks: {{w: {{url: 'https://h/', secretFiles: [whsec_x]}}}}}}",
     f"{_W}, cacert: ''}}}}}}",
+    "- {identities: [a], routingKeys: null}",
+    "- {identities: [a], parking: [read]}",
+    "- {identities: [a], queues: [q]}",
+    "- {identities: [a], parking: null, queues: null}",
+    "- {identities: [a], parking: [read], queues: ['*'], rate: 5}",
+    f"{_A}, parking: [read]}}",
+    f"{_A}, parking: [read], queues: null}}",
+    f"{_A}, queues: [q]}}",
+    f"{_A}, parking: read, queues: [q]}}",
+    f"{_A}, parking: [write], queues: [q]}}",
+    f"{_A}, parking: [Read], queues: [q]}}",
+    f"{_A}, parking: [], queues: [q]}}",
+    f"{_A}, parking: [read], queues: []}}",
+    f"{_A}, parking: [read], queues: ['']}}",
+    f"{_A}, parking: [read], queues: '*'}}",
+    f"{_A}, parking: [read], queues: [5]}}",
 )
 RIGHT_QUEUES = (
     "- {topic: '', queueName: q}",
@@ -144,6 +170,11 @@ RIGHT_QUEUES = (
 )
 RIGHT_RULES = (
     "[]",
+    "- {identities: [a], parking: [read], queues: ['*']}",
+    "- {identities: [a], routingKeys: null, rate: null, parking: [read, replay, drop], queues: [a/b, 'ü %', '*']}",
+    f"{_A}, rate: 5, parking: [drop, drop], queues: [q, q]}}",
+    f"{_A}, parking: null, queues: null}}",
+    f"{_A}, queues: null}}",
     "- {identities: ['*', '*.a', a], routingKeys: ['#'], rate: 5, burst: 5, webhooks: {}}",
     "- {identities: [a], routingKeys: [k], rate: null, burst: null}",
     f"{_W}, cacert: c}}}}}}",
@@ -262,3 +293,11 @@ class FileSchemasTests(SynchronousTestCase):
             for text in texts:
                 self.assertTrue(self.is_read(text, is_queues=is_queues), text)
                 self.assertEqual(self.problems(of, yaml.safe_load(text)), [], text)
+
+    def test_keys_together(self) -> None:
+        """Whatever keys a rule has, an editor underlines what the program refuses, and nothing else."""
+        for values in product(*_RULE_VALUES.values()):
+            keys = dict(zip(_RULE_VALUES, values, strict=True))
+            rules = [{"identities": ["a"], **{key: value for key, value in keys.items() if value is not ...}}]
+            is_read = self.is_read(json.dumps(rules), is_queues=False)
+            self.assertEqual(self.rules.is_valid(rules), is_read, rules)

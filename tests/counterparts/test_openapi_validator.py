@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -17,8 +17,13 @@ from provider_gateway.gateway.api import API
 from provider_gateway.gateway.api_document import api_document
 from provider_gateway.gateway.body_schemas import OPEN_INFERENCE_SCHEMAS, REQUEST_SCHEMAS, SCHEMAS
 from provider_gateway.gateway.offer import Offer
-from provider_gateway.openapi.document import routes_of
+from provider_gateway.workbench.body_schemas import PARKING_SCHEMAS
 from tests.support.folders import ROOT
+
+if TYPE_CHECKING:
+    from provider_gateway.workbench.access import Rights
+
+PARKING: Rights = (("a/b", ("read",)), ("jobs", ("replay", "drop")))
 
 
 class OpenAPIValidatorTests(SynchronousTestCase):
@@ -34,7 +39,8 @@ class OpenAPIValidatorTests(SynchronousTestCase):
         for store, tls, webhooks, models in product((None, "sqlite:///r.db"), (True, False), ((), ("a",)), (0, 1, 3)):
             settings = Settings(_env_file=None, rmq_url="amqp://broker/", result_store=store, http_tls=tls)
             offer = replace(Offer.of(settings, entries[:models], webhooks), has_access_file=bool(webhooks))
-            self.assertEqual(self.problems(api_document(routes_of(API.app), offer)), [])
+            self.assertEqual(self.problems(api_document(API.routes(), replace(offer, parking=PARKING))), [])
+            self.assertEqual(self.problems(api_document(API.routes(), offer)), [])
 
     def test_docs(self) -> None:
         """docs/openapi.json is valid."""
@@ -48,5 +54,5 @@ class OpenAPIValidatorTests(SynchronousTestCase):
 
     def test_schemas(self) -> None:
         """The schemas of bodies are schemas (draft 2020-12)."""
-        for schema in {**SCHEMAS, **REQUEST_SCHEMAS, **OPEN_INFERENCE_SCHEMAS}.values():
+        for schema in {**SCHEMAS, **REQUEST_SCHEMAS, **PARKING_SCHEMAS, **OPEN_INFERENCE_SCHEMAS}.values():
             Draft202012Validator.check_schema(schema)

@@ -39,7 +39,7 @@ STEPS: tuple[tuple[Direction, str, int], ...] = (
 )
 
 
-class ReplayTests(IntegrationTestCase):
+class ReplayTestCase(IntegrationTestCase):
     """Kills of ``provider-gateway parking replay``, and a count of what is there afterwards."""
 
     timeout = 300
@@ -131,21 +131,25 @@ class ReplayTests(IntegrationTestCase):
             self.assertEqual(len(parked), len(set(parked)), step)
             twice = sum(work.values()) + len(parked) - COUNT
             self.assertLessEqual(twice, WINDOW, step)
-            # What stays keeps its order: the broker puts back what was not acknowledged.
-            self.assertEqual(parked, [each for each in ids if each in set(parked)], step)
+            # The broker puts back what was not acknowledged. A quorum queue has its own order then.
+            if self.kind == "classic":
+                self.assertEqual(parked, [each for each in ids if each in set(parked)], step)
         self.assertEqual(len(killed), len(STEPS), f"killed at these only: {killed}")
+
+
+class ClassicReplayTests(ReplayTestCase):
+    """Classic queues."""
 
     async def test_42_killed_classic(self) -> None:
         """Nothing is lost; at most a window of messages is in the work queue and parked as well; the order stays."""
         await self.check_each_step()
 
 
-class QuorumReplayTests(ReplayTests):
-    """The same with quorum queues."""
+class QuorumReplayTests(ReplayTestCase):
+    """Quorum queues."""
 
     kind = "quorum"
-    test_42_killed_classic = None
 
     async def test_42_killed_quorum(self) -> None:
-        """As with classic queues."""
+        """The same, but for the order."""
         await self.check_each_step()

@@ -266,6 +266,13 @@ class PipeTests(CommandTestCase):
         self.assertEqual((1, ""), (status, out))
         self.assertTrue(errors.startswith("provider-gateway: HTTP_PORT: expected a valid integer"), errors)
 
+    async def test_openapi(self) -> None:
+        """``provider-gateway openapi`` prints what ``twistd provider-gateway --openapi`` prints."""
+        out, errors, status = await self.shell("provider-gateway openapi")
+        self.assertEqual((0, ""), (status, errors))
+        self.assertEqual((out, "", 0), await self.shell("twistd -n --pidfile= provider-gateway --openapi"))
+        self.assertIn("/v1/predict", json.loads(out)["paths"])
+
     async def test_completion(self) -> None:
         """The documented line has bash complete commands, options and the names of queues."""
         line = """eval "$(_PROVIDER_GATEWAY_COMPLETE=bash_source provider-gateway)"

@@ -26,8 +26,9 @@ class OpenAPITextTests(SynchronousTestCase):
         self.patch(os, "environ", {})
 
     def test_docs(self) -> None:
-        """docs/openapi.json is that of the example queue file with a result store: "make documents" writes it."""
-        self.patch(os, "environ", {"RESULT_STORE": "sqlite:///var/results.db"})
+        """docs/openapi.json is that of the example files with a result store: "make documents" writes it."""
+        access = str(ROOT / "examples" / "access.yaml")
+        self.patch(os, "environ", {"RESULT_STORE": "sqlite:///var/results.db", "HTTP_ACCESS": access})
         made = openapi_text(None, ROOT / "examples" / "queue_config.yaml")
         self.assertEqual((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"), made, "run: make documents")
 
@@ -45,3 +46,23 @@ class OpenAPITextTests(SynchronousTestCase):
         Path("wrong.env").write_text("REPLY_TIMEOUT=soon\n")
         self.assertRaises(SettingsError, openapi_text, Path("wrong.env"), None)
         self.assertIn("waits 7 s", json.loads(openapi_text(Path("my.env"), None))["info"]["description"])
+
+    def test_parking(self) -> None:
+        """Parked messages are in it if the access file gives somebody a right on them; its secrets are not needed."""
+        self.patch(os, "environ", {"HTTP_ACCESS": "access.yaml"})
+        webhook = "webhooks: {w: {url: 'https://h.example/', secretFiles: [/nowhere]}}"
+        for rights, is_there in (("", False), ("parking: [replay], queues: [one], ", True)):
+            Path("access.yaml").write_text(f"- {{identities: [a], routingKeys: ['#'], {rights}{webhook}}}\n")
+            made = json.loads(openapi_text(None, None))
+            self.assertEqual("/v1/parking/{queue}/drop" in made["paths"], is_there)
+        queue = made["paths"]["/v1/parking/{queue}/drop"]["post"]["parameters"][0]
+        self.assertEqual(queue["schema"], {"enum": ["fib"]})
+
+    def test_wrong_access_file(self) -> None:
+        """An access file that is missing or wrong is an error that names it."""
+        self.patch(os, "environ", {"HTTP_ACCESS": "access.yaml"})
+        error = self.assertRaises(SettingsError, openapi_text, None, None)
+        self.assertIn("access.yaml", str(error))
+        Path("access.yaml").write_text("- {identities: [a], parking: [read]}\n")
+        error = self.assertRaises(SettingsError, openapi_text, None, None)
+        self.assertIn("parking and queues", str(error))

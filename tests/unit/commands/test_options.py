@@ -116,7 +116,13 @@ class HelpTests(CommandLineTestCase):
     def test_every_command(self) -> None:
         """Each command has help with examples, and every example is a command line that is understood."""
         examples = []
-        for path in ((), ("parking",), ("check",), *(("parking", name) for name in parking.parking.commands)):
+        for path in (
+            (),
+            ("parking",),
+            ("check",),
+            ("openapi",),
+            *(("parking", name) for name in parking.parking.commands),
+        ):
             self.assertEqual(0, self.status(*path, "--help"))
             self.assertEqual(0, self.status(*path, "-h"))
         text = self.out.text()
@@ -171,18 +177,22 @@ class EndsTests(CommandLineTestCase):
         self.assertIn("Traceback", text)
         self.assert_safe(text)
 
-    def test_check(self) -> None:
-        """``check`` is twistd's: the process becomes it, with the options that it was given."""
+    def test_commands_of_twistd(self) -> None:
+        """``check`` and ``openapi`` are twistd's: the process becomes it, with the options that it was given."""
         became: list[list[str]] = []
         self.patch(main.os, "execv", lambda _file, command: became.append(command))
-        self.status("check")
-        self.status("check", "--connect", "--role", "provider", "--queues", "q.yaml", "--env-file", "e.env")
-        for command in became:
+        files = ["--queues", "q.yaml", "--env-file", "e.env"]
+        for arguments in (
+            ["check"],
+            ["check", "--connect", "--role", "provider", *files],
+            ["openapi"],
+            ["openapi", *files],
+        ):
+            self.status(*arguments)
+            command = became.pop()
             self.assertEqual([sys.executable, "-P"], command[:2])
-        first, last = (command[command.index("provider-gateway") :] for command in became)
-        self.assertEqual(["provider-gateway", "--check"], first)
-        given = ["--connect", "--role", "provider", "--queues", "q.yaml", "--env-file", "e.env"]
-        self.assertEqual(["provider-gateway", "--check", *given], last)
+            given = command[command.index("provider-gateway") :]
+            self.assertEqual(["provider-gateway", f"--{arguments[0]}", *arguments[1:]], given)
 
 
 class CompletionTests(CommandLineTestCase):
@@ -197,7 +207,7 @@ class CompletionTests(CommandLineTestCase):
 
     def test_commands(self) -> None:
         """Commands and options."""
-        self.assertEqual(["check", "parking"], self.complete(""))
+        self.assertEqual(["check", "openapi", "parking"], self.complete(""))
         self.assertEqual(["replay"], self.complete("parking", "re"))
         self.assertEqual(["--dry-run"], self.complete("parking", "replay", "--dr"))
 

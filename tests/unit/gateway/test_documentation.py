@@ -6,13 +6,14 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.config.queue_file import BUILT_IN
 from provider_gateway.config.settings import Settings
+from provider_gateway.demo.failures import Failures
 from provider_gateway.gateway.admission import Admission
 from provider_gateway.gateway.api import API
 from provider_gateway.gateway.api_document import api_document, api_operations
@@ -23,9 +24,15 @@ from provider_gateway.observability.metrics import Metrics
 from provider_gateway.openapi.document import routes_of
 from provider_gateway.security.access_rules import AccessRules
 from provider_gateway.security.identity import Identity
+from provider_gateway.workbench.access import RIGHTS
+from provider_gateway.workbench.pages import Pages
+from provider_gateway.workbench.parking_routes import ParkingRoutes
 from tests.support.api import APITestCase
 from tests.support.http_client import Client, Response
 from tests.support.queue_entries import entry
+
+if TYPE_CHECKING:
+    from provider_gateway.security.parking_rights import Right
 
 DOCS = Path(__file__).parents[3] / "docs"
 FRAUD = entry(
@@ -46,10 +53,11 @@ def offer(**settings: Any) -> Offer:
 
 def document(offered: Offer) -> dict[str, Any]:
     """The document of the API."""
-    return api_document(routes_of(API.app), offered)
+    return api_document(API.routes(), offered)
 
 
 WITH_STORE = {"result_store": "sqlite:///var/results.db"}
+ALL_RIGHTS: tuple[tuple[str, tuple[Right, ...]], ...] = (("work", RIGHTS),)
 
 
 class DocumentTests(SynchronousTestCase):
@@ -66,13 +74,37 @@ class DocumentTests(SynchronousTestCase):
         return found
 
     def test_every_route(self) -> None:
-        """Every route of the API is described, and no other."""
-        self.assertEqual(set(routes_of(API.app)), set(api_operations(offer(**WITH_STORE))))
+        """Every route of the API and of parked messages is described, and no other."""
+        described = api_operations(replace(offer(**WITH_STORE), parking=ALL_RIGHTS))
+        self.assertEqual(set(API.routes()), set(described))
+        self.assertEqual([route for route, operation in described.items() if operation is None], [])
+
+    def test_page_routes(self) -> None:
+        """Of all routes of the listener, only those of the workbench's page are left out, which are for people."""
+        routes = {route for each in (API, ParkingRoutes, Pages, Failures) for route in routes_of(each.app)}
+        left_out = {path for _, path in routes - set(api_operations(offer()))}
+        self.assertIn("/workbench", left_out)
+        self.assertEqual([path for path in left_out if not re.match("/(workbench|demo)(/|$)", path)], [])
+
+    def test_every_application(self) -> None:
+        """No module has an application whose routes the tests above do not know, but for those of other listeners."""
+        known = {"gateway.open_inference_routes", "workbench.parking_routes", "workbench.pages", "demo.failures"}
+        of_other_listeners = {"app.admin", "demo.sample_model"}
+        package = DOCS.parent / "provider_gateway"
+        found = {
+            ".".join(path.relative_to(package).with_suffix("").parts)
+            for path in package.rglob("*.py")
+            if re.search(r"^ +app = (App|Klein)\(\)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        }
+        self.assertEqual(found, known | of_other_listeners)
 
     def test_errors(self) -> None:
         """The document has the problem types that docs/interface.md lists, with their statuses, and no others."""
         found: dict[int, set[str]] = {}
-        for made in (document(offer(**WITH_STORE)), document(replace(offer(), has_access_file=True))):
+        for made in (
+            document(replace(offer(**WITH_STORE), parking=ALL_RIGHTS)),
+            document(replace(offer(), has_access_file=True)),
+        ):
             for status, types in self.problem_types(made).items():
                 found.setdefault(status, set()).update(types)
         text = (DOCS / "interface.md").read_text(encoding="utf-8")
@@ -104,6 +136,72 @@ class DocumentTests(SynchronousTestCase):
         ]
         self.assertEqual(names[1] - names[0], {"Prefer", "Idempotency-Key"})
         self.assertNotIn("RequestStatus", made["components"]["schemas"])
+
+    def parking(self, *rights: tuple[str, tuple[Right, ...]]) -> dict[str, Any]:
+        """The operations of parked messages by their ids, for somebody with rights on them."""
+        made = document(replace(offer(), parking=rights))
+        return {
+            operation["operationId"]: operation
+            for path, methods in made["paths"].items()
+            for operation in methods.values()
+            if path.startswith("/v1/parking")
+        }
+
+    def queues(self, operation: dict[str, Any]) -> Any:
+        """The queues that an operation names."""
+        return operation["parameters"][0]["schema"].get("enum")
+
+    def test_parking_rights(self) -> None:
+        """Of parked messages a caller is told what its rights open, and on which queues."""
+        self.assertEqual(self.parking(), {})
+        lists = {"listParkingQueues", "listParkedMessages", "listParkingJobs", "getParkingJob"}
+        reads, jobs = {"getParkedMessage", "getParkedBody"}, {"cancelParkingJob"}
+        for rights, more in (
+            (("read",), reads),
+            (("replay",), jobs | {"replayParkedMessages"}),
+            (("drop",), jobs | {"dropParkedMessages"}),
+        ):
+            self.assertEqual(set(self.parking(("fib", rights))), lists | more, rights)
+        both = self.parking(("a/b", ("replay",)), ("fib", ("read", "drop")))
+        for name, queues in (
+            ("listParkedMessages", ["a/b", "fib"]),
+            ("replayParkedMessages", ["a/b"]),
+            ("getParkedBody", ["fib"]),
+        ):
+            self.assertEqual(self.queues(both[name]), queues, name)
+        for rights, searches in ((("read",), True), (("replay",), False)):
+            listing = self.parking(("fib", rights))["listParkedMessages"]
+            self.assertEqual("grep" in {each["name"] for each in listing["parameters"]}, searches)
+
+    def test_queue_by_the_name_of_jobs(self) -> None:
+        """A queue called "jobs" is not among the names: clients would write its path as that of the jobs."""
+        for others, names in (((), None), ((("fib", ("read",)),), ["fib"])):
+            listing = self.parking(("jobs", ("read",)), *others)["listParkedMessages"]
+            self.assertEqual(self.queues(listing), names)
+            self.assertIn("%6Aobs", listing["parameters"][0]["description"])
+
+    def test_parking_jobs(self) -> None:
+        """A job begins with 202 and its path. Only to drop needs a count."""
+        operations = self.parking(*ALL_RIGHTS)
+        for name in ("replay", "drop"):
+            responses = operations[f"{name}ParkedMessages"]["responses"]
+            self.assertIn("Location", responses["202"]["headers"])
+            self.assertEqual("428" in responses, name == "drop")
+
+    def test_location(self) -> None:
+        """Only errors that have a path at which to ask later come with Location: that of a busy queue has none."""
+        responses = document(replace(offer(**WITH_STORE), parking=ALL_RIGHTS))["components"]["responses"]
+        having = {name for name, response in responses.items() if "Location" in response["headers"]}
+        for name in ("ParkingBusy", "Error409"):
+            self.assertNotIn(name, having)
+        self.assertTrue(any("IdempotencyInProgress" in name for name in having), having)
+
+    def test_options(self) -> None:
+        """The document says where OPTIONS is not supported."""
+        made = (document(offer()), document(replace(offer(), parking=ALL_RIGHTS)))
+        self.assertEqual(
+            [" and those from `/v1/parking` has" in each["info"]["description"] for each in made], [False, True]
+        )
 
     def test_webhooks(self) -> None:
         """The names of the caller's endpoints are told, if there are any."""
@@ -245,7 +343,12 @@ class RightsTests(SynchronousTestCase):
         )
         self.rules = AccessRules(self.path, Clock())
         admission = Admission(max_in_flight=9, origins=Origins(()), access_rules=self.rules, metrics=Metrics())
-        self.documentation = Documentation(routes_of(API.app), offer(**WITH_STORE), admission)
+        self.documentation = Documentation(API.routes(), offer(**WITH_STORE), admission, self.parking_rights)
+
+    def parking_rights(self, request: Any) -> Any:
+        return tuple(
+            (queue, tuple(sorted(given))) for queue, given in self.rules.parking_rights(request.identity).items()
+        )
 
     def write(self, *lines: str) -> None:
         self.path.write_text("\n".join(lines))
@@ -274,6 +377,17 @@ class RightsTests(SynchronousTestCase):
         """A caller is told of its own endpoints."""
         self.assertIn('{"enum": ["done"]}', json.dumps(self.seen_by("a.example")))
         self.assertNotIn("Webhook", json.dumps(self.seen_by("b.example")["paths"]))
+
+    def test_parking(self) -> None:
+        """A caller is told of parked messages if it has a right on them; other callers, and before, it is not."""
+        self.assertNotIn("/v1/parking", json.dumps(self.seen_by("a.example")))
+        self.write("- {identities: [a.example], parking: [replay], queues: [work]}")
+        self.rules.load()
+        made = self.seen_by("a.example")
+        self.assertIn("/v1/parking/{queue}/replay", made["paths"])
+        self.assertNotIn("/v1/parking/{queue}/drop", made["paths"])
+        self.assertIn(b"/v1/parking/{queue}/replay", self.documentation.page(FakeRequest("a.example")))
+        self.assertNotIn("/v1/parking", json.dumps(self.seen_by("b.example")))
 
     def test_changed_rules(self) -> None:
         """Other rights count at once, and have another version."""

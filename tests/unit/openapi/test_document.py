@@ -41,7 +41,7 @@ class RoutesTests(SynchronousTestCase):
     app = App()
 
     @app.route("/things", methods=["GET", "POST"])
-    @app.route("/things/<id_>/of/<name>", methods=["DELETE"])
+    @app.route("/things/<string(length=2):id_>/of/<name>", methods=["DELETE"])
     @app.route("/things", methods=["OPTIONS"])
     def serve(self, request: object) -> bytes:
         """Never called."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address
+
+from provider_gateway.parking.operators import Operator
 from provider_gateway.security.identity import Identity
+from provider_gateway.workbench.access import Access
 from tests.unit.workbench.base import WorkbenchTestCase
 from tests.unit.workbench.fake_parking import NOW, message
 
@@ -45,6 +49,33 @@ class RightsTests(WorkbenchTestCase):
         ):
             found = {action: self.status(who, action, queue) for action in expected}
             self.assertEqual(found, expected, (who, queue))
+
+    def test_documented(self) -> None:
+        """What the documentation is told of a caller is the same: rights on the queues that there are, by queue."""
+
+        class Request:
+            operator = None
+
+            def __init__(self, name: str) -> None:
+                self.identity = Identity((name,), 2e9)
+
+            def getClientAddress(self) -> Any:  # noqa: N802 - twisted.web's name
+                return IPv4Address("TCP", "127.0.0.1", 1)
+
+        for who, expected in (
+            ("ann", dict.fromkeys(self.parking.places, ("read", "replay", "drop"))),
+            ("reader", {"fib": ("read",)}),
+            ("dropper", {"fib": ("drop",), "other": ("drop",)}),
+            ("caller", {}),
+            ("nobody", {}),
+        ):
+            self.assertEqual(dict(self.access.all_rights(Request(who))), expected, who)
+        demo, nobody = Request("demo"), Request("nobody")
+        demo.operator = Operator("demo", "127.0.0.1")  # type: ignore[assignment]
+        nobody.identity = None  # type: ignore[assignment]
+        without_file = Access(None, self.parking.places, self.audited.append)
+        self.assertEqual(dict(without_file.all_rights(demo)), dict(self.access.all_rights(Request("ann"))))
+        self.assertEqual([without_file.all_rights(each) for each in (nobody, Request("ann"))], [(), ()])
 
     def test_without_read(self) -> None:
         """Without "read", a list has ids, reasons, times, sizes and counts, and nothing that a message says."""
