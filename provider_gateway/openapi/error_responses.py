@@ -55,7 +55,6 @@ PROBLEM: Schema = {
         "trace_id": {"type": "string", "description": "id of the trace, if the request is traced (OpenTelemetry)"},
         "request_id": {"type": "string", "description": "id under which a late answer can be fetched (504)"},
         "uid": {"type": "string", "description": "the same as `request_id`"},
-        "trace_id": {"type": "string", "description": "id of the trace, if the request is traced"},
         "expected": {"type": "integer", "description": "the `expected_count` that was sent (409)"},
         "found": {"type": "integer", "description": "how many messages match now (409)"},
         "model_error": {
