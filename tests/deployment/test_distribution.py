@@ -55,12 +55,12 @@ class DistributionTests(TestCase):
         self.built = await deferToThread(distributions)
 
     def test_wheel(self) -> None:
-        """The wheel has each module of the package, the plugin, the licence, and nothing else."""
+        """The wheel has each module and file of the package, the plugin, the licence, and nothing else."""
         with zipfile.ZipFile(self.built / f"{NAME}-py3-none-any.whl") as wheel:
             names = {name for name in wheel.namelist() if not name.startswith(f"{NAME}.dist-info/")}
             licence = wheel.read(f"{NAME}.dist-info/licenses/LICENSE")
-        modules = {str(path.relative_to(ROOT)) for path in (ROOT / "provider_gateway").rglob("*.py")}
-        self.assertEqual(names, modules | {_PLUGIN, "provider_gateway/py.typed"})
+        files = {path for path in (ROOT / "provider_gateway").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+        self.assertEqual(names, {str(path.relative_to(ROOT)) for path in files} | {_PLUGIN})
         self.assertEqual(licence, (ROOT / "LICENSE").read_bytes())
 
     def test_metadata(self) -> None:
