@@ -74,7 +74,7 @@ async def act(reactor: Any, parking: Parking, wanted: Wanted, interruption: Inte
     await writer.add(line(ended(found)) if wanted.is_plain else f"{summary(found)}\n")
     await writer.flush()
     if found.state == "failed":
-        await job.counted()  # raises if nothing was done: somebody else may have been faster, which has a status of its own
+        await job.counted()  # raises if nothing was done: "busy" has a status of its own
     if found.error:
         click.echo(f"provider-gateway: {visible(found.error)}", err=True)
     if interruption.signal is not None and found.state != "done":
