@@ -270,7 +270,6 @@ class OutcomeUnknown(GatewayError):
     """The broker's confirm did not arrive. The broker may or may not have accepted the message.
 
     Args:
-        detail: text of the problem document.
         was_read: True if the broker has read the message and went on to the next one: a reply is to be expected.
         is_alone: True if no other message was unconfirmed when the connection was lost.
     """
@@ -288,7 +287,6 @@ class PublishRefused(OutcomeUnknown):
     """The broker closed channel or connection over a message: this one, or another that was unconfirmed at the time.
 
     Args:
-        detail: text of the problem document.
         is_certain: True if no other message was unconfirmed, so it was this one.
         is_final: True if the broker would refuse the message each time.
     """

@@ -57,7 +57,7 @@ class DocumentationTests(SynchronousTestCase):
         """docs/interface.md lists every route of the HTTPS listener, and metrics know the path of each."""
         served = [rule for each in (API, ParkingRoutes, Pages) for rule in each.app.url_map.iter_rules()]
         rules = [rule for rule in served if "OPTIONS" not in (rule.methods or ())]
-        paths = [(re.sub("<([a-z]+)_?>", r"{\1}", rule.rule), (rule.methods or set()) - {"HEAD"}) for rule in rules]
+        paths = [(re.sub("<(?:[^<>]*:)?([a-z]+)_?>", r"{\1}", rule.rule), (rule.methods or set()) - {"HEAD"}) for rule in rules]
         routes = {f"{method} {path}" for path, methods in paths for method in methods}
         listed = {name for name in first_column("interface.md", "HTTP") if re.match(r"[A-Z]+ /", name)}
         self.assertEqual(listed, routes)
