@@ -14,6 +14,7 @@ from provider_gateway.config.settings import Settings
 from provider_gateway.gateway.api import API
 from provider_gateway.http_server import access_log
 from provider_gateway.observability.metrics import Metrics
+from provider_gateway.openapi.document import routes_of
 from provider_gateway.workbench.pages import Pages
 from provider_gateway.workbench.parking_routes import ParkingRoutes
 
@@ -55,11 +56,8 @@ class DocumentationTests(SynchronousTestCase):
 
     def test_routes(self) -> None:
         """docs/interface.md lists every route of the HTTPS listener, and metrics know the path of each."""
-        served = [rule for each in (API, ParkingRoutes, Pages) for rule in each.app.url_map.iter_rules()]
-        rules = [rule for rule in served if "OPTIONS" not in (rule.methods or ())]
-        paths = [(re.sub("<(?:[^<>]*:)?([a-z]+)_?>", r"{\1}", rule.rule), (rule.methods or set()) - {"HEAD"}) for rule in rules]
-        routes = {f"{method} {path}" for path, methods in paths for method in methods}
+        routes = {route for each in (API, ParkingRoutes, Pages) for route in routes_of(each.app)}
         listed = {name for name in first_column("interface.md", "HTTP") if re.match(r"[A-Z]+ /", name)}
-        self.assertEqual(listed, routes)
+        self.assertEqual(listed, {" ".join(route) for route in routes})
         known = [*access_log._ROUTES.values(), *[route for _, route in access_log._PATTERNS]]
-        self.assertEqual(set(known), {path for path, _ in paths})
+        self.assertEqual(set(known), {path for _, path in routes})
