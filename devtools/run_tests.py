@@ -53,7 +53,7 @@ UNITS = (
     "tests.fuzz",
     "tests.faults.test_model_faults",
     "tests.faults.test_results tests.faults.test_results_times",
-    "tests.faults.test_parking",
+    "tests.faults.test_parking tests.faults.test_parking_kills",
     "tests.faults.test_results_faults",
     "tests.faults.test_absent_model",
     "tests.faults.test_held_messages",
