@@ -176,9 +176,7 @@ class ModelFailure(GatewayError):
     def __init__(self, detail: str, reason: str, cause: object = "", *, model_status: int | None = None) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.cause = str(cause)
-        self.model_status = model_status
-        self.model_error = ""
+        self.cause, self.model_status, self.model_error = str(cause), model_status, ""
 
 
 class ModelBusy(ModelFailure):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.amqp.consumer import Delivery
+    from provider_gateway.clocks import WallClock
     from provider_gateway.message.message import Message
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.webhook_endpoints import Endpoint
@@ -41,6 +42,7 @@ class Dispatcher:
     Args:
         endpoint_now: see :meth:`.AccessRules.endpoint_now`.
         clock: measures calls.
+        wall_clock: tells when a webhook was parked.
     """
 
     _log = Logger()
@@ -54,8 +56,10 @@ class Dispatcher:
         mover: Mover,
         metrics: Metrics,
         clock: IReactorTime,
+        wall_clock: WallClock,
     ) -> None:
         self._queues = queues
+        self._wall_clock = wall_clock
         self._endpoint_now = endpoint_now
         self._tries = tries
         self._mover = mover
@@ -180,7 +184,7 @@ class Dispatcher:
             request=event.request,
             reason=why,
         )
-        await self._park(delivery, partial(event.parked, reason), reason)
+        await self._park(delivery, partial(event.parked, reason, self._wall_clock()), reason)
 
     async def _park(self, delivery: Delivery, make: Callable[[], Message], reason: str) -> None:
         if await self._move(delivery, make, self._queues.parking.name):

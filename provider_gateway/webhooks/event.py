@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway import __version__
+from provider_gateway.message.copies import PG_REPLAYS
 from provider_gateway.message.http_headers import JSON
-from provider_gateway.message.message import PG_REASON, Message
+from provider_gateway.message.message import PG_PARKED_AT, PG_REASON, Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ class Event:
         body: JSON, as it is sent.
         attempt: number of the next try, from 1.
         put_off: how often that try was put off, since the endpoint had too much to do.
+        replays: how often somebody sent it again after it was parked.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Event:
     body: bytes
     attempt: int = 1
     put_off: int = 0
+    replays: int = 0
 
     @classmethod
     def of(cls, record: Record) -> Event:
@@ -86,20 +89,34 @@ class Event:
         if not (id_.isascii() and id_.isprintable() and id_ and webhook and request):
             msg = "the message is no webhook"
             raise ValueError(msg)
-        attempt, put_off = (_number(message.headers.get(name)) for name in (PG_TRY, PG_PUT_OFF))
+        counts = (_number(message.headers.get(name)) for name in (PG_TRY, PG_PUT_OFF, PG_REPLAYS))
+        attempt, put_off, replays = counts
         return cls(
-            id=id_, request=request, webhook=webhook, body=message.body, attempt=max(1, attempt), put_off=put_off
+            id=id_,
+            request=request,
+            webhook=webhook,
+            body=message.body,
+            attempt=max(1, attempt),
+            put_off=put_off,
+            replays=replays,
         )
 
     def message(self) -> Message:
         """A message that carries it. Each has another message id."""
-        headers = {PG_WEBHOOK_ID: self.id, PG_WEBHOOK: self.webhook, PG_TRY: self.attempt, PG_PUT_OFF: self.put_off}
+        headers: dict[str, Any] = {PG_WEBHOOK_ID: self.id, PG_WEBHOOK: self.webhook, PG_TRY: self.attempt}
+        headers[PG_PUT_OFF] = self.put_off
+        if self.replays:
+            headers[PG_REPLAYS] = self.replays
         return Message(self.body, headers, correlation_id=self.request)
 
-    def parked(self, reason: str) -> Message:
-        """A message for the parking queue. One that is moved back to the work queue begins anew."""
+    def parked(self, reason: str, now: float) -> Message:
+        """A message for the parking queue. One that is moved back to the work queue begins anew.
+
+        Args:
+            now: seconds since 1970.
+        """
         message = self.first().message()
-        message.headers = {**message.headers, PG_REASON: reason}
+        message.headers = {**message.headers, PG_REASON: reason, PG_PARKED_AT: int(1000 * now)}
         return message
 
     def first(self) -> Event:

@@ -73,6 +73,7 @@ class Webhooks:
             mover=self._mover,
             metrics=metrics,
             clock=reactor,
+            wall_clock=wall_clock,
         )
         self._consumer = Consumer(
             self._queues.work.name,

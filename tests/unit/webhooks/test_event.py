@@ -79,7 +79,7 @@ class MessageTests(SynchronousTestCase):
 
     def test_parked(self) -> None:
         """A parked webhook has its reason, and begins anew when it is moved back."""
-        parked = Event.of(record()).next_try().next_try().parked("failed")
+        parked = Event.of(record()).next_try().next_try().parked("failed", 1_769_850_000.5)
         self.assertEqual("failed", parked.headers["pg-reason"])
         self.assertEqual(Event.of(record()), Event.told_by(parked))
 
