@@ -55,7 +55,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
     ids: _Ids | UnsetType = UNSET
     filter: _Conditions | UnsetType = UNSET
-    all: Literal[True] | UnsetType = UNSET
+    all: bool | UnsetType = UNSET
     rate: Annotated[float, Meta(gt=0, le=LARGEST_RATE)] | UnsetType = UNSET
     expected_count: Annotated[int, Meta(ge=0, le=LARGEST_COUNT)] | UnsetType = UNSET
     force: bool = False
@@ -149,7 +149,7 @@ def job_request(
         msg = f"The body: {error}." if isinstance(error, msgspec.DecodeError) else "The body is not JSON."
         raise BadRequest(msg) from None
     given = [name for name in ("ids", "filter", "all") if getattr(wanted, name) is not UNSET]
-    if len(given) != 1:
+    if len(given) != 1 or wanted.all is False:
         msg = 'The body: expected one of "ids": […], "filter": {…} and "all": true, which says which messages.'
         raise BadRequest(msg)
     conditions = _conditions(wanted)
