@@ -28,7 +28,7 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/provider-gat
 
 FROM ${PYTHON_IMAGE}
 USER 0
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="provider-gateway" \
       org.opencontainers.image.description="HTTPS and AMQP in, machine-learning model out: one Twisted process around RabbitMQ" \

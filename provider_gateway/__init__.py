@@ -1,3 +1,3 @@
 """provider-gateway: HTTPS and AMQP in, model out, in one Twisted process around RabbitMQ."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

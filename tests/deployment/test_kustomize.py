@@ -67,7 +67,7 @@ class KustomizeTests(SynchronousTestCase):
             for each in build(ROOT / f"kubernetes/overlays/{overlay}"):
                 if each["kind"] == "Deployment":
                     image = containers(each)[0]["image"]
-                    self.assertEqual(image, "registry.example.org/provider-gateway:0.1.0")
+                    self.assertEqual(image, "registry.example.org/provider-gateway:0.2.0")
 
     def test_optional_components(self) -> None:
         """With the optional components, only HTTPS has a load balancer, and the pods with HTTPS have the sidecar."""

@@ -37,7 +37,7 @@ class SameAsKubectlTests(SynchronousTestCase):
         folder = with_optional_components(Path(self.mktemp()).resolve(), only=()) / "kubernetes/overlays/single"
         file = folder / "kustomization.yaml"
         digest = f"sha256:{'0123456789abcdef' * 4}"
-        file.write_text(file.read_text().replace("newTag: 0.1.0", f"digest: {digest}"))
+        file.write_text(file.read_text().replace("newTag: 0.2.0", f"digest: {digest}"))
         self.check(folder)
         image = f"registry.example.org/provider-gateway@{digest}"
         deployments = [each for each in build(folder) if each["kind"] == "Deployment"]
