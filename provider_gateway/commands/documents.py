@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from provider_gateway.workbench.documents import job_document, look_document, message_document, text_or_base64
+from provider_gateway.workbench.documents import (
+    job_document,
+    look_document,
+    message_document,
+    summary_document,
+    text_or_base64,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +28,7 @@ def line(document: Mapping[str, Any]) -> str:
 
 def listed(queue: str, message: ParkedMessage) -> dict[str, Any]:
     """A message as a list shows it: without headers and body, which are read with ``show`` and ``export``."""
-    document = message_document(message, whole=True)
-    del document["headers"], document["preview"]
-    return {"queue": queue, **document}
+    return {"queue": queue, **summary_document(message)}
 
 
 def whole(queue: str, message: ParkedMessage, body: bytes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provider_gateway.parking.looks import Group, Look, Progress
-from provider_gateway.parking.parked_message import ParkedMessage
+from provider_gateway.parking.parked_message import Outline, ParkedMessage, outline_of
 
 if TYPE_CHECKING:
     from provider_gateway.amqp.message_channel import Content
@@ -22,17 +22,21 @@ class Collecting:
     Args:
         limit: most messages that are kept.
         after: messages up to this position are counted only.
+        counts: what is not kept is of no interest but for its count, and need not be read whole.
 
     Attributes:
         seen: messages that passed by.
         matching: those that match.
     """
 
-    def __init__(self, place: ParkingPlace, filter_: Filter, *, limit: int = 0, after: int = -1) -> None:
+    def __init__(
+        self, place: ParkingPlace, filter_: Filter, *, limit: int = 0, after: int = -1, counts: bool = False
+    ) -> None:
         self._place = place
         self._filter = filter_
         self._limit = limit
         self._after = after
+        self._counts = counts and filter_.is_of_outlines
         self._others = 0
         self._groups: dict[str, _Sum] = {}
         self._kept: list[ParkedMessage] = []
@@ -45,7 +49,10 @@ class Collecting:
         return self._filter.limit is not None and self.matching >= self._filter.limit
 
     def add(self, content: Content) -> ParkedMessage | None:
-        """Take the next message. Returns it if it matches."""
+        """Take the next message. Returns it if it matches and was read whole."""
+        if self._counts and (self.seen <= self._after or not self._limit or self._next is not None):
+            self._count(outline_of(content.properties, len(content.body)))
+            return None
         message = ParkedMessage.of(self.seen, content.routing_key, content.properties, content.body)
         self.seen += 1
         if message.owner in self._place.sharers:
@@ -53,17 +60,27 @@ class Collecting:
             return None
         if self.is_full or not self._filter.matches(message, content.body):
             return None
-        self.matching += 1
-        reason = message.reason
-        if reason not in self._groups and len(self._groups) >= _MAX_GROUPS:
-            reason = OTHERS
-        self._groups.setdefault(reason, _Sum()).add(message)
+        self._add(message)
         if message.position > self._after:
             if len(self._kept) < self._limit:
                 self._kept.append(message)
             elif self._next is None and self._limit:
                 self._next = self._kept[-1].position
         return message
+
+    def _count(self, message: Outline) -> None:
+        self.seen += 1
+        if message.owner in self._place.sharers:
+            self._others += 1
+        elif not self.is_full and self._filter.matches_outline(message):
+            self._add(message)
+
+    def _add(self, message: Outline | ParkedMessage) -> None:
+        self.matching += 1
+        reason = message.reason
+        if reason not in self._groups and len(self._groups) >= _MAX_GROUPS:
+            reason = OTHERS
+        self._groups.setdefault(reason, _Sum()).add(message)
 
     def progress(self, total: int) -> Progress:
         """How far it is."""
@@ -101,7 +118,7 @@ class _Sum:
         self.oldest: float | None = None
         self.newest: float | None = None
 
-    def add(self, message: ParkedMessage) -> None:
+    def add(self, message: Outline | ParkedMessage) -> None:
         """Add a message."""
         self.count += 1
         self.bytes += message.size

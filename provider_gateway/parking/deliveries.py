@@ -15,6 +15,7 @@ from provider_gateway.parking.errors import ParkingUnusable
 from provider_gateway.topology.refusals import Use, refusal
 
 if TYPE_CHECKING:
+    from pika.adapters.twisted_connection import TwistedChannel
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Bytes in memory at which no more is read from the socket.
 _BUFFER_BYTES = 16 * 2**20
+#: Bytes in memory below which the next window may begin.
+_LOW_BYTES = 2 * 2**20
 #: Bytes of a message beside its body and its properties.
 _OVERHEAD = 300
 #: Seconds without a delivery after which the queue is asked whether it is empty, and when that is a fault.
@@ -58,9 +61,10 @@ class Deliveries:
         self._parking = parking
         self._clock = clock
         self._messages: MessageChannel | None = None
+        self._questions: TwistedChannel | None = None
         self._failure: Exception | None = None
         self.buffer: deque[Content] = deque()
-        self._buffered = 0
+        self.buffered = 0
         self.is_paused = self.is_discarding = False
         self._arrived: Waiters[None] = Waiters()
         #: The consumer, the first delivery tag of it, and how many deliveries it may still get.
@@ -103,10 +107,15 @@ class Deliveries:
         """True if nothing more comes: there is no consumer, or it has all that it gets."""
         return self._tag is None or self._due <= 0
 
+    @property
+    def is_low(self) -> bool:
+        """True if so little is in the buffer that more may be asked for."""
+        return self.buffered < _LOW_BYTES
+
     def take(self) -> Content:
         """The first message of the buffer."""
         content = self.buffer.popleft()
-        self._buffered -= size_of(content)
+        self.buffered -= size_of(content)
         self._pause_or_resume()
         return content
 
@@ -114,7 +123,7 @@ class Deliveries:
         """Forget the buffer, and all that arrives from now on."""
         self.is_discarding = True
         self.buffer.clear()
-        self._buffered = 0
+        self.buffered = 0
         self._pause_or_resume()
 
     def ack(self, tag: int) -> None:
@@ -128,6 +137,12 @@ class Deliveries:
         """Give back all deliveries up to a tag that are not settled."""
         assert self._messages is not None
         self._messages.channel.basic_nack(up_to, multiple=True)
+
+    async def end(self) -> None:
+        """End the channel: the queue gets back all that is not settled, and :meth:`ready` asks on another channel."""
+        assert self._messages is not None
+        self._messages.channel.close()
+        self._questions = await self._session.channel()
 
     async def renew(self, prefetch: int) -> None:
         """Begin a consumer that gets so many deliveries, in place of the one that is full.
@@ -194,8 +209,9 @@ class Deliveries:
     async def ready(self) -> int:
         """The number of messages that are ready."""
         assert self._messages is not None
+        channel = self._questions or self._messages.channel
         try:
-            declared = await shield(self._messages.channel.queue_declare(self._parking.name, passive=True))
+            declared = await shield(channel.queue_declare(self._parking.name, passive=True))
         except ChannelClosedByBroker as error:
             raise self._refusal(error) from None
         return int(declared.method.message_count)
@@ -215,14 +231,14 @@ class Deliveries:
         self._due -= 1
         if not self.is_discarding:
             self.buffer.append(content)
-            self._buffered += size_of(content)
+            self.buffered += size_of(content)
             self._pause_or_resume()
         if not self.is_discarding or self._due <= 0:
             self._arrived.fire(None)
 
     def _pause_or_resume(self) -> None:
         """Stop reading from the socket if too much waits here: messages may be much larger than those before."""
-        wanted = self._buffered > (_BUFFER_BYTES // 2 if self.is_paused else _BUFFER_BYTES)
+        wanted = self.buffered > (_BUFFER_BYTES // 2 if self.is_paused else _BUFFER_BYTES)
         transport = self._session.transport
         if wanted != self.is_paused and transport is not None:
             self.is_paused = wanted

@@ -14,7 +14,7 @@ from provider_gateway.parking.errors import FilterError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from provider_gateway.parking.parked_message import ParkedMessage
+    from provider_gateway.parking.parked_message import Outline, ParkedMessage
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _AGE = re.compile(r"([0-9]{1,9})([smhdw])")
@@ -67,20 +67,31 @@ class Filter:
         """True if no condition is given, and no limit."""
         return self == Filter()
 
+    @property
+    def is_of_outlines(self) -> bool:
+        """True if an outline says whether a message matches."""
+        return all(each is None for each in (self.ids, self.rquid, self.identity, self.grep))
+
+    def matches_outline(self, message: Outline | ParkedMessage) -> bool:
+        """True if the conditions on reason and time hold for a message."""
+        at = message.parked_at
+        return (
+            (not self.reasons or message.reason in self.reasons)
+            and (self.since is None or (at is not None and at >= self.since))
+            and (self.before is None or (at is not None and at < self.before))
+        )
+
     def matches(self, message: ParkedMessage, body: bytes) -> bool:
         """True if all conditions hold for a message.
 
         Args:
             body: its whole body.
         """
-        at = message.parked_at
         return (
             (self.ids is None or message.id in self.ids)
-            and (not self.reasons or message.reason in self.reasons)
+            and self.matches_outline(message)
             and (self.rquid is None or message.rquid == self.rquid)
             and (self.identity is None or message.identity == self.identity)
-            and (self.since is None or (at is not None and at >= self.since))
-            and (self.before is None or (at is not None and at < self.before))
             and (self.grep is None or self._finds(message, body))
         )
 

@@ -34,6 +34,16 @@ _MANY = 2**53
 
 
 # Not frozen: with so many attributes that costs 5 µs. No code changes one.
+@dataclass(slots=True)
+class Outline:
+    """What a message counts as: see :class:`ParkedMessage`, which has these, too."""
+
+    reason: str
+    parked_at: float | None
+    owner: str | None
+    size: int
+
+
 @dataclass(slots=True, kw_only=True)
 class ParkedMessage:
     """A parked message, without its whole body.
@@ -93,31 +103,20 @@ class ParkedMessage:
         """
         told = decode_properties(properties)
         headers: dict[str, Any] = told.headers
-        death = _death(headers)
-        if death is not None:
-            # Our copies carry no record of the broker: the message was not parked by us, and our headers may be forged.
-            reason, at, owner = _text(death.get("reason")), _seconds(death.get("time")), _text(death.get("queue"))
-            keys = death.get("routing-keys")
-            key = _text(keys[0]) if isinstance(keys, list) and keys else None
-            if death.get("exchange") == f"{owner}.return":
-                # It was a copy of ours, which came with the key of the retry queue.
-                key = _text(headers.get(PG_ROUTING_KEY)) or key
-        else:
-            reason, owner = _text(headers.get(PG_REASON)), _text(headers.get(PG_QUEUE))
-            at, key = _milliseconds(headers.get(PG_PARKED_AT)), _text(headers.get(PG_ROUTING_KEY))
+        outline = _outline(headers, len(body))
         status = headers.get(PG_MODEL_STATUS)
         return cls(
             id=id_of(properties, body),
             position=position,
-            reason=reason or UNKNOWN,
-            parked_at=at,
-            owner=owner,
+            reason=outline.reason,
+            parked_at=outline.parked_at,
+            owner=outline.owner,
             rquid=_rquid(headers),
             message_id=_text(told.message_id),
             correlation_id=_text(told.correlation_id),
             reply_to=_text(told.reply_to),
             identity=_text(user_id_of(properties)) or _text(headers.get(PG_IDENTITY)),
-            routing_key=_clean(routing_key) if key is None else key,
+            routing_key=_clean(routing_key) if (key := _first_key(headers, outline)) is None else key,
             attempts=_count(headers.get(PG_ATTEMPT)),
             redeliveries=_count(headers.get(PG_REDELIVERIES)),
             replays=_count(headers.get(PG_REPLAYS)),
@@ -125,10 +124,43 @@ class ParkedMessage:
             model_error=_text(headers.get(PG_MODEL_ERROR)) or "",
             content_type=_text(told.content_type),
             content_encoding=_text(told.content_encoding),
-            size=len(body),
+            size=outline.size,
             headers=headers,
             head=body[:HEAD_BYTES],
         )
+
+
+def outline_of(properties: bytes, size: int) -> Outline:
+    """What a message counts as: a third of the work of :meth:`ParkedMessage.of`.
+
+    Args:
+        properties: encoded, as they arrived.
+        size: bytes of the body.
+    """
+    return _outline(decode_properties(properties).headers, size)
+
+
+def _outline(headers: Mapping[str, Any], size: int) -> Outline:
+    death = _death(headers)
+    if death is None:
+        reason, owner = _text(headers.get(PG_REASON)), _text(headers.get(PG_QUEUE))
+        return Outline(reason or UNKNOWN, _milliseconds(headers.get(PG_PARKED_AT)), owner, size)
+    # Our copies carry no record of the broker: the message was not parked by us, and our headers may be forged.
+    reason, owner = _text(death.get("reason")), _text(death.get("queue"))
+    return Outline(reason or UNKNOWN, _seconds(death.get("time")), owner, size)
+
+
+def _first_key(headers: Mapping[str, Any], outline: Outline) -> str | None:
+    """The key that a message had when it came; None if that is not known."""
+    death = _death(headers)
+    if death is None:
+        return _text(headers.get(PG_ROUTING_KEY))
+    keys = death.get("routing-keys")
+    key = _text(keys[0]) if isinstance(keys, list) and keys else None
+    if death.get("exchange") == f"{outline.owner}.return":
+        # It was a copy of ours, which came with the key of the retry queue.
+        key = _text(headers.get(PG_ROUTING_KEY)) or key
+    return key
 
 
 def id_of(properties: bytes, body: bytes) -> str:

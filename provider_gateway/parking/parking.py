@@ -157,7 +157,7 @@ class Parking:
         on_message: Callable[[ParkedMessage, bytes], object] | None = None,
     ) -> Look:
         place = self._place(document.queue)
-        collecting = Collecting(place, filter_, limit=limit, after=after)
+        collecting = Collecting(place, filter_, limit=limit, after=after, counts=on_message is None)
         async with self._desk.at(place, document) as held:
             reader = await held.open_reader()
             held.tell(state="running", total=reader.total)

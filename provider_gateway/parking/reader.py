@@ -13,6 +13,8 @@ from provider_gateway.deferreds import sleep
 from provider_gateway.parking.deliveries import Deliveries, size_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from twisted.internet.interfaces import IReactorTime
 
     from provider_gateway.amqp.message_channel import Content
@@ -40,7 +42,8 @@ class Reader:
         parking: the parking queue.
         share: share of the time that reading and what is done between two messages may take.
         max_held: bytes of messages that may be unsettled at a time. With more, reading ends.
-        max_window: messages in a window, at most.
+        max_window: messages in a window, at most. With a smaller one than the largest, a window begins only when all
+            of the last one were handed over: no more is held.
 
     Attributes:
         total: messages that were ready when it was opened.
@@ -64,6 +67,7 @@ class Reader:
         self._rest = 1 / share - 1
         self._max_held = max_held
         self._max_window = min(max_window, MAX_WINDOW)
+        self._reads_ahead = max_window >= MAX_WINDOW
         self.total = self.seen = 0
         self.is_cut = False
         self._held_bytes = 0
@@ -106,6 +110,9 @@ class Reader:
             await sleep(self._clock, min(now - self._since, _MAX_TURN) * self._rest)
             self._since = self._clock.seconds()
         deliveries = self._deliveries
+        if self._reads_ahead and deliveries.is_full and deliveries.is_low and self._may_read_on():
+            # The broker delivers while the rest of the last window is worked on.
+            await self._begin_window()
         while self.seen < self.total and not deliveries.buffer:
             if not deliveries.is_full:
                 if not await deliveries.arrival():
@@ -125,11 +132,17 @@ class Reader:
         self._usual_bytes += (size - self._usual_bytes) / min(self.seen, _FIRST_WINDOW)
         return content
 
+    def _may_read_on(self) -> bool:
+        deliveries = self._deliveries
+        held = self._held_bytes + deliveries.buffered
+        return self.seen + len(deliveries.buffer) < self.total and held < self._max_held
+
     async def _begin_window(self) -> None:
+        buffer = len(self._deliveries.buffer)
         if self.seen:
-            room = min(_WINDOW_BYTES, self._max_held - self._held_bytes)
+            room = min(_WINDOW_BYTES, self._max_held - self._held_bytes - self._deliveries.buffered)
             self._size = max(1, min(int(room / self._usual_bytes), _GROWTH * self._size, MAX_WINDOW))
-        await self._deliveries.renew(min(self._size, self._max_window, self.total - self.seen))
+        await self._deliveries.renew(min(self._size, self._max_window, self.total - self.seen - buffer))
 
     def ack(self, content: Content) -> bool:
         """Take a message from the queue for good. Returns False if its channel is closed."""
@@ -157,9 +170,13 @@ class Reader:
             if self._acked:
                 await self._until_acked()
         await deliveries.cancel()
+        if not self._is_quorum:
+            # A classic queue takes what a channel had at its end in a sixth of the time of basic.nack.
+            await self._until_back(await deliveries.ready() + self.unsettled, deliveries.end)
+            return
         tags = [tag for tag in range(1, deliveries.last_tag + 1) if tag not in self._acked]
-        step = _RETURNED * _COMMANDS if self._is_quorum else len(tags)
-        for start in range(0, len(tags), max(1, step)):
+        step = _RETURNED * _COMMANDS
+        for start in range(0, len(tags), step):
             await self._give_back(tags[start : start + step])
 
     async def _read_on(self) -> None:
@@ -191,11 +208,17 @@ class Reader:
                 return
 
     async def _give_back(self, tags: list[int]) -> None:
-        """Give messages back, and wait until the queue has them: it takes them asynchronously."""
-        before = await self._deliveries.ready()
-        step = _RETURNED if self._is_quorum else len(tags)
-        for start in range(0, len(tags), step):
-            self._deliveries.give_back(tags[start : start + step][-1])
+        """Give messages back to a quorum queue."""
+
+        async def give_back() -> None:
+            for start in range(0, len(tags), _RETURNED):
+                self._deliveries.give_back(tags[start : start + _RETURNED][-1])
+
+        await self._until_back(await self._deliveries.ready() + len(tags), give_back)
+
+    async def _until_back(self, ready: int, give_back: Callable[[], Awaitable[None]]) -> None:
+        """Give messages back, and wait until so many are ready: the queue takes them asynchronously."""
+        await give_back()
         deadline = self._clock.seconds() + _RELEASED_WITHIN
-        while await self._deliveries.ready() < before + len(tags) and self._clock.seconds() < deadline:
+        while await self._deliveries.ready() < ready and self._clock.seconds() < deadline:
             await sleep(self._clock, _RELEASE_PAUSE)

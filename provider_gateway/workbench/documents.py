@@ -98,7 +98,18 @@ def message_document(message: ParkedMessage, *, whole: bool) -> dict[str, Any]:
     Args:
         whole: as for :func:`look_document`.
     """
-    document = {
+    if not whole:
+        return _told_document(message)
+    return {
+        **summary_document(message),
+        "headers": _json_of(message.headers),
+        "preview": text_or_base64(message.head, is_cut=message.size > len(message.head)),
+    }
+
+
+def _told_document(message: ParkedMessage) -> dict[str, Any]:
+    """What is said of a message."""
+    return {
         "id": message.id,
         "position": message.position,
         "reason": clean(message.reason),
@@ -108,8 +119,10 @@ def message_document(message: ParkedMessage, *, whole: bool) -> dict[str, Any]:
         "replays": message.replays,
         "size": message.size,
     }
-    if not whole:
-        return document
+
+
+def summary_document(message: ParkedMessage) -> dict[str, Any]:
+    """A message without headers and body."""
     texts = {
         "rquid": message.rquid,
         "message_id": message.message_id,
@@ -122,11 +135,9 @@ def message_document(message: ParkedMessage, *, whole: bool) -> dict[str, Any]:
         "content_encoding": message.content_encoding,
     }
     return {
-        **document,
+        **_told_document(message),
         **{name: None if text is None else clean(text) for name, text in texts.items()},
         "model_status": message.model_status,
-        "headers": _json_of(message.headers),
-        "preview": text_or_base64(message.head, is_cut=message.size > len(message.head)),
     }
 
 
