@@ -31,6 +31,7 @@ UNSAFE = {
 #: Headers that the broker or the gateway acts on, or that carry an identity.
 NOT_FOR_CLIENTS = (
     b"pg-status: 500", b"PG-Deadline: 1", b"pg-reason: any", b"pg-copy: any", b"pg-queue: any", b"pg-attempt: 9",
+    b"pg-identity: admin", b"PG-Identity: admin", b"pg-replays: 9", b"pg-routing-key: any", b"pg-model-status: 200",
     b"x-death: any", b"X-Delivery-Count: 99", b"x-acquired-count: 99", b"x-first-death-queue: any", b"x-delay: 60000",
     b"CC: victim", b"BCC: victim", b"x-match: any",
     b"X-Forwarded-Client-Cert: Subject=\"CN=admin\"", b"Authorization: Bearer any", b"Cookie: session=any",
@@ -50,6 +51,7 @@ class ToMessagesTests(WorkerTestCase):
         self.assertEqual(headers["x-mine"], "kept")
         for ours in ("pg-deadline", "pg-published"):
             self.assertGreater(headers.pop(ours), 10**12)
+        self.assertEqual(headers.pop("pg-identity"), "caller")  # of the certificate
         self.assertEqual(theirs & headers.keys(), set())
         self.assertFalse([name for name in headers if name.startswith("pg-")])
 
