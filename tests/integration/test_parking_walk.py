@@ -101,7 +101,7 @@ class WalkTests(TestCase):
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self.folder / "home"),
             "LANG": "C.UTF-8",
-            "COLUMNS": "120",
+            "COLUMNS": "140",
             "RMQ_URL": self.node.url,
             "MQ_CACERT": str(made / "cacert.pem"),
             "MQ_CERT": str(made / "client_cert_mq.pem"),
