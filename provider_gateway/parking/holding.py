@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.parking.connecting import Connecting
     from provider_gateway.parking.jobs import JobDocument
+    from provider_gateway.parking.note import Noted
     from provider_gateway.parking.places import ParkingPlace
 
 _log = Logger()
@@ -73,6 +74,8 @@ class Holding:
         self._share = share
         self._max_held = max_held
         self.is_canceled = False
+        #: The note of a process that was at the queue and has died: it stays until ours is written.
+        self._gone: Noted | None = None
         self.reader: Reader | None = None
         self._note = Note(session, place.parking.name, on_cancel=self.cancel, wall_clock=wall_clock)
 
@@ -91,6 +94,7 @@ class Holding:
             if noted is not None and noted.holder != first.holder:
                 raise busy(self._place, who(noted.holder, self._wall_clock()))
             if self._clock.seconds() >= until:
+                self._gone = first
                 return
             await sleep(self._clock, _TRY_PAUSE)
             noted = await read_note(self._session, self._place.parking.name)
@@ -133,7 +137,9 @@ class Holding:
     async def holder(self) -> str | None:
         """Who else is at the queue, in words; None if that is not known."""
         noted = await read_note(self._session, self._place.parking.name)
-        if noted is None or noted.holder.id == self.document.id or not noted.is_at_work(self._wall_clock()):
+        if noted is None or noted == self._gone or noted.holder.id == self.document.id:
+            return None
+        if not noted.is_at_work(self._wall_clock()):
             return None
         return who(noted.holder, self._wall_clock())
 
