@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Rows of a list on a terminal, unless more are asked for.
 _ROWS = 100
+#: Lines that are kept as one text.
+_TOGETHER = 1000
 _QUEUES = ("QUEUE", "PARKED", "MATCHING", "OLDEST", "REASONS")
 _ALWAYS = ("QUEUE", "PARKED", "OLDEST", "REASONS")
 
@@ -66,9 +68,13 @@ async def list_messages(reactor: Any, parking: Parking, wanted: Wanted) -> int:
     queue = work_queue(parking.places, wanted.queue)
     # The queue is held for as long as the look takes, and not for as long as somebody reads the list.
     lines: list[str] = []
+    pieces: list[str] = []
 
     def note(message: ParkedMessage, _body: bytes) -> None:
         lines.append(line(listed(queue, message)))
+        if len(lines) == _TOGETHER:  # many small texts take more memory
+            pieces.append("".join(lines))
+            lines.clear()
 
     limit = 0 if wanted.is_plain else wanted.filter.limit or _ROWS
     on_message = note if wanted.is_plain else None
@@ -78,7 +84,7 @@ async def list_messages(reactor: Any, parking: Parking, wanted: Wanted) -> int:
         lines = [_list_text(look, terminal_width())]
     elif look.looked_at < look.total:
         _say(looked_line(look))
-    for each in lines:
+    for each in (*pieces, *lines):
         await writer.add(each)
     await writer.flush()
     return Status.NOTHING if not look.matching and not wanted.filter.is_everything else Status.DONE
