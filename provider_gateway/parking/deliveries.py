@@ -67,6 +67,7 @@ class Deliveries:
         self.buffered = 0
         self.is_paused = self.is_discarding = False
         self._arrived: Waiters[None] = Waiters()
+        self._is_told = False
         #: The consumer, the first delivery tag of it, and how many deliveries it may still get.
         self._tag: str | None = None
         self._first = 1
@@ -233,8 +234,14 @@ class Deliveries:
             self.buffer.append(content)
             self.buffered += size_of(content)
             self._pause_or_resume()
-        if not self.is_discarding or self._due <= 0:
-            self._arrived.fire(None)
+        if not self._is_told and (not self.is_discarding or self._due <= 0):
+            # Once for all that arrives in this turn of the reactor.
+            self._is_told = True
+            self._clock.callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        self._is_told = False
+        self._arrived.fire(None)
 
     def _pause_or_resume(self) -> None:
         """Stop reading from the socket if too much waits here: messages may be much larger than those before."""
