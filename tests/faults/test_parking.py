@@ -166,7 +166,9 @@ class KilledTests(CutOffTestCase):
         # The next one does the rest.
         job = self.parking(queue, kind).start(JobRequest(action="replay", queue=queue, operator=OPERATOR))
         found = await job.when_over()
-        self.assertEqual(("done", len(parked), len(parked)), (found.state, found.total, found.done), f"{step}: {found.error}")
+        self.assertEqual(
+            ("done", len(parked), len(parked)), (found.state, found.total, found.done), f"{step}: {found.error}"
+        )
         sent, parked = await self.contents(queue, MANY + doubled)
         self.assertEqual((set(range(MANY)), MANY + doubled, []), (set(sent), len(sent), parked), step)
 
