@@ -17,6 +17,7 @@ from provider_gateway.message.problem import PROBLEM_JSON
 
 #: Reason phrases (RFC 9110, 15) that Twisted does not know.
 _PHRASES = {each.value: each.phrase.encode() for each in HTTPStatus if each not in RESPONSES}
+_PHRASES[422] = b"Unprocessable Content"  # Python before 3.13 has the older "Unprocessable Entity"
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -283,7 +283,7 @@ class AnswerTests(APITestCase):
 
     def test_reason_phrase(self) -> None:
         """Each status has the reason phrase of the standard (RFC 9110, 15), also those that Twisted does not know."""
-        for status, phrase in ((200, "OK"), (422, "Unprocessable Entity"), (429, "Too Many Requests"), (299, "")):
+        for status, phrase in ((200, "OK"), (422, "Unprocessable Content"), (429, "Too Many Requests"), (299, "")):
             client = self.post()
             self.rpc.replies[-1].callback(Message(b"1", {"pg-status": status}))
             line = client.value().partition(b"\r\n")[0].decode()
