@@ -129,7 +129,7 @@ image-requirements: $(TOOLS)
 	    --custom-compile-command "make image-requirements"
 
 system:
-	@sh devtools/system.sh rabbitmq-server postgresql pgbouncer curl gcc libc6-dev chromium chromium-driver libnss3-tools
+	@sh devtools/system.sh rabbitmq-server postgresql pgbouncer curl gcc libc6-dev chromium chromium-driver libnss3-tools npm
 
 $(INSTALLED): setup.py constraints.txt devtools/virtualenv.sh
 	@sh devtools/virtualenv.sh "$(PYTHON)" "$(VENV)"

@@ -1,7 +1,7 @@
 """axe-core, which checks pages for accessibility: fetched from npm at run time, and kept in the user's cache.
 
 npm fetches it, from the registry of npm's own settings. Without npm, it comes from the registry that the variable
-``npm_config_registry`` names, or from the public one.
+``npm_config_registry`` names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import requests
 VERSION = "4.14.1"
 #: The package's digest, as npm calls it: npm view axe-core@VERSION dist.integrity.
 INTEGRITY = "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
-_REGISTRY = "https://registry.npmjs.org"
 _SECONDS = 60
 
 
@@ -67,7 +66,10 @@ def _fetched() -> bytes:
     try:
         if npm is None:
             named = (value for name, value in os.environ.items() if name.lower() == "npm_config_registry")
-            registry = next(named, _REGISTRY)
+            registry = next(named, None)
+            if registry is None:
+                msg = f"axe-core {VERSION} cannot be fetched: install npm, or name a registry in npm_config_registry"
+                raise NotFetched(msg)
             response = requests.get(f"{registry.rstrip('/')}/axe-core/-/axe-core-{VERSION}.tgz", timeout=_SECONDS)
             response.raise_for_status()
             return response.content
@@ -77,6 +79,6 @@ def _fetched() -> bytes:
             return (Path(folder) / f"axe-core-{VERSION}.tgz").read_bytes()
     except (OSError, subprocess.SubprocessError) as error:  # a RequestException is an OSError
         # Not the error's text: an address of a registry may have a password.
-        way = "npm" if npm is not None else "the registry of npm_config_registry, or the public one"
+        way = "npm" if npm is not None else "the registry of npm_config_registry"
         msg = f"axe-core {VERSION} cannot be fetched through {way}: {type(error).__name__}. Try: npm pack axe-core"
         raise NotFetched(msg) from None

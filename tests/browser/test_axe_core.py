@@ -69,14 +69,17 @@ class AxeCoreTests(SynchronousTestCase):
     def without_npm(self) -> None:
         """Leave no npm on the path, as on a machine without Node."""
         os.environ["PATH"] = str(self.bin)
+        os.environ["NPM_CONFIG_REGISTRY"] = "https://npm.example"
 
     def test_registry(self) -> None:
-        """Without npm it comes from the registry that npm's variable names, or from the public one."""
+        """Without npm it comes from the registry that npm's variable names. Without that, too, it says what to do."""
         self.without_npm()
+        del os.environ["NPM_CONFIG_REGISTRY"]
+        error = self.assertRaises(axe_core.NotFetched, axe_core.source, self.cache)
+        self.assertIn("install npm, or name a registry in npm_config_registry", str(error))
         path = f"/axe-core/-/axe-core-{axe_core.VERSION}.tgz"
         for number, (variables, registry) in enumerate(
             (
-                ({}, "https://registry.npmjs.org"),
                 ({"npm_config_registry": "https://npm.example/all/"}, "https://npm.example/all"),
                 ({"NPM_CONFIG_REGISTRY": "https://npm.example"}, "https://npm.example"),
             )
@@ -114,7 +117,7 @@ class AxeCoreTests(SynchronousTestCase):
             raise requests.ConnectionError(url)
 
         self.patch(requests, "get", fail)
-        os.environ["npm_config_registry"] = "https://user:hunter2@npm.example"  # noqa: SIM112 - as npm writes it
+        os.environ["NPM_CONFIG_REGISTRY"] = "https://user:hunter2@npm.example"  # noqa: SIM112 - as npm writes it
         error = self.assertRaises(axe_core.NotFetched, axe_core.source, self.cache)
         self.assertIn("ConnectionError", str(error))
         self.assertNotIn("hunter2", str(error))
