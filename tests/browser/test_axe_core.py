@@ -117,7 +117,7 @@ class AxeCoreTests(SynchronousTestCase):
             raise requests.ConnectionError(url)
 
         self.patch(requests, "get", fail)
-        os.environ["NPM_CONFIG_REGISTRY"] = "https://user:hunter2@npm.example"  # noqa: SIM112 - as npm writes it
+        os.environ["NPM_CONFIG_REGISTRY"] = "https://user:hunter2@npm.example"
         error = self.assertRaises(axe_core.NotFetched, axe_core.source, self.cache)
         self.assertIn("ConnectionError", str(error))
         self.assertNotIn("hunter2", str(error))
