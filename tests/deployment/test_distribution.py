@@ -94,7 +94,7 @@ class DistributionTests(TestCase):
         unreleased, *released = re.findall(r"^## (.*)$", changes, re.MULTILINE)
         self.assertEqual(unreleased, "Unreleased")
         if released:
-            self.assertRegex(released[0], rf"^{re.escape(__version__)} – \d{{4}}-\d\d-\d\d$")
+            self.assertRegex(released[0], rf"^{re.escape(__version__)} - \d{{4}}-\d\d-\d\d$")
 
     async def test_installed(self) -> None:
         """In a fresh virtual environment, with nothing of this folder, the demo starts, answers, and ends with 0."""
