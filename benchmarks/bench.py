@@ -16,7 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import amqp_only, document, many_callers, parking, queue_depth, results, throughput, traces, workers
+from benchmarks import (
+    amqp_only,
+    connections,
+    document,
+    many_callers,
+    open_loop,
+    parking,
+    queue_depth,
+    results,
+    sizes,
+    throughput,
+    traces,
+    workers,
+)
 from benchmarks.machine import facts
 from benchmarks.subjects import environment
 from benchmarks.testbed import raise_file_limit, start_testbed
@@ -26,12 +39,25 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 QUESTIONS: dict[str, ModuleType] = {
-    each.NAME: each for each in (throughput, workers, amqp_only, many_callers, queue_depth, results, parking, traces)
+    each.NAME: each
+    for each in (
+        throughput,
+        sizes,
+        open_loop,
+        connections,
+        workers,
+        amqp_only,
+        many_callers,
+        queue_depth,
+        results,
+        parking,
+        traces,
+    )
 }
 _PROSE = ROOT / "benchmarks/document.md"
 _ROUNDS = {
     **{each.NAME: 5 for each in (throughput, workers, amqp_only, traces)},
-    **{each.NAME: 3 for each in (many_callers, queue_depth, results, parking)},
+    **{each.NAME: 3 for each in (sizes, open_loop, connections, many_callers, queue_depth, results, parking)},
 }
 
 

@@ -45,8 +45,8 @@ class InstantModel(Protocol):
             length = int(found[1]) if found else 0
             if len(rest) >= length:
                 self._received = rest[length:]
-                size = _SIZE.search(rest, 0, 100) if b"size" in rest else None
-                delay = _DELAY.search(rest, 0, 100) if b"delay" in rest else None
+                size = _SIZE.search(rest, 0, 100) if rest.find(b"size", 0, 100) >= 0 else None
+                delay = _DELAY.search(rest, 0, 100) if rest.find(b"delay", 0, 100) >= 0 else None
                 response = ANSWER if size is None else answer(b"7" * int(size[1]))
                 if delay is None:
                     self.transport.write(response)

@@ -44,5 +44,7 @@ def _columns(panel: Panel, axes: Axes) -> None:
     axes.set_title(panel.title)
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
+    if panel.is_logarithmic:
+        axes.set_yscale("log")
     axes.margins(y=0.15)
     axes.spines[["top", "right"]].set_visible(False)

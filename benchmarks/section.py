@@ -37,6 +37,7 @@ class Panel:
     y_label: str
     groups: list[str]
     series: dict[str, list[float]]
+    is_logarithmic: bool = False
 
 
 @dataclass(frozen=True)

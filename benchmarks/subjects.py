@@ -30,6 +30,8 @@ PEERS = ROOT / "benchmarks/peers"
 PREFETCH = 200
 #: Further options of uvicorn.
 PEER_OPTIONS = os.environ.get("PEER_OPTIONS", "")
+#: Seconds that an idle connection of the peer stays open, as long as ours do: uvicorn would close it after 5.
+_KEEP_ALIVE = "60"
 #: Seconds that the peer may take to start.
 _START = 60
 
@@ -65,16 +67,23 @@ class Subject:
 
 
 def start_subject(
-    stack: ExitStack, kind: Kind, broker: RabbitMQ, model_url: str, prefetch: int = PREFETCH, **settings: str
+    stack: ExitStack,
+    kind: Kind,
+    broker: RabbitMQ,
+    model_url: str,
+    prefetch: int = PREFETCH,
+    accept: str = "application/json",
+    **settings: str,
 ) -> Subject:
     """Start the peer, or ours for any other kind, and wait until it is ready; it ends with the stack.
 
     Args:
+        accept: media types of request bodies that ours takes; the peer takes any.
         settings: environment variables of our process.
     """
     if kind is PEER:
         return _start_peer(stack, broker, model_url, prefetch)
-    return start_ours(stack, kind, broker, model_url, prefetch, **settings)
+    return start_ours(stack, kind, broker, model_url, prefetch, accept=accept, **settings)
 
 
 def start_ours(
@@ -84,12 +93,14 @@ def start_ours(
     model_url: str,
     prefetch: int = PREFETCH,
     options: Sequence[str] = (),
+    accept: str = "application/json",
     **settings: str,
 ) -> Subject:
     """Start ours, and wait until it is ready; it ends with the stack.
 
     Args:
         options: of its command line.
+        accept: media types of request bodies.
         settings: environment variables.
     """
     name = "bench/" + kind.name.replace(" ", "-")
@@ -101,6 +112,7 @@ def start_ours(
         f'  bindingKey: "{pattern}"\n'
         f"  replyTo: {kind.reply_to}\n"
         f"  prefetch: {prefetch}\n"
+        f"  accept: {accept}\n"
     )
     http_port, admin_port = free_ports(2)
     settings = {"HTTP_PORT": str(http_port), "ADMIN_PORT": str(admin_port), "QUEUES_CONF": str(queues), **settings}
@@ -119,6 +131,7 @@ def start_peer(stack: ExitStack, kind: Kind, module: str, broker: RabbitMQ, vari
     command = [str(environment() / "bin/uvicorn"), "--app-dir", str(PEERS), "--port", str(port)]
     command += ["--ssl-keyfile", str(CERTS / "server_key.pem"), "--ssl-certfile", str(CERTS / "server_cert.pem")]
     command += ["--ssl-ca-certs", str(CERTS / "cacert.pem"), "--ssl-cert-reqs", "2"]
+    command += ["--timeout-keep-alive", _KEEP_ALIVE]
     command += [*PEER_OPTIONS.split(), f"{module}:app"]
     variables = {"RMQ_URL": broker.url.replace("://", f"://{USER}:{PASSWORD}@"), "CERTS": str(CERTS), **variables}
     process = start(stack, command, FOLDER / "bench/peer.log", {**os.environ, **variables}, all_to_log=True)

@@ -7,17 +7,15 @@ starts, so no figure includes handshakes.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks import usage
-from benchmarks.load import LoadError, connected
-from benchmarks.section import Bar, Panel, Section, digits, median
-from benchmarks.subjects import KINDS, OURS, PEER, Subject, start_subject
-from benchmarks.testbed import Model, Testbed, cpu, cpu_ms, start_model
+from benchmarks.runs import HEADER, Medians, Run, call
+from benchmarks.section import Bar, Panel, Section
+from benchmarks.subjects import KINDS, OURS, PEER, start_subject
+from benchmarks.testbed import start_model
 
 if TYPE_CHECKING:
-    from benchmarks.load import Load
+    from benchmarks.testbed import Testbed
 
 NAME = "throughput"
 #: Requests of a run by concurrency: enough, because the kernel counts CPU time in hundredths of a second.
@@ -26,15 +24,6 @@ QUICK = {1: 200, 8: 300, 64: 500, 256: 500}
 _WARM_UP = 300
 #: The concurrency that the bars on cost and throughput are about.
 _BUSY = 64
-
-
-@dataclass(frozen=True)
-class Run:
-    """One subject at one concurrency in one round; CPU in milliseconds per request, by process."""
-
-    load: Load
-    cpu: dict[str, float]
-    memory: usage.Memory
 
 
 Runs = dict[tuple[str, int], list[Run]]
@@ -47,33 +36,19 @@ def measure(bed: Testbed, rounds: int, counts: dict[int, int]) -> Runs:
         model = start_model(stack, "instant_model")
         subjects = [start_subject(stack, kind, bed.broker, model.url) for kind in KINDS]
         for subject in subjects:
-            _run(bed, model, subject, _BUSY, _WARM_UP)
+            call(bed, model, subject, [subject.kind.routing_key], _BUSY, _WARM_UP)
         for concurrency, count in counts.items():
             for _ in range(rounds):
                 for subject in subjects:
-                    run = _run(bed, model, subject, concurrency, count)
+                    run = call(bed, model, subject, [subject.kind.routing_key], concurrency, count)
                     runs.setdefault((subject.kind.name, concurrency), []).append(run)
     return runs
-
-
-def _run(bed: Testbed, model: Model, subject: Subject, concurrency: int, count: int) -> Run:
-    pids = {"process": subject.pid, "broker": bed.broker_pid, "model": model.pid}
-    with connected(subject.url, [subject.kind.routing_key], concurrency, count) as callers:
-        usage.reset_peak(subject.pid)
-        before = cpu(pids)
-        load = callers.call()
-        spent = cpu_ms(before, cpu(pids), count)
-        memory = usage.memory(subject.pid)
-    if load.errors:
-        msg = f"{subject.kind.name}, concurrency {concurrency}: {load.statuses}"
-        raise LoadError(msg)
-    return Run(load, {**spent, "load": load.cpu / count * 1000}, memory)
 
 
 def present(runs: Runs) -> Section:
     """Medians of the rounds, and the bars."""
     concurrencies = sorted({concurrency for _, concurrency in runs})
-    values = {key: _Medians.of(each) for key, each in runs.items()}
+    values = {key: Medians.of(each) for key, each in runs.items()}
     rows = []
     for concurrency in concurrencies:
         ours, peer = values[OURS.name, concurrency], values[PEER.name, concurrency]
@@ -107,48 +82,4 @@ def present(runs: Runs) -> Section:
             ("p99", "p99", "ms"),
         )
     ]
-    return Section(NAME, ["concurrency", "process", *_HEADER], rows, panels, bars)
-
-
-_HEADER = [
-    "requests/s",
-    "p50 ms",
-    "p95 ms",
-    "p99 ms",
-    "CPU/request ms",
-    "RSS MB",
-    "peak MB",
-    "CPU/request of broker ms",
-    "of model ms",
-    "of load generator ms",
-]
-
-
-@dataclass(frozen=True)
-class _Medians:
-    figures: dict[str, float]
-
-    @classmethod
-    def of(cls, runs: list[Run]) -> _Medians:
-        return cls(
-            {
-                "rate": median(runs, lambda run: run.load.rate),
-                "p50": median(runs, lambda run: run.load.milliseconds[50]),
-                "p95": median(runs, lambda run: run.load.milliseconds[95]),
-                "p99": median(runs, lambda run: run.load.milliseconds[99]),
-                "CPU": median(runs, lambda run: run.cpu["process"]),
-                "RSS": median(runs, lambda run: run.memory.resident / 1024),
-                "peak": median(runs, lambda run: run.memory.peak / 1024),
-                "broker": median(runs, lambda run: run.cpu["broker"]),
-                "model": median(runs, lambda run: run.cpu["model"]),
-                "load": median(runs, lambda run: run.cpu["load"]),
-            }
-        )
-
-    def cells(self) -> list[str]:
-        return [digits(value) for value in self.figures.values()]
-
-    def ratios(self, other: _Medians) -> list[str]:
-        """Ratios to another subject; the figures of broker, model and load generator have none."""
-        own = list(self.figures)[:7]
-        return [digits(self.figures[name] / other.figures[name]) for name in own] + [""] * 3
+    return Section(NAME, ["concurrency", "process", *HEADER], rows, panels, bars)

@@ -21,7 +21,7 @@ CERTS = os.environ["CERTS"]
 MODEL = os.environ["MODEL_URL"]
 PREFETCH = int(os.environ.get("PREFETCH", "200"))
 REPLY_TIMEOUT = 90
-pending: dict[str, asyncio.Future[bytes]] = {}
+pending: dict[str, asyncio.Future[Any]] = {}
 
 
 @asynccontextmanager
@@ -41,12 +41,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=PREFETCH))
 
     async def on_request(message: Any) -> None:
-        headers = {"Content-Type": "application/json", "RqUID": str(message.headers.get("rquid", ""))}
+        headers = {"Content-Type": message.content_type, "RqUID": str(message.headers.get("rquid", ""))}
         timeout = aiohttp.ClientTimeout(300)
         async with session.post(MODEL, data=message.body, headers=headers, timeout=timeout) as response:
             body = await response.read()
         reply = aio_pika.Message(
-            body, correlation_id=message.correlation_id, content_type="application/json", delivery_mode=2
+            body, correlation_id=message.correlation_id, content_type=response.content_type, delivery_mode=2
         )
         await publishing.default_exchange.publish(reply, message.reply_to)
         await message.ack()
@@ -54,7 +54,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async def on_reply(message: Any) -> None:
         future = pending.pop(message.correlation_id, None)
         if future and not future.done():
-            future.set_result(message.body)
+            future.set_result(message)
         await message.ack()
 
     await requests.consume(on_request)
@@ -79,11 +79,12 @@ async def predict(request: Request) -> Response:
         headers=dict(request.headers.items()),
         correlation_id=correlation_id,
         reply_to="peer.out",
-        content_type="application/json",
+        content_type=request.headers.get("content-type", "application/json"),
         delivery_mode=2,
     )
     await app.state.exchange.publish(message, request.headers.get("routing-key", "predict.now"))
-    return Response(await asyncio.wait_for(future, REPLY_TIMEOUT), media_type="application/json")
+    reply = await asyncio.wait_for(future, REPLY_TIMEOUT)
+    return Response(reply.body, media_type=reply.content_type)
 
 
 @app.get("/health")

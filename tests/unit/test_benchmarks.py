@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import json
 import os
+import statistics
 
 from pika import frame, spec
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import amqp_only, document, many_callers, parking, queue_depth, results, throughput, usage, workers
+from benchmarks import (
+    amqp_only,
+    connections,
+    document,
+    many_callers,
+    open_loop,
+    parking,
+    queue_depth,
+    results,
+    sizes,
+    throughput,
+    usage,
+    workers,
+)
 from benchmarks.amqp_wire import Confirms
 from benchmarks.bench import QUESTIONS
+from benchmarks.bodies import embeddings, image
+from benchmarks.caller import Answer
 from benchmarks.callers import at, gets, posts
 from benchmarks.initiator import BODY, Initiator
 from benchmarks.load import Load
+from benchmarks.open_callers import arrivals
 from benchmarks.parking_runs import Listed
 from benchmarks.result_runs import Accepted, Purge
+from benchmarks.runs import Run
 from benchmarks.section import Bar, Section, digits
 from devtools.processes import ROOT
 
@@ -22,7 +43,14 @@ from devtools.processes import ROOT
 def load(rate: float, milliseconds: float, errors: int = 0) -> Load:
     """A run of 1,000 requests."""
     statuses = {"200": 1000 - errors, "503": errors} if errors else {"200": 1000}
-    return Load(1000 / rate, dict.fromkeys((50, 95, 99, 100), milliseconds), statuses, 0.01)
+    return Load(1000 / rate, dict.fromkeys((50, 95, 99, 99.9, 100), milliseconds), statuses, 0.01)
+
+
+def run(rate: float, milliseconds: float, cpu: float, megabytes: float = 1, **more: int) -> Run:
+    """A run of 1,000 requests that cost the subject this much, and the load generator 0.1 ms each."""
+    spent = {"process": cpu, "broker": 0.1, "model": 0.1, "load": 0.1}
+    memory = usage.Memory(1024, int(megabytes * 1024))
+    return Run(dataclasses.replace(load(rate, milliseconds), **more), spent, memory)
 
 
 class CountTests(SynchronousTestCase):
@@ -62,6 +90,34 @@ class CountTests(SynchronousTestCase):
             self.assertIn(line, head.splitlines())
         paths = gets(["/a", "/b"])
         self.assertEqual([next(paths).split()[1] for _ in range(3)], [b"/a", b"/b", b"/a"])
+
+    def test_bodies(self) -> None:
+        """A request has the body and the media type that it is told; bodies have exactly the size asked for."""
+        request = next(posts("/v1/predict", "ours.now", ["Content-Type: image/jpeg"], image(1000)))
+        head, _, body = request.partition(b"\r\n\r\n")
+        self.assertEqual((head.count(b"Content-Type"), len(body)), (1, 1000))
+        for size in (10_000, 100_000):
+            text = embeddings(size)
+            self.assertEqual((len(text), text), (size, embeddings(size)))
+            rows = json.loads(text)["embeddings"]
+            self.assertGreater(len(rows) * len(rows[0]), size / 15)
+
+    def test_answer(self) -> None:
+        """An answer is complete with its last byte, whether it comes in one piece or in many, and has its status."""
+        whole = b"HTTP/1.1 202 Accepted\r\nContent-Length: 4\r\n\r\nab\r\n"
+        self.assertEqual(Answer().add(whole), "202")
+        in_pieces = Answer()
+        found = [in_pieces.add(whole[at_ : at_ + 1]) for at_ in range(len(whole))]
+        self.assertEqual(found, [None] * (len(whole) - 1) + ["202"])
+
+    def test_arrivals(self) -> None:
+        """Requests are due at the rate, at times that only the seed decides, and as a Poisson process has them."""
+        due = arrivals(1000, 10, 1)
+        self.assertEqual((due, due == arrivals(1000, 10, 2)), (arrivals(1000, 10, 1), False))
+        gaps = [b - a for a, b in itertools.pairwise(due)]
+        self.assertGreater(min(gaps), 0)
+        self.assertLess(abs(len(due) / 10_000 - 1), 0.05)
+        self.assertLess(abs(statistics.stdev(gaps) / statistics.mean(gaps) - 1), 0.05)
 
     def test_wanted_status(self) -> None:
         """A load that is to be answered with 202 has errors if it is not."""
@@ -104,14 +160,7 @@ class PresentationTests(SynchronousTestCase):
         cpu = {"ours": 0.4, "peer": 1.0}
         rates = {"ours": 1500.0, "peer": 1000.0}
         runs = {
-            (name, concurrency): [
-                throughput.Run(
-                    load(rates[name] + more, 2.0),
-                    {"process": cpu[name] + more, "broker": 0.1, "model": 0.1, "load": 0.1},
-                    usage.Memory(1024, 2048),
-                )
-                for more in (0.0, 0.01, -0.01)
-            ]
+            (name, concurrency): [run(rates[name] + more, 2.0, cpu[name] + more) for more in (0.0, 0.01, -0.01)]
             for name in ("ours", "peer")
             for concurrency in (1, 64)
         }
@@ -119,6 +168,60 @@ class PresentationTests(SynchronousTestCase):
         self.assertEqual([round(bar.measured, 3) for bar in section.bars], [0.4, 0.4, 1.0, 1.5, 0.25])
         self.assertEqual([bar.is_met for bar in section.bars], [True, True, False, False, True])
         self.assertEqual([len(row) for row in section.rows], 6 * [len(section.header)])
+
+    def test_sizes(self) -> None:
+        """The bars: cost, rate and peak at 100 KB and 1 MB; p99 of small requests beside large ones, against alone."""
+        runs = sizes.Runs()
+        for name, rate, cpu, peak in (("ours", 180, 3.0, 100), ("peer", 100, 5.0, 90)):
+            for size, kind in (("24 B", "JSON"), ("100 KB", "JSON"), ("1 MB", "image")):
+                runs.sized[name, size, kind] = [run(rate, 9, cpu, peak)] * 3
+            runs.sized[name, "24 B", sizes.ANSWER] = [run(rate, 9, cpu, peak)]
+            runs.beside[name, sizes.ALONE] = [run(1000, 10, 1)]
+            runs.beside[name, "1 caller with 1 MB"] = [run(1000, 20, 1), run(1000, 29, 1), run(1000, 31, 1)]
+            runs.beside[name, "4 callers with 1 MB"] = [run(1000, 31, 1)]
+        section = sizes.present(runs)
+        bars = {bar.text: (round(bar.measured, 2), bar.is_met) for bar in section.bars}
+        self.assertEqual(
+            bars,
+            {
+                "CPU per request, 100 KB JSON, against the peer's": (0.6, True),
+                "throughput, 100 KB JSON, against the peer's": (1.8, True),
+                "peak of memory, 100 KB JSON, against the peer's": (1.11, False),
+                "CPU per request, 1 MB image, against the peer's": (0.6, True),
+                "peak of memory, 1 MB image, against the peer's": (1.11, False),
+                "CPU of the load generator, 1 MB image, against ours": (0.03, True),
+                "p99 of 24 B beside 1 caller with 1 MB, against alone": (2.9, True),
+                "p99 of 24 B beside 4 callers with 1 MB, against alone": (3.1, False),
+            },
+        )
+        self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
+
+    def test_open_loop(self) -> None:
+        """The bars compare cost and p99 at half of the maximum: of each one's own, and of the peer's for both."""
+        runs = open_loop.Runs(most={name: [run(1000, 60, 0.5)] for name in ("ours", "peer")})
+        for level in (25, 50):
+            runs.open["ours", open_loop.OWN, level] = [run(500, 7, 0.8, late=20)]
+            runs.open["ours", open_loop.PEERS, level] = [run(250, 8, 0.9)]
+            runs.open["peer", open_loop.OWN, level] = [run(250, 10, 2)]
+        section = open_loop.present(runs)
+        self.assertEqual([round(bar.measured, 3) for bar in section.bars], [0.4, 0.7, 0.45, 0.8, 0.125])
+        self.assertEqual([bar.is_met for bar in section.bars], [True, True, False, False, True])
+        self.assertIn("2.00", [row[-1] for row in section.rows])
+        self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
+
+    def test_connections(self) -> None:
+        """The bars: resumed connections per second against the peer's, and that they are resumed at all."""
+        runs = {
+            (name, how): [run(rate, 9, 1, resumed=984 if how == connections.RESUME else 0)]
+            for name, rate in (("ours", 900), ("ours, 2 workers", 900), ("peer", 300))
+            for how in (connections.ANEW, connections.RESUME)
+        }
+        section = connections.present(runs)
+        self.assertEqual([(round(bar.measured, 3), bar.is_met) for bar in section.bars], [(3, True), (100, True)])
+        self.assertEqual({len(row) for row in section.rows}, {len(section.header)})
+        for each in runs["ours", connections.RESUME]:
+            runs["ours", connections.RESUME] = [dataclasses.replace(each, load=load(900, 9))]
+        self.assertEqual([bar.is_met for bar in connections.present(runs).bars], [True, False])
 
     def test_workers(self) -> None:
         """The busiest process limits, in the round in which it took least; the bars compare what it bears."""
