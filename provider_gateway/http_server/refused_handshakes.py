@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from provider_gateway.observability.repeats import Repeats
 
@@ -30,6 +31,11 @@ _WORDS = {
 }
 #: Alerts by which a client says that it does not trust our certificate.
 _DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "certificate expired")
+
+
+def not_verified() -> Failure:
+    """Ends a handshake like the error by which OpenSSL refuses a certificate."""
+    return Failure(SSL.Error([("SSL routines", "", _NOT_VERIFIED)]))
 
 
 class RefusedHandshakes:

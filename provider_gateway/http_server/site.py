@@ -126,6 +126,13 @@ class GatewaySite(ServerFactory):
             self._in_handshake[channel] = None
         return True
 
+    def accepts(self, channel: Channel) -> bool:
+        """True if the client's certificate would be accepted in a full handshake.
+
+        Called when a handshake is complete: OpenSSL does not check certificates when a session is resumed.
+        """
+        return self._still_trusts(channel.transport)
+
     def identify(self, channel: Channel) -> bool:
         """Give a connection its identity, once its handshake is complete.
 

@@ -10,7 +10,8 @@ from provider_gateway.security.access_rules import AccessRules
 from provider_gateway.security.folder_watch import FolderWatch
 from provider_gateway.security.model_credentials import ModelCredentials, load_model_credentials
 from provider_gateway.security.reloader import Reloader
-from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
+from provider_gateway.security.server_tls import ServerTLS
+from provider_gateway.security.tls import ClientTLS, broker_tls, model_tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +74,9 @@ def load_credentials(
         metrics.reloads.labels(what, outcome).inc()
 
     is_gateway, is_provider = "gateway" in roles, "provider" in roles
-    server = ServerTLS(settings, expires) if is_gateway and settings.http_tls else None
+    server: ServerTLS | None = None
+    if is_gateway and settings.http_tls:
+        server = ServerTLS(settings, expires, clock=reactor, wall_clock=wall_clock)
     access_rules: AccessRules | None = None
     if is_gateway and settings.http_access is not None:
         access_rules = AccessRules(settings.http_access, reactor)

@@ -62,6 +62,11 @@ class PEMFile:
             raise SettingsError(msg) from None
 
 
+def paths(*files: PEMFile | None) -> list[Path]:
+    """The paths of the files that are set."""
+    return [file.path for file in files if file is not None]
+
+
 def _certificates(file: PEMFile) -> list[x509.Certificate]:
     data = file.read()
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+EXPIRED = "it has expired"
 #: X509_V_ERR_… of OpenSSL's x509_vfy.h.
 _TEXTS = {
     3: "HTTP_CRL has no revocation list of its CA",
     7: "its signature is wrong",
     9: "it is not yet valid",
-    10: "it has expired",
+    10: EXPIRED,
     11: "the revocation list of its CA is not yet valid",
     12: "the revocation list of its CA has expired",
     18: "it is self-signed, and HTTP_CACERT does not have it",

@@ -5,15 +5,26 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.settings import Settings
 from provider_gateway.demo.certificates import make_certificates
 from provider_gateway.errors import SettingsError
-from provider_gateway.security.tls import ServerTLS, broker_tls
+from provider_gateway.security.server_tls import ServerTLS
+from provider_gateway.security.tls import broker_tls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def server_tls(settings: Settings, on_expiry: Callable[[str, float], object], clock: Any = None) -> ServerTLS:
+    """The server's TLS, by a clock that stands still unless another one is given."""
+    return ServerTLS(settings, on_expiry, clock=clock or Clock(), wall_clock=WALL_CLOCK)
 
 
 class TLSTestCase(SynchronousTestCase):
@@ -42,7 +53,7 @@ class TLSTestCase(SynchronousTestCase):
         self.told.append((side, when))
 
     def server(self, **values: Any) -> Any:
-        return ServerTLS(self.settings(**values), self.on_expiry)
+        return server_tls(self.settings(**values), self.on_expiry)
 
     def client(self, host: str = "localhost", folder: Path | None = None, stem: str = "client", **values: Any) -> Any:
         """TLS of a client with certificate and key of a folder, or without a certificate."""

@@ -13,10 +13,12 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 
+from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.settings import Settings
 from provider_gateway.net.tls_transport import ServerFactory
 from provider_gateway.security.pem import PEMFile
-from provider_gateway.security.tls import ClientTLS, ServerTLS
+from provider_gateway.security.server_tls import ServerTLS
+from provider_gateway.security.tls import ClientTLS
 from tests.support.certificates import SERVER, authority, local_names, pem
 
 if TYPE_CHECKING:
@@ -107,6 +109,8 @@ class PKITestCase(SynchronousTestCase):
         self.server_ca, self.client_ca = authority("server CA"), authority("client CA")
         self.intermediate = self.client_ca.issue("intermediate", is_ca=True)
         self.told: list[tuple[str, float]] = []
+        #: Of the server's TLS.
+        self.tls_clock, self.wall_clock = Clock(), WALL_CLOCK
         self.cert, self.key, self.ca, self.crl = (self.folder / name for name in ("cert", "key", "ca", "crl"))
         self.show("server")
         self.trust(self.client_ca)
@@ -129,7 +133,9 @@ class PKITestCase(SynchronousTestCase):
         """The server's TLS, with these revocation lists."""
         self.crl.write_bytes(b"".join(lists))
         settings = self.settings(http_crl=self.crl if lists else None)
-        return ServerTLS(settings, lambda *told: self.told.append(told))
+        return ServerTLS(
+            settings, lambda *told: self.told.append(told), clock=self.tls_clock, wall_clock=self.wall_clock
+        )
 
     def client(self, holder: Holder | None = None) -> Any:
         """The TLS of a client with a certificate and its chain, or without one."""

@@ -22,8 +22,8 @@ from provider_gateway.http_server.app import App
 from provider_gateway.http_server.problems import with_length
 from provider_gateway.http_server.site import GatewaySite
 from provider_gateway.net.tls_transport import ServerFactory
-from provider_gateway.security.tls import ServerTLS
 from tests.support.certificates import SERVER, authority, local_names, pem
+from tests.support.tls_files import server_tls
 from tests.unit.http_server.base import LimitsTestCase
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class TLSTests(SocketsTestCase):
         server_ca.issue("server", purpose=SERVER, names=local_names()).write(cert, key)
         trusted.write_bytes(pem(client_ca.certificate))
         settings: Any = {"http_cert": cert, "http_key": key, "http_cacert": trusted, "rmq_url": "amqp://rabbitmq/"}
-        server = ServerTLS(Settings(_env_file=None, **settings), lambda *_: None)
+        server = server_tls(Settings(_env_file=None, **settings), lambda *_: None)
         self.context = ssl.create_default_context(cadata=pem(server_ca.certificate).decode())
         self.context.load_cert_chain(client_ca.issue("client").write(mine))
         return ServerFactory(server, self.site, reactor)

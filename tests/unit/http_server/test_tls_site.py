@@ -14,7 +14,7 @@ from tests.support.certificates import authority
 from tests.support.tls_peers import Link, PKITestCase
 
 if TYPE_CHECKING:
-    from provider_gateway.security.tls import ServerTLS
+    from provider_gateway.security.server_tls import ServerTLS
     from tests.support.certificates import Holder
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

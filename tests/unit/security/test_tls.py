@@ -19,8 +19,8 @@ from provider_gateway.config import seed_files
 from provider_gateway.config.settings import Settings
 from provider_gateway.demo.certificates import Authority
 from provider_gateway.errors import SettingsError
-from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
-from tests.support.tls_files import TLSTestCase
+from provider_gateway.security.tls import ClientTLS, broker_tls, model_tls
+from tests.support.tls_files import TLSTestCase, server_tls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ class ServerTests(TLSTestCase):
     def test_wrong_files(self) -> None:
         """A missing or wrong file is an error that names its variable."""
         self.assert_wrong_files_are_refused(
-            ServerTLS,
+            server_tls,
             {
                 "http_cert": "one or more PEM certificates",
                 "http_key": "a PEM private key",
@@ -77,12 +77,12 @@ class ServerTests(TLSTestCase):
 
     def test_client_authority_is_new(self) -> None:
         """Without HTTP_CACERT and its file, the error says that it is new, and what to do."""
-        line = self.refusal(ServerTLS, http_cacert=self.certs / "missing.pem")
+        line = self.refusal(server_tls, http_cacert=self.certs / "missing.pem")
         self.assertNotIn("old services", line)
         self.patch(seed_files, "_FOLDERS", (self.certs / "none",))
         settings = self.settings()
         given = {name: getattr(settings, name) for name in settings.model_fields_set - {"http_cacert"}}
-        line = str(self.assertRaises(SettingsError, ServerTLS, Settings(_env_file=None, **given), self.on_expiry))
+        line = str(self.assertRaises(SettingsError, server_tls, Settings(_env_file=None, **given), self.on_expiry))
         self.assertTrue(line.startswith(f"HTTP_CACERT: {self.certs}/none/trusted_crt.pem: expected"), line)
         for part in ("No such file", "old services", "client certificate", "Set HTTP_CACERT", "HTTP_TLS=false"):
             self.assertIn(part, line)
@@ -90,13 +90,13 @@ class ServerTests(TLSTestCase):
 
     def test_key_of_another_certificate(self) -> None:
         """A key that does not belong to the certificate is an error that names both variables."""
-        line = self.refusal(ServerTLS, http_key=self.certs / "client_key.pem")
+        line = self.refusal(server_tls, http_key=self.certs / "client_key.pem")
         self.assertTrue(line.startswith("HTTP_KEY: "), line)
         self.assertIn("expected the private key of the certificate in HTTP_CERT", line)
 
     def test_certificate_and_key_exchanged(self) -> None:
         """A key in place of the certificate is an error."""
-        line = self.refusal(ServerTLS, http_cert=self.certs / "server_key.pem")
+        line = self.refusal(server_tls, http_cert=self.certs / "server_key.pem")
         self.assertTrue(line.startswith("HTTP_CERT: "), line)
 
     def test_client_certificate_is_demanded(self) -> None:

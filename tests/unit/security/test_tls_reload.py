@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from provider_gateway.errors import SettingsError
-from provider_gateway.security.tls import ClientTLS, ServerTLS, broker_tls, model_tls
+from provider_gateway.security.tls import ClientTLS, broker_tls, model_tls
 from tests.support.certificates import HOUR, SERVER, authority, local_names, pem
 from tests.support.tls_peers import Link, PKITestCase, common_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from provider_gateway.security.server_tls import ServerTLS
     from tests.support.certificates import Holder
 
 GARBAGE = b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n"
