@@ -1,4 +1,4 @@
-"""TLS 1.2 and 1.3 with strong ciphers, one handshake with a certificate for each connection, HTTP/1.1 over it."""
+"""TLS 1.2 and 1.3 with strong ciphers, no renegotiation, sessions that are resumed with TLS 1.3 only, HTTP/1.1 over it."""
 
 from __future__ import annotations
 
@@ -101,28 +101,39 @@ class RenegotiationTests(SecurityTestCase):
 
 
 class ResumptionTests(SecurityTestCase):
-    """Resumed sessions would let a client in without a check of its certificate."""
+    """With which versions a session can be resumed; :mod:`tests.security.test_resumption` says when."""
 
-    def assert_not_resumed(self, version: ssl.TLSVersion) -> None:
-        """Check that a session of this version is not resumed, neither by id nor by ticket."""
+    def resumed(self, version: ssl.TLSVersion) -> list[bool]:
+        """Connect three times with the session of the time before; returns which connections resumed it."""
         tls = self.tls_of(caller(), oldest=version, newest=version)
-        with self.connect(tls) as first:
-            self.assertEqual(first.ask(post(b"1")).status, 200)  # in TLS 1.3 tickets would have come by now
-            session = first.socket.session
-        for _ in range(2):
+        session, found = None, []
+        for _ in range(3):
             with self.connect(tls, session=session) as connection:
-                self.assertFalse(connection.socket.session_reused)
-                self.assertEqual(connection.ask(post(b"2")).status, 200)
+                self.assertEqual(connection.ask(post(b"1")).status, 200)  # in TLS 1.3, tickets have come by now
+                session = connection.socket.session
+                found.append(connection.socket.session_reused)
+        return found
 
     def test_tls_1_2(self) -> None:
-        """TLS 1.2: no session is resumed, and there are no tickets."""
-        self.assert_not_resumed(TLS_1_2)
+        """TLS 1.2: no session is resumed, by id or by ticket, and there are no tickets: no forward secrecy."""
+        self.assertEqual([False, False, False], self.resumed(TLS_1_2))
         with self.connect(self.tls_of(caller(), newest=TLS_1_2)) as connection:
             self.assertFalse(connection.socket.session.has_ticket)
 
     def test_tls_1_3(self) -> None:
-        """TLS 1.3: no session is resumed."""
-        self.assert_not_resumed(TLS_1_3)
+        """TLS 1.3: a session is resumed by its ticket."""
+        self.assertEqual([False, True, True], self.resumed(TLS_1_3))
+
+    def test_from_one_version_to_the_other(self) -> None:
+        """A ticket of TLS 1.3 does not resume a session of TLS 1.2."""
+        tls = self.tls_of(caller())
+        with self.connect(tls) as connection:
+            self.assertEqual(connection.ask(post(b"1")).status, 200)
+            session = connection.socket.session
+        tls.maximum_version = TLS_1_2
+        with self.connect(tls, session=session) as connection:
+            self.assertEqual(("TLSv1.2", False), (connection.socket.version(), connection.socket.session_reused))
+            self.assertEqual(connection.ask(post(b"2")).status, 200)
 
 
 class ProtocolTests(SecurityTestCase):

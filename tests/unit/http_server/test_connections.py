@@ -115,14 +115,15 @@ class TrustTests(LimitsTestCase):
         self.assertEqual([(200, "x")], self.finished)
 
     def test_asked_at_each_request(self) -> None:
-        """Trust is checked at each request of a TLS connection."""
+        """Trust is checked when the handshake of a TLS connection is complete, and at each of its requests."""
         client = self.handshaken()
+        self.assertEqual([client], self.asked)
         client.send(POST + POST)
-        self.assertEqual([client, client], self.asked)
+        self.assertEqual(3 * [client], self.asked)
         self.is_trusted = False
         (plain,) = self.clients(1)
         plain.send(POST)
-        self.assertEqual(([200], 2), (self.statuses(plain), len(self.asked)))
+        self.assertEqual(([200], 3), (self.statuses(plain), len(self.asked)))
 
     def assert_forbidden(self, client: Client) -> None:
         self.bodies.clear()
