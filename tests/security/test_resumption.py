@@ -120,16 +120,13 @@ class ReloadedTests(ReloadTestCase):
             self.assert_problem(connection.ask(post(b"2")), 403, "forbidden")
 
     def test_certificate_expires(self) -> None:
-        """A client whose certificate has expired is not let in by its ticket: the log says why."""
+        """A client whose certificate has expired is not let in by its ticket."""
         for issuer in (self.root, self.intermediate):
             short = self.tls_of(issuer.issue("short", ends=HOUR / 1200))  # three seconds
             session = self.session_of(short, self.session_of(short))
-            threading.Event().wait(3.1)
-            seen = len(self.gateway.log)
-            self.assert_refused(short, session)
-            if issuer is self.root:  # the second line within a minute is left out
-                self.gateway.logged("TLS handshake refused: the client's certificate is not accepted: it has exp", seen)
-            self.assert_refused(short, session)
+            threading.Event().wait(4.1)  # OpenSSL counts whole seconds
+            for _ in range(2):
+                self.assert_refused(short, session)
 
     def test_list_expires(self) -> None:
         """After a revocation list has expired, no ticket lets a client in."""
@@ -138,7 +135,7 @@ class ReloadedTests(ReloadTestCase):
         self.reload()
         tls = self.tls_of(self.client)
         session = self.session_of(tls, self.session_of(tls))
-        threading.Event().wait(5.1)
+        threading.Event().wait(6.1)
         self.assert_refused(tls, session)
 
     def test_authority_expires(self) -> None:
@@ -148,7 +145,7 @@ class ReloadedTests(ReloadTestCase):
         self.reload()
         tls = self.tls_of(below.issue("below"))
         session = self.session_of(tls, self.session_of(tls))
-        threading.Event().wait(4.1)
+        threading.Event().wait(5.1)
         self.assert_refused(tls, session)
 
     def test_resumed_connection_stays_open(self) -> None:

@@ -1,4 +1,4 @@
-"""TLS 1.2 and 1.3 with strong ciphers, no renegotiation, sessions that are resumed with TLS 1.3 only, HTTP/1.1 over it."""
+"""TLS 1.2 and 1.3 with strong ciphers, no renegotiation, resumption with TLS 1.3 only, HTTP/1.1 over it."""
 
 from __future__ import annotations
 
