@@ -23,7 +23,6 @@ from zope.interface import implementer
 
 from provider_gateway.errors import GatewayError, RequestTimeout
 from provider_gateway.http_server.parser import HeadParser
-from provider_gateway.http_server.refused_handshakes import not_verified
 from provider_gateway.http_server.request import BoundedRequest
 from provider_gateway.http_server.request_transport import RequestTransport
 from provider_gateway.http_server.time_limits import TimeLimits
@@ -101,10 +100,7 @@ class Channel(RequestTransport):
 
     def handshakeCompleted(self) -> None:
         """Get the client's identity (twisted.internet.interfaces.IHandshakeListener)."""
-        if self.state != "handshake":
-            return
-        if not self.site.accepts(self):
-            self.transport.failVerification(not_verified())  # connectionLost counts it, and logs why
+        if self.state != "handshake" or not self.site.accepts(self):
             return
         self.state = "idle"
         self.site.idle.start(self)

@@ -22,7 +22,7 @@ from provider_gateway.deadlines import Deadlines
 from provider_gateway.deferreds import Waiters
 from provider_gateway.http_server.channel import Channel
 from provider_gateway.http_server.problems import problem_document
-from provider_gateway.http_server.refused_handshakes import RefusedHandshakes
+from provider_gateway.http_server.refused_handshakes import RefusedHandshakes, not_verified
 from provider_gateway.security.identity import Identity
 
 if TYPE_CHECKING:
@@ -127,11 +127,17 @@ class GatewaySite(ServerFactory):
         return True
 
     def accepts(self, channel: Channel) -> bool:
-        """True if the client's certificate would be accepted in a full handshake.
+        """End a connection when its handshake is complete, unless a full handshake would accept the client's certificate.
 
-        Called when a handshake is complete: OpenSSL does not check certificates when a session is resumed.
+        OpenSSL checks no certificate when a session is resumed.
+
+        Returns:
+            False if the connection is ended. It stays a handshake, which is counted and logged as refused.
         """
-        return self._still_trusts(channel.transport)
+        is_accepted = self._still_trusts(channel.transport)
+        if not is_accepted:
+            channel.transport.failVerification(not_verified())
+        return is_accepted
 
     def identify(self, channel: Channel) -> bool:
         """Give a connection its identity, once its handshake is complete.
