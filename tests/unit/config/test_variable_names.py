@@ -76,6 +76,19 @@ class MisspeltTests(SynchronousTestCase):
         for name in ("HTPP_ACCESS", "HTTPACCESS", "HTTP-ACCESS", "HTTPS_ACCESS", "HTTPS_CRL", "TTP_ACESS"):
             self.assertEqual([name], list(misspelt({name: "x"}, KNOWN)))
 
+    def test_longer_name(self) -> None:
+        """Something added to a setting without which more callers get in stops the start, too: nobody reads the file."""
+        for name, meant in (("HTTP_ACCESS_FILE", "HTTP_ACCESS"), ("http_access_path", "HTTP_ACCESS")):
+            self.assertEqual({name: meant}, misspelt({name: "x"}, KNOWN))
+        self.assertEqual({"HTTP_CRL_FILES": "HTTP_CRL"}, misspelt({"HTTP_CRL_FILES": "x"}, KNOWN))
+        for given in (pod_variables("http-access"), pod_variables("http-crl"), pod_variables("http-access-service-host")):
+            self.assertEqual([], check_names(given, KNOWN))
+
+    def test_secrecy(self) -> None:
+        """Nor is there a start if what was to be kept out of the log would be in it."""
+        for name in ("LOG_MODEL_ERROR", "LOG_MODEL_ERRS", "LOGS_MODEL_ERROR", "LOG_MODEL_ERRORS_"):
+            self.assertEqual({name: "LOG_MODEL_ERRORS"}, misspelt({name: "false"}, KNOWN))
+
     def test_used_names(self) -> None:
         """A name that is known for another reason is no misspelt one, in upper and lower case."""
         self.assertEqual([], check_names({"MODEL_KEYS": "x", "model_keys": "x"}, KNOWN | {"MODEL_KEYS"}))
