@@ -82,7 +82,7 @@ async def list_messages(reactor: Any, parking: Parking, wanted: Wanted) -> int:
     writer = Writer(reactor)
     if not wanted.is_plain:
         lines = [_list_text(look, terminal_width())]
-    elif look.looked_at < look.total:
+    elif _is_part(look, wanted.filter.limit):
         _say(looked_line(look))
     for each in (*pieces, *lines):
         await writer.add(each)
@@ -131,8 +131,8 @@ async def export(reactor: Any, parking: Parking, wanted: Wanted) -> int:
             queue, wanted.filter, write, operator=this_user(), why=wanted.why, on_progress=lambda at: _show(bar, at)
         )
     await writer.flush()
-    _say(f"{count(look.matching, 'message')} exported; they stay parked")
-    if look.looked_at < look.total:
+    _say(f"{count(look.matching, 'message')} exported; {'it stays' if look.matching == 1 else 'they stay'} parked")
+    if _is_part(look, wanted.filter.limit):
         raise Ended(looked_line(look))
     return Status.DONE if look.matching else Status.NOTHING
 
@@ -141,6 +141,11 @@ async def look_at(reactor: Any, parking: Parking, queue: str, filter_: Filter, *
     """Look into a queue, with a progress bar if it takes a while."""
     with progress(reactor, f"Looking into {visible(queue)}") as bar:
         return await parking.look(queue, filter_, operator=this_user(), on_progress=lambda at: _show(bar, at), **more)
+
+
+def _is_part(look: Look, limit: int | None) -> bool:
+    """True if there were too many messages for one look. One that ends at its limit is whole."""
+    return look.looked_at < look.total and (limit is None or look.matching < limit)
 
 
 def _show(bar: Any, at: Progress) -> None:

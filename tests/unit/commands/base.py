@@ -149,7 +149,13 @@ class FakeParking:
     ) -> Look:
         if queue in self.errors:
             raise self.errors[queue]
-        found = [(each, body) for each, body in self.messages if filter_.matches(each, body)][: filter_.limit]
+        seen, found = 0, []
+        for each, body in self.messages:
+            if filter_.limit is not None and len(found) >= filter_.limit:
+                break
+            seen += 1
+            if filter_.matches(each, body):
+                found.append((each, body))
         for each, body in found:
             if on_message is not None:
                 waits = on_message(each, body)
@@ -165,7 +171,7 @@ class FakeParking:
             queue=queue,
             parking=self.places[queue].parking.name,
             total=len(self.messages),
-            looked_at=len(self.messages) if self.looked_at is None else self.looked_at,
+            looked_at=seen if self.looked_at is None else self.looked_at,
             others=0,
             matching=len(found),
             groups=tuple(groups),

@@ -102,6 +102,11 @@ class MessagesTests(CommandTestCase):
         self.result_of(list_messages(self.reactor, self.parking, self.wanted(plain=True)))
         self.assertIn("the first 2 were looked at", self.err.text())
 
+    def test_limit(self) -> None:
+        """A list that ends at its limit is whole: in a pipe nothing is said."""
+        self.result_of(list_messages(self.reactor, self.parking, self.wanted(plain=True, limit=1)))
+        self.assertEqual(("", 1), (self.err.text(), len(self.out.text().splitlines())))
+
     def test_hostile(self) -> None:
         """Whatever a message holds, the terminal shows its characters and does nothing else."""
         fields = dict.fromkeys(("reason", "rquid", "identity", "model_error"), HOSTILE)
@@ -229,9 +234,15 @@ class ExportTests(CommandTestCase):
     def test_part(self) -> None:
         """An export that could not look at every message is no success: a script would take it for a whole one."""
         self.parking.looked_at = 1
+        self.error_of(export(self.reactor, self.parking, self.wanted(limit=4)), Ended)
         error = self.error_of(export(self.reactor, self.parking, self.wanted()), Ended)
         self.assertEqual(Status.FAILED, error.status)
         self.assertIn("the first 1 were looked at", str(error))
+
+    def test_limit(self) -> None:
+        """An export of as many messages as were asked for is whole, though the others were not looked at."""
+        self.assertEqual(Status.DONE, self.result_of(export(self.reactor, self.parking, self.wanted(limit=1))))
+        self.assertEqual("1 message exported; it stays parked\n", self.err.text())
 
     def test_unwritten(self) -> None:
         """An output that takes no more ends the export with that error."""
