@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _PREFIXES = ("ADMIN_", "GIN_", "HTTP_", "MODEL_", "MQ_", "RESULT_", "RMQ_")
 #: Variables of others with such a beginning: for HTTP clients, and of the web framework that the seed uses.
 _OF_OTHERS = re.compile(r"HTTP_PROXY(_.*)?|GIN_MODE")
-#: Without these, more callers get in, or more is told. Names that are near to them stop the start, whatever they begin with.
+#: Without these, more callers get in, or more is told. Names near to them stop the start, whatever they begin with.
 _FAIL_OPEN = frozenset({"HTTP_ACCESS", "HTTP_CRL", "LOG_MODEL_ERRORS"})
 #: How many letters may be wrong: in a name that begins like a setting, and in another one.
 _DISTANCE, _DISTANCE_OF_OTHERS = 2, 1
@@ -80,8 +80,8 @@ def _distance(one: str, other: str, most: int) -> int:
 def misspelt(variables: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
     """Variables that begin like a setting and differ from one in a letter or two, with the setting's name.
 
-    For settings without which more callers get in, or more is told, a misspelt beginning counts, and so does an addition
-    of any length (``HTTP_ACCESS_FILE``).
+    For settings without which more callers get in, or more is told, a misspelt beginning counts, and so does an
+    addition of any length (``HTTP_ACCESS_FILE``).
 
     Args:
         variables: of the environment and the env file. Upper and lower case count as the same.

@@ -86,12 +86,13 @@ def _sources(value: yaml.Node, into: yaml.MappingNode) -> list[yaml.MappingNode]
 
 #: What an error says about a key or a variable that is missing.
 MISSING = "is required and missing"
-_LISTED = "docs/settings.md lists the file's keys"
 _INSTANCE = re.compile(r" or instance of \w+")
 _DESCRIPTIONS = {
     "missing": MISSING,
-    "extra_forbidden": f"unknown key; {_LISTED}",
+    "extra_forbidden": "unknown key",
 }
+#: What the file has in place of a list, for errors; of another type is a text, a number or a time.
+_FOUND: dict[type, str] = {type(None): "nothing", dict: "a mapping"}
 
 
 def describe(error: ErrorDetails) -> str:
@@ -144,7 +145,7 @@ def read_text(path: Path, what: str) -> str:
         raise SettingsError(msg) from None
 
 
-def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -> _T:
+def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T], *, keys: str = "docs/settings.md") -> _T:
     """Read the text of a file that is a list.
 
     Args:
@@ -152,6 +153,7 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
         source: name of the file, for errors.
         what: what the entries are, for errors.
         adapter: pydantic's adapter of the whole list.
+        keys: the document that lists the keys, for errors.
 
     Raises:
         SettingsError: the text is not YAML, a key is unknown, repeated or missing, or a value is out of range. The
@@ -170,7 +172,7 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
         msg = f"{source}: expected YAML: {error}"
         raise SettingsError(msg) from None
     if not isinstance(data, list):
-        msg = f"{source}: expected a list of {what}, found {type(data).__name__}"
+        msg = f"{source}: expected a list of {what}, found {_FOUND.get(type(data), 'a single value')}"
         raise SettingsError(msg)
     try:
         return adapter.validate_python(data)
@@ -191,7 +193,8 @@ def parse_entries(text: str, source: str, what: str, adapter: TypeAdapter[_T]) -
         more = f" (and {len(errors) - told} more)" if len(errors) > told else ""
         if told > 1:
             names = ", ".join(_path(each["loc"]) for each in unknown)
-            msg = f"{source}: unknown keys: {names}; {_LISTED}{more}"
+            msg = f"{source}: unknown keys: {names}; {keys} lists the file's keys{more}"
         else:
-            msg = f"{source}: {_path(first['loc']) or 'the file'}: {describe(first)}{more}"
+            listed = f"; {keys} lists the file's keys" if unknown else ""
+            msg = f"{source}: {_path(first['loc']) or 'the file'}: {describe(first)}{listed}{more}"
         raise SettingsError(msg) from None

@@ -122,7 +122,9 @@ def read_rules(path: Path) -> tuple[AccessRule, ...]:
     Raises:
         SettingsError: the file cannot be read or is wrong.
     """
-    return parse_entries(read_text(path, "an access file (HTTP_ACCESS)"), _where(path), "access rules", _RULES)
+    return parse_entries(
+        read_text(path, "an access file (HTTP_ACCESS)"), _where(path), "access rules", _RULES, keys="docs/security.md"
+    )
 
 
 def _where(path: Path) -> str:

@@ -274,7 +274,7 @@ MISTAKES = (
         "- {topic: t, queueName: q, bindingKey: a}\n- {topic: t, queueName: q, bindingKey: b}",
         ("queueName 'q'", "several entries", "bindingKey"),
     ),
-    ("topic: t\nqueueName: q\n", ("expected a list of queue entries", "dict")),
+    ("topic: t\nqueueName: q\n", ("expected a list of queue entries", "mapping")),
     ("", ("expected a list of queue entries", "NoneType")),
     ("[]", ("the file: expected at least one entry",)),
     ("- topic: 2001-99-99", ("expected YAML", "month")),

@@ -77,11 +77,15 @@ class MisspeltTests(SynchronousTestCase):
             self.assertEqual([name], list(misspelt({name: "x"}, KNOWN)))
 
     def test_longer_name(self) -> None:
-        """Something added to a setting without which more callers get in stops the start, too: nobody reads the file."""
+        """An addition to a setting without which more callers get in stops the start, too: nobody reads the file."""
         for name, meant in (("HTTP_ACCESS_FILE", "HTTP_ACCESS"), ("http_access_path", "HTTP_ACCESS")):
             self.assertEqual({name: meant}, misspelt({name: "x"}, KNOWN))
         self.assertEqual({"HTTP_CRL_FILES": "HTTP_CRL"}, misspelt({"HTTP_CRL_FILES": "x"}, KNOWN))
-        for given in (pod_variables("http-access"), pod_variables("http-crl"), pod_variables("http-access-service-host")):
+        for given in (
+            pod_variables("http-access"),
+            pod_variables("http-crl"),
+            pod_variables("http-access-service-host"),
+        ):
             self.assertEqual([], check_names(given, KNOWN))
 
     def test_secrecy(self) -> None:

@@ -125,9 +125,9 @@ class ErrorsTests(YAMLTestCase):
             ("- \0", "expected YAML, unreadable"),
             ("- 2001-99-99", "expected YAML: month must be in 1..12"),
             ("[" * 5000, "expected YAML: maximum recursion depth"),
-            ("a", "expected a list of things, found str"),
-            ("5", "expected a list of things, found int"),
-            ("", "expected a list of things, found NoneType"),
+            ("a", "expected a list of things, found a single value"),
+            ("5", "expected a list of things, found a single value"),
+            ("", "expected a list of things, found nothing"),
         ):
             self.assertIn(f"conf/x.yaml: {expected}", self.refusal(text), repr(text))
 

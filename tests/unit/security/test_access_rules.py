@@ -281,7 +281,7 @@ class LoadTests(AuthorizationTestCase):
         """Each mistake is an error of one line: the variable, the file, the place, what was expected."""
         rule = "- {identities: [a], routingKeys: [k], %s}"
         for text, parts in (
-            ("", ("expected a list of access rules", "NoneType")),
+            ("", ("expected a list of access rules", "nothing")),
             ("a: 1", ("expected a list of access rules", "dict")),
             ("- a", ("[0]: expected a valid dictionary", "'a'")),
             ("- {routingKeys: [k]}", ("[0].identities: is required and missing",)),

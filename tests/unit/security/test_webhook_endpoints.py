@@ -214,7 +214,7 @@ class MistakesTests(WebhooksTestCase):
                 ".done.secretFiles: expected a list of files, each with one secret; found a secret itself", line
             )
         self.assertEqual(
-            ".done.secret: unknown key; docs/settings.md lists the file's keys",
+            ".done.secret: unknown key; docs/security.md lists the file's keys",
             self.refused(f'{{url: "https://e/", secretFiles: [s], secret: {SECRET}}}'),
         )
 
