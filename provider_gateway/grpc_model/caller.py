@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.errors import HeadersTooLarge, ModelFailure, ModelUnreachable
 from provider_gateway.grpc_model.metadata import from_metadata
-from provider_gateway.grpc_model.statuses import caller_error, failure, is_our_deadline
+from provider_gateway.grpc_model.statuses import caller_error, failure, is_lost, is_our_deadline
 from provider_gateway.http_client.body import SMALL
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.model.model import ModelResponse
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.grpc_model.channel import Answer, Call, Channel
     from provider_gateway.grpc_model.metadata import Metadata
+
+#: Seconds by which a server may notice a call's time limit before us: gRPC counts milliseconds, and clocks differ.
+_EARLY = 0.01
 
 
 class Caller:
@@ -114,13 +117,15 @@ class Caller:
             deadlines.stop(call)
         if is_our_deadline(answer):  # gRPC knows the time limit, too, and may notice first
             raise await self._timed_out(call, timeout)
+        if is_lost(answer) and self._clock.seconds() - call.began >= timeout - _EARLY:
+            # So does the server: one that is about to end closes the connection with its last call.
+            raise ModelFailure(_late(timeout), "timeout", self._errors.of_text(answer.details))
         return answer
 
     async def _timed_out(self, call: Call, timeout: float) -> ModelFailure:
-        msg = f"The model did not answer within {timeout:g} s."
         if not await self._channel.was_sent(call):
-            return ModelUnreachable(msg, "the connection was not made by then", reason="timeout")
-        return ModelFailure(msg, "timeout")
+            return ModelUnreachable(_late(timeout), "the connection was not made by then", reason="timeout")
+        return ModelFailure(_late(timeout), "timeout")
 
 
 async def take_room(room: Callable[[int], Deferred[None] | None], size: int) -> None:
@@ -131,6 +136,10 @@ async def take_room(room: Callable[[int], Deferred[None] | None], size: int) -> 
     """
     if size > SMALL and (waiting := room(size)) is not None:
         await waiting
+
+
+def _late(timeout: float) -> str:
+    return f"The model did not answer within {timeout:g} s."
 
 
 def _cancel(call: Call) -> None:

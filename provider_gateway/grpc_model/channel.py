@@ -139,9 +139,10 @@ class Channel:
         send = connection.methods.get(method)
         if send is None:
             send = connection.methods[method] = connection.channel.unary_unary(method)
+        began = self._reactor.seconds()  # before the server can know the deadline
         future = send.future(request, timeout=seconds, metadata=metadata)
         connection.calls += 1
-        call = Call(connection, self._reactor.seconds(), future)
+        call = Call(connection, began, future)
         future.add_done_callback(lambda ended: self._reactor.callFromThread(self._ended, call, ended))
         return call
 

@@ -81,6 +81,13 @@ def is_our_deadline(answer: Answer) -> bool:
     return answer.code == "DEADLINE_EXCEEDED" and answer.details == _DEADLINE
 
 
+def is_lost(answer: Answer) -> bool:
+    """True if the connection was lost that had the request."""
+    if answer.code != "UNAVAILABLE" or _NOT_CONNECTED.search(answer.details):
+        return False
+    return _LOST.search(answer.details) is not None
+
+
 def failure(answer: Answer, wall_clock: WallClock, max_body_bytes: int, errors: ModelErrors) -> ModelFailure:
     """The failure for a status that is neither OK nor the caller's error.
 
@@ -90,7 +97,7 @@ def failure(answer: Answer, wall_clock: WallClock, max_body_bytes: int, errors: 
     code, details = answer.code, answer.details
     if code == "UNAVAILABLE" and _NOT_CONNECTED.search(details):
         return ModelUnreachable("The model cannot be reached.", errors.of_text(details))
-    if code == "UNAVAILABLE" and _LOST.search(details):
+    if is_lost(answer):
         return ModelFailure("The model closed the connection without an answer.", "connection", errors.of_text(details))
     if code == "RESOURCE_EXHAUSTED" and _ANSWER_TOO_LARGE.search(details):
         return too_large(max_body_bytes)

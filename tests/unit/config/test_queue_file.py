@@ -275,7 +275,7 @@ MISTAKES = (
         ("queueName 'q'", "several entries", "bindingKey"),
     ),
     ("topic: t\nqueueName: q\n", ("expected a list of queue entries", "mapping")),
-    ("", ("expected a list of queue entries", "NoneType")),
+    ("", ("expected a list of queue entries", "nothing")),
     ("[]", ("the file: expected at least one entry",)),
     ("- topic: 2001-99-99", ("expected YAML", "month")),
     ("[" * 3000, ("expected YAML",)),

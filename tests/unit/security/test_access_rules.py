@@ -282,7 +282,7 @@ class LoadTests(AuthorizationTestCase):
         rule = "- {identities: [a], routingKeys: [k], %s}"
         for text, parts in (
             ("", ("expected a list of access rules", "nothing")),
-            ("a: 1", ("expected a list of access rules", "dict")),
+            ("a: 1", ("expected a list of access rules", "mapping")),
             ("- a", ("[0]: expected a valid dictionary", "'a'")),
             ("- {routingKeys: [k]}", ("[0].identities: is required and missing",)),
             ("- {identities: [a]}", ("[0].routingKeys: is required and missing",)),
