@@ -213,7 +213,7 @@ class BrokerContract(_Base):
         return waiting
 
     def wait_for_count(self, channel: BlockingChannel, queue: str, count: int) -> None:
-        """Wait until this many messages are ready in a queue."""
+        """Wait until this many messages are ready in a queue. Brokers tell nobody, so it is asked again and again."""
         deadline = time.monotonic() + PATIENCE
         while (waiting := self.count(channel, queue)) != count:
             self.assertLess(time.monotonic(), deadline, f"{waiting} messages in {queue}, not {count}")

@@ -136,13 +136,15 @@ class BrokerTests(TestCase):
         """The broker exports the length of each queue, by the metric name in the scaled object's query."""
         name = re.compile(r'^rabbitmq_queue_messages_ready\{[^}]*queue="fib"', re.MULTILINE)
         until = time.monotonic() + 30
-        found = None
         # The broker counts every few seconds, and sends no event.
-        while found is None and time.monotonic() < until:
-            with urllib.request.urlopen(f"http://localhost:{node.metrics_port}/metrics") as answer:
-                found = name.search(answer.read().decode())
+        while not self.has_metric(node, name):
+            self.assertLess(time.monotonic(), until, "the broker does not export it")
             time.sleep(0.5)
-        self.assertIsNotNone(found)
+
+    def has_metric(self, node: ShippedBroker, name: re.Pattern[str]) -> bool:
+        """True if the broker exports it now."""
+        with urllib.request.urlopen(f"http://localhost:{node.metrics_port}/metrics") as answer:
+            return name.search(answer.read().decode()) is not None
 
     def check_commands(self, node: ShippedBroker) -> None:
         """The probes' commands succeed; after the preStop command, the readiness probe fails."""

@@ -67,8 +67,7 @@ class CutOffTestCase(TestCase):
                 plain.basic_publish("", f"{queue}.parking", b"%d" % number, properties)
             if kind == "classic":
                 plain.tx_commit()
-            while self.ready(channel, f"{queue}.parking") < count:
-                time.sleep(LOOK / 10)
+            self.wait_for(channel, (f"{queue}.parking",), count)
 
         await on_channel(self.node, publish)
 
@@ -88,14 +87,18 @@ class CutOffTestCase(TestCase):
 
         def read(channel: Any) -> tuple[list[int], list[int]]:
             names = (queue, f"{queue}.parking")
-            deadline = time.monotonic() + 20
-            while sum(self.ready(channel, each) for each in names) < at_least and time.monotonic() < deadline:
-                time.sleep(LOOK / 10)
-            time.sleep(LOOK)  # more come, if they are doubled
+            self.wait_for(channel, names, at_least)
+            time.sleep(LOOK)  # more come, if they are doubled: nothing tells when no more can come
             return self.numbers(channel, names[0]), self.numbers(channel, names[1])
 
         found: tuple[list[int], list[int]] = await on_channel(self.node, read)
         return found
+
+    def wait_for(self, channel: Any, queues: tuple[str, ...], count: int) -> None:
+        """Wait until this many messages are ready in the queues. RabbitMQ tells nobody: it is asked again and again."""
+        deadline = time.monotonic() + 20
+        while sum(self.ready(channel, each) for each in queues) < count and time.monotonic() < deadline:
+            time.sleep(LOOK / 10)
 
     def numbers(self, channel: Any, queue: str) -> list[int]:
         """The numbers of the messages in a queue; they stay."""
