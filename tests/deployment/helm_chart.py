@@ -31,6 +31,7 @@ SWITCHES = {
     "model": (True, "The model's deployment, by default the sample model. false: the model is elsewhere."),
     "postgresql": (False, "Connections of gateways to PostgreSQL, the store of results, are allowed."),
     "webhooks": (False, "Connections of gateways to the endpoints of webhooks are allowed."),
+    "traces": (False, "Connections to a collector of traces are allowed (otelExporterOtlpEndpoint)."),
     "loadBalancer": (False, "The service of the HTTPS port is a load balancer (not on OpenShift)."),
     "ingress": (False, "An Ingress whose controller passes TLS through."),
     "tlsRoute": (False, "A TLSRoute of the Gateway API, 1.5 or later."),
@@ -181,6 +182,7 @@ def files() -> dict[str, str]:
         "provider": (split, _both(_of_folder("provider") + _of_template("provider"))),
         "postgresql": (".Values.postgresql", _text(_of_folder("postgresql"))),
         "webhooks": (".Values.webhooks", _text(_of_folder("webhooks"))),
+        "traces": (".Values.traces", _text(_of_folder("traces"))),
         "ingress": (".Values.ingress", either(split, *(_from_route(each, ingress) for each in ("gateway", "single")))),
         "tls-route": (
             ".Values.tlsRoute",

@@ -81,6 +81,7 @@ OBJECTS = {
     "single/pod-disruption-budget.yaml": ["PodDisruptionBudget provider-gateway"],
     "single/service-admin.yaml": ["Service provider-gateway-admin"],
     "single/service.yaml": ["Service provider-gateway"],
+    "traces/network-policy.yaml": ["NetworkPolicy provider-gateway-traces"],
     "webhooks/network-policy.yaml": ["NetworkPolicy provider-gateway-webhooks"],
 }
 GUIDES = ("docs/openshift.md", "docs/scaling.md")
@@ -95,6 +96,7 @@ STEPS = (
     "oc apply -k openshift/provider",
     "oc apply -k openshift/postgresql",
     "oc apply -k openshift/webhooks",
+    "oc apply -k openshift/traces",
 )
 
 

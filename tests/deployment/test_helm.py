@@ -27,6 +27,7 @@ IMAGES = {"image": parameters()["IMAGE"], "modelImage": parameters()["MODEL_IMAG
 COMPONENTS = {
     "postgresql": "postgresql",
     "webhooks": "webhooks",
+    "traces": "traces",
     "loadBalancer": "load-balancer",
     "ingress": "ingress-{}",
     "tlsRoute": "tls-route-{}",

@@ -25,7 +25,7 @@ from tests.deployment.overlays import OWN_BROKER, with_optional_components
 from tests.deployment.quantities import quantity
 from tests.deployment.validation import validate
 
-_ALWAYS = ("fluentd", "postgresql", "webhooks")
+_ALWAYS = ("fluentd", "postgresql", "webhooks", "traces")
 
 
 def _ways_in(variant: str) -> list[str]:
@@ -81,7 +81,7 @@ class KustomizeTests(SynchronousTestCase):
             self.assertEqual(open_ones, {name})
             self.assertEqual([each["port"] for each in services[name]["ports"]], [5050])
             names = {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"}
-            self.assertLessEqual({"provider-gateway-postgresql", "provider-gateway-webhooks"}, names)
+            self.assertLessEqual({f"provider-gateway-{each}" for each in ("postgresql", "webhooks", "traces")}, names)
             for each in objects:
                 if each["kind"] == "Deployment":
                     self.assertEqual("initContainers" in pod(each)["spec"], each["metadata"]["name"] == name)

@@ -52,14 +52,18 @@ class NetworkTests(SynchronousTestCase):
         """The policy for webhooks lets gateways out to HTTPS, and nobody else."""
         self.check_way_out("webhooks", 443)
 
-    def check_way_out(self, folder: str, port: int) -> None:
-        """Check that an optional policy lets gateways out to one port."""
+    def test_traces(self) -> None:
+        """The policy for traces lets gateways and providers out to the port of OTLP over HTTP, and nobody else."""
+        self.check_way_out("traces", 4318, "provider")
+
+    def check_way_out(self, folder: str, port: int, *more: str) -> None:
+        """Check that an optional policy lets gateways, and components that are named, out to one port."""
         (policy,) = documents(ROOT / folder / "network-policy.yaml")
         for world in worlds():
             policies = [policy, world.named("NetworkPolicy", "provider-gateway-default-deny")]
             for workload in world.workloads():
                 source = Peer("", tuple(pod(workload)["metadata"]["labels"].items()))
-                way_out = {(port, "TCP")} if component_of(workload) in {"single", "gateway"} else set()
+                way_out = {(port, "TCP")} if component_of(workload) in {"single", "gateway", *more} else set()
                 for target in OUTSIDE:
                     self.assertEqual(allowed(policies, "egress", source, target), way_out, target.name)
 

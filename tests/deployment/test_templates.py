@@ -23,12 +23,13 @@ WITHOUT_DEFAULT = {
     "model": {"MODEL_IMAGE"},
     "own-broker": set(),
 }
-#: Parameters that may be empty: for an https model, for optional files, for a broker of one's own, and limits with the
-#: program's defaults.
+#: Parameters that may be empty: for an https model, for optional files, for a broker of one's own, for traces, and
+#: limits with the program's defaults.
 OPTIONAL = {
     *("MODEL_URL", "MODEL_READY_URL", "MODEL_CACERT", "MODEL_CERT", "MODEL_KEY"),
     *("HTTP_ACCESS", "HTTP_CRL"),
     *("MQ_CERT", "MQ_KEY", "BROKER_NAMESPACE"),
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
     *("MAX_BODY_BYTES", "MAX_BUFFERED_BYTES", *LIMITS),
 }
 #: Values that are JSON: the parameter file has plain values. A whole volume; a command; rules of a network policy.
