@@ -193,9 +193,11 @@ def _make_demo(options: Options) -> Demo:
         if is_given:
             msg = f"{name}: means nothing with --demo"
             raise SettingsError(msg)
-    queues = _path(options["queues"])
+    variables = find_variables()
+    named = next((value for name, value in variables.items() if name.upper() == "QUEUES_CONF"), None)
+    queues = _path(options["queues"] or named)
     entries = load_queues(queues) if queues is not None else None
-    reactor.callWhenRunning(_warn, check_variables(find_variables(), entries or BUILT_IN))
+    reactor.callWhenRunning(_warn, check_variables(variables, entries or BUILT_IN))
     files = open_folder(Path(options["demo-folder"]))
     reactor.callWhenRunning(_handle, signal.SIGTERM, _stop_once)
     return Demo(

@@ -55,7 +55,7 @@ class Connecting:
             except CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever an attempt raises, it has failed
-                why.append(f"{url}: {why_failed(error)}")
+                why.append(f"{url}: {why_failed(error).rstrip('.')}")
         msg = f"The broker cannot be reached: {'; '.join(why)}."
         raise BrokerUnavailable(msg)
 

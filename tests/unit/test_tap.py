@@ -312,3 +312,9 @@ class DemoOptionsTests(MakeServiceTestCase):
         """Options that mean nothing with ``--demo`` are errors, not ignored."""
         for arguments in (["--check"], ["--connect"], ["--env-file", "x"], ["--role", "gateway"]):
             self.assertIn(f"{arguments[0]}: means nothing with --demo", self.refusal("--demo", *arguments))
+
+    def test_queue_file(self) -> None:
+        """The demo serves the queue file that ``QUEUES_CONF`` names; ``--queues`` wins. It was not looked at."""
+        self.environ(QUEUES_CONF="named.yaml")
+        self.assertIn("named.yaml: cannot be read as a queue file", self.refusal("--demo"))
+        self.assertIn("given.yaml: cannot be read as a queue file", self.refusal("--demo", "--queues", "given.yaml"))
