@@ -16,6 +16,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.logfile import LogFile
 
+from provider_gateway.app.access_warnings import access_warnings
 from provider_gateway.app.check import check_connections, effective_settings
 from provider_gateway.app.command_line import Options  # noqa: TC001 - twistd looks for it here
 from provider_gateway.app.listeners import check_listeners
@@ -87,6 +88,8 @@ def _make_service(options: Options) -> IService:
     if options["worker"] is not None:
         return _make_worker(options["worker"], settings, entries, roles, variables)
     unknown = check_variables(variables, entries)
+    if "gateway" in roles:
+        unknown += access_warnings(settings.http_access, entries)
     log_file = _log_file(options.parent or {})
     observer = log_observer(log_file, settings.log_level) if log_file is not None else None
     # With workers, too: a wrong certificate is found before the first worker is started.

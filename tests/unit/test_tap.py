@@ -289,6 +289,20 @@ class CheckTests(MakeServiceTestCase):
         self.assertEqual("q.yaml", queues["source"])
         self.assertEqual(parse_queues(text, "f"), parse_queues(yaml.safe_dump(queues["entries"]), "f"))
 
+    def test_rights_on_no_queue(self) -> None:
+        """A right on the parked messages of a queue that is not there is warned of: a parking queue, or a pattern."""
+        rule = "- {identities: [ann], parking: [read], queues: [fib, '*', fib.parking, 'fi*']}"
+        Path("access.yaml").write_text(rule, encoding="utf-8")
+        self.environ(HTTP_ACCESS="access.yaml")
+        found = self.check("--role", "gateway")["warnings"]
+        self.assertEqual(
+            [
+                f"HTTP_ACCESS: access.yaml: [0].queues: the queue file has no queue '{name}'; its rights open nothing"
+                for name in ("fib.parking", "fi*")
+            ],
+            [each for each in found if each.startswith("HTTP_ACCESS")],
+        )
+
     def test_result_store(self) -> None:
         """A check makes no file for the result store, whose owner would be whoever runs the check; a start does."""
         path = Path("r.db").absolute()
