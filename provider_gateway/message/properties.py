@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Bytes of a value by its type, for types of fixed size (AMQP 0-9-1, 4.2.5, with RabbitMQ's errata). Values of other
 #: types begin with their length.
-_SIZES = {
+SIZES = {
     b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"U": 2, b"u": 2, b"I": 4, b"i": 4, b"f": 4,
     b"l": 8, b"L": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
 }  # fmt: skip
@@ -70,7 +70,7 @@ def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:
     while start < len(table):
         end = start + 1 + table[start]
         name = table[start + 1 : end].decode("utf-8", "replace").lower()
-        size = _SIZES.get(table[end : end + 1])
+        size = SIZES.get(table[end : end + 1])
         if size is None:
             size = 4 + struct.unpack_from(">I", table, end + 1)[0]
         end += 1 + size
@@ -190,7 +190,7 @@ def comparable(encoded: bytes, without: Sequence[bytes]) -> bytes:
     at = start + 4
     while at < end:
         after = at + 1 + encoded[at]
-        size = _SIZES.get(encoded[after : after + 1])
+        size = SIZES.get(encoded[after : after + 1])
         if size is None:
             size = 4 + int.from_bytes(encoded[after + 1 : after + 5], "big")
         name = encoded[at + 1 : after]

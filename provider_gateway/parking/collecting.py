@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provider_gateway.parking.looks import Group, Look, Progress
-from provider_gateway.parking.parked_message import Outline, ParkedMessage, outline_of
+from provider_gateway.parking.reading import message_of, outline_of
 
 if TYPE_CHECKING:
     from provider_gateway.amqp.message_channel import Content
     from provider_gateway.parking.filters import Filter
+    from provider_gateway.parking.parked_message import Outline, ParkedMessage
     from provider_gateway.parking.places import ParkingPlace
 
 #: Groups, and the name of the one for further reasons. There are few, unless somebody makes them up.
@@ -53,7 +54,7 @@ class Collecting:
         if self._counts and (self.seen <= self._after or not self._limit or self._next is not None):
             self._count(outline_of(content.properties, len(content.body)))
             return None
-        message = ParkedMessage.of(self.seen, content.routing_key, content.properties, content.body)
+        message = message_of(self.seen, content.routing_key, content.properties, content.body)
         self.seen += 1
         if message.owner in self._place.sharers:
             self._others += 1

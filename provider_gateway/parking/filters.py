@@ -99,7 +99,7 @@ class Filter:
         # Compiled patterns are cached by re2 itself.
         assert self.grep is not None
         search = _pattern(self.grep).search
-        return search(body) is not None or any(search(each) is not None for each in _searched(message.headers))
+        return search(body) is not None or any(search(each) is not None for each in _searched(dict(message.headers)))
 
     @classmethod
     def from_values(

@@ -16,8 +16,8 @@ from provider_gateway.parking.deliveries import InUse
 from provider_gateway.parking.errors import CountChanged, ParkingUnusable
 from provider_gateway.parking.jobs import fresh_document
 from provider_gateway.parking.operators import audit_line
-from provider_gateway.parking.parked_message import ParkedMessage
 from provider_gateway.parking.reader import MAX_WINDOW
+from provider_gateway.parking.reading import message_of
 from provider_gateway.parking.sending import Sending
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from provider_gateway.parking.holding import Holding
     from provider_gateway.parking.jobs import JobDocument, JobRequest, State
     from provider_gateway.parking.operators import Audit
+    from provider_gateway.parking.parked_message import ParkedMessage
     from provider_gateway.parking.places import ParkingPlace
 
 #: Messages between two reports.
@@ -235,7 +236,7 @@ class Job:
         clock = self._desk.clock
         until = clock.seconds() + _HOLD
         while self._wanted and not held.is_canceled and (content := await reader.next()) is not None:
-            message = ParkedMessage.of(reader.seen - 1, content.routing_key, content.properties, content.body)
+            message = message_of(reader.seen - 1, content.routing_key, content.properties, content.body)
             if message.id in self._wanted:
                 if rate is not None:
                     await self._until_its_turn(held, rate)

@@ -102,7 +102,7 @@ def message_document(message: ParkedMessage, *, whole: bool) -> dict[str, Any]:
         return _told_document(message)
     return {
         **summary_document(message),
-        "headers": _json_of(message.headers),
+        "headers": _json_of(dict(message.headers)),
         "preview": text_or_base64(message.head, is_cut=message.size > len(message.head)),
     }
 

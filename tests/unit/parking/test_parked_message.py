@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.parking.parked_message import ParkedMessage
+from provider_gateway.parking.reading import message_of
 from tests.unit.parking.samples import MORNING, encoded, parked
 
 
@@ -45,7 +45,7 @@ class ReadTests(SynchronousTestCase):
 
     def test_nothing_known(self) -> None:
         """A message that somebody put there, without any header."""
-        message = ParkedMessage.of(3, "fib.parking", encoded(), b"")
+        message = message_of(3, "fib.parking", encoded(), b"")
         self.assertEqual(
             ("unknown", None, None, 3), (message.reason, message.parked_at, message.owner, message.position)
         )
@@ -77,7 +77,7 @@ class ReadTests(SynchronousTestCase):
         reason = b"\x09pg-reason" + b"S" + struct.pack(">I", 7) + b"timeout"
         table = late + reason
         properties = struct.pack(">HI", 1 << 13, len(table)) + table
-        message = ParkedMessage.of(0, "k", properties, b"")
+        message = message_of(0, "k", properties, b"")
         self.assertEqual(("timeout", {"pg-reason": "timeout"}), (message.reason, dict(message.headers)))
 
 
@@ -90,15 +90,15 @@ class IdTests(SynchronousTestCase):
         same = parked(headers={"b": "x", "x-delivery-count": 7, "a": 1, "x-acquired-count": 9}, position=5)
         self.assertEqual(one.id, same.id)
         self.assertEqual(32, len(one.id))
-        bare, counted = (ParkedMessage.of(0, "k", encoded(each), b"") for each in ({}, {"x-delivery-count": 1}))
-        none = ParkedMessage.of(0, "k", encoded(None), b"")
+        bare, counted = (message_of(0, "k", encoded(each), b"") for each in ({}, {"x-delivery-count": 1}))
+        none = message_of(0, "k", encoded(None), b"")
         self.assertEqual(1, len({bare.id, counted.id, none.id}))
 
     def test_name_that_stands_twice(self) -> None:
         """With its counts, RabbitMQ drops the second of two headers with one name."""
         first, second = b"\x01aS\0\0\0\x01x", b"\x01aS\0\0\0\x01y"
         ids = [
-            ParkedMessage.of(0, "k", struct.pack(">HI", 1 << 13, len(table)) + table, b"").id
+            message_of(0, "k", struct.pack(">HI", 1 << 13, len(table)) + table, b"").id
             for table in (first + second, first, second)
         ]
         self.assertEqual(ids[0], ids[1])
@@ -112,7 +112,7 @@ class IdTests(SynchronousTestCase):
             parked(b"x" * 2000, {"a": 1}).id,
             parked(b"x" * 2000, message_id="m").id,
             parked(b"x" * 2000, correlation_id="m").id,
-            ParkedMessage.of(0, "k", encoded(None, content_type="ab"), b"").id,
-            ParkedMessage.of(0, "k", encoded(None, content_type="a"), b"b").id,
+            message_of(0, "k", encoded(None, content_type="ab"), b"").id,
+            message_of(0, "k", encoded(None, content_type="a"), b"b").id,
         }
         self.assertEqual(7, len(ids))
