@@ -117,7 +117,8 @@ class Deliveries:
         """The first message of the buffer."""
         content = self.buffer.popleft()
         self.buffered -= size_of(content)
-        self._pause_or_resume()
+        if self.is_paused:
+            self._pause_or_resume()
         return content
 
     def discard(self) -> None:
@@ -228,12 +229,14 @@ class Deliveries:
 
     def _receive(self, content: Content) -> None:
         self.last_tag, self.is_last_new = content.tag, not content.redelivered
-        self.bytes += size_of(content)
+        size = size_of(content)
+        self.bytes += size
         self._due -= 1
         if not self.is_discarding:
             self.buffer.append(content)
-            self.buffered += size_of(content)
-            self._pause_or_resume()
+            self.buffered += size
+            if self.buffered > _BUFFER_BYTES:
+                self._pause_or_resume()
         if not self._is_told and (not self.is_discarding or self._due <= 0):
             # Once for all that arrives in this turn of the reactor.
             self._is_told = True

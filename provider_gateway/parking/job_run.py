@@ -182,7 +182,11 @@ class Job:
         reader = await held.open_reader()
         collecting = Collecting(self._place, request.filter)
         skipped = 0
-        while not held.is_canceled and not collecting.is_full and (content := await reader.next()) is not None:
+        while (
+            not held.is_canceled
+            and not collecting.is_full
+            and (content := reader.at_hand() or await reader.next()) is not None
+        ):
             message = collecting.add(content)
             if message is None:
                 continue
@@ -235,7 +239,9 @@ class Job:
         reader = await held.open_reader(window)
         clock = self._desk.clock
         until = clock.seconds() + _HOLD
-        while self._wanted and not held.is_canceled and (content := await reader.next()) is not None:
+        while (
+            self._wanted and not held.is_canceled and (content := reader.at_hand() or await reader.next()) is not None
+        ):
             message = message_of(reader.seen - 1, content.routing_key, content.properties, content.body)
             if message.id in self._wanted:
                 if rate is not None:

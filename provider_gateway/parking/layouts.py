@@ -38,7 +38,7 @@ _TEXT, _NUMBER, _NUMBERS = ord("S"), ord("I"), frozenset(b"Il")
 _length = struct.Struct(">I")
 
 #: The span of what is not there.
-NOWHERE = slice(0, 0)
+NOWHERE: slice = slice(0, 0)
 
 
 class _OddError(Exception):

@@ -161,11 +161,15 @@ class Parking:
         async with self._desk.at(place, document) as held:
             reader = await held.open_reader()
             held.tell(state="running", total=reader.total)
-            while not held.is_canceled and not collecting.is_full and (content := await reader.next()) is not None:
+            while (
+                not held.is_canceled
+                and not collecting.is_full
+                and (content := reader.at_hand() or await reader.next()) is not None
+            ):
                 message = collecting.add(content)
                 if message is not None and on_message is not None:
                     waits = on_message(message, content.body)
-                    if isinstance(waits, Awaitable):
+                    if waits is not None and isinstance(waits, Awaitable):
                         await waits
                 if collecting.seen % _REPORTED_EVERY == 0:
                     held.tell(done=collecting.seen)

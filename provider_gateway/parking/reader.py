@@ -96,6 +96,20 @@ class Reader:
         if self.total:
             await self._begin_window()
 
+    def at_hand(self) -> Content | None:
+        """The next message, if it has arrived and nothing is to be done before; else None, and :meth:`next` has it.
+
+        Most are at hand. To await each of them takes half of the time of reading them.
+        """
+        deliveries = self._deliveries
+        is_next = (
+            deliveries.buffer
+            and self.seen < self.total
+            and self._clock.seconds() - self._since < _TURN
+            and not (self._reads_ahead and deliveries.is_full and deliveries.is_low)
+        )
+        return self._take() if is_next else None
+
     async def next(self) -> Content | None:
         """The next of the messages that were in the queue when it was opened; None if there is none.
 
@@ -122,9 +136,10 @@ class Reader:
                 return None
             else:
                 await self._begin_window()
-        if self.seen >= self.total:
-            return None
-        content = deliveries.take()
+        return self._take() if self.seen < self.total else None
+
+    def _take(self) -> Content:
+        content = self._deliveries.take()
         size = size_of(content)
         self._held_bytes += size
         self.seen += 1
