@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 _KINDS = frozenset({METHOD, HEADER, BODY, HEARTBEAT})
@@ -31,6 +31,20 @@ class Frame(NamedTuple):
     data: bytes
 
 
+class TakesMessages(Protocol):
+    """A channel that takes whole messages."""
+
+    def take_whole(self, data: bytes, at: int, length: int) -> int:
+        """Take the message whose first frame begins here, if all of it is there.
+
+        Args:
+            length: bytes of the payload of this frame.
+
+        Returns:
+            Where the next frame begins; 0 if nothing was taken.
+        """
+
+
 def frame(kind: int, channel: int, payload: bytes | memoryview) -> bytes:
     """The bytes of a frame."""
     return b"".join((_head.pack(kind, channel, len(payload)), payload, END_MARK))
@@ -44,8 +58,11 @@ class FrameBuffer:
         #: Size that _begun needs before it can hold a frame, or show the size of one.
         self._wanted = START
 
-    def add(self, data: bytes) -> Iterator[Frame]:
+    def add(self, data: bytes, channels: Mapping[int, TakesMessages]) -> Iterator[Frame]:
         """Add bytes to the stream.
+
+        Args:
+            channels: by number; what one of them takes is not yielded.
 
         Yields:
             Each frame that is complete now. Bytes that cannot be a frame (a protocol header, or garbage) are yielded as
@@ -64,6 +81,9 @@ class FrameBuffer:
             if kind not in _KINDS:
                 yield Frame(0, 0, data[at:])
                 return
+            if kind == METHOD and channel in channels and (after := channels[channel].take_whole(data, at, length)):
+                at = after
+                continue
             end = at + START + length + END
             if end > size:
                 self._wanted = end - at

@@ -222,7 +222,7 @@ class Session(Protocol):
             return
         if self._connection is not None:
             self._connection.bytes_received += len(data)  # pika looks at it to find out if the broker is silent
-        for each in self._frames.add(data):
+        for each in self._frames.add(data, self._message_channels):
             if not each.kind:
                 self._frames = None  # from here on, pika finds out what is wrong
             channel = self._message_channels.get(each.channel)

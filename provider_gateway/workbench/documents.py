@@ -136,7 +136,7 @@ def summary_document(message: ParkedMessage) -> dict[str, Any]:
     }
     return {
         **_told_document(message),
-        **{name: None if text is None else clean(text) for name, text in texts.items()},
+        **{name: text if text is None or text.isascii() else clean(text) for name, text in texts.items()},
         "model_status": message.model_status,
     }
 

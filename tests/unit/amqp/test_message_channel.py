@@ -27,7 +27,7 @@ class FrameBufferTests(SynchronousTestCase):
 
     def frames(self, *pieces: bytes) -> list[tuple[int, int, bytes]]:
         buffer = FrameBuffer()
-        return [tuple(each) for piece in pieces for each in buffer.add(piece)]
+        return [tuple(each) for piece in pieces for each in buffer.add(piece, {})]
 
     def test_any_cut(self) -> None:
         """The same frames come out wherever the stream is cut."""
@@ -106,6 +106,22 @@ class MessageChannelTests(SynchronousTestCase):
             self.assertEqual(found[:4], (2**40, True, "ML.MQ", "predict.now"))
             self.assertEqual((found.body, found.properties), (body, b"\x00\x80\x01m"))
 
+    def test_delivered_in_pieces(self) -> None:
+        """Wherever the bytes of deliveries are cut, the same messages come in the same order."""
+        stream, expected = b"", []
+        for tag, body in enumerate((b"", b"1", b"12345", b"x" * 300), 1):
+            deliver = spec.Basic.Deliver("consumer", tag, tag % 2 == 0, "ML.MQ", f"key.{tag}")
+            header = pika_frame.Header(self.number, len(body), spec.BasicProperties(message_id="m")).marshal()
+            stream += Peer.marshal(deliver, self.number) + header
+            stream += pika_frame.Body(self.number, body).marshal() if body else b""
+            expected.append((tag, tag % 2 == 0, "ML.MQ", f"key.{tag}", b"\x00\x80\x01m", body))
+        for cut in range(len(stream) + 1):
+            for piece in (stream[:cut], stream[cut:], Peer.marshal(spec.Basic.Ack(cut + 1), self.number)):
+                self.peer.receive(piece)
+            self.assertEqual(expected, [tuple(each) for each in self.delivered], cut)
+            self.delivered.clear()
+        self.assertEqual([(cut + 1, False, True) for cut in range(len(stream) + 1)], self.confirmed)
+
     def test_returned(self) -> None:
         """on_return is called with the message, its exchange and its routing key."""
         method = spec.Basic.Return(312, "NO_ROUTE", "ML.MQ", "nowhere")
@@ -156,11 +172,17 @@ class MessageChannelTests(SynchronousTestCase):
         """A frame that is cut off, or has no end mark, ends the connection."""
         deliver = struct.pack(">HH", 60, 60) + b"\x08consumer" + bytes(3)
         header = struct.pack(">HHQ", 60, 0, 0)
+        whole = Peer.marshal(spec.Basic.Deliver("consumer", 1, False, "", "q"), self.number)
+        ends = [len(whole) - 1]
+        for each in (pika_frame.Header(self.number, 1, spec.BasicProperties()), pika_frame.Body(self.number, b"1")):
+            whole += each.marshal()
+            ends.append(len(whole) - 1)
         for stream in (
             frame(METHOD, self.number, deliver) + frame(HEADER, self.number, header + b"\0\0"),
             frame(METHOD, self.number, struct.pack(">HHB", 60, 80, 0)),
             Peer.marshal(spec.Basic.Ack(1), self.number)[:-1] + b"\xcd",
             frame(METHOD, self.number, struct.pack(">HH", 60, 60)) + frame(HEADER, self.number, b"\0"),
+            *(whole[:at] + b"\xcd" + whole[at + 1 :] for at in ends),
         ):
             self.setUp()
             self.peer.receive(stream)
@@ -180,4 +202,4 @@ class MessageChannelTests(SynchronousTestCase):
 
 def frames_of(stream: bytes) -> list[bytes]:
     """The frames of a stream, which ends with a whole frame."""
-    return [each.data for each in FrameBuffer().add(stream)]
+    return [each.data for each in FrameBuffer().add(stream, {})]
