@@ -29,6 +29,9 @@ _TWISTD = (
     *("--nodaemon", "--pidfile=", "provider-gateway"),
 )
 _FILE = click.Path(path_type=Path)
+#: What is added to the niceness of commands for parked messages: they get the time that requests leave, as in a
+#: container of the gateway, where both have the same processors.
+_NICE = 10
 
 
 @click.group(
@@ -110,6 +113,8 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         # The terminal may have characters for few languages.
         sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.argv[1:2] == [parking.name]:
+        os.nice(_NICE)
     status = status_of(sys.argv[1:])
     try:
         if sys.stdout is not None:  # closed by a shell's >&-

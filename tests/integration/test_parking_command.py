@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -225,12 +226,17 @@ class PipeTests(CommandTestCase):
             self.environ = before
 
     async def test_busy(self) -> None:
-        """While a replay runs, others are told who is at the queue, with status 4; then they can go on."""
+        """While a replay runs, others are told who is at the queue, with status 4; then they can go on.
+
+        It runs at low priority: requests that are served on the same machine go first.
+        """
         await self.park(200)
         replay: Process = Process.start(
             self, [SCRIPT, "parking", "replay", "--yes", "--rate", "3"], self.environ, self.folder
         )
         await self.until_some_are_replayed()
+        pid = replay.transport.pid
+        self.assertEqual(os.getpriority(os.PRIO_PROCESS, 0) + 10, os.getpriority(os.PRIO_PROCESS, pid))
         for arguments in (("list", "--queue", self.queue), ("replay", "--yes")):
             _, errors = await self.piped(*arguments, status=4)
             self.assertIn("replay", errors)
