@@ -178,7 +178,7 @@ class MessageChannel:
         self._write(_ack_frame.pack(METHOD, self._number, 13, _ACK, tag, 0, END_MARK))
 
     def take_whole(self, data: bytes, at: int, length: int) -> int:
-        """Take a delivery that is there with all its frames (:class:`.TakesMessages`): half the work of its three frames.
+        """Take a delivery that is there as a whole (:class:`.TakesMessages`): half the work of its three frames.
 
         Whatever else there is, :meth:`take` takes, or refuses.
         """

@@ -127,7 +127,7 @@ class GatewaySite(ServerFactory):
         return True
 
     def accepts(self, channel: Channel) -> bool:
-        """End a connection when its handshake is complete, unless a full handshake would accept the client's certificate.
+        """End a connection when its handshake is complete, unless a full handshake would accept the certificate.
 
         OpenSSL checks no certificate when a session is resumed.
 
