@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from OpenSSL import crypto
 from twisted.internet.defer import succeed
 from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.protocol import ServerFactory
@@ -23,7 +24,7 @@ from provider_gateway.deferreds import Waiters
 from provider_gateway.http_server.channel import Channel
 from provider_gateway.http_server.problems import problem_document
 from provider_gateway.http_server.refused_handshakes import RefusedHandshakes, not_verified
-from provider_gateway.security.identity import Identity
+from provider_gateway.security.identity import identity_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +147,7 @@ class GatewaySite(ServerFactory):
             False if the identity has as many connections as it may have.
         """
         self._in_handshake.pop(channel, None)
-        identity = Identity.of(channel.transport.getPeerCertificate().to_cryptography())
+        identity = identity_in(crypto.dump_certificate(crypto.FILETYPE_ASN1, channel.transport.getPeerCertificate()))
         if self._of_identity[str(identity)] >= self.limits.max_connections_per_identity:
             return False
         self._of_identity[str(identity)] += 1
