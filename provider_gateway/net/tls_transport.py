@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
+from OpenSSL.SSL import TLS1_3_VERSION, Error, WantReadError, ZeroReturnError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
@@ -43,6 +43,8 @@ class CountingTransport(TLSMemoryBIOProtocol):
     Attributes:
         has_more: while bytes are delivered, True if more bytes have arrived behind them, of whatever kind.
     """
+
+    _is_server = False
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -101,7 +103,7 @@ class CountingTransport(TLSMemoryBIOProtocol):
         if self.disconnecting or not IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
             super()._flushReceiveBIO()
             return
-        connection = self.getHandle()
+        connection, has_delivered = self.getHandle(), False
         while not self.disconnecting:
             try:
                 content = connection.recv(_CONTENT)
@@ -116,6 +118,10 @@ class CountingTransport(TLSMemoryBIOProtocol):
                 self._tlsShutdownFinished(Failure())
                 return
             self.wrappedProtocol.dataReceived(content)
+            has_delivered = True
+        has_only_tickets = has_delivered and self._is_server and not self._has_shaken_hands and not self.disconnecting
+        if has_only_tickets and connection.get_protocol_version() == TLS1_3_VERSION:
+            return  # the handshake was completed just now. They go with the response: the client wakes up once
         super()._flushReceiveBIO()  # which sends what OpenSSL has to say
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802 - Twisted's name
@@ -158,6 +164,12 @@ class CountingTransport(TLSMemoryBIOProtocol):
         return records if are_usual else 0
 
 
+class ServerTransport(CountingTransport):
+    """The server's side of a connection."""
+
+    _is_server = True
+
+
 class ServerFactory(TLSMemoryBIOFactory):
     """Serves the protocols of another factory over TLS.
 
@@ -167,7 +179,7 @@ class ServerFactory(TLSMemoryBIOFactory):
         clock: is unused. Twisted's factory asks for it.
     """
 
-    protocol: Any = CountingTransport
+    protocol: Any = ServerTransport
 
     def __init__(self, tls: IOpenSSLServerConnectionCreator, factory: IProtocolFactory, clock: IReactorTime) -> None:
         super().__init__(tls, False, factory, clock)

@@ -27,6 +27,12 @@ class Transport(StringTransport):
     """TCP in memory."""
 
     is_lost = False
+    writes = 0
+
+    def write(self, data: bytes) -> None:
+        """Take bytes, and count the call (twisted.internet.interfaces.ITransport)."""
+        self.writes += 1
+        super().write(data)
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
         """Do nothing."""
@@ -65,6 +71,11 @@ class ResumingClient:
 
     def connect(self, server_tls: Any, site: Any) -> bytes:
         """Open a connection and send a request; returns the response, or what came of it before the end."""
+        self.shake_hands(server_tls, site)
+        return self.ask()
+
+    def shake_hands(self, server_tls: Any, site: Any) -> None:
+        """Open a connection. The end of the handshake is sent with what follows: with TLS 1.3, the client has it."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = self._context.wrap_bio(
             self._incoming, self._outgoing, server_hostname="localhost", session=self.session
@@ -79,11 +90,11 @@ class ResumingClient:
             except ssl.SSLWantReadError:
                 self._exchange()
         self.was_resumed = bool(self._tls.session_reused)
-        return self.ask()
 
-    def ask(self) -> bytes:
-        """Send a request on the connection; returns the response, or what came of it before the end."""
-        self._tls.write(GET)
+    def ask(self, request: bytes = GET) -> bytes:
+        """Send bytes on the connection, by default a request; returns what came before the end of the connection."""
+        if request:
+            self._tls.write(request)
         self._exchange()
         received = b""
         try:
@@ -103,6 +114,11 @@ class ResumingClient:
         if self._wire.connected:
             self._wire.connected = False
             self.transport.connectionLost(Failure(ConnectionDone()))
+
+    @property
+    def writes(self) -> int:
+        """The number of the server's writes to TCP on this connection."""
+        return self._wire.writes
 
     @property
     def is_open(self) -> bool:

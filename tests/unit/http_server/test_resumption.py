@@ -109,6 +109,24 @@ class TicketTests(ResumptionTestCase):
             assert client.session is not None
             self.assertFalse(client.session.has_ticket)
 
+    def test_sent_with_the_response(self) -> None:
+        """Tickets are sent together with the response to a request that came with the end of the handshake."""
+        self.start()
+        client = self.caller(self.client_ca.issue("a"))
+        for resumed in (False, True, True):
+            self.connects(client, resumes=resumed)
+            self.assertEqual(2, client.writes)
+
+    def test_sent_at_once(self) -> None:
+        """Without a request, tickets are sent when the handshake is complete."""
+        self.start()
+        client = self.caller(self.client_ca.issue("a"))
+        client.shake_hands(self.tls, self.site)
+        self.assertEqual((b"", 2), (client.ask(b""), client.writes))
+        self.assertIn(b" 200 ", client.ask())
+        client.close()
+        self.connects(client, resumes=True)
+
     def test_changed_files(self) -> None:
         """A ticket is good until the files are loaded again, whichever of them has changed."""
         root, below = self.client_ca.revocation_list, self.intermediate.revocation_list
