@@ -1,4 +1,4 @@
-"""Request bodies of a given size: JSON as models of numbers get it, and images. The same bytes in each run."""
+"""Request bodies: the usual one, JSON as models of numbers get it, and images. The same bytes in each run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from devtools.processes import FOLDER
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: 24 bytes, as in all questions that do not say otherwise.
+BODY = b'{"data": [29, 29, 29] }\n'
 #: Numbers in a row of embeddings.
 _ROW = 32
 _SEED = 20

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from benchmarks.bodies import BODY
 from benchmarks.caller import CLOSED, TIMEOUT, connect, post
-from benchmarks.initiator import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "connections"
 #: Requests of a run.
-FULL, QUICK = 3000, 150
+FULL, QUICK = 2000, 100
 _CALLERS = 16
 _WARM_UP = 100
 ANEW, RESUME = "anew", "resume"

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from pika import frame, spec
 
 from benchmarks.amqp_wire import CHANNEL, Wire
+from benchmarks.bodies import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: 24 bytes, as in all questions.
-BODY = b'{"data": [29, 29, 29] }\n'
 EXCHANGE = "ML.MQ"
 #: Queue for the replies that this program counts.
 REPLIES = "bench.replies"

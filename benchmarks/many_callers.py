@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "many-callers"
 FULL = (2000, 10_000)
-QUICK = (200, 500)
+QUICK = (300,)
 #: Seconds that the model takes.
 _DELAY = 5
 #: Seconds after the start for the process to become idle.

@@ -48,7 +48,7 @@ class Scale:
 
 
 FULL = Scale((0, 100_000, 1_000_000), 10_000, 4000)
-QUICK = Scale((0, 2000, 10_000), 500, 300)
+QUICK = Scale((0, 5000), 500, 300)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pika import spec
 
 from benchmarks.amqp_wire import Wire
-from benchmarks.initiator import BODY
+from benchmarks.bodies import BODY
 from benchmarks.instant_worker import reply
 from benchmarks.load import Load, LoadError, connected
 from benchmarks.result_stores import add_rows, row_id

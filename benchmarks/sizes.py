@@ -10,8 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.bodies import embeddings, file_of, image
-from benchmarks.initiator import BODY
+from benchmarks.bodies import BODY, embeddings, file_of, image
 from benchmarks.load import LoadError, beside
 from benchmarks.runs import HEADER, Medians, Run, call
 from benchmarks.section import Bar, Panel, Section, digits
@@ -48,7 +47,7 @@ class Scale:
     beside: int
 
 
-FULL = Scale({SMALL: 5000, "10 KB": 4000, "100 KB": 1500, "1 MB": 320, "10 MB": 40}, 3000)
+FULL = Scale({SMALL: 4000, "10 KB": 3000, "100 KB": 1200, "1 MB": 320, "10 MB": 24}, 2000)
 QUICK = Scale({SMALL: 300, "10 KB": 100, "100 KB": 50, "1 MB": 16, "10 MB": 4}, 200)
 
 

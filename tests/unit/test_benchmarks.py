@@ -27,10 +27,10 @@ from benchmarks import (
 )
 from benchmarks.amqp_wire import Confirms
 from benchmarks.bench import QUESTIONS
-from benchmarks.bodies import embeddings, image
+from benchmarks.bodies import BODY, embeddings, image
 from benchmarks.caller import Answer
 from benchmarks.callers import at, gets, posts
-from benchmarks.initiator import BODY, Initiator
+from benchmarks.initiator import Initiator
 from benchmarks.load import Load
 from benchmarks.open_callers import arrivals
 from benchmarks.parking_runs import Listed
