@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pika.exceptions import ChannelClosedByBroker
 
@@ -37,6 +37,7 @@ class Publish(NamedTuple):
 
     Attributes:
         size: bytes of its body.
+        span: its step in a trace, which ends with its confirm; None without one.
     """
 
     confirm: Deferred[None]
@@ -44,6 +45,7 @@ class Publish(NamedTuple):
     exchange: str
     routing_key: str
     size: int
+    span: Any = None
 
 
 class Refusal(NamedTuple):

@@ -182,9 +182,7 @@ class Publisher:
         except (*TOO_LARGE, AMQPError) as error:
             return fail(error if isinstance(error, GatewayError) else _unsendable(error))
         confirm: Deferred[None] = Deferred()
-        self._unconfirmed[tag] = Publish(confirm, message.publish_id, exchange, routing_key, size)
-        if message.span is not None:
-            confirm.addBoth(message.span.publish_ended)
+        self._unconfirmed[tag] = Publish(confirm, message.publish_id, exchange, routing_key, size, message.span)
         return confirm
 
     def publish_alone(self, message: Message, exchange: str, routing_key: str) -> Deferred[None]:
@@ -234,6 +232,8 @@ class Publisher:
         self._published(publish.exchange, outcome).inc()
         if error is not None:
             self._forget_return(publish.publish_id)
+        if publish.span is not None:
+            publish.span.publish_ended(error)
         confirm = publish.confirm
         if confirm.called:
             return  # cancelled, perhaps by a timeout

@@ -14,7 +14,7 @@ from provider_gateway.model.client import model_client
 from provider_gateway.security.pem import PEMFile
 from provider_gateway.security.tls import ClientTLS
 from provider_gateway.tracing.exporter import Exporter
-from provider_gateway.tracing.otlp import RequestEncoder
+from provider_gateway.tracing.otlp import RequestEncoder, encode_span
 from provider_gateway.tracing.sampling import Sampling
 from provider_gateway.tracing.tracer import Tracer
 
@@ -76,6 +76,7 @@ def load_tracing(reactor: Any, settings: Settings, metrics: Metrics, wall_clock:
         TreqPost(model_client(reactor, tls, connections=1), url.reveal(), reactor),
         url,
         settings.otel_exporter_otlp_headers,
+        encode_span,
         RequestEncoder(resource),
         timeout=settings.otel_exporter_otlp_timeout / 1000,
         delay=settings.otel_bsp_schedule_delay / 1000,

@@ -135,7 +135,6 @@ class API(AboutRoutes):
             max_json_depth=max_json_depth,
             clock=clock,
             wall_clock=wall_clock,
-            tracer=tracer,
         )
         self._recorded: RecordedRequests | None = None
         self._stored: StoredRequests | None = None

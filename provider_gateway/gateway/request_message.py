@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from provider_gateway.clocks import WallClock
     from provider_gateway.results.results import Results
     from provider_gateway.topology.routing import Routes
-    from provider_gateway.tracing.tracer import Tracer
 
 
 #: Size of the cache from routing key to what is accepted for it. Callers use few keys.
@@ -45,7 +44,6 @@ class RequestMessages:
         reply_timeout: seconds that a caller waits.
         max_json_depth: depth of nested arrays and objects in bodies.
         wall_clock: deadlines of messages are times of it.
-        tracer: makes spans; None without traces.
     """
 
     def __init__(
@@ -57,7 +55,6 @@ class RequestMessages:
         max_json_depth: int,
         clock: IReactorTime,
         wall_clock: WallClock,
-        tracer: Tracer | None = None,
     ) -> None:
         self._routes = routes
         self._results = results
@@ -65,7 +62,6 @@ class RequestMessages:
         self._max_json_depth = max_json_depth
         self._in_turns = InTurns(clock, max_json_depth)
         self._wall_clock = wall_clock
-        self._tracer = tracer
         self._bodies = lru_cache(_KEYS)(lambda routing_key: AcceptedBodies(routes.entries(routing_key)))
         self._tensors = lru_cache(_KEYS)(lambda routing_key: TensorBodies(routes.entries(routing_key)))
 
@@ -148,8 +144,8 @@ class RequestMessages:
             if self._results is not None:
                 headers |= self._results.headers(owner)
         message = Message(body, headers, content_type, fresh_id(), reply_to, content_encoding=coding)
-        if self._tracer is not None and request.span is not None:
-            begin_publish(self._tracer, request.span, message, self._routes.exchange(routing_key), routing_key)
+        if request.span is not None:
+            begin_publish(request.span, message, self._routes.exchange(routing_key), routing_key)
         request.correlation_id = message.correlation_id
         request.forget_content()
         return message

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from provider_gateway.http_server.channel import Channel
     from provider_gateway.http_server.parser import HeadParser
     from provider_gateway.security.identity import Identity
-    from provider_gateway.tracing.span import Span
+    from provider_gateway.tracing.span import AnySpan
 
 #: Host and port (RFC 9110, 7.2). Klein's routing fails with other values.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
@@ -65,7 +65,7 @@ class BoundedRequest(Request):
     received_at: float | None = None
     rquid: str | None = None
     served_by: Deferred[Any] | None = None
-    span: Span | None = None
+    span: AnySpan | None = None
     is_lost = False
     operator: object = None
     beside: Collection[bytes] = ()

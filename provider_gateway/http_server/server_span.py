@@ -12,7 +12,7 @@ from provider_gateway.message.http_headers import text_of
 from provider_gateway.security.identity import text_of_identity
 from provider_gateway.tracing.context import parse_context
 from provider_gateway.tracing.otlp import encode_attributes
-from provider_gateway.tracing.span import Kind
+from provider_gateway.tracing.span import Kind, Span
 
 if TYPE_CHECKING:
     from provider_gateway.http_server.request import BoundedRequest
@@ -20,18 +20,28 @@ if TYPE_CHECKING:
 
 
 @lru_cache(1024)
-def _fixed(method: str, route: str | None, status: int) -> bytes:
-    return encode_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+def _constant(method: str, route: str | None, status: int, path: bytes, identity: str | None) -> tuple[str, bytes]:
+    """The name of a span, and the attributes that many have."""
+    return f"{method} {route}" if route is not None else method, encode_attributes(
+        {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+            "url.path": text_of(path),
+            "url.scheme": "http" if identity is None else "https",
+            "provider_gateway.identity": identity,
+        }
+    )
 
 
 def begin_server_span(tracer: Tracer, request: Any) -> None:
     """Begin the span of a request: a child of the caller's, if its headers tell of one."""
-    values = request.requestHeaders.getRawHeaders
-    traceparents = values(b"traceparent", [])
+    values = request.requestHeaders.values
+    traceparents = values.get(b"Traceparent")
     parent = None
-    if len(traceparents) == 1:
-        parent = parse_context(text_of(traceparents[0]), ",".join(map(text_of, values(b"tracestate", []))))
-    request.span = tracer.entered(Kind.SERVER, text_of(request.method), parent)
+    if traceparents is not None and len(traceparents) == 1:
+        parent = parse_context(text_of(traceparents[0]), ",".join(map(text_of, values.get(b"Tracestate", ()))))
+    request.span = tracer.entered(Kind.SERVER, parent)
 
 
 def end_server_span(request: BoundedRequest, route: str | None, method: str) -> None:
@@ -42,17 +52,11 @@ def end_server_span(request: BoundedRequest, route: str | None, method: str) -> 
         method: a known one, or "other".
     """
     span = request.span
-    assert span is not None
-    if span.is_sampled:
-        known = method if method != "other" else "_OTHER"
-        span.name = f"{known} {route}" if route is not None else known
-        span.fixed = _fixed(known, route, request.code)
-        span.attributes = {
-            "url.path": text_of(request.path),
-            "url.scheme": "https" if request.identity is not None else "http",
-            "provider_gateway.rquid": request.rquid,
-            "provider_gateway.identity": text_of_identity(request.identity),
-        }
+    if not isinstance(span, Span):
+        return
+    known = method if method != "other" else "_OTHER"
+    span.name, span.fixed = _constant(known, route, request.code, request.path, text_of_identity(request.identity))
+    span.attributes = {"provider_gateway.rquid": request.rquid}
     if request.code >= 500:  # a 4xx is no error of the server
         span.fail("", str(request.code))
     span.end()

@@ -49,7 +49,8 @@ PG_ANSWERED = "pg-answered"
 _BROKERS = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc"})
 _NOT_COPIED_PREFIXES = ("pg-", "x-first-death-", "x-last-death-")
 #: Of a message that is traced, these are replaced.
-_OF_TRACE = frozenset({"traceparent", "tracestate"})
+_TRACEPARENT = "traceparent"
+_OF_TRACE = frozenset({_TRACEPARENT, "tracestate"})
 #: Bytes of the value of pg-dropped, and of the whole header: name, type and two lengths.
 _MAX_DROPPED, _DROPPED_SIZE = 255, 255 + 1 + len(PG_DROPPED) + 1 + 4
 #: Bytes before a request id in its header: its name, and type and length of a text.
@@ -233,7 +234,7 @@ class Copy(Message):
     @property
     def _wanted(self) -> Callable[[str], bool]:
         """Says which headers of the original are copied."""
-        return _copied if self.span is None else _copied_untraced
+        return _copied_untraced if _TRACEPARENT in self.added else _copied
 
     def _encoded(self, original: BasicProperties, kept: Sequence[bytes], added: Mapping[str, Any]) -> bytes:
         assert self.message_id is not None

@@ -18,8 +18,8 @@ import twisted
 from provider_gateway import __version__
 
 _NAMESPACE = "provider_gateway"
-_HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
-_MODEL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
+MODEL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _WEBHOOK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20)
 _COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -46,7 +46,7 @@ class Metrics:
         build.labels(__version__, platform.python_version(), twisted.__version__).set(1)
         self.http_requests = self._counter("http_requests", "Answered requests", "route", "method", "code")
         self.http_request_seconds = self._histogram(
-            "http_request_seconds", "Time from the request's last byte to its answer", _HTTP_BUCKETS, "route"
+            "http_request_seconds", "Time from the request's last byte to its answer", HTTP_BUCKETS, "route"
         )
         self.http_in_flight = self._gauge("http_in_flight", "Requests being served")
         self.refused_early = self._counter(
@@ -57,7 +57,7 @@ class Metrics:
         self.deliveries_in_flight = self._gauge("deliveries_in_flight", "Deliveries not yet settled", "queue")
         self.model_requests = self._counter("model_requests", "Calls of the model", "queue", "result")
         self.model_request_seconds = self._histogram(
-            "model_request_seconds", "Time of one call of the model", _MODEL_BUCKETS, "queue"
+            "model_request_seconds", "Time of one call of the model", MODEL_BUCKETS, "queue"
         )
         self.model_state = self._gauge("model_state", "0 if the model takes calls, 1 if busy, 2 if away", "queue")
         self.model_concurrency = self._gauge("model_concurrency", "Calls of the model at a time, at most", "queue")

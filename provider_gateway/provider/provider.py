@@ -6,28 +6,23 @@ is dropped and counted. What follows a model call is decided in :mod:`provider_g
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight
-from provider_gateway.errors import (
-    BodyTooLarge,
-    GatewayError,
-    ModelBusy,
-    ModelFailure,
-    ModelUnreachable,
-    Unsendable,
-)
+from provider_gateway.errors import BodyTooLarge, GatewayError, ModelBusy, ModelFailure, ModelUnreachable, Unsendable
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.provider.after_call import AfterCall
+from provider_gateway.provider.call_counts import CallCounts
 from provider_gateway.provider.model_gate import PATIENCE
 from provider_gateway.provider.model_log import ModelLog
 from provider_gateway.provider.replies import error_reply
 from provider_gateway.provider.suspects import Suspects
 from provider_gateway.provider.task import DeliveryLost, Task
+from provider_gateway.provider.traces import begin_process
 from provider_gateway.topology.declarations import DELIVERY_LIMIT
 
 if TYPE_CHECKING:
@@ -47,6 +42,7 @@ if TYPE_CHECKING:
     from provider_gateway.provider.settlement import Settlement
     from provider_gateway.provider.unstarted import Unstarted
     from provider_gateway.topology.reply_addresses import ReplyAddresses
+    from provider_gateway.tracing.tracer import Tracer
 
 
 class Provider:
@@ -63,6 +59,7 @@ class Provider:
         unstarted: which messages are dropped before their model call.
         intake: decides whether there is room for a delivery.
         gate: says when a call of the model may begin.
+        tracer: makes spans; None without traces.
     """
 
     _log = Logger()
@@ -83,6 +80,7 @@ class Provider:
         gate: ModelGate,
         clock: IReactorTime,
         metrics: Metrics,
+        tracer: Tracer | None = None,
     ) -> None:
         self._entry = entry
         self._model = model
@@ -99,6 +97,7 @@ class Provider:
         self._model_log = ModelLog(entry.queue_name, gate, clock)
         self._suspects = Suspects(entry, intake, clock)
         self._clock = clock
+        self._tracer = tracer
         self._patience = entry.max_pause + PATIENCE  # seconds after its first refusal, in which a message is held
         queue = entry.queue_name
         metrics.begin(queue)
@@ -106,9 +105,7 @@ class Provider:
         self._foreign = metrics.foreign_copies.labels(queue)
         self._redelivered = metrics.redelivered
         self._in_flight_gauge = metrics.deliveries_in_flight.labels(queue)
-        self._model_seconds = metrics.model_request_seconds.labels(queue)
-        # A look-up of labels costs 2 µs. There are few results.
-        self._model_requests = cache(partial(metrics.model_requests.labels, queue))
+        self._count_call = CallCounts(queue, metrics, clock).count
         self._serving: dict[Hashable, Task] = {}
         self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
 
@@ -121,6 +118,8 @@ class Provider:
         if not self._intake.take(task):
             return False
         self._consumed.inc()
+        if self._tracer is not None:
+            begin_process(self._tracer, task)
         self._in_flight.start(self._serve(task))
         return True
 
@@ -173,6 +172,8 @@ class Provider:
             self._intake.give(task)
             if self._serving.get(task.fingerprint) is task:
                 del self._serving[task.fingerprint]
+            if task.span is not None and task.span.is_sampled:
+                task.span.end()
 
     def _decide(self, task: Task) -> Awaitable[None] | None:
         """Begin what is to be done with a message: an awaitable, or None if it is done already."""
@@ -231,7 +232,7 @@ class Provider:
                     may_repeat=self._entry.dle,
                 )
             except ModelFailure as failure:
-                self._count_call(task, failure.reason, self._clock.seconds() - started)
+                self._count_call(task.span, failure.reason, self._clock.seconds() - started)
                 if not self._holds(task, failure, refusals):
                     await self._after_call.failed(task, failure)
                     return
@@ -243,14 +244,14 @@ class Provider:
                 return
             except BaseException:
                 self._gate.unused()
-                self._count_call(task, "unfinished", self._clock.seconds() - started)
+                self._count_call(task.span, "unfinished", self._clock.seconds() - started)
                 raise
             else:
                 seconds = self._clock.seconds() - started
                 self._gate.succeeded(seconds)
                 if self._model_log.is_away:
                     self._model_log.is_back()
-                self._count_call(task, "ok" if response.status < 300 else "rejected", seconds)
+                self._count_call(task.span, "ok" if response.status < 300 else "rejected", seconds)
                 await self._after_call.succeeded(task, response)
                 return
             if self._clock.seconds() - first >= self._patience:
@@ -293,7 +294,3 @@ class Provider:
         held = task.held(self._clock.seconds())
         if not await self._settlement.give_back(task, held=held, redeliveries=self._suspects.returns(task)):
             self._intake.reject(task)
-
-    def _count_call(self, task: Task, result: str, seconds: float) -> None:
-        self._model_seconds.observe(seconds, None if task.span is None else task.span.exemplar)
-        self._model_requests(result).inc()

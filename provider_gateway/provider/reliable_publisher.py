@@ -24,6 +24,7 @@ from provider_gateway.errors import (
     PublishRefused,
 )
 from provider_gateway.provider.task import DeliveryLost
+from provider_gateway.tracing.publishes import traced_copy, traced_reply
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -122,9 +123,11 @@ class ReliablePublisher:
             PublishRefused: the broker closed several channels, or connections, over it.
             DeliveryLost: the broker delivers the message again, and it cannot be recognised, or did not come to us.
         """
-        return _Publishing(
+        publishing = _Publishing(
             self, task, reply, exchange="", routing_key=queue, is_copy=False, gives_up=_REPLY_GIVES_UP
         ).run()
+        span = task.span
+        return publishing if span is None or not span.is_sampled else traced_reply(span, reply, queue, publishing)
 
     def publish_copy(
         self,
@@ -144,28 +147,18 @@ class ReliablePublisher:
         Raises:
             DeliveryLost: as above.
         """
-        return _Publishing(
+        publishing = _Publishing(
             self, task, copy, exchange=exchange, routing_key=routing_key, is_copy=True, gives_up=gives_up
         ).run()
+        return publishing if task.span is None else traced_copy(task.span, copy, exchange, routing_key, publishing)
 
 
 class _Publishing:
     """One message on its way to its confirm."""
 
     __slots__ = (
-        "_certain",
-        "_delay",
-        "_exchange",
-        "_gives_up",
-        "_in_turn",
-        "_is_copy",
-        "_losses",
-        "_message",
-        "_patience",
-        "_routing_key",
-        "_shared",
-        "_state",
-        "_task",
+        *("_certain", "_delay", "_exchange", "_gives_up", "_in_turn", "_is_copy", "_losses", "_message", "_patience"),
+        *("_routing_key", "_shared", "_state", "_task"),
     )
     _log = Logger()
 

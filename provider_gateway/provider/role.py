@@ -24,7 +24,7 @@ from provider_gateway.provider.reply_route import ReplyRoute
 from provider_gateway.provider.retry_route import RetryRoute
 from provider_gateway.provider.room import Room
 from provider_gateway.provider.settlement import Settlement
-from provider_gateway.provider.traces import TracedModel, TracedProvider, TracedPublisher
+from provider_gateway.provider.traces import TracedModel
 from provider_gateway.provider.unstarted import Unstarted
 from provider_gateway.topology.reply_addresses import ReplyAddresses
 
@@ -110,8 +110,6 @@ class ProviderRole:
             self._canceled = Cancellations(entries, settings.instance, reactor)
         room = Room(settings.max_buffered_bytes)
         self._publisher = ReliablePublisher(publisher=publisher, clock=reactor)
-        if tracer is not None:
-            self._publisher = TracedPublisher(publisher=publisher, clock=reactor, tracer=tracer)
         self._providers: list[Provider] = []
         self._consumers: list[Consumer] = []
         self._gates: dict[str, ModelGate] = {}
@@ -135,9 +133,9 @@ class ProviderRole:
                 metrics,
                 wall_clock=wall_clock,
             )
-            provider = (Provider if tracer is None else TracedProvider)(
+            provider = Provider(
                 entry,
-                model=connected.model if tracer is None else TracedModel(connected.model, tracer, connected.where),
+                model=connected.model if tracer is None else TracedModel(connected.model, connected.where),
                 timeout=entry.timeout if entry.timeout is not None else settings.model_timeout,
                 max_body_bytes=settings.max_body_bytes,
                 retry=RetryRoute(entry, entries),
@@ -155,9 +153,8 @@ class ProviderRole:
                 gate=gate,
                 clock=reactor,
                 metrics=metrics,
+                tracer=tracer,
             )
-            if isinstance(provider, TracedProvider) and tracer is not None:
-                provider.tracer = tracer
             self._providers.append(provider)
             consumer = Consumer(
                 entry.queue_name,

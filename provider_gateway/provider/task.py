@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from provider_gateway.amqp.consumer import Delivery
     from provider_gateway.message.copies import History
     from provider_gateway.message.message import Message
-    from provider_gateway.tracing.span import Span
+    from provider_gateway.tracing.span import AnySpan
 
 #: Bytes at the beginning of a body that are part of the fingerprint.
 _PART = 4096
@@ -73,7 +73,7 @@ class Task:
         self.was_called = False
         self.model_error = ""
         self.model_status: int | None = None
-        self.span: Span | None = None
+        self.span: AnySpan | None = None
         message = delivery.message
         results = message.headers.get(PG_RESULTS)
         self.results: str | None = results if type(results) is str and results else None

@@ -1,4 +1,8 @@
-"""The spans of messages that are served: each is processed, its model is called, and what settles it is published."""
+"""The spans of messages that are served: each is processed, and its model is called.
+
+Names and attributes follow the semantic conventions of OpenTelemetry for messaging with RabbitMQ, in development, and
+for HTTP clients.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from provider_gateway.errors import GatewayError
-from provider_gateway.provider.provider import Provider
-from provider_gateway.provider.reliable_publisher import ReliablePublisher
 from provider_gateway.tracing.context import context_of, replaced
 from provider_gateway.tracing.otlp import encode_attributes
-from provider_gateway.tracing.publishes import begin_publish, begin_reply
-from provider_gateway.tracing.span import Kind
+from provider_gateway.tracing.span import Kind, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
-    from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IReactorTime
-
-    from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.config.masked_url import MaskedURL
-    from provider_gateway.message.copies import Copy
     from provider_gateway.message.message import Message
     from provider_gateway.model.interface import CallsModel
     from provider_gateway.model.model import ModelResponse
@@ -33,8 +29,9 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @lru_cache(1024)
-def _fixed(queue: str, routing_key: str) -> bytes:
-    return encode_attributes(
+def _constant(queue: str, routing_key: str) -> tuple[str, bytes]:
+    """The name of a span, and the attributes that all of the name have."""
+    return f"process {queue}", encode_attributes(
         {
             "messaging.system": "rabbitmq",
             "messaging.operation.type": "process",
@@ -45,61 +42,25 @@ def _fixed(queue: str, routing_key: str) -> bytes:
     )
 
 
-class TracedProvider(Provider):
-    """A provider that makes a span for each message: a child of the publish that it came from, and linked to it.
-
-    Attributes:
-        tracer: to be set before the first message.
-    """
-
-    tracer: Tracer
-
-    async def _serve(self, task: Task) -> None:
-        delivery, message = task.delivery, task.message
-        span = self.tracer.entered(Kind.CONSUMER, f"process {delivery.queue}", context_of(message.headers))
-        task.span = message.span = span
-        if span.is_sampled:
-            span.fixed = _fixed(delivery.queue, delivery.routing_key)
-            span.attributes = {
-                "messaging.message.id": message.message_id,
-                "messaging.message.conversation_id": message.correlation_id,
-                "messaging.message.body.size": len(message.body),
-                "provider_gateway.rquid": task.rquid,
-                "provider_gateway.attempt": task.history.attempt,
-                "provider_gateway.redelivered": delivery.redelivered or None,
-            }
-        try:
-            await super()._serve(task)
-        finally:
-            span.end()
-
-
-class TracedPublisher(ReliablePublisher):
-    """Makes a span for each reply and each copy, from its first publish to its confirm."""
-
-    def __init__(self, *, publisher: Publisher, clock: IReactorTime, tracer: Tracer) -> None:
-        super().__init__(publisher=publisher, clock=clock)
-        self._tracer = tracer
-
-    def publish_reply(self, task: Task, reply: Message, queue: str) -> Coroutine[Any, Any, None]:
-        """Publish a reply; see :meth:`.ReliablePublisher.publish_reply`."""
-        if task.span is not None:
-            begin_reply(self._tracer, task.span, reply, queue)
-        return super().publish_reply(task, reply, queue)
-
-    def publish_copy(
-        self,
-        task: Task,
-        copy: Copy,
-        exchange: str,
-        routing_key: str,
-        *,
-        gives_up: tuple[type[GatewayError], ...] = (),
-    ) -> Coroutine[Any, Any, None]:
-        """Publish a copy; see :meth:`.ReliablePublisher.publish_copy`."""
-        if task.span is not None:
-            begin_publish(self._tracer, task.span, copy, exchange, routing_key)
-        return super().publish_copy(task, copy, exchange, routing_key, gives_up=gives_up)
+def begin_process(tracer: Tracer, task: Task) -> None:
+    """Begin the span of a message: a child of the publish that it came from, and linked to it."""
+    delivery = task.delivery
+    message = delivery.message
+    parent = context_of(message.headers)
+    task.span = message.span = span = tracer.entered(Kind.CONSUMER, parent)
+    if isinstance(span, Span):
+        span.name, span.fixed = _constant(delivery.queue, delivery.routing_key)
+        span.attributes = {
+            "messaging.message.id": message.message_id,
+            "messaging.message.conversation_id": message.correlation_id,
+            "messaging.message.body.size": len(message.body),
+            "provider_gateway.rquid": task.rquid,
+            "provider_gateway.attempt": task.history.attempt,
+        }
+        if delivery.redelivered:
+            span.attributes["provider_gateway.redelivered"] = True
+    elif parent is None or parent.is_sampled:
+        message.headers = replaced(message.headers, span)  # else they say already that the trace is not recorded
 
 
 class TracedModel:
@@ -110,9 +71,8 @@ class TracedModel:
         where: they go.
     """
 
-    def __init__(self, model: CallsModel, tracer: Tracer, where: MaskedURL) -> None:
+    def __init__(self, model: CallsModel, where: MaskedURL) -> None:
         self._model = model
-        self._tracer = tracer
         url = urlsplit(str(where))
         self._fixed = encode_attributes(
             {
@@ -123,21 +83,19 @@ class TracedModel:
             }
         )
 
-    async def call(
-        self,
-        message: Message,
-        rquid: str,
-        timeout: float,
-        room: Callable[[int], Deferred[None] | None] = lambda _: None,
-        *,
-        may_repeat: bool = False,
-    ) -> ModelResponse:
+    def call(self, message: Message, *args: Any, **options: Any) -> Coroutine[Any, Any, ModelResponse]:
         """Make a call; see :meth:`.CallsModel.call`."""
-        span = self._tracer.within(message.span, Kind.CLIENT, "POST")
+        if not isinstance(message.span, Span):
+            return self._model.call(message, *args, **options)
+        span = message.span.begin(Kind.CLIENT, "POST")
         span.fixed = self._fixed
-        message.headers = replaced(message.headers, span.context)
+        message.headers = replaced(message.headers, span)
+        return self._until_end(span, self._model.call(message, *args, **options))
+
+    @staticmethod
+    async def _until_end(span: Span, call: Coroutine[Any, Any, ModelResponse]) -> ModelResponse:
         try:
-            response = await self._model.call(message, rquid, timeout, room, may_repeat=may_repeat)
+            response = await call
         except GatewayError as error:
             span.fail(error.detail, getattr(error, "reason", error.problem))
             raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,8 @@ _SAMPLED = 1
 _MAX_STATE = 512
 #: What it consists of: printable ASCII, and blanks and tabs between members.
 _STATE = re.compile(r"[\t\x20-\x7e]*")
+#: Headers of a message whose names are looked up in a cache.
+_FEW = 32
 
 
 class TraceContext(NamedTuple):
@@ -34,12 +37,22 @@ class TraceContext(NamedTuple):
     is_sampled: bool
     state: str = ""
 
-    def headers(self) -> dict[str, str]:
-        """The headers that tell it."""
-        told = {TRACEPARENT: f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"}
-        if self.state:
-            told[TRACESTATE] = self.state
-        return told
+    @property
+    def traceparent(self) -> str:
+        """The header that tells it."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
+
+
+class Told(Protocol):
+    """What headers tell of a span; a :class:`TraceContext`, or a span of this process."""
+
+    @property
+    def traceparent(self) -> str:
+        """The header of that name."""
+
+    @property
+    def state(self) -> str:
+        """The header ``tracestate``; empty without one."""
 
 
 def parse_context(traceparent: object, tracestate: object = "") -> TraceContext | None:
@@ -58,9 +71,10 @@ def parse_context(traceparent: object, tracestate: object = "") -> TraceContext 
     version, trace_id, span_id, flags, more = found.groups()
     if version == "ff" or trace_id == _NO_TRACE or span_id == _NO_SPAN or (more and version == "00"):
         return None
-    state = tracestate if isinstance(tracestate, str) and _STATE.fullmatch(tracestate) else ""
     is_sampled = bool(int(flags, 16) & _SAMPLED)
-    return TraceContext(trace_id, span_id, is_sampled, state if len(state) <= _MAX_STATE else "")
+    if not (isinstance(tracestate, str) and len(tracestate) <= _MAX_STATE and _STATE.fullmatch(tracestate)):
+        tracestate = ""
+    return TraceContext(trace_id, span_id, is_sampled, tracestate)
 
 
 def context_of(headers: Mapping[Any, Any]) -> TraceContext | None:
@@ -68,16 +82,43 @@ def context_of(headers: Mapping[Any, Any]) -> TraceContext | None:
     traceparent = headers.get(TRACEPARENT)
     if traceparent is not None:
         return parse_context(traceparent, headers.get(TRACESTATE, ""))
-    named = {name.lower(): value for name, value in headers.items() if isinstance(name, str) and is_of_trace(name)}
+    names = tuple(headers)
+    others = _known(names) if len(names) <= _FEW else _search(names)
+    if not others:
+        return None
+    named = {name.lower(): headers[name] for name in others}
     return parse_context(named.get(TRACEPARENT), named.get(TRACESTATE, ""))
 
 
-def is_of_trace(name: str) -> bool:
-    """True if a header of this name, in whatever case, carries a trace context."""
-    return len(name) in (10, 11) and name.lower() in (TRACEPARENT, TRACESTATE)
+def _search(names: tuple[Any, ...]) -> tuple[str, ...]:
+    """The names that carry a trace context, in whatever case, except ``traceparent`` as we write it."""
+    return tuple(
+        name
+        for name in names
+        if isinstance(name, str)
+        and len(name) in (10, 11)
+        and name != TRACEPARENT
+        and name.lower() in (TRACEPARENT, TRACESTATE)
+    )
 
 
-def replaced(headers: Mapping[Any, Any], context: TraceContext) -> dict[Any, Any]:
+#: Callers send the same few names again and again. What is remembered is bounded: a name has 255 bytes at most.
+_known = lru_cache(256)(_search)
+
+
+def context_headers(told: Told) -> dict[str, str]:
+    """The headers that tell of a span."""
+    if not told.state:
+        return {TRACEPARENT: told.traceparent}
+    return {TRACEPARENT: told.traceparent, TRACESTATE: told.state}
+
+
+def replaced(headers: Mapping[Any, Any], told: Told) -> dict[Any, Any]:
     """Headers with another trace context."""
-    others = {name: value for name, value in headers.items() if not (isinstance(name, str) and is_of_trace(name))}
-    return others | context.headers()
+    names = tuple(headers)
+    others = _known(names) if len(names) <= _FEW else _search(names)
+    if others:
+        headers = {name: headers[name] for name in headers if name not in others}
+    if not told.state:
+        return {**headers, TRACEPARENT: told.traceparent}
+    return {**headers, TRACEPARENT: told.traceparent, TRACESTATE: told.state}

@@ -8,20 +8,23 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from provider_gateway.message.copies import Copy
-from provider_gateway.tracing.context import replaced
+from provider_gateway.tracing.context import context_headers, replaced
 from provider_gateway.tracing.otlp import encode_attributes
-from provider_gateway.tracing.span import Kind
+from provider_gateway.tracing.span import Kind, Span
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine
+    from typing import Any
+
+    from provider_gateway.message.copies import Copy
     from provider_gateway.message.message import Message
-    from provider_gateway.tracing.span import Span
-    from provider_gateway.tracing.tracer import Tracer
+    from provider_gateway.tracing.span import AnySpan
 
 
 @lru_cache(1024)
-def _fixed(exchange: str, routing_key: str) -> bytes:
-    return encode_attributes(
+def _constant(exchange: str, routing_key: str) -> tuple[str, bytes]:
+    """The name of a span, and the attributes that all of the name have."""
+    return f"publish {exchange or routing_key}", encode_attributes(
         {
             "messaging.system": "rabbitmq",
             "messaging.operation.type": "send",
@@ -32,33 +35,55 @@ def _fixed(exchange: str, routing_key: str) -> bytes:
     )
 
 
-def _begin(tracer: Tracer, parent: Span, message: Message, exchange: str, routing_key: str, name: str) -> Span:
-    span = message.span = tracer.within(parent, Kind.PRODUCER, name)
-    if span.is_sampled:
-        span.fixed = _fixed(exchange, routing_key)
-        span.attributes = {
-            "messaging.message.id": message.message_id,
-            "messaging.message.conversation_id": message.correlation_id,
-            "messaging.message.body.size": len(message.body),
-        }
+def _begin(parent: Span, message: Message, exchange: str, routing_key: str, name: str = "") -> Span:
+    its_name, fixed = _constant(exchange, routing_key)
+    span = parent.begin(Kind.PRODUCER, name or its_name)
+    span.fixed = fixed
+    span.attributes = {
+        "messaging.message.id": message.message_id,
+        "messaging.message.conversation_id": message.correlation_id,
+        "messaging.message.body.size": len(message.body),
+    }
     return span
 
 
-def begin_publish(tracer: Tracer, parent: Span, message: Message, exchange: str, routing_key: str) -> None:
-    """Begin the span of a request message or a copy, and have its headers tell of it; the publisher ends it.
+def begin_publish(parent: AnySpan, message: Message, exchange: str, routing_key: str) -> None:
+    """Begin the span of a request message, and have its headers tell of it; the publisher ends it."""
+    if isinstance(parent, Span):
+        message.span = parent = _begin(parent, message, exchange, routing_key)
+    message.headers = replaced(message.headers, parent)
 
-    A message that is published again keeps its span.
+
+def traced_copy(
+    parent: AnySpan, copy: Copy, exchange: str, routing_key: str, publishing: Coroutine[Any, Any, None]
+) -> Coroutine[Any, Any, None]:
+    """Publish a copy, whose headers tell of its span.
+
+    Args:
+        publishing: publishes it until it is confirmed; not begun.
     """
-    if message.span is not None:
-        return
-    span = _begin(tracer, parent, message, exchange, routing_key, f"publish {exchange or routing_key}")
-    if isinstance(message, Copy):
-        message.added = {**message.added, **span.context.headers()}
-    else:
-        message.headers = replaced(message.headers, span.context)
+    told = parent
+    if isinstance(parent, Span):
+        told = span = _begin(parent, copy, exchange, routing_key)
+        publishing = _until_end(span, publishing)
+    copy.added = {**copy.added, **context_headers(told)}
+    return publishing
 
 
-def begin_reply(tracer: Tracer, parent: Span, message: Message, queue: str) -> None:
-    """Begin the span of a reply. Its headers do not tell of it: they become those of an HTTP response."""
-    if message.span is None:
-        _begin(tracer, parent, message, "", queue, "publish reply")  # queues of replies have many names
+def traced_reply(
+    parent: AnySpan, reply: Message, queue: str, publishing: Coroutine[Any, Any, None]
+) -> Coroutine[Any, Any, None]:
+    """Publish a reply, as above. Its headers do not tell of its span: they become those of an HTTP response."""
+    if not isinstance(parent, Span):
+        return publishing
+    # The name is not that of the queue: they have many.
+    return _until_end(_begin(parent, reply, "", queue, "publish reply"), publishing)
+
+
+async def _until_end(span: Span, publishing: Awaitable[None]) -> None:
+    try:
+        await publishing
+    except BaseException as error:
+        span.publish_ended(error)
+        raise
+    span.end()

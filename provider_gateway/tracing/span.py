@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from provider_gateway.tracing.context import TraceContext
+
+_bits = random.getrandbits
+
+
+def fresh_id(size: int) -> str:
+    """The hexadecimal digits of a new id; not zero (Trace Context, 3.2.2.3)."""
+    return (_bits(8 * size) or 1).to_bytes(size, "big").hex()
 
 
 class Kind(IntEnum):
@@ -20,70 +26,87 @@ class Kind(IntEnum):
     CONSUMER = 5
 
 
+class Records(Protocol):
+    """Takes spans that have ended; :class:`.Tracer` does."""
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        ...
+
+    def add(self, span: Span, /) -> object:
+        """Take a span."""
+        ...
+
+
 class Span:
-    """One step of a request.
+    """One step of a request, which is recorded.
 
     Args:
-        context: how others know it.
-        parent: the step that it is a part of; None for the first of a trace.
-        is_remote: the parent was told by a header.
+        records: takes it when it has ended.
+        trace_id: 32 hexadecimal digits.
+        parent_id: of the step that it is a part of; empty for the first of a trace.
+        remote: that step, if a header told of it.
         kind: which side of which call.
         name: few different ones: no ids.
-        began: nanoseconds since 1970.
         since: seconds of the monotonic clock at the begin.
-        on_end: called once, with the span; sets :attr:`ended`.
+        ahead: seconds by which the wall clock is ahead of it. A wall clock that is set meanwhile changes no duration.
+        state: ``tracestate``: what other tracing systems pass on.
 
     Attributes:
-        attributes: by the semantic conventions, text, whole numbers or booleans; of use only if it is sampled.
-        fixed: more of them, encoded: those that many spans have.
-        ended: nanoseconds since 1970; None before the end.
+        id: 8 bytes.
+        fixed: attributes by the semantic conventions, encoded: those that many spans have.
+        attributes: further ones: text, whole numbers or booleans; None is no value.
+        until: seconds of the monotonic clock at the end; None before.
         error: what went wrong; None if nothing did.
     """
 
     __slots__ = (
-        *("_on_end", "attributes", "began", "context", "ended", "error", "fixed"),
-        *("is_remote", "kind", "name", "parent", "since"),
+        *("_records", "ahead", "attributes", "error", "fixed", "id", "kind", "name"),
+        *("parent_id", "remote", "since", "state", "trace_id", "until"),
     )
+    is_sampled = True
 
     def __init__(
         self,
-        context: TraceContext,
-        parent: TraceContext | None,
-        *,
-        is_remote: bool,
+        records: Records,
+        trace_id: str,
+        parent_id: bytes,
+        remote: TraceContext | None,
         kind: Kind,
         name: str,
-        began: int,
         since: float,
-        on_end: Callable[[Span], object],
+        ahead: float,
+        state: str,
     ) -> None:
-        self.context = context
-        self.parent = parent
-        self.is_remote = is_remote
+        self._records = records
+        self.trace_id = trace_id
+        self.id = (_bits(64) or 1).to_bytes(8, "big")
+        self.parent_id = parent_id
+        self.remote = remote
         self.kind = kind
         self.name = name
-        self.attributes: dict[str, Any] = {}
-        self.fixed = b""
-        self.began = began
         self.since = since
-        self.ended: int | None = None
+        self.ahead = ahead
+        self.state = state
+        self.fixed = b""
+        self.attributes: dict[str, Any] = {}
+        self.until: float | None = None
         self.error: str | None = None
-        self._on_end = on_end
+
+    def begin(self, kind: Kind, name: str) -> Span:
+        """Begin a span that is a part of this one."""
+        records = self._records
+        return Span(records, self.trace_id, self.id, None, kind, name, records.now(), self.ahead, self.state)
 
     @property
-    def trace_id(self) -> str:
-        """Of the trace that it belongs to, for log lines and problem documents."""
-        return self.context.trace_id
+    def traceparent(self) -> str:
+        """The header that tells others of it."""
+        return f"00-{self.trace_id}-{self.id.hex()}-01"
 
     @property
-    def is_sampled(self) -> bool:
-        """True if it is recorded: only then its attributes matter."""
-        return self.context.is_sampled
-
-    @property
-    def exemplar(self) -> dict[str, str] | None:
-        """What a histogram tells of it beside a value (OpenMetrics); None if it is not recorded."""
-        return {"trace_id": self.context.trace_id, "span_id": self.context.span_id} if self.context.is_sampled else None
+    def exemplar(self) -> dict[str, str]:
+        """What a histogram tells of it beside a value (OpenMetrics)."""
+        return {"trace_id": self.trace_id, "span_id": self.id.hex()}
 
     def fail(self, error: str, error_type: str) -> None:
         """Note what went wrong.
@@ -96,13 +119,46 @@ class Span:
 
     def end(self) -> None:
         """End it now. Only the first end counts."""
-        if self.ended is None:
-            self._on_end(self)
+        if self.until is None:
+            records = self._records
+            self.until = records.now()
+            records.add(self)
 
-    def publish_ended(self, result: Any) -> Any:
-        """End it with the outcome of a publish: a callback and errback of the Deferred of the confirm."""
-        error = getattr(result, "value", None)
-        if error is not None and self.ended is None:
+    def publish_ended(self, error: BaseException | None) -> None:
+        """End it with the outcome of a publish."""
+        if error is not None and self.until is None:
             self.fail(str(error), getattr(error, "problem", type(error).__name__))
         self.end()
-        return result
+
+
+class Unrecorded:
+    """Stands for all spans of a trace in this process, if they are not recorded.
+
+    Args:
+        trace_id, state: see :class:`.Span`.
+    """
+
+    __slots__ = ("_traceparent", "state", "trace_id")
+    is_sampled = False
+
+    def __init__(self, trace_id: str, state: str) -> None:
+        self.trace_id = trace_id
+        self.state = state
+        self._traceparent = ""
+
+    @property
+    def traceparent(self) -> str:
+        """The header that tells others of it, and that it is not recorded."""
+        if not self._traceparent:
+            self._traceparent = f"00-{self.trace_id}-{fresh_id(8)}-00"
+        return self._traceparent
+
+    @property
+    def exemplar(self) -> None:
+        """None: nobody would find it."""
+
+    def end(self) -> None:
+        """See :meth:`.Span.end`."""
+
+
+AnySpan: TypeAlias = "Span | Unrecorded"

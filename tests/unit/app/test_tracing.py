@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,11 +13,14 @@ from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.settings import Settings
 from provider_gateway.errors import SettingsError
 from provider_gateway.observability.metrics import Metrics
-from provider_gateway.tracing.otlp import RequestEncoder
+from provider_gateway.tracing.otlp import RequestEncoder, encode_span
 from provider_gateway.tracing.sampling import Sampling
 from provider_gateway.tracing.tracer import Tracer
 from tests.support.observability import collect_log
 from tests.support.service import ServiceTestCase
+
+if TYPE_CHECKING:
+    from provider_gateway.tracing.span import Span
 
 CALLERS = f"00-{'a' * 32}-{'b' * 16}-01"
 
@@ -28,8 +31,8 @@ class _Exporter:
     def __init__(self) -> None:
         self.spans: list[ReceivedSpan] = []
 
-    def add(self, span: bytes) -> None:
-        self.spans += decode(RequestEncoder({"service.name": "test"}).encode([span]))
+    def add(self, span: Span) -> None:
+        self.spans += decode(RequestEncoder({"service.name": "test"}).encode([encode_span(span)]))
 
 
 class TracedServiceTests(ServiceTestCase):

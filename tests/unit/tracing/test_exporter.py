@@ -43,12 +43,13 @@ class ExporterTests(SynchronousTestCase):
         self.log = collect_log(self)
         self.exporter = self.make()
 
-    def make(self, **changes: Any) -> Exporter:
+    def make(self, encode: Any = lambda span: span, **changes: Any) -> Exporter:
         values = {"timeout": 10.0, "delay": 5.0, "most": 5, "batch": 3, "compresses": False}
         return Exporter(
             self,  # type: ignore[arg-type] # only send is used
             MaskedURL("http://collector/v1/traces?key=secret"),
             {"api-key": "k"},
+            encode,
             _Encoder(),  # type: ignore[arg-type] # as above
             clock=self.clock,
             metrics=self.metrics,
@@ -65,7 +66,7 @@ class ExporterTests(SynchronousTestCase):
 
     def add(self, *spans: bytes) -> None:
         for each in spans:
-            self.exporter.add(each)
+            self.exporter.add(each)  # type: ignore[arg-type] # spans of these tests are bytes
 
     def bodies(self) -> list[bytes]:
         return [body for _, body, _ in self.sent]
@@ -160,6 +161,32 @@ class ExporterTests(SynchronousTestCase):
         self.answer()
         self.successResultOf(closed)
         self.assertEqual((self.figures(), self.clock.getDelayedCalls()), ((1, 0, 3), []))
+
+    def test_after_close(self) -> None:
+        """A span that ends after the close, while others are being sent, is sent with them."""
+        self.exporter = self.make(most=50, batch=40)
+        self.add(b"1")
+        closed = self.exporter.close()
+        self.add(b"2")
+        self.answer()
+        self.answer()
+        self.successResultOf(closed)
+        self.assertEqual((self.bodies(), self.figures()), ([b"1", b"2"], (2, 0, 0)))
+
+    def test_encoded_together(self) -> None:
+        """Spans are encoded a few at a time, and the last few go after the delay."""
+        encoded: list[bytes] = []
+
+        def encode(span: bytes) -> bytes:
+            encoded.append(span)
+            return span
+
+        self.exporter = self.make(encode, most=2048, batch=512)
+        spans = [b"%d" % number for number in range(40)]
+        self.add(*spans)
+        self.assertEqual(len(encoded), 32)
+        self.clock.advance(5)
+        self.assertEqual((encoded, self.bodies()), (spans, [b",".join(spans)]))
 
     def test_close_empty(self) -> None:
         """Without spans there is nothing to wait for."""

@@ -11,19 +11,20 @@ from provider_gateway.tracing.context import TraceContext
 from provider_gateway.tracing.otlp import SCHEMA_URL, RequestEncoder, encode_attributes, encode_span
 from provider_gateway.tracing.span import Kind, Span
 
-OWN, PARENT = TraceContext("a" * 32, "b" * 16, True, "x=1"), TraceContext("a" * 32, "c" * 16, True, "x=1")
+PARENT = TraceContext("a" * 32, "c" * 16, True, "x=1")
 
 
 def span(**changes: Any) -> Span:
     """A span that has ended."""
-    values: dict[str, Any] = {
-        "is_remote": True, "kind": Kind.CONSUMER, "name": "process q", "began": 5, "since": 0.0,
-        "on_end": lambda _: None,
-    }  # fmt: skip
+    records: Any = None
+    parent, is_remote = changes.pop("parent", PARENT), changes.pop("is_remote", True)
+    parent_id = b"" if parent is None else bytes.fromhex(parent.span_id)
+    values = {"kind": Kind.CONSUMER, "name": "process q", "since": 2.0, "ahead": 3.0, "state": "x=1"}
     attributes = changes.pop("attributes", {})
-    made = Span(OWN, changes.pop("parent", PARENT), **{**values, **changes})
+    made = Span(records, "a" * 32, parent_id, parent if is_remote else None, **{**values, **changes})
+    made.id = bytes.fromhex("b" * 16)
     made.attributes = attributes
-    made.ended = 9
+    made.until = 6.0
     return made
 
 
@@ -40,7 +41,9 @@ class EncodingTests(SynchronousTestCase):
         made.fail("boom", "status")
         (found,) = self.read(made, **{"service.name": "s"})
         self.assertEqual((found.trace_id, found.span_id, found.parent_id), ("a" * 32, "b" * 16, "c" * 16))
-        self.assertEqual((found.kind, found.name, found.began, found.ended), ("CONSUMER", "process q", 5, 9))
+        self.assertEqual(
+            (found.kind, found.name, found.began, found.ended), ("CONSUMER", "process q", 5 * 10**9, 9 * 10**9)
+        )
         read = {"text": "ä", "number": 7, "yes": True, "less": -7, "surrogate": "?", "error.type": "status"}
         self.assertEqual((found.attributes, found.error), (read, "boom"))
         self.assertEqual((found.links, found.state, found.flags), (("c" * 16,), "x=1", 0x301))
@@ -51,6 +54,29 @@ class EncodingTests(SynchronousTestCase):
         first, other = self.read(span(parent=None), span(kind=Kind.CLIENT, is_remote=False))
         self.assertEqual((first.parent_id, first.links, first.error), ("", (), None))
         self.assertEqual((other.links, other.flags), ((), 0x101))
+
+    def test_without_state(self) -> None:
+        """A span and its link need no ``tracestate``; the link says that what it leads to is not recorded."""
+        (found,) = self.read(span(state="", parent=PARENT._replace(state="", is_sampled=False)))
+        self.assertEqual((found.state, found.links, found.parent_id), ("", ("c" * 16,), "c" * 16))
+
+    def test_percent(self) -> None:
+        """A percent sign stays one wherever it stands: encodings are made from templates."""
+        made = span(name="100 %b", attributes={"%s": "%d %%"})
+        made.fixed = encode_attributes({"%c": "5 %"})
+        made.fail("%", "%b")
+        (found,) = self.read(made)
+        self.assertEqual((found.name, found.error), ("100 %b", "%"))
+        self.assertEqual(found.attributes, {"%s": "%d %%", "%c": "5 %", "error.type": "%b"})
+
+    def test_numbers(self) -> None:
+        """Whole numbers of each size are read back; True is not 1."""
+        numbers = {f"n{number}": number for number in (0, 1, 127, 128, 16_383, 16_384, 2**31, 2**63 - 1, -1, -(2**63))}
+        numbers["yes"], numbers["no"] = True, False
+        (found,) = self.read(span(attributes=numbers))
+        self.assertEqual(
+            {name: (type(v), v) for name, v in found.attributes.items()}, {n: (type(v), v) for n, v in numbers.items()}
+        )
 
     def test_many(self) -> None:
         """A request of any size is read back: lengths take one, two and three bytes."""
