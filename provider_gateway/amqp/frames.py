@@ -13,6 +13,8 @@ _KINDS = frozenset({METHOD, HEADER, BODY, HEARTBEAT})
 #: Bytes of a frame before and after its payload.
 START, END = 7, 1
 END_MARK = b"\xce"
+#: Bytes of a payload that is not copied.
+_LARGE = 16_384
 
 _head = struct.Struct(">BHI")
 
@@ -23,12 +25,12 @@ class Frame(NamedTuple):
     Attributes:
         kind: its type; 0 for bytes that are no frame.
         channel: its channel number.
-        data: all its bytes, from the type to the end mark.
+        data: all its bytes, from the type to the end mark; those of a large body as a view of what arrived.
     """
 
     kind: int
     channel: int
-    data: bytes
+    data: bytes | memoryview
 
 
 class TakesMessages(Protocol):
@@ -45,17 +47,19 @@ class TakesMessages(Protocol):
         """
 
 
-def frame(kind: int, channel: int, payload: bytes | memoryview) -> bytes:
-    """The bytes of a frame."""
-    return b"".join((_head.pack(kind, channel, len(payload)), payload, END_MARK))
+def frame(kind: int, channel: int, payload: bytes | memoryview, before: bytes = b"") -> bytes:
+    """The bytes of a frame, behind others."""
+    return b"".join((before, _head.pack(kind, channel, len(payload)), payload, END_MARK))
 
 
 class FrameBuffer:
     """Cuts a stream of bytes into frames, whatever pieces it arrives in."""
 
     def __init__(self) -> None:
-        self._begun = bytearray()
-        #: Size that _begun needs before it can hold a frame, or show the size of one.
+        #: The beginning of a frame, in the pieces in which it arrived, and how many bytes it has.
+        self._begun: list[bytes | memoryview] = []
+        self._size = 0
+        #: Bytes that _begun needs before it can hold a frame, or show the size of one.
         self._wanted = START
 
     def add(self, data: bytes, channels: Mapping[int, TakesMessages]) -> Iterator[Frame]:
@@ -70,10 +74,11 @@ class FrameBuffer:
         """
         if self._begun:
             # Wait for the whole of a large frame: to look at each piece would copy all of it each time.
-            self._begun += data
-            if len(self._begun) < self._wanted:
+            self._begun.append(data)
+            self._size += len(data)
+            if self._size < self._wanted:
                 return
-            data = bytes(self._begun)
+            data = b"".join(self._begun)
             self._begun.clear()
         at, size = 0, len(data)
         while size - at >= START:
@@ -88,8 +93,11 @@ class FrameBuffer:
             if end > size:
                 self._wanted = end - at
                 break
-            yield Frame(kind, channel, data[at:end])
+            is_large = kind == BODY and length >= _LARGE
+            yield Frame(kind, channel, memoryview(data)[at:end] if is_large else data[at:end])
             at = end
         else:
             self._wanted = START
-        self._begun += data[at:]
+        self._size = size - at
+        if self._size:
+            self._begun.append(memoryview(data)[at:] if at else data)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from pika.exceptions import UnexpectedFrameError
 
 from provider_gateway.amqp.frames import BODY, END, END_MARK, HEADER, METHOD, START, frame
 from provider_gateway.message.properties import short_string
+from provider_gateway.net.pieces import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +122,7 @@ class MessageChannel:
         self._missing = 0
         #: The body, or the beginning of one that needs several frames.
         self._body = b""
-        self._begun: BytesIO | None = None
+        self._begun: Pieces | None = None
 
     @property
     def is_open(self) -> bool:
@@ -148,10 +148,10 @@ class MessageChannel:
             HEADER, number, _content_head.pack(_BASIC, 0, size) + properties
         )
         if size <= self._max_piece:
-            self._write(head + frame(BODY, number, body) if body else head)
+            self._write(frame(BODY, number, body, head) if body else head)
         else:
             count = -(-size // self._max_piece)
-            self._outbox.write_pieces(self._pieces_of(head, body), len(head) + size + count * (START + END))
+            self._outbox.write_pieces(self._pieces_of(head, body, count), len(head) + size + count * (START + END))
         self._published += 1
         return self._published
 
@@ -167,11 +167,13 @@ class MessageChannel:
         self._write(frame(METHOD, number, method) + frame(HEADER, number, _EMPTY))
         self._published += 1
 
-    def _pieces_of(self, head: bytes, body: bytes) -> Iterator[bytes]:
-        yield head
-        view = memoryview(body)
-        for start in range(0, len(body), self._max_piece):
-            yield frame(BODY, self._number, view[start : start + self._max_piece])
+    def _pieces_of(self, head: bytes, body: bytes, count: int) -> Iterator[bytes]:
+        """The frames. The body's first one is shorter if there is room in the last, so that TLS records are full."""
+        view, most = memoryview(body), self._max_piece
+        end = max(most - len(head), len(body) - (count - 1) * most)
+        yield frame(BODY, self._number, view[:end], head)
+        for start in range(end, len(body), most):
+            yield frame(BODY, self._number, view[start : start + most])
 
     def ack(self, tag: int) -> None:
         """Acknowledge a delivery."""
@@ -235,7 +237,7 @@ class MessageChannel:
                 return False
             method = data[START : START + 4]
             if method in _WITH_CONTENT:
-                self._method = data
+                self._method = bytes(data)
             elif method in _CONFIRMS:
                 tag, bits = _confirm.unpack_from(data, START + 4)
                 self.on_confirm(tag, bool(bits & _MULTIPLE), method == _ACK)
@@ -243,17 +245,17 @@ class MessageChannel:
                 return False
         elif self._properties is None and kind == HEADER:
             _, _, self._missing = _content_head.unpack_from(data, START)
-            self._properties = data[START + _content_head.size : -END]
+            self._properties = bytes(data[START + _content_head.size : -END])
             if not self._missing:
                 self._complete()
         elif self._properties is not None and kind == BODY:
             size = len(data) - START - END
             self._missing -= size
             if self._missing <= 0 and self._begun is None:
-                self._body = data[START:-END]
+                self._body = bytes(data[START:-END])
             else:
-                self._begun = self._begun or BytesIO()  # hands its bytes over without a copy
-                self._begun.write(memoryview(data)[START:-END])
+                self._begun = self._begun or Pieces()
+                self._begun.add(memoryview(data)[START:-END])
             if self._missing <= 0:
                 self._complete()
         else:
@@ -269,7 +271,7 @@ class MessageChannel:
         self._method = self._properties = None
         self._body, self._begun = b"", None
         if begun is not None:
-            body = begun.getvalue()
+            body = begun.take()
         at = START + 4
         if method[START:at] == _RETURN:
             on_content, tag, redelivered = self.on_return, 0, False

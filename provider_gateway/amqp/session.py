@@ -227,8 +227,8 @@ class Session(Protocol):
                 self._frames = None  # from here on, pika finds out what is wrong
             channel = self._message_channels.get(each.channel)
             # A frame without its end mark is for pika, too: it raises the error.
-            if channel is None or not each.data.endswith(END_MARK) or not channel.take(each):
-                self._amqp.dataReceived(each.data)
+            if channel is None or each.data[-1:] != END_MARK or not channel.take(each):
+                self._amqp.dataReceived(bytes(each.data))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone, and with it the session, if not before (twisted.internet.interfaces.IProtocol)."""

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 #: Bytes of a piece, unless it is one long string, number or white space. Takes 3 ms to check at worst.
 PIECE = 262_144
 
-#: Bytes at the beginning of a text in which brackets are counted first.
-_SAMPLE = 4096
-
 _OPTIONS = re2.Options()
 _OPTIONS.encoding = re2.Options.Encoding.LATIN1  # bytes: UTF-8 is checked elsewhere
 _OPTIONS.dot_nl = True
@@ -72,7 +69,7 @@ class Nesting:
 
     def is_too_deep(self, text: bytes) -> bool:
         """True if a valid JSON text is nested too deeply."""
-        if _brackets(text[:_SAMPLE]) <= self._max_depth and _brackets(text) <= self._max_depth:
+        if not _has_more_brackets(text, self._max_depth):
             return False
         return self._balanced.fullmatch(text) is None
 
@@ -137,5 +134,13 @@ def nesting(max_depth: int) -> Nesting:
     return Nesting(max_depth)
 
 
-def _brackets(text: bytes) -> int:
-    return text.count(b"[") + text.count(b"{")
+def _has_more_brackets(text: bytes, count: int) -> bool:
+    """True if more arrays and objects begin than this number. Looks no further than the one that is too many."""
+    for bracket in (b"[", b"{"):
+        at = text.find(bracket)
+        while at >= 0:
+            count -= 1
+            if count < 0:
+                return True
+            at = text.find(bracket, at + 1)
+    return False

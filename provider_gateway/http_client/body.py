@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -12,6 +11,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from provider_gateway.http_client.errors import BodyOverLimit
+from provider_gateway.net.pieces import Pieces, added, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class CappedBody(Protocol):
         #: The size that there is room for.
         self._reserved = SMALL
         self._waiting: Deferred[None] | None = None
-        self._collected: BytesIO | bytes = b""
+        self._collected: Pieces | bytes = b""
         self._size = 0
         self.done: Deferred[bytes] = Deferred(self._cancel)
 
@@ -64,13 +64,7 @@ class CappedBody(Protocol):
             return
         if self._size > self._reserved:
             self._reserve()
-        if not self._collected:
-            self._collected = data
-            return
-        if isinstance(self._collected, bytes):
-            first, self._collected = self._collected, BytesIO()  # hands its bytes over without a copy
-            self._collected.write(first)
-        self._collected.write(data)
+        self._collected = added(self._collected, data) if self._collected else data
 
     def _reserve(self) -> None:
         """Ask for room, and read no more until there is some."""
@@ -97,7 +91,7 @@ class CappedBody(Protocol):
         self._let_go()
         # A body without a declared length ends with its connection, which Twisted calls PotentialDataLoss.
         if isinstance(reason.value, (ResponseDone, PotentialDataLoss)):
-            self.done.callback(collected if isinstance(collected, bytes) else collected.getvalue())
+            self.done.callback(whole(collected))
         else:
             self.done.errback(reason)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.http_client.response_reader import Readers, ResponseReader
 
-#: Bytes that are written in one call of a body that is larger.
+#: Bytes of a body that are written in one call.
 PIECE = 131_072
 
 #: Alerts, as OpenSSL names them, with which a server ends a handshake over our certificate (RFC 8446, 6.2).
@@ -53,7 +53,6 @@ class Connection:
     """A connection to a server, for one request at a time.
 
     Registers with its transport as a push producer, to learn when the transport still holds unsent bytes of a request.
-    A small request is written in one call, whatever the transport holds.
 
     Args:
         readers: lends a reader for each response.
@@ -97,8 +96,7 @@ class Connection:
         self._is_connected = not is_secure
         self._is_reused = False
         self.is_dropped = self._is_paused = self._is_unsent = False
-        #: What is not written yet of a large body.
-        self._rest: memoryview | None = None
+        self._rest: memoryview | None = None  # is not written yet, of a large body
 
     def makeConnection(self, transport: Any) -> None:
         """Prepare the transport (twisted.internet.interfaces.IProtocol)."""
@@ -120,7 +118,7 @@ class Connection:
 
         Args:
             request: the whole request, or its head.
-            body: a large body, which is written piece by piece: as one, it would be copied several times.
+            body: a large body, which is written piece by piece, without a copy.
             codings: content codings that the request asks for; a response with another one is an error.
 
         Returns:
@@ -131,17 +129,19 @@ class Connection:
         expected: Deferred[IResponse] = Deferred(self._cancel)
         self._expected = expected
         self._codings = codings
-        self.transport.write(request)
         if body:
-            self._rest = memoryview(body)
+            self._rest = memoryview(body)[PIECE:]
+            self.transport.writeSequence((request, memoryview(body)[:PIECE]))
             self._write_rest()
+        else:
+            self.transport.write(request)
         return expected
 
     def _write_rest(self) -> None:
         """Write as much of the body as the transport takes now."""
         while self._rest and not self._is_unsent and not self.is_dropped:
             piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
-            self.transport.write(bytes(piece))
+            self.transport.writeSequence((piece,))
 
     def dataReceived(self, data: bytes) -> None:
         """Read bytes of the response (twisted.internet.interfaces.IProtocol)."""

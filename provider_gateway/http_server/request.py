@@ -17,6 +17,7 @@ from provider_gateway.http_server.problems import error_of, render
 from provider_gateway.http_server.received_headers import ReceivedHeaders
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.message.ids import RQUID, RQUID_BYTES, fresh_rquid, rquid_of
+from provider_gateway.net.pieces import Pieces, added, whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,7 +79,7 @@ class BoundedRequest(Request):
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path = head.path.partition(b"?")[0]
         self.authority = head.authority
-        self.content = BytesIO()
+        self._body: bytes | Pieces = b""
         #: Bytes of a body of known length that have not arrived.
         self._missing = head.length or 0
         self._chunks = ChunkedParser() if head.length is None else None
@@ -156,7 +157,7 @@ class BoundedRequest(Request):
         channel.buffered += len(data)
         channel.site.buffered += len(data)
         self._check_size(channel.buffered, 0)
-        self.content.write(data)
+        self._body = added(self._body, data) if self._body else data
 
     def _check_size(self, size: int, more: int) -> None:
         """Check the size of this body, and that of all bodies with ``more`` bytes."""
@@ -226,7 +227,7 @@ class BoundedRequest(Request):
         """Have the request served by its resource, or answer why it is not."""
         site = self.site = self.channel.site
         self.received_at = site.reactor.seconds()
-        self.content.seek(0)
+        self.content, self._body = BytesIO(whole(self._body)), b""
         if not site.trusts(self.channel):
             self.channel.persistent = False
             self.setHeader(b"Connection", b"close")

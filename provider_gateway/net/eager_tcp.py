@@ -6,10 +6,15 @@ calls and one more turn for each write: 10 % of a request's CPU time, and 15 % o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet import tcp
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.protocols.policies import ProtocolWrapper
+
+#: Bytes of one read from a socket: at first, and at most.
+_MIN_READ, _MAX_READ = 65_536, 262_144
 
 
 class _SendsAtOnce:
@@ -18,22 +23,55 @@ class _SendsAtOnce:
     #: True if the reactor holds no unsent bytes. Otherwise a write would overtake them.
     _is_drained = True
 
+    def doRead(self: Any) -> Any:
+        """Read what has arrived (twisted.internet.interfaces.IReadDescriptor).
+
+        The next read may be twice as large, if this one took all that it had room for.
+        """
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        size = len(data)
+        if size == self.bufferSize:
+            self.bufferSize = min(2 * size, _MAX_READ)
+        elif size < _MIN_READ < self.bufferSize:
+            self.bufferSize = _MIN_READ
+        self.protocol.dataReceived(data)
+        return None
+
     def write(self: Any, data: bytes) -> None:
         """Send bytes, or as many as the socket takes now (twisted.internet.interfaces.ITransport)."""
-        # The reactor asks a pull producer for more only after it has sent bytes itself.
-        has_pull_producer = self.producer is not None and not self.streamingProducer
-        if self._is_drained and self.connected and not has_pull_producer:
-            sent = self.writeSomeData(data)
+        if self._may_send():
+            try:
+                sent = self.socket.send(data)
+            except OSError:  # there is no room, or the connection is lost, which the reactor will find, too
+                sent = 0
             if sent == len(data):
                 return
-            if isinstance(sent, int):  # otherwise the connection is lost, which the reactor will find, too
-                data = data[sent:]
+            data = data[sent:]
         self._is_drained = False
         super().write(data)  # type: ignore[misc] # of Twisted's transport
 
-    def writeSequence(self, iovec: Any) -> None:
-        """Send pieces as one (twisted.internet.interfaces.ITransport)."""
-        self.write(b"".join(iovec))
+    def writeSequence(self: Any, iovec: Any) -> None:
+        """Send pieces as one, without joining those that the socket takes (twisted.internet.interfaces.ITransport)."""
+        sent = 0
+        if self._may_send():
+            with suppress(OSError):  # as above
+                sent = self.socket.sendmsg(iovec)
+            if sent == sum(map(len, iovec)):
+                return
+        self._is_drained = False
+        super().write(b"".join(iovec)[sent:])  # type: ignore[misc] # of Twisted's transport
+
+    def _may_send(self: Any) -> bool:
+        # The reactor asks a pull producer for more only after it has sent bytes itself.
+        has_pull_producer = self.producer is not None and not self.streamingProducer
+        return bool(self._is_drained and self.connected and not has_pull_producer)
 
     def stopWriting(self) -> None:
         """Note that the reactor has sent everything (twisted.internet.abstract.FileDescriptor)."""

@@ -8,6 +8,7 @@ arrive are counted, so that OpenSSL is asked for no more than there is, and what
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL.SSL import TLS1_3_VERSION, Error, WantReadError, ZeroReturnError
@@ -35,6 +36,12 @@ _APPLICATION_DATA = b"\x17\x03\x03"
 #: Limit in bytes of a record's content, and of the encrypted record without its header (RFC 8446, 5.2).
 _CONTENT = 2**14
 _LENGTH = _CONTENT + 256
+#: A record with so many bytes is a part of something large: what follows it is delivered with it.
+_LARGE = 4096
+#: Bytes that are encrypted before they are sent: eight records.
+_AT_ONCE = 8 * _CONTENT
+#: Bytes for the headers and ends of so many records, and for what else OpenSSL has to say.
+_ROOM = 2**14
 
 
 class CountingTransport(TLSMemoryBIOProtocol):
@@ -71,22 +78,56 @@ class CountingTransport(TLSMemoryBIOProtocol):
         connection = self.getHandle()
         connection.bio_write(data)
         has_rest = bool(self._missing or self._header)
+        large: list[bytes] = []
         for left in range(records - 1, -1, -1):
             try:
                 content = connection.recv(_CONTENT)
             except (WantReadError, ZeroReturnError):
                 # The record is a new key, or the end. OpenSSL says so again when Twisted asks.
+                self._deliver(large, has_more=True)
                 self._flushReceiveBIO()
                 return
             except Error:
-                self._tlsShutdownFinished(Failure())
+                failure = Failure()
+                self._deliver(large, has_more=True)
+                self._tlsShutdownFinished(failure)
                 return
-            self.has_more = has_rest or left > 0
-            self.wrappedProtocol.dataReceived(content)
-            self.has_more = False
+            large.append(content)
+            if left and len(content) >= _LARGE:
+                continue
+            self._deliver(large, has_more=has_rest or left > 0)
             if self.disconnecting:  # Twisted knows whether the rest may still be delivered
                 self._flushReceiveBIO()
                 return
+
+    def _deliver(self, contents: list[bytes], *, has_more: bool) -> None:
+        """Deliver the contents of records as one, and forget them."""
+        if contents:
+            content = contents[0] if len(contents) == 1 else b"".join(contents)
+            contents.clear()
+            self.has_more = has_more
+            self.wrappedProtocol.dataReceived(content)
+            self.has_more = False
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send, several records at a time (twisted.internet.interfaces.ITransport)."""
+        connection: Any = self.getHandle()
+        if connection is None or self.disconnecting:  # Twisted knows what may still be sent
+            super().write(data)
+            return
+        transport: Any = self.transport
+        sent, size, view = 0, len(data), memoryview(data)
+        try:
+            while sent < size:
+                end = min(sent + _AT_ONCE, size)
+                room = _ROOM + end - sent
+                while sent < end:
+                    sent += connection.send(view[sent : min(sent + _CONTENT, end)])
+                transport.write(connection.bio_read(room))
+        except Error:
+            with suppress(WantReadError):  # nothing was encrypted
+                transport.write(connection.bio_read(_ROOM + _AT_ONCE))
+            super().write(data[sent:])  # Twisted finds the same, and keeps the rest or ends the connection
 
     def _look_for_handshake(self) -> None:
         """Note the end of the handshake: both sides have sent their Finished."""

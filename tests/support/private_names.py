@@ -8,6 +8,7 @@ Before a new entry: is there a documented way? What may it cost?
 from __future__ import annotations
 
 from dataclasses import dataclass
+from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -56,6 +57,12 @@ def tls_transport() -> Any:
     transport: Any = factory.buildProtocol(None)
     transport.makeConnection(StringTransport())
     return transport
+
+
+def connection() -> Any:
+    """A connection of Twisted by TCP."""
+    made: Any = tcp.Connection
+    return made(socket(), Protocol(), Clock())
 
 
 def request() -> Any:
@@ -122,6 +129,14 @@ UNDOCUMENTED = (
         "nothing is sent on a connection that is lost",
         kind=int,
     ),
+    Name(
+        "twisted.internet.abstract.FileDescriptor",
+        "bufferSize",
+        "bytes of one read: more while large bodies arrive",
+        kind=int,
+    ),
+    Name("twisted.internet.tcp.Connection", "protocol", "what is read is for it", of=connection),
+    Name("twisted.internet.tcp.Connection", "socket", "is read from and written to directly", of=connection),
     Name(
         "twisted.internet.tcp.Port",
         "numberAccepts",

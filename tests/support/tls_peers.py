@@ -154,3 +154,23 @@ class PKITestCase(SynchronousTestCase):
     def lets_in(self, server: ServerTLS, holder: Holder) -> bool:
         """True if a handshake with this client's certificate succeeds now."""
         return Link(server, self.client(holder)).is_open
+
+
+class ConnectedTestCase(PKITestCase):
+    """A connection to a client, after the handshake."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.link = Link(self.server(), self.client(self.client_ca.issue("client")))
+        self.peer: Any = self.link.server
+        self.assertEqual((b"hello", b"hello"), (self.peer.received, self.link.client.received))
+
+    def send_in(self, *contents: bytes, size: int | None = None) -> None:
+        """Let the client's records arrive, in one segment or in segments of some bytes."""
+        connection = self.link.client.transport.getHandle()
+        data = b""
+        for content in contents:
+            connection.send(content)
+            data += connection.bio_read(2**16)
+        for at in range(0, len(data), size or len(data)):
+            self.link.transport.dataReceived(data[at : at + (size or len(data))])

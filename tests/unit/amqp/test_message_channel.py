@@ -39,6 +39,18 @@ class FrameBufferTests(SynchronousTestCase):
         self.assertEqual(self.frames(*(bytes([each]) for each in STREAM)), expected)
         self.assertEqual(self.frames(STREAM * 3), expected * 3)
 
+    def test_large(self) -> None:
+        """Large bodies come out whole wherever the stream is cut, and their frames are as they arrived."""
+        stream = STREAM + b"".join(frame(BODY, 1, bytes([each]) * 40_000) for each in range(3)) + STREAM
+        expected = [(kind, channel, bytes(data)) for kind, channel, data in self.frames(stream)]
+        self.assertEqual(
+            ([1, 8, 3, 3, 3, 3, 1, 8, 3], stream),
+            ([each[0] for each in expected], b"".join(each[2] for each in expected)),
+        )
+        for size in (1000, 16_384, 39_999, 40_007, 40_008, 40_009, 65_536):
+            pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+            self.assertEqual(expected, self.frames(*pieces), size)
+
     def test_no_frame(self) -> None:
         """Bytes that cannot be a frame come out unchanged, with everything after them."""
         for garbage in (b"AMQP\x00\x00\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
@@ -97,14 +109,23 @@ class MessageChannelTests(SynchronousTestCase):
 
     def test_delivered(self) -> None:
         """A message arrives complete, whatever the sizes of its pieces are."""
-        for body in (b"", b"1", b"12345"):
+        large = bytes(range(256)) * 2000
+        for body, size in (
+            (b"", 2),
+            (b"1", 2),
+            (b"12345", 2),
+            (large, 131_064),
+            (large[:40_000], 131_064),
+            (large, 9_999),
+        ):
             method = spec.Basic.Deliver("consumer", 2**40, True, "ML.MQ", "predict.now")
-            pieces = [pika_frame.Body(self.number, body[at : at + 2]) for at in range(0, len(body), 2)]
+            pieces = [pika_frame.Body(self.number, body[at : at + size]) for at in range(0, len(body), size)]
             header = pika_frame.Header(self.number, len(body), spec.BasicProperties(message_id="m"))
             self.peer.send(method, self.number, header, *pieces)
             found = self.delivered.pop()
             self.assertEqual(found[:4], (2**40, True, "ML.MQ", "predict.now"))
             self.assertEqual((found.body, found.properties), (body, b"\x00\x80\x01m"))
+            self.assertIs(bytes, type(found.body))
 
     def test_delivered_in_pieces(self) -> None:
         """Wherever the bytes of deliveries are cut, the same messages come in the same order."""

@@ -19,6 +19,8 @@ from provider_gateway.model.client import ModelEndpoints, model_client
 from tests.support.model_peer import ModelTestCase, ModelTransport, response
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.defer import Deferred
 
 
@@ -84,12 +86,12 @@ class ClientTests(ModelTestCase):
         body = bytes(range(256)) * 2000
         writes: list[int] = []
 
-        def write(transport: ModelTransport, data: bytes) -> None:
-            writes.append(len(data))
-            StringTransport.write(transport, data)
+        def write(transport: ModelTransport, pieces: Sequence[bytes]) -> None:
+            writes.append(len(pieces[-1]))
+            StringTransport.write(transport, b"".join(pieces))
             transport.producer.pauseProducing()
 
-        self.patch(ModelTransport, "write", write)
+        self.patch(ModelTransport, "writeSequence", write)
         posting, transport = self.large_post(body)
         while len(transport.request()[2]) < len(body):
             count = len(writes)
@@ -106,12 +108,13 @@ class ClientTests(ModelTestCase):
 
     def test_answered_early(self) -> None:
         """If the response is complete before the body is sent, the connection is dropped, and no more is written."""
-        self.patch(ModelTransport, "write", lambda transport, _: transport.producer.pauseProducing())
+        self.patch(ModelTransport, "writeSequence", lambda transport, _: transport.producer.pauseProducing())
         posting, transport = self.large_post(bytes(3 * PIECE))
         transport.respond(response(413, b"1"))
         self.assertEqual(413, self.successResultOf(posting).code)
         self.assertTrue(transport.disconnected)
-        self.patch(ModelTransport, "write", lambda *_: self.fail("written after the end"))
+        for name in ("write", "writeSequence"):
+            self.patch(ModelTransport, name, lambda *_: self.fail("written after the end"))
         transport.producer.resumeProducing()
 
     def test_unread(self) -> None:
