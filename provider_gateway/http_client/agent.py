@@ -34,7 +34,7 @@ _NONE: Collection[str] = ()
 _IDENTITY = b"Accept-Encoding: identity"
 _PORTS = {b"http": 80, b"https": 443}
 #: Bytes of a body that is joined with its head: one write of both costs less than two pieces, if it is small.
-_JOINED = 16_384
+JOINED = 16_384
 #: Seconds by which a server's time is undercut at most, and the part of a time that is used at least.
 _MARGIN, _PART = 1.0, 0.5
 
@@ -192,7 +192,7 @@ class PersistentAgent:
                 if name not in _WRITTEN_BY_AGENT:
                     for value in values:
                         lines += (name, b": ", value, b"\r\n")
-        if bodyProducer is not None and len(bodyProducer) > _JOINED:
+        if bodyProducer is not None and len(bodyProducer) > JOINED:
             lines.append(b"Content-Length: %d\r\n\r\n" % len(bodyProducer))
             return destination.pool.send(b"".join(lines), bodyProducer, codings, needs_new=needs_new)
         if bodyProducer is not None:

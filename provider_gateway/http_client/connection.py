@@ -127,8 +127,7 @@ class Connection:
             complete, so that nothing was sent.
         """
         expected: Deferred[IResponse] = Deferred(self._cancel)
-        self._expected = expected
-        self._codings = codings
+        self._expected, self._codings = expected, codings
         if body:
             self._rest = memoryview(body)[PIECE:]
             self.transport.writeSequence((request, memoryview(body)[:PIECE]))
@@ -142,6 +141,7 @@ class Connection:
         while self._rest and not self._is_unsent and not self.is_dropped:
             piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
             self.transport.writeSequence((piece,))
+        self._rest = self._rest or None  # an empty view would hold the body
 
     def dataReceived(self, data: bytes) -> None:
         """Read bytes of the response (twisted.internet.interfaces.IProtocol)."""

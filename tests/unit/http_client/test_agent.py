@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import URI, ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from provider_gateway.http_client.agent import PersistentAgent
+from provider_gateway.http_client.agent import JOINED, PersistentAgent
 from provider_gateway.http_client.connection import PIECE
 from provider_gateway.http_client.errors import ResponseCutOff
 from provider_gateway.model.client import ModelEndpoints, model_client
@@ -105,6 +105,17 @@ class ClientTests(ModelTestCase):
         transport.respond(response(200, b"1"))
         self.assertEqual(200, self.successResultOf(posting).code)
         self.assertFalse(transport.disconnecting or transport.disconnected)
+
+    def test_large_body_is_forgotten(self) -> None:
+        """An idle connection holds nothing of the body that was sent on it."""
+        for size in (JOINED + 1, PIECE + 1):
+            self.setUp()
+            body = bytearray(size)
+            posting, transport = self.large_post(body)  # type: ignore[arg-type] # can tell whether a view of it is left
+            self.assertEqual(size, len(transport.request()[2]))
+            body.append(0)  # BufferError: a view of it is left
+            transport.respond(response(200, b"1"))
+            self.assertEqual(200, self.successResultOf(posting).code)
 
     def test_answered_early(self) -> None:
         """If the response is complete before the body is sent, the connection is dropped, and no more is written."""
