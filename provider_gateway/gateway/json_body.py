@@ -36,9 +36,7 @@ def check_json(body: bytes, max_depth: int) -> None:
         InvalidJSON: the body is not JSON, or is nested too deeply.
     """
     try:
-        if len(body) <= PIECE:
-            body.decode("utf-8")  # msgspec checks the encoding only of text that it builds
-        else:
+        if not body.isascii():  # msgspec checks the encoding only of text that it builds
             _check_encoding(body)
         _json.decode(body)
     except UnicodeDecodeError as error:

@@ -10,11 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.protocols.policies import ProtocolWrapper
-
-#: Bytes of one read from a socket: at first, and at most.
-_MIN_READ, _MAX_READ = 65_536, 262_144
 
 
 class _SendsAtOnce:
@@ -22,27 +18,6 @@ class _SendsAtOnce:
 
     #: True if the reactor holds no unsent bytes. Otherwise a write would overtake them.
     _is_drained = True
-
-    def doRead(self: Any) -> Any:
-        """Read what has arrived (twisted.internet.interfaces.IReadDescriptor).
-
-        The next read may be twice as large, if this one took all that it had room for.
-        """
-        try:
-            data = self.socket.recv(self.bufferSize)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return CONNECTION_LOST
-        if not data:
-            return CONNECTION_DONE
-        size = len(data)
-        if size == self.bufferSize:
-            self.bufferSize = min(2 * size, _MAX_READ)
-        elif size < _MIN_READ < self.bufferSize:
-            self.bufferSize = _MIN_READ
-        self.protocol.dataReceived(data)
-        return None
 
     def write(self: Any, data: bytes) -> None:
         """Send bytes, or as many as the socket takes now (twisted.internet.interfaces.ITransport)."""

@@ -129,14 +129,7 @@ UNDOCUMENTED = (
         "nothing is sent on a connection that is lost",
         kind=int,
     ),
-    Name(
-        "twisted.internet.abstract.FileDescriptor",
-        "bufferSize",
-        "bytes of one read: more while large bodies arrive",
-        kind=int,
-    ),
-    Name("twisted.internet.tcp.Connection", "protocol", "what is read is for it", of=connection),
-    Name("twisted.internet.tcp.Connection", "socket", "is read from and written to directly", of=connection),
+    Name("twisted.internet.tcp.Connection", "socket", "is written to directly", of=connection),
     Name(
         "twisted.internet.tcp.Port",
         "numberAccepts",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -152,40 +150,6 @@ class EagerTests(SynchronousTestCase):
         self.transport.writeSequence((b"late",))
         self.reactor.turn()
         self.assertEqual(b"", self.received())
-
-    def test_read(self) -> None:
-        """A read that found all it had room for is followed by one with more room, up to a limit, while it is used."""
-        sizes: list[int] = []
-        self.protocol.dataReceived = lambda data: sizes.append(len(data))  # type: ignore[method-assign]
-        buffer = bytearray(1_000_000)
-        wanted: list[int] = []
-
-        def receive(size: int) -> bytes:
-            wanted.append(size)
-            got = bytes(buffer[:size])
-            del buffer[:size]
-            return got
-
-        self.transport.socket = SimpleNamespace(recv=receive)
-        while buffer:
-            self.assertIsNone(self.transport.doRead())
-        self.assertEqual([65_536, 131_072, 262_144, 262_144, 262_144, 262_144], wanted)
-        self.assertEqual(1_000_000, sum(sizes))
-        buffer += b"1"
-        self.transport.doRead()
-        buffer += b"2"
-        self.transport.doRead()
-        self.assertEqual([65_536, 65_536], wanted[-2:])
-
-    def test_read_nothing(self) -> None:
-        """A read that finds nothing changes nothing; one on a reset connection finds it lost, one at its end done."""
-        self.assertIsNone(self.transport.doRead())
-        self.other.shutdown(socket.SHUT_WR)
-        self.assertIsInstance(self.transport.doRead(), ConnectionDone)
-        self.setUp()
-        self.other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.other.close()
-        self.assertIsInstance(self.transport.doRead(), ConnectionLost)
 
     def test_push_producer(self) -> None:
         """A push producer that writes more than the socket takes is paused, and resumed when all is sent."""
