@@ -32,7 +32,7 @@ _PATIENCE = 20_000
 #: Seconds in which bytes arrive that were sent on this machine.
 _ARRIVES = 5.0
 #: Ways to send and receive that would go uncounted; so nobody may use them.
-_UNCOUNTED = ("sendall", "sendmsg", "sendto", "recv_into", "recvmsg", "recvfrom")
+_UNCOUNTED = ("sendall", "sendto", "recv_into", "recvmsg", "recvfrom")
 
 
 class SystemCalls:
@@ -138,7 +138,9 @@ class SteppedReactorsTestCase(SynchronousTestCase):
         self._pollers: list[SteppedPoller] = []
         self.patch(epollreactor, "epoll", self._poller)
         self.others, self.counted = self._reactor(), self._reactor()
-        self.patch(socket.socket, "send", self._send(socket.socket.send))
+        send = socket.socket.send
+        self.patch(socket.socket, "send", self._send(send))
+        self.patch(socket.socket, "sendmsg", self._sendmsg(send))
         self.patch(socket.socket, "recv", self._recv(socket.socket.recv))
         for name in _UNCOUNTED:
             self.patch(socket.socket, name, self._uncounted(name))
@@ -166,17 +168,29 @@ class SteppedReactorsTestCase(SynchronousTestCase):
                 self.calls.note_sent(sent)
                 return sent
             self.calls.count("send")
-            left = memoryview(data)
-            while left:
-                try:
-                    sent = send(of, left)
-                    self.calls.note_sent(sent)
-                    left = left[sent:]
-                except BlockingIOError:
-                    self.let_others_run()
+            self._send_all(send, of, data)
             return len(data)
 
         return counted_send
+
+    def _sendmsg(self, send: Callable[..., int]) -> Callable[..., int]:
+        def counted_sendmsg(of: socket.socket, pieces: Any) -> int:
+            self.calls.count("send")
+            for piece in pieces:
+                self._send_all(send, of, piece)
+            return sum(map(len, pieces))
+
+        return counted_sendmsg
+
+    def _send_all(self, send: Callable[..., int], of: socket.socket, data: Any) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                sent = send(of, left)
+                self.calls.note_sent(sent)
+                left = left[sent:]
+            except BlockingIOError:
+                self.let_others_run()
 
     def _recv(self, recv: Callable[..., bytes]) -> Callable[..., bytes]:
         def counted_recv(of: socket.socket, size: int) -> bytes:
