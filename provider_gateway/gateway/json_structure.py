@@ -1,7 +1,7 @@
 """The structure of a JSON text: its nesting, and where to cut it into pieces that are checked one by one.
 
 Up to a limited depth, nesting is a regular language. RE2 reads a megabyte with an automaton in 1.6 ms, whatever it is.
-Most texts have few brackets and no escapes. The rest of such a text is taken away first, which takes 0.3 ms.
+Most texts have few brackets and no escapes: brackets and quotes are picked out in 0.3 ms, and are all that it reads.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _TEXT = r'"(?:[^"\\]|\\.)*"'
 _PLAIN = rf"[^\"\\\[\]{{}}]|{_TEXT}"
 #: Bytes without which the nesting of a text is the same, if it has no escapes: all but brackets and quotes.
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+#: They are picked out of texts of at most so many bytes, block by block, unless more than one in eight is one.
+_MOST, _BLOCK, _SPARSE = 1_048_576, 65_536, 8
 #: From a position outside of text values up to the last comma outside of them.
 _UP_TO_COMMA = re2.compile(rf'(?:[^"\\]|{_TEXT})*,'.encode(), _OPTIONS)
 
@@ -74,9 +76,7 @@ class Nesting:
         """True if a valid JSON text is nested too deeply."""
         if not _has_more_brackets(text, self._max_depth):
             return False
-        if b"\\" not in text:  # then each text value ends at the next quote, and what is not kept changes nothing
-            text = text.translate(None, _NOT_STRUCTURE)
-        return self._balanced.fullmatch(text) is None
+        return self._balanced.fullmatch(_structure(text)) is None
 
     def pieces(self, body: bytes) -> Iterator[Piece | None]:
         """Cut a text behind commas. All pieces are valid and not too deep exactly if the whole is.
@@ -137,6 +137,21 @@ class Nesting:
 def nesting(max_depth: int) -> Nesting:
     """The patterns for an allowed depth. Making them takes some milliseconds, and 1 MB."""
     return Nesting(max_depth)
+
+
+def _structure(text: bytes) -> bytes:
+    """A text that is nested as deeply: brackets and quotes alone, or the text itself if that would not be much less."""
+    size = len(text)
+    if size > _MOST or b"\\" in text:  # without escapes, each text value ends at the next quote
+        return text
+    parts, left = [], size // _SPARSE
+    for at in range(0, size, _BLOCK):
+        part = text[at : at + _BLOCK].translate(None, _NOT_STRUCTURE)
+        left -= len(part)
+        if left < 0:
+            return text
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _has_more_brackets(text: bytes, count: int) -> bool:

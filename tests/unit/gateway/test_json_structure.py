@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -107,3 +108,36 @@ class PieceTests(SynchronousTestCase):
         self.patch(json_structure, "PIECE", 8)
         for body in (b'["a","b","c","\xff"]', b'["a","b","\xc3","c"]', b'["abcdefghijklm\xe2\x82","b","c"]'):
             self.assertEqual(str(whole(body, 5).refusal), str(in_turns(body, 5).refusal), body)
+
+
+class DepthTests(SynchronousTestCase):
+    """Nesting.is_too_deep."""
+
+    def test_sparse(self) -> None:
+        """Brackets among many other bytes count, wherever blocks end; those in text values do not, nor do escapes."""
+        self.patch(json_structure, "_BLOCK", 7)
+        for filler in (b"123456789012345678901234567890", b'"some text without an end, and more of it"'):
+            for value, depth in (
+                (b"[[[%b]],[%b],%b]", 3),
+                (b'{"a name of some length":%b,"another one":{"b":[%b]},"c":%b}', 3),
+                (b'["[[[[ in a text value ]", %b, "]]]}", [%b], "{{{", %b]', 2),
+                (rb'["an escape \" [[[[[ ]", %b, "\\", [%b], %b, "\\\"[["]', 2),
+            ):
+                text = value % ((filler,) * 3)
+                for allowed in (depth - 1, depth):
+                    self.assertEqual(allowed < depth, Nesting(allowed).is_too_deep(text), text)
+                    check_json(text, depth)
+
+    def test_dense(self) -> None:
+        """Texts of brackets are read once, as they are; so are texts over 1 MiB: a turn must not last longer."""
+        read: list[int] = []
+        for text, expected in (
+            (b"[" + b"[]," * 1000 + b"1]", 3003),
+            (b"[" + b"[1234567890123456]," * 1000 + b"1]", 2002),
+            (b"[" + b"[1234567890123456]," * 60_000 + b"1]", 1_140_003),
+        ):
+            nesting = Nesting(2)
+            read.clear()
+            nesting._balanced = SimpleNamespace(fullmatch=lambda found: read.append(len(found)))
+            nesting.is_too_deep(text)
+            self.assertEqual([expected], read)
