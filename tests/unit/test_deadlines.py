@@ -112,6 +112,85 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.told, [])
 
 
+class SharedTimerTests(SynchronousTestCase):
+    """Several kinds of time limits by one clock."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.told: list[str] = []
+        self.long: Deadlines[str] = Deadlines(self.clock, 5.0, self.told.append)
+        self.short: Deadlines[str] = Deadlines(self.clock, 2.0, self.told.append)
+
+    def test_each_in_its_time(self) -> None:
+        """There is one timer for all, and each thing expires when its own time is over."""
+        self.long.start("long")
+        self.clock.advance(1)
+        self.short.start("short")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(1.9)
+        self.assertEqual(self.told, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.told, ["short"])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(1.9)
+        self.assertEqual(self.told, ["short"])
+        self.clock.advance(0.1)
+        self.assertEqual(self.told, ["short", "long"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_not_set_anew(self) -> None:
+        """While anything has a time limit, further things set no timer, and none is left after the last one."""
+        self.long.start("long")
+        for each in "abc":
+            self.short.start(each)
+            (timer,) = self.clock.getDelayedCalls()
+            self.short.stop(each)
+            self.assertEqual(self.clock.getDelayedCalls(), [timer])
+        self.clock.advance(4.9)
+        self.assertEqual(self.told, [])
+        self.long.stop("long")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_by_another(self) -> None:
+        """A thing that is stopped in the callback of another kind does not expire, though its time is over, too."""
+        ends: Deadlines[str] = Deadlines(self.clock, 2.0, lambda told: self.told.append(told) or self.short.close())
+        ends.start("first")
+        self.short.start("second")
+        self.long.start("long")
+        # Which of the two is told first is not promised; one of them is enough to see.
+        self.clock.advance(2)
+        self.assertIn(self.told, (["first"], ["second", "first"]))
+        self.clock.advance(3)
+        self.assertEqual(self.told[-1], "long")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_started_by_another(self) -> None:
+        """A thing that is started in a callback has its full time, on the same timer."""
+        starts: Deadlines[str] = Deadlines(
+            self.clock, 1.0, lambda told: self.told.append(told) or self.short.start("b")
+        )
+        starts.start("a")
+        self.clock.advance(1)
+        self.assertEqual(self.told, ["a"])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(1.9)
+        self.assertEqual(self.told, ["a"])
+        self.clock.advance(0.1)
+        self.assertEqual(self.told, ["a", "b"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_other_clock(self) -> None:
+        """Another clock has a timer of its own."""
+        other = Clock()
+        self.short.start("a")
+        elsewhere: Deadlines[str] = Deadlines(other, 1.0, self.told.append)
+        elsewhere.start("b")
+        self.assertEqual((len(self.clock.getDelayedCalls()), len(other.getDelayedCalls())), (1, 1))
+        other.advance(1)
+        self.assertEqual(self.told, ["b"])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+
 class TimeLimitTests(SynchronousTestCase):
     """Three seconds for each Deferred."""
 
