@@ -30,6 +30,7 @@ from provider_gateway.config.queue_file import BUILT_IN, load_queues
 from provider_gateway.config.settings import ROLES
 from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
+from provider_gateway.net.plain_events import without_log_context
 from provider_gateway.observability.json_log import log_observer
 from provider_gateway.observability.metrics import Metrics
 from provider_gateway.security.credentials import load_credentials
@@ -76,6 +77,7 @@ def makeService(options: Options) -> IService:
 
 def _make_service(options: Options) -> IService:
     make_monotonic(reactor)
+    without_log_context()
     roles = options.roles()
     if options["demo"]:
         return _make_demo(options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from socket import socket
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -113,6 +114,12 @@ PRIVATE = (
 )
 
 UNDOCUMENTED = (
+    Name(
+        "twisted.internet.epollreactor",
+        "log",
+        "what calls back for an event of a socket, in the log's context, which no line of ours has",
+        kind=ModuleType,
+    ),
     Name(
         "twisted.enterprise.adbapi.Connection",
         "rollback",
