@@ -57,11 +57,19 @@ class Delivery:
         """True if its channel is closed. It cannot be acknowledged any more, and the broker delivers it again."""
         return not self._channel.is_open
 
-    def ack(self) -> bool:
-        """Acknowledge it. Returns False if it is lost."""
+    def ack(self, *, is_urgent: bool = True) -> bool:
+        """Acknowledge it.
+
+        Args:
+            is_urgent: False if nothing depends on it, but that the broker forgets the message some time. Then it may
+                wait for 20 ms for another write on the connection.
+
+        Returns:
+            False if it is lost.
+        """
         if self.is_lost:
             return False
-        self._channel.ack(self._tag)
+        self._channel.ack(self._tag, is_urgent=is_urgent)
         return True
 
     def give_back(self) -> None:

@@ -60,6 +60,13 @@ class Outbox:
             self.unsent += len(data)
         self._writes.write(data)
 
+    def write_along(self, data: bytes) -> None:
+        """Send a few bytes that are in no hurry, with the next write."""
+        if self._waiting or self._paused_at is not None:
+            self.write(data)
+        else:
+            self._writes.write_along(data)
+
     def write_pieces(self, pieces: Iterator[bytes], size: int) -> None:
         """Send pieces, behind what waits, as the transport takes them.
 
@@ -91,6 +98,7 @@ class Outbox:
     def clear(self) -> None:
         """Forget what waits: the connection is lost."""
         self._waiting.clear()
+        self._writes.clear()
         self.unsent = self._written_in_pause = 0
 
     def _go_on(self) -> None:

@@ -152,22 +152,24 @@ class RPCClient:
             self._matched.inc()
             waiting.expected.answer(waiting.began, delivery.message.headers.get(PG_WAITED))
             waiting.callback(delivery.message)
-        else:
-            kind = "late" if correlation_id in self._given_up else "unknown"
-            given_up = self._unanswered.pop(correlation_id, None)
-            if given_up is not None:
-                waited = delivery.message.headers.get(PG_WAITED)
-                given_up.expected.answer(given_up.began, waited, is_late=True)
-            self._replies.labels(kind).inc()
-            if self._on_late is not None:
-                self._on_late(delivery)
-                return
-            self._log.info(
-                "{kind} reply dropped",
-                kind=kind,
-                rquid=rquid_of(delivery.message.headers),
-                correlation_id=correlation_id,
-            )
+            # The caller has its answer, and nobody else consumes this queue.
+            delivery.ack(is_urgent=False)
+            return
+        kind = "late" if correlation_id in self._given_up else "unknown"
+        given_up = self._unanswered.pop(correlation_id, None)
+        if given_up is not None:
+            waited = delivery.message.headers.get(PG_WAITED)
+            given_up.expected.answer(given_up.began, waited, is_late=True)
+        self._replies.labels(kind).inc()
+        if self._on_late is not None:
+            self._on_late(delivery)
+            return
+        self._log.info(
+            "{kind} reply dropped",
+            kind=kind,
+            rquid=rquid_of(delivery.message.headers),
+            correlation_id=correlation_id,
+        )
         delivery.ack()
 
     def abandon(self) -> None:

@@ -50,7 +50,7 @@ class FakePublisher:
 
 
 class FakeDelivery:
-    """A delivery of the queue ``work`` that counts its acknowledgements."""
+    """A delivery of the queue ``work`` that counts its acknowledgements, and those that must not wait."""
 
     queue = "work"
     redelivered = False
@@ -60,12 +60,13 @@ class FakeDelivery:
         self.exchange = exchange
         self.routing_key = routing_key
         self.is_lost = False
-        self.acks = 0
+        self.acks = self.urgent_acks = 0
 
-    def ack(self) -> bool:
+    def ack(self, *, is_urgent: bool = True) -> bool:
         if self.is_lost:
             return False
         self.acks += 1
+        self.urgent_acks += is_urgent
         return True
 
 

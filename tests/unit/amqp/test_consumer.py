@@ -70,6 +70,32 @@ class DeliveryTests(ConsumerTestCase):
         self.lose(self.session)
         self.assertEqual([each.body for each in self.take("work")], [b"0", b"2"])
 
+    def test_ack_along(self) -> None:
+        """An acknowledgement that is not urgent is sent with the next write, and before a consumer is cancelled."""
+        for number in range(5):
+            self.put("", "work", str(number).encode())
+        for delivery in self.delivered[:3]:
+            self.assertTrue(delivery.ack(is_urgent=False))
+        self.pump()
+        self.assertEqual(self.unacked("work"), 5)
+        self.delivered[3].ack()
+        self.pump()
+        self.assertEqual(self.unacked("work"), 1)
+        self.delivered[4].ack(is_urgent=False)
+        self.run_(self.consumer.cancel())
+        self.pump()
+        self.assertEqual((self.unacked("work"), self.waiting("work")), (0, 0))
+
+    def test_ack_along_in_time(self) -> None:
+        """Without another write, it is sent after 20 ms."""
+        self.put("", "work", b"1")
+        self.delivered[0].ack(is_urgent=False)
+        self.pump()
+        self.assertEqual(self.unacked("work"), 1)
+        self.clock.advance(0.02)
+        self.pump()
+        self.assertEqual(self.unacked("work"), 0)
+
     def test_properties(self) -> None:
         """A delivery carries the message's properties."""
         headers = {"RqUID": "r", "depth": 3}

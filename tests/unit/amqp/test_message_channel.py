@@ -167,6 +167,16 @@ class MessageChannelTests(SynchronousTestCase):
         self.assertEqual((ack.delivery_tag, ack.multiple), (2**40, False))
         self.assertEqual(self.peer.channel_of(spec.Basic.Ack), self.number)
 
+    def test_acknowledged_along(self) -> None:
+        """An acknowledgement that is not urgent goes out with the next write, in its order."""
+        self.channel.ack(1, is_urgent=False)
+        self.channel.ack(2, is_urgent=False)
+        self.peer.pump()
+        self.assertEqual(self.peer.sent(spec.Basic.Ack), [])
+        self.channel.ack(3)
+        self.peer.pump()
+        self.assertEqual([each.delivery_tag for each in self.peer.sent(spec.Basic.Ack)], [1, 2, 3])
+
     def test_heard(self) -> None:
         """Messages count as a sign that the broker is alive, for pika too."""
         before = self.channel.channel.connection.bytes_received

@@ -46,3 +46,50 @@ class TurnWritesTests(SynchronousTestCase):
         self.writes.flush()
         self.clock.advance(0)
         self.assertEqual(self.sent, [b"a", b"b"])
+
+    def test_along(self) -> None:
+        """What is in no hurry goes out before the next write, in the same piece."""
+        self.writes.write_along(b"1")
+        self.writes.write_along(b"2")
+        self.assertEqual(self.sent, [])
+        self.write(b"a", b"b")
+        self.assertEqual(self.sent, [b"12a"])
+        self.clock.advance(0)
+        self.assertEqual((self.sent, self.clock.getDelayedCalls()), ([b"12a", b"b"], []))
+
+    def test_along_in_a_turn(self) -> None:
+        """In a turn with a write, it goes out with the others at the end of the turn, in its order."""
+        self.write(b"a", b"b")
+        self.writes.write_along(b"1")
+        self.write(b"c")
+        self.clock.advance(0)
+        self.assertEqual(self.sent, [b"a", b"b1c"])
+
+    def test_along_alone(self) -> None:
+        """Without another write, it waits for 20 ms from the first, and no longer."""
+        self.writes.write_along(b"1")
+        self.clock.advance(0.015)
+        self.writes.write_along(b"2")
+        self.assertEqual(self.sent, [])
+        self.clock.advance(0.005)
+        self.clock.advance(0)
+        self.assertEqual((self.sent, self.clock.getDelayedCalls()), ([b"12"], []))
+
+    def test_many_along(self) -> None:
+        """No more than 32 wait."""
+        for _ in range(31):
+            self.writes.write_along(b"1")
+        self.assertEqual(self.sent, [])
+        self.writes.write_along(b"2")
+        self.assertEqual(self.sent, [b"1" * 31 + b"2"])
+
+    def test_clear(self) -> None:
+        """After clear() nothing of what waited is sent, and no timer is left."""
+        self.writes.write_along(b"1")
+        self.writes.clear()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.write(b"a", b"b")
+        self.writes.write_along(b"2")
+        self.writes.clear()
+        self.clock.advance(1)
+        self.assertEqual((self.sent, self.clock.getDelayedCalls()), ([b"a"], []))

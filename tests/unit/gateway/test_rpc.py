@@ -79,6 +79,13 @@ class RPCTests(RPCTestCase):
         self.assertEqual(self.kinds(), {"matched": 2})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_acknowledgements(self) -> None:
+        """The acknowledgement of a reply that its caller has may wait for another write; those of others must not."""
+        self.call("c1")
+        self.assertEqual(self.reply("c1").urgent_acks, 0)
+        self.assertEqual(self.reply("c1").urgent_acks, 1)
+        self.assertEqual(self.reply("other").urgent_acks, 1)
+
     def test_confirm_is_not_the_end(self) -> None:
         """The confirm of the request does not end the call."""
         calling = self.call()
