@@ -104,10 +104,10 @@ class Provider:
         self._consumed = metrics.consumed.labels(queue)
         self._foreign = metrics.foreign_copies.labels(queue)
         self._redelivered = metrics.redelivered
-        self._in_flight_gauge = metrics.deliveries_in_flight.labels(queue)
         self._count_call = CallCounts(queue, metrics, clock).count
         self._serving: dict[Hashable, Task] = {}
         self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
+        metrics.deliveries_in_flight.labels(queue).set_function(lambda: len(self._in_flight))
 
     def serve(self, delivery: Delivery) -> bool:
         """Begin to serve a delivery, and return True at once; False if there is no room for it."""
@@ -146,7 +146,6 @@ class Provider:
         return False
 
     async def _serve(self, task: Task) -> None:
-        self._in_flight_gauge.inc()
         if task.fingerprint is not None:
             self._serving[task.fingerprint] = task
         try:
@@ -168,7 +167,6 @@ class Provider:
                 **task.log_fields,
             )
         finally:
-            self._in_flight_gauge.dec()
             self._intake.give(task)
             if self._serving.get(task.fingerprint) is task:
                 del self._serving[task.fingerprint]
