@@ -137,7 +137,6 @@ def present(runs: Runs) -> Section:
                     ("ours, at the peer's rate", OURS.name, PEERS),
                 )
             },
-            is_logarithmic=figure != "CPU/request ms",
         )
         for figure, title in (
             ("CPU/request ms", "CPU per request"),

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
     from benchmarks.section import Panel, Section
 
-_COLOURS = {"ours": "#1f6feb", "peer": "#b0b7c0"}
+_COLOURS = {
+    "ours": "#1f6feb",
+    "peer": "#b0b7c0",
+    **dict.fromkeys(("ours, at the peer's rate", "ours, 2 workers"), "#9ec5fe"),
+}
 #: Inches.
 _WIDTH, _HEIGHT = 3.4, 3.0
 
