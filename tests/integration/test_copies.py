@@ -42,6 +42,8 @@ FIGURES: dict[str, Copies] = {
 #: By how many sizes of the body a figure may be exceeded: less than one more copy.
 _TOLERANCE = 0.3
 _WARM_UP = 3
+#: Places that took this many times the body's size are told.
+_SHOWN = 0.05
 
 
 def numbers() -> bytes:
@@ -81,6 +83,18 @@ class CopyTests(SocketServiceTestCase):
             gc.enable()
         return Copies(*(each / len(body) for each in found))
 
+    def where(self, name: str) -> str:
+        """The functions that take most, with how many times the body's size."""
+        body, media_type = _REQUESTS[name]
+        assert self.calls.blocks is not None
+        self.calls.blocks.install()
+        try:
+            found = self.calls.blocks.by_function(lambda: self.request(body, media_type))
+        finally:
+            self.calls.blocks.uninstall()
+        places = [(size / len(body), place) for place, size in found.most_common()]
+        return "".join(f"#   {times:.2f} {place}\n" for times, place in places if times >= _SHOWN)
+
     def check(self, name: str) -> None:
         """Compare a request with its figures."""
         self.assertEqual(len(_REQUESTS[name][0]), SIZE)
@@ -90,7 +104,7 @@ class CopyTests(SocketServiceTestCase):
                 f"A body of a megabyte ({name}) takes {found} times its size; {FIGURES[name]} were written down.\nLook "
                 "for bytes that are joined, sliced or kept; a memoryview is handed on without a copy. If it is worth "
                 "its cost, measure it\n(make bench), and put the output of  python -m tests.integration.test_copies  "
-                "in place of FIGURES."
+                f"in place of FIGURES. Where:\n{self.where(name)}"
             )
 
     def test_image(self) -> None:
@@ -103,15 +117,17 @@ class CopyTests(SocketServiceTestCase):
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the figures, and where they come from."""
+    where = ""
     sys.stdout.write("FIGURES: dict[str, Copies] = {\n")
     for name in _REQUESTS:
         case = CopyTests("test_image")
         case.setUp()
         total, peak, left = case.measure(name)
+        where += f"# {name}:\n{case.where(name)}"
         case.doCleanups()
         sys.stdout.write(f'    "{name}": Copies(total={total:.2f}, peak={peak:.2f}, left={left:.2f}),\n')
-    sys.stdout.write("}\n")
+    sys.stdout.write(f"}}\n{where}")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.support.folders import folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 _SOURCE = Path(__file__).with_suffix(".c")
 
@@ -57,6 +63,25 @@ class LargeBlocks:
     def begin_peak(self) -> None:
         """Begin with what is in use now."""
         ctypes.c_size_t.in_dll(_library(), "peak").value = self.live
+
+    def by_function(self, run: Callable[[], object]) -> Counter[str]:
+        """Run something; returns the bytes that were allocated, by the function that did so."""
+        found: Counter[str] = Counter()
+        seen = self.total
+
+        def note(frame: FrameType, _event: str, _argument: object) -> None:
+            nonlocal seen
+            if (total := self.total) != seen:
+                found[f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"] += total - seen
+                seen = total
+
+        previous = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            run()
+        finally:
+            sys.setprofile(previous)
+        return found
 
     @staticmethod
     def _value(name: str) -> int:
