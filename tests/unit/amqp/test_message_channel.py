@@ -87,12 +87,15 @@ class MessageChannelTests(SynchronousTestCase):
         writes: list[bytes] = []
 
         def write_pieces(pieces: Iterator[bytes], size: int) -> None:
-            writes.append(b"".join(pieces))
+            *full, last = pieces
+            if size % 131_064:  # there is room in the last frame: all writes before fill eight TLS records
+                self.assertEqual({131_072}, {*map(len, full)})
+            writes.append(b"".join((*full, last)))
             self.assertEqual(size, len(writes[-1]))
 
         self.patch(self.channel, "_write", writes.append)
         self.patch(self.channel._outbox, "write_pieces", write_pieces)
-        for size in (0, 1, 131_064, 131_065, 300_000):
+        for size in (0, 1, 131_064, 131_065, 250_000, 2 * 131_064, 300_000):
             body = b"x" * size
             message = Message(body, {"a": "b"}, correlation_id="c", reply_to="r", message_id="m")
             tag = self.channel.publish("ML.MQ", "predict.now", message.properties(), body)
