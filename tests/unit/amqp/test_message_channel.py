@@ -88,7 +88,7 @@ class MessageChannelTests(SynchronousTestCase):
 
         def write_pieces(pieces: Iterator[bytes], size: int) -> None:
             *full, last = pieces
-            if size % 131_064:  # there is room in the last frame: all writes before fill eight TLS records
+            if len(body) % 131_064:  # there is room in the last frame: all writes before fill eight TLS records
                 self.assertEqual({131_072}, {*map(len, full)})
             writes.append(b"".join((*full, last)))
             self.assertEqual(size, len(writes[-1]))

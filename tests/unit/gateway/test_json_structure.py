@@ -116,7 +116,7 @@ class DepthTests(SynchronousTestCase):
     def test_sparse(self) -> None:
         """Brackets among many other bytes count, wherever blocks end; those in text values do not, nor do escapes."""
         self.patch(json_structure, "_BLOCK", 7)
-        for filler in (b"123456789012345678901234567890", b'"some text without an end, and more of it"'):
+        for filler in (b"1234567890" * 30, b'"some text without an end, and more of it"' + b" " * 300):
             for value, depth in (
                 (b"[[[%b]],[%b],%b]", 3),
                 (b'{"a name of some length":%b,"another one":{"b":[%b]},"c":%b}', 3),
