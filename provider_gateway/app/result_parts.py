@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.access_rules import AccessRules
     from provider_gateway.store.records import ResultStore
+    from provider_gateway.tracing.tracer import Tracer
 
 #: Bodies of the greatest size that may wait in memory, for the store, and as many for the broker.
 _BODIES = 8
@@ -36,6 +37,7 @@ class ResultParts:
         reactor: provides time.
         store: closed by :meth:`close`.
         access_rules: register webhook endpoints; None without an access file.
+        tracer: makes spans; None without traces.
 
     Attributes:
         results: the requests whose answers are kept.
@@ -55,6 +57,7 @@ class ResultParts:
         publisher: Publisher,
         metrics: Metrics,
         wall_clock: WallClock,
+        tracer: Tracer | None = None,
     ) -> None:
         check_result_names(entries)
         self._store = store
@@ -73,6 +76,7 @@ class ResultParts:
                 publisher=publisher,
                 metrics=metrics,
                 wall_clock=wall_clock,
+                tracer=tracer,
             ),
             entries,
             instance=settings.instance,
@@ -86,6 +90,7 @@ class ResultParts:
             clock=reactor,
             wall_clock=wall_clock,
             metrics=metrics,
+            tracer=tracer,
         )
 
     def open(self) -> None:

@@ -117,6 +117,7 @@ class GatewayService(ProcessService):
         self._gateway: GatewayRole | None = None
         self._provider: ProviderRole | None = None
         self._kept: ResultParts | None = None
+        tracer = tracing.tracer if tracing is not None else None
         if store is not None:
             self._kept = ResultParts(
                 *(reactor, settings, entries, store),
@@ -124,10 +125,10 @@ class GatewayService(ProcessService):
                 publisher=self._publisher,
                 metrics=metrics,
                 wall_clock=wall_clock,
+                tracer=tracer,
             )
         self._credentials = credentials
         self._tracing = tracing
-        tracer = tracing.tracer if tracing is not None else None
         if "gateway" in roles:
             self._gateway = GatewayRole(
                 reactor,

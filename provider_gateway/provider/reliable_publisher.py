@@ -127,7 +127,9 @@ class ReliablePublisher:
             self, task, reply, exchange="", routing_key=queue, is_copy=False, gives_up=_REPLY_GIVES_UP
         ).run()
         span = task.span
-        return publishing if span is None or not span.is_sampled else traced_reply(span, reply, queue, publishing)
+        if span is None or not span.is_sampled:
+            return publishing
+        return traced_reply(span, reply, queue, publishing, is_kept=task.results is not None)
 
     def publish_copy(
         self,

@@ -6,13 +6,11 @@ for HTTP clients.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from provider_gateway.errors import GatewayError
+from provider_gateway.tracing.consumed import of_call, of_process
 from provider_gateway.tracing.context import context_of, replaced
-from provider_gateway.tracing.otlp import encode_attributes
 from provider_gateway.tracing.span import Kind, Span
 
 if TYPE_CHECKING:
@@ -25,22 +23,6 @@ if TYPE_CHECKING:
     from provider_gateway.provider.task import Task
     from provider_gateway.tracing.tracer import Tracer
 
-_PORTS = {"http": 80, "https": 443}
-
-
-@lru_cache(1024)
-def _constant(queue: str, routing_key: str) -> tuple[str, bytes]:
-    """The name of a span, and the attributes that all of the name have."""
-    return f"process {queue}", encode_attributes(
-        {
-            "messaging.system": "rabbitmq",
-            "messaging.operation.type": "process",
-            "messaging.operation.name": "process",
-            "messaging.destination.name": queue,
-            "messaging.rabbitmq.destination.routing_key": routing_key,
-        }
-    )
-
 
 def begin_process(tracer: Tracer, task: Task) -> None:
     """Begin the span of a message: a child of the publish that it came from, and linked to it."""
@@ -49,7 +31,7 @@ def begin_process(tracer: Tracer, task: Task) -> None:
     parent = context_of(message.headers)
     task.span = message.span = span = tracer.entered(Kind.CONSUMER, parent)
     if isinstance(span, Span):
-        span.name, span.fixed = _constant(delivery.queue, delivery.routing_key)
+        span.name, span.fixed = of_process(delivery.queue, delivery.routing_key)
         span.attributes = {
             "messaging.message.id": message.message_id,
             "messaging.message.conversation_id": message.correlation_id,
@@ -73,15 +55,7 @@ class TracedModel:
 
     def __init__(self, model: CallsModel, where: MaskedURL) -> None:
         self._model = model
-        url = urlsplit(str(where))
-        self._fixed = encode_attributes(
-            {
-                "http.request.method": "POST",
-                "url.full": str(where),
-                "server.address": url.hostname,
-                "server.port": url.port or _PORTS.get(url.scheme),
-            }
-        )
+        self._fixed = of_call(str(where))
 
     def call(self, message: Message, *args: Any, **options: Any) -> Coroutine[Any, Any, ModelResponse]:
         """Make a call; see :meth:`.CallsModel.call`."""

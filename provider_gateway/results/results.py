@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from provider_gateway.results.limits import KeptLimits
     from provider_gateway.results.submissions import Submission
     from provider_gateway.store.records import Result, ResultStore
+    from provider_gateway.tracing.tracer import Tracer
     from provider_gateway.webhooks.webhooks import Webhooks
 
 
@@ -56,6 +57,7 @@ class Results:
         entries: all of the queue file.
         instance: name of this process.
         clock: times waits and pauses.
+        tracer: makes spans; None without traces.
 
     Attributes:
         results_queue: where replies are stored from: ``reply_to`` of the messages given to :meth:`submit`.
@@ -76,6 +78,7 @@ class Results:
         clock: IReactorTime,
         wall_clock: WallClock,
         metrics: Metrics,
+        tracer: Tracer | None = None,
     ) -> None:
         self._store = store
         self._notices = notices
@@ -116,6 +119,7 @@ class Results:
                 clock=clock,
                 wall_clock=wall_clock,
                 metrics=metrics,
+                tracer=tracer,
             ),
             late=LateReplies(
                 publisher, self.results_queue, max_held=limits.max_held, kept=self.keeping.committed, clock=clock

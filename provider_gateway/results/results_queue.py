@@ -18,6 +18,7 @@ from provider_gateway.errors import StoreUnavailable
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.results.outcomes import outcome_of
 from provider_gateway.store.records import Status
+from provider_gateway.tracing.consumed import begin_processing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.results.limits import KeptLimits
     from provider_gateway.store.records import Finished, Record, ResultStore
+    from provider_gateway.tracing.span import AnySpan
+    from provider_gateway.tracing.tracer import Tracer
 
 #: Replies that may be held at a time; as many may be in one commit.
 _PREFETCH = 500
@@ -46,6 +49,7 @@ class ResultsQueue:
         webhook: publishes the webhook of a record that is final, if it has one, until that is confirmed.
         on_stored: called with each record that is final, after that.
         clock: times the attempts to consume again.
+        tracer: makes spans; None without traces.
     """
 
     _log = Logger()
@@ -57,13 +61,15 @@ class ResultsQueue:
         *,
         declare: Callable[[Session], Awaitable[None]],
         limits: KeptLimits,
-        webhook: Callable[[Record], Deferred[None]],
+        webhook: Callable[[Record, AnySpan | None], Deferred[None]],
         on_stored: Callable[[Record], object],
         clock: IReactorTime,
         wall_clock: WallClock,
         metrics: Metrics,
+        tracer: Tracer | None = None,
     ) -> None:
         self.name = name
+        self._tracer = tracer
         self._store = store
         self._limits = limits
         self._webhook = webhook
@@ -134,9 +140,13 @@ class ResultsQueue:
             self._consumer.consume_with(_PREFETCH)
 
     async def _take(self, delivery: Delivery, size: int) -> None:
+        if self._tracer is not None:
+            delivery.message.span = begin_processing(self._tracer, delivery.message, self.name, delivery.routing_key)
         try:
             await self._store_reply(delivery)
         finally:
+            if delivery.message.span is not None:
+                delivery.message.span.end()
             self._held -= size
             self._go_on()
 
@@ -165,7 +175,7 @@ class ResultsQueue:
             return
         self._replies.labels("stored" if finished.is_new else "repeated").inc()
         if record.status is not Status.CANCELED:
-            await self._webhook(record)
+            await self._webhook(record, reply.span)
         self._on_stored(record)
         delivery.ack()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from provider_gateway.tracing.consumed import PG_TRACEPARENT
 from provider_gateway.tracing.context import context_headers, replaced
 from provider_gateway.tracing.otlp import encode_attributes
 from provider_gateway.tracing.span import Kind, Span
@@ -71,13 +72,20 @@ def traced_copy(
 
 
 def traced_reply(
-    parent: AnySpan, reply: Message, queue: str, publishing: Coroutine[Any, Any, None]
+    parent: AnySpan, reply: Message, queue: str, publishing: Coroutine[Any, Any, None], *, is_kept: bool
 ) -> Coroutine[Any, Any, None]:
-    """Publish a reply, as above. Its headers do not tell of its span: they become those of an HTTP response."""
+    """Publish a reply, as above.
+
+    Args:
+        is_kept: it may be stored, so a header tells of its span. It does not travel to HTTP.
+    """
     if not isinstance(parent, Span):
         return publishing
     # The name is not that of the queue: they have many.
-    return _until_end(_begin(parent, reply, "", queue, "publish reply"), publishing)
+    span = _begin(parent, reply, "", queue, "publish reply")
+    if is_kept:
+        reply.headers = {**reply.headers, PG_TRACEPARENT: span.traceparent}
+    return _until_end(span, publishing)
 
 
 async def _until_end(span: Span, publishing: Awaitable[None]) -> None:

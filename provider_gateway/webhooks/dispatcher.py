@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import InFlight
 from provider_gateway.message.copies import Copy, History
+from provider_gateway.tracing.consumed import begin_call, begin_processing, end_call
+from provider_gateway.tracing.context import context_headers
 from provider_gateway.webhooks.endpoint_client import Answer, Result
 from provider_gateway.webhooks.event import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.webhook_endpoints import Endpoint
     from provider_gateway.topology.webhook_queues import WebhookQueues
+    from provider_gateway.tracing.span import AnySpan
+    from provider_gateway.tracing.tracer import Tracer
     from provider_gateway.webhooks.mover import Mover
     from provider_gateway.webhooks.tries import Line, Tries
 
@@ -43,6 +48,7 @@ class Dispatcher:
         endpoint_now: see :meth:`.AccessRules.endpoint_now`.
         clock: measures calls.
         wall_clock: tells when a webhook was parked.
+        tracer: makes spans; None without traces.
     """
 
     _log = Logger()
@@ -57,8 +63,10 @@ class Dispatcher:
         metrics: Metrics,
         clock: IReactorTime,
         wall_clock: WallClock,
+        tracer: Tracer | None = None,
     ) -> None:
         self._queues = queues
+        self._tracer = tracer
         self._wall_clock = wall_clock
         self._endpoint_now = endpoint_now
         self._tries = tries
@@ -75,7 +83,10 @@ class Dispatcher:
 
     def deliver(self, delivery: Delivery) -> None:
         """Serve a delivery of the work queue."""
-        self._running.start(self._serve(delivery))
+        serving = self._serve(delivery)
+        if self._tracer is not None:
+            serving = self._serve_traced(delivery, serving, self._tracer)
+        self._running.start(serving)
 
     def drain(self) -> None:
         """Begin no further call. The broker delivers again what waits for one."""
@@ -84,6 +95,14 @@ class Dispatcher:
     def cancel(self) -> None:
         """End all calls. The broker delivers their webhooks again."""
         self._running.cancel()
+
+    async def _serve_traced(self, delivery: Delivery, serving: Coroutine[Any, Any, None], tracer: Tracer) -> None:
+        message = delivery.message
+        message.span = begin_processing(tracer, message, delivery.queue, delivery.routing_key)
+        try:
+            await serving
+        finally:
+            message.span.end()
 
     async def _serve(self, delivery: Delivery) -> None:
         try:
@@ -112,7 +131,7 @@ class Dispatcher:
                 if delivery.is_lost or self._is_draining:
                     return
                 is_current = self._endpoint_now(event.webhook) is endpoint and not line.is_gone
-                answer = await self._try(event, endpoint, line) if is_current else None
+                answer = await self._try(event, endpoint, line, delivery.message.span) if is_current else None
             finally:
                 line.calls.release()
         finally:
@@ -126,11 +145,17 @@ class Dispatcher:
         else:
             await self._try_later(delivery, event, answer.reason, answer.wait)
 
-    async def _try(self, event: Event, endpoint: Endpoint, line: Line) -> Answer:
+    async def _try(self, event: Event, endpoint: Endpoint, line: Line, parent: AnySpan | None) -> Answer:
         began = self._clock.seconds()
+        call = None
+        if parent is not None:
+            call = begin_call(parent, str(endpoint.url))
+            event = replace(event, told=context_headers(call))
         try:
             answer = await line.client.call(event)
         except CancelledError:
+            if call is not None:
+                end_call(call, None, "The call was not finished.", "CancelledError")
             raise
         except Exception:  # noqa: BLE001 - whatever a call raises, the webhook must be tried again
             self._log.failure("A webhook endpoint could not be called")
@@ -138,6 +163,8 @@ class Dispatcher:
         self._metrics.webhooks.labels(answer.result).inc()
         self._metrics.webhook_seconds.observe(self._clock.seconds() - began)
         is_failing = answer.result is not Result.DELIVERED
+        if call is not None:
+            end_call(call, answer.status, answer.reason, answer.result if is_failing else None)
         fields = {"webhook": event.webhook, "url": str(endpoint.url), "reason": answer.reason}
         if answer.result is Result.GONE:
             if not line.is_gone:
@@ -191,5 +218,5 @@ class Dispatcher:
             self._metrics.webhooks_parked.labels(reason).inc()
 
     async def _move(self, delivery: Delivery, make: Callable[[], Message], queue: str) -> bool:
-        moved = await self._mover.put(make, queue, lambda: not delivery.is_lost)
+        moved = await self._mover.put(make, queue, lambda: not delivery.is_lost, span=delivery.message.span)
         return moved and delivery.ack()

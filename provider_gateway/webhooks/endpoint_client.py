@@ -57,11 +57,13 @@ class Answer:
     Attributes:
         reason: for the log.
         wait: seconds after which the endpoint asks to be tried again; None if it does not.
+        status: of its answer; None without one.
     """
 
     result: Result
     reason: str
     wait: float | None = None
+    status: int | None = None
 
 
 class EndpointClient:
@@ -121,9 +123,10 @@ class EndpointClient:
     def _judge(self, status: int, headers: Headers) -> Answer:
         reason = f"HTTP status {status}"
         if 200 <= status < 300:
-            return Answer(Result.DELIVERED, reason)
+            return Answer(Result.DELIVERED, reason, status=status)
         if status == _GONE:
-            return Answer(Result.GONE, reason)
+            return Answer(Result.GONE, reason, status=status)
         if 300 <= status < 400:
-            return Answer(Result.REDIRECT, f"{reason}: redirects are not followed")
-        return Answer(Result.STATUS, reason, retry_after(headers, self._wall_clock) if status in _BUSY else None)
+            return Answer(Result.REDIRECT, f"{reason}: redirects are not followed", status=status)
+        wait = retry_after(headers, self._wall_clock) if status in _BUSY else None
+        return Answer(Result.STATUS, reason, wait, status)

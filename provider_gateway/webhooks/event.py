@@ -9,7 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from provider_gateway.message.http_headers import JSON
 from provider_gateway.message.message import PG_PARKED_AT, PG_REASON, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provider_gateway.store.records import Record
 
@@ -44,6 +44,7 @@ class Event:
         attempt: number of the next try, from 1.
         put_off: how often that try was put off, since the endpoint had too much to do.
         replays: how often somebody sent it again after it was parked.
+        told: headers that tell the endpoint of the trace; none without traces.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Event:
     attempt: int = 1
     put_off: int = 0
     replays: int = 0
+    told: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, record: Record) -> Event:
@@ -147,6 +149,7 @@ class Event:
             "webhook-id": self.id,
             "webhook-timestamp": timestamp,
             "webhook-signature": " ".join(f"v1,{each}" for each in signatures),
+            **self.told,
         }
 
 

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from provider_gateway.deferreds import sleep
 from provider_gateway.errors import GatewayError, NoRoute
+from provider_gateway.tracing.publishes import begin_publish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.amqp.publisher import Publisher
     from provider_gateway.message.message import Message
+    from provider_gateway.tracing.span import AnySpan
 
 #: Seconds to wait for a confirm. Then the webhook is published again.
 _CONFIRM_TIMEOUT = 60.0
@@ -39,13 +41,21 @@ class Mover:
         self._restore = restore
         self._clock = clock
 
-    async def put(self, make: Callable[[], Message], queue: str, is_needed: Callable[[], bool] = lambda: True) -> bool:
+    async def put(
+        self,
+        make: Callable[[], Message],
+        queue: str,
+        is_needed: Callable[[], bool] = lambda: True,
+        *,
+        span: AnySpan | None = None,
+    ) -> bool:
         """Publish a webhook until it is confirmed.
 
         Args:
             make: makes its message. Each publish has another one: it is told apart by its id.
             queue: where to.
             is_needed: False if it need not be published any more; asked before each publish.
+            span: each publish is a part of it; None without traces.
 
         Returns:
             False if it was not needed any more.
@@ -56,7 +66,10 @@ class Mover:
             if not is_needed():
                 return False
             try:
-                confirm = self._publisher.publish(make(), "", queue)
+                message = make()
+                if span is not None:
+                    begin_publish(span, message, "", queue)
+                confirm = self._publisher.publish(message, "", queue)
                 await confirm.addTimeout(_CONFIRM_TIMEOUT, self._clock)
             except (GatewayError, DeferredTimeoutError) as error:
                 reason = str(error) or f"no confirm within {_CONFIRM_TIMEOUT:g} s"

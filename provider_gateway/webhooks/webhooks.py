@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.security.webhook_endpoints import Endpoint
     from provider_gateway.store.records import Record
+    from provider_gateway.tracing.span import AnySpan
+    from provider_gateway.tracing.tracer import Tracer
 
 #: Most unacknowledged deliveries: those that are held for a call, and as many that are being moved to another queue.
 _PREFETCH = 2 * HELD
@@ -44,6 +46,7 @@ class Webhooks:
             other instances.
         publisher: another connection than the one that consumes.
         wall_clock: has the time for signatures.
+        tracer: makes spans; None without traces.
 
     Attributes:
         consumers: queues that are consumed.
@@ -60,6 +63,7 @@ class Webhooks:
         publisher: Publisher,
         metrics: Metrics,
         wall_clock: WallClock,
+        tracer: Tracer | None = None,
     ) -> None:
         self.consumers = 0 if endpoint_now is None else 1
         self._queues = WebhookQueues.of(entries)
@@ -74,6 +78,7 @@ class Webhooks:
             metrics=metrics,
             clock=reactor,
             wall_clock=wall_clock,
+            tracer=tracer,
         )
         self._consumer = Consumer(
             self._queues.work.name,
@@ -83,7 +88,7 @@ class Webhooks:
             clock=reactor,
         )
 
-    def publish(self, record: Record) -> Deferred[None]:
+    def publish(self, record: Record, span: AnySpan | None = None) -> Deferred[None]:
         """Put a webhook into the queue.
 
         To be called after the commit of each outcome of a record with a webhook, and before its reply is acknowledged:
@@ -92,16 +97,17 @@ class Webhooks:
 
         Args:
             record: as it is now: final, and with a ``webhook``. Others are ignored.
+            span: of what made it final; None without traces.
 
         Returns:
             A Deferred that fires when the broker has confirmed the webhook; until then, it is published again and
             again. It can be cancelled.
         """
-        return Deferred.fromCoroutine(self._publish(record))
+        return Deferred.fromCoroutine(self._publish(record, span))
 
-    async def _publish(self, record: Record) -> None:
+    async def _publish(self, record: Record, span: AnySpan | None) -> None:
         if record.webhook is not None and record.status.is_final and record.finished is not None:
-            await self._mover.put(Event.of(record).message, self._queues.work.name)
+            await self._mover.put(Event.of(record).message, self._queues.work.name, span=span)
 
     async def open(self, session: Session) -> None:
         """Declare the queues, and consume on a new session.

@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from devtools.otlp_receiver import ReceivedSpan, decode, tree
 from provider_gateway.app.tracing import Tracing, load_tracing
 from provider_gateway.clocks import WALL_CLOCK
 from provider_gateway.config.settings import Settings
 from provider_gateway.errors import SettingsError
+from provider_gateway.message.http_headers import headers_to_http
 from provider_gateway.observability.metrics import Metrics
-from provider_gateway.tracing.otlp import RequestEncoder, encode_span
-from provider_gateway.tracing.sampling import Sampling
-from provider_gateway.tracing.tracer import Tracer
 from tests.support.observability import collect_log
 from tests.support.service import ServiceTestCase
-
-if TYPE_CHECKING:
-    from provider_gateway.tracing.span import Span
+from tests.support.spans import KeptSpans
 
 CALLERS = f"00-{'a' * 32}-{'b' * 16}-01"
-
-
-class _Exporter:
-    """Keeps the spans that have ended."""
-
-    def __init__(self) -> None:
-        self.spans: list[ReceivedSpan] = []
-
-    def add(self, span: Span) -> None:
-        self.spans += decode(RequestEncoder({"service.name": "test"}).encode([encode_span(span)]))
 
 
 class TracedServiceTests(ServiceTestCase):
     """Spans of requests and messages."""
 
     def setUp(self) -> None:
-        self.exporter: Any = _Exporter()
+        self.exporter: Any = KeptSpans()
         clock: Any = self  # of the test case, which makes it later
-        self.tracing = Tracing(
-            Tracer(Sampling("parentbased_always_on", 1), self.exporter, clock, self.wall_clock),
-            self.exporter,
-            clock,
-        )
+        self.tracing = Tracing(self.exporter.tracer(clock, self.wall_clock), self.exporter, clock)
         super().setUp()
 
     def seconds(self) -> float:
@@ -53,7 +34,8 @@ class TracedServiceTests(ServiceTestCase):
 
     def names(self) -> list[str]:
         """The spans as a tree: depth, kind and name."""
-        return [line.partition("  [")[0] for line in tree(self.exporter.spans).split("\n")]
+        names: list[str] = self.exporter.names()
+        return names
 
     def sent_context(self, number: int = -1) -> str:
         _, headers, _ = self.calls[number].request()
@@ -112,6 +94,18 @@ class TracedServiceTests(ServiceTestCase):
         self.assertIn(f'"trace_id": "{trace_id}"', answer.body.decode())
         told = {event.get("trace_id") for event in log if event.get("rquid") == "r1"}
         self.assertEqual(told, {trace_id})
+
+    def test_reply_to_keep(self) -> None:
+        """A reply that may be stored tells of its span, in a header that never becomes one of an HTTP response."""
+        self.make_queue("ML.MQ.results")
+        for results in (None, "back"):
+            self.ask(headers={"traceparent": CALLERS, **({"pg-results": results} if results else {})})
+            self.answer()
+            (reply,) = self.take("back")
+            told = reply.headers.get("pg-traceparent")
+            published = self.exporter.spans[-2] if "reply" in self.exporter.spans[-2].name else self.exporter.spans[-1]
+            self.assertEqual(told, f"00-{'a' * 32}-{published.span_id}-01" if results else None)
+            self.assertEqual(headers_to_http(reply.headers), {})
 
     def test_initiator(self) -> None:
         """A message of an initiator continues its trace; without one, a new trace begins."""

@@ -23,6 +23,8 @@ from tests.support.queue_entries import entry
 if TYPE_CHECKING:
     from provider_gateway.amqp.session import Session
     from provider_gateway.store.records import Outcome, Record, Status
+    from provider_gateway.tracing.span import AnySpan
+    from provider_gateway.tracing.tracer import Tracer
 
 ENTRIES = [entry(queueName="work", replyTo="response")]
 QUEUE, DONE, CANCELED = "response.results", "response.done", "response.canceled"
@@ -36,6 +38,7 @@ class FakeWebhooks(Webhooks):
 
     Attributes:
         published: the records.
+        spans: of what made each final.
         held: None, or Deferreds of those that are not confirmed yet.
     """
 
@@ -43,11 +46,13 @@ class FakeWebhooks(Webhooks):
 
     def __init__(self, steps: list[str]) -> None:
         self.published: list[Record] = []
+        self.spans: list[AnySpan | None] = []
         self.held: list[Deferred[None]] | None = None
         self._steps = steps
 
-    def publish(self, record: Record) -> Deferred[None]:
+    def publish(self, record: Record, span: AnySpan | None = None) -> Deferred[None]:
         self.published.append(record)
+        self.spans.append(span)
         self._steps.append("webhook")
         if self.held is None:
             return succeed(None)
@@ -91,6 +96,7 @@ class Replica:
             clock=case.clock,
             wall_clock=case.wall_clock,
             metrics=self.metrics,
+            tracer=case.tracer,
         )
         self.connect()
 
@@ -116,6 +122,8 @@ class ResultsTestCase(BrokerTestCase):
     """
 
     limits = KeptLimits(ttl=TTL, idempotency_ttl=KEY_TTL, max_body=1000, max_held=3000, confirm_timeout=90)
+
+    tracer: Tracer | None = None
 
     def setUp(self) -> None:
         super().setUp()
