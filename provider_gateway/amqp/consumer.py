@@ -62,7 +62,7 @@ class Delivery:
 
         Args:
             is_urgent: False if nothing depends on it, but that the broker forgets the message some time. Then it may
-                wait for 20 ms for another write on the connection.
+                wait for 0.1 s for another write on the connection.
 
         Returns:
             False if it is lost.

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 #: Bytes that may wait for the end of the turn.
 _MAX_BYTES = 64_000
-#: Seconds and number of writes for which what is in no hurry waits at most.
-_PATIENCE = 0.02
+#: Seconds and number of writes for which what is in no hurry waits at most. A timer of Twisted's wakes the process up
+#: at its time even if it was cancelled, so a short one would cost more than it saves.
+_PATIENCE = 0.1
 _MAX_PATIENT = 32
 
 

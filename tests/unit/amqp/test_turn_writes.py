@@ -66,12 +66,12 @@ class TurnWritesTests(SynchronousTestCase):
         self.assertEqual(self.sent, [b"a", b"b1c"])
 
     def test_along_alone(self) -> None:
-        """Without another write, it waits for 20 ms from the first, and no longer."""
+        """Without another write, it waits for 0.1 s from the first, and no longer."""
         self.writes.write_along(b"1")
-        self.clock.advance(0.015)
+        self.clock.advance(0.075)
         self.writes.write_along(b"2")
         self.assertEqual(self.sent, [])
-        self.clock.advance(0.005)
+        self.clock.advance(0.025)
         self.clock.advance(0)
         self.assertEqual((self.sent, self.clock.getDelayedCalls()), ([b"12"], []))
 
