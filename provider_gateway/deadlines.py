@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError as DeferredTimeoutError
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,8 @@ class _Timer:
     It runs while anything has a time limit. When the first thing is stopped, it is left as it is, and finds nothing to
     do when it fires. So in a process that has idle connections, or several requests at a time, no request sets a timer.
     """
+
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -52,7 +55,10 @@ class _Timer:
         self._at = -inf
         now = self._clock.seconds()
         for each in list(self._running):
-            each.expire(now)
+            try:
+                each.expire(now)
+            except Exception:  # noqa: BLE001 - all others, and what is left of these, have their time limits, too
+                self._log.failure("A time limit's callback broke")
         self._call = None
         if self._running:
             self._at = min([each.due for each in self._running])

@@ -179,6 +179,25 @@ class SharedTimerTests(SynchronousTestCase):
         self.assertEqual(self.told, ["a", "b"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_error(self) -> None:
+        """An error in a callback is logged, and ends no other time limit, of its kind or another."""
+
+        def expired(thing: str) -> None:
+            self.told.append(thing)
+            if thing == "broken":
+                raise ValueError(thing)
+
+        breaks: Deadlines[str] = Deadlines(self.clock, 2.0, expired)
+        for each in ("broken", "other"):
+            breaks.start(each)
+        self.long.start("long")
+        self.clock.advance(2)
+        self.clock.advance(0)
+        self.assertEqual(self.told, ["broken", "other"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.clock.advance(3)
+        self.assertEqual(self.told, ["broken", "other", "long"])
+
     def test_other_clock(self) -> None:
         """Another clock has a timer of its own."""
         other = Clock()
