@@ -28,7 +28,9 @@ _PLAIN = rf"[^\"\\\[\]{{}}]|{_TEXT}"
 #: Bytes without which the nesting of a text is the same, if it has no escapes: all but brackets and quotes.
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 #: They are picked out of texts of at most so many bytes, block by block, unless more than one in eight is one.
-_MOST, _BLOCK, _SPARSE = 1_048_576, 65_536, 8
+_MOST, _BLOCK, _SPARSE = 1_048_576, 16_384, 8
+#: How often another comma is sought, if one is in a text value.
+_TRIES = 3
 #: From a position outside of text values up to the last comma outside of them.
 _UP_TO_COMMA = re2.compile(rf'(?:[^"\\]|{_TEXT})*,'.encode(), _OPTIONS)
 
@@ -91,26 +93,27 @@ class Nesting:
             TooDeep: a piece is nested too deeply.
         """
         begin, start, size = b"", 0, PIECE
+        is_plain = b"\\" not in body
         while True:
             end = start + size
             if body.rfind(b",", start, end) < 0:
                 end = body.find(b",", end) + 1 or len(body)
             if end >= len(body):
                 break
-            found = _UP_TO_COMMA.match(body, start, end)
-            if found is None:
+            cut = (is_plain and _last_comma(body, start, end)) or _up_to_comma(body, start, end)
+            if not cut:
                 size = 2 * (end - start)
                 yield None
                 continue
             # No variable refers to a piece: it may be as large as the body, and would be kept while others have a turn.
-            taken = memoryview(body)[start : found.end()]
-            opened = self._opened(b"".join((begin, taken)))
+            taken = memoryview(body)[start:cut]
+            opened = self._opened(_structure(b"".join((begin, taken))))
             inner = opened[-1] if opened else b"["  # with none open, the text is not valid
             rest = _REST[inner]
             ends = b"".join(_END[each] for each in reversed(opened))
             yield Piece(b"".join((begin, taken, rest, ends)), start - len(begin))
             begin = b"".join(_BEGIN[each] for each in opened[:-1]) + inner + rest + b","
-            start, size = found.end(), PIECE
+            start, size = cut, PIECE
         yield Piece(b"".join((begin, memoryview(body)[start:])) if start else body, start - len(begin))
 
     def _opened(self, text: bytes) -> list[bytes]:
@@ -152,6 +155,22 @@ def _structure(text: bytes) -> bytes:
             return text
         parts.append(part)
     return b"".join(parts)
+
+
+def _up_to_comma(text: bytes, start: int, end: int) -> int:
+    """Where the last comma outside of text values ends, from a position outside of them; 0 if there is none."""
+    found = _UP_TO_COMMA.match(text, start, end)
+    return 0 if found is None else int(found.end())
+
+
+def _last_comma(text: bytes, start: int, end: int) -> int:
+    """The same in a text without escapes, with less work; 0 also if the last commas are in text values."""
+    for _ in range(_TRIES):
+        cut = text.rfind(b",", start, end) + 1
+        if not cut or text.count(b'"', start, cut) % 2 == 0:
+            return cut
+        end = text.rfind(b'"', start, cut)  # where the text value begins
+    return 0
 
 
 def _has_more_brackets(text: bytes, count: int) -> bool:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provider_gateway.errors import InvalidJSON
 from provider_gateway.gateway import json_structure
 from provider_gateway.gateway.json_body import check_json, check_json_in_turns
-from provider_gateway.gateway.json_structure import Nesting, Piece
+from provider_gateway.gateway.json_structure import Nesting, Piece, _last_comma, _up_to_comma
 from tests.support.json_work import in_turns, whole
 
 
@@ -44,6 +44,21 @@ class PieceTests(SynchronousTestCase):
             self.assertEqual(4, len(pieces), body)
             for piece in pieces:
                 check_json(piece.text, 3)
+
+    def test_last_comma(self) -> None:
+        """Without escapes, the last comma outside of text values is found by counting quotes, or left to RE2."""
+        for body in (
+            b'[1,2,"a,b,c,d,e,f",3]',
+            b'[1,"a,b","c,d","e,f,g,h,i"]',
+            b'{"a":1,"b":",,","c,":",,,,,,,"}',
+            b'["","","",2,"",",",",",",",",",","]',
+        ):
+            whole(body, 3)
+            ends = range(1, len(body) + 1)
+            expected = [_up_to_comma(body, 0, end) for end in ends]
+            found = [_last_comma(body, 0, end) for end in ends]
+            self.assertEqual(expected, [each or wanted for each, wanted in zip(found, expected, strict=True)], body)
+            self.assertLess(found.count(0) - expected.count(0), len(body) / 4, body)
 
     def test_one_piece(self) -> None:
         """A text without a comma outside of text values is one piece."""
