@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAME = "throughput"
 #: Requests of a run by concurrency: enough, because the kernel counts CPU time in hundredths of a second.
 FULL = {1: 2000, 8: 5000, 64: 10_000, 256: 10_000}
-QUICK = {1: 200, 8: 300, 64: 500, 256: 500}
+QUICK = {1: 200, 64: 500}
 _WARM_UP = 300
 #: The concurrency that the bars on cost and throughput are about.
 _BUSY = 64

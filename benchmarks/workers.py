@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAME = "workers"
 #: Requests of a run, by the number of callers of each process.
 FULL = {64: 10_000, 128: 10_000}
-QUICK = {64: 500, 128: 500}
+QUICK = {64: 300}
 _WARM_UP = 300
 ONE = Kind("one process", "one.now", "one.in", "one.out")
 TWO = Kind("two workers", "two.now", "two.in", "two.out")
