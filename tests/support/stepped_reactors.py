@@ -5,7 +5,7 @@ So that the same work always makes the same system calls, whatever the machine i
 - The counted reactor gets one event at a time, as on a machine on which nothing comes together; and it is quiet only
   when it has read everything that was sent to it.
 - The others send at most 64 KB at a time. A counted socket takes all that is sent, however long the others need.
-- The clocks stand still.
+- The clocks stand still, until a test moves them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tests.support.large_blocks import LargeBlocks
 
+#: What is counted: turns of the reactor, which are calls of epoll_wait, and other system calls.
+CALLS = ("epoll_ctl", "recv", "send", "turns")
 #: Bytes that the others send at a time: as many as Twisted reads at a time.
 _PIECE = 65536
 #: Turns of both after which a test fails.
@@ -39,7 +41,7 @@ class SystemCalls:
     """Counts the system calls of one of two reactors.
 
     Attributes:
-        counts: by name: ``turns`` (of the reactor: calls of epoll_wait), ``epoll_ctl``, ``send``, ``recv``.
+        counts: by name, of :data:`CALLS`.
         blocks: counts what the counted side allocates; None if nobody wants to know.
     """
 
@@ -128,7 +130,7 @@ class SteppedReactorsTestCase(SynchronousTestCase):
         calls: counts the system calls.
         counted: the reactor that is counted.
         others: the other one.
-        now: what the clocks say, which stand still.
+        now: what the clocks say.
     """
 
     def setUp(self) -> None:
@@ -235,6 +237,13 @@ class SteppedReactorsTestCase(SynchronousTestCase):
             self.let_others_run()
             self.let_run()
         self.fail("It does not come to an end")
+
+    def advance(self, seconds: float) -> None:
+        """Move the clocks: what is due by then wakes the counted reactor up."""
+        self.now += seconds
+        if self.counted.timeout() == 0:
+            self.calls.counts["turns"] += 1  # epoll_wait returned for a timer
+        self.settle()
 
     def settle(self) -> None:
         """Let all run in turn until nothing is left to do."""
