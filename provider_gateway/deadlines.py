@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -31,8 +30,8 @@ class _Timer:
         #: Those in which something has a time limit.
         self._running: set[Deadlines[Any]] = set()
         self._call: IDelayedCall | None = None
-        #: When it fires. While it fires: never, so that no callback sets it anew.
-        self._at = inf
+        #: When it fires. While it fires, this is past: no callback sets it anew.
+        self._at = 0.0
 
     def add(self, deadlines: Deadlines[Any], due: float) -> None:
         """Have deadlines told when it is due, or before."""
@@ -52,7 +51,6 @@ class _Timer:
             self._call = None
 
     def _fire(self) -> None:
-        self._at = -inf
         now = self._clock.seconds()
         for each in list(self._running):
             try:

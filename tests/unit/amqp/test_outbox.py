@@ -116,3 +116,20 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.clear()
         self.resume()
         self.assertEqual((1, 0), (len(self.sent), self.outbox.unsent))
+
+    def test_clear_along(self) -> None:
+        """What is in no hurry is forgotten, too, and no timer is left."""
+        self.outbox.write_along(b"1")
+        self.outbox.clear()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(1)
+        self.assertEqual(self.sent, [])
+
+    def test_along_behind_what_waits(self) -> None:
+        """Behind a message in pieces, what is in no hurry has its place as everything else."""
+        self.room = 1
+        self.pieces(b"1" * 70_000, b"2")
+        self.outbox.write_along(b"3")
+        self.outbox.write(b"4")
+        self.resume()
+        self.assertEqual(self.stream(), b"1" * 70_000 + b"234")
