@@ -30,7 +30,8 @@ _WINDOW_BYTES = 4 * 2**20
 _RETURNED, _COMMANDS = 32, 15
 #: Seconds to wait until the broker has its messages back: in all, and between two questions.
 _RELEASED_WITHIN, _RELEASE_PAUSE = 3.0, 0.002
-#: Seconds of work between two pauses, and the most that counts as work.
+#: Seconds of work between two pauses if all of the time is ours, and the most that counts as work. With a smaller share
+#: they are shorter by as much: requests of the same process wait for the end of each.
 _TURN, _MAX_TURN = 0.004, 0.02
 
 
@@ -65,6 +66,7 @@ class Reader:
         self._is_quorum = parking.arguments.get("x-queue-type") == "quorum"
         self._clock = clock
         self._rest = 1 / share - 1
+        self._turn = _TURN * share
         self._max_held = max_held
         self._max_window = min(max_window, MAX_WINDOW)
         self._reads_ahead = max_window >= MAX_WINDOW
@@ -105,7 +107,7 @@ class Reader:
         is_next = (
             deliveries.buffer
             and self.seen < self.total
-            and self._clock.seconds() - self._since < _TURN
+            and self._clock.seconds() - self._since < self._turn
             and not (self._reads_ahead and deliveries.is_full and deliveries.is_low)
         )
         return self._take() if is_next else None
@@ -120,7 +122,7 @@ class Reader:
             ConnectionLost, AMQPError: the connection is gone.
         """
         now = self._clock.seconds()
-        if now - self._since >= _TURN:
+        if now - self._since >= self._turn:
             await sleep(self._clock, min(now - self._since, _MAX_TURN) * self._rest)
             self._since = self._clock.seconds()
         deliveries = self._deliveries
