@@ -1,8 +1,8 @@
 """Posts spans to a collector (OTLP 1.x over HTTP): in batches, in the background, and never in the way of requests.
 
 What waits is bounded. When there is no room, or the collector does not take a batch, spans are dropped and counted.
-Spans are encoded a few at a time. One by one, each between other work, it took three times as long: the code and the
-tables that it needs had left the processor's caches.
+Spans are encoded a few at a time. One by one, each between other work, it took twice as long: the code and the tables
+that it needs had left the processor's caches.
 """
 
 from __future__ import annotations
