@@ -6,7 +6,7 @@ import re
 import ssl
 import subprocess
 import threading
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -239,8 +239,6 @@ class TicketTests(SecurityTestCase):
 
 class WorkersTests(SecurityTestCase):
     """Each worker has keys of its own for tickets."""
-
-    versions: ClassVar = (ssl.TLSVersion.TLSv1_3,)
 
     @classmethod
     def variables(cls, deployment: Deployment) -> dict[str, str]:
