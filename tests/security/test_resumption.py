@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 import subprocess
 import threading
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from tests.security.reloading import ACCESS, EVERYBODY, LISTENER, ReloadTestCase
 from tests.support.certificates import HOUR, pem
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
     from tests.security.base import Deployment
