@@ -38,8 +38,6 @@ _CONTENT = 2**14
 _LENGTH = _CONTENT + 256
 #: A record with so many bytes is a part of something large: what follows it is delivered with it.
 _LARGE = 4096
-#: Bytes that are encrypted before they are sent: eight records.
-_AT_ONCE = 8 * _CONTENT
 #: Bytes for the headers and ends of so many records, and for what else OpenSSL has to say.
 _ROOM = 2**14
 
@@ -48,9 +46,11 @@ class CountingTransport(TLSMemoryBIOProtocol):
     """One TLS connection over TCP.
 
     Attributes:
+        at_once: bytes that are encrypted before they are sent: eight records.
         has_more: while bytes are delivered, True if more bytes have arrived behind them, of whatever kind.
     """
 
+    at_once = 8 * _CONTENT
     _is_server = False
 
     def __init__(self, *args: Any) -> None:
@@ -119,14 +119,14 @@ class CountingTransport(TLSMemoryBIOProtocol):
         sent, size, view = 0, len(data), memoryview(data)
         try:
             while sent < size:
-                end = min(sent + _AT_ONCE, size)
+                end = min(sent + self.at_once, size)
                 room = _ROOM + end - sent
                 while sent < end:
                     sent += connection.send(view[sent : min(sent + _CONTENT, end)])
                 transport.write(connection.bio_read(room))
         except Error:
             with suppress(WantReadError):  # nothing was encrypted
-                transport.write(connection.bio_read(_ROOM + _AT_ONCE))
+                transport.write(connection.bio_read(_ROOM + self.at_once))
             super().write(data[sent:])  # Twisted finds the same, and keeps the rest or ends the connection
 
     def _look_for_handshake(self) -> None:
@@ -206,8 +206,12 @@ class CountingTransport(TLSMemoryBIOProtocol):
 
 
 class ServerTransport(CountingTransport):
-    """The server's side of a connection."""
+    """The server's side of a connection. There may be thousands, and OpenSSL keeps the memory of the largest write.
 
+    After a large response, a connection has 140 KB more with eight records at once, 44 with two, 22 with one.
+    """
+
+    at_once = 2 * _CONTENT
     _is_server = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provider_gateway.net.tls_transport import CountingTransport
 from tests.support.tls_peers import ConnectedTestCase
 
 
@@ -45,9 +46,13 @@ class LargeTests(ConnectedTestCase):
             self.assertEqual(([(10_000, True)], True), (noted, self.peer.is_lost))
 
     def test_few_writes(self) -> None:
-        """Eight records are sent in one write. A frame of AMQP, of 128 KB, fills them."""
+        """A client sends eight records in one write. A frame of AMQP, of 128 KB, fills them. A server sends two."""
         sent: list[int] = []
         self.patch(self.link.transport.transport, "write", lambda data: sent.append(len(data)))
+        self.peer.transport.write(bytes(32_768 + 10))
+        self.assertEqual([32_768 + 2 * 22, 10 + 22], sent)
+        sent.clear()
+        self.patch(self.link.transport, "at_once", CountingTransport.at_once)
         self.peer.transport.write(bytes(131_072 + 10))
         self.assertEqual([131_072 + 8 * 22, 10 + 22], sent)
 
