@@ -66,7 +66,7 @@ setup(
         "treq>=26.7,<26.8",
         "httptools>=0.9,<0.10",
         "jinja2>=3.1",
-        "pyopenssl>=25.2,<26.5",
+        "pyopenssl>=26.2,<26.5",
         "service-identity>=24.2",
         "idna>=3.7",
         "prometheus-client>=0.21",
