@@ -14,7 +14,7 @@ from provider_gateway.gateway.operations import ABOUT_TAG, REQUESTS_TAG, TAGS, a
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.openapi.document import described, openapi_document
 from provider_gateway.openapi.error_responses import ADMITTED
-from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Operation, Parameter, ref
+from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Operation, Parameter, json_answer
 from provider_gateway.workbench.body_schemas import PARKING_SCHEMAS
 from provider_gateway.workbench.documents import PARKING
 from provider_gateway.workbench.operations import PARKING_TAG, PARKING_TAGS, parking_operations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from provider_gateway.gateway.offer import Offer
     from provider_gateway.openapi.document import Route
+    from provider_gateway.openapi.operation import Schema
 
 HTML = "text/html; charset=utf-8"
 _IF_NONE_MATCH = Parameter(
@@ -69,37 +70,21 @@ def api_document(routes: Iterable[Route], offer: Offer) -> dict[str, Any]:
 
 
 def _about_operations() -> dict[Route, Operation]:
-    etag = {"ETag": "version of the document", "Cache-Control": "`no-cache`: ask whether it is up to date"}
-    not_modified = Answer(description="The caller's copy is up to date.", headers=etag)
-    documented = (_IF_NONE_MATCH, RQUID_PARAMETER)
     return {
         ("GET", "/health"): Operation(
             id="health",
             tag=ABOUT_TAG,
             summary="Tell that the listener runs",
-            answers={"200": Answer(description="It runs.", content={JSON: ref("Health")})},
+            answers={"200": json_answer("It runs.", "Health")},
         ),
-        ("GET", "/openapi.json"): Operation(
-            id="openapi",
-            tag=ABOUT_TAG,
-            summary="Get this document: what the caller may use, as OpenAPI",
-            parameters=documented,
-            answers={
-                "200": Answer(description="The document.", content={JSON: {"type": "object"}}, headers=etag),
-                "304": not_modified,
-            },
-            errors=ADMITTED,
+        ("GET", "/openapi.json"): _document(
+            "openapi",
+            "Get this document: what the caller may use, as OpenAPI",
+            "The document.",
+            {JSON: {"type": "object"}},
         ),
-        ("GET", "/docs"): Operation(
-            id="docs",
-            tag=ABOUT_TAG,
-            summary="Read this document as a page",
-            parameters=documented,
-            answers={
-                "200": Answer(description="The page.", content={"text/html": {"type": "string"}}, headers=etag),
-                "304": not_modified,
-            },
-            errors=ADMITTED,
+        ("GET", "/docs"): _document(
+            "docs", "Read this document as a page", "The page.", {"text/html": {"type": "string"}}
         ),
         ("GET", "/"): Operation(
             id="home",
@@ -115,6 +100,22 @@ def _about_operations() -> dict[Route, Operation]:
             errors=ADMITTED,
         ),
     }
+
+
+def _document(id_: str, summary: str, found: str, content: dict[str, Schema]) -> Operation:
+    """An operation that answers with this document in some form, of which callers may keep a copy."""
+    etag = {"ETag": "version of the document", "Cache-Control": "`no-cache`: ask whether it is up to date"}
+    return Operation(
+        id=id_,
+        tag=ABOUT_TAG,
+        summary=summary,
+        parameters=(_IF_NONE_MATCH, RQUID_PARAMETER),
+        answers={
+            "200": Answer(description=found, content=content, headers=etag),
+            "304": Answer(description="The caller's copy is up to date.", headers=etag),
+        },
+        errors=ADMITTED,
+    )
 
 
 def _description(offer: Offer) -> str:

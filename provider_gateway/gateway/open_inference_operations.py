@@ -13,7 +13,7 @@ from provider_gateway.gateway.shared_operations import (
 )
 from provider_gateway.message.http_headers import JSON, JSON_SIZE
 from provider_gateway.openapi.error_responses import ADMITTED
-from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Body, Operation, Parameter, ref
+from provider_gateway.openapi.operation import RQUID_PARAMETER, Body, Operation, Parameter, json_answer, ref
 from provider_gateway.topology.open_inference import VERSIONS, open_models
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _of_server() -> dict[Route, Operation]:
             id="serverLive",
             tag=OPEN_INFERENCE_TAG,
             summary="Tell that the server runs",
-            answers={"200": Answer(description="It runs.", content={JSON: ref("ServerLive")})},
+            answers={"200": json_answer("It runs.", "ServerLive")},
             form="open-inference",
         ),
         ("GET", "/v2/health/ready"): _told(
@@ -108,7 +108,7 @@ def _told(
         tag=OPEN_INFERENCE_TAG,
         summary=summary,
         parameters=(*parameters, RQUID_PARAMETER),
-        answers={"200": Answer(description="It is so.", content={JSON: ref(schema)})},
+        answers={"200": json_answer("It is so.", schema)},
         errors=(*ADMITTED, *errors),
         form="open-inference",
     )

@@ -19,7 +19,7 @@ from provider_gateway.gateway.shared_operations import (
 )
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.openapi.error_responses import ADMITTED
-from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Body, Operation, Parameter, ref
+from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Body, Operation, Parameter, json_answer
 from provider_gateway.results.errors import Gone, RequestCanceled, ResultTooLarge
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def operations(offer: Offer) -> dict[Route, Operation | None]:
             tag=MODELS_TAG,
             summary="List the models that the caller may use",
             parameters=(RQUID_PARAMETER,),
-            answers={"200": Answer(description="The models.", content={JSON: ref("Models")})},
+            answers={"200": json_answer("The models.", "Models")},
             errors=ADMITTED,
         ),
         **kept,
@@ -127,11 +127,7 @@ def _publish(offer: Offer) -> Operation:
         description="The reply goes to the reply queue that the queue file names. It cannot be fetched over HTTP.",
         parameters=(routing_key_parameter(offer), RQUID_PARAMETER),
         body=_body(offer),
-        answers={
-            "202": Answer(
-                description="The broker has the message, and has routed it.", content={JSON: ref("Published")}
-            )
-        },
+        answers={"202": json_answer("The broker has the message, and has routed it.", "Published")},
         errors=publish_errors(offer),
     )
 
@@ -154,7 +150,7 @@ def _body(offer: Offer, entry: QueueEntry | None = None) -> Body:
 def _kept_operations() -> dict[Route, Operation]:
     errors = (*ADMITTED, Forbidden, StoreUnavailable)
     of_one = (*errors, NotFound, Gone)
-    status = Answer(description="The status document.", content={JSON: ref("RequestStatus")})
+    status = json_answer("The status document.", "RequestStatus")
     return {
         ("GET", "/v1/requests"): Operation(
             id="listRequests",
@@ -162,7 +158,7 @@ def _kept_operations() -> dict[Route, Operation]:
             summary="List the caller's requests, the newest first",
             description="An id under `after` of which nothing is known any more is answered with 400.",
             parameters=(_STATUS, _LIMIT, _AFTER, RQUID_PARAMETER),
-            answers={"200": Answer(description="A page of status documents.", content={JSON: ref("RequestList")})},
+            answers={"200": json_answer("A page of status documents.", "RequestList")},
             errors=errors,
         ),
         ("GET", "/v1/requests/{id}"): Operation(

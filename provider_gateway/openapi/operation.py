@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from provider_gateway.message.http_headers import JSON
 from provider_gateway.message.ids import RQUID
 
 if TYPE_CHECKING:
@@ -74,6 +75,21 @@ class Answer:
     content: Mapping[str, Schema] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def json_answer(
+    description: str,
+    schema: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    links: Mapping[str, Mapping[str, str]] | None = None,
+) -> Answer:
+    """An answer whose body is JSON.
+
+    Args:
+        schema: its name among the components.
+    """
+    return Answer(description=description, content={JSON: ref(schema)}, headers=headers or {}, links=links or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

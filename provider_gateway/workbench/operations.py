@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from provider_gateway.errors import BrokerUnavailable, Forbidden, NotFound, UnsupportedMediaType
 from provider_gateway.message.http_headers import JSON
 from provider_gateway.openapi.error_responses import ADMITTED
-from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Body, Operation, Parameter, ref
+from provider_gateway.openapi.operation import RQUID_PARAMETER, Answer, Body, Operation, Parameter, json_answer, ref
 from provider_gateway.parking.errors import CountChanged, ParkingBusy, ParkingUnusable
 from provider_gateway.workbench.access import RIGHTS
 from provider_gateway.workbench.bodies import IMAGE_TYPES, OTHER_TYPE
@@ -32,7 +32,6 @@ _ANY_ERRORS: tuple[type[GatewayError], ...] = (*ADMITTED, Forbidden, CrossSite, 
 _LOOK_ERRORS: tuple[type[GatewayError], ...] = (*_ANY_ERRORS, ParkingBusy, ParkingUnusable, AuditLogUnwritable)
 _JOB_ERRORS = (*_LOOK_ERRORS, CountChanged, UnsupportedMediaType)
 
-_JOB_ANSWER = {JSON: ref("ParkingJob")}
 _JOB_PARAMETER = Parameter(name="id", where="path", description="Id of the job.", schema=JOB_ID)
 _MESSAGE_PARAMETER = Parameter(name="id", where="path", description="Id of the message.", schema=MESSAGE_ID)
 
@@ -78,7 +77,7 @@ def _list_queues() -> Operation:
         tag=PARKING_TAG,
         summary="List the queues on which the caller has a right, with the numbers of parked messages",
         parameters=(RQUID_PARAMETER,),
-        answers={"200": Answer(description="The queues.", content={JSON: ref("ParkingQueues")})},
+        answers={"200": json_answer("The queues.", "ParkingQueues")},
         errors=_ANY_ERRORS,
     )
 
@@ -121,9 +120,9 @@ def _list_messages(queue: Parameter, *, may_read: bool) -> Operation:
             RQUID_PARAMETER,
         ),
         answers={
-            "200": Answer(
-                description="The messages.",
-                content={JSON: ref("ParkedMessages")},
+            "200": json_answer(
+                "The messages.",
+                "ParkedMessages",
                 links={name: found for name in ("getParkedMessage", "getParkedBody") if may_read},
             )
         },
@@ -138,7 +137,7 @@ def _get_message(queue: Parameter) -> Operation:
         summary="Show one parked message",
         description="Needs `read`, and has a line in the audit log.",
         parameters=(queue, _MESSAGE_PARAMETER, RQUID_PARAMETER),
-        answers={"200": Answer(description="The message.", content={JSON: ref("ParkedMessageInFull")})},
+        answers={"200": json_answer("The message.", "ParkedMessageInFull")},
         errors=_LOOK_ERRORS,
     )
 
@@ -174,9 +173,9 @@ def _start(queue: Parameter, action: Literal["replay", "drop"]) -> Operation:
         parameters=(queue, RQUID_PARAMETER),
         body=Body(description="Which messages.", content={JSON: ref(f"{action.capitalize()}Order")}),
         answers={
-            "202": Answer(
-                description="The job has begun.",
-                content=_JOB_ANSWER,
+            "202": json_answer(
+                "The job has begun.",
+                "ParkingJob",
                 headers={"Location": "path of the job"},
                 links={name: {"path.id": "$response.body#/id"} for name in ("getParkingJob", "cancelParkingJob")},
             )
@@ -191,7 +190,7 @@ def _list_jobs() -> Operation:
         tag=PARKING_TAG,
         summary="List jobs: the last ones of the instance that answers, and those that run in others",
         parameters=(RQUID_PARAMETER,),
-        answers={"200": Answer(description="The jobs.", content={JSON: ref("ParkingJobs")})},
+        answers={"200": json_answer("The jobs.", "ParkingJobs")},
         errors=_ANY_ERRORS,
     )
 
@@ -202,7 +201,7 @@ def _get_job() -> Operation:
         tag=PARKING_TAG,
         summary="Tell how far a job is",
         parameters=(_JOB_PARAMETER, RQUID_PARAMETER),
-        answers={"200": Answer(description="The job.", content=_JOB_ANSWER)},
+        answers={"200": json_answer("The job.", "ParkingJob")},
         errors=_ANY_ERRORS,
     )
 
@@ -215,8 +214,8 @@ def _cancel_job() -> Operation:
         description="What it has not acted on stays parked. Needs the right that starts it.",
         parameters=(_JOB_PARAMETER, RQUID_PARAMETER),
         answers={
-            "200": Answer(description="The job, which was over before.", content=_JOB_ANSWER),
-            "202": Answer(description="The job, which ends.", content=_JOB_ANSWER),
+            "200": json_answer("The job, which was over before.", "ParkingJob"),
+            "202": json_answer("The job, which ends.", "ParkingJob"),
         },
         errors=(*_ANY_ERRORS, AuditLogUnwritable),
     )
