@@ -16,9 +16,9 @@ from provider_gateway.parking.jobs import JobRequest
 from provider_gateway.parking.operators import Operator
 from provider_gateway.parking.parking import Parking
 from provider_gateway.parking.places import places_of
-from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from tests.contract.base import BrokerContract
 from tests.contract.brokers import on_both
+from tests.support.rabbitmq import declare_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,13 +74,7 @@ class ParkingContract(BrokerContract):
 
     def declare(self, channel: BlockingChannel, entry: QueueEntry | None = None) -> None:
         """Declare an entry's objects."""
-        for each in objects_of(entry or self.entry):
-            if isinstance(each, Exchange):
-                channel.exchange_declare(each.name, each.type, durable=each.durable)
-            elif isinstance(each, Queue):
-                channel.queue_declare(each.name, durable=each.durable, arguments=dict(each.arguments))
-            elif isinstance(each, Binding):
-                channel.queue_bind(each.queue, each.exchange, each.key)
+        declare_objects(channel, entry or self.entry)
 
     def park(self, count: int, *, first: int = 0, size: int = 10, **more: Any) -> Deferred[Any]:
         """Park messages as the provider does: their bodies begin with their numbers, and every third has timed out."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import struct
-import subprocess
 from enum import IntEnum
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+
+from tests.support.compiled import compiled
 
 _SOURCE = Path(__file__).with_suffix(".c")
 
@@ -28,16 +25,6 @@ class Fault(IntEnum):
     FULL = 3
 
 
-@cache
-def _library() -> Path:
-    """The library, compiled once for all tests of this process."""
-    folder = Path(mkdtemp(prefix="store-writes-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    library = folder / "store_writes.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, _SOURCE], check=True)
-    return library
-
-
 class StoreWrites:
     """The writes of the processes that are started with its environment, and of their children, to ``*.db`` files.
 
@@ -51,7 +38,7 @@ class StoreWrites:
     def __init__(self, folder: Path) -> None:
         self._file = folder.resolve() / "store-writes"
         self._file.write_bytes(struct.pack("=ii", Fault.NONE, 0))
-        self.environment = {"LD_PRELOAD": str(_library()), "STORE_WRITES": str(self._file)}
+        self.environment = {"LD_PRELOAD": str(compiled(_SOURCE)), "STORE_WRITES": str(self._file)}
 
     def set(self, fault: Fault, steps: int = 0) -> None:
         """Set the fault; a process is killed after so many further steps of that kind."""

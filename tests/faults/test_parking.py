@@ -20,13 +20,12 @@ from provider_gateway.parking.operators import Operator
 from provider_gateway.parking.parking import Parking
 from provider_gateway.parking.places import places_of
 from provider_gateway.parking.sending import WINDOW
-from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from tests.faults.base import LOOK
 from tests.faults.replaying import STEPS, entry_of
 from tests.faults.resources import FragileRabbitMQ, fault_broker
 from tests.support.folders import ROOT
 from tests.support.processes import Process
-from tests.support.rabbitmq import on_channel, shared_broker
+from tests.support.rabbitmq import declare_objects, on_channel, shared_broker
 
 #: Messages of each replay.
 MANY = 1000
@@ -51,13 +50,7 @@ class CutOffTestCase(TestCase):
         self.addCleanup(on_channel, self.node, lambda channel: self.delete(channel, queue))
 
         def publish(channel: Any) -> None:
-            for each in objects_of(entry_of(queue, kind)):
-                if isinstance(each, Exchange):
-                    channel.exchange_declare(each.name, each.type, durable=each.durable)
-                elif isinstance(each, Queue):
-                    channel.queue_declare(each.name, durable=each.durable, arguments=dict(each.arguments))
-                elif isinstance(each, Binding):
-                    channel.queue_bind(each.queue, each.exchange, each.key)
+            declare_objects(channel, entry_of(queue, kind))
             plain = channel.connection.channel()
             if kind == "classic":
                 plain.tx_select()  # at its end, the messages survive a broker that is killed

@@ -7,14 +7,13 @@ counted; nor are blocks below 4 KB, of which a body of a megabyte needs few.
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.folders import folder
+from tests.support.compiled import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +24,7 @@ _SOURCE = Path(__file__).with_suffix(".c")
 
 @cache
 def _library() -> Any:
-    library = folder() / "large_blocks.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, _SOURCE], check=True)
-    return ctypes.PyDLL(str(library))  # calls keep the GIL
+    return ctypes.PyDLL(str(compiled(_SOURCE)))  # calls keep the GIL
 
 
 class LargeBlocks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -26,6 +26,13 @@ class ModelTransport(StringTransport):
     def __init__(self, protocol: Any) -> None:
         super().__init__()
         self.protocol = protocol
+
+    @classmethod
+    def accept(cls, factory: Any) -> Self:
+        """Accept the connection that a client wants to make."""
+        transport = cls(factory.buildProtocol(None))
+        transport.protocol.makeConnection(transport)
+        return transport
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
         self.no_delay = enabled
@@ -58,14 +65,17 @@ class ModelTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        client = model_client(self.reactor, tls=None, connections=10)
-        self.model = Model(
-            self.reactor,
-            client,
-            url="http://127.0.0.1:8080/predict?v=1",
-            max_body_bytes=MAX_BODY,
-            wall_clock=self.reactor.seconds,
-        )
+        self.model = self.new_model(connections=10)
+
+    def new_model(self, *, connections: int) -> Model:
+        """The model, with a client of its own.
+
+        Args:
+            connections: that are kept while they are idle.
+        """
+        client = model_client(self.reactor, tls=None, connections=connections)
+        url = "http://127.0.0.1:8080/predict?v=1"
+        return Model(self.reactor, client, url=url, max_body_bytes=MAX_BODY, wall_clock=self.reactor.seconds)
 
     def call(self, timeout: float = 30, **message: Any) -> Deferred[ModelResponse]:
         calling = Deferred.fromCoroutine(self.model.call(Message(**{"body": b"[1, 2]", **message}), "r1", timeout))
@@ -76,10 +86,7 @@ class ModelTestCase(SynchronousTestCase):
         """Accept the newest connection."""
         host, port, factory, _, _ = self.reactor.tcpClients[-1]
         self.assertEqual((host, port), ("127.0.0.1", 8080))
-        protocol = factory.buildProtocol(None)
-        transport = ModelTransport(protocol)
-        protocol.makeConnection(transport)
-        return transport
+        return ModelTransport.accept(factory)
 
     def answered(self, data: bytes) -> Deferred[ModelResponse]:
         calling = self.call()

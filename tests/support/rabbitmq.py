@@ -9,6 +9,7 @@ import pika
 from twisted.internet.threads import deferToThread
 
 from devtools.rabbitmq import RabbitMQ
+from provider_gateway.topology.declarations import Binding, Exchange, Queue, objects_of
 from tests.support.certificates import certificates
 from tests.support.folders import folder
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
+
+    from provider_gateway.config.queue_file import QueueEntry
 
 
 #: RabbitMQ's own values of the limits that tests lower.
@@ -52,6 +55,17 @@ def on_channel(node: RabbitMQ, use: Callable[[Any], Any]) -> Deferred[Any]:
             connection.close()
 
     return deferToThread(run)
+
+
+def declare_objects(channel: Any, entry: QueueEntry) -> None:
+    """Declare exchanges, queues and bindings of an entry, as another program may do it."""
+    for each in objects_of(entry):
+        if isinstance(each, Exchange):
+            channel.exchange_declare(each.name, each.type, durable=each.durable)
+        elif isinstance(each, Queue):
+            channel.queue_declare(each.name, durable=each.durable, arguments=dict(each.arguments))
+        elif isinstance(each, Binding):
+            channel.queue_bind(each.queue, each.exchange, each.key)
 
 
 def take(channel: Any, queue: str, count: int = 1, timeout: float = 20) -> list[tuple[Any, bytes]]:

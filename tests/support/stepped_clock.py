@@ -5,25 +5,12 @@ Not faked: monotonic clocks, timers of the kernel, and the clocks of all other p
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import struct
-import subprocess
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+
+from tests.support.compiled import compiled
 
 _SOURCE = Path(__file__).with_suffix(".c")
-
-
-@cache
-def _library() -> Path:
-    """The library, compiled once for all tests of this process."""
-    folder = Path(mkdtemp(prefix="stepped-clock-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    library = folder / "stepped_clock.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, _SOURCE], check=True)
-    return library
 
 
 class SteppedClock:
@@ -39,7 +26,7 @@ class SteppedClock:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder.resolve() / "stepped-clock"
-        self.environment = {"LD_PRELOAD": str(_library()), "STEPPED_CLOCK": str(self._file)}
+        self.environment = {"LD_PRELOAD": str(compiled(_SOURCE)), "STEPPED_CLOCK": str(self._file)}
         self.ahead = 0.0
         self.step(0)
 

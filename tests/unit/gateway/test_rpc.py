@@ -32,13 +32,18 @@ class RPCTestCase(SynchronousTestCase):
         self.publisher = FakePublisher()
         self.metrics = Metrics()
         self.expected_waits = ExpectedWaits(90, self.clock, self.metrics)
-        self.rpc = RPCClient(
+        self.rpc = self.new_client()
+
+    def new_client(self, **given: Any) -> RPCClient:
+        """A client of this process's reply queue."""
+        return RPCClient(
             self.publisher,
             "response.host-1",
             reply_timeout=90,
             clock=self.clock,
             expected_waits=self.expected_waits,
             metrics=self.metrics,
+            **given,
         )
 
     def call(self, correlation_id: str = "c1") -> Deferred[Message]:
@@ -306,13 +311,7 @@ class LostTests(RPCTestCase):
         super().setUp()
         self.lost: list[tuple[Message, str, str]] = []
         self.ended: list[str] = []
-        self.rpc = RPCClient(
-            self.publisher,
-            "response.host-1",
-            reply_timeout=90,
-            clock=self.clock,
-            expected_waits=self.expected_waits,
-            metrics=self.metrics,
+        self.rpc = self.new_client(
             on_lost=lambda *sent: self.lost.append(sent),
             on_outcome=lambda *outcome: self.outcomes.append(outcome),
         )

@@ -50,9 +50,7 @@ class ErrorsTests(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         agent = PersistentAgent(self.reactor, Endpoints(self.reactor), connections=1, keep_alive=1)
         self.asking: Deferred[Any] = agent.request(b"GET", b"http://127.0.0.1/")
-        protocol = self.reactor.tcpClients[-1][2].buildProtocol(None)
-        self.transport = ModelTransport(protocol)
-        protocol.makeConnection(self.transport)
+        self.transport = ModelTransport.accept(self.reactor.tcpClients[-1][2])
 
     def failure(self, kind: type[Exception], data: bytes = b"") -> Any:
         """What the request fails with, after some bytes."""

@@ -175,14 +175,7 @@ class IdleTests(ConnectionTestCase):
 
     def test_number(self) -> None:
         """No more idle connections are kept than configured: the one that was idle longest is closed."""
-        client = model_client(self.reactor, tls=None, connections=2)
-        self.model = Model(
-            self.reactor,
-            client,
-            url="http://127.0.0.1:8080/predict?v=1",
-            max_body_bytes=MAX_BODY,
-            wall_clock=self.reactor.seconds,
-        )
+        self.model = self.new_model(connections=2)
         transports = [self.begin()[1] for _ in range(3)]
         for transport in transports:
             transport.respond(response(200, b"1"))

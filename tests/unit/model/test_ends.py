@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet import reactor
@@ -21,6 +20,7 @@ from provider_gateway.model.model import Model
 from provider_gateway.model.readiness import Readiness
 from provider_gateway.security.tls import model_tls
 from tests.support.certificates import certificates
+from tests.support.connection_ends import by_fin, by_reset, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,26 +28,6 @@ if TYPE_CHECKING:
 OPEN_END = b"HTTP/1.1 200 OK\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08"
-RESET = struct.pack("ii", 1, 0)
-
-
-def in_order(connection: socket.socket) -> None:
-    """End with a FIN; with TLS, with close_notify before it."""
-    if isinstance(connection, ssl.SSLSocket):
-        with contextlib.suppress(OSError):  # the client may have closed its socket by now
-            connection.unwrap()
-    connection.close()
-
-
-def by_fin(connection: socket.socket) -> None:
-    """End with a FIN. Python's TLS sends no close_notify here."""
-    connection.close()
-
-
-def by_reset(connection: socket.socket) -> None:
-    """End with a reset, behind what was sent."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    connection.close()
 
 
 def by_close_notify_and_reset(connection: socket.socket) -> None:

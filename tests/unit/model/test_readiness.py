@@ -37,10 +37,7 @@ class ReadinessTests(SynchronousTestCase):
         return asking
 
     def accept(self) -> ModelTransport:
-        protocol = self.reactor.tcpClients[-1][2].buildProtocol(None)
-        transport = ModelTransport(protocol)
-        protocol.makeConnection(transport)
-        return transport
+        return ModelTransport.accept(self.reactor.tcpClients[-1][2])
 
     def answer(self, *segments: bytes, ends: Exception | None = None) -> bool:
         """What a question results in whose answer arrives on a new connection, which then ends or not."""

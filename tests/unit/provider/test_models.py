@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from twisted.internet.testing import MemoryReactorClock
-
-from provider_gateway.amqp.declare import declare
-from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.config.settings import Settings
-from provider_gateway.observability.metrics import Metrics
-from provider_gateway.provider.role import ProviderRole
 from provider_gateway.security.credentials import load_credentials
-from tests.support.embedded_broker import BrokerTestCase
 from tests.support.model_peer import ModelTransport, response
 from tests.support.observability import collect_log, counted
 from tests.support.queue_entries import entry
+from tests.unit.provider.role_base import RoleTestCase
 
 FRAUD = {
     "url": "http://127.0.0.1:9001/fraud?key=hunter222",
@@ -25,12 +18,11 @@ FRAUD = {
 }
 
 
-class OwnModelsTests(BrokerTestCase):
+class OwnModelsTests(RoleTestCase):
     """A provider role on the embedded broker; the test is all models."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.metrics = Metrics()
         self.logged = collect_log(self)
         entries = [
             entry("plain"),
@@ -50,35 +42,13 @@ class OwnModelsTests(BrokerTestCase):
             self.clock, settings, ["provider"], self.metrics, self.clock.seconds,
             entries=entries, variables={"TOKEN": "t0-secret"},
         )  # fmt: skip
-        publisher = Publisher(
-            partial(declare, entries=entries), max_unsent=10_000, clock=self.clock, metrics=self.metrics
-        )
-        session = self.connect()
-        self.run_(publisher.open(session))
         assert credentials.model is not None
-        self.role = ProviderRole(
-            self.clock,
-            settings,
-            entries,
-            publisher=publisher,
-            metrics=self.metrics,
-            tls=credentials.model,
-            is_awaited=lambda _: None,
-            wall_clock=self.clock.seconds,
-            model_credentials=credentials.models,
-        )
-        self.run_(self.role.open(session))
-
-    def new_clock(self) -> MemoryReactorClock:
-        return MemoryReactorClock()
+        self.role = self.open_role(entries, settings, tls=credentials.model, model_credentials=credentials.models)
 
     def accept(self, port: int) -> ModelTransport:
         """Accept the newest connection, which is to this port."""
         self.assertEqual(self.clock.tcpClients[-1][1], port)
-        protocol = self.clock.tcpClients[-1][2].buildProtocol(None)
-        transport = ModelTransport(protocol)
-        protocol.makeConnection(transport)
-        return transport
+        return ModelTransport.accept(self.clock.tcpClients[-1][2])
 
     def called(self, queue: str, port: int, **properties: Any) -> ModelTransport:
         """Publish a message to a queue; returns the connection on which its model is called."""

@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.amqp.declare import declare
-from provider_gateway.amqp.publisher import Publisher
 from provider_gateway.app.service import GatewayService
 from provider_gateway.config.settings import Settings
 from provider_gateway.observability.metrics import Metrics
-from provider_gateway.provider.role import ProviderRole
 from provider_gateway.security.credentials import load_credentials
-from tests.support.embedded_broker import BrokerTestCase
 from tests.support.model_peer import ModelTransport, response
 from tests.support.observability import collect_log, counted
 from tests.support.queue_entries import entry, seed
+from tests.unit.provider.role_base import RoleTestCase
+
+if TYPE_CHECKING:
+    from provider_gateway.provider.role import ProviderRole
 
 
-class ProviderRoleTests(BrokerTestCase):
+class ProviderRoleTests(RoleTestCase):
     """A provider role on the embedded broker, with two queues that share an exchange."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.metrics = Metrics()
         self.asked: list[str] = []
         entries = [seed("work"), entry("other")]
         settings = Settings(_env_file=None, rmq_url="amqp://rabbitmq/", max_body_bytes=1024)
-        publisher = Publisher(
-            partial(declare, entries=entries), max_unsent=10_000, clock=self.clock, metrics=self.metrics
-        )
-        session = self.connect()
-        self.run_(publisher.open(session))
-        self.role = ProviderRole(
-            self.clock,
-            settings,
-            entries,
-            publisher=publisher,
-            metrics=self.metrics,
-            tls=None,
-            is_awaited=self.is_awaited,
-            wall_clock=self.clock.seconds,
-        )
-        self.run_(self.role.open(session))
-
-    def new_clock(self) -> MemoryReactorClock:
-        return MemoryReactorClock()
+        self.role = self.open_role(entries, settings, is_awaited=self.is_awaited)
 
     def is_awaited(self, correlation_id: str) -> bool | None:
         self.asked.append(correlation_id)
@@ -76,31 +56,13 @@ class ProviderRoleTests(BrokerTestCase):
         self.assertEqual((self.asked, self.unacked("work") + self.unacked("other")), (["c1"], 0))
 
 
-class CancellationsTests(BrokerTestCase):
+class CancellationsTests(RoleTestCase):
     """A provider role that follows cancellations."""
 
     def role(self, **settings: Any) -> ProviderRole:
         self.metrics = Metrics()
         entries = [entry("work", replyTo="response")]
-        publisher = Publisher(
-            partial(declare, entries=entries), max_unsent=10_000, clock=self.clock, metrics=self.metrics
-        )
-        self.run_(publisher.open(self.connect()))
-        role = ProviderRole(
-            self.clock,
-            Settings(_env_file=None, rmq_url="amqp://rabbitmq/", **settings),
-            entries,
-            publisher=publisher,
-            metrics=self.metrics,
-            tls=None,
-            is_awaited=lambda _: None,
-            wall_clock=self.clock.seconds,
-        )
-        self.run_(role.open(self.connect()))
-        return role
-
-    def new_clock(self) -> MemoryReactorClock:
-        return MemoryReactorClock()
+        return self.open_role(entries, Settings(_env_file=None, rmq_url="amqp://rabbitmq/", **settings))
 
     def ask(self, correlation_id: str) -> None:
         self.put("", "work", correlation_id=correlation_id, headers={"pg-results": "response.results"})
@@ -131,12 +93,11 @@ class CancellationsTests(BrokerTestCase):
         self.assertIn("response.canceled", self.broker.vhost.exchanges)
 
 
-class ModelStateTests(BrokerTestCase):
+class ModelStateTests(RoleTestCase):
     """What a role says of models that are busy or away. The test is the model; the queue "asked" has a ready URL."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.metrics = Metrics()
         entries = [
             entry("plain", prefetch=8),
             entry("asked", readyUrl="/ready?key=1"),
@@ -148,32 +109,11 @@ class ModelStateTests(BrokerTestCase):
             model_url="http://127.0.0.1:8080/predict",
             model_ready_url="/all",
         )
-        publisher = Publisher(
-            partial(declare, entries=entries), max_unsent=10_000, clock=self.clock, metrics=self.metrics
-        )
-        session = self.connect()
-        self.run_(publisher.open(session))
-        self.role = ProviderRole(
-            self.clock,
-            settings,
-            entries,
-            publisher=publisher,
-            metrics=self.metrics,
-            tls=None,
-            is_awaited=lambda _: None,
-            wall_clock=self.clock.seconds,
-        )
-        self.run_(self.role.open(session))
-
-    def new_clock(self) -> MemoryReactorClock:
-        return MemoryReactorClock()
+        self.role = self.open_role(entries, settings)
 
     def accept(self, number: int) -> ModelTransport:
         """Accept a connection by its number."""
-        protocol = self.clock.tcpClients[number][2].buildProtocol(None)
-        transport = ModelTransport(protocol)
-        protocol.makeConnection(transport)
-        return transport
+        return ModelTransport.accept(self.clock.tcpClients[number][2])
 
     def states(self) -> list[float]:
         return [counted(self.metrics.model_state, queue) for queue in ("plain", "asked", "also")]

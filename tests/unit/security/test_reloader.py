@@ -179,11 +179,8 @@ class ReloadTests(SynchronousTestCase):
         self.change(self.rules, "new")
         self.assertEqual(["newer"], self.access.loads[-1])
 
-    def test_other_files(self) -> None:
-        """A part that names other files than before is loaded once more when these are watched; that is one reload."""
-        named = Path(self.mktemp())
-        self.write(named, "secret")
-        self.watch.begin = lambda: self.write(named, "changed meanwhile") if named in self.access.files else None
+    def name_when_loaded(self, named: Path) -> None:
+        """Have the rules name one more file as soon as they are loaded."""
         load = self.access.load
 
         def load_and_name() -> None:
@@ -191,6 +188,13 @@ class ReloadTests(SynchronousTestCase):
             load()
 
         self.patch(self.access, "load", load_and_name)
+
+    def test_other_files(self) -> None:
+        """A part that names other files than before is loaded once more when these are watched; that is one reload."""
+        named = Path(self.mktemp())
+        self.write(named, "secret")
+        self.watch.begin = lambda: self.write(named, "changed meanwhile") if named in self.access.files else None
+        self.name_when_loaded(named)
         self.reloader.start()
         self.change(self.rules, "new")
         self.assertEqual(["new", "changed meanwhile"], self.access.loads[-1])
@@ -202,13 +206,7 @@ class ReloadTests(SynchronousTestCase):
     def test_other_file_that_is_missing(self) -> None:
         """A part that names a missing file is refused, and loaded when that file is there."""
         named = Path(self.mktemp())
-        load = self.access.load
-
-        def load_and_name() -> None:
-            self.access.files = [self.rules, named]
-            load()
-
-        self.patch(self.access, "load", load_and_name)
+        self.name_when_loaded(named)
         self.reloader.start()
         self.change(self.rules, "new")
         self.change(named, "secret")

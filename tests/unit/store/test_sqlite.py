@@ -19,6 +19,7 @@ from provider_gateway.store.sqlite_file import file_system
 from tests.support.stores import opened, outcome, record
 
 if TYPE_CHECKING:
+    from provider_gateway.store.records import Finished
     from provider_gateway.store.sql_store import SQLStore
 
 
@@ -45,14 +46,19 @@ class TroubleTests(TestCase):
         store.on_change = lambda: changed.callback(None) if not changed.called else None
         return changed
 
-    async def test_full_disk(self) -> None:
-        """On a full disk an outcome waits, the store is away, and the outcome is stored when there is room."""
+    async def full_store(self) -> tuple[_Small, SQLStore, Deferred[Finished]]:
+        """A store on a disk that is full, and an outcome that waits for room there."""
         engine = _Small(self.path)
         store = await opened(engine, self)
         await store.add(record("a"))
         change = self.next_change(store)
         finishing = store.finish(outcome("a", body=b"x" * 500_000))
         await change
+        return engine, store, finishing
+
+    async def test_full_disk(self) -> None:
+        """On a full disk an outcome waits, the store is away, and the outcome is stored when there is room."""
+        engine, store, finishing = await self.full_store()
         self.assertFalse(store.is_up)
         await self.assertFailure(store.add(record("b")), StoreUnavailable)
         await self.assertFailure(store.get("a"), StoreUnavailable)
@@ -117,12 +123,7 @@ class TroubleTests(TestCase):
 
     async def test_taken_back(self) -> None:
         """An outcome that is cancelled while it waits is not stored."""
-        engine = _Small(self.path)
-        store = await opened(engine, self)
-        await store.add(record("a"))
-        change = self.next_change(store)
-        finishing = store.finish(outcome("a", body=b"x" * 500_000))
-        await change
+        engine, store, finishing = await self.full_store()
         change = self.next_change(store)
         finishing.cancel()
         finishing.addErrback(lambda _: None)

@@ -36,10 +36,7 @@ class CallTests(SynchronousTestCase):
         """Accept the newest connection."""
         host, port, factory, _, _ = self.reactor.tcpClients[-1]
         self.assertEqual((host, port), ("127.0.0.1", 8080))
-        protocol = factory.buildProtocol(None)
-        transport = ModelTransport(protocol)
-        protocol.makeConnection(transport)
-        return transport
+        return ModelTransport.accept(factory)
 
     def answer(self, data: bytes) -> tuple[str, float | None]:
         calling = self.call()

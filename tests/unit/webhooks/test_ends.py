@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-import struct
 from typing import TYPE_CHECKING, ClassVar
 
 from twisted.internet import reactor
@@ -19,32 +17,13 @@ from provider_gateway.security.webhook_endpoints import Endpoint
 from provider_gateway.webhooks.endpoint_client import EndpointClient, Result
 from provider_gateway.webhooks.event import Event
 from tests.support.certificates import certificates
+from tests.support.connection_ends import by_fin, by_reset, in_order
 from tests.unit.webhooks.base import KEY, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 OPEN_END = b"HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n"
-RESET = struct.pack("ii", 1, 0)
-
-
-def in_order(connection: socket.socket) -> None:
-    """End with a FIN; with TLS, with close_notify before it."""
-    if isinstance(connection, ssl.SSLSocket):
-        with contextlib.suppress(OSError):  # the client may have closed its socket by now
-            connection.unwrap()
-    connection.close()
-
-
-def by_fin(connection: socket.socket) -> None:
-    """End with a FIN. Python's TLS sends no close_notify here."""
-    connection.close()
-
-
-def by_reset(connection: socket.socket) -> None:
-    """End with a reset, behind what was sent."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    connection.close()
 
 
 class TCPTests(TestCase):
