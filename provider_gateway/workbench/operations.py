@@ -131,31 +131,29 @@ def _list_messages(queue: Parameter, *, may_read: bool) -> Operation:
 
 
 def _get_message(queue: Parameter) -> Operation:
-    return Operation(
-        id="getParkedMessage",
-        tag=PARKING_TAG,
-        summary="Show one parked message",
-        description="Needs `read`, and has a line in the audit log.",
-        parameters=(queue, _MESSAGE_PARAMETER, RQUID_PARAMETER),
-        answers={"200": json_answer("The message.", "ParkedMessageInFull")},
-        errors=_LOOK_ERRORS,
-    )
+    found = json_answer("The message.", "ParkedMessageInFull")
+    return _read_one(queue, "getParkedMessage", "Show one parked message", found)
 
 
 def _get_body(queue: Parameter) -> Operation:
+    found = Answer(
+        description="The body, as it is.",
+        content={media_type: {} for media_type in (OTHER_TYPE, *IMAGE_TYPES)},
+        headers={"Content-Disposition": "`attachment`, with the id as the name"},
+    )
+    summary = "Get the body of one parked message, as a file"
+    return _read_one(queue, "getParkedBody", summary, found, " Only images have their media type.")
+
+
+def _read_one(queue: Parameter, id_: str, summary: str, found: Answer, more: str = "") -> Operation:
+    """An operation that tells what somebody may read of one message."""
     return Operation(
-        id="getParkedBody",
+        id=id_,
         tag=PARKING_TAG,
-        summary="Get the body of one parked message, as a file",
-        description="Needs `read`, and has a line in the audit log. Only images have their media type.",
+        summary=summary,
+        description=f"Needs `read`, and has a line in the audit log.{more}",
         parameters=(queue, _MESSAGE_PARAMETER, RQUID_PARAMETER),
-        answers={
-            "200": Answer(
-                description="The body, as it is.",
-                content={media_type: {} for media_type in (OTHER_TYPE, *IMAGE_TYPES)},
-                headers={"Content-Disposition": "`attachment`, with the id as the name"},
-            )
-        },
+        answers={"200": found},
         errors=_LOOK_ERRORS,
     )
 

@@ -18,7 +18,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.deployment.manifests import ROOT, containers, documents, environment, processed
-from tests.support.certificates import certificates
+from tests.support.certificates import certificates, http_variables, mq_variables
 from tests.support.processes import TWISTD, Gateway, Process
 from tests.support.shipped_broker import LEFT_OUT, SINCE, ShippedBroker, shipped_files
 
@@ -61,7 +61,6 @@ class BrokerTests(TestCase):
         (folder / "queue_config.yaml").write_text(
             documents(ROOT / "common/queue-file.yaml")[0]["data"]["queue_config.yaml"]
         )
-        made = certificates()
         here = environment(container) | {
             "PATH": "/usr/bin:/bin",
             "RMQ_URL": node.url,
@@ -69,12 +68,8 @@ class BrokerTests(TestCase):
             "HTTP_PORT": "0",
             "ADMIN_PORT": "0",
             "QUEUES_CONF": str(folder / "queue_config.yaml"),
-            "MQ_CACERT": str(made / "cacert.pem"),
-            "MQ_CERT": str(made / "client_cert_mq.pem"),
-            "MQ_KEY": str(made / "client_key_mq.pem"),
-            "HTTP_CERT": str(made / "server_cert.pem"),
-            "HTTP_KEY": str(made / "server_key.pem"),
-            "HTTP_CACERT": str(made / "cacert.pem"),
+            **mq_variables(certificates()),
+            **http_variables(certificates()),
         }
         command = [TWISTD, "-n", "--pidfile=", "provider-gateway", *container["args"]]
         gateway: Gateway = Gateway.start(self, command, here, folder)

@@ -20,6 +20,7 @@ from twisted.web.server import Site
 
 from devtools.ports import free_ports
 from provider_gateway.demo.certificates import add_caller, make_certificates
+from tests.support.certificates import http_variables, mq_variables
 from tests.support.documented_commands import Step, Terminal, steps
 from tests.support.folders import ROOT
 from tests.support.model_server import ModelServer
@@ -96,19 +97,14 @@ class WalkTests(TestCase):
         # Nobody waits five minutes for the messages to be parked.
         entry |= {"maxAttempts": 2, "retryDelay": 500}
         (self.folder / "queues.yaml").write_text(yaml.safe_dump([entry]))
-        made = self.certificates
         return {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self.folder / "home"),
             "LANG": "C.UTF-8",
             "COLUMNS": "140",
             "RMQ_URL": self.node.url,
-            "MQ_CACERT": str(made / "cacert.pem"),
-            "MQ_CERT": str(made / "client_cert_mq.pem"),
-            "MQ_KEY": str(made / "client_key_mq.pem"),
-            "HTTP_CACERT": str(made / "cacert.pem"),
-            "HTTP_CERT": str(made / "server_cert.pem"),
-            "HTTP_KEY": str(made / "server_key.pem"),
+            **mq_variables(self.certificates),
+            **http_variables(self.certificates),
             "HTTP_ACCESS": str(ROOT / "conf/access.yaml"),
             "HTTP_ADDR": "127.0.0.1",
             "HTTP_PORT": str(self.https),

@@ -8,7 +8,7 @@ import yaml
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
-from tests.support.certificates import certificates
+from tests.support.certificates import certificates, http_variables
 from tests.support.processes import TWISTD, Process
 
 ENTRY = '[{topic: "", queueName: q, model: {url: "http://m/", headers: {Authorization: "Bearer ${MODEL_KEYS}"}}}]'
@@ -30,9 +30,7 @@ class VariablesTests(TestCase):
             "PATH": "/usr/bin:/bin",
             "RMQ_URL": "amqps://rabbitmq/",
             "MQ_CACERT": str(certs / "cacert.pem"),
-            "HTTP_CERT": str(certs / "server_cert.pem"),
-            "HTTP_KEY": str(certs / "server_key.pem"),
-            "HTTP_CACERT": str(certs / "cacert.pem"),
+            **http_variables(certs),
             **variables,
         }
         given = {name: value for name, value in environment.items() if value}

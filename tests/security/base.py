@@ -17,7 +17,7 @@ from tests.security.certificates import caller, server, trusted_file
 from tests.security.client import Connection, Response, get, post, tls_for
 from tests.security.model import Model
 from tests.security.processes import PATIENCE, GatewayProcess
-from tests.support.certificates import certificates
+from tests.support.certificates import certificates, mq_variables
 from tests.support.folders import ROOT, folder
 from tests.support.rabbitmq import delete_result_objects, shared_broker
 
@@ -62,16 +62,13 @@ class Deployment:
 
     def _make_environment(self) -> dict[str, str]:
         """The environment of the gateway; it listens on free ports."""
-        certs = certificates()
         cert, key = self.folder / "server_cert.pem", self.folder / "server_key.pem"
         server().write(cert, key)
         return {
             "PATH": "/usr/bin:/bin",
             "PYTHONPATH": str(ROOT),
             "RMQ_URL": shared_broker().url,
-            "MQ_CACERT": str(certs / "cacert.pem"),
-            "MQ_CERT": str(certs / "client_cert_mq.pem"),
-            "MQ_KEY": str(certs / "client_key_mq.pem"),
+            **mq_variables(certificates()),
             "HTTP_ADDR": "127.0.0.1",
             "HTTP_PORT": "0",
             "HTTP_CERT": str(cert),

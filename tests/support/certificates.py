@@ -151,3 +151,23 @@ def certificates() -> Path:
     made = folder() / "certs"
     make_certificates(made)
     return made
+
+
+def mq_variables(made: Path) -> dict[str, str]:
+    """The variables of a gateway or provider for its connections to the broker.
+
+    Args:
+        made: the folder with the certificates.
+    """
+    files = {"MQ_CACERT": "cacert", "MQ_CERT": "client_cert_mq", "MQ_KEY": "client_key_mq"}
+    return {variable: str(made / f"{file}.pem") for variable, file in files.items()}
+
+
+def http_variables(made: Path) -> dict[str, str]:
+    """The variables of a gateway for the connections of its callers.
+
+    Args:
+        made: the folder with the certificates.
+    """
+    files = {"HTTP_CACERT": "cacert", "HTTP_CERT": "server_cert", "HTTP_KEY": "server_key"}
+    return {variable: str(made / f"{file}.pem") for variable, file in files.items()}

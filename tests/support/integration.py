@@ -19,7 +19,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from tests.support.certificates import certificates
+from tests.support.certificates import certificates, http_variables, mq_variables
 from tests.support.folders import ROOT
 from tests.support.model_server import ModelServer
 from tests.support.processes import TWISTD, Gateway
@@ -100,14 +100,10 @@ class IntegrationTestCase(TestCase):
         return {
             "PATH": "/usr/bin:/bin",
             "RMQ_URL": self.broker.url,
-            "MQ_CACERT": str(certs / "cacert.pem"),
-            "MQ_CERT": str(certs / "client_cert_mq.pem"),
-            "MQ_KEY": str(certs / "client_key_mq.pem"),
+            **mq_variables(certs),
             "HTTP_ADDR": "127.0.0.1",
             "HTTP_PORT": "0",
-            "HTTP_CERT": str(certs / "server_cert.pem"),
-            "HTTP_KEY": str(certs / "server_key.pem"),
-            "HTTP_CACERT": str(certs / "cacert.pem"),
+            **http_variables(certs),
             "ADMIN_ADDR": "127.0.0.1",
             "ADMIN_PORT": "0",
             "MODEL_URL": self.model_url,

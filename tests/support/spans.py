@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from devtools.otlp_receiver import ReceivedSpan, decode, tree
 from provider_gateway.tracing.otlp import RequestEncoder, encode_span
 from provider_gateway.tracing.sampling import Sampling
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provider_gateway.tracing.span import Span
+
+#: The context of a caller's span, without its flags.
+CALLERS = f"00-{'a' * 32}-{'b' * 16}-"
 
 
 class KeptSpans:
@@ -33,3 +38,23 @@ class KeptSpans:
         """A tracer whose spans are kept."""
         exporter: Any = self
         return Tracer(Sampling(sampler, 1), exporter, clock, wall_clock)
+
+
+class TracedTestCase(SynchronousTestCase):
+    """A part of test cases in whose clock spans begin and end. Its ``setUp`` comes before that of the other part.
+
+    Attributes:
+        clock: the other part makes it.
+        kept: the spans that have ended.
+    """
+
+    clock: Any
+
+    def setUp(self) -> None:
+        self.kept = KeptSpans()
+        clock: Any = self  # of the test case, which makes it later
+        self.tracer = self.kept.tracer(clock, self.seconds)
+        super().setUp()
+
+    def seconds(self) -> float:
+        return float(self.clock.seconds())

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from provider_gateway.tracing.span import Span
-from tests.support.spans import KeptSpans
+from tests.support.spans import CALLERS, TracedTestCase
 from tests.unit.results.base import QUEUE, ResultsTestCase
 
-CALLERS = f"00-{'a' * 32}-{'b' * 16}-"
 
-
-class TraceTests(ResultsTestCase):
+class TraceTests(TracedTestCase, ResultsTestCase):
     """Replies whose publish was a step of a trace."""
-
-    def setUp(self) -> None:
-        self.kept = KeptSpans()
-        clock: Any = self  # of the test case, which makes it later
-        self.tracer = self.kept.tracer(clock, self.seconds)
-        super().setUp()
-
-    def seconds(self) -> float:
-        return float(self.clock.seconds())
 
     def test_stored(self) -> None:
         """A reply's span lasts from its delivery to its acknowledgement, below its publish; its webhook is a part."""

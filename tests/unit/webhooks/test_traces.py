@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from provider_gateway.tracing.context import parse_context
 from provider_gateway.tracing.span import Kind, Span
 from provider_gateway.webhooks.endpoint_client import Result
-from tests.support.spans import KeptSpans
+from tests.support.spans import CALLERS, TracedTestCase
 from tests.unit.webhooks.base import record
 from tests.unit.webhooks.fake_client import QUEUE, WebhooksTestCase
 
-CALLERS = f"00-{'a' * 32}-{'b' * 16}-"
 
-
-class TraceTests(WebhooksTestCase):
+class TraceTests(TracedTestCase, WebhooksTestCase):
     """Webhooks of records that became final within a trace."""
-
-    def setUp(self) -> None:
-        self.kept = KeptSpans()
-        clock: Any = self  # of the test case, which makes it later
-        self.tracer = self.kept.tracer(clock, self.seconds)
-        super().setUp()
-
-    def seconds(self) -> float:
-        return float(self.clock.seconds())
 
     def tell_within(self, flags: str) -> None:
         """Publish a webhook because of a reply of this trace."""
