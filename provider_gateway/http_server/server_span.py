@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from provider_gateway.message.http_headers import text_of
 from provider_gateway.security.identity import text_of_identity
 from provider_gateway.tracing.context import parse_context
-from provider_gateway.tracing.otlp import encode_attributes
+from provider_gateway.tracing.otlp import SpanTemplate
 from provider_gateway.tracing.span import Kind, Span
 
 if TYPE_CHECKING:
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 
 @lru_cache(1024)
-def _constant(method: str, route: str | None, status: int, path: bytes, identity: str | None) -> tuple[str, bytes]:
-    """The name of a span, and the attributes that many have."""
-    return f"{method} {route}" if route is not None else method, encode_attributes(
+def _of_request(method: str, route: str | None, status: int, path: bytes, identity: str | None) -> SpanTemplate:
+    """What many spans have in common."""
+    return SpanTemplate(
+        Kind.SERVER,
+        f"{method} {route}" if route is not None else method,
         {
             "http.request.method": method,
             "http.route": route,
@@ -30,7 +32,8 @@ def _constant(method: str, route: str | None, status: int, path: bytes, identity
             "url.path": text_of(path),
             "url.scheme": "http" if identity is None else "https",
             "provider_gateway.identity": identity,
-        }
+        },
+        ("provider_gateway.rquid",),
     )
 
 
@@ -41,7 +44,7 @@ def begin_server_span(tracer: Tracer, request: Any) -> None:
     parent = None
     if traceparents is not None and len(traceparents) == 1:
         parent = parse_context(text_of(traceparents[0]), ",".join(map(text_of, values.get(b"Tracestate", ()))))
-    request.span = tracer.entered(Kind.SERVER, parent)
+    request.span = tracer.entered(parent)
 
 
 def end_server_span(request: BoundedRequest, route: str | None, method: str) -> None:
@@ -55,8 +58,8 @@ def end_server_span(request: BoundedRequest, route: str | None, method: str) -> 
     if not isinstance(span, Span):
         return
     known = method if method != "other" else "_OTHER"
-    span.name, span.fixed = _constant(known, route, request.code, request.path, text_of_identity(request.identity))
-    span.attributes = {"provider_gateway.rquid": request.rquid}
+    span.template = _of_request(known, route, request.code, request.path, text_of_identity(request.identity))
+    span.values = (request.rquid,)
     if request.code >= 500:  # a 4xx is no error of the server
         span.fail("", str(request.code))
     span.end()

@@ -24,7 +24,7 @@ from provider_gateway.errors import (
     PublishRefused,
 )
 from provider_gateway.provider.task import DeliveryLost
-from provider_gateway.tracing.publishes import traced_copy, traced_reply
+from provider_gateway.tracing.publishes import begin_copy, begin_reply
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from provider_gateway.message.copies import Copy
     from provider_gateway.message.message import Message
     from provider_gateway.provider.task import Task
+    from provider_gateway.tracing.span import Span
 
 #: Seconds to wait for a confirm on a connection that is up. Then the message is published again, and the next wait is
 #: twice as long: a queue that has lost its majority confirms late.
@@ -125,11 +126,10 @@ class ReliablePublisher:
         """
         publishing = _Publishing(
             self, task, reply, exchange="", routing_key=queue, is_copy=False, gives_up=_REPLY_GIVES_UP
-        ).run()
-        span = task.span
-        if span is None or not span.is_sampled:
-            return publishing
-        return traced_reply(span, reply, queue, publishing, is_kept=task.results is not None)
+        )
+        if task.span is not None and task.span.is_sampled:
+            publishing.span = begin_reply(task.span, reply, queue, is_kept=task.results is not None)
+        return publishing.run()
 
     def publish_copy(
         self,
@@ -151,16 +151,18 @@ class ReliablePublisher:
         """
         publishing = _Publishing(
             self, task, copy, exchange=exchange, routing_key=routing_key, is_copy=True, gives_up=gives_up
-        ).run()
-        return publishing if task.span is None else traced_copy(task.span, copy, exchange, routing_key, publishing)
+        )
+        if task.span is not None:
+            publishing.span = begin_copy(task.span, copy, exchange, routing_key)
+        return publishing.run()
 
 
 class _Publishing:
-    """One message on its way to its confirm."""
+    """One message on its way to its confirm, which ends its span."""
 
     __slots__ = (
         *("_certain", "_delay", "_exchange", "_gives_up", "_in_turn", "_is_copy", "_losses", "_message", "_patience"),
-        *("_routing_key", "_shared", "_state", "_task"),
+        *("_routing_key", "_shared", "_state", "_task", "span"),
     )
     _log = Logger()
 
@@ -176,17 +178,15 @@ class _Publishing:
         gives_up: tuple[type[GatewayError], ...],
     ) -> None:
         self._shared = shared
-        self._task = task
-        self._message = message
-        self._exchange = exchange
-        self._routing_key = routing_key
-        self._is_copy = is_copy
-        self._gives_up = gives_up
+        self._task, self._message = task, message
+        self._exchange, self._routing_key = exchange, routing_key
+        self._is_copy, self._gives_up = is_copy, gives_up
         self._state = State.AT_ONCE
         self._patience = _CONFIRM_TIMEOUT
         self._delay = _FIRST_DELAY
         self._certain = self._in_turn = 0  # refusals since it was published at once
         self._losses = 0
+        self.span: Span | None = None
 
     async def run(self) -> None:
         shared = self._shared
@@ -196,9 +196,8 @@ class _Publishing:
                 publish = publisher.publish_alone if self._state is State.IN_TURN else publisher.publish
                 publishing = publish(self._message, self._exchange, self._routing_key)
                 try:
-                    if self._patience == _CONFIRM_TIMEOUT:
-                        return await shared.first_confirm.on(publishing)
-                    return await publishing.addTimeout(self._patience, shared.clock)
+                    first = shared.first_confirm.on(publishing) if self._patience == _CONFIRM_TIMEOUT else None
+                    return await (first or publishing.addTimeout(self._patience, shared.clock))
                 except DeferredTimeoutError:
                     self._patience *= 2
                 except PublishRefused as error:
@@ -210,7 +209,13 @@ class _Publishing:
                 except (BrokerUnavailable, BrokerBlocked):
                     pass  # the state stays
                 await self._until_next()
+        except BaseException as error:
+            if self.span is not None:
+                self.span.publish_ended(error)
+            raise
         finally:
+            if self.span is not None:
+                self.span.end()
             if self._state is State.IN_TURN:
                 shared.turn.release()
             if self._is_copy:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from provider_gateway.errors import GatewayError
 from provider_gateway.tracing.consumed import of_call, of_process
 from provider_gateway.tracing.context import context_of, replaced
-from provider_gateway.tracing.span import Kind, Span
+from provider_gateway.tracing.span import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+
+    from twisted.internet.defer import Deferred
 
     from provider_gateway.config.masked_url import MaskedURL
     from provider_gateway.message.message import Message
@@ -24,23 +26,26 @@ if TYPE_CHECKING:
     from provider_gateway.tracing.tracer import Tracer
 
 
+#: Attributes of the span of a message, beside those about the message itself.
+_OURS = ("provider_gateway.rquid", "provider_gateway.attempt", "provider_gateway.redelivered")
+
+
 def begin_process(tracer: Tracer, task: Task) -> None:
     """Begin the span of a message: a child of the publish that it came from, and linked to it."""
     delivery = task.delivery
     message = delivery.message
     parent = context_of(message.headers)
-    task.span = message.span = span = tracer.entered(Kind.CONSUMER, parent)
+    task.span = message.span = span = tracer.entered(parent)
     if isinstance(span, Span):
-        span.name, span.fixed = of_process(delivery.queue, delivery.routing_key)
-        span.attributes = {
-            "messaging.message.id": message.message_id,
-            "messaging.message.conversation_id": message.correlation_id,
-            "messaging.message.body.size": len(message.body),
-            "provider_gateway.rquid": task.rquid,
-            "provider_gateway.attempt": task.history.attempt,
-        }
-        if delivery.redelivered:
-            span.attributes["provider_gateway.redelivered"] = True
+        span.template = of_process(delivery.queue, delivery.routing_key, *_OURS)
+        span.values = (
+            message.message_id,
+            message.correlation_id,
+            len(message.body),
+            task.rquid,
+            task.history.attempt,
+            True if delivery.redelivered else None,
+        )
     elif parent is None or parent.is_sampled:
         message.headers = replaced(message.headers, span)  # else they say already that the trace is not recorded
 
@@ -55,16 +60,23 @@ class TracedModel:
 
     def __init__(self, model: CallsModel, where: MaskedURL) -> None:
         self._model = model
-        self._fixed = of_call(str(where))
+        self._template = of_call(str(where))
 
-    def call(self, message: Message, *args: Any, **options: Any) -> Coroutine[Any, Any, ModelResponse]:
+    def call(
+        self,
+        message: Message,
+        rquid: str,
+        timeout: float,
+        room: Callable[[int], Deferred[None] | None] = lambda _: None,
+        *,
+        may_repeat: bool = False,
+    ) -> Coroutine[Any, Any, ModelResponse]:
         """Make a call; see :meth:`.CallsModel.call`."""
         if not isinstance(message.span, Span):
-            return self._model.call(message, *args, **options)
-        span = message.span.begin(Kind.CLIENT, "POST")
-        span.fixed = self._fixed
+            return self._model.call(message, rquid, timeout, room, may_repeat=may_repeat)
+        span = message.span.begin(self._template, (None,))
         message.headers = replaced(message.headers, span)
-        return self._until_end(span, self._model.call(message, *args, **options))
+        return self._until_end(span, self._model.call(message, rquid, timeout, room, may_repeat=may_repeat))
 
     @staticmethod
     async def _until_end(span: Span, call: Coroutine[Any, Any, ModelResponse]) -> ModelResponse:
@@ -77,7 +89,7 @@ class TracedModel:
             span.fail("The call was not finished.", type(error).__name__)
             raise
         else:
-            span.attributes["http.response.status_code"] = response.status
+            span.values = (response.status,)
             if response.status >= 400:
                 span.fail("", str(response.status))
             return response

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from provider_gateway.tracing.context import context_of, parse_context
-from provider_gateway.tracing.otlp import encode_attributes
+from provider_gateway.tracing.otlp import SpanTemplate
 from provider_gateway.tracing.span import Kind, Span
 
 if TYPE_CHECKING:
@@ -25,49 +25,59 @@ _PORTS = {"http": 80, "https": 443}
 PG_TRACEPARENT = "pg-traceparent"
 
 
+#: Of each span of a message; beside others.
+ABOUT_MESSAGE = ("messaging.message.id", "messaging.message.conversation_id", "messaging.message.body.size")
+
+
 @lru_cache(1024)
-def of_process(queue: str, routing_key: str) -> tuple[str, bytes]:
-    """The name of the span of a delivery, and the attributes that all of the name have."""
-    return f"process {queue}", encode_attributes(
+def of_process(queue: str, routing_key: str, *names: str) -> SpanTemplate:
+    """What the spans of deliveries from a queue have in common.
+
+    Args:
+        names: of attributes beside those about the message.
+    """
+    return SpanTemplate(
+        Kind.CONSUMER,
+        f"process {queue}",
         {
             "messaging.system": "rabbitmq",
             "messaging.operation.type": "process",
             "messaging.operation.name": "process",
             "messaging.destination.name": queue,
             "messaging.rabbitmq.destination.routing_key": routing_key,
-        }
+        },
+        ABOUT_MESSAGE + names,
     )
 
 
 @lru_cache(1024)
-def of_call(where: str) -> bytes:
-    """The attributes of the span of a call.
+def of_call(where: str) -> SpanTemplate:
+    """What the spans of calls have in common; the status is their value.
 
     Args:
         where: a URL without secrets.
     """
     url = urlsplit(where)
-    return encode_attributes(
+    return SpanTemplate(
+        Kind.CLIENT,
+        "POST",
         {
             "http.request.method": "POST",
             "url.full": where,
             "server.address": url.hostname,
             "server.port": url.port or _PORTS.get(url.scheme),
-        }
+        },
+        ("http.response.status_code",),
     )
 
 
 def begin_processing(tracer: Tracer, message: Message, queue: str, routing_key: str) -> AnySpan:
     """Begin the span of a delivery that is no request: a child of the publish that it came from, and linked to it."""
     told = message.headers.get(PG_TRACEPARENT)
-    span = tracer.entered(Kind.CONSUMER, context_of(message.headers) if told is None else parse_context(told))
+    span = tracer.entered(context_of(message.headers) if told is None else parse_context(told))
     if isinstance(span, Span):
-        span.name, span.fixed = of_process(queue, routing_key)
-        span.attributes = {
-            "messaging.message.id": message.message_id,
-            "messaging.message.conversation_id": message.correlation_id,
-            "messaging.message.body.size": len(message.body),
-        }
+        span.template = of_process(queue, routing_key)
+        span.values = (message.message_id, message.correlation_id, len(message.body))
     return span
 
 
@@ -75,9 +85,7 @@ def begin_call(parent: AnySpan, where: str) -> AnySpan:
     """Begin the span of a call of an endpoint, see :func:`of_call`."""
     if not isinstance(parent, Span):
         return parent
-    span = parent.begin(Kind.CLIENT, "POST")
-    span.fixed = of_call(where)
-    return span
+    return parent.begin(of_call(where), (None,))
 
 
 def end_call(span: AnySpan, status: int | None, reason: str, error_type: str | None) -> None:
@@ -90,8 +98,7 @@ def end_call(span: AnySpan, status: int | None, reason: str, error_type: str | N
     """
     if not isinstance(span, Span):
         return
-    if status is not None:
-        span.attributes["http.response.status_code"] = status
+    span.values = (status,)
     if error_type is not None:
         span.fail(reason, error_type)
     span.end()

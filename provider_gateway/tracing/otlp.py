@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from provider_gateway import __version__
 from provider_gateway.tracing.span import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from provider_gateway.tracing.span import Span
 
@@ -113,96 +113,109 @@ def _encoded(field: int, attributes: Mapping[str, object]) -> bytes:
     return encoded
 
 
-def encode_attributes(attributes: Mapping[str, object]) -> bytes:
-    """The encoding of a span's attributes; None is no value."""
-    return _encoded(9, attributes)
-
-
 #: Fields of a span or link, each before its value of a known size.
 _TRACE_ID, _SPAN_ID, _PARENT_ID = (_tag(number, _BYTES) + bytes((size,)) for number, size in ((1, 16), (2, 8), (4, 8)))
 _START, _END = (number << 3 | _FIXED64 for number in (7, 8))
 _BILLION = 1e9
 
 
+class SpanTemplate:
+    """What many spans have in common.
+
+    Args:
+        kind: which side of which call they are.
+        name: of few different ones: no ids.
+        fixed: attributes by the semantic conventions: those that all have.
+        names: of the attributes whose values differ.
+
+    Attributes:
+        has_link: they are linked to a parent that a header told of.
+    """
+
+    __slots__ = ("_after", "_names", "has_link")
+
+    def __init__(self, kind: Kind, name: str, fixed: Mapping[str, object], names: tuple[str, ...] = ()) -> None:
+        self.has_link = kind is Kind.CONSUMER
+        self._names = names
+        self._after = _text_field(5, name.encode()) + _tag(6, _VARINT) + bytes((kind,)) + _encoded(9, fixed)
+
+    def encoding(self, remote: int, sizes: tuple[int, int, int, int], shapes: tuple[int, ...]) -> bytes:
+        """What is the same for spans whose values have certain shapes, see :func:`encode_span`, for the values."""
+        parent, state, error, error_type = sizes
+        own = _flags.pack(_SAMPLED | _KNOWS_REMOTE | (remote & _IS_REMOTE))
+        parts: list[_Part] = [_TRACE_ID, 16, _SPAN_ID, 8, _times.size]
+        told = _field(3, state) if state else []
+        parts += told
+        if parent:
+            parts += [_PARENT_ID, 8]
+            if remote and self.has_link:
+                link = _tag(6, _FIXED32) + _flags.pack(remote)
+                parts += _field(13, _TRACE_ID, 16, _SPAN_ID, 8, *told, link)
+        for each, shape in zip(self._names, shapes, strict=True):
+            parts += _attribute(9, each, shape)
+        if error >= 0:
+            parts += _attribute(9, "error.type", error_type)
+            parts += _field(15, *_field(2, error), _tag(3, _VARINT) + _varint(_ERROR))
+        parts += [self._after, _tag(16, _FIXED32), own]
+        return _template(_field(2, *parts))
+
+
 # Few different ones: 10 µs for a span of another shape.
 @lru_cache(1024)
-def _span_template(
-    name: str,
-    kind: Kind,
-    remote: int,
-    fixed: bytes,
-    names: tuple[str, ...],
-    shapes: tuple[int, ...],
-    sizes: tuple[int, ...],
-) -> bytes:
-    """What is the same for many spans, for the values of :func:`encode_span`.
+def _encoding(
+    template: SpanTemplate, remote: int, parent: int, state: int, error: int, error_type: int, *shapes: int
+) -> tuple[bytes, bool]:
+    """What is the same for many spans, and whether it has a link.
 
     Args:
         remote: flags of a parent that a header told of, or 0.
-        names, shapes: of the attributes.
-        sizes: of parent id, ``tracestate``, and error; 0 for none, and for an error -1.
+        parent, state, error, error_type: their sizes; 0 for none, and for an error -1.
+        shapes: of the attributes.
     """
-    parent, state, error = sizes
-    own = _flags.pack(_SAMPLED | _KNOWS_REMOTE | (remote & _IS_REMOTE))
-    parts: list[_Part] = [_TRACE_ID, 16, _SPAN_ID, 8, _times.size]
-    told = _field(3, state) if state else []
-    parts += told
-    if parent:
-        parts += [_PARENT_ID, 8]
-        if remote and kind is Kind.CONSUMER:
-            link = _tag(6, _FIXED32) + _flags.pack(remote)
-            parts += _field(13, _TRACE_ID, 16, _SPAN_ID, 8, *told, link)
-    for each, shape in zip(names, shapes, strict=True):
-        parts += _attribute(9, each, shape)
-    if error >= 0:
-        parts += _field(15, *_field(2, error), _tag(3, _VARINT) + _varint(_ERROR))
-    parts += [_text_field(5, name.encode()), _tag(6, _VARINT), bytes((kind,)), fixed, _tag(16, _FIXED32), own]
-    return _template(_field(2, *parts))
+    encoding = template.encoding(remote, (parent, state, error, error_type), shapes)
+    return encoding, bool(remote and template.has_link)
 
 
 def encode_span(span: Span) -> bytes:
     """The encoding of a span that has ended, as a field of a request."""
-    until, since, attributes, parent = span.until, span.since, span.attributes, span.parent_id
+    since, until, parent, remote, state = span.since, span.until, span.parent_id, span.remote, span.state
     assert until is not None
-    shapes: list[int] = []
     texts: list[bytes] = []
-    for value in attributes.values():
+    key: list[Any] = [span.template, 0, len(parent), 0, -1, 0]
+    for value in span.values:
         if type(value) is str:
             text = value[:_MAX_TEXT].encode("utf-8", "replace")
-            shapes.append(len(text))
+            key.append(len(text))
+        elif value is None:
+            key.append(_NOTHING)
+            continue
         elif type(value) is int and value >= 0:
             text = _number(value)
-            shapes.append(-len(text))
+            key.append(-len(text))
         else:
             shape, text = _shape(value)
-            shapes.append(shape)
-            if shape == _NOTHING:
-                continue
+            key.append(shape)
         texts.append(text)
-    error = -1
+    if remote is not None:
+        key[1] = _KNOWS_REMOTE | _IS_REMOTE | (_SAMPLED if remote.is_sampled else 0)
     if span.error is not None:
-        texts.append(_text(span.error))
-        error = len(texts[-1])
+        texts += (_text(span.error_type), _text(span.error))
+        key[4], key[5] = len(texts[-1]), len(texts[-2])
     began = int(_BILLION * (since + span.ahead))
     times = _times.pack(_START, began, _END, began + int(_BILLION * (until - since)))
-    trace, remote = bytes.fromhex(span.trace_id), span.remote
-    flags = 0
-    if remote is not None:
-        flags = _KNOWS_REMOTE | _IS_REMOTE | (_SAMPLED if remote.is_sampled else 0)
-    state = span.state.encode()
-    template = _span_template(
-        span.name,
-        span.kind,
-        flags,
-        span.fixed,
-        tuple(attributes),
-        tuple(shapes),
-        (len(parent), len(state), error),
-    )
-    told = (state,) if state else ()
-    if flags and span.kind is Kind.CONSUMER:
-        return template % (trace, span.id, times, *told, parent, trace, parent, *told, *texts)
-    return template % (trace, span.id, times, *told, *((parent,) if parent else ()), *texts)
+    trace = bytes.fromhex(span.trace_id)
+    if not state:
+        encoding, has_link = _encoding(*key)
+        if has_link:
+            return encoding % (trace, span.id, times, parent, trace, parent, *texts)
+        if parent:
+            return encoding % (trace, span.id, times, parent, *texts)
+        return encoding % (trace, span.id, times, *texts)
+    told = state.encode()
+    key[3] = len(told)
+    encoding, has_link = _encoding(*key)
+    link = (trace, parent, told) if has_link else ()
+    return encoding % (trace, span.id, times, told, *((parent,) if parent else ()), *link, *texts)
 
 
 class RequestEncoder:
@@ -217,8 +230,13 @@ class RequestEncoder:
         self._resource = _text_field(1, _encoded(1, resource))
         scope = _text_field(1, b"provider_gateway") + _text_field(2, __version__.encode())
         self._scope = _text_field(1, scope)
+        #: Of what is about the scope, without spans.
+        self._size = len(self._scope) + len(self._schema)
 
-    def encode(self, spans: Iterable[bytes]) -> bytes:
+    def encode(self, spans: Collection[bytes]) -> bytes:
         """The body of a request with these encoded spans."""
-        of_scope = b"".join([self._scope, *spans, self._schema])
-        return _text_field(1, self._resource + _text_field(2, of_scope) + self._schema)
+        size = self._size + sum(map(len, spans))
+        # Joined once: each copy of a large body needs pages of memory that are new to the process.
+        of_scope = _tag(2, _BYTES) + _varint(size)
+        whole = _tag(1, _BYTES) + _varint(len(self._resource) + len(of_scope) + size + len(self._schema))
+        return b"".join([whole, self._resource, of_scope, self._scope, *spans, self._schema, self._schema])

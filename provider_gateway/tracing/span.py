@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from provider_gateway.tracing.context import TraceContext
+    from provider_gateway.tracing.otlp import SpanTemplate
 
 _bits = random.getrandbits
 
@@ -46,23 +47,21 @@ class Span:
         trace_id: 32 hexadecimal digits.
         parent_id: of the step that it is a part of; empty for the first of a trace.
         remote: that step, if a header told of it.
-        kind: which side of which call.
-        name: few different ones: no ids.
         since: seconds of the monotonic clock at the begin.
         ahead: seconds by which the wall clock is ahead of it. A wall clock that is set meanwhile changes no duration.
         state: ``tracestate``: what other tracing systems pass on.
+        template: what it shares with others; None until it is known.
+        values: of the attributes that the template names: text, whole numbers or booleans; None is no value.
 
     Attributes:
         id: 8 bytes.
-        fixed: attributes by the semantic conventions, encoded: those that many spans have.
-        attributes: further ones: text, whole numbers or booleans; None is no value.
         until: seconds of the monotonic clock at the end; None before.
-        error: what went wrong; None if nothing did.
+        error, error_type: what went wrong; None if nothing did.
     """
 
     __slots__ = (
-        *("_records", "ahead", "attributes", "error", "fixed", "id", "kind", "name"),
-        *("parent_id", "remote", "since", "state", "trace_id", "until"),
+        *("_records", "ahead", "error", "error_type", "id", "parent_id", "remote", "since", "state", "template"),
+        *("trace_id", "until", "values"),
     )
     is_sampled = True
 
@@ -72,31 +71,29 @@ class Span:
         trace_id: str,
         parent_id: bytes,
         remote: TraceContext | None,
-        kind: Kind,
-        name: str,
         since: float,
         ahead: float,
         state: str,
+        template: SpanTemplate | None,
+        values: tuple[Any, ...],
     ) -> None:
         self._records = records
         self.trace_id = trace_id
         self.id = (_bits(64) or 1).to_bytes(8, "big")
         self.parent_id = parent_id
         self.remote = remote
-        self.kind = kind
-        self.name = name
         self.since = since
         self.ahead = ahead
         self.state = state
-        self.fixed = b""
-        self.attributes: dict[str, Any] = {}
+        self.template = template
+        self.values = values
         self.until: float | None = None
         self.error: str | None = None
 
-    def begin(self, kind: Kind, name: str) -> Span:
+    def begin(self, template: SpanTemplate, values: tuple[Any, ...] = ()) -> Span:
         """Begin a span that is a part of this one."""
         records = self._records
-        return Span(records, self.trace_id, self.id, None, kind, name, records.now(), self.ahead, self.state)
+        return Span(records, self.trace_id, self.id, None, records.now(), self.ahead, self.state, template, values)
 
     @property
     def traceparent(self) -> str:
@@ -115,7 +112,7 @@ class Span:
             error_type: of few different ones (``error.type``).
         """
         self.error = error
-        self.attributes["error.type"] = error_type
+        self.error_type = error_type
 
     def end(self) -> None:
         """End it now. Only the first end counts."""

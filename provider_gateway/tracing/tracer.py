@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from provider_gateway.tracing.context import TraceContext
     from provider_gateway.tracing.exporter import Exporter
     from provider_gateway.tracing.sampling import Sampling
-    from provider_gateway.tracing.span import AnySpan, Kind
+    from provider_gateway.tracing.span import AnySpan
 
 
 class Tracer:
@@ -37,8 +37,8 @@ class Tracer:
         self.now = clock.seconds
         self.add = exporter.add
 
-    def entered(self, kind: Kind, parent: TraceContext | None) -> AnySpan:
-        """Begin the first span of a trace in this process. Whoever begins it names it.
+    def entered(self, parent: TraceContext | None) -> AnySpan:
+        """Begin the first span of a trace in this process. Whoever begins it gives it a template.
 
         Args:
             parent: of the header; None begins a new trace.
@@ -54,4 +54,4 @@ class Tracer:
         since = self.now()
         ahead = self._wall_clock() - since
         parent_id = b"" if parent is None else bytes.fromhex(parent.span_id)
-        return Span(self, trace_id, parent_id, parent, kind, "", since, ahead, state)
+        return Span(self, trace_id, parent_id, parent, since, ahead, state, None, ())

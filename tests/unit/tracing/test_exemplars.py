@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from provider_gateway.tracing.exemplars import Exemplars
-from provider_gateway.tracing.span import Kind, Span, Unrecorded
+from provider_gateway.tracing.span import Span, Unrecorded
 
 
 class ExemplarTests(SynchronousTestCase):
@@ -18,7 +18,7 @@ class ExemplarTests(SynchronousTestCase):
         self.clock = Clock()
         self.exemplars = Exemplars((1, 2), self.clock)
         records: Any = None
-        self.span = Span(records, "a" * 32, b"", None, Kind.SERVER, "", 0.0, 0.0, "")
+        self.span = Span(records, "a" * 32, b"", None, 0.0, 0.0, "", None, ())
 
     def test_one_a_second(self) -> None:
         """Each bucket gets one a second, however many values it gets: also the last one, of the slowest."""

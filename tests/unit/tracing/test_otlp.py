@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from devtools.otlp_receiver import decode
 from provider_gateway.tracing.context import TraceContext
-from provider_gateway.tracing.otlp import SCHEMA_URL, RequestEncoder, encode_attributes, encode_span
+from provider_gateway.tracing.otlp import SCHEMA_URL, RequestEncoder, SpanTemplate, encode_span
 from provider_gateway.tracing.span import Kind, Span
 
 PARENT = TraceContext("a" * 32, "c" * 16, True, "x=1")
@@ -17,13 +17,21 @@ PARENT = TraceContext("a" * 32, "c" * 16, True, "x=1")
 def span(**changes: Any) -> Span:
     """A span that has ended."""
     records: Any = None
-    parent, is_remote = changes.pop("parent", PARENT), changes.pop("is_remote", True)
-    parent_id = b"" if parent is None else bytes.fromhex(parent.span_id)
-    values = {"kind": Kind.CONSUMER, "name": "process q", "since": 2.0, "ahead": 3.0, "state": "x=1"}
-    attributes = changes.pop("attributes", {})
-    made = Span(records, "a" * 32, parent_id, parent if is_remote else None, **{**values, **changes})
+    values = {"kind": Kind.CONSUMER, "name": "process q", "fixed": {}, "state": "x=1", "attributes": {}}
+    values |= {"parent": PARENT, "is_remote": True, **changes}
+    parent, attributes = values["parent"], values["attributes"]
+    made = Span(
+        records,
+        "a" * 32,
+        b"" if parent is None else bytes.fromhex(parent.span_id),
+        parent if values["is_remote"] else None,
+        2.0,
+        3.0,
+        values["state"],
+        SpanTemplate(values["kind"], values["name"], values["fixed"], tuple(attributes)),
+        tuple(attributes.values()),
+    )
     made.id = bytes.fromhex("b" * 16)
-    made.attributes = attributes
     made.until = 6.0
     return made
 
@@ -32,7 +40,7 @@ class EncodingTests(SynchronousTestCase):
     """What a collector reads."""
 
     def read(self, *spans: Span, **resource: object) -> list[object]:
-        return list(decode(RequestEncoder(resource).encode(map(encode_span, spans))))
+        return list(decode(RequestEncoder(resource).encode([encode_span(each) for each in spans])))
 
     def test_whole(self) -> None:
         """A span arrives with ids, times, attributes of each type, its link and its error; the process is described."""
@@ -62,8 +70,7 @@ class EncodingTests(SynchronousTestCase):
 
     def test_percent(self) -> None:
         """A percent sign stays one wherever it stands: encodings are made from templates."""
-        made = span(name="100 %b", attributes={"%s": "%d %%"})
-        made.fixed = encode_attributes({"%c": "5 %"})
+        made = span(name="100 %b", attributes={"%s": "%d %%"}, fixed={"%c": "5 %"})
         made.fail("%", "%b")
         (found,) = self.read(made)
         self.assertEqual((found.name, found.error), ("100 %b", "%"))
@@ -80,8 +87,8 @@ class EncodingTests(SynchronousTestCase):
 
     def test_many(self) -> None:
         """A request of any size is read back: lengths take one, two and three bytes."""
-        spans = [span(name=f"{number} " + "x" * 200) for number in range(100)]
-        self.assertEqual([each.name for each in self.read(*spans)], [each.name for each in spans])
+        names = [f"{number} " + "x" * 200 for number in range(100)]
+        self.assertEqual([each.name for each in self.read(*(span(name=name) for name in names))], names)
 
     def test_long(self) -> None:
         """A text is cut after 1,000 characters: a hostile header must not fill the queue."""
@@ -95,8 +102,6 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(found.attributes, texts)
 
     def test_fixed(self) -> None:
-        """Attributes that were encoded before stand beside the others."""
-        made = span(attributes={"b": 2})
-        made.fixed = encode_attributes({"a": 1})
-        (found,) = self.read(made)
+        """Attributes of a template stand beside those of the span."""
+        (found,) = self.read(span(attributes={"b": 2}, fixed={"a": 1}))
         self.assertEqual(found.attributes, {"a": 1, "b": 2})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provider_gateway.tracing.context import parse_context
+from provider_gateway.tracing.otlp import SpanTemplate
 from provider_gateway.tracing.span import Kind, Span
 from provider_gateway.webhooks.endpoint_client import Result
 from tests.support.spans import CALLERS, TracedTestCase
@@ -16,9 +17,9 @@ class TraceTests(TracedTestCase, WebhooksTestCase):
     def tell_within(self, flags: str) -> None:
         """Publish a webhook because of a reply of this trace."""
         assert self.tracer is not None
-        span = self.tracer.entered(Kind.CONSUMER, parse_context(CALLERS + flags))
+        span = self.tracer.entered(parse_context(CALLERS + flags))
         if isinstance(span, Span):
-            span.name = "process results"
+            span.template = SpanTemplate(Kind.CONSUMER, "process results", {})
         publishing = self.webhooks.publish(record("c1"), span)
         self.pump()
         span.end()
