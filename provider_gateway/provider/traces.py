@@ -6,6 +6,7 @@ for HTTP clients.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import GatewayError
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     from provider_gateway.model.interface import CallsModel
     from provider_gateway.model.model import ModelResponse
     from provider_gateway.provider.task import Task
+    from provider_gateway.tracing.otlp import SpanTemplate
     from provider_gateway.tracing.tracer import Tracer
 
 
-#: Attributes of the span of a message, beside those about the message itself.
-_OURS = ("provider_gateway.rquid", "provider_gateway.attempt", "provider_gateway.redelivered")
+@lru_cache(1024)
+def _of_process(queue: str, routing_key: str) -> SpanTemplate:
+    """What the spans of messages from a queue have in common."""
+    names = ("provider_gateway.rquid", "provider_gateway.attempt", "provider_gateway.redelivered")
+    return of_process(queue, routing_key, *names)
 
 
 def begin_process(tracer: Tracer, task: Task) -> None:
@@ -37,7 +42,7 @@ def begin_process(tracer: Tracer, task: Task) -> None:
     parent = context_of(message.headers)
     task.span = message.span = span = tracer.entered(parent)
     if isinstance(span, Span):
-        span.template = of_process(delivery.queue, delivery.routing_key, *_OURS)
+        span.template = _of_process(delivery.queue, delivery.routing_key)
         span.values = (
             message.message_id,
             message.correlation_id,

@@ -29,7 +29,6 @@ PG_TRACEPARENT = "pg-traceparent"
 ABOUT_MESSAGE = ("messaging.message.id", "messaging.message.conversation_id", "messaging.message.body.size")
 
 
-@lru_cache(1024)
 def of_process(queue: str, routing_key: str, *names: str) -> SpanTemplate:
     """What the spans of deliveries from a queue have in common.
 
@@ -71,12 +70,15 @@ def of_call(where: str) -> SpanTemplate:
     )
 
 
+_of_process = lru_cache(1024)(of_process)
+
+
 def begin_processing(tracer: Tracer, message: Message, queue: str, routing_key: str) -> AnySpan:
     """Begin the span of a delivery that is no request: a child of the publish that it came from, and linked to it."""
     told = message.headers.get(PG_TRACEPARENT)
     span = tracer.entered(context_of(message.headers) if told is None else parse_context(told))
     if isinstance(span, Span):
-        span.template = of_process(queue, routing_key)
+        span.template = _of_process(queue, routing_key)
         span.values = (message.message_id, message.correlation_id, len(message.body))
     return span
 

@@ -94,6 +94,8 @@ class Exporter:
         self._clock = clock
         self._ended: list[Span] = []
         self._few = min(_FEW, batch, most)
+        #: Spans that have ended after which there is something to do: one, while it is not certain that it is sent.
+        self._enough = 1
         #: Encoded.
         self._waiting: deque[bytes] = deque()
         self._timer: IDelayedCall | None = None
@@ -110,12 +112,18 @@ class Exporter:
         """Take a span that has ended. Without room it is dropped."""
         ended = self._ended
         ended.append(span)
-        if len(ended) >= self._few:
+        if len(ended) >= self._enough:
+            self._take_ended()
+
+    def _take_ended(self) -> None:
+        """Encode the spans that have ended if they are enough, and see to it that they are sent."""
+        if len(self._ended) >= self._few:
             self._encode()
             if len(self._waiting) >= self._batch and not self._is_sending:
                 self._send_now()
         if self._timer is None and not self._is_sending:
             self._timer = self._clock.callLater(self._delay, self._send_now)
+        self._enough = self._few
 
     def _encode(self) -> None:
         """Encode the spans that have ended, as far as there is room for them."""
@@ -134,7 +142,7 @@ class Exporter:
             :meth:`stop`.
         """
         self._is_closing = True
-        self._few = 1
+        self._few = self._enough = 1
         self._encode()
         if self._pause is not None:
             self._pause.cancel()
@@ -155,6 +163,7 @@ class Exporter:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+        self._enough = 1
 
     def _send_now(self) -> None:
         self._stop_timer()
@@ -176,6 +185,7 @@ class Exporter:
                     break
         finally:
             self._is_sending = False
+            self._enough = 1
             if (self._waiting or self._ended) and not self._is_closing:
                 self._timer = self._clock.callLater(self._delay, self._send_now)
 

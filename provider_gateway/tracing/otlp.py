@@ -184,7 +184,12 @@ def encode_span(span: Span) -> bytes:
     key: list[Any] = [span.template, 0, len(parent), 0, -1, 0]
     for value in span.values:
         if type(value) is str:
-            text = value[:_MAX_TEXT].encode("utf-8", "replace")
+            try:
+                text = value.encode()
+            except UnicodeEncodeError:
+                text = _text(value)
+            if len(text) > _MAX_TEXT:
+                text = _text(value)
             key.append(len(text))
         elif value is None:
             key.append(_NOTHING)
