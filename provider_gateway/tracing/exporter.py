@@ -185,7 +185,6 @@ class Exporter:
                     break
         finally:
             self._is_sending = False
-            self._enough = 1
             if (self._waiting or self._ended) and not self._is_closing:
                 self._timer = self._clock.callLater(self._delay, self._send_now)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from devtools.otlp_receiver import ReceivedSpan, decode, tree
@@ -29,6 +30,13 @@ class KeptSpans:
     def add(self, span: Span) -> None:
         """Take a span."""
         self.spans += decode(RequestEncoder({"service.name": "test"}).encode([encode_span(span)]))
+
+    def close(self) -> Deferred[None]:
+        """Nothing waits."""
+        return succeed(None)
+
+    def stop(self) -> None:
+        """Nothing is under way."""
 
     def names(self) -> list[str]:
         """The spans as a tree: depth, kind and name."""

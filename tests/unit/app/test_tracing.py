@@ -32,6 +32,9 @@ class TracedServiceTests(ServiceTestCase):
     def seconds(self) -> float:
         return float(self.clock.seconds())
 
+    def callLater(self, *call: Any) -> Any:  # noqa: N802 - Twisted's name
+        return self.clock.callLater(*call)
+
     def names(self) -> list[str]:
         """The spans as a tree: depth, kind and name."""
         names: list[str] = self.exporter.names()
@@ -63,7 +66,9 @@ class TracedServiceTests(ServiceTestCase):
         self.assertEqual(server.attributes["http.response.status_code"], 200)
         self.assertEqual(producer.attributes["messaging.destination.name"], "ML.MQ:predict.now")
         self.assertEqual(consumer.attributes["provider_gateway.attempt"], 1)
+        self.assertNotIn("provider_gateway.redelivered", consumer.attributes)
         self.assertEqual(call.attributes["url.full"], "http://127.0.0.1:8080/predict")
+        self.assertEqual(call.attributes["http.response.status_code"], 200)
 
     def test_retry_and_parking(self) -> None:
         """Each attempt has its spans below the publish of its copy. The last one ends in the parking queue."""
@@ -106,6 +111,27 @@ class TracedServiceTests(ServiceTestCase):
             published = self.exporter.spans[-2] if "reply" in self.exporter.spans[-2].name else self.exporter.spans[-1]
             self.assertEqual(told, f"00-{'a' * 32}-{published.span_id}-01" if results else None)
             self.assertEqual(headers_to_http(reply.headers), {})
+
+    def test_lost_reply(self) -> None:
+        """The publish of a reply that no queue takes ends with that error."""
+        self.ask(reply_to="ML.MQ.nobody")
+        self.answer()
+        (reply,) = (span for span in self.exporter.spans if span.name == "publish reply")
+        self.assertEqual(reply.attributes["error.type"], "no-route")
+        self.assertIn("ML.MQ.nobody", reply.error)
+
+    def test_redelivered(self) -> None:
+        """A message that comes back from a process that died has another span, which tells so."""
+        self.ask()
+        self.break_connections()
+        self.is_up = False
+        self.service.stopService()
+        self.advance(60)
+        self.is_up = True
+        self.begin()
+        self.answer()
+        told = [each.attributes.get("provider_gateway.redelivered") for each in self.exporter.spans]
+        self.assertIn(True, told)
 
     def test_initiator(self) -> None:
         """A message of an initiator continues its trace; without one, a new trace begins."""

@@ -173,6 +173,34 @@ class ExporterTests(SynchronousTestCase):
         self.successResultOf(closed)
         self.assertEqual((self.bodies(), self.figures()), ([b"1", b"2"], (2, 0, 0)))
 
+    def test_ended_while_closing(self) -> None:
+        """Spans that end around the close, while others are being sent, wait for no further ones."""
+        self.exporter = self.make(most=50, batch=40)
+        self.add(b"1")
+        self.clock.advance(5)
+        self.add(b"2")
+        closed = self.exporter.close()
+        self.add(b"3")
+        self.answer()
+        self.assertEqual(self.bodies(), [b"1", b"2,3"])
+        self.answer()
+        self.successResultOf(closed)
+        self.assertEqual((self.figures(), self.clock.getDelayedCalls()), ((3, 0, 0), []))
+
+    def test_each_delay(self) -> None:
+        """The first span after a batch begins another delay, as does one that ended while it was sent."""
+        self.exporter = self.make(most=50, batch=40)
+        for span in (b"1", b"2"):
+            self.add(span)
+            self.clock.advance(5)
+            self.answer()
+        self.add(b"3")
+        self.clock.advance(5)
+        self.add(b"4")
+        self.answer()
+        self.clock.advance(5)
+        self.assertEqual(self.bodies(), [b"1", b"2", b"3", b"4"])
+
     def test_encoded_together(self) -> None:
         """Spans are encoded a few at a time, and the last few go after the delay."""
         encoded: list[bytes] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from twisted.trial.unittest import SynchronousTestCase
 
 from devtools.otlp_receiver import decode
@@ -58,10 +59,13 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual((found.resource, found.schema), ({"service.name": "s"}, SCHEMA_URL))
 
     def test_first(self) -> None:
-        """The first span of a trace has no parent; a span of another kind has no link."""
-        first, other = self.read(span(parent=None), span(kind=Kind.CLIENT, is_remote=False))
+        """The first span of a trace has no parent; a span of another kind has no link, wherever its parent is."""
+        first, other, server = self.read(
+            span(parent=None), span(kind=Kind.CLIENT, is_remote=False), span(kind=Kind.SERVER, state="")
+        )
         self.assertEqual((first.parent_id, first.links, first.error), ("", (), None))
         self.assertEqual((other.links, other.flags), ((), 0x101))
+        self.assertEqual((server.links, server.flags, server.parent_id), ((), 0x301, "c" * 16))
 
     def test_without_state(self) -> None:
         """A span and its link need no ``tracestate``; the link says that what it leads to is not recorded."""
@@ -105,3 +109,12 @@ class EncodingTests(SynchronousTestCase):
         """Attributes of a template stand beside those of the span."""
         (found,) = self.read(span(attributes={"b": 2}, fixed={"a": 1}))
         self.assertEqual(found.attributes, {"a": 1, "b": 2})
+
+    def test_schema(self) -> None:
+        """Both the process's part of a request and the spans' say whose names they use; nothing is beside them."""
+        body = RequestEncoder({"service.name": "s"}).encode([encode_span(span())])
+        request = ExportTraceServiceRequest.FromString(body)
+        (of_process,) = request.resource_spans
+        (of_scope,) = of_process.scope_spans
+        self.assertEqual((of_process.schema_url, of_scope.schema_url), (SCHEMA_URL, SCHEMA_URL))
+        self.assertEqual((len(of_scope.spans), request.ByteSize()), (1, len(body)))
