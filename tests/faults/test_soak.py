@@ -50,7 +50,7 @@ DAYS = 7 * 86_400
 def answer(body: bytes) -> Deferred[Any]:
     """The model's answer: an echo after some time, and sometimes large headers."""
     headers = {} if crc32(body) % LARGE_RESPONSES else {"X-Large": "x" * 2 * SOAK_FRAME_MAX}
-    return deferLater(reactor, 0.05, lambda: (200, body, headers))
+    return deferLater(reactor, 0.05, lambda: (200, body, headers))  # so long the model takes
 
 
 class SoakTests(FaultTestCase):

@@ -151,7 +151,7 @@ class DemoTests(TestCase):
         log = self.folder / ".demo/gateway.log"
         found = re.compile('"message": "fib: parked in fib.parking: ([a-z-]+)"')
         while len(found.findall(log.read_text())) < 12:
-            await deferLater(reactor, 0.1, lambda: None)
+            await deferLater(reactor, 0.1, lambda: None)  # a file tells nobody when it grows
         reasons = Counter(found.findall(log.read_text()))
         self.assertEqual({"status": 8, "reply": 3, "reply-to": 1}, reasons)
 

@@ -169,7 +169,7 @@ class SchemathesisTests(IntegrationTestCase):
         for action in ("replay", "drop"):
             job = await fetched(f"{path}/{action}", "ParkingJob", "POST", json=order)
             while job["state"] in ("counting", "running"):
-                await deferLater(reactor, 0.05)
+                await deferLater(reactor, 0.05)  # HTTP tells nobody when a job ends: clients ask
                 job = await fetched(job["links"]["self"], "ParkingJob")
         jobs = await fetched("/v1/parking/jobs", "ParkingJobs")
         self.assertEqual(len(jobs["jobs"]), 2)
