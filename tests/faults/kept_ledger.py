@@ -155,11 +155,11 @@ class KeptLedger:
         return [entry for id_, entry in self.told.items() if entry.states.get(id_) == "pending"]
 
     def twice(self) -> list[str]:
-        """Requests with several ids. The key of one that has expired is free for another: others had to have one."""
+        """Requests with several ids, though the first one's key was not free (docs/interface.md)."""
         return [
             f"{entry.request}: {entry.states}, {entry.said}"
             for entry in self.entries.values()
-            if len(entry.ids) > 1 and sum(entry.states.get(id_) != "expired" for id_ in entry.ids) > 1
+            if len(entry.ids) > 1 and sum(entry.states.get(id_) not in _FREE for id_ in entry.ids) > 1
         ]
 
     def untold(self) -> list[str]:
@@ -231,6 +231,8 @@ class KeptLedger:
 
 #: Kinds that the model is called for more than once.
 _REPEATED = frozenset({"parked", "flaky"})
+#: After 502, and once a request has expired, its key is free. A caller that was away meanwhile is told another id.
+_FREE = frozenset({"parked", "expired"})
 #: What may become of a final state: a parked message is replayed, an answer comes after all.
 _CHANGES = frozenset((old, new) for old in ("parked", "expired") for new in ("succeeded", "failed", "parked"))
 
