@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from provider_gateway.workbench.documents import (
     job_document,
     look_document,
@@ -21,9 +23,17 @@ if TYPE_CHECKING:
     from provider_gateway.parking.parked_message import ParkedMessage
 
 
+#: Takes a fifth of the time of ``json``, but leaves letters and the control character DEL as they are.
+_encode = msgspec.json.Encoder().encode
+_DEL = b"\x7f"
+
+
 def line(document: Mapping[str, Any]) -> str:
-    """A document as one line of ASCII: no terminal and no program takes it for anything else."""
-    return json.dumps(document) + "\n"
+    """A document as one line of printable ASCII: no terminal and no program takes it for anything else."""
+    encoded = _encode(document)
+    if not encoded.isascii() or _DEL in encoded:
+        return json.dumps(document, separators=(",", ":")) + "\n"
+    return encoded.decode() + "\n"
 
 
 def listed(queue: str, message: ParkedMessage) -> dict[str, Any]:

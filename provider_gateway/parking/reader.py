@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from provider_gateway.deferreds import sleep
 from provider_gateway.parking.deliveries import Deliveries, size_of
+from provider_gateway.parking.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,16 +24,14 @@ if TYPE_CHECKING:
 
 #: Messages of the first window, whose size nobody knows; how much larger the next window may be; and most messages.
 _FIRST_WINDOW, _GROWTH, MAX_WINDOW = 16, 8, 5000
-#: Bytes of a window of messages of the usual size.
-_WINDOW_BYTES = 4 * 2**20
+#: Bytes of a window of messages of the usual size. The broker delivers it at once, and others wait meanwhile: with 4 MB,
+#: p99 of requests beside a look was 2.4 times that without, with 1 MB 1.6 times. Smaller ones take longer in all.
+_WINDOW_BYTES = 5 * 2**18
 #: Messages that are given back to a quorum queue by one command, and commands at a time. RabbitMQ 3.10 keeps the order
 #: of what it finds in one command up to 32 messages; and it gathers the commands of a channel once 32 are under way.
 _RETURNED, _COMMANDS = 32, 15
 #: Seconds to wait until the broker has its messages back: in all, and between two questions.
 _RELEASED_WITHIN, _RELEASE_PAUSE = 3.0, 0.002
-#: Seconds of work between two pauses if all of the time is ours, and the most that counts as work. With a smaller share
-#: they are shorter by as much: requests of the same process wait for the end of each.
-_TURN, _MAX_TURN = 0.004, 0.02
 
 
 class Reader:
@@ -41,7 +40,7 @@ class Reader:
     Args:
         session: is used for nothing that must not wait.
         parking: the parking queue.
-        share: share of the time that reading and what is done between two messages may take.
+        share: see :class:`.Pace`: of the time that reading and what is done between two messages may take.
         max_held: bytes of messages that may be unsettled at a time. With more, reading ends.
         max_window: messages in a window, at most. With a smaller one than the largest, a window begins only when all
             of the last one were handed over: no more is held.
@@ -65,8 +64,7 @@ class Reader:
         self._deliveries = Deliveries(session, parking, clock)
         self._is_quorum = parking.arguments.get("x-queue-type") == "quorum"
         self._clock = clock
-        self._rest = 1 / share - 1
-        self._turn = _TURN * share
+        self._pace = Pace(clock, share)
         self._max_held = max_held
         self._max_window = min(max_window, MAX_WINDOW)
         self._reads_ahead = max_window >= MAX_WINDOW
@@ -77,7 +75,6 @@ class Reader:
         self._usual_bytes = 0.0
         #: Tags that were acknowledged.
         self._acked: set[int] = set()
-        self._since = 0.0
 
     async def open(self) -> None:
         """Declare the queue, as the process does, and count its messages.
@@ -107,7 +104,7 @@ class Reader:
         is_next = (
             deliveries.buffer
             and self.seen < self.total
-            and self._clock.seconds() - self._since < self._turn
+            and not self._pace.is_over
             and not (self._reads_ahead and deliveries.is_full and deliveries.is_low)
         )
         return self._take() if is_next else None
@@ -121,10 +118,8 @@ class Reader:
             BrokerUnavailable: the broker delivers nothing.
             ConnectionLost, AMQPError: the connection is gone.
         """
-        now = self._clock.seconds()
-        if now - self._since >= self._turn:
-            await sleep(self._clock, min(now - self._since, _MAX_TURN) * self._rest)
-            self._since = self._clock.seconds()
+        if self._pace.is_over:
+            await self._pace.pause()
         deliveries = self._deliveries
         if self._reads_ahead and deliveries.is_full and deliveries.is_low and self._may_read_on():
             # The broker delivers while the rest of the last window is worked on.
