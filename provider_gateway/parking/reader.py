@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Messages of the first window, whose size nobody knows; how much larger the next window may be; and most messages.
 _FIRST_WINDOW, _GROWTH, MAX_WINDOW = 16, 8, 5000
-#: Bytes of a window of messages of the usual size. The broker delivers it at once, and others wait meanwhile: with 4 MB,
+#: Bytes of a window of messages of the usual size. The broker delivers it at once, and others wait: with 4 MB, the
 #: p99 of requests beside a look was 2.4 times that without, with 1 MB 1.6 times. Smaller ones take longer in all.
 _WINDOW_BYTES = 5 * 2**18
 #: Messages that are given back to a quorum queue by one command, and commands at a time. RabbitMQ 3.10 keeps the order
