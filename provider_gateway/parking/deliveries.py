@@ -153,13 +153,14 @@ class Deliveries:
             InUse, ParkingUnusable, ConnectionLost, AMQPError: see :meth:`.Reader.next`.
         """
         assert self._messages is not None
-        await self.cancel()
         channel = self._messages.channel
+        # It is for new consumers alone. Nothing else is asked between two consumers, when others may get in.
+        await shield(channel.basic_qos(prefetch_count=prefetch))
+        await self.cancel()
         # In the order of these tags, a quorum queue takes back what the consumers had.
         self._consumers += 1
         tag = f"{self._consumers:08d}"
         self._due, self._first = prefetch, self.last_tag + 1
-        await shield(channel.basic_qos(prefetch_count=prefetch))
         try:
             queue, self._tag = await shield(channel.basic_consume(self._parking.name, exclusive=True, consumer_tag=tag))
         except ChannelClosedByBroker as error:

@@ -15,6 +15,8 @@ _TURN, _MAX_TURN = 0.004, 0.02
 #: A pause ends late if others have work: the process, or the processor. By so many times the delay the next pause is
 #: longer, up to so many seconds. A shorter delay is our own: that of what the broker has sent meanwhile.
 _GIVES_WAY, _MAX_PAUSE, _OWN_DELAY = 4.0, 0.05, 0.001
+#: Seconds from the beginning in which it does not give way: most looks are over by then, and others may want the queue.
+_SHORT = 0.5
 
 
 class Pace:
@@ -28,7 +30,7 @@ class Pace:
         self._clock = clock
         self._rest = 1 / share - 1
         self._turn = _TURN * share
-        self._since = clock.seconds()
+        self._since = self._began = clock.seconds()
         #: Seconds that the last pause took too long.
         self._delay = 0.0
 
@@ -41,7 +43,8 @@ class Pace:
         """Rest. The next turn begins when this returns."""
         now = self._clock.seconds()
         pause = min(now - self._since, _MAX_TURN) * self._rest
-        pause += min(_GIVES_WAY * max(self._delay - _OWN_DELAY, 0.0), _MAX_PAUSE)
+        if now - self._began >= _SHORT:
+            pause += min(_GIVES_WAY * max(self._delay - _OWN_DELAY, 0.0), _MAX_PAUSE)
         await sleep(self._clock, pause)
         self._since = self._clock.seconds()
         self._delay = self._since - now - pause

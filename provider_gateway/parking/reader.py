@@ -46,7 +46,7 @@ class Reader:
             of the last one were handed over: no more is held.
 
     Attributes:
-        total: messages that were ready when it was opened.
+        total: messages that were ready when it was opened, or when the first ones had arrived, if these were more.
         seen: messages that were handed over.
         is_cut: reading ended early, since too many bytes were held.
     """
@@ -69,7 +69,7 @@ class Reader:
         self._max_window = min(max_window, MAX_WINDOW)
         self._reads_ahead = max_window >= MAX_WINDOW
         self.total = self.seen = 0
-        self.is_cut = False
+        self.is_cut = self._is_recounted = False
         self._held_bytes = 0
         self._size = _FIRST_WINDOW
         self._usual_bytes = 0.0
@@ -121,6 +121,8 @@ class Reader:
         if self._pace.is_over:
             await self._pace.pause()
         deliveries = self._deliveries
+        if not self._is_recounted and deliveries.is_full:
+            await self._recount()
         if self._reads_ahead and deliveries.is_full and deliveries.is_low and self._may_read_on():
             # The broker delivers while the rest of the last window is worked on.
             await self._begin_window()
@@ -134,6 +136,11 @@ class Reader:
             else:
                 await self._begin_window()
         return self._take() if self.seen < self.total else None
+
+    async def _recount(self) -> None:
+        """Count again. Somebody who had messages when we counted may have lost the queue to us, and they are back."""
+        self._is_recounted = True
+        self.total = max(self.total, self._deliveries.last_tag + await self._deliveries.ready())
 
     def _take(self) -> Content:
         content = self._deliveries.take()

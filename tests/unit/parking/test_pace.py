@@ -51,7 +51,7 @@ class PaceTests(SynchronousTestCase):
     def test_gives_way(self) -> None:
         """After a pause that ended late, since others had work, the next one is longer; then it is as before."""
         pace = Pace(self.clock, 0.5)
-        self.clock.advance(0.002)
+        self.clock.advance(0.5)
         self._pause(pace, delay=0.006)
         self.clock.advance(0.002)
         self.assertAlmostEqual(self._pause(pace), 0.002 + 4 * 0.005)
@@ -61,7 +61,7 @@ class PaceTests(SynchronousTestCase):
     def test_own_delay(self) -> None:
         """A short delay is that of what the broker has sent meanwhile."""
         pace = Pace(self.clock, 0.5)
-        self.clock.advance(0.002)
+        self.clock.advance(0.5)
         self._pause(pace, delay=0.0009)
         self.clock.advance(0.002)
         self.assertAlmostEqual(self._pause(pace), 0.002)
@@ -69,7 +69,15 @@ class PaceTests(SynchronousTestCase):
     def test_goes_on_in_the_end(self) -> None:
         """However late a pause ends, the next one takes 50 ms more at most: a look ends on a busy machine, too."""
         pace = Pace(self.clock, 0.5)
-        self.clock.advance(0.002)
+        self.clock.advance(0.5)
         self._pause(pace, delay=10)
         self.clock.advance(0.002)
         self.assertAlmostEqual(self._pause(pace), 0.002 + 0.05)
+
+    def test_short_look(self) -> None:
+        """Half a second long it does not give way: a short look is over soon, for whoever waits for the queue."""
+        pace = Pace(self.clock, 0.5)
+        self.clock.advance(0.002)
+        self._pause(pace, delay=0.4)
+        self.clock.advance(0.002)
+        self.assertAlmostEqual(self._pause(pace), 0.002)
