@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from provider_gateway.parking.filters import Filter
 from provider_gateway.parking.jobs import JobRequest
 from tests.contract.parking import OPERATOR, ParkingContract, on_both_types
 
@@ -74,3 +76,31 @@ class Meanwhile(ParkingContract):
         sent, parked = await self.numbers(self.entry.queue_name), await self.numbers(self.entry.parking)
         self.assertEqual(list(range(100)), sorted(sent) + parked)
         self.assertEqual(found.done, len(sent))
+
+    async def test_back_soon(self) -> None:
+        """Messages that somebody else held when a look counted, and that are back soon after, are looked at, too.
+
+        So it is if another look has just lost the queue to this one.
+        """
+        await self.park(40)
+        held, begun = Event(), Event()
+
+        def hold(channel: BlockingChannel) -> None:
+            for _ in range(10):
+                channel.basic_get(self.entry.parking)
+            held.set()
+            begun.wait(10)
+            channel.basic_nack(0, multiple=True)
+            self.wait_for_count(channel, self.entry.parking, 40 - 16)
+
+        holding = self.use(hold)
+        await self.until(held.is_set)
+
+        def until_back(*_: object) -> Deferred[Any] | None:
+            if begun.is_set():
+                return None
+            begun.set()
+            return holding
+
+        look = await self.parking.look(self.entry.queue_name, Filter(), operator=OPERATOR, on_message=until_back)
+        self.assertEqual((40, 40), (look.total, look.matching))
