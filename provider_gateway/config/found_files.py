@@ -64,7 +64,9 @@ def find_variables(env_file: Path | None = None) -> dict[str, str]:
 
 
 def load_named_settings(env_file: Path | None = None, **given: Any) -> Settings:
-    """Read the settings as :func:`.load_settings` does; if one is missing because it is misspelt, the error says so.
+    """Read the settings as :func:`.load_settings` does; if one is missing, the error tells of misspelt names.
+
+    The name that stands for the missing one comes first. Others follow what is missing: they would stop the next start.
 
     Raises:
         SettingsError: a variable is missing or wrong.
@@ -73,9 +75,13 @@ def load_named_settings(env_file: Path | None = None, **given: Any) -> Settings:
         return load_settings(env_file, **given)
     except SettingsError as error:
         with contextlib.suppress(UnicodeDecodeError):
-            for name, meant in misspelt(find_variables(env_file), _names()).items():
+            wrong = misspelt(find_variables(env_file), _names())
+            for name, meant in wrong.items():
                 if str(error).startswith(f"{meant}: {MISSING}"):
                     raise misspelling({name: meant}) from None
+            if wrong and MISSING in str(error):
+                msg = f"{error}; {misspelling(wrong)}"
+                raise SettingsError(msg) from None
         raise
 
 

@@ -47,6 +47,14 @@ class CheckVariablesTests(SettingsTestCase):
             line = str(self.assertRaises(SettingsError, load_named_settings))
             self.assertTrue(line.startswith("RMQ_ULR: unknown variable, RMQ_URL is probably meant"), line)
 
+    def test_misspelt_beside_missing(self) -> None:
+        """If a required setting is missing, the line tells of another misspelt name, too."""
+        self.patch(os, "environ", {"HTTP_ACESS": "x"})
+        line = str(self.assertRaises(SettingsError, load_named_settings))
+        told = "RMQ_URL: is required and missing; HTTP_ACESS: unknown variable, HTTP_ACCESS is probably meant"
+        self.assertTrue(line.startswith(told), line)
+        self.assertNotIn("\n", line)
+
     def test_another_error(self) -> None:
         """An error that has nothing to do with a misspelt name stays as it is."""
         for variables, expected in (
