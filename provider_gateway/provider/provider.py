@@ -22,7 +22,7 @@ from provider_gateway.provider.model_log import ModelLog
 from provider_gateway.provider.replies import error_reply
 from provider_gateway.provider.suspects import Suspects
 from provider_gateway.provider.task import DeliveryLost, Task
-from provider_gateway.provider.traces import begin_process
+from provider_gateway.provider.traces import begin_process, came_back
 from provider_gateway.topology.declarations import DELIVERY_LIMIT
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ class Provider:
         running = self._serving.get(task.fingerprint) if task.fingerprint is not None else None
         if running is not None and running.delivery.is_lost:
             running.delivery = task.delivery
+            came_back(running)
             self._redelivered.labels(self._entry.queue_name, "running").inc()
             return True
         if self._settlement.is_settled(task):

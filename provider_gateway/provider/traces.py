@@ -55,6 +55,13 @@ def begin_process(tracer: Tracer, task: Task) -> None:
         message.headers = replaced(message.headers, span)  # else they say already that the trace is not recorded
 
 
+def came_back(task: Task) -> None:
+    """Note on the span of a message in work that the broker delivered it again: it is served once, and has one span."""
+    span = task.span
+    if isinstance(span, Span):
+        span.values = (*span.values[:-1], True)
+
+
 class TracedModel:
     """Makes a span for each call of a model (:class:`.CallsModel`), and tells the model of it.
 

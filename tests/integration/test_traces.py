@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from devtools.otlp_receiver import Receiver, tree
 from tests.support.integration import IntegrationTestCase
@@ -33,7 +35,7 @@ class TraceTests(IntegrationTestCase):
 
     async def begin(self, **keys: Any) -> Any:
         """Start both processes; returns the gateway."""
-        entries = [self.entry(dle=True, maxAttempts=2, retryDelay=200, **keys)]
+        self.entries = entries = [self.entry(dle=True, maxAttempts=2, retryDelay=200, **keys)]
         names = {"OTEL_SERVICE_NAME": "the-provider", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test"}
         self.provider = self.start("--role", "provider", entries=entries, **self.variables, **names)
         gateway = self.start("--role", "gateway", entries=entries, **self.variables)
@@ -94,6 +96,57 @@ class TraceTests(IntegrationTestCase):
         self.assertEqual(set(told), {"a" * 32})
         _, metrics = await self.admin(gateway, "/metrics")
         self.assertIn('provider_gateway_spans_total{outcome="exported"} 2.0', metrics)
+
+    async def test_connections_broken_in_call(self) -> None:
+        """A message that the broker delivers again during its call is served once: its span goes on, and tells so."""
+        answer: Deferred[tuple[int, bytes]] = Deferred()
+        self.model.answer = lambda _: answer
+        gateway = await self.begin()
+        response = Deferred.fromCoroutine(self.post(gateway, [1]))
+        await self.model.asked()
+        await deferToThread(self.broker.control, "close_all_connections", "for the test")
+        adopted = f'provider_gateway_redelivered_total{{queue="{self.queue}",state="running"}} 1.0'
+        while adopted not in (await self.admin(self.provider, "/metrics"))[1]:
+            await deferLater(reactor, 0.05)  # nothing is logged of it, and metrics tell nobody when they change
+        answer.callback((200, b"1"))
+        self.assertEqual((await response)[0].code, 200)
+        await self.spans(5)
+        expected = [
+            (0, "SERVER   POST /v1/predict"),
+            (1, "PRODUCER publish X"),
+            (2, "CONSUMER process Q"),
+            (3, "CLIENT   POST"),
+            (3, "PRODUCER publish reply"),
+        ]
+        self.assertEqual(self.shape(), expected)
+        (consumer,) = (span for span in self.receiver.spans if span.kind == "CONSUMER")
+        self.assertIs(consumer.attributes["provider_gateway.redelivered"], True)
+        self.assertEqual(len(self.model.requests), 1)
+
+    async def test_killed_in_call(self) -> None:
+        """A message of a provider that is killed during its call has the spans of the provider that serves it next."""
+        self.model.answer = lambda _: Deferred()
+        gateway = await self.begin()
+        response = Deferred.fromCoroutine(self.post(gateway, [1]))
+        await self.model.asked()
+        self.model.answer = lambda _: (200, b"1")
+        self.provider.signal("KILL")
+        await self.provider.when_ended()
+        await self.start("--role", "provider", entries=self.entries, **self.variables).ready()
+        self.assertEqual((await response)[0].code, 200)
+        await self.spans(7)
+        expected = [
+            (0, "SERVER   POST /v1/predict"),
+            (1, "PRODUCER publish X"),
+            (2, "CONSUMER process Q"),
+            (3, "PRODUCER publish Q.return"),
+            (4, "CONSUMER process Q"),
+            (5, "CLIENT   POST"),
+            (5, "PRODUCER publish reply"),
+        ]
+        self.assertEqual(self.shape(), expected)
+        told = [each.attributes.get("provider_gateway.redelivered") for each in self.receiver.spans]
+        self.assertEqual([each for each in told if each is not None], [True])
 
     async def test_sent_at_the_end(self) -> None:
         """Spans that wait for their batch are sent when the process stops."""

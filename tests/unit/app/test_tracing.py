@@ -133,6 +133,16 @@ class TracedServiceTests(ServiceTestCase):
         told = [each.attributes.get("provider_gateway.redelivered") for each in self.exporter.spans]
         self.assertIn(True, told)
 
+    def test_redelivered_in_work(self) -> None:
+        """A message that comes back while its model is called is served once: its span goes on, and tells so."""
+        self.ask()
+        self.break_connections()
+        self.advance(60)
+        self.answer()
+        (consumer,) = (each for each in self.exporter.spans if each.kind == "CONSUMER")
+        self.assertIs(consumer.attributes["provider_gateway.redelivered"], True)
+        self.assertEqual([each.kind for each in self.exporter.spans].count("CLIENT"), 1)
+
     def test_initiator(self) -> None:
         """A message of an initiator continues its trace; without one, a new trace begins."""
         self.ask(headers={"traceparent": CALLERS})
