@@ -116,7 +116,8 @@ def _beside(bed: Testbed, subject: Subject, interface: Interface, kind: str, sca
     document = interface.ask("GET", job)
     if document["state"] == "running":
         interface.ask("DELETE", job)
-    interface.until(job, lambda document: document["state"] in ("canceled", "done"))
+    document = interface.until(job, lambda document: document["state"] in ("canceled", "done"))
+    runs_of.until_waiting(bed, f"{queue}.parking", scale.parked - document["done"])  # a purge spares what the job holds
     runs_of.purge(bed, queue)
     runs_of.fill(bed, queue, scale.parked)
 

@@ -162,6 +162,16 @@ def waiting(bed: Testbed, queue: str) -> int:
     return count
 
 
+def until_waiting(bed: Testbed, queue: str, count: int) -> None:
+    """Wait until so many messages are ready in a queue."""
+    end = time.monotonic() + _PATIENCE
+    while (found := waiting(bed, queue)) != count:
+        if time.monotonic() > end:
+            msg = f"{found:,} messages in {queue} instead of {count:,}"
+            raise LoadError(msg)
+        time.sleep(0.05)
+
+
 def purge(bed: Testbed, queue: str) -> None:
     """Empty a work queue."""
     wire = Wire(bed.broker.port)
