@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _TURN, _MAX_TURN = 0.004, 0.02
 #: A pause ends late if others have work: the process, or the processor. By so many times the delay the next pause is
 #: longer, up to so many seconds. A shorter delay is our own: that of what the broker has sent meanwhile.
-_GIVES_WAY, _MAX_PAUSE, _OWN_DELAY = 4.0, 0.05, 0.001
+_GIVES_WAY, _MAX_PAUSE, _OWN_DELAY = 8.0, 0.05, 0.0005
 #: Seconds from the beginning in which it does not give way: most looks are over by then, and others may want the queue.
 _SHORT = 0.5
 

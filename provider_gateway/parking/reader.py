@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FIRST_WINDOW, _GROWTH, MAX_WINDOW = 16, 8, 5000
 #: Bytes of a window of messages of the usual size. The broker delivers it at once, and others wait: with 4 MB, the
 #: p99 of requests beside a look was 2.4 times that without, with 1 MB 1.6 times. Smaller ones take longer in all.
-_WINDOW_BYTES = 5 * 2**18
+_WINDOW_BYTES = 2**20
 #: Messages that are given back to a quorum queue by one command, and commands at a time. RabbitMQ 3.10 keeps the order
 #: of what it finds in one command up to 32 messages; and it gathers the commands of a channel once 32 are under way.
 _RETURNED, _COMMANDS = 32, 15

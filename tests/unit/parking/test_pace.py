@@ -54,7 +54,7 @@ class PaceTests(SynchronousTestCase):
         self.clock.advance(0.5)
         self._pause(pace, delay=0.006)
         self.clock.advance(0.002)
-        self.assertAlmostEqual(self._pause(pace), 0.002 + 4 * 0.005)
+        self.assertAlmostEqual(self._pause(pace), 0.002 + 8 * 0.0055)
         self.clock.advance(0.002)
         self.assertAlmostEqual(self._pause(pace), 0.002)
 
@@ -62,7 +62,7 @@ class PaceTests(SynchronousTestCase):
         """A short delay is that of what the broker has sent meanwhile."""
         pace = Pace(self.clock, 0.5)
         self.clock.advance(0.5)
-        self._pause(pace, delay=0.0009)
+        self._pause(pace, delay=0.0004)
         self.clock.advance(0.002)
         self.assertAlmostEqual(self._pause(pace), 0.002)
 
