@@ -159,8 +159,7 @@ class Job:
             self._fail(f"{type(error).__name__}: {error}")
             self._log.failure("A job on {queue} broke", Failure(error), queue=self.request.queue)
         finally:
-            # The job is kept for those who ask how it went. 100,000 ids take 15 MB.
-            self._wanted, self._held = {}, None
+            self._wanted, self._held = {}, None  # the job is kept, and 100,000 ids take 15 MB
             self._counted.fire(None)
             self._over.fire(self.document)
 
