@@ -40,21 +40,21 @@ def _of_publish(exchange: str, routing_key: str, name: str) -> SpanTemplate:
     )
 
 
-def _begin(parent: Span, message: Message, exchange: str, routing_key: str, name: str = "") -> Span:
-    template = _of_publish(exchange, routing_key, name)
-    return parent.begin(template, (message.message_id, message.correlation_id, len(message.body)))
-
-
 def begin_publish(parent: AnySpan, message: Message, exchange: str, routing_key: str) -> None:
     """Begin the span of a request message, and have its headers tell of it; the publisher ends it."""
     if isinstance(parent, Span):
-        message.span = parent = _begin(parent, message, exchange, routing_key)
+        template = _of_publish(exchange, routing_key, "")
+        values = message.message_id, message.correlation_id, len(message.body)
+        message.span = parent = parent.begin(template, values)
     message.headers = replaced(message.headers, parent)
 
 
 def begin_copy(parent: AnySpan, copy: Copy, exchange: str, routing_key: str) -> Span | None:
     """Begin the span of a copy, whose headers tell of it; whoever publishes it ends it. None if it is not recorded."""
-    span = _begin(parent, copy, exchange, routing_key) if isinstance(parent, Span) else None
+    span = None
+    if isinstance(parent, Span):
+        template = _of_publish(exchange, routing_key, "")
+        span = parent.begin(template, (copy.message_id, copy.correlation_id, len(copy.body)))
     copy.added = {**copy.added, **context_headers(span or parent)}
     return span
 
@@ -68,7 +68,8 @@ def begin_reply(parent: AnySpan, reply: Message, queue: str, *, is_kept: bool) -
     if not isinstance(parent, Span):
         return None
     # The name is not that of the queue: they have many.
-    span = _begin(parent, reply, "", queue, "publish reply")
+    template = _of_publish("", queue, "publish reply")
+    span = parent.begin(template, (reply.message_id, reply.correlation_id, len(reply.body)))
     if is_kept:
         reply.headers = {**reply.headers, PG_TRACEPARENT: span.traceparent}
     return span

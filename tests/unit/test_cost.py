@@ -12,8 +12,16 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
+
+from provider_gateway.app.tracing import Tracing
+from provider_gateway.observability.metrics import Metrics
+from provider_gateway.tracing.exporter import Exporter
+from provider_gateway.tracing.otlp import RequestEncoder, encode_span
+from provider_gateway.tracing.sampling import Sampling
+from provider_gateway.tracing.tracer import Tracer
 from tests.support.memory_store import MemoryStore
 from tests.support.model_peer import response
 from tests.support.service import ServiceTestCase
@@ -97,6 +105,8 @@ _WITH_STORE = 0.02
 _WARM_UP = 5
 #: What Twisted and pika do before a function of ours is called, or after.
 _FRAMEWORKS = "frameworks"
+#: Calls that a request makes more when its trace is recorded: its five spans begin, end and are encoded.
+_WITH_TRACES = 57
 #: Not counted, with all that they call: the other side of each connection, and what is not there in production.
 _OUTSIDE = ("provider_gateway.devbroker", "twisted.logger._filter", "twisted.logger._observer")
 _OUTSIDE_FUNCTIONS = ("Clock._sortCalls",)
@@ -237,6 +247,62 @@ class CostWithStoreTests(CostTests):
         more, figure = with_store.modules.total() - plain.modules.total(), plain.modules.total()
         where = {name: calls for name, calls in (with_store.functions - plain.functions).items() if calls}
         self.assertLessEqual(more, _WITH_STORE * figure, f"{more} calls more than {figure}: {where}")
+
+
+class CostOfTracesTests(CostTests):
+    """The same request, with all traces recorded."""
+
+    def setUp(self) -> None:
+        clock: Any = self  # of the test case, which makes it later
+        post: Any = self
+        url: Any = "http://collector/v1/traces"
+        exporter = Exporter(
+            post,
+            url,
+            {},
+            encode_span,
+            RequestEncoder({}),
+            timeout=10,
+            delay=5,
+            most=100_000,
+            batch=50_000,
+            compresses=False,
+            clock=clock,
+            metrics=Metrics(),
+        )
+        tracer = Tracer(Sampling("traceidratio", 1), exporter, clock, self.wall_clock)
+        self.tracing = Tracing(tracer, exporter, clock)
+        super().setUp()
+
+    def send(self, *_: object, **__: object) -> Deferred[None]:
+        """No request of the exporter is answered."""
+        return Deferred()
+
+    def seconds(self) -> float:
+        return float(self.clock.seconds())
+
+    def callLater(self, *call: Any) -> Any:  # noqa: N802 - Twisted's name
+        return self.clock.callLater(*call)
+
+    def test_calls(self) -> None:
+        """Traces make few calls more; those of 32 requests are counted, since spans are encoded 32 at a time."""
+        traced, plain = self.measure_many(), CostTests("test_calls")
+        plain.setUp()
+        more = (traced - 32 * plain.measure().modules.total()) / 32
+        self.assertLessEqual(more, _WITH_TRACES)
+
+    def test_count_is_stable(self) -> None:
+        """Each 32 requests make the same calls."""
+        self.assertEqual(self.measure_many(), self.measure_many())
+
+    def measure_many(self) -> int:
+        """Count the calls of 32 requests, whose 160 spans are encoded five times."""
+        for _ in range(32):  # each shape of span has been encoded once
+            self.request()
+        counter = CallCounter()
+        for _ in range(32):
+            counter.count(self.request)
+        return counter.modules.total()
 
 
 def main() -> None:
