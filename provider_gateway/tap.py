@@ -28,7 +28,6 @@ from provider_gateway.config.appended_files import open_text, open_unbuffered
 from provider_gateway.config.found_files import check_variables, find_queues, find_variables, load_named_settings
 from provider_gateway.config.queue_file import BUILT_IN, load_queues
 from provider_gateway.config.settings import ROLES
-from provider_gateway.demo.service import Demo, open_folder
 from provider_gateway.errors import SettingsError
 from provider_gateway.net.plain_events import without_log_context
 from provider_gateway.observability.json_log import log_observer
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from provider_gateway.app.listeners import Listeners
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.config.settings import Role, Settings
+    from provider_gateway.demo.service import Demo
 
 _log = Logger(namespace="provider_gateway")
 #: Any: for mypy it is a module.
@@ -188,6 +188,9 @@ def _make_worker(
 
 
 def _make_demo(options: Options) -> Demo:
+    # Imported late: an embedded broker and a sample model, which a service does not need in its memory.
+    from provider_gateway.demo.service import Demo, open_folder  # noqa: PLC0415 - see above
+
     for name, is_given in (
         ("--check", options["check"]),
         ("--connect", options["connect"]),

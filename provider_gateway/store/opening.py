@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provider_gateway.errors import SettingsError
-from provider_gateway.store.sql_store import SQLStore
-from provider_gateway.store.sqlite import SQLite
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from provider_gateway.clocks import WallClock
     from provider_gateway.config.settings import Settings
     from provider_gateway.config.store_url import StoreURL
     from provider_gateway.observability.metrics import Metrics
     from provider_gateway.store.engine import Engine
+    from provider_gateway.store.sql_store import SQLStore
 
 
 def engine_for(url: StoreURL, *, changes: bool) -> Engine:
@@ -25,9 +26,16 @@ def engine_for(url: StoreURL, *, changes: bool) -> Engine:
     Raises:
         SettingsError: this store can never work.
     """
-    engine = _postgresql(url) if url.path is None else SQLite(url.path)
+    engine = _postgresql(url) if url.path is None else _sqlite(url.path)
     engine.check(changes=changes)
     return engine
+
+
+def _sqlite(path: Path) -> Engine:
+    # Imported late: a process without a result store need not hold SQLite in memory.
+    from provider_gateway.store.sqlite import SQLite  # noqa: PLC0415 - see above
+
+    return SQLite(path)
 
 
 def _postgresql(url: StoreURL) -> Engine:
@@ -53,5 +61,8 @@ def result_store(
     """
     if settings.result_store is None:
         return None
+    # Imported late, as SQLite is.
+    from provider_gateway.store.sql_store import SQLStore  # noqa: PLC0415 - see above
+
     engine = engine_for(settings.result_store, changes=changes)
     return SQLStore(reactor, engine, ttl=settings.result_ttl, wall_clock=wall_clock, metrics=metrics)

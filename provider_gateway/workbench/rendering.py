@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from provider_gateway.errors import NotFound
 from provider_gateway.http_server.problems import with_length
@@ -14,6 +13,8 @@ from provider_gateway.workbench import texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from jinja2 import Environment
 
 _PACKAGE = "provider_gateway.workbench"
 _HEADERS = {
@@ -49,16 +50,27 @@ class Rendering:
     """
 
     def __init__(self, everywhere: Mapping[str, object]) -> None:
+        self._everywhere = everywhere
+        self._static = {
+            each.name: (_TYPES[each.name[each.name.rindex(".") :]], each.read_bytes())
+            for each in files(_PACKAGE).joinpath("static").iterdir()
+        }
+
+    @cached_property
+    def _environment(self) -> Environment:
+        # Made, and imported, with the first page: most processes never show one.
+        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - see above
+
         # The templates are HTML: what is put into them is escaped, whatever the name of the file. A value that a route
         # has forgotten is an error, and no empty text.
-        self._environment = Environment(
+        environment = Environment(
             loader=PackageLoader(_PACKAGE),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {
+        environment.filters |= {
             "shown": texts.visible,
             "short": texts.short,
             "number": texts.number,
@@ -74,11 +86,8 @@ class Rendering:
             "preview": texts.preview,
             "quoted": quoted,
         }
-        self._environment.globals |= everywhere
-        self._static = {
-            each.name: (_TYPES[each.name[each.name.rindex(".") :]], each.read_bytes())
-            for each in files(_PACKAGE).joinpath("static").iterdir()
-        }
+        environment.globals |= self._everywhere
+        return environment
 
     def page(self, request: Any, template: str, **values: object) -> bytes:
         """Respond with a page."""
