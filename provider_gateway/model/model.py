@@ -278,22 +278,24 @@ class Model:
         return self._post.send(headers, message.body, needs_new=needs_new, codings=codings)
 
     def _judge(self, response: IResponse, body: bytes) -> ModelResponse:
+        # Each look at treq's response asks the one that it stands for.
         status: int = response.code
+        received = response.headers
         if not (200 <= status < 300 or (400 <= status < 500 and status != _REQUEST_TIMEOUT and status not in _BUSY)):
             msg = f"The model answered with HTTP status {status}."
             failure = ModelFailure(msg, "status", model_status=status)
             if status in _BUSY:
-                failure = ModelBusy(msg, retry_after(response.headers, self._wall_clock), model_status=status)
-            raise self._errors.tell(failure, self._errors.of_response(response.headers, body))
-        content_type = text_of(response.headers.getRawHeaders(b"content-type", [b""])[0])
+                failure = ModelBusy(msg, retry_after(received, self._wall_clock), model_status=status)
+            raise self._errors.tell(failure, self._errors.of_response(received, body))
+        content_type = text_of(received.getRawHeaders(b"content-type", [b""])[0])
         try:
-            headers = headers_from_http(response.headers.getAllRawHeaders())
+            headers = headers_from_http(received.getAllRawHeaders())
         except HeadersTooLarge as error:
             msg = f"The model's answer cannot be passed on. {error}"
             raise ModelFailure(msg, "body") from None
         content_type = safe_content_type(content_type)
-        coding = response.headers.coding if isinstance(response.headers, CodedHeaders) else None
+        coding = received.coding if isinstance(received, CodedHeaders) else None
         if status < 300:
             return ModelResponse(status, body, content_type, headers, content_encoding=coding)
-        said = self._errors.for_log(self._errors.of_response(response.headers, body))
+        said = self._errors.for_log(self._errors.of_response(received, body))
         return ModelResponse(status, body, content_type, headers, said, coding)
