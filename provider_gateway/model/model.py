@@ -278,9 +278,7 @@ class Model:
         return self._post.send(headers, message.body, needs_new=needs_new, codings=codings)
 
     def _judge(self, response: IResponse, body: bytes) -> ModelResponse:
-        # Each look at treq's response asks the one that it stands for.
-        status: int = response.code
-        received = response.headers
+        status, received = response.code, response.headers  # once: treq's response asks the one that it stands for
         if not (200 <= status < 300 or (400 <= status < 500 and status != _REQUEST_TIMEOUT and status not in _BUSY)):
             msg = f"The model answered with HTTP status {status}."
             failure = ModelFailure(msg, "status", model_status=status)
