@@ -176,8 +176,8 @@ class MessageChannel:
             yield frame(BODY, self._number, view[start : start + most])
 
     def ack(self, tag: int, *, is_urgent: bool = True) -> None:
-        """Acknowledge a delivery: in this turn, or with the next write on the connection if it is not urgent."""
-        write = self._outbox.write_last if is_urgent else self._outbox.write_along
+        """Acknowledge a delivery: now, or with the next write on the connection if it is not urgent."""
+        write = self._write if is_urgent else self._outbox.write_along
         write(_ack_frame.pack(METHOD, self._number, 13, _ACK, tag, 0, END_MARK))
 
     def take_whole(self, data: bytes, at: int, length: int) -> int:

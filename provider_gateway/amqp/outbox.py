@@ -60,13 +60,6 @@ class Outbox:
             self.unsent += len(data)
         self._writes.write(data)
 
-    def write_last(self, data: bytes) -> None:
-        """Send a few bytes at the end of the reactor's turn, behind what is written until then."""
-        if self._waiting or self._paused_at is not None:
-            self.write(data)
-        else:
-            self._writes.write_last(data)
-
     def write_along(self, data: bytes) -> None:
         """Send a few bytes that are in no hurry, with the next write."""
         if self._waiting or self._paused_at is not None:

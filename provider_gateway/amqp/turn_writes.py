@@ -3,7 +3,6 @@
 With everything at the end of the turn, a request that is alone would wait. With each write sent at once, a busy process
 would spend a TLS record and a system call on each message.
 
-Acknowledgements, which no caller waits for, are sent at the end of the turn even if they come first: one write for all.
 What is in no hurry goes along with the next write, and has no record and no system call of its own; nor does the broker
 wake up for it.
 """
@@ -38,7 +37,7 @@ class TurnWrites:
     def __init__(self, clock: IReactorTime, send: Callable[[bytes], object]) -> None:
         self._clock = clock
         self._send = send
-        #: What waits for the end of this turn; None before its first write.
+        #: The writes after the first one of this turn; None before the first.
         self._rest: list[bytes] | None = None
         self._size = 0
         #: What is in no hurry.
@@ -60,17 +59,6 @@ class TurnWrites:
         self._size += len(data)
         if self._size > _MAX_BYTES:
             self._send_rest()
-
-    def write_last(self, data: bytes) -> None:
-        """Send bytes at the end of this turn, together with what else is written in it."""
-        if self._rest is not None:
-            self.write(data)
-            return
-        self._clock.callLater(0, self.flush)
-        self._rest = [*self._patient, data]
-        self._size = sum(map(len, self._rest))
-        if self._patient:
-            self._forget_patient()
 
     def write_along(self, data: bytes) -> None:
         """Send bytes with the next write, before it; or soon, if there is none."""

@@ -52,18 +52,6 @@ class OutboxTests(SynchronousTestCase):
         self.pieces(b"a" * 70_000, b"b" * 70_000)
         self.assertEqual((2, 0), (len(self.sent), self.outbox.unsent))
 
-    def test_last(self) -> None:
-        """Bytes for the end of the turn are sent then; behind a message that waits, they wait, too, and are counted."""
-        self.outbox.write_last(b"a")
-        self.assertEqual([], self.sent)
-        self.assertEqual(b"a", self.stream())
-        self.room = 1
-        self.pieces(b"1" * 70_000, b"2" * 70_000)
-        self.outbox.write_last(b"b")
-        self.assertEqual(70_001, self.outbox.unsent)
-        self.resume()
-        self.assertEqual(b"a" + b"1" * 70_000 + b"2" * 70_000 + b"b", self.stream())
-
     def test_as_the_transport_takes_them(self) -> None:
         """A piece is made when the transport has room for it, and not before; what waits is counted."""
         self.room = 1

@@ -47,33 +47,6 @@ class TurnWritesTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.sent, [b"a", b"b"])
 
-    def test_last(self) -> None:
-        """What nobody waits for goes out at the end of the turn, with all that is written in it, in its order."""
-        self.writes.write_last(b"1")
-        self.writes.write_last(b"2")
-        self.write(b"a")
-        self.assertEqual(self.sent, [])
-        self.clock.advance(0)
-        self.assertEqual((self.sent, self.clock.getDelayedCalls()), ([b"12a"], []))
-        self.write(b"b")
-        self.writes.write_last(b"3")
-        self.assertEqual(self.sent[1:], [b"b"])
-        self.clock.advance(0)
-        self.assertEqual(self.sent[1:], [b"b", b"3"])
-
-    def test_last_takes_along(self) -> None:
-        """It takes along what is in no hurry, which goes first and leaves no timer."""
-        self.writes.write_along(b"1")
-        self.writes.write_last(b"2")
-        self.clock.advance(0)
-        self.assertEqual((self.sent, self.clock.getDelayedCalls()), ([b"12"], []))
-
-    def test_many_last(self) -> None:
-        """No more than 64,000 bytes of it wait."""
-        self.writes.write_last(b"a" * 60_000)
-        self.writes.write_last(b"b" * 5_000)
-        self.assertEqual([len(each) for each in self.sent], [65_000])
-
     def test_along(self) -> None:
         """What is in no hurry goes out before the next write, in the same piece."""
         self.writes.write_along(b"1")
