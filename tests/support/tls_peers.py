@@ -19,7 +19,7 @@ from provider_gateway.net.tls_transport import ServerFactory
 from provider_gateway.security.pem import PEMFile
 from provider_gateway.security.server_tls import ServerTLS
 from provider_gateway.security.tls import ClientTLS
-from tests.support.certificates import SERVER, authority, local_names, pem
+from tests.support.certificates import HOUR, SERVER, authority, local_names, pem
 
 if TYPE_CHECKING:
     from OpenSSL import crypto
@@ -117,7 +117,8 @@ class PKITestCase(SynchronousTestCase):
 
     def show(self, common_name: str) -> Holder:
         """Issue another certificate for the server and write it to its files."""
-        holder = self.server_ca.issue(common_name, purpose=SERVER, names=local_names())
+        # Longer than an hour, for which tickets are good: they end with the certificate.
+        holder = self.server_ca.issue(common_name, purpose=SERVER, names=local_names(), ends=2 * HOUR)
         holder.write(self.cert, self.key)
         return holder
 
