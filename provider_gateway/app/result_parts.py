@@ -93,9 +93,9 @@ class ResultParts:
             tracer=tracer,
         )
 
-    def open(self) -> None:
-        """Open the store. While it is away, the process is degraded."""
-        self._store.open()
+    def open(self) -> Deferred[None]:
+        """Open the store: see :meth:`.ResultStore.open`. While it is away, the process is degraded."""
+        return self._store.open()
 
     async def open_publishing(self, session: Session) -> None:
         """Publish on a new session: messages, and notices.

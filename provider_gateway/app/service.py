@@ -1,6 +1,7 @@
 """The service of one process: order of the start, readiness, and drain.
 
-Start: admin listener (live, not ready) → both AMQP connections with topology and consumers → HTTPS listener → ready.
+Start: admin listener (live, not ready) → both AMQP connections with topology and consumers, and the result store →
+HTTPS listener → ready.
 Stop: not ready → accept nothing new → finish what is in flight → close. Messages that are not finished by then stay
 unacknowledged: the broker delivers them again.
 """
@@ -187,9 +188,10 @@ class GatewayService(ProcessService):
         for warning in self._warnings:
             self._log.warn("{warning}", warning=warning)
         self._ports["admin"] = self._listeners.open_admin(self._collect, self.waiting_for, self.degraded)
-        if self._kept is not None:
-            self._kept.open()
-        await gatherResults([connection.start() for connection in self._connections], consumeErrors=True)
+        # The store is waited for, else the first requests that need it could find it away.
+        steps: list[Deferred[Any]] = [self._kept.open()] if self._kept is not None else []
+        steps += [connection.start() for connection in self._connections]
+        await gatherResults(steps, consumeErrors=True)
         if self._gateway is not None:
             self._gateway.start()
             site = self._gateway.site

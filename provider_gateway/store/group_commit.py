@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 
 from provider_gateway.deferreds import Waiters, sleep
@@ -91,10 +91,16 @@ class GroupCommit:
         self._begin()
         return done
 
-    def probe(self) -> None:
-        """Find out whether the store is there, unless that is being done."""
-        if self._works is None and not self._is_closed:
-            self.submit(Probe()).addErrback(lambda _: None)
+    def probe(self) -> Deferred[None]:
+        """Find out whether the store is there, unless that is being done.
+
+        Returns:
+            A Deferred that fires when that is known, or after 5 s, whatever was found.
+        """
+        if self._works is not None or self._is_closed:
+            return succeed(None)
+        known: Deferred[None] = self.submit(Probe())
+        return known.addErrback(lambda failure: failure.trap(StoreUnavailable) and None)
 
     def close(self, seconds: float) -> Deferred[None]:
         """Commit what waits, for a limited time. What is not committed then fails."""

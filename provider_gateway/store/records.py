@@ -155,8 +155,12 @@ class ResultStore(Protocol):
         """False while the store is away."""
         ...
 
-    def open(self) -> None:
-        """Connect. Until then, and until that has succeeded, the store is away."""
+    def open(self) -> Deferred[None]:
+        """Connect. Until then, and until that has succeeded, the store is away.
+
+        Returns:
+            A Deferred that fires when the first attempt is over, or after some seconds. It does not fail.
+        """
         ...
 
     def add(self, record: Record) -> Deferred[Record | None]:

@@ -74,14 +74,14 @@ class SQLStore:
         """False while the store is away."""
         return self._writer.is_up
 
-    def open(self) -> None:
-        """Connect, and migrate the schema if need be. ``on_change`` is called when the store is there."""
+    def open(self) -> Deferred[None]:
+        """See :meth:`.ResultStore.open`. The schema is migrated if need be."""
         # Not earlier: threads and connections do not survive the fork into the background.
         self._writing = Connections(self._reactor, self._engine, 1, self._prepare_writing)
         self._reading = Connections(self._reactor, self._engine, self._engine.readers, self._engine.prepare)
         self._is_open = True
         self._figures.start()
-        self._writer.probe()
+        return self._writer.probe()
 
     # Changes.
 

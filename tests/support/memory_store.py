@@ -31,6 +31,7 @@ class MemoryStore:
     def __init__(self, ttl: float = 86_400) -> None:
         self.is_up = True
         self.on_change: Callable[[], object] = lambda: None
+        self.opened: Deferred[None] = succeed(None)
         self.calls: list[str] = []
         self.slow: set[str] = set()
         self._done: list[tuple[Deferred[Any], Any]] = []
@@ -39,8 +40,9 @@ class MemoryStore:
         self._ttl = ttl
         self._waiting: list[tuple[Deferred[Finished], Outcome]] = []
 
-    def open(self) -> None:
-        """Do nothing: it is there from the start."""
+    def open(self) -> Deferred[None]:
+        """It is there from the start, unless a test says otherwise."""
+        return self.opened
 
     def go_away(self) -> None:
         """Be away from now on."""

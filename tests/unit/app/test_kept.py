@@ -9,7 +9,9 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from provider_gateway.results.unconfirmed import EXPIRES_AFTER
 from provider_gateway.store.records import Status
+from tests.support.memory_store import MemoryStore
 from tests.support.observability import counted
+from tests.support.service import HTTP
 from tests.unit.app.base import ASYNC, KeptTestCase
 
 if TYPE_CHECKING:
@@ -26,6 +28,34 @@ class WayTestCase(KeptTestCase):
         """Id and status of the only record."""
         ((id_, record),) = self.store.records.items()
         return id_, record.status
+
+
+class StartTests(WayTestCase):
+    """The start of a process whose store takes its time."""
+
+    def make_store(self) -> MemoryStore:
+        store = MemoryStore()
+        self.opened = store.opened = Deferred()
+        return store
+
+    def begin(self, **settings: Any) -> None:
+        self.begin_to_start(**settings)
+
+    def test_store_comes_first(self) -> None:
+        """No request is accepted before it is known whether the store is there: else the first ones would get 503."""
+        self.assertEqual((self.ports(), self.service.waiting_for()), ([], ["the process is starting"]))
+        self.opened.callback(None)
+        self.assertEqual((self.ports(), self.service.waiting_for()), ([HTTP], []))
+
+    def ports(self) -> list[int]:
+        """The HTTP listener's port, once it is there."""
+        return [port for port, *_ in self.clock.tcpServers if port == HTTP]
+
+    def test_stopped_meanwhile(self) -> None:
+        """A process that is stopped before that stops at once."""
+        self.service.stopService()
+        self.advance(1)
+        self.assertEqual((self.ports(), self.fatal), ([], []))
 
 
 class KeptTests(WayTestCase):

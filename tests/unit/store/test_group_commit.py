@@ -218,8 +218,10 @@ class IsolationTests(GroupCommitTestCase):
         self.assertEqual(self.transactions[1:], [["a"], ["D"]])
 
     def test_probe(self) -> None:
-        """A probe that is not taken means that the store is away."""
-        self.group.probe()
+        """A probe that is not taken means that the store is away. It tells when that is known."""
+        known = self.group.probe()
         self.clock.advance(0)
+        self.assertNoResult(known)
         self.fail_with(DATA)
         self.assertFalse(self.group.is_up)
+        self.assertIsNone(self.successResultOf(known))
