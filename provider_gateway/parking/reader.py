@@ -46,7 +46,7 @@ class Reader:
             of the last one were handed over: no more is held.
 
     Attributes:
-        total: messages that were ready when it was opened, or when the first ones had arrived, if these were more.
+        total: messages that were ready when it was opened, or after the first one was handed over, if these were more.
         seen: messages that were handed over.
         is_cut: reading ended early, since too many bytes were held.
     """
@@ -121,9 +121,10 @@ class Reader:
         if self._pace.is_over:
             await self._pace.pause()
         deliveries = self._deliveries
-        if not self._is_recounted and deliveries.is_full:
+        if not self._is_recounted and deliveries.is_full and (self.seen or not self.total):
             await self._recount()
-        if self._reads_ahead and deliveries.is_full and deliveries.is_low and self._may_read_on():
+        reads_ahead = self._reads_ahead and self._is_recounted
+        if reads_ahead and deliveries.is_full and deliveries.is_low and self._may_read_on():
             # The broker delivers while the rest of the last window is worked on.
             await self._begin_window()
         while self.seen < self.total and not deliveries.buffer:
