@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from OpenSSL.SSL import TLS1_3_VERSION, Error, WantReadError, ZeroReturnError
+from OpenSSL.SSL import TLS1_3_VERSION, Context, Error, WantReadError, ZeroReturnError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
@@ -40,6 +40,19 @@ _LENGTH = _CONTENT + 256
 _LARGE = 4096
 #: Bytes for the headers and ends of so many records, and for what else OpenSSL has to say.
 _ROOM = 2**14
+#: SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h, for which pyOpenSSL has no name.
+_PARTIAL_WRITE = 1
+
+
+def write_whole(context: Context) -> None:
+    """Let one call of OpenSSL encrypt all that it is given (SSL_CTX_set_mode(3)).
+
+    pyOpenSSL lets it encrypt one record, as a socket may take no more. Our records go to memory, which takes all.
+
+    Args:
+        context: of connections that are made later.
+    """
+    context.clear_mode(_PARTIAL_WRITE)
 
 
 class CountingTransport(TLSMemoryBIOProtocol):
@@ -122,7 +135,7 @@ class CountingTransport(TLSMemoryBIOProtocol):
                 end = min(sent + self.at_once, size)
                 room = _ROOM + end - sent
                 while sent < end:
-                    sent += connection.send(view[sent : min(sent + _CONTENT, end)])
+                    sent += connection.send(view[sent:end])
                 transport.write(connection.bio_read(room))
         except Error:
             with suppress(WantReadError):  # nothing was encrypted

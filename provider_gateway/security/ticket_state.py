@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
 
+from provider_gateway.net.tls_transport import write_whole
 from provider_gateway.security.pem import expiry
 from provider_gateway.security.verify_errors import EXPIRED, verify_error
 
@@ -73,6 +74,7 @@ class TicketState:
         self.context = ssl.CertificateOptions(
             **files.key_pair, trustRoot=files.trust_root, acceptableCiphers=_CIPHERS, enableSessionTickets=True
         ).getContext()
+        write_whole(self.context)
         self.context.set_timeout(TICKET_SECONDS)
         self.context.set_options(SSL.OP_NO_RENEGOTIATION)
         self.context.set_verify(self.context.get_verify_mode(), _verified)

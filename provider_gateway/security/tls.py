@@ -13,6 +13,7 @@ from twisted.internet import ssl
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from provider_gateway.net.tls_transport import write_whole
 from provider_gateway.security.pem import PEMFile, expiry, paths, read_key_pair, read_trust_root
 from provider_gateway.security.server_identity import HostTLS
 
@@ -87,7 +88,9 @@ class ClientTLS:
 
     def to(self, host: str) -> IOpenSSLClientConnectionCreator:
         """TLS for one host."""
-        return HostTLS(ssl.CertificateOptions(trustRoot=self._trust_root, **self._key_pair), host)
+        options = ssl.CertificateOptions(trustRoot=self._trust_root, **self._key_pair)
+        write_whole(options.getContext())
+        return HostTLS(options, host)
 
     def creatorForNetloc(self, hostname: bytes, _port: int) -> IOpenSSLClientConnectionCreator:
         """TLS for the host of a URL (twisted.web.iweb.IPolicyForHTTPS)."""

@@ -56,6 +56,11 @@ class LargeTests(ConnectedTestCase):
         self.peer.transport.write(bytes(131_072 + 10))
         self.assertEqual([131_072 + 8 * 22, 10 + 22], sent)
 
+    def test_one_call(self) -> None:
+        """One call of OpenSSL encrypts eight records, on both sides."""
+        for side in (self.link.transport, self.link.client.transport):
+            self.assertEqual(131_072, side.getHandle().send(bytes(131_072)))
+
     def test_large_after_the_end(self) -> None:
         """What is written to a connection that is lost is dropped."""
         self.peer.transport.abortConnection()
