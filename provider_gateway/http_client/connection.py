@@ -28,7 +28,7 @@ from provider_gateway.http_client.errors import (
 )
 from provider_gateway.http_client.response import Response
 from provider_gateway.http_client.response_reader import checked_for_codings
-from provider_gateway.net.arrivals import arrivals_on
+from provider_gateway.net.arrivals import descriptor_of, has_arrivals
 from provider_gateway.net.eager_tcp import send_at_once
 
 if TYPE_CHECKING:
@@ -62,14 +62,12 @@ class Connection:
         is_secure: True if the connection begins with a TLS handshake.
 
     Attributes:
-        has_arrivals: true, while the connection is idle, if it must not be used: the server has closed it, or has sent
-            something unasked, and the reactor has not read that yet.
         is_dropped: True if the connection takes no more requests.
     """
 
     __slots__ = (
-        "_codings", "_expected", "_is_connected", "_is_paused", "_is_reused", "_is_unsent", "_on_idle", "_on_lost",
-        "_reader", "_readers", "_response", "_rest", "has_arrivals", "is_dropped", "transport",
+        "_codings", "_descriptor", "_expected", "_is_connected", "_is_paused", "_is_reused", "_is_unsent", "_on_idle",
+        "_on_lost", "_reader", "_readers", "_response", "_rest", "is_dropped", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +79,7 @@ class Connection:
         is_secure: bool,
     ) -> None:
         self.transport: Any = None
-        self.has_arrivals: Callable[[], Any] = bool
+        self._descriptor: int | None = None
         self._readers = readers
         self._on_idle = on_idle
         self._on_lost = on_lost
@@ -101,10 +99,18 @@ class Connection:
     def makeConnection(self, transport: Any) -> None:
         """Prepare the transport (twisted.internet.interfaces.IProtocol)."""
         self.transport = transport
-        self.has_arrivals = arrivals_on(transport)
+        self._descriptor = descriptor_of(transport)
         send_at_once(transport)
         transport.setTcpNoDelay(True)  # with Nagle's algorithm a request waits 40 ms for a delayed ACK
         transport.registerProducer(self, True)
+
+    @property
+    def has_arrivals(self) -> bool:
+        """True, while the connection is idle, if it must not be used.
+
+        The server has closed it, or has sent something unasked, and the reactor has not read that yet.
+        """
+        return has_arrivals(self._descriptor)
 
     def connectionMade(self) -> None:
         """Do nothing: makeConnection did it (twisted.internet.interfaces.IProtocol)."""
