@@ -84,7 +84,7 @@ class ConnectionPool(Factory):
         while self._idle and not needs_new:
             connection, deadlines = self._idle.popitem()
             deadlines.stop(connection)
-            if not connection.has_arrivals:
+            if not connection.has_arrivals():
                 return connection.send(request, body, codings)
             connection.abort()
         # The endpoint is asked for each time: the certificates that it trusts may have changed.

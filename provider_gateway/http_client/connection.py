@@ -40,10 +40,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a body that are written in one call.
 PIECE = 131_072
-
 #: Alerts, as OpenSSL names them, with which a server ends a handshake over our certificate (RFC 8446, 6.2).
 _REFUSAL = re.compile("alert .*(certificate|unknown ca|access denied|decrypt error|handshake failure)")
-
 _DONE = Failure(ResponseDone("The body is complete."))
 _ENDED = Failure(PotentialDataLoss())
 
@@ -104,12 +102,8 @@ class Connection:
         transport.setTcpNoDelay(True)  # with Nagle's algorithm a request waits 40 ms for a delayed ACK
         transport.registerProducer(self, True)
 
-    @property
     def has_arrivals(self) -> bool:
-        """True, while the connection is idle, if it must not be used.
-
-        The server has closed it, or has sent something unasked, and the reactor has not read that yet.
-        """
+        """True if an idle connection must not be used: it is closed, or has sent something unasked, which is unread."""
         return has_arrivals(self._descriptor)
 
     def connectionMade(self) -> None:

@@ -22,8 +22,6 @@ from provider_gateway.net.pieces import Pieces, added, whole
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from twisted.internet.defer import Deferred
-
     from provider_gateway.http_server.channel import Channel
     from provider_gateway.http_server.parser import HeadParser
     from provider_gateway.security.identity import Identity
@@ -35,6 +33,7 @@ _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
 SERVER = b"provider-gateway"
 _NO_HEADERS = ReceivedHeaders({})
 _NO_PATH: Any = ()
+_NO_COOKIES: dict[bytes, bytes] = {}
 
 
 class BoundedRequest(Request):
@@ -49,7 +48,7 @@ class BoundedRequest(Request):
         routing_key: likewise; None for requests that have none, and for those that were not let in.
         received_at: time of the site's monotonic clock at which the request was complete, in seconds; None before.
         rquid: the request id, once it is known.
-        served_by: the Deferred that is cancelled if the client leaves.
+        served_by: a Deferred, or a coroutine that runs; it is cancelled if the client leaves.
         span: its step in a trace; None without traces, and until it is admitted.
         is_lost: True once the client has left.
         operator: who asks, for the workbench, if that is known by other means than a certificate; else None.
@@ -65,7 +64,7 @@ class BoundedRequest(Request):
     routing_key: str | None = None
     received_at: float | None = None
     rquid: str | None = None
-    served_by: Deferred[Any] | None = None
+    served_by: Any = None
     span: AnySpan | None = None
     is_lost = False
     operator: object = None
@@ -220,7 +219,8 @@ class BoundedRequest(Request):
     def forget_content(self) -> None:
         """Free headers, body and path, 2 KB and more. The message has them by now."""
         self.requestHeaders = _NO_HEADERS
-        self.prepath = self.postpath = _NO_PATH
+        self.prepath = self.postpath = self.cookies = _NO_PATH
+        self.received_cookies = _NO_COOKIES
         self.content = None
 
     def serve(self) -> None:

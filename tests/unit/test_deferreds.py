@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from provider_gateway.deferreds import InFlight, Waiters, shield, sleep
+from provider_gateway.deferreds import InFlight, Running, Waiters, shield, sleep
 
 if TYPE_CHECKING:
-    from twisted.python.failure import Failure
+    from collections.abc import Coroutine
 
 
 class ShieldTests(SynchronousTestCase):
@@ -126,6 +128,85 @@ class WaitersTests(SynchronousTestCase):
         self.assertNoResult(again[0])
         self.waiters.fire(2)
         self.assertEqual(2, self.successResultOf(again[0]))
+
+
+class RunningTests(SynchronousTestCase):
+    """``Running``."""
+
+    def setUp(self) -> None:
+        self.source: Deferred[int] = Deferred()
+        self.ends: list[tuple[str, object]] = []
+
+    async def add_one(self) -> int:
+        return 1 + await self.source
+
+    def run_one(self, coroutine: Coroutine[Deferred[Any], Any, Any]) -> Running[Any, str]:
+        running = Running(coroutine, lambda ended, result: self.ends.append((ended.about, result)), "it")
+        running.start()
+        return running
+
+    def failure(self) -> Failure:
+        ((_, failure),) = self.ends
+        assert isinstance(failure, Failure)
+        return failure
+
+    def test_result(self) -> None:
+        """The function at the end is told what it is about, and the result, at once or after a wait."""
+        self.run_one(self.add_one())
+        self.assertEqual([], self.ends)
+        self.source.callback(4)
+        self.assertEqual([("it", 5)], self.ends)
+        self.assertIsNone(self.successResultOf(self.source))
+        self.source = succeed(6)
+        self.run_one(self.add_one())
+        self.assertEqual(("it", 7), self.ends[-1])
+
+    def test_failure(self) -> None:
+        """A failure of what it waits for is raised in the coroutine, which may catch it; else it is the end's."""
+        self.run_one(self.add_one())
+        self.source.errback(ZeroDivisionError())
+        self.failure().trap(ZeroDivisionError)
+        self.assertIsNone(self.failure().value.__traceback__, "it would hold what the coroutine held")
+        self.assertIsNone(self.successResultOf(self.source))
+
+        async def catch() -> str:
+            with contextlib.suppress(ZeroDivisionError):
+                await self.source
+            return "caught"
+
+        self.source = Deferred()
+        self.run_one(catch())
+        self.source.errback(ZeroDivisionError())
+        self.assertEqual(("it", "caught"), self.ends[-1])
+
+    def test_cancel(self) -> None:
+        """A cancel reaches what the coroutine waits for now. The coroutine may take its time to end."""
+        last: Deferred[str] = Deferred()
+
+        async def tidy_up() -> str:
+            try:
+                await self.source
+            except CancelledError:
+                return await last
+            return ""
+
+        running = self.run_one(tidy_up())
+        running.cancel()
+        self.assertTrue(self.source.called)
+        self.assertEqual([], self.ends)
+        last.callback("tidy")
+        running.cancel()
+        self.assertEqual([("it", "tidy")], self.ends)
+
+    def test_chained(self) -> None:
+        """A Deferred that waits for another one is waited for, too."""
+        other: Deferred[int] = Deferred()
+        self.source.addCallback(lambda _: other)
+        self.source.callback(0)
+        self.run_one(self.add_one())
+        self.assertEqual([], self.ends)
+        other.callback(8)
+        self.assertEqual([("it", 9)], self.ends)
 
 
 class InFlightTests(SynchronousTestCase):

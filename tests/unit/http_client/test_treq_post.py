@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
@@ -12,6 +12,9 @@ from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from provider_gateway.http_client.treq_post import RequestHeaders, TreqPost, treq_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Response:
@@ -29,10 +32,11 @@ class Recorder:
 
     def __init__(self) -> None:
         self.requests: list[tuple[bytes, bytes, Any, Any]] = []
+        self.answer: Callable[[], Deferred[Response]] = lambda: succeed(Response())
 
     def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Any:
         self.requests.append((method, uri, headers, bodyProducer))
-        return succeed(Response())
+        return self.answer()
 
 
 class TreqPostTests(SynchronousTestCase):
@@ -57,6 +61,12 @@ class TreqPostTests(SynchronousTestCase):
         self.assertEqual(headers.lines, b"X-A: 1\r\nRqUID: r\r\n")
         self.assertEqual(list(headers.getAllRawHeaders()), [])
         self.assertIs(sent, body)
+
+    def test_response_goes_past_treq(self) -> None:
+        """The caller gets the agent's own Deferred, so that treq's objects do not wait for the response."""
+        answered: Deferred[Response] = Deferred()
+        self.agent.answer = lambda: answered
+        self.assertIs(answered, TreqPost(self.client, "http://model/", Clock()).send({}, b"1"))
 
     def test_no_body(self) -> None:
         """An empty body is none to treq: the agent is told of no body."""
