@@ -33,7 +33,6 @@ _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
 SERVER = b"provider-gateway"
 _NO_HEADERS = ReceivedHeaders({})
 _NO_PATH: Any = ()
-_NO_COOKIES: dict[bytes, bytes] = {}
 
 
 class BoundedRequest(Request):
@@ -220,7 +219,6 @@ class BoundedRequest(Request):
         """Free headers, body and path, 2 KB and more. The message has them by now."""
         self.requestHeaders = _NO_HEADERS
         self.prepath = self.postpath = self.cookies = _NO_PATH
-        self.received_cookies = _NO_COOKIES
         self.content = None
 
     def serve(self) -> None:
