@@ -82,11 +82,14 @@ class Deadlines(Generic[T]):
     Args:
         seconds: time limit of each thing.
         expired: called with each thing whose time is over; must not raise.
+
+    Attributes:
+        seconds: as given.
     """
 
     def __init__(self, clock: IReactorTime, seconds: float, expired: Callable[[T], object]) -> None:
         self._clock = clock
-        self._seconds = seconds
+        self.seconds = seconds
         self._expired = expired
         #: When each thing is due; in this order.
         self._due: dict[T, float] = {}
@@ -100,7 +103,7 @@ class Deadlines(Generic[T]):
     def start(self, thing: T) -> None:
         """Start the time limit of a thing, or start it anew."""
         self._due.pop(thing, None)
-        due = self._clock.seconds() + self._seconds
+        due = self._clock.seconds() + self.seconds
         if not self._due:
             self._timer.add(self, due)
         self._due[thing] = due

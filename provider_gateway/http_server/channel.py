@@ -82,13 +82,7 @@ class Channel(RequestTransport):
         self.transport.setTcpNoDelay(True)
         send_at_once(self.transport)
         self.transport.registerProducer(self, True)
-        self._time = TimeLimits(
-            self.site.reactor,
-            self.site.limits,
-            too_slow=self._too_slow,
-            not_read=partial(self.drop, "timeout"),
-            abort=self.transport.abortConnection,
-        )
+        self._time = TimeLimits(self.site.time_limits, self)
         if self.isSecure():
             self.state = "handshake"
         else:
@@ -210,11 +204,16 @@ class Channel(RequestTransport):
         if self.request is not None and self.request.may_get_continue:
             self.transport.write(_CONTINUE)
 
-    def _too_slow(self, state: str, seconds: float) -> None:
+    def too_slow(self, state: str, seconds: float) -> None:
+        """End the connection, with a response unless this is the handshake."""
         if state == "handshake":
             self.drop("timeout")
         else:
             self.reject(RequestTimeout(f"The request's {state} did not arrive within {seconds:g} s."))
+
+    def not_read(self) -> None:
+        """End the connection: the client has not read in time what was sent."""
+        self.drop("timeout")
 
     def idle_time_is_over(self) -> None:
         """Close the connection if it is idle. Other states, and reading a response, have other time limits."""

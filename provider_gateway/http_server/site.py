@@ -24,6 +24,7 @@ from provider_gateway.deferreds import Waiters
 from provider_gateway.http_server.channel import Channel
 from provider_gateway.http_server.problems import problem_document
 from provider_gateway.http_server.refused_handshakes import RefusedHandshakes, not_verified
+from provider_gateway.http_server.time_limits import SiteLimits
 from provider_gateway.security.identity import identity_in
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class GatewaySite(ServerFactory):
         closing: True once no connection is kept for another request.
         buffered: bytes of the bodies that are being received or served.
         idle: the time limit of idle connections.
+        time_limits: those of connections that are not idle.
         refused_handshakes: logs them.
     """
 
@@ -82,6 +84,7 @@ class GatewaySite(ServerFactory):
         self._wall_clock = wall_clock
         self.channels: set[Channel] = set()
         self.idle: Deadlines[Channel] = Deadlines(clock, limits.idle_timeout, Channel.idle_time_is_over)
+        self.time_limits = SiteLimits(clock, limits)
         self.refused_handshakes = RefusedHandshakes(clock)
         self._in_handshake: dict[Channel, None] = {}
         self._of_identity: Counter[str] = Counter()

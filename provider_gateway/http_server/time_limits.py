@@ -1,8 +1,10 @@
-"""The timers of one connection."""
+"""The time limits of one connection, and what the connections of a site share of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from provider_gateway.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -11,7 +13,41 @@ if TYPE_CHECKING:
 
     from provider_gateway.config.limits import Limits
 
-_LIMIT_OF = {"handshake": "handshake_timeout", "headers": "headers_timeout", "body": "body_timeout"}
+
+class Timed(Protocol):
+    """A connection whose time is limited."""
+
+    transport: Any
+
+    def too_slow(self, state: str, seconds: float) -> None:
+        """A state takes longer than its limit."""
+
+    def not_read(self) -> None:
+        """The client has not read in time what was sent."""
+
+
+class SiteLimits:
+    """The time limits that all connections of a site have.
+
+    Args:
+        clock: the reactor.
+        limits: the time limits, in seconds.
+
+    Attributes:
+        clock, limits: as given.
+        states: for each state with a limit, the connections in it. A timer for each connection, which Twisted keeps for
+            long after it was cancelled, would take 300 bytes.
+    """
+
+    def __init__(self, clock: Any, limits: Limits) -> None:
+        self.clock = clock
+        self.limits = limits
+        seconds = {
+            "handshake": limits.handshake_timeout,
+            "headers": limits.headers_timeout,
+            "body": limits.body_timeout,
+        }
+        self.states = {state: Deadlines(clock, each, TimeLimits.expired) for state, each in seconds.items()}
 
 
 class TimeLimits:
@@ -20,60 +56,41 @@ class TimeLimits:
     The time between two requests is limited by the site, with one timer for all connections.
 
     Args:
-        clock: the reactor.
-        limits: the time limits, in seconds.
-        too_slow: called with the state and its limit when a state takes too long.
-        not_read: called when the client has not read in time what was sent.
-        abort: called when the client has not closed in time.
+        site: the limits.
+        connection: is told when one is over, and aborted when the client has not closed in time. To know its methods
+            would take 300 bytes more.
 
     Attributes:
         state: the state whose time limit runs; None if none does.
     """
 
-    __slots__ = (
-        "_abort",
-        "_clock",
-        "_limits",
-        "_linger",
-        "_not_read",
-        "_others",
-        "_state_timer",
-        "_too_slow",
-        "_write",
-        "state",
-    )
+    __slots__ = ("_connection", "_linger", "_others", "_site", "_write", "state")
 
-    def __init__(
-        self,
-        clock: Any,
-        limits: Limits,
-        *,
-        too_slow: Callable[[str, float], object],
-        not_read: Callable[[], object],
-        abort: Callable[[], object],
-    ) -> None:
-        self._clock = clock
-        self._limits = limits
-        self._too_slow = too_slow
-        self._not_read = not_read
-        self._abort = abort
+    def __init__(self, site: SiteLimits, connection: Timed) -> None:
+        self._site = site
+        self._connection = connection
         self.state: str | None = None
-        self._state_timer: IDelayedCall | None = None
         self._write: IDelayedCall | None = None
         self._linger: IDelayedCall | None = None
-        self._others: list[IDelayedCall] = []
+        self._others: tuple[IDelayedCall, ...] = ()
 
     def enter(self, state: str) -> None:
         """Begin the time limit of a state, and end that of the state before. The limit of the same state goes on."""
-        timed = state if state in _LIMIT_OF else None
+        states = self._site.states
+        timed = state if state in states else None
         if timed == self.state:
             return
+        if self.state is not None:
+            states[self.state].stop(self)
         self.state = timed
-        if self._state_timer is not None and self._state_timer.active():
-            self._state_timer.cancel()
         if timed is not None:
-            seconds: float = getattr(self._limits, _LIMIT_OF[timed])
-            self._state_timer = self._clock.callLater(seconds, self._too_slow, timed, seconds)
+            states[timed].start(self)
+
+    def expired(self) -> None:
+        """Tell the connection that its state takes too long."""
+        state = self.state
+        assert state is not None, "only a state with a limit is timed"
+        self._connection.too_slow(state, self._site.states[state].seconds)
 
     @property
     def is_writing(self) -> bool:
@@ -83,7 +100,7 @@ class TimeLimits:
     def begin_writing(self) -> None:
         """Begin the time limit for reading, unless it runs."""
         if self._write is None:
-            self._write = self._clock.callLater(self._limits.write_timeout, self._not_read)
+            self._write = self._site.clock.callLater(self._site.limits.write_timeout, self._connection.not_read)
 
     def end_writing(self) -> None:
         """End the time limit for reading."""
@@ -94,15 +111,16 @@ class TimeLimits:
     def abort_after(self, seconds: float) -> None:
         """Abort the connection after some seconds. Only the first call counts."""
         if self._linger is None:
-            self._linger = self._clock.callLater(seconds, self._abort)
+            self._linger = self._site.clock.callLater(seconds, self._connection.transport.abortConnection)
 
     def call_after(self, times: Iterable[float], function: Callable[[], object]) -> None:
         """Call a function at some times, in seconds from now, unless the connection ends before."""
-        self._others = [each for each in self._others if each.active()]
-        self._others += [self._clock.callLater(seconds, function) for seconds in times]
+        calls = [self._site.clock.callLater(seconds, function) for seconds in times]
+        self._others = (*(each for each in self._others if each.active()), *calls)
 
     def close(self) -> None:
         """Stop all timers."""
-        for timer in (self._state_timer, self._write, self._linger, *self._others):
+        self.enter("closing")
+        for timer in (self._write, self._linger, *self._others):
             if timer is not None and timer.active():
                 timer.cancel()

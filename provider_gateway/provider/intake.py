@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 _REMEMBERED = 1000
 
 
+class RoomForResponse:
+    """Makes room for the response to one message. A partial would take 200 bytes more while the model is called."""
+
+    __slots__ = ("_room", "_task")
+
+    def __init__(self, room: Room, task: Task) -> None:
+        self._room = room
+        self._task = task
+
+    def __call__(self, size: int) -> Deferred[None] | None:
+        """Make room: see :meth:`.Room.for_response`."""
+        return self._room.for_response(self._task, size)
+
+
 class Intake:
     """The deliveries of one queue.
 
@@ -73,9 +87,9 @@ class Intake:
         """A message comes back, but not from a process that it killed: this one lives."""
         self._given_back.add(task.likeness)
 
-    def for_response(self, task: Task, size: int) -> Deferred[None] | None:
-        """Make room for a response: see :meth:`.Room.for_response`."""
-        return self._room.for_response(task, size)
+    def for_response(self, task: Task) -> RoomForResponse:
+        """What makes room for the response to a message."""
+        return RoomForResponse(self._room, task)
 
     def give(self, task: Task) -> None:
         """Take back the room of a message that has ended."""

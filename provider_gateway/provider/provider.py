@@ -6,7 +6,6 @@ is dropped and counted. What follows a model call is decided in :mod:`provider_g
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
@@ -227,7 +226,7 @@ class Provider:
                     task.message,
                     task.rquid,
                     self._timeout,
-                    partial(self._intake.for_response, task),
+                    self._intake.for_response(task),
                     may_repeat=self._entry.dle,
                 )
             except ModelFailure as failure:

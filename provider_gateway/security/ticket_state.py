@@ -156,17 +156,17 @@ class CheckedConnection(SSL.Connection):
         self.is_trusted = True
         self.problem = ""
         #: The CAs of the client's chain, from the root, while it is being verified.
-        self._authorities: list[crypto.X509] = []
+        self._authorities: tuple[crypto.X509, ...] = ()
 
     def verified(self, certificate: crypto.X509, depth: int) -> None:
         """Note that a handshake accepts a certificate of the client's chain. The client's own comes last."""
         if depth:
-            self._authorities.append(certificate)
+            self._authorities += (certificate,)
             return
         self.generation = self.state.generation
         if len(self._authorities) > 1:
             self.state.remember(self._authorities[1:])
-        self._authorities.clear()
+        self._authorities = ()
 
 
 def _problem_of(error: crypto.X509StoreContextError) -> str:

@@ -85,10 +85,15 @@ class LimitsTestCase(SynchronousTestCase):
             self.waiting.append(Deferred())
             return self.waiting[-1]
 
-        self.site = GatewaySite(
-            app.resource(),
+        self.resource = app.resource()
+        self.site = self.with_limits(self.limits)
+
+    def with_limits(self, limits: Limits) -> GatewaySite:
+        """A site with these limits."""
+        return GatewaySite(
+            self.resource,
             self.clock,
-            self.limits,
+            limits,
             self.finish,
             on_dropped=self.dropped.append,
             still_trusts=self.still_trusts,

@@ -112,7 +112,7 @@ class HeadersTests(LimitsTestCase):
 
     def test_idle_time_that_is_shorter(self) -> None:
         """A time limit between requests that is shorter does not end a request that has begun."""
-        self.site.limits = replace(LIMITS, headers_timeout=20)
+        self.site = self.with_limits(replace(LIMITS, headers_timeout=20))
         (client,) = self.clients(1)
         client.send(b"P")
         self.assert_ends(client, 20, 408, [])
@@ -254,7 +254,7 @@ class WriteTests(LimitsTestCase):
 
     def test_longer_than_the_idle_limit(self) -> None:
         """While a client reads, the time limit between requests does not run. It begins when all is read."""
-        self.site.limits = replace(LIMITS, write_timeout=100)
+        self.site = self.with_limits(replace(LIMITS, write_timeout=100))
         client = self.reading()
         self.pass_seconds(99)
         self.assertEqual((False, False), (client.disconnecting, client.aborted))
@@ -326,7 +326,7 @@ class EndTests(LimitsTestCase):
 
     def test_one_answer(self) -> None:
         """A rejected client has two seconds to close; no time limit causes a second response meanwhile."""
-        self.site.limits = replace(LIMITS, headers_timeout=1, body_timeout=1)
+        self.site = self.with_limits(replace(LIMITS, headers_timeout=1, body_timeout=1))
         for first in (b"nonsense\r\n", HEAD + b"Content-Length: 21\r\n\r\n", b"P"):
             (client,) = self.clients(1)
             client.send(first)
