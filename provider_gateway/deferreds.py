@@ -129,27 +129,39 @@ class InFlight:
 
     Args:
         on_error: called with the Failure of each coroutine that ends with one, unless it was cancelled.
+        on_end: called at the end of each coroutine with what it is about, and None or its Failure; returns what of that
+            is left. It may start another coroutine; must not raise.
     """
 
-    def __init__(self, on_error: Callable[[Failure], object]) -> None:
+    def __init__(
+        self,
+        on_error: Callable[[Failure], object],
+        on_end: Callable[[Any, Failure | None], Failure | None] = lambda _, result: result,
+    ) -> None:
         self._on_error = on_error
-        self._running: set[Running[None, None]] = set()
+        self._on_end = on_end
+        self._running: set[Running[None, Any]] = set()
         #: Bound once for all.
-        self._on_end = self._ended
+        self._when_ended = self._ended
         self._waiting_for_end: Waiters[None] = Waiters()
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, coroutine: Coroutine[Deferred[Any], Any, None]) -> None:
-        """Run a coroutine to its end."""
-        running: Running[None, None] = Running(coroutine, self._on_end, None)
+    def start(self, coroutine: Coroutine[Deferred[Any], Any, None], about: Any = None) -> None:
+        """Run a coroutine to its end.
+
+        Args:
+            about: what it is about, for ``on_end``.
+        """
+        running: Running[None, Any] = Running(coroutine, self._when_ended, about)
         self._running.add(running)
         running.start()
 
-    def _ended(self, running: Running[None, None], result: Failure | None) -> None:
-        if isinstance(result, Failure) and result.check(CancelledError) is None:
-            self._on_error(result)
+    def _ended(self, running: Running[None, Any], result: Failure | None) -> None:
+        left = self._on_end(running.about, result)
+        if left is not None and left.check(CancelledError) is None:
+            self._on_error(left)
         self._running.discard(running)
         if not self._running:
             self._waiting_for_end.fire(None)

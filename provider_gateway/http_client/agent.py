@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from provider_gateway.deadlines import Deadlines
 from provider_gateway.http_client.connection import Connection
+from provider_gateway.http_client.expected import Expected
 from provider_gateway.http_client.response_reader import Readers
 from provider_gateway.http_client.treq_post import RequestHeaders
 
@@ -37,6 +38,12 @@ _PORTS = {b"http": 80, b"https": 443}
 JOINED = 16_384
 #: Seconds by which a server's time is undercut at most, and the part of a time that is used at least.
 _MARGIN, _PART = 1.0, 0.5
+
+
+def _send(connection: Connection, request: bytes, body: bytes, codings: Collection[str], expected: Expected) -> None:
+    """Send a request on a new connection."""
+    expected.connecting = None
+    connection.send(request, body, codings, expected)
 
 
 class ConnectionPool(Factory):
@@ -69,7 +76,7 @@ class ConnectionPool(Factory):
 
     def send(
         self, request: bytes, body: bytes = b"", codings: Collection[str] = (), *, needs_new: bool = False
-    ) -> Deferred[IResponse]:
+    ) -> Expected:
         """Send a request on an idle connection, or on a new one.
 
         Args:
@@ -89,7 +96,10 @@ class ConnectionPool(Factory):
             connection.abort()
         # The endpoint is asked for each time: the certificates that it trusts may have changed.
         connecting: Any = self._endpoints.endpointForURI(self._uri).connect(self)
-        return connecting.addCallback(Connection.send, request, body, codings)  # type: ignore[no-any-return] # a Deferred is one
+        expected = Expected()
+        expected.connecting = connecting
+        connecting.addCallback(_send, request, body, codings, expected).addErrback(expected.errback)
+        return expected
 
     def buildProtocol(self, _: IAddress | None) -> Connection:  # type: ignore[override] # a Connection is an IProtocol
         """A new connection (twisted.internet.interfaces.IProtocolFactory)."""

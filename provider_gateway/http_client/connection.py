@@ -10,7 +10,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL.SSL import Error as TLSError
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectingCancelledError, ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
@@ -26,6 +25,7 @@ from provider_gateway.http_client.errors import (
     ResponseCutOff,
     UnrequestedCoding,
 )
+from provider_gateway.http_client.expected import Expected
 from provider_gateway.http_client.response import Response
 from provider_gateway.http_client.response_reader import checked_for_codings
 from provider_gateway.net.arrivals import descriptor_of, has_arrivals
@@ -33,8 +33,6 @@ from provider_gateway.net.eager_tcp import send_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-
-    from twisted.web.iweb import IResponse
 
     from provider_gateway.http_client.response_reader import Readers, ResponseReader
 
@@ -85,13 +83,10 @@ class Connection:
         #: Reads the response. Set from its first byte to its last.
         self._reader: ResponseReader | None = None
         #: The Deferred of the request, until the response's headers have arrived.
-        self._expected: Deferred[IResponse] | None = None
-        #: The response, from its headers to its end.
-        self._response: Response | None = None
-        #: False until the TLS handshake is complete on our side.
-        self._is_connected = not is_secure
-        self._is_reused = False
-        self.is_dropped = self._is_paused = self._is_unsent = False
+        self._expected: Expected | None = None
+        self._response: Response | None = None  # from its headers to its end
+        self._is_connected = not is_secure  # False until the TLS handshake is complete on our side
+        self.is_dropped = self._is_paused = self._is_reused = self._is_unsent = False
         self._rest: memoryview | None = None  # is not written yet, of a large body
 
     def makeConnection(self, transport: Any) -> None:
@@ -113,20 +108,24 @@ class Connection:
         """Note the end of the TLS handshake (twisted.internet.interfaces.IHandshakeListener)."""
         self._is_connected = True
 
-    def send(self, request: bytes, body: bytes = b"", codings: Collection[str] = ()) -> Deferred[IResponse]:
+    def send(
+        self, request: bytes, body: bytes = b"", codings: Collection[str] = (), expected: Expected | None = None
+    ) -> Expected:
         """Send a request.
 
         Args:
             request: the whole request, or its head.
             body: a large body, which is written piece by piece, without a copy.
             codings: content codings that the request asks for; a response with another one is an error.
+            expected: what to return, if it exists already.
 
         Returns:
             A Deferred that fires with the response when its headers have arrived, or fails with ResponseError.
             Cancelling it drops the connection; it fails with ConnectingCancelledError if the TLS handshake was not
             complete, so that nothing was sent.
         """
-        expected: Deferred[IResponse] = Deferred(self._cancel)
+        expected = expected or Expected()
+        expected.connection = self
         self._expected, self._codings = expected, codings
         if body:
             self._rest = memoryview(body)[PIECE:]
@@ -250,7 +249,8 @@ class Connection:
             response.end(reason)
             expected.callback(response)
 
-    def _cancel(self, expected: Deferred[IResponse]) -> None:
+    def cancel(self, expected: Expected) -> None:
+        """Drop the connection, since its request is cancelled."""
         self._expected = None
         self.abort()
         if not self._is_connected:

@@ -6,16 +6,15 @@ is dropped and counted. What follows a model call is decided in :mod:`provider_g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from provider_gateway.deferreds import InFlight
 from provider_gateway.errors import BodyTooLarge, GatewayError, ModelBusy, ModelFailure, ModelUnreachable, Unsendable
 from provider_gateway.message.ids import rquid_of
 from provider_gateway.provider.after_call import AfterCall
 from provider_gateway.provider.call_counts import CallCounts
+from provider_gateway.provider.in_work import InWork
 from provider_gateway.provider.model_gate import PATIENCE
 from provider_gateway.provider.model_log import ModelLog
 from provider_gateway.provider.replies import error_reply
@@ -25,7 +24,7 @@ from provider_gateway.provider.traces import begin_process, came_back
 from provider_gateway.topology.declarations import DELIVERY_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Hashable
+    from collections.abc import Coroutine
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -104,9 +103,8 @@ class Provider:
         self._foreign = metrics.foreign_copies.labels(queue)
         self._redelivered = metrics.redelivered
         self._count_call = CallCounts(queue, metrics, clock).count
-        self._serving: dict[Hashable, Task] = {}
-        self._in_flight = InFlight(lambda f: self._log.failure("A delivery of {queue} failed", f, queue=queue))
-        metrics.deliveries_in_flight.labels(queue).set_function(lambda: len(self._in_flight))
+        self._in_work = InWork(queue, intake, settlement)
+        metrics.deliveries_in_flight.labels(queue).set_function(lambda: len(self._in_work))
 
     def serve(self, delivery: Delivery) -> bool:
         """Begin to serve a delivery, and return True at once; False if there is no room for it."""
@@ -119,20 +117,20 @@ class Provider:
         self._consumed.inc()
         if self._tracer is not None:
             begin_process(self._tracer, task)
-        self._in_flight.start(self._serve(task))
+        self._in_work.begin(task, self._decide)
         return True
 
     def idle(self) -> Deferred[None]:
         """A Deferred that fires when no delivery is being served."""
-        return self._in_flight.empty()
+        return self._in_work.empty()
 
     def abandon(self) -> None:
         """Stop serving. Deliveries in flight stay unacknowledged, so the broker delivers them again."""
-        self._in_flight.cancel()
+        self._in_work.cancel()
 
     def _is_known(self, task: Task) -> bool:
         """Adopt or acknowledge a redelivery of a message that this process knows; False if it does not know it."""
-        running = self._serving.get(task.fingerprint) if task.fingerprint is not None else None
+        running = self._in_work.same_as(task)
         if running is not None and running.delivery.is_lost:
             running.delivery = task.delivery
             came_back(running)
@@ -145,38 +143,10 @@ class Provider:
         self._redelivered.labels(self._entry.queue_name, "unknown").inc()
         return False
 
-    async def _serve(self, task: Task) -> None:
-        if task.fingerprint is not None:
-            self._serving[task.fingerprint] = task
-        try:
-            try:
-                # _decide is no coroutine: a coroutine that waits takes 280 bytes.
-                work = self._decide(task)
-                if work is not None:
-                    await work
-            except (CancelledError, DeliveryLost):
-                raise
-            except Exception:  # noqa: BLE001 - a message that our code fails on must not come back for ever
-                self._log.failure("{queue}: unforeseen error", **task.log_fields)
-                error = GatewayError("An unexpected error; the log of the provider has the details.")
-                await self._settlement.park(task, "internal", error_reply(task, error, "internal"))
-        except DeliveryLost:
-            self._intake.remember(task)
-            self._log.info(
-                "{queue}: the channel closed before the acknowledgement; the broker delivers the message again",
-                **task.log_fields,
-            )
-        finally:
-            self._intake.give(task)
-            if self._serving.get(task.fingerprint) is task:
-                del self._serving[task.fingerprint]
-            if task.span is not None and task.span.is_sampled:
-                task.span.end()
-
-    def _decide(self, task: Task) -> Awaitable[None] | None:
+    def _decide(self, task: Task) -> Coroutine[Any, Any, None] | None:
         """Begin what is to be done with a message: an awaitable, or None if it is done already."""
         message = task.message
-        work: Awaitable[None] | None = None
+        work: Coroutine[Any, Any, None] | None = None
         if self._retry.is_foreign(task.delivery):
             self._foreign.inc()
             self._settlement.done(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -11,7 +11,7 @@ from provider_gateway.message.message import PG_DEADLINE
 from provider_gateway.provider.replies import error_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Container
+    from collections.abc import Container, Coroutine
 
     from provider_gateway.config.queue_file import QueueEntry
     from provider_gateway.observability.metrics import Metrics
@@ -56,7 +56,7 @@ class Unstarted:
                 return False  # its caller fetches the answer some time, though it may have ceased to wait
         return task.history.attempt <= 1 and self._expiry.has_passed(task.message)
 
-    def drop(self, task: Task) -> Awaitable[None] | None:
+    def drop(self, task: Task) -> Coroutine[Any, Any, None] | None:
         """Drop an unwanted message: an awaitable, or None if that is done already.
 
         An answer that would have been kept is replaced by the word that the message expired.
