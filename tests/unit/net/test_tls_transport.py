@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 from OpenSSL import SSL
@@ -14,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from zope.interface import implementer
 
+from provider_gateway.net import tls_records
 from provider_gateway.net.tls_transport import CountingTransport, ServerFactory, TLSClientEndpoint
 from tests.support.tls_peers import ConnectedTestCase, Link, Peer, PKITestCase
 
@@ -141,8 +143,9 @@ class TransportTests(ConnectedTestCase):
     def test_counted(self) -> None:
         """OpenSSL is asked once for each record, also after a header was cut."""
         asked: list[int] = []
-        receive = SSL.Connection.recv
-        self.patch(SSL.Connection, "recv", lambda *args: asked.append(1) or receive(*args))
+        openssl: Any = tls_records._openssl
+        counted = SimpleNamespace(SSL_read=lambda *args: asked.append(1) or openssl.SSL_read(*args))
+        self.patch(tls_records, "_openssl", counted)
         self.send_in(b"1", size=3)
         del asked[:]
         self.send_in(b"2", b"3")
