@@ -73,7 +73,7 @@ def load_tracing(reactor: Any, settings: Settings, metrics: Metrics, wall_clock:
         **({"service.name": settings.otel_service_name} if settings.otel_service_name else {}),
     }
     exporter = Exporter(
-        TreqPost(model_client(reactor, tls, connections=1), url.reveal(), reactor),
+        TreqPost(model_client(reactor, tls, connections=1), url.reveal()),
         url,
         settings.otel_exporter_otlp_headers,
         encode_span,

@@ -1,8 +1,11 @@
-"""The seam to treq: POST requests to one URL, on which treq does almost no work.
+"""The seam to treq: POST requests to one URL, which treq's agent is given directly.
 
-treq's HTTPClient is made for requests of all kinds. A call of the model uses none of its conveniences, and would spend
-more time on them than in our agent. So treq is given objects of the types that it expects, which it passes on as they
-are. Costs of a request with treq 26.7 on Python 3.11:
+treq's HTTPClient is made for requests of all kinds. For each request it reads the URL and makes two agents, for cookies
+and for gzip. A call of the model has neither, and always the same URL. So its URL is encoded once, and each request
+goes to the client's agent at once (twisted.web.iweb.IAgent), which saves a sixth of the CPU time of a request.
+
+What is asked seldom goes through treq: whether a model is ready, and whether its URL exists. treq is given objects of
+the types that it expects, which it passes on as they are. Costs of a request with treq 26.7 on Python 3.11:
 
 ========================  ================================================================  ==========================
 :class:`FixedURL`         for a text, treq would parse it and encode its host name          40 µs
@@ -10,10 +13,6 @@ are. Costs of a request with treq 26.7 on Python 3.11:
 :class:`NoCookies`        treq's own jar would be searched, and filled by the response      3 µs; 30 µs if there is one
 body as ``bytes``         treq would make it a producer, for the agent to drain             3 µs
 ========================  ================================================================  ==========================
-
-16 µs remain, in place of 67 µs: treq still makes two agents for each request, for cookies and for gzip. They find
-nothing to do. While they waited for the response, their objects would take 2 KB. So its Deferred goes past them
-(:class:`_PastTreq`).
 """
 
 from __future__ import annotations
@@ -23,15 +22,13 @@ from typing import TYPE_CHECKING, Any
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet.defer import succeed
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent
-from zope.interface import implementer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from twisted.internet.defer import Deferred
+    from twisted.web.iweb import IAgent
 
 
 class FixedURL(EncodedURL):
@@ -110,17 +107,6 @@ class RequestHeaders(Headers):
         return True
 
 
-class _PostHeaders(RequestHeaders):
-    """Headers of a request whose response treq does not see.
-
-    Attributes:
-        answered: the Deferred of the response, once the request is under way.
-    """
-
-    __slots__ = ("answered",)
-    answered: Deferred[Any]
-
-
 class CodedHeaders(Headers):
     """Headers of a response whose body has content codings that were asked for.
 
@@ -138,57 +124,30 @@ class CodedHeaders(Headers):
         self.coding = coding
 
 
-class _NoResponse:
-    """What treq gets in place of the response to a request with :class:`_PostHeaders`."""
+class TreqClient(HTTPClient):
+    """A treq client that keeps no cookies, and whose agent can be asked directly.
 
-    headers = Headers()
-
-
-_NO_RESPONSE = _NoResponse()
-
-
-@implementer(IAgent)
-class _PastTreq:
-    """An agent between treq and ours, which lets treq's agents go as soon as a request is under way."""
+    Attributes:
+        agent: sends the requests. It is given bodies as bytes.
+    """
 
     def __init__(self, agent: IAgent) -> None:
-        self._agent = agent
-
-    def request(self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: Any = None) -> Any:
-        """Send a request (twisted.web.iweb.IAgent)."""
-        answered = self._agent.request(method, uri, headers, bodyProducer)
-        if not isinstance(headers, _PostHeaders):
-            return answered
-        headers.answered = answered
-        return succeed(_NO_RESPONSE)
-
-
-_NO_COOKIES = NoCookies()
-
-
-def treq_client(agent: IAgent) -> HTTPClient:
-    """A treq client that keeps no cookies.
-
-    Args:
-        agent: is given bodies as bytes.
-    """
-    body: Any = bytes  # takes bytes and returns the same
-    return HTTPClient(_PastTreq(agent), _NO_COOKIES, data_to_body_producer=body)
+        body: Any = bytes  # takes bytes and returns the same
+        super().__init__(agent, NoCookies(), data_to_body_producer=body)
+        self.agent = agent
 
 
 class TreqPost:
     """POSTs to one URL.
 
     Args:
-        client: from :func:`treq_client`.
+        client: whose agent sends them.
         url: where to.
-        reactor: is what treq asks for; it sets no timer.
     """
 
-    def __init__(self, client: HTTPClient, url: str, reactor: Any) -> None:
-        self._client = client
-        self._url = FixedURL.of(url)
-        self._reactor = reactor
+    def __init__(self, client: TreqClient, url: str) -> None:
+        self._agent = client.agent
+        self._url = FixedURL.of(url).to_text().encode("ascii")
 
     def send(
         self, headers: Mapping[str, str], body: bytes, *, needs_new: bool = False, codings: Collection[str] = ()
@@ -206,15 +165,6 @@ class TreqPost:
         Raises:
             ValueError: a header contains a line end or NUL.
         """
-        sent = _PostHeaders(headers, needs_new=needs_new, codings=codings)
-        self._client.request(
-            "POST",
-            self._url,
-            data=body,
-            headers=sent,
-            cookies=_NO_COOKIES,
-            allow_redirects=False,
-            unbuffered=True,
-            reactor=self._reactor,
-        )
-        return sent.answered
+        lines: Any = RequestHeaders(headers, needs_new=needs_new, codings=codings)
+        content: Any = body or None
+        return self._agent.request(b"POST", self._url, lines, content)

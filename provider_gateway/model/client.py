@@ -8,12 +8,11 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from provider_gateway.http_client.agent import PersistentAgent
-from provider_gateway.http_client.treq_post import treq_client
+from provider_gateway.http_client.treq_post import TreqClient
 from provider_gateway.net.host_endpoint import host_endpoint
 from provider_gateway.net.tls_transport import TLSClientEndpoint
 
 if TYPE_CHECKING:
-    from treq.client import HTTPClient
     from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.web.client import URI
     from twisted.web.iweb import IPolicyForHTTPS
@@ -50,7 +49,7 @@ class ModelEndpoints:
         return endpoint
 
 
-def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPClient:
+def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> TreqClient:
     """A treq client for the model.
 
     Args:
@@ -58,4 +57,4 @@ def model_client(reactor: Any, tls: IPolicyForHTTPS, connections: int) -> HTTPCl
             would open thousands of connections.
     """
     agent = PersistentAgent(reactor, ModelEndpoints(reactor, tls), connections=connections, keep_alive=_KEEP_ALIVE)
-    return treq_client(agent)
+    return TreqClient(agent)

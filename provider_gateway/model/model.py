@@ -41,11 +41,11 @@ from provider_gateway.net.failure_reasons import reason_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from treq.client import HTTPClient
     from twisted.internet.defer import Deferred
     from twisted.web.iweb import IResponse
 
     from provider_gateway.clocks import WallClock
+    from provider_gateway.http_client.treq_post import TreqClient
     from provider_gateway.message.message import Message
 
 #: A status below 500 that is a failure, since a later attempt may succeed (RFC 9110, 15.5.9).
@@ -139,7 +139,7 @@ class Model:
     def __init__(
         self,
         clock: Any,
-        client: HTTPClient,
+        client: TreqClient,
         *,
         url: str,
         max_body_bytes: int,
@@ -149,7 +149,7 @@ class Model:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._clock = clock
-        self._post = TreqPost(client, url, clock)
+        self._post = TreqPost(client, url)
         self._max_body_bytes = max_body_bytes
         self._wall_clock = wall_clock
         self._on_unsafe_header = on_unsafe_header
@@ -278,7 +278,7 @@ class Model:
         return self._post.send(headers, message.body, needs_new=needs_new, codings=codings)
 
     def _judge(self, response: IResponse, body: bytes) -> ModelResponse:
-        status, received = response.code, response.headers  # once: treq's response asks the one that it stands for
+        status, received = response.code, response.headers
         if not (200 <= status < 300 or (400 <= status < 500 and status != _REQUEST_TIMEOUT and status not in _BUSY)):
             msg = f"The model answered with HTTP status {status}."
             failure = ModelFailure(msg, "status", model_status=status)

@@ -15,9 +15,8 @@ from provider_gateway.model.path_check import PathCheck
 from provider_gateway.model.readiness import Readiness
 
 if TYPE_CHECKING:
-    from treq.client import HTTPClient
-
     from provider_gateway.config.masked_url import MaskedURL
+    from provider_gateway.http_client.treq_post import TreqClient
     from provider_gateway.model.interface import ModelTarget
 
 
@@ -44,7 +43,7 @@ def over_http(reactor: Any, target: ModelTarget) -> ConnectedModel:
     return ConnectedModel(model, http_readiness(reactor, target, client), check, target.url)
 
 
-def http_readiness(reactor: Any, target: ModelTarget, client: HTTPClient | None = None) -> Readiness | None:
+def http_readiness(reactor: Any, target: ModelTarget, client: TreqClient | None = None) -> Readiness | None:
     """What asks a model's ready URL; None if it has none.
 
     Args:

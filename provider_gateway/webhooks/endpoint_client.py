@@ -80,7 +80,7 @@ class EndpointClient:
         self._secrets = endpoint.secrets
         self._wall_clock = wall_clock
         client = model_client(reactor, endpoint.tls, connections=connections)
-        self._post = TreqPost(client, endpoint.url.reveal(), reactor)
+        self._post = TreqPost(client, endpoint.url.reveal())
 
     async def call(self, event: Event) -> Answer:
         """Try to deliver a webhook. A status of 2xx ends it; the body does not matter.

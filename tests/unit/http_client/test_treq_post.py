@@ -11,7 +11,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from provider_gateway.http_client.treq_post import RequestHeaders, TreqPost, treq_client
+from provider_gateway.http_client.treq_post import RequestHeaders, TreqClient, TreqPost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,11 +44,11 @@ class TreqPostTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.agent = Recorder()
-        self.client = treq_client(self.agent)
+        self.client = TreqClient(self.agent)
 
     def send(self, url: str = "http://model/predict?v=1", body: bytes = b"[1]") -> tuple[bytes, bytes, Any, Any]:
         """What the agent is asked for."""
-        post = TreqPost(self.client, url, Clock())
+        post = TreqPost(self.client, url)
         self.assertEqual(self.successResultOf(post.send({"X-A": "1", "RqUID": "r"}, body)).code, 200)
         return self.agent.requests[-1]
 
@@ -66,7 +66,7 @@ class TreqPostTests(SynchronousTestCase):
         """The caller gets the agent's own Deferred, so that treq's objects do not wait for the response."""
         answered: Deferred[Response] = Deferred()
         self.agent.answer = lambda: answered
-        self.assertIs(answered, TreqPost(self.client, "http://model/", Clock()).send({}, b"1"))
+        self.assertIs(answered, TreqPost(self.client, "http://model/").send({}, b"1"))
 
     def test_no_body(self) -> None:
         """An empty body is none to treq: the agent is told of no body."""
