@@ -27,6 +27,9 @@ _TEXT = r'"(?:[^"\\]|\\.)*"'
 _PLAIN = rf"[^\"\\\[\]{{}}]|{_TEXT}"
 #: Bytes without which the nesting of a text is the same, if it has no escapes: all but brackets and quotes.
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+#: Bytes that begin neither array nor object; and how many that do are many in so many bytes.
+_NOT_BEGIN = bytes(set(range(256)) - set(b"[{"))
+_HEAD, _MANY = 2048, 4
 #: They are picked out of texts of at most so many bytes, block by block, unless more than one in eight is one.
 _MOST, _BLOCK, _SPARSE = 1_048_576, 16_384, 8
 #: How often another comma is sought, if one is in a text value.
@@ -76,7 +79,7 @@ class Nesting:
 
     def is_too_deep(self, text: bytes) -> bool:
         """True if a valid JSON text is nested too deeply."""
-        if not _has_more_brackets(text, self._max_depth):
+        if not _begins_dense(text) and not _has_more_brackets(text, self._max_depth):
             return False
         return self._balanced.fullmatch(_structure(text)) is None
 
@@ -171,6 +174,11 @@ def _last_comma(text: bytes, start: int, end: int) -> int:
             return cut
         end = text.rfind(b'"', start, cut)  # where the text value begins
     return 0
+
+
+def _begins_dense(text: bytes) -> bool:
+    """True if a large text begins with many brackets: to look for each would take a third of picking them out."""
+    return len(text) > _BLOCK and len(text[:_HEAD].translate(None, _NOT_BEGIN)) >= _MANY
 
 
 def _has_more_brackets(text: bytes, count: int) -> bool:
