@@ -6,6 +6,7 @@ Methods that Twisted calls on every connection, and that have nothing to do, are
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import ISSLTransport
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
     from provider_gateway.http_server.time_limits import TimeLimits
+
+
+@lru_cache(64)
+def _shared(address: Any) -> Any:
+    """One object for equal addresses: it takes 140 bytes, and there are few addresses of ours."""
+    return address
 
 
 class RequestTransport(Protocol):
@@ -55,7 +62,7 @@ class RequestTransport(Protocol):
     def getHost(self) -> Any:
         """Our address of this connection."""
         if self._host is None:
-            self._host = self.transport.getHost()
+            self._host = _shared(self.transport.getHost())
         return self._host
 
     def isSecure(self) -> bool:
