@@ -72,15 +72,26 @@ class FrameBuffer:
             Each frame that is complete now. Bytes that cannot be a frame (a protocol header, or garbage) are yielded as
             one frame of kind 0, with everything after them.
         """
+        at = 0
         if self._begun:
             # Wait for the whole of a large frame: to look at each piece would copy all of it each time.
             self._begun.append(data)
             self._size += len(data)
             if self._size < self._wanted:
                 return
-            data = b"".join(self._begun)
+            behind = self._size - self._wanted
+            if behind and self._wanted > _LARGE:
+                # What is behind a large frame stays where it is: it may be the beginning of the next one.
+                at = len(data) - behind
+                self._begun[-1] = memoryview(data)[:at]
+                whole = b"".join(self._begun)
+                kind, channel, _ = _head.unpack_from(whole)
+                yield Frame(kind, channel, memoryview(whole) if kind == BODY else whole)
+                del whole
+            else:
+                data = b"".join(self._begun)
             self._begun.clear()
-        at, size = 0, len(data)
+        size = len(data)
         while size - at >= START:
             kind, channel, length = _head.unpack_from(data, at)
             if kind not in _KINDS:

@@ -25,7 +25,7 @@ STREAM = frame(METHOD, 1, b"abc") + frame(HEARTBEAT, 0, b"") + frame(BODY, 65535
 class FrameBufferTests(SynchronousTestCase):
     """A stream of three frames."""
 
-    def frames(self, *pieces: bytes) -> list[tuple[int, int, bytes]]:
+    def frames(self, *pieces: bytes) -> list[tuple[int, int, Any]]:
         buffer = FrameBuffer()
         return [tuple(each) for piece in pieces for each in buffer.add(piece, {})]
 
@@ -41,15 +41,30 @@ class FrameBufferTests(SynchronousTestCase):
 
     def test_large(self) -> None:
         """Large bodies come out whole wherever the stream is cut, and their frames are as they arrived."""
-        stream = STREAM + b"".join(frame(BODY, 1, bytes([each]) * 40_000) for each in range(3)) + STREAM
+        stream = STREAM + b"".join(frame(kind, 1, bytes([kind]) * 40_000) for kind in (BODY, HEADER, BODY)) + STREAM
         expected = [(kind, channel, bytes(data)) for kind, channel, data in self.frames(stream)]
         self.assertEqual(
-            ([1, 8, 3, 3, 3, 3, 1, 8, 3], stream),
+            ([1, 8, 3, 3, 2, 3, 1, 8, 3], stream),
             ([each[0] for each in expected], b"".join(each[2] for each in expected)),
         )
         for size in (1000, 16_384, 39_999, 40_007, 40_008, 40_009, 65_536):
             pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
             self.assertEqual(expected, self.frames(*pieces), size)
+
+    def test_large_holds_no_more(self) -> None:
+        """A large body that arrived in pieces holds nothing of the next frame, which arrived with its end."""
+        large = frame(BODY, 1, bytes(40_000))
+        (_, _, first), (_, _, second) = self.frames(large[:30_000], large[30_000:] + large[:20_000], large[20_000:])
+        for each in (first, second):
+            self.assertIsInstance(each, memoryview)
+            self.assertEqual(large, each.obj)
+
+    def test_no_frame_behind_a_large_one(self) -> None:
+        """Bytes behind a large frame that cannot be a frame come out, too."""
+        large, garbage = frame(BODY, 1, bytes(40_000)), b"AMQP\x00\x00\x09\x01"
+        found = self.frames(large[:30_000], large[30_000:] + garbage)
+        self.assertEqual([large, garbage], [bytes(each[2]) for each in found])
+        self.assertEqual((0, 0), found[1][:2])
 
     def test_no_frame(self) -> None:
         """Bytes that cannot be a frame come out unchanged, with everything after them."""
