@@ -68,6 +68,19 @@ def encrypt(connection: Connection, data: bytes | memoryview, start: int, end: i
     return start
 
 
+def renew_buffers(connection: Connection) -> None:
+    """Give OpenSSL new buffers to and from the socket: they keep the size of the handshake, 3 KB and more.
+
+    Buffers with something in them stay.
+    """
+    data = _ffi.new("char **")
+    if any(_openssl.BIO_get_mem_data(each, data) for each in (connection._into_ssl, connection._from_ssl)):
+        return
+    into, out = (_openssl.BIO_new(_openssl.BIO_s_mem()) for _ in range(2))
+    _openssl.SSL_set_bio(connection._ssl, into, out)  # which frees the old ones
+    connection._into_ssl, connection._from_ssl = into, out
+
+
 def _error_of(connection: Connection, result: int) -> Error:
     """The error of a call that failed. OpenSSL does not keep it: it would seem to be that of the next call."""
     try:

@@ -20,7 +20,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from provider_gateway.net.tls_records import CONTENT, decrypt, encrypt
+from provider_gateway.net.tls_records import CONTENT, decrypt, encrypt, renew_buffers
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -130,6 +130,8 @@ class CountingTransport(TLSMemoryBIOProtocol):
         connection = self.getHandle()
         if connection is not None:  # not lost
             self._has_shaken_hands = bool(connection.get_peer_finished() and connection.get_finished())
+            if self._has_shaken_hands and self._is_server and not self.disconnecting:
+                renew_buffers(connection)
 
     def _flushReceiveBIO(self) -> None:  # noqa: N802 - Twisted's name
         """Read until there is nothing more (twisted.protocols.tls.TLSMemoryBIOProtocol).

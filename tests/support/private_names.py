@@ -120,6 +120,16 @@ PRIVATE = (
         of=lambda: Connection(Context(TLS_METHOD)),
         kind=Binding.ffi.CData,
     ),
+    *(
+        Name(
+            "OpenSSL.SSL.Connection",
+            name,
+            "OpenSSL's buffer to or from the socket: it keeps the size of the handshake, and is replaced behind it",
+            of=lambda: Connection(Context(TLS_METHOD)),
+            kind=Binding.ffi.CData,
+        )
+        for name in ("_into_ssl", "_from_ssl")
+    ),
     Name(
         "OpenSSL.SSL.Connection",
         "_raise_ssl_error",

@@ -7,7 +7,7 @@ from typing import Any
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL.SSL import SysCallError, WantReadError, ZeroReturnError
 
-from provider_gateway.net.tls_records import decrypt, encrypt
+from provider_gateway.net.tls_records import decrypt, encrypt, renew_buffers
 from tests.support.tls_peers import ConnectedTestCase
 
 
@@ -74,3 +74,22 @@ class RecordsTests(ConnectedTestCase):
         self.ours.shutdown()
         self.assertEqual(1, encrypt(self.ours, b"123", 1, 3))
         self.assertEqual(0, Binding.lib.ERR_peek_error())
+
+    def test_new_buffers(self) -> None:
+        """New buffers take the place of empty ones, and records go on in both directions."""
+        for connection in (self.ours, self.client):
+            before = (connection._into_ssl, connection._from_ssl)
+            renew_buffers(connection)
+            self.assertFalse({*before} & {connection._into_ssl, connection._from_ssl})
+        for sender, receiver in ((self.ours, self.client), (self.client, self.ours)):
+            encrypt(sender, b"after", 0, 5)
+            receiver.bio_write(sender.bio_read(2**20))
+            self.assertEqual((b"after", 1, None), decrypt(receiver, 1))
+
+    def test_full_buffers_stay(self) -> None:
+        """Nothing is lost that has arrived and was not read, or that was not sent."""
+        encrypt(self.ours, b"before", 0, 6)
+        renew_buffers(self.ours)
+        self.carry()
+        renew_buffers(self.client)
+        self.assertEqual((b"before", 1, None), decrypt(self.client, 1))
