@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from zope.interface import implementer
 
-from provider_gateway.net import tls_records
+from provider_gateway.net import tls_records, tls_transport
 from provider_gateway.net.tls_transport import CountingTransport, ServerFactory, TLSClientEndpoint
 from tests.support.tls_peers import ConnectedTestCase, Link, Peer, PKITestCase
 
@@ -92,6 +92,20 @@ class CountTests(PKITestCase):
 
 class TransportTests(ConnectedTestCase):
     """A connection to a client, after the handshake."""
+
+    def test_new_buffers(self) -> None:
+        """The server's connection gets new buffers once, when the handshake is complete; what follows arrives."""
+        renewed: list[Any] = []
+
+        def renew(connection: Any) -> None:
+            renewed.append(connection)
+            tls_records.renew_buffers(connection)
+
+        self.patch(tls_transport, "renew_buffers", renew)
+        link = Link(self.server(), self.client(self.client_ca.issue("client")))
+        self.assertEqual([link.transport.getHandle()], renewed)
+        link.send(b" again")
+        self.assertEqual((b"hello again", [link.transport.getHandle()]), (link.server.received, renewed))
 
     def test_more(self) -> None:
         """While a record is delivered, it is known whether anything has arrived behind it, be it part of a record."""
