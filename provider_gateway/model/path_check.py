@@ -36,9 +36,8 @@ from provider_gateway.net.failure_reasons import reason_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from treq.client import HTTPClient
-
     from provider_gateway.config.masked_url import MaskedURL
+    from provider_gateway.http_client.treq_post import TreqClient
 
 #: Seconds for each answer.
 _TIMEOUT = 5.0
@@ -111,7 +110,7 @@ class PathCheck:
         headers: that calls have, such as credentials.
     """
 
-    def __init__(self, clock: Any, client: HTTPClient, url: MaskedURL, headers: Mapping[str, str]) -> None:
+    def __init__(self, clock: Any, client: TreqClient, url: MaskedURL, headers: Mapping[str, str]) -> None:
         self._clock = clock
         self._client = client
         self._url = FixedURL.of(url.reveal())
@@ -137,9 +136,7 @@ class PathCheck:
         return await asking
 
     async def _answer(self, method: str) -> _Answer:
-        response = await self._client.request(
-            method, self._url, headers=self._headers, allow_redirects=False, unbuffered=True, reactor=self._clock
-        )
+        response = await self._client.request(method, self._url, headers=self._headers)
         body = CappedBody(SMALL)
         response.deliverBody(body)
         with suppress(ResponseError):

@@ -18,10 +18,10 @@ from provider_gateway.net.failure_reasons import reason_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from treq.client import HTTPClient
     from twisted.web.iweb import IResponse
 
     from provider_gateway.config.masked_url import MaskedURL
+    from provider_gateway.http_client.treq_post import TreqClient
 
 #: Seconds for the whole answer.
 _TIMEOUT = 5.0
@@ -99,12 +99,11 @@ class Readiness(AskedReadiness):
     """
 
     def __init__(
-        self, clock: Any, client: HTTPClient, url: MaskedURL, headers: Mapping[str, str] | None = None
+        self, clock: Any, client: TreqClient, url: MaskedURL, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(clock, url)
         self._client = client
         self._fixed = FixedURL.of(url.reveal())
-        #: Its own class, by which treq leaves them as they are.
         self._headers = RequestHeaders(headers or {})
 
     async def reason(self) -> str | None:
@@ -128,9 +127,7 @@ class Readiness(AskedReadiness):
 
     async def _get(self) -> IResponse:
         try:
-            response: IResponse = await self._client.get(
-                self._fixed, headers=self._headers, allow_redirects=False, unbuffered=True
-            )
+            response: IResponse = await self._client.get(self._fixed, headers=self._headers)
         except ConnectingCancelledError:
             raise CancelledError from None
         return response

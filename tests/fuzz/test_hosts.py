@@ -21,7 +21,7 @@ from provider_gateway.config.model_url import (
     parse_ready_url,
     ready_url,
 )
-from provider_gateway.http_client.treq_post import FixedURL
+from provider_gateway.http_client.treq_post import FixedURL, RequestHeaders
 from provider_gateway.model.client import model_client
 from provider_gateway.security.server_identity import HostTLS
 from tests.fuzz.profiles import fuzzed
@@ -70,7 +70,7 @@ class HostsTests(SynchronousTestCase):
         self.assertEqual(url, parse_model_url(url).reveal())
         reactor = MemoryReactorClock()
         fixed = FixedURL.of(url)
-        getting = model_client(reactor, None, 1).get(fixed, reactor=reactor)
+        getting = model_client(reactor, None, 1).get(fixed, headers=RequestHeaders({}))
         reactor.advance(0)
         protocol, transport = reactor.tcpClients[0][2].buildProtocol(None), StringTransport()
         transport.setTcpNoDelay = lambda _: None

@@ -1,10 +1,11 @@
-"""The agent below treq, used through treq in ways that the model's calls do not need."""
+"""The agent, used by treq's own client in ways that the model's calls do not need."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
+from treq.client import HTTPClient
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.protocol import Factory, Protocol
@@ -16,7 +17,7 @@ from twisted.web.http import PotentialDataLoss
 from provider_gateway.http_client.agent import JOINED, PersistentAgent
 from provider_gateway.http_client.connection import PIECE
 from provider_gateway.http_client.errors import ResponseCutOff
-from provider_gateway.model.client import ModelEndpoints, model_client
+from provider_gateway.model.client import ModelEndpoints
 from tests.support.model_peer import ModelTestCase, ModelTransport, response
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ class ClientTests(ModelTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.client = model_client(self.reactor, tls=None, connections=10)
+        tls: Any = None
+        self.agent = PersistentAgent(self.reactor, ModelEndpoints(self.reactor, tls), connections=10, keep_alive=25)
+        as_it_is: Any = bytes  # the agent takes bytes
+        self.client = HTTPClient(self.agent, data_to_body_producer=as_it_is)
 
     def get(self, url: str = "http://127.0.0.1:8080/") -> tuple[Deferred[Any], ModelTransport]:
         getting = self.client.get(url, allow_redirects=False, unbuffered=True, reactor=self.reactor)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from provider_gateway.http_client.treq_post import RequestHeaders, TreqClient, TreqPost
+from provider_gateway.http_client.treq_post import FixedURL, RequestHeaders, TreqClient, TreqPost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,12 +81,12 @@ class TreqPostTests(SynchronousTestCase):
         for host in ("ml_model", "ab--c", "-m-", "model.", "[::1]", "127.0.0.1"):
             self.assertEqual(self.send(f"http://{host}:81/p%zz?q")[1], f"http://{host}:81/p%zz?q".encode())
 
-    def test_no_cookies(self) -> None:
-        """A cookie of a response is not sent with a later request, not even one made through treq alone."""
-        self.send()
-        self.client.get("http://model/predict", allow_redirects=False, unbuffered=True, reactor=Clock())
-        _, _, headers, _ = self.agent.requests[-1]
-        self.assertFalse(headers.hasHeader(b"Cookie"))
+    def test_other_methods(self) -> None:
+        """The other methods of treq are sent in the same way."""
+        headers = RequestHeaders({"X": "1"})
+        for method in ("get", "head", "put", "delete"):
+            self.successResultOf(getattr(self.client, method)(FixedURL.of("http://model/"), headers=headers))
+            self.assertEqual((method.upper().encode(), b"http://model/", headers, None), self.agent.requests[-1])
 
     def test_injection(self) -> None:
         """A line end or NUL in a name or a value is an error: it would break the request's lines."""
