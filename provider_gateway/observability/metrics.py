@@ -16,7 +16,6 @@ from prometheus_client.gc_collector import GCCollector
 
 import twisted
 from provider_gateway import __version__
-from provider_gateway.observability.step_counter import StepCounter
 
 _NAMESPACE = "provider_gateway"
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
@@ -117,7 +116,7 @@ class Metrics:
             self.model_pauses.labels(queue, reason)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        return StepCounter(name, documentation, labels, namespace=_NAMESPACE, registry=self.registry)
+        return Counter(name, documentation, labels, namespace=_NAMESPACE, registry=self.registry)
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(name, documentation, labels, namespace=_NAMESPACE, registry=self.registry)
