@@ -68,7 +68,7 @@ FIGURES: dict[str, int] = {
     "message.properties": 5,
     "amqp.outbox": 4,
     "gateway.request_message": 4,
-    "http_client.treq_post": 4,
+    "http_client.treq_post": 6,
     "http_server.request_transport": 4,
     "provider.intake": 4,
     "provider.reliable_publisher": 4,
