@@ -55,7 +55,7 @@ class Scale:
 
 
 FULL = Scale({64: 2000, 256: 3000}, (1000, 1_000_000), 2000, 200, 1_000_000, 2000, 150)
-QUICK = Scale({64: 200}, (100, 10_000), 100, 5, 30_000, 100, 8, purges_at_once=2)
+QUICK = Scale({64: 200}, (100, 10_000), 100, 5, 15_000, 100, 4, purges_at_once=2)
 
 
 @dataclass(frozen=True)
