@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pika.exceptions import ChannelClosedByBroker
@@ -16,11 +17,16 @@ from provider_gateway.errors import (
     OutcomeUnknown,
     PublishRefused,
 )
+from provider_gateway.message.message import PG_COPY
+from provider_gateway.message.properties import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pika.exceptions import AMQPError
     from twisted.internet.defer import Deferred
+
+    from provider_gateway.amqp.message_channel import Content
 
 #: RabbitMQ's refusal of a body. It checks the messages of a channel in their order.
 _OVER_SIZE = re.compile(r"larger than (?:configured )?max size (\d+)")
@@ -46,6 +52,21 @@ class Publish(NamedTuple):
     routing_key: str
     size: int
     span: Any = None
+
+
+class Returned(Counter[str]):
+    """How often each message was returned whose outcome is not decided yet, by its ``publish_id``."""
+
+    def remember(self, returned: Content) -> None:
+        """Count a returned message."""
+        properties = decoded(returned.properties)
+        self[str((properties.headers or {}).get(PG_COPY, properties.message_id))] += 1
+
+    def forget(self, publish_id: str) -> None:
+        """The outcome of one of these publishes is decided."""
+        self[publish_id] -= 1
+        if self[publish_id] <= 0:
+            del self[publish_id]
 
 
 class Refusal(NamedTuple):
@@ -78,6 +99,11 @@ class Refusal(NamedTuple):
 def body_too_large(size: int, limit: int) -> BodyTooLarge:
     """The error about a body over the broker's ``max_message_size``."""
     return BodyTooLarge(f"The body has {size} bytes; the broker takes at most {limit} (its max_message_size).")
+
+
+def unsendable(error: AMQPError) -> PublishRefused:
+    """The error about a message that pika cannot put into frames."""
+    return PublishRefused(f"The message cannot be sent: {type(error).__name__}.", is_certain=True)
 
 
 def outcomes_at_end(

@@ -6,7 +6,6 @@ guide, "Publisher Confirms"). So the outcome is decided when the confirm arrives
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cache, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -17,7 +16,8 @@ from twisted.logger import Logger
 
 from provider_gateway.amqp.alone import Alone
 from provider_gateway.amqp.channels import channels_needed
-from provider_gateway.amqp.outcomes import Publish, Refusal, body_too_large, outcomes_at_end
+from provider_gateway.amqp.fitting import fitted
+from provider_gateway.amqp.outcomes import Publish, Refusal, Returned, body_too_large, outcomes_at_end, unsendable
 from provider_gateway.amqp.session import ConnectionLost
 from provider_gateway.deferreds import InFlight, Waiters, shield, sleep
 from provider_gateway.errors import (
@@ -27,19 +27,15 @@ from provider_gateway.errors import (
     GatewayError,
     Nacked,
     NoRoute,
-    PublishRefused,
     TopologyError,
 )
-from provider_gateway.message.copies import PG_DROPPED
-from provider_gateway.message.message import PG_COPY
-from provider_gateway.message.properties import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from twisted.internet.interfaces import IReactorTime
 
-    from provider_gateway.amqp.message_channel import Content, MessageChannel
+    from provider_gateway.amqp.message_channel import MessageChannel
     from provider_gateway.amqp.outbox import Outbox
     from provider_gateway.amqp.session import Session
     from provider_gateway.message.message import Message
@@ -48,10 +44,8 @@ if TYPE_CHECKING:
 
 #: Seconds before a closed channel is opened again; doubled up to the last, until a message is confirmed.
 _FIRST_DELAY, _LAST_DELAY = 0.1, 15.0
-
-
-def _unsendable(error: AMQPError) -> PublishRefused:
-    return PublishRefused(f"The message cannot be sent: {type(error).__name__}.", is_certain=True)
+#: Seconds between two new channels because of refused messages, at least.
+_RENEWAL = 10.0
 
 
 class Publisher:
@@ -86,7 +80,8 @@ class Publisher:
         self._reopening = InFlight(lambda f: self._log.failure("The publishing channel cannot be reopened", f))
         self._session: Session | None = None
         self._channel: MessageChannel | None = None
-        self._returned: Counter[str] = Counter()
+        self._renews_at = 0.0
+        self._returned = Returned()
         self._unconfirmed: dict[int, Publish] = {}
         self._restoring = False
         self._waiting_to_publish: Waiters[None] = Waiters()
@@ -102,16 +97,43 @@ class Publisher:
         """
         session.channels.require(channels_needed(1))
         await self._declare(session)
+        self._use(session, await self._new_channel(session))
+
+    async def _new_channel(self, session: Session) -> MessageChannel:
         channel = await session.message_channel()
         await shield(channel.channel.confirm_delivery())
-        self._returned = Counter()
+        return channel
+
+    def _use(self, session: Session, channel: MessageChannel) -> None:
+        """Publish on this channel from now on."""
+        self._returned = Returned()
         unconfirmed = self._unconfirmed = {}
-        channel.on_return = self._remember_return
+        channel.on_return = self._returned.remember
         channel.on_confirm = partial(self._confirm, unconfirmed)
         channel.channel.on_closed.addCallback(self._closed, session, unconfirmed)
         self._session, self._channel = session, channel
         session.on_unblocked = self._tell_waiting
         self._tell_waiting()
+
+    async def _renew(self) -> None:
+        """Publish on a new channel, unless confirms are missing.
+
+        Before RabbitMQ 4.0, what a quorum queue has refused to a channel it refuses to it for ever, although its limit
+        was raised or taken away meanwhile (rabbitmq-server issue 12206).
+        """
+        former, session = self._channel, self._session
+        if former is None or session is None or self._unconfirmed:
+            return
+        try:
+            channel = await self._new_channel(session)
+        except (AMQPError, ConnectionLost) as error:
+            self._log.warn("No new publishing channel can be opened: {reason}", reason=str(error))
+            return
+        if self._channel is former and not self._unconfirmed:
+            self._use(session, channel)
+            channel = former
+        if channel.is_open:
+            channel.channel.close()
 
     @property
     def is_ready(self) -> bool:
@@ -177,10 +199,10 @@ class Publisher:
                 raise body_too_large(size, session.max_body)
             properties = message.properties()
             if len(properties) > channel.max_properties:
-                properties = self._fitted(message, channel.max_properties)
+                properties = fitted(message, channel.max_properties)
             tag = channel.publish(exchange, routing_key, properties, message.body)
         except (*TOO_LARGE, AMQPError) as error:
-            return fail(error if isinstance(error, GatewayError) else _unsendable(error))
+            return fail(error if isinstance(error, GatewayError) else unsendable(error))
         confirm: Deferred[None] = Deferred()
         self._unconfirmed[tag] = Publish(confirm, message.publish_id, exchange, routing_key, size, message.span)
         return confirm
@@ -191,21 +213,6 @@ class Publisher:
         Args, Returns: as above. To be called for one message at a time.
         """
         return Deferred.fromCoroutine(self._alone.publish(partial(self.publish, message, exchange, routing_key)))
-
-    def _fitted(self, message: Message, limit: int) -> bytes:
-        """Properties that fit a frame.
-
-        Raises:
-            HeadersTooLarge: the message may not lose what makes them too large.
-        """
-        fitted = message.fitted(limit)
-        self._log.warn(
-            "A copy has lost headers: all of them do not fit the broker's frames (frame_max); {header} names them",
-            header=PG_DROPPED,
-            message_id=message.message_id,
-            correlation_id=message.correlation_id,
-        )
-        return fitted
 
     def _confirm(self, unconfirmed: dict[int, Publish], tag: int, is_multiple: bool, is_positive: bool) -> None:
         # The tags are in ascending order.
@@ -220,6 +227,7 @@ class Publisher:
         """The outcome that a confirm means: the metric's label, and the error if it is one."""
         exchange, key = publish.exchange, publish.routing_key
         if not is_positive:
+            self._refused()
             return "nacked", Nacked(f"The broker refused the message for {key!r}: probably a queue is full.")
         if self._returned and self._returned[publish.publish_id]:
             # A counter, not a set: a message without a confirm is published again, and may be returned twice.
@@ -231,7 +239,7 @@ class Publisher:
     def _end(self, publish: Publish, outcome: str, error: GatewayError | None) -> None:
         self._published(publish.exchange, outcome).inc()
         if error is not None:
-            self._forget_return(publish.publish_id)
+            self._returned.forget(publish.publish_id)
         if publish.span is not None:
             publish.span.publish_ended(error)
         confirm = publish.confirm
@@ -242,17 +250,15 @@ class Publisher:
         else:
             confirm.errback(error)
 
-    def _remember_return(self, returned: Content) -> None:
-        properties = decoded(returned.properties)
-        self._returned[str((properties.headers or {}).get(PG_COPY, properties.message_id))] += 1
-
-    def _forget_return(self, publish_id: str) -> None:
-        self._returned[publish_id] -= 1
-        if self._returned[publish_id] <= 0:
-            del self._returned[publish_id]
+    def _refused(self) -> None:
+        """Have the channel replaced when no message is unconfirmed: others wait until then."""
+        now = self._clock.seconds()
+        if now >= self._renews_at and not self._alone.holds:
+            self._renews_at = now + _RENEWAL
+            self._reopening.start(self._alone.publish(lambda: Deferred.fromCoroutine(self._renew())))
 
     def _closed(self, reason: Exception, session: Session, unconfirmed: dict[int, Publish]) -> None:
-        if self._session is session:
+        if self._unconfirmed is unconfirmed:
             self._channel = self._session = None
             if session.is_open:
                 # For example: the exchange is missing, the user has no permission, a message is too large.

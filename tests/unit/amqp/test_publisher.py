@@ -237,3 +237,79 @@ class ClosedChannelTests(PublisherTestCase):
         self.assertFalse(self.publisher.is_ready)
         self.advance(0.01)
         self.assertTrue(self.publisher.is_ready)
+
+
+class RenewedChannelTests(PublisherTestCase):
+    """Before RabbitMQ 4.0, a channel that a quorum queue has refused stays refused: it is replaced."""
+
+    def channels(self) -> list[int]:
+        """The numbers of the open channels for messages."""
+        return sorted(self.session.channels.with_messages)
+
+    def refuse(self) -> None:
+        """Publish a message that the broker nacks."""
+        self.faults.nack_publishes()
+        self.failureResultOf(self.publish(), Nacked)
+        self.advance(0)
+
+    def test_renewed(self) -> None:
+        """After a refusal, messages go by a new channel, and the former one is closed. The publisher stays ready."""
+        before = self.channels()
+        self.refuse()
+        self.assertTrue(self.publisher.is_ready)
+        self.assertEqual((len(self.channels()), set(self.channels()) & set(before)), (len(before), set()))
+        self.successResultOf(self.publish())
+        self.assertEqual(self.declared, 1)
+
+    def test_not_too_often(self) -> None:
+        """While all messages are refused, a channel serves for ten seconds at least."""
+        self.refuse()
+        first = self.channels()
+        self.advance(9.9)
+        self.refuse()
+        self.assertEqual(self.channels(), first)
+        self.advance(0.1)
+        self.refuse()
+        self.assertNotEqual(self.channels(), first)
+
+    def test_meanwhile(self) -> None:
+        """A message that is published meanwhile waits for the new channel, and is confirmed."""
+        self.faults.nack_publishes()
+        refused = self.publisher.publish(Message(b"1"), "ML.MQ", "predict.now")
+        later: list[Deferred[None]] = []
+        refused.addErrback(lambda _: later.append(self.publisher.publish(Message(b"2"), "ML.MQ", "predict.now")))
+        self.pump()
+        self.advance(0)
+        self.successResultOf(later[0])
+        self.assertEqual([each.body for each in self.take("work")], [b"2"])
+
+    def test_missing_confirm(self) -> None:
+        """If another message is unconfirmed, nothing is replaced: its outcome would be unknown. It waits for 1 s."""
+        self.faults.hold_confirms()
+        unconfirmed = self.publish()
+        before = self.channels()
+        self.faults.nack_publishes()
+        self.failureResultOf(self.publish(), Nacked)
+        self.advance(0)
+        held = self.publish()
+        self.advance(1)
+        self.assertEqual(self.channels(), before)
+        self.release()
+        for each in (unconfirmed, held):
+            self.successResultOf(each)
+
+    def test_lost_meanwhile(self) -> None:
+        """If the connection is lost meanwhile, what was held back fails, and the next session is used."""
+        held: list[Deferred[None]] = []
+
+        def lose() -> None:
+            held.append(self.publisher.publish(Message(b"2"), "ML.MQ", "predict.now"))
+            self.session.abort()
+
+        self.faults.nack_publishes()
+        refused = self.publisher.publish(Message(b"1"), "ML.MQ", "predict.now")
+        refused.addErrback(lambda _: self.clock.callLater(0, lose))
+        self.pump()
+        self.failureResultOf(held[0], BrokerUnavailable)
+        self.session = self.opened()
+        self.successResultOf(self.publish())
