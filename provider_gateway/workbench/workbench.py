@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Looks at a time, and those that wait for their turn.
 LOOKS, WAITING = 4, 16
 #: Share of the time that a look or a job may work: requests beside it go on.
-_SHARE = 0.4
+_SHARE = 0.45
 
 
 _log = Logger()
