@@ -134,7 +134,11 @@ class WorkersTests(WorkersTestCase):
         self.assertEqual([json.loads(line)["status"] for line in access.read_text().splitlines()], [200] * 40)
 
     async def test_balance(self) -> None:
-        """Connections that come one by one to idle workers are shared evenly."""
+        """Connections that come one by one to idle workers are shared evenly.
+
+        If a worker wakes up later than ``STEP_BACK``, since the machine stalls, the other one gets one connection too
+        many. The next two make up for it.
+        """
         gateway = await self.start_workers()
         context = ssl.create_default_context(cafile=certificates() / "cacert.pem")
         context.load_cert_chain(certificates() / "client_cert.pem", certificates() / "client_key.pem")
@@ -144,11 +148,17 @@ class WorkersTests(WorkersTestCase):
             connection = context.wrap_socket(socket.create_connection(address), server_hostname="localhost")
             self.addCleanup(connection.close)
 
-        for _ in range(20):
-            await deferToThread(connect)
-            await deferLater(reactor, 0.1)  # both are idle: which of them wakes up first is not random
-        found = (await self.samples(gateway))["provider_gateway_http_connections"]
-        self.assertEqual(sorted(found.values()), [10, 10])
+        async def connect_all(count: int) -> list[float]:
+            for _ in range(count):
+                await deferToThread(connect)
+                await deferLater(reactor, 0.1)  # both are idle: which of them wakes up first is not random
+            return sorted((await self.samples(gateway))["provider_gateway_http_connections"].values())
+
+        found = await connect_all(20)
+        if found == [9, 11]:
+            self.assertEqual(await connect_all(2), [11, 11])
+        else:
+            self.assertEqual(found, [10, 10])
 
     async def test_provider(self) -> None:
         """Workers of the provider role, without an HTTPS port: both consume."""
